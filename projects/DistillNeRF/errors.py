@@ -1,0 +1,35 @@
+"""One way to tell a user that the input is wrong.
+
+Everything that a user can cause (a missing file, a broken calibration, an unknown option) is raised as
+:class:`InputError` with one line that names the file and the cure. :func:`command` turns it into that
+line on stderr and exit code 2; every other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+EXIT_BAD_INPUT = 2
+
+
+class InputError(Exception):
+    """Wrong input from outside. The message is one line: what is wrong, where, and how to cure it."""
+
+
+def command(main: Callable[..., None]) -> Callable[..., None]:
+    """Decorate the ``main`` of a command line tool: :class:`InputError` -> one line, exit code 2."""
+
+    @functools.wraps(main)
+    def wrapped(*args, **kwargs) -> None:
+        try:
+            main(*args, **kwargs)
+        except InputError as error:
+            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+            sys.exit(EXIT_BAD_INPUT)
+        except KeyboardInterrupt:
+            print('interrupted', file=sys.stderr)
+            sys.exit(130)
+
+    return wrapped

@@ -1,0 +1,1 @@
+"""Building blocks in plain torch: no mm* package is imported below this point."""

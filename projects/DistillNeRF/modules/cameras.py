@@ -1,0 +1,94 @@
+"""Pinhole cameras.
+
+Frames of reference: a camera looks along +z, x to the right, y down. The world is the LiDAR frame of the
+current keyframe: metres, x right, y forward, z up. Pixel (0, 0) is the *centre* of the top left pixel.
+The depth along a ray is the distance from the camera centre, not z; :meth:`Cameras.ray_lengths` converts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from .tensors import TensorFields
+
+
+@dataclass(frozen=True)
+class Cameras(TensorFields):
+    """Any number of cameras that share one image size.
+
+    Attributes:
+        intrinsics: ``(..., 3, 3)`` pinhole matrices, in pixels of an image of ``height`` x ``width``.
+        cam2world: ``(..., 4, 4)`` camera to world, metres.
+        height, width: image size in pixels.
+    """
+
+    intrinsics: Tensor
+    cam2world: Tensor
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> torch.Size:
+        """The leading shape: how many cameras."""
+        return self.cam2world.shape[:-2]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index) -> Self:
+        return dataclasses.replace(self, intrinsics=self.intrinsics[index], cam2world=self.cam2world[index])
+
+    def resized(self, height: int, width: int) -> Self:
+        """The cameras of the same images resized to ``height`` x ``width``.
+
+        Follows the published convention (parity notes, section 12): ``pixel_new = pixel_old * new / old``
+        on integer pixel positions, without a half-pixel shift.
+        """
+        scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
+        return dataclasses.replace(self, intrinsics=scale[:, None] * self.intrinsics, height=height, width=width)
+
+    def pixel_grid(self, rows: int, columns: int) -> Tensor:
+        """``(rows, columns, 2)`` pixel positions (u, v) that span the image corner to corner."""
+        like = self.intrinsics
+        u = torch.linspace(0, self.width - 1, columns, dtype=like.dtype, device=like.device)
+        v = torch.linspace(0, self.height - 1, rows, dtype=like.dtype, device=like.device)
+        return torch.stack(torch.meshgrid(u, v, indexing='xy'), dim=-1)
+
+    def pixel_directions(self, rows: int, columns: int) -> Tensor:
+        """``(..., rows, columns, 3)`` directions in the camera frame with z = 1."""
+        grid = self.pixel_grid(rows, columns)
+        homogeneous = torch.cat([grid, torch.ones_like(grid[..., :1])], dim=-1)
+        inverse = torch.linalg.inv(self.intrinsics)
+        return torch.einsum('...ij,hwj->...hwi', inverse, homogeneous)
+
+    def ray_lengths(self, rows: int, columns: int) -> Tensor:
+        """``(..., rows, columns)`` distance along the ray per metre of z: ``distance = z * ray_lengths``."""
+        return self.pixel_directions(rows, columns).norm(dim=-1)
+
+    def rays(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Rays through a ``rows`` x ``columns`` grid that spans the image corner to corner.
+
+        Returns:
+            origins ``(..., 3)`` (one per camera) and unit directions ``(..., rows, columns, 3)``, in the world.
+        """
+        directions = torch.nn.functional.normalize(self.pixel_directions(rows, columns), dim=-1)
+        rotation = self.cam2world[..., :3, :3]
+        return self.cam2world[..., :3, 3], torch.einsum('...ij,...hwj->...hwi', rotation, directions)
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Project world points ``(n, 3)`` into every camera.
+
+        Returns:
+            pixels ``(..., n, 2)`` (u, v) and z ``(..., n)`` in the camera frame. Points with z <= 0 lie behind
+            the camera: their pixels mean nothing.
+        """
+        world2cam = torch.linalg.inv(self.cam2world)
+        in_camera = torch.einsum('...ij,nj->...ni', world2cam[..., :3, :3], points) + world2cam[..., None, :3, 3]
+        z = in_camera[..., 2]
+        projected = torch.einsum('...ij,...nj->...ni', self.intrinsics, in_camera)
+        return projected[..., :2] / projected[..., 2:].clamp_min(1e-9), z

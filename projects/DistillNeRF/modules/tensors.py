@@ -1,0 +1,38 @@
+"""A base for small dataclasses of tensors: move, cast, slice, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from typing_extensions import Self
+
+
+class TensorFields:
+    """Mixin for frozen dataclasses whose tensor fields share their leading dimensions.
+
+    Fields that are not tensors (ints, tuples of names) and fields that are ``None`` pass through ``map``.
+    """
+
+    def map(self, function) -> Self:
+        """Apply ``function`` to every tensor in it (nested dataclasses of this kind included)."""
+
+        def one(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return function(value)
+            if isinstance(value, TensorFields):
+                return value.map(function)
+            return value
+
+        changed = {f.name: one(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **changed)
+
+    def to(self, *args, **kwargs) -> Self:
+        """``torch.Tensor.to`` on every floating tensor; other tensors follow the device only."""
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            moved = tensor.to(*args, **kwargs)
+            return moved if tensor.is_floating_point() else tensor.to(moved.device)
+
+        return self.map(move)

@@ -1,0 +1,71 @@
+"""Views: images, their cameras, and what is known about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from torch import Tensor
+from typing_extensions import Self
+
+from .cameras import Cameras
+from .tensors import TensorFields
+
+
+@dataclass(frozen=True)
+class Views(TensorFields):
+    """The V views of *one* sample; a batch is a list of them, so V may differ from sample to sample.
+
+    Unknown pixels of depth maps are NaN; a whole map that was not asked for is ``None``. Depth maps hold z in
+    the camera frame in metres (not distance along the ray).
+
+    Attributes:
+        images: ``(V, 3, H, W)`` RGB in [0, 1].
+        cameras: ``(V,)`` cameras of images of H x W.
+        names: camera name of each view, such as ``CAM_FRONT``.
+        frames: frame of each view relative to the current keyframe (0 current, -1 before, 1 after).
+        lidar_depth: ``(V, h, w)`` sparse z of LiDAR points at the render size h x w.
+        teacher_depth: ``(V, h_t, w_t)`` z from the per-scene teacher, at the size it was stored in.
+        sky_mask: ``(V, h_t, w_t)`` 1 where the teacher sees sky, 0 elsewhere.
+        features: ``(V, C, h_f, w_f)`` foundation-model features to distil.
+        true_depth: ``(V, H, W)`` dense z of the ground truth, NaN in the sky (synthetic data only).
+        depth_features: ``(V, 128, H, W)`` features of the frozen depth network, input of the coarse depth net.
+    """
+
+    images: Tensor
+    cameras: Cameras
+    names: tuple[str, ...]
+    frames: tuple[int, ...]
+    lidar_depth: Tensor | None = None
+    teacher_depth: Tensor | None = None
+    sky_mask: Tensor | None = None
+    features: Tensor | None = None
+    true_depth: Tensor | None = None
+    depth_features: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if not (len(self.cameras) == len(self.names) == len(self.frames) == count):
+            raise ValueError(
+                f'{count} images, {len(self.cameras)} cameras, {len(self.names)} names, {len(self.frames)} frames'
+            )
+        if tuple(self.images.shape[-2:]) != (self.cameras.height, self.cameras.width):
+            raise ValueError(
+                f'images are {tuple(self.images.shape[-2:])}, cameras {(self.cameras.height, self.cameras.width)}'
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: slice | list[int]) -> Self:
+        """The chosen views, in the order of ``index`` (a slice or a list: the view axis is kept)."""
+        positions = range(len(self))[index] if isinstance(index, slice) else index
+        chosen = list(positions)
+        changed = {
+            field.name: getattr(self, field.name)[chosen]
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), Tensor | Cameras)
+        }
+        names = tuple(self.names[i] for i in chosen)
+        frames = tuple(self.frames[i] for i in chosen)
+        return dataclasses.replace(self, **changed, names=names, frames=frames)
