@@ -1,0 +1,21 @@
+"""Losses: plain torch functions, and the same functions as registered modules for configs.
+
+| function | registered class | published name | about |
+| --- | --- | --- | --- |
+| ``color.l1`` | ``RGBL1Loss`` | RGBL1Loss | colours or features |
+| ``depth.depth_loss`` | ``DepthLoss`` | DepthLoss | depth where the target is finite |
+| ``depth.clamped_depth_loss`` | ``DepthClampLoss`` | DepthClampLoss, and Midas, DepthAnything | the same, clamped |
+| ``depth.teacher_depth_loss`` | ``TeacherDepthLoss`` | EmernerfDepthClampLoss | near and far pixels apart |
+| ``weights.weight_entropy`` | ``WeightEntropyLoss`` | NerfWeightEntropyLoss | rays should meet one surface |
+| ``weights.opacity_loss`` | ``OpacityLoss`` | OpacityLoss | rays should end |
+| ``line_of_sight.line_of_sight_loss`` | ``LineOfSightLoss`` | LineOfSightLoss | LiDAR returns against weights |
+
+The functions need torch alone; ``registered`` needs mmdet3d, and importing it registers the classes.
+``sky`` prepares depth images where the sky is known.
+
+The maths is that of the published code (parity notes, sections 9 and 12), with two corrections. A mean over no
+element at all (no LiDAR return in the images, no teacher pixel in the near group) is 0 and still connected to
+the graph, where the published code gives NaN or fails. The line-of-sight loss gives the weights of a pixel without
+a return (NaN) the gradient 0, where the published code gives NaN.
+Everything is computed in float32, whatever autocast says.
+"""

@@ -1,0 +1,66 @@
+"""Losses between predicted depth and depth images that are NaN where nothing is known.
+
+Both sides must mean the same thing: the network predicts the distance along the ray, LiDAR and teacher images
+hold z. The caller converts (``Cameras.ray_lengths``); the published code compared them as they were.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .reduce import masked_mean, require_same_shape
+
+# Weight of the absolute against the squared difference, in every depth loss of the published code.
+L1_SHARE = 0.1
+
+
+def _known(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Estimate and target in float32, the target 0 where unknown, and the mask of known pixels."""
+    require_same_shape(estimate, target)
+    known = target.isfinite()
+    return estimate.float(), torch.where(known, target, 0.0).float(), known
+
+
+def _mixed_mean(estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean square plus ``L1_SHARE`` times mean absolute difference over ``mask``."""
+    difference = estimate - target
+    return masked_mean(difference.square() + L1_SHARE * difference.abs(), mask)
+
+
+def depth_loss(estimate: Tensor, target: Tensor, max_depth: float) -> Tensor:
+    """Squared plus 0.1 absolute difference of depth / ``max_depth``, over pixels of finite target.
+
+    Args:
+        estimate, target: depth in metres, any shape, the same for both. Targets that are NaN or infinite are left out.
+        max_depth: metres that count as 1.
+    """
+    estimate, target, known = _known(estimate, target)
+    return _mixed_mean(estimate / max_depth, target / max_depth, known)
+
+
+def clamped_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth: float) -> Tensor:
+    """:func:`depth_loss` after clamping both sides to [``min_depth``, ``max_depth``].
+
+    An estimate outside the bounds gets no gradient.
+    """
+    estimate, target, known = _known(estimate, target)
+    estimate = estimate.clamp(min_depth, max_depth) / max_depth
+    target = target.clamp(min_depth, max_depth) / max_depth
+    return _mixed_mean(estimate, target, known)
+
+
+def teacher_depth_loss(
+    estimate: Tensor, target: Tensor, min_depth: float, max_depth: float, inner_range: float
+) -> Tensor:
+    """:func:`clamped_depth_loss` in two groups that count alike, however many pixels each has.
+
+    Pixels whose target is nearer than ``inner_range`` are measured in units of ``inner_range``, the others in
+    units of ``max_depth``. The result is the sum of the two means (published EmernerfDepthClampLoss).
+    """
+    estimate, target, known = _known(estimate, target)
+    estimate, target = estimate.clamp(min_depth, max_depth), target.clamp(min_depth, max_depth)
+    near = target < inner_range
+    inner = _mixed_mean(estimate / inner_range, target / inner_range, known & near)
+    outer = _mixed_mean(estimate / max_depth, target / max_depth, known & ~near)
+    return inner + outer

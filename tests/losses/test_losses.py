@@ -1,0 +1,146 @@
+"""Losses against the published values and gradients, and in the cases where the published code gives NaN."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+
+from projects.DistillNeRF.losses import registered
+from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, teacher_depth_loss
+from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
+from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
+
+DEPTH, IMAGE, WEIGHTS = ('depth_estimate', 'depth_gt'), ('img_est', 'img_gt'), ('weights',)
+# Published name, our module, inputs (the first is what the gradient is taken of).
+PUBLISHED = [
+    ('RGBL1Loss', registered.RGBL1Loss(loss_weight=1.5), IMAGE),
+    ('DepthLoss', registered.DepthLoss(loss_weight=3, max_depth=80), DEPTH),
+    ('DepthClampLoss', registered.DepthClampLoss(loss_weight=10, max_depth=80), DEPTH),
+    ('MidasDepthClampLoss', registered.DepthClampLoss(loss_weight=2, max_depth=120), DEPTH),
+    ('DepthAnythingDepthClampLoss', registered.DepthClampLoss(loss_weight=2, max_depth=120), DEPTH),
+    ('EmernerfDepthClampLoss', registered.TeacherDepthLoss(), DEPTH),
+    ('NerfWeightEntropyLoss', registered.WeightEntropyLoss(), WEIGHTS),
+    ('OpacityLoss', registered.OpacityLoss(), WEIGHTS),
+]
+
+
+@pytest.fixture(scope='module')
+def vectors(shared_dir: Path) -> dict[str, np.ndarray]:
+    with np.load(shared_dir / 'parity/public/unit.npz') as archive:
+        return {key.removeprefix('loss/'): archive[key] for key in archive if key.startswith('loss/')}
+
+
+def tensors(vectors: dict[str, np.ndarray], names: tuple[str, ...]) -> list[torch.Tensor]:
+    first, *others = [torch.from_numpy(vectors[name]) for name in names]
+    return [first.clone().requires_grad_(), *others]
+
+
+def assert_published(loss: torch.Tensor, leaf: torch.Tensor, vectors: dict[str, np.ndarray], name: str) -> None:
+    loss.backward()
+    # The published line-of-sight gradient is NaN at pixels without a return; ours is 0 there.
+    expected = torch.from_numpy(vectors[f'{name}_grad']).nan_to_num(0.0)
+    torch.testing.assert_close(loss.item(), float(vectors[f'{name}_value']), rtol=2e-6, atol=0)
+    torch.testing.assert_close(leaf.grad, expected, rtol=1e-4, atol=1e-6 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize(('name', 'module', 'inputs'), PUBLISHED, ids=[case[0] for case in PUBLISHED])
+def test_value_and_gradient_are_the_published_ones(vectors, name, module, inputs):
+    arguments = tensors(vectors, inputs)
+    assert_published(module(*arguments), arguments[0], vectors, name)
+
+
+@pytest.mark.parametrize(('iteration', 'epsilon'), [(14000, 6.0), (28000, 2.5)])
+def test_line_of_sight_is_the_published_one(vectors, iteration, epsilon):
+    weights, mids, target = tensors(vectors, ('weights', 'los_t', 'los_gt'))
+    loss = registered.LineOfSightLoss()(weights, mids, target[0], iteration)
+    assert_published(loss, weights, vectors, f'LineOfSightLoss_eps{epsilon}')
+
+
+def test_every_loss_is_registered():
+    classes = {name for name in vars(registered) if name.endswith('Loss')}
+    assert len(classes) == 7
+    assert classes <= set(MODELS.module_dict)
+
+
+def test_line_of_sight_schedule(vectors):
+    for iteration, expected in vectors['los_epsilon_schedule']:
+        epsilon = line_of_sight_epsilon(int(iteration))
+        assert (epsilon is None) == math.isnan(expected)
+        assert epsilon is None or epsilon == pytest.approx(expected)
+
+
+def test_line_of_sight_is_off_before_its_start():
+    weights = torch.rand(2, 5, 3, 4, requires_grad=True)
+    loss = registered.LineOfSightLoss()(weights, weights.detach(), torch.ones(2, 3, 4), 13999)
+    loss.backward()
+    assert loss.item() == 0
+    assert not weights.grad.any()
+
+
+DEPTH_LOSSES = [
+    lambda estimate, target: depth_loss(estimate, target, 80.0),
+    lambda estimate, target: clamped_depth_loss(estimate, target, 1e-5, 80.0),
+    lambda estimate, target: teacher_depth_loss(estimate, target, 1e-5, 120.0, 50.0),
+]
+
+
+@pytest.mark.parametrize('loss_function', DEPTH_LOSSES)
+def test_nothing_known_is_zero_and_connected(loss_function):
+    estimate = torch.rand(2, 4, 5, requires_grad=True)
+    loss = loss_function(estimate, torch.full((2, 4, 5), math.nan))
+    loss.backward()
+    assert loss.item() == 0
+    assert not estimate.grad.any()
+
+
+@pytest.mark.parametrize('loss_function', DEPTH_LOSSES)
+def test_unknown_pixels_do_not_count(loss_function):
+    estimate, target = torch.rand(2, 4, 5) * 60, torch.rand(2, 4, 5) * 60
+    target[:, :2] = math.nan
+    estimate.requires_grad_()
+    loss = loss_function(estimate, target)
+    loss.backward()
+    torch.testing.assert_close(loss, loss_function(estimate[:, 2:], target[:, 2:]))
+    assert not estimate.grad[:, :2].any()
+    assert estimate.grad[:, 2:].all()
+
+
+def test_teacher_loss_with_an_empty_group_is_that_of_the_other():
+    estimate, target = torch.rand(3, 4) * 40, torch.rand(3, 4) * 40
+    loss = teacher_depth_loss(estimate, target, 1e-5, 120.0, 50.0)
+    torch.testing.assert_close(loss, clamped_depth_loss(estimate, target, 1e-5, 50.0))
+
+
+def test_line_of_sight_without_returns_is_zero_and_connected():
+    weights = torch.rand(1, 6, 2, 3, requires_grad=True)
+    loss = line_of_sight_loss(weights, torch.full_like(weights, math.nan), torch.full((1, 2, 3), math.nan), 2.5)
+    loss.backward()
+    assert loss.item() == 0
+    assert not weights.grad.any()
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r'\(2, 3, 4\).*\(3, 4\)'):
+        depth_loss(torch.ones(2, 3, 4), torch.ones(3, 4), 80.0)
+    with pytest.raises(ValueError, match='mids'):
+        line_of_sight_loss(torch.ones(1, 5, 2, 3), torch.ones(1, 5, 2, 3), torch.ones(2, 2, 3), 2.5)
+
+
+def test_losses_work_in_autocast():
+    weights = torch.rand(2, 5, 3, 4, requires_grad=True)
+    plain = opacity_loss(weights) + weight_entropy(weights)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        mixed = opacity_loss(weights) + weight_entropy(weights)
+    torch.testing.assert_close(mixed, plain)
+
+
+def test_samples_may_be_on_any_axis():
+    weights = torch.rand(2, 5, 3, 4)
+    last = weights.movedim(1, -1)
+    torch.testing.assert_close(opacity_loss(last, dim=-1), opacity_loss(weights))
+    torch.testing.assert_close(weight_entropy(last, dim=-1), weight_entropy(weights))
