@@ -1,0 +1,89 @@
+"""Depth errors (the set of Eigen et al., NIPS 2014, with the bounds of the parity notes, section 12)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..modules.cameras import Cameras
+
+MIN_DEPTH = 1e-3
+FULL_RANGE = 80.0
+INNER_RANGE = 50.0
+# a1, a2, a3: the share of pixels whose ratio of depths is below these.
+RATIOS = {'a1': 1.25, 'a2': 1.25**2, 'a3': 1.25**3}
+
+
+def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE) -> dict[str, float]:
+    """abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3 over pixels whose target is in (1e-3, ``max_depth``) m.
+
+    Args:
+        estimate, target: depth in metres, any shape, the same for both; NaN targets are left out. The estimate is
+            clipped to [1e-3, ``max_depth``].
+        max_depth: upper bound, metres.
+
+    Returns:
+        The seven errors; an empty dict if no pixel counts.
+    """
+    if estimate.shape != target.shape:
+        raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
+    counts = (target > MIN_DEPTH) & (target < max_depth)
+    if not counts.any():
+        return {}
+    e, t = estimate[counts].double().clamp(MIN_DEPTH, max_depth), target[counts].double()
+    difference, ratio = e - t, torch.maximum(t / e, e / t)
+    errors = {
+        'abs_rel': (difference.abs() / t).mean(),
+        'sq_rel': (difference.square() / t).mean(),
+        'rmse': difference.square().mean().sqrt(),
+        'rmse_log': (e.log() - t.log()).square().mean().sqrt(),
+        **{name: (ratio < bound).double().mean() for name, bound in RATIOS.items()},
+    }
+    return {name: value.item() for name, value in errors.items()}
+
+
+def distance_to_z(distance: Tensor, cameras: Cameras) -> Tensor:
+    """Depth along the ray ``(V, h, w)``, on a grid that spans the images of ``cameras`` corner to corner, to z."""
+    return distance / cameras.ray_lengths(*distance.shape[-2:]).to(distance)
+
+
+def resample_depth(depth: Tensor, height: int, width: int) -> Tensor:
+    """``(V, h, w)`` to ``(V, height, width)``, bilinear with ``align_corners=True``.
+
+    Rendered pixels span the image corner to corner, so the corners of both grids coincide.
+    """
+    if tuple(depth.shape[-2:]) == (height, width):
+        return depth
+    return F.interpolate(depth[:, None].float(), (height, width), mode='bilinear', align_corners=True)[:, 0]
+
+
+def point_depth_errors(
+    depth: Tensor, locations: Tensor, target: Tensor, mask: Tensor, max_depth: float = FULL_RANGE
+) -> dict[str, float]:
+    """Depth errors at points instead of pixels: per camera, then averaged over the cameras.
+
+    Args:
+        depth: ``(V, h, w)`` estimate, metres, sampled bilinearly (corner to corner, border repeated).
+        locations: ``(V, n, 2)`` points (u, v) in [0, 1], as shares of the image's width and height.
+        target: ``(V, n)`` depth of the points, metres.
+        mask: ``(V, n)`` true for points that are in the image.
+        max_depth: upper bound, metres.
+
+    Returns:
+        The seven errors of :func:`depth_errors`; an empty dict if no point counts in any camera.
+    """
+    grid = (2 * locations - 1)[:, None]
+    sampled = F.grid_sample(depth[:, None], grid, mode='bilinear', padding_mode='border', align_corners=True)[:, 0, 0]
+    per_camera = [depth_errors(e[m], t[m], max_depth) for e, t, m in zip(sampled, target, mask, strict=True)]
+    return average(per_camera)
+
+
+def average(results: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each key over the results that have it, in the order in which the keys first appear."""
+    keys = dict.fromkeys(key for result in results for key in result)
+    means = {}
+    for key in keys:
+        values = [result[key] for result in results if key in result]
+        means[key] = sum(values) / len(values)
+    return means
