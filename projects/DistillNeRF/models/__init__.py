@@ -1,0 +1,1 @@
+"""The network, the scene that it makes, and (in ``wrapper``) their place in mmengine."""

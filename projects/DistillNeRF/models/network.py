@@ -1,0 +1,113 @@
+"""The network: encoder (coarse and fine depth, lifting, pooling, sparse convolutions) to scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from ..modules.cameras import Cameras
+from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
+from ..modules.fine_depth import FineDepth, FineDepthNet
+from ..modules.heads import build_head
+from ..modules.pooling import pool_views
+from ..modules.renderer import RaySampling
+from ..modules.space import ParameterizedSpace
+from ..modules.sparse_conv import SparseVoxelNet
+from ..modules.views import Views
+from .scene import Scene
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample after the encoder: its scene, and the depths that its V input views were given."""
+
+    scene: Scene
+    coarse: CoarseDepth
+    fine: FineDepth
+
+
+class DistillNeRF(nn.Module):
+    """One glance of several cameras to a sparse voxel scene (paper section 3; parity notes, section 6).
+
+    Args:
+        space: keyword arguments of :class:`ParameterizedSpace`.
+        levels: coarse and fine level of the voxel grid.
+        channels: features per voxel and level; a pixel's feature has twice as many.
+        coarse: keyword arguments of :class:`CoarseDepthNet`.
+        fine: keyword arguments of :class:`FineDepthNet`.
+        voxel: keyword arguments of :class:`SparseVoxelNet`.
+        sampling: keyword arguments of :class:`RaySampling`.
+        head: keyword arguments of :func:`build_head`.
+        downscale: image size over render size.
+        jitter: random sample positions while training (``stochastic_render_sample``).
+        published_quirks: reproduce the oddities of the published code that change numbers.
+    """
+
+    def __init__(
+        self,
+        space: dict | None = None,
+        levels: Sequence[int] = (7, 9),
+        channels: int = 32,
+        coarse: dict | None = None,
+        fine: dict | None = None,
+        voxel: dict | None = None,
+        sampling: dict | None = None,
+        head: dict | None = None,
+        downscale: int = 2,
+        jitter: bool = False,
+        published_quirks: bool = False,
+    ) -> None:
+        super().__init__()
+        self.space = ParameterizedSpace(**(space or {}))
+        self.coarse_level, self.fine_level = levels
+        self.sampling = RaySampling(**(sampling or {}))
+        self.downscale = downscale
+        self.jitter = jitter
+        self.published_quirks = published_quirks
+        num_bins = len(self.space.bin_edges(torch.empty(()))) - 1
+        self.coarse_net = CoarseDepthNet(num_bins, **(coarse or {}))
+        context = self.coarse_net.head[0].in_channels
+        self.fine_net = FineDepthNet(2 * channels, context, **(fine or {}))
+        self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
+        self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
+        # The layout in which convolutions are fastest on CPUs and under tensor cores.
+        self.to(memory_format=torch.channels_last)
+
+    def encode(self, batch: Sequence[Views]) -> list[Encoded]:
+        """Input views of every sample of a batch -> one scene each."""
+        if len({tuple(views.images.shape[1:]) for views in batch}) > 1:
+            return [encoded for views in batch for encoded in self.encode([views])]
+        images = torch.cat([views.images for views in batch]).contiguous(memory_format=torch.channels_last)
+        depth_features = [views.depth_features for views in batch]
+        known = None if any(x is None for x in depth_features) else torch.cat(depth_features)
+        coarse = self.coarse_net(images, known, self.space.bin_edges(images))
+        fine = self.fine_net(images, coarse)
+        counts = [len(views) for views in batch]
+        parts = zip(batch, _split(coarse, counts), _split(fine, counts), strict=True)
+        return [Encoded(self._scene(views.cameras, f), c, f) for views, c, f in parts]
+
+    def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
+        grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)
+        return Scene(
+            grid=grid,
+            coarse=self.voxel_net(coarse_voxels, fine_voxels, grid),
+            fine=fine_voxels,
+            space=self.space,
+            sampling=self.sampling,
+            head=self.head,
+            downscale=self.downscale,
+            published_quirks=self.published_quirks,
+        )
+
+    def forward(self, views: Views) -> Scene:
+        """The scene of one sample."""
+        return self.encode([views])[0].scene
+
+
+def _split(value: CoarseDepth | FineDepth, counts: list[int]) -> list:
+    """Cut a dataclass of tensors along their first dimension."""
+    columns: list[tuple[Tensor, ...]] = [getattr(value, field.name).split(counts) for field in fields(value)]
+    return [type(value)(*row) for row in zip(*columns, strict=True)]

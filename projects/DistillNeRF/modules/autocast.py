@@ -1,0 +1,11 @@
+"""Keep geometry out of autocast: coordinates, cells and transmittance are computed in float32 or wider."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 become float32; float32 and float64 stay as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,0 +1,105 @@
+"""The coarse depth net: images to densities in depth bins (parity notes, section 6.3; paper section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .fpn import FPN
+from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu, soft_clamp
+from .volume_rendering import activate_density, render_intervals
+
+
+@dataclass(frozen=True)
+class CoarseDepth:
+    """What the coarse net knows about N images of H x W.
+
+    Attributes:
+        depth: ``(N, H, W)`` expected distance along the ray, metres.
+        weights: ``(N, H, W, D)`` volume rendering weights of the depth bins.
+        features: ``(N, C, H, W)`` the monodepth feature that the fine net reads.
+    """
+
+    depth: Tensor
+    weights: Tensor
+    features: Tensor
+
+
+class DepthFeatureCombiner(nn.Module):
+    """Mix the features of a frozen depth network into those of the pyramid.
+
+    Args:
+        channels: channels of the pyramid and of the result.
+        depth_channels: channels of the frozen features.
+    """
+
+    def __init__(self, channels: int, depth_channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(
+            Bottleneck(channels + depth_channels, depth_channels), Bottleneck(depth_channels, depth_channels)
+        )
+        self.residual = nn.Conv2d(depth_channels, depth_channels, 1)
+        self.final = nn.Conv2d(depth_channels, channels, 1)
+
+    def forward(self, features: Tensor, depth_features: Tensor) -> Tensor:
+        """``(N, C, H, W)`` and ``(N, C_d, h, w)`` -> ``(N, C, H, W)``."""
+        depth_features = enlarge(depth_features, features.shape[-2:])
+        mixed = self.mix(torch.cat([features, depth_features], dim=1))
+        return leaky_relu(self.final(depth_features + instance_norm(self.residual(mixed))))
+
+
+class CoarseDepthNet(nn.Module):
+    """Densities in depth bins for every pixel, and the depth that volume rendering makes of them.
+
+    Args:
+        num_bins: D, the depth bins; they must be the ones of the edges given to :meth:`forward`.
+        width: width of the pyramid.
+        channels: channels of its output and of the monodepth feature.
+        blocks: see :class:`FPN`.
+        depth_channels: channels of the frozen depth features, or ``None`` to do without them.
+        density_activation: ``exp``, ``softplus`` or ``sigmoid``.
+        logit_bound: soft clamp of the density logits.
+    """
+
+    def __init__(
+        self,
+        num_bins: int,
+        width: int = 64,
+        channels: int = 64,
+        blocks: Sequence[int] = (2, 3, 5, 5),
+        depth_channels: int | None = 128,
+        density_activation: str = 'exp',
+        logit_bound: float = 30.0,
+    ) -> None:
+        super().__init__()
+        self.pyramid = FPN(width, channels, channels, blocks)
+        self.combiner = None if depth_channels is None else DepthFeatureCombiner(channels, depth_channels)
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), LeakyReLU(), nn.Conv2d(channels, num_bins, 1)
+        )
+        self.density_activation = density_activation
+        self.logit_bound = logit_bound
+
+    def forward(self, images: Tensor, depth_features: Tensor | None, edges: Tensor) -> CoarseDepth:
+        """
+        Args:
+            images: ``(N, 3, H, W)``.
+            depth_features: ``(N, C_d, h, w)``, required if and only if the net was built for them.
+            edges: ``(D + 1,)`` edges of the depth bins, metres.
+        """
+        if (depth_features is None) != (self.combiner is None):
+            raise ValueError(
+                'the network was built for frozen depth features, but the views hold none'
+                if depth_features is None
+                else 'the views hold frozen depth features, but the network was built without them'
+            )
+        features = self.pyramid(images)
+        if self.combiner is not None:
+            features = self.combiner(features, depth_features)
+        logits = soft_clamp(self.head(features), self.logit_bound).permute(0, 2, 3, 1)
+        density = activate_density(logits, self.density_activation)
+        depth, weights = render_intervals(density, edges, dim=-1)
+        return CoarseDepth(depth, weights, features)

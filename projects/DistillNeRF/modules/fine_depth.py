@@ -1,0 +1,172 @@
+"""The fine depth net: candidates around the coarse depth, their densities, and one feature per pixel.
+
+Parity notes, section 6.5; paper section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .autocast import full_precision
+from .coarse_depth import CoarseDepth
+from .fpn import FPN
+from .layers import InstanceNorm, LeakyReLU, instance_norm, leaky_relu, soft_clamp
+from .volume_rendering import activate_density, render_intervals
+
+
+@dataclass(frozen=True)
+class FineDepth:
+    """What the fine net knows about N images of H x W, with K candidates per pixel.
+
+    The lifted feature of a candidate is ``occupancy * features`` of its pixel; it is never stored as a tensor of
+    its own.
+
+    Attributes:
+        depth: ``(N, H, W)`` expected distance along the ray, metres.
+        weights: ``(N, H, W, K - 1)`` volume rendering weights between neighbouring candidates.
+        candidates: ``(N, H, W, K)`` distances along the ray, metres, ascending.
+        occupancy: ``(N, H, W, K)`` in (0, 1).
+        logits: ``(N, H, W, K)`` density logits.
+        features: ``(N, C, H, W)`` image features.
+    """
+
+    depth: Tensor
+    weights: Tensor
+    candidates: Tensor
+    occupancy: Tensor
+    logits: Tensor
+    features: Tensor
+
+
+class CandidateScorer(nn.Module):
+    """Score every depth candidate of every pixel from the pixel's depth feature and the candidate's distance.
+
+    As published, the candidate's code is ``LN(linear(d))``, it is multiplied with the pixel's feature, and three
+    convolutions over neighbouring candidates follow. A layer norm of an affine function of the scalar d has rank 3 in
+    (d / sigma, 1 / sigma, 1), so the product and the first convolution are one small matrix product per pixel and
+    the tensor of pixels x candidates x channels is never made.
+
+    Args:
+        channels: channels of the pixel's depth feature and of the code.
+        hidden: width of the convolutions over candidates.
+    """
+
+    def __init__(self, channels: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.expand = nn.Linear(1, channels)
+        self.expand_norm = nn.LayerNorm(channels)
+        self.feature_norm = nn.LayerNorm(channels)
+        self.conv1 = nn.Conv1d(channels, hidden, 3, padding=1)
+        self.conv2 = nn.Conv1d(hidden, hidden, 3, padding=1)
+        self.conv3 = nn.Conv1d(hidden, 1, 3, padding=1)
+
+    def forward(self, features: Tensor, candidates: Tensor) -> Tensor:
+        """``(N, C, H, W)`` and ``(N, H, W, K)`` -> scores ``(N, H, W, K)``."""
+        n, height, width, count = candidates.shape
+        features = self.feature_norm(features.permute(0, 2, 3, 1))
+        y = self._first_convolution(features, candidates)
+        # (N, hidden, pixels, candidates), channels last: the kernels reach over neighbouring candidates only.
+        y = y.reshape(n, height * width, count, -1).permute(0, 3, 1, 2)
+        y = leaky_relu(instance_norm(y))
+        y = leaky_relu(instance_norm(self._over_candidates(self.conv2, y)))
+        return self._over_candidates(self.conv3, y).reshape(n, height, width, count)
+
+    @staticmethod
+    def _over_candidates(conv: nn.Conv1d, x: Tensor) -> Tensor:
+        return F.conv2d(x, conv.weight[:, :, None], conv.bias, padding=(0, 1))
+
+    def _first_convolution(self, features: Tensor, candidates: Tensor) -> Tensor:
+        """``(N, H, W, C)`` and ``(N, H, W, K)`` -> ``(N, H, W, K, hidden)``, bias included."""
+        slope = self.expand.weight[:, 0] - self.expand.weight.mean()
+        offset = self.expand.bias - self.expand.bias.mean()
+        d = full_precision(candidates)
+        variance = slope.square().mean() * d * d + 2 * (slope * offset).mean() * d + offset.square().mean()
+        inverse_sigma = torch.rsqrt(variance.clamp_min(0) + self.expand_norm.eps)
+        code = torch.stack([d * inverse_sigma, inverse_sigma, torch.ones_like(d)], dim=-1)
+        # Neighbours -1, 0, 1 of every candidate, zero outside: (N, H, W, K, 3 parts, 3 neighbours).
+        code = F.pad(code, (0, 0, 1, 1)).unfold(-2, 3, 1)
+        gain = self.expand_norm.weight
+        parts = torch.stack([slope * gain, offset * gain, self.expand_norm.bias])
+        # weight (hidden, C, 3 neighbours) x parts (3, C) -> (3 parts, 3 neighbours, hidden, C)
+        kernels = torch.einsum('oct,pc->ptoc', self.conv1.weight, parts)
+        hidden = self.conv1.out_channels
+        projected = F.linear(features, kernels.reshape(9 * hidden, -1)).view(-1, 9, hidden)
+        pixels = code.reshape(-1, code.shape[3], 9).to(projected.dtype)
+        return torch.bmm(pixels, projected).view(*candidates.shape, hidden) + self.conv1.bias
+
+
+class FineDepthNet(nn.Module):
+    """Depth candidates, their densities, and the image features that are lifted.
+
+    Args:
+        channels: C, channels of the image features.
+        context_channels: channels of the coarse net's monodepth feature.
+        width: width of the pyramid and of the heads.
+        hidden: width of the combiner.
+        blocks: see :class:`FPN`.
+        num_candidates: K; candidates k run from ``-(K + 1) // 2``, so 15 of them are -8 ... 6.
+        candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` metres.
+        density_activation: ``exp``, ``softplus`` or ``sigmoid``.
+        feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        context_channels: int = 64,
+        width: int = 16,
+        hidden: int = 32,
+        blocks: Sequence[int] = (2, 3, 5, 5),
+        num_candidates: int = 15,
+        candidate_ratio: float = 0.025,
+        candidate_step: tuple[float, float] = (0.05, 0.3),
+        density_activation: str = 'exp',
+        feature_bound: float = 5.0,
+        logit_bound: float = 30.0,
+    ) -> None:
+        super().__init__()
+        self.pyramid = FPN(width, width, width, blocks)
+        self.combiner = nn.Sequential(
+            nn.Conv2d(width + context_channels, hidden, 3, padding=1),
+            InstanceNorm(),
+            LeakyReLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            InstanceNorm(),
+            LeakyReLU(),
+        )
+        self.feature_head = nn.Sequential(
+            nn.Conv2d(hidden, width, 3, padding=1), LeakyReLU(), nn.Conv2d(width, channels, 1)
+        )
+        self.depth_head = nn.Sequential(
+            nn.Conv2d(hidden, width, 3, padding=1), LeakyReLU(), nn.Conv2d(width, channels + 1, 1)
+        )
+        self.scorer = CandidateScorer(channels + 1, width)
+        self.num_candidates = num_candidates
+        self.candidate_ratio = candidate_ratio
+        self.candidate_step = candidate_step
+        self.density_activation = density_activation
+        self.feature_bound = feature_bound
+        self.logit_bound = logit_bound
+
+    def forward(self, images: Tensor, coarse: CoarseDepth) -> FineDepth:
+        """``(N, 3, H, W)`` images and what the coarse net made of them."""
+        candidates = self.candidates(full_precision(coarse.depth))
+        hidden = self.combiner(torch.cat([self.pyramid(images), coarse.features], dim=1))
+        features = soft_clamp(self.feature_head(hidden), self.feature_bound)
+        occupancy = torch.sigmoid(self.scorer(self.depth_head(hidden), candidates))
+        logits = (2 * occupancy - 1) * self.logit_bound
+        density = activate_density((logits[..., 1:] + logits[..., :-1]) / 2, self.density_activation)
+        depth, weights = render_intervals(density, candidates, dim=-1)
+        return FineDepth(depth, weights, candidates, occupancy, logits, features)
+
+    def candidates(self, depth: Tensor) -> Tensor:
+        """``(N, H, W)`` coarse distances -> ``(N, H, W, K)``, metres; gradients reach the coarse depth."""
+        first = -((self.num_candidates + 1) // 2)
+        steps = torch.arange(first, first + self.num_candidates, dtype=depth.dtype, device=depth.device)
+        spacing = (self.candidate_ratio * depth).clamp(*self.candidate_step)
+        return F.relu(depth[..., None] + steps * spacing[..., None])

@@ -1,0 +1,96 @@
+"""From samples of the voxel field to pixels: composited features and a CNN for RGB, or an MLP for features.
+
+Parity notes, sections 6.10 to 6.12; paper sections 3.3 and 3.4.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .decoder import ColorDecoder
+from .layers import soft_clamp
+from .renderer import Compositor, VoxelTables
+from .segments import segment_offsets, weighted_segment_sum
+
+
+class ColorHead(nn.Module):
+    """Composite the voxels' features, then decode RGB with a small CNN.
+
+    Args:
+        channels: features per voxel and level.
+        decoder: keyword arguments of :class:`ColorDecoder`.
+    """
+
+    renders = 'rgb'
+
+    def __init__(self, channels: int, **decoder) -> None:
+        super().__init__()
+        # The composite has one channel more, constant -1: zero padding makes it mark the border (quirk 8).
+        self.decoder = ColorDecoder(2 * channels + 1, **decoder)
+
+    def compositor(self, tables: VoxelTables) -> Compositor:
+        """Composite (fine, coarse) features; samples in empty space have feature zero and are skipped."""
+        grid = tables.grid
+        own = torch.arange(grid.num_coarse, dtype=grid.parents.dtype, device=grid.parents.device)
+        coarse_of_row = torch.cat([grid.parents, own])
+
+        def composite(rows: Tensor, weights: Tensor) -> Tensor:
+            in_fine = rows < grid.num_fine
+            in_coarse = rows < grid.empty_row
+            coarse_rows = coarse_of_row.index_select(0, rows[in_coarse])
+            fine = weighted_segment_sum(tables.fine, rows[in_fine], weights[in_fine], segment_offsets(in_fine.sum(1)))
+            coarse = weighted_segment_sum(
+                tables.coarse, coarse_rows, weights[in_coarse], segment_offsets(in_coarse.sum(1))
+            )
+            return F.pad(torch.cat([fine, coarse], dim=1), (0, 1))
+
+        return composite
+
+    def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
+        """Composite ``(V, channels, h, w)`` and camera classes ``(V,)`` -> RGB ``(V, 3, H, W)``, not clamped."""
+        return self.decoder(composite, camera_classes)
+
+
+class FeatureHead(nn.Module):
+    """An MLP on every row of the voxel tables (empty space included, as published); no decoder.
+
+    Args:
+        channels: features per voxel and level.
+        out_channels: channels of the foundation-model features.
+        bound: soft clamp of the MLP's output.
+    """
+
+    renders = 'features'
+
+    def __init__(self, channels: int, out_channels: int = 64, bound: float = 10.0) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(2 * channels, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, out_channels)
+        )
+        self.bound = bound
+
+    def compositor(self, tables: VoxelTables) -> Compositor:
+        """The MLP runs once per row of the table, not once per sample."""
+        fine = torch.cat([tables.fine, tables.coarse.index_select(0, tables.grid.parents)], dim=1)
+        coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
+        colours = soft_clamp(self.net(torch.cat([fine, coarse])), self.bound)
+
+        def composite(rows: Tensor, weights: Tensor) -> Tensor:
+            count = rows.new_full((len(rows),), rows.shape[1])
+            return weighted_segment_sum(colours, rows.reshape(-1), weights.reshape(-1), segment_offsets(count))
+
+        return composite
+
+    def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
+        """The composite ``(V, channels, h, w)`` is the result."""
+        return composite
+
+
+def build_head(type: str, channels: int, **settings) -> ColorHead | FeatureHead:
+    """``type`` is ``color`` or ``feature``."""
+    heads = {'color': ColorHead, 'feature': FeatureHead}
+    if type not in heads:
+        raise ValueError(f'unknown head {type!r}: use one of {sorted(heads)}')
+    return heads[type](channels, **settings)

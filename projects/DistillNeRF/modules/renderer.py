@@ -1,0 +1,165 @@
+"""Render the voxel field along rays (parity notes, sections 6.9 to 6.11; paper section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .layers import soft_clamp
+from .space import ParameterizedSpace
+from .volume_rendering import expected_depth, march
+from .voxels import VoxelGrid
+
+EMPTY_LOGIT = -30.0
+
+Compositor = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RaySampling:
+    """Where samples are put on a ray.
+
+    Attributes:
+        stride: every how many depth bins share one coarse sample (``sparse_sample_ratio``).
+        fine_samples: samples around the heaviest coarse sample.
+        fine_step: distance between them, metres.
+        density_activation: ``exp``, ``softplus`` or ``sigmoid``.
+        logit_bound: soft clamp of the density logits.
+    """
+
+    stride: int = 1
+    fine_samples: int = 30
+    fine_step: float = 0.1
+    density_activation: str = 'exp'
+    logit_bound: float = 10.0
+
+
+@dataclass(frozen=True)
+class VoxelTables:
+    """What a sample reads: density logits by row, features by cell.
+
+    Attributes:
+        grid: rows of points.
+        logits: ``(F + C + 1,)`` clamped density logit of every row.
+        coarse: ``(C, channels)`` features of the coarse cells.
+        fine: ``(F, channels)`` features of the fine cells.
+    """
+
+    grid: VoxelGrid
+    logits: Tensor
+    coarse: Tensor
+    fine: Tensor
+
+    @classmethod
+    def build(
+        cls, grid: VoxelGrid, coarse: Tensor, fine: Tensor, logit_bound: float, published_quirks: bool
+    ) -> VoxelTables:
+        """From voxels ``(C, channels + 1)`` and ``(F, channels + 1)`` whose last channel is the density logit.
+
+        With ``published_quirks`` the first occupied cell of each level reads as zero (parity notes, section 13, 1).
+        """
+        if published_quirks:
+            coarse, fine = _without_first_row(coarse), _without_first_row(fine)
+        empty = fine.new_full((1,), EMPTY_LOGIT)
+        logits = soft_clamp(torch.cat([fine[:, -1], coarse[:, -1], empty]), logit_bound)
+        return cls(grid, logits, coarse[:, :-1].contiguous(), fine[:, :-1].contiguous())
+
+
+def _without_first_row(voxels: Tensor) -> Tensor:
+    return F.pad(voxels[1:], (0, 0, 1, 0)) if len(voxels) else voxels
+
+
+@dataclass(frozen=True)
+class RayRendering:
+    """What rendering returns per ray.
+
+    Attributes:
+        composite: ``(rays, channels)`` composited colour, ``2 * sum(weight * colour) - 1``.
+        depth: ``(rays,)`` expected distance along the ray, metres.
+        opacity: ``(rays,)`` sum of the weights.
+        weights: ``(rays, n)`` of the intervals between samples.
+        depths: ``(rays, n + 1)`` sample distances, metres.
+    """
+
+    composite: Tensor
+    depth: Tensor
+    opacity: Tensor
+    weights: Tensor
+    depths: Tensor
+
+
+def render_rays(
+    tables: VoxelTables,
+    space: ParameterizedSpace,
+    sampling: RaySampling,
+    composite: Compositor,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: bool = False,
+) -> RayRendering:
+    """Render rays ``(rays, 3)`` with unit directions; positions and the choice of samples carry no gradient.
+
+    ``composite`` turns the rows of samples and their weights, both ``(rays, n)``, into ``(rays, channels)``.
+    ``jitter`` moves every coarse sample by a random part of its bin (training, ``stochastic_render_sample``).
+    """
+    with torch.no_grad():
+        depths, rows = place_samples(tables, space, sampling, origins, directions, jitter)
+    weights = march(read(tables.logits, rows), depths, sampling.density_activation)
+    # An interval has the mean colour of its ends, so a sample counts half in each of its two intervals.
+    per_sample = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    colour = 2 * composite(rows, per_sample) - 1
+    return RayRendering(colour, expected_depth(weights, depths, space.far), weights.sum(-1), weights, depths)
+
+
+def place_samples(
+    tables: VoxelTables,
+    space: ParameterizedSpace,
+    sampling: RaySampling,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: bool,
+) -> tuple[Tensor, Tensor]:
+    """Sample depths ``(rays, n)``, ascending, and the rows that they hit, ``(rays, n)``."""
+    edges = space.bin_edges(origins, sampling.stride)
+    coarse = ((edges[:-1] + edges[1:]) / 2).expand(len(origins), -1)
+    if jitter:
+        coarse = (coarse + torch.rand_like(coarse) * (edges[1:] - edges[:-1])).sort(dim=1).values
+    coarse_rows = rows_along(tables.grid, space, origins, directions, coarse)
+    weights = march(read(tables.logits, coarse_rows), coarse, sampling.density_activation)
+    # As published: the index of the heaviest *interval* is used as the index of a sample.
+    center = coarse.gather(1, weights.argmax(1, keepdim=True))
+    first = -(sampling.fine_samples // 2)
+    steps = torch.arange(first, first + sampling.fine_samples, dtype=coarse.dtype, device=coarse.device)
+    fine = (center + sampling.fine_step * steps).clamp(0, space.far)
+    fine_rows = rows_along(tables.grid, space, origins, directions, fine)
+    order = merge_order(coarse, fine)
+    return torch.cat([coarse, fine], 1).gather(1, order), torch.cat([coarse_rows, fine_rows], 1).gather(1, order)
+
+
+def rows_along(
+    grid: VoxelGrid, space: ParameterizedSpace, origins: Tensor, directions: Tensor, depths: Tensor
+) -> Tensor:
+    """Rows ``(rays, n)`` of the cells at ``depths`` ``(rays, n)`` along rays ``(rays, 3)``."""
+    positions = origins[:, None] + depths[..., None] * directions[:, None]
+    return grid.rows(space.contract(positions))
+
+
+def read(values: Tensor, rows: Tensor) -> Tensor:
+    """``values[rows]`` for a flat table; several times faster than indexing with int32 rows."""
+    return values.index_select(0, rows.reshape(-1)).view(rows.shape)
+
+
+def merge_order(first: Tensor, second: Tensor) -> Tensor:
+    """Indices ``(rays, a + b)`` that sort the concatenation of two ascending sequences ``(rays, a)``, ``(rays, b)``."""
+    count = first.shape[1]
+    total = count + second.shape[1]
+    index = torch.arange(total, device=first.device)
+    slots = torch.searchsorted(first.contiguous(), second.contiguous()) + index[: second.shape[1]]
+    order = torch.full((len(first), total), -1, dtype=torch.int64, device=first.device)
+    order.scatter_(1, slots, (count + index[: second.shape[1]]).expand_as(slots))
+    from_first = order < 0
+    return torch.where(from_first, from_first.cumsum(1) - 1, order)

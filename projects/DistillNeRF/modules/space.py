@@ -1,0 +1,75 @@
+"""The parameterised space (paper section 3.2; parity notes, section 6.4b).
+
+World coordinates x (metres) map to s in (-1, 1) per axis: linear within the inner range r, contracted outside,
+so that the whole world fits into the cube [-1, 1]^3 of the voxel grids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ParameterizedSpace:
+    """Settings of the mapping; it holds no tensors, so it has no device and no dtype.
+
+    Attributes:
+        inner_range: r for x and y, metres.
+        inner_range_z: r for z, metres.
+        contract_ratio: c, the share of [-1, 1] that the inner range takes.
+        near: distance of the first bin edge, metres.
+        step: bin width inside the inner range, metres.
+        outer_step: bin width outside, in units of ``step`` measured in s.
+        far: far plane, metres; also the greatest depth that is rendered.
+    """
+
+    inner_range: float = 50.0
+    inner_range_z: float = 6.4
+    contract_ratio: float = 0.8
+    near: float = 0.1
+    step: float = 0.2
+    outer_step: float = 1.0
+    far: float = 120.0
+
+    def contract(self, points: Tensor) -> Tensor:
+        """World points ``(..., 3)`` in metres to the cube, ``(..., 3)``."""
+        inner = points.new_tensor([self.inner_range, self.inner_range, self.inner_range_z])
+        return contract(points, inner, self.contract_ratio)
+
+    def expand(self, points: Tensor) -> Tensor:
+        """Points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in metres; inverse of :meth:`contract`."""
+        axes = (self.inner_range, self.inner_range, self.inner_range_z)
+        return torch.stack([expand(points[..., i], r, self.contract_ratio) for i, r in enumerate(axes)], dim=-1)
+
+    def bin_edges(self, like: Tensor, stride: int = 1) -> Tensor:
+        """Edges ``(D + 1,)`` of the depth bins along a ray, metres, in the dtype and on the device of ``like``.
+
+        Equal steps inside the inner range, equal steps in s outside. ``stride`` widens every bin
+        (``sparse_sample_ratio``). The far plane itself is not an edge: the last one lies up to a bin before it.
+        """
+        kind = {'dtype': like.dtype, 'device': like.device}
+        step = self.step * stride
+        inner = torch.arange(self.near, self.inner_range, step, **kind)
+        c = self.contract_ratio
+        outer_step = contract(torch.full((), step * self.outer_step, **kind), self.inner_range, c)
+        far = contract(torch.full((), self.far, **kind), self.inner_range, c)
+        first = torch.full((), c, **kind)
+        outer = torch.arange(c, float(far), float(outer_step), **kind) if far > first else first[None]
+        return torch.cat([inner, expand(outer, self.inner_range, c)])
+
+
+def contract(x: Tensor, inner_range: float | Tensor, contract_ratio: float) -> Tensor:
+    """x -> s. The order of operations is the published one: cells are chosen by rounding s."""
+    size = x.abs()
+    outside = (1 - inner_range / size * (1 - contract_ratio)) * x / size
+    return torch.where(size < inner_range, x / inner_range * contract_ratio, outside)
+
+
+def expand(s: Tensor, inner_range: float, contract_ratio: float) -> Tensor:
+    """s -> x, the inverse of :func:`contract`."""
+    size = s.abs()
+    outside = inner_range * (1 - contract_ratio) / (1 - size) * s / size
+    return torch.where(size < contract_ratio, s * inner_range / contract_ratio, outside)

@@ -1,0 +1,109 @@
+"""Volume rendering weights along rays, with hand-written gradients.
+
+Both kinds of weights have the form ``w_i = T_i * alpha_i`` with a transmittance T that is a running product, so
+their gradients need one reversed running sum and nothing but the weights has to be kept for it. Everything is
+computed in the dtype of the inputs; callers keep it in float32 or wider under autocast.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .autocast import full_precision
+
+MARCHING_EPSILON = 1e-10
+
+
+def activate_density(logit: Tensor, activation: str) -> Tensor:
+    """Density per metre from a logit: ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``."""
+    if activation == 'exp':
+        return torch.exp(logit - 1)
+    if activation == 'softplus':
+        return torch.nn.functional.softplus(logit - 1)
+    if activation == 'sigmoid':
+        return torch.sigmoid(logit - 1)
+    raise ValueError(f'unknown density activation {activation!r}: use exp, softplus or sigmoid')
+
+
+class _IntervalWeights(torch.autograd.Function):
+    """Optical depths a_i -> w_i = exp(-sum of a before i) * (1 - exp(-a_i)), along ``dim``."""
+
+    @staticmethod
+    def forward(ctx, optical_depth: Tensor, dim: int) -> Tensor:
+        through = torch.exp(-torch.cumsum(optical_depth, dim))
+        before = torch.cat(
+            [torch.ones_like(through.narrow(dim, 0, 1)), through.narrow(dim, 0, through.shape[dim] - 1)], dim
+        )
+        weights = before * -torch.expm1(-optical_depth)
+        ctx.save_for_backward(weights, through)
+        ctx.dim = dim
+        return weights
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        weights, through = ctx.saved_tensors
+        behind = _sum_behind(grad * weights, ctx.dim)
+        return grad * through - behind, None
+
+
+class _MarchingWeights(torch.autograd.Function):
+    """Alphas -> w_i = (alpha_i + e) * prod over j < i of (1 - alpha_j + e), along the last dimension."""
+
+    @staticmethod
+    def forward(ctx, alpha: Tensor) -> Tensor:
+        keep = 1 - alpha + MARCHING_EPSILON
+        through = torch.cumprod(keep, -1)
+        before = torch.cat([torch.ones_like(through[..., :1]), through[..., :-1]], -1)
+        weights = (alpha + MARCHING_EPSILON) * before
+        ctx.save_for_backward(weights, before, keep)
+        return weights
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        weights, before, keep = ctx.saved_tensors
+        return grad * before - _sum_behind(grad * weights, -1) / keep
+
+
+def _sum_behind(values: Tensor, dim: int) -> Tensor:
+    """For every i the sum of the values at j > i along ``dim``."""
+    return values.flip(dim).cumsum(dim).flip(dim) - values
+
+
+def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Weights and expected depth on given intervals (parity notes, section 6.4).
+
+    Args:
+        density: ``(..., D, ...)`` with D along ``dim``, per metre.
+        edges: ``(..., D + 1, ...)``, broadcastable against it, metres along the ray.
+
+    Returns:
+        depth: as density without ``dim``, the expected depth in metres. A ray without density gets about 0.
+        weights: the shape of density.
+    """
+    density, edges = full_precision(density), full_precision(edges)
+    count = edges.shape[dim] - 1
+    start, end = edges.narrow(dim, 0, count), edges.narrow(dim, 1, count)
+    weights = _IntervalWeights.apply(density * (end - start), dim)
+    opacity = weights.sum(dim).clamp(1e-6, 1.0)
+    return (weights * ((start + end) / 2)).sum(dim) / opacity, weights
+
+
+def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
+    """Weights ``(rays, n - 1)`` of the intervals between n samples (parity notes, section 6.11).
+
+    Args:
+        logits: ``(rays, n)`` density logits of the samples.
+        depths: ``(rays, n)`` or ``(n,)`` ascending distances along the rays, metres.
+    """
+    logits, depths = full_precision(logits), full_precision(depths)
+    sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
+    alpha = 1 - torch.exp(-sigma * (depths[..., 1:] - depths[..., :-1]))
+    return _MarchingWeights.apply(alpha)
+
+
+def expected_depth(weights: Tensor, depths: Tensor, far: float, near: float = 1e-5) -> Tensor:
+    """``(rays,)`` expected depth of the marching weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, metres."""
+    middle = (depths[..., 1:] + depths[..., :-1]) / 2
+    depth = (weights * middle).sum(-1) / (MARCHING_EPSILON + weights.sum(-1))
+    return depth.nan_to_num(nan=far).clamp(near, far)

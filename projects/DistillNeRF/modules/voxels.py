@@ -1,0 +1,157 @@
+"""The occupied cells of a two-level grid over the cube [-1, 1]^3 (parity notes, sections 6.7 and 6.10).
+
+A dense grid of the coarse level points to blocks of fine cells ("leaves"); a look-up is two gathers, without search or
+hash. Cells are kept in Morton order at both levels, so that a fine cell's rank orders its parents as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .tensors import TensorFields
+
+
+@dataclass(frozen=True)
+class VoxelGrid(TensorFields):
+    """Occupied cells at a coarse and a fine level; the coarse cells are the parents of the fine ones.
+
+    A *row* numbers everything that a sample can hit in one table: fine cells ``0 .. F - 1``, then coarse cells
+    ``F .. F + C - 1`` (hit where none of their fine cells is occupied), then "empty" ``F + C``.
+
+    Attributes:
+        coarse_level, fine_level: L; a level has 2^L cells per axis.
+        coarse_codes: ``(C,)`` Morton codes of the occupied coarse cells, ascending.
+        fine_codes: ``(F,)`` the same for the fine cells.
+        parents: ``(F,)`` index of each fine cell's coarse cell.
+        index: ``(8 ** coarse_level,)`` index of each coarse cell among the occupied ones, C where it is empty.
+        leaves: ``((C + 1) * 8 ** (fine_level - coarse_level),)`` row of each child; block C is all "empty".
+    """
+
+    coarse_level: int
+    fine_level: int
+    coarse_codes: Tensor
+    fine_codes: Tensor
+    parents: Tensor
+    index: Tensor
+    leaves: Tensor
+
+    @property
+    def num_coarse(self) -> int:
+        """C, the number of occupied coarse cells."""
+        return len(self.coarse_codes)
+
+    @property
+    def num_fine(self) -> int:
+        """F, the number of occupied fine cells."""
+        return len(self.fine_codes)
+
+    @property
+    def empty_row(self) -> int:
+        """The row of samples that hit nothing."""
+        return self.num_fine + self.num_coarse
+
+    @classmethod
+    def build(cls, codes: Tensor, coarse_level: int, fine_level: int) -> tuple[VoxelGrid, Tensor]:
+        """Mark the cells of points as occupied.
+
+        Args:
+            codes: ``(P,)`` int32 Morton codes of the points' cells at the fine level.
+
+        Returns:
+            the grid, and ``(P,)`` the index of each point's fine cell.
+        """
+        shift = 3 * (fine_level - coarse_level)
+        children = 1 << shift
+        coarse_of_point = codes >> shift
+        occupied = torch.zeros(8**coarse_level, dtype=torch.bool, device=codes.device)
+        occupied[coarse_of_point] = True
+        coarse_codes = occupied.nonzero().squeeze(1).int()
+        num_coarse = len(coarse_codes)
+        ranks = torch.arange(num_coarse, dtype=torch.int32, device=codes.device)
+        index = torch.full_like(occupied, num_coarse, dtype=torch.int32)
+        index[coarse_codes] = ranks
+
+        slot_of_point = (index[coarse_of_point] << shift) + (codes & (children - 1))
+        filled = torch.zeros(num_coarse * children, dtype=torch.bool, device=codes.device)
+        filled[slot_of_point] = True
+        slots = filled.nonzero().squeeze(1).int()
+        num_fine = len(slots)
+        parents = slots >> shift
+        leaves = torch.full(
+            ((num_coarse + 1) * children,), num_fine + num_coarse, dtype=torch.int32, device=codes.device
+        )
+        leaves[: num_coarse * children].view(num_coarse, children).copy_((ranks + num_fine)[:, None])
+        leaves[slots] = torch.arange(num_fine, dtype=torch.int32, device=codes.device)
+        fine_codes = (coarse_codes[parents] << shift) + (slots & (children - 1))
+        grid = cls(coarse_level, fine_level, coarse_codes, fine_codes, parents, index, leaves)
+        return grid, leaves[slot_of_point]
+
+    def rows(self, points: Tensor) -> Tensor:
+        """Row of the cell that contains each point.
+
+        Args:
+            points: ``(..., 3)`` positions in the cube. Points outside hit "empty".
+
+        Returns:
+            ``(...)`` int32.
+        """
+        # 2^(L-1) * s is exact in floating point, so this equals the published query in double precision.
+        half = 2 ** (self.fine_level - 1)
+        cells = torch.floor(points * half).int() + half
+        inside = ((cells[..., 0] | cells[..., 1] | cells[..., 2]) >> self.fine_level) == 0
+        codes = torch.where(inside, morton_encode(cells & (2 * half - 1)), 0)
+        return torch.where(inside, self.rows_of_codes(codes), self.empty_row)
+
+    def rows_of_codes(self, codes: Tensor) -> Tensor:
+        """Row of each Morton code of the fine level."""
+        shift = 3 * (self.fine_level - self.coarse_level)
+        return self.leaves[(self.index[codes >> shift] << shift) + (codes & ((1 << shift) - 1))]
+
+    def cells(self, level: int) -> Tensor:
+        """``(C or F, 3)`` integer cells (x, y, z) of one of the two levels."""
+        return morton_decode(self.coarse_codes if level == self.coarse_level else self.fine_codes)
+
+    def centers(self, level: int) -> Tensor:
+        """``(C or F, 3)`` float32 centres of the cells of one level, in the cube."""
+        return (self.cells(level) + 0.5) * 2.0 ** (1 - level) - 1
+
+
+def point_codes(points: Tensor, level: int) -> Tensor:
+    """Morton codes ``(P,)`` of the cells into which points ``(P, 3)`` of the cube are *inserted*.
+
+    In the precision of ``points`` and in the published order of operations; points outside are clamped to the border.
+    """
+    cells = torch.floor((2**level * (points + 1) / 2).clamp(0, 2**level - 1)).int()
+    return morton_encode(cells)
+
+
+def morton_encode(cells: Tensor) -> Tensor:
+    """Cells ``(..., 3)`` of up to 10 bits per axis -> int32 codes, x most significant."""
+    spread = _spread_bits(cells)
+    return (spread[..., 0] << 2) | (spread[..., 1] << 1) | spread[..., 2]
+
+
+def morton_decode(codes: Tensor) -> Tensor:
+    """Codes ``(...)`` -> cells ``(..., 3)`` int32."""
+    return torch.stack([_gather_bits(codes >> 2), _gather_bits(codes >> 1), _gather_bits(codes)], dim=-1)
+
+
+def _spread_bits(x: Tensor) -> Tensor:
+    """Put two zero bits between neighbouring bits of 10-bit integers."""
+    x = x.int()
+    x = (x | (x << 16)) & 0x030000FF
+    x = (x | (x << 8)) & 0x0300F00F
+    x = (x | (x << 4)) & 0x030C30C3
+    return (x | (x << 2)) & 0x09249249
+
+
+def _gather_bits(x: Tensor) -> Tensor:
+    """Inverse of :func:`_spread_bits`; other bits are ignored."""
+    x = x.int() & 0x09249249
+    x = (x | (x >> 2)) & 0x030C30C3
+    x = (x | (x >> 4)) & 0x0300F00F
+    x = (x | (x >> 8)) & 0x030000FF
+    return (x | (x >> 16)) & 0x3FF
