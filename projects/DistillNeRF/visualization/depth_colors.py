@@ -1,0 +1,52 @@
+"""Depth as colours: one fixed scale for every picture, so that colours can be compared across pictures."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+NEAREST = 2.0
+FARTHEST = 80.0
+# Greys are no colours of the map: what is not known is dark, the sky is light.
+UNKNOWN_COLOUR = (48, 48, 48)
+SKY_COLOUR = (222, 226, 232)
+
+
+@lru_cache(maxsize=4)
+def _table(colormap: int) -> np.ndarray:
+    """``(256, 3)`` RGB of an OpenCV colormap."""
+    values = np.arange(256, dtype=np.uint8)[:, None]
+    return np.ascontiguousarray(cv2.applyColorMap(values, colormap)[:, 0, ::-1])
+
+
+def colour_shares(shares: np.ndarray, colormap: int = cv2.COLORMAP_TURBO) -> np.ndarray:
+    """Numbers in [0, 1] (clipped) of any shape to uint8 RGB, one more axis at the end."""
+    return _table(colormap)[(shares.clip(0, 1) * 255).round().astype(np.uint8)]
+
+
+def log_shares(depth: np.ndarray, near: float = NEAREST, far: float = FARTHEST) -> np.ndarray:
+    """Position of depths (metres) on a log scale: 0 at ``near``, 1 at ``far``; NaN and outside not clipped."""
+    return np.log(np.maximum(depth, 1e-6) / near) / np.log(far / near)
+
+
+def depth_to_colours(
+    depth: np.ndarray, sky: np.ndarray | None = None, near: float = NEAREST, far: float = FARTHEST
+) -> np.ndarray:
+    """Turbo over the logarithm of depth: dark blue at ``near`` and nearer, dark red at ``far`` and farther.
+
+    Args:
+        depth: ``(H, W)`` metres, NaN where unknown.
+        sky: ``(H, W)`` bool, drawn in :data:`SKY_COLOUR`; goes before unknown.
+        near, far: ends of the scale, metres.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    unknown = np.isnan(depth)
+    colours = colour_shares(log_shares(np.where(unknown, near, depth), near, far))
+    colours[unknown] = UNKNOWN_COLOUR
+    if sky is not None:
+        colours[sky] = SKY_COLOUR
+    return colours

@@ -1,0 +1,155 @@
+"""One picture per sample: what the network saw, what it made of it, and what is true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..modules.cameras import Cameras
+from ..modules.views import Views
+from .depth_colors import colour_shares, depth_to_colours
+from .images import to_uint8
+from .layout import ERROR_COLORMAP, LARGEST_ERROR, Row, compose, enlarge
+
+TILE_WIDTH = 240
+# Points of sparse depth are drawn at least this large, in pixels of the tile.
+POINT_SIZE = 4
+# The image behind sparse points is darkened to this share.
+DIMMED = 0.45
+# Rays of less opacity than this are drawn as sky.
+OPAQUE = 0.5
+# Columns begin here, degrees clockwise from the front: behind the left side, in no camera of the usual rigs.
+RING_START = -100.0
+
+
+def ring_order(cameras: Cameras) -> list[int]:
+    """Positions of ``(V,)`` cameras clockwise around the car, from the left side over the front to the back."""
+    forward = cameras.cam2world[:, :3, 2].double().cpu()
+    degrees = torch.rad2deg(torch.atan2(forward[:, 0], forward[:, 1]))
+    return ((degrees - RING_START) % 360).argsort(stable=True).tolist()
+
+
+def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tensor], title: str = '') -> np.ndarray:
+    """A labelled panel: a column per camera in ring order, rows of images, depths and errors.
+
+    All depths are drawn as the distance along the ray on one fixed scale; z of LiDAR, teacher and truth is converted.
+    Target views of other instants follow below: true image, rendered image and depth, error of colour.
+
+    Args:
+        input_views: N views.
+        target_views: T views; what is known of the current instant (LiDAR, teacher, truth) is drawn.
+        prediction: ``rgb`` ``(T, 3, H, W)``, ``depth`` ``(T, h, w)``, and where known ``opacity`` ``(T, h, w)``,
+            ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances along the ray, metres.
+        title: printed below.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    height, width = input_views.cameras.height, input_views.cameras.width
+    scale = max(1, round(TILE_WIDTH / width))
+    size = (height * scale, width * scale)
+    rows = [Row('input', _images(input_views))]
+    frames = sorted(set(target_views.frames), key=lambda frame: (abs(frame), -frame))
+    for frame in frames:
+        chosen = [i for i, other in enumerate(target_views.frames) if other == frame]
+        part = {key: prediction[key][chosen] for key in ('rgb', 'depth', 'opacity') if prediction.get(key) is not None}
+        rows += _target_rows(input_views, target_views[chosen], part, prediction if frame == 0 else {}, size)
+    return compose(rows, _columns(input_views, target_views), *size, title)
+
+
+def _columns(input_views: Views, target_views: Views) -> list[str]:
+    """Names of all cameras in ring order; a camera of several instants is placed by its first."""
+    names = list(dict.fromkeys(input_views.names + target_views.names))
+    every = torch.cat([input_views.cameras.cam2world, target_views.cameras.cam2world.to(input_views.cameras.cam2world)])
+    first = [(input_views.names + target_views.names).index(name) for name in names]
+    cameras = Cameras(input_views.cameras.intrinsics[:1].expand(len(names), 3, 3), every[first], 1, 1)
+    return [names[i] for i in ring_order(cameras)]
+
+
+def _target_rows(
+    inputs: Views, views: Views, rendered: Mapping[str, Tensor], encoded: Mapping[str, Tensor], size: tuple[int, int]
+) -> list[Row]:
+    """Rows of the target views of one instant; ``encoded`` has the depths of the input views, if they belong here."""
+    frame = views.frames[0]
+    prefix = {0: '', 1: 'next\n', -1: 'previous\n'}.get(frame, f'frame {frame:+d}\n')
+    rows = []
+    if frame != 0 or not set(views.names) <= set(inputs.names):
+        rows.append(Row(f'{prefix}true image', _images(views)))
+    rows.append(Row(f'{prefix}rendered', _named(views, to_uint8(rendered['rgb']))))
+    for key in ('coarse', 'fine'):
+        if encoded.get(f'{key}_depth') is not None:
+            rows.append(Row(f'{key} depth', _depths(inputs, encoded[f'{key}_depth'])))
+    opacity = rendered.get('opacity')
+    transparent = None if opacity is None else opacity < OPAQUE
+    rows.append(Row(f'{prefix}rendered\ndepth', _depths(views, rendered['depth'], transparent)))
+    if frame == 0:
+        rows += _known_depths(views, size)
+    rows.append(Row(f'{prefix}colour\nerror', _errors(views, rendered['rgb'])))
+    return rows
+
+
+def _known_depths(views: Views, size: tuple[int, int]) -> list[Row]:
+    """Rows of the depth images that the views have, z converted to distance."""
+    rows = []
+    if views.lidar_depth is not None:
+        points = _numpy(_distance(views.lidar_depth, views.cameras))
+        images = to_uint8(views.images)
+        rows.append(
+            Row('LiDAR', _named(views, [_draw_points(*pair, *size) for pair in zip(points, images, strict=True)]))
+        )
+    if views.teacher_depth is not None:
+        sky = None if views.sky_mask is None else views.sky_mask > 0
+        rows.append(Row('teacher\ndepth', _depths(views, _distance(views.teacher_depth, views.cameras), sky)))
+    if views.true_depth is not None:
+        truth = _distance(views.true_depth, views.cameras)
+        rows.append(Row('true depth', _depths(views, truth, truth.isnan())))
+    return rows
+
+
+def _distance(z: Tensor, cameras: Cameras) -> Tensor:
+    """z images ``(V, h, w)`` to distance along the ray."""
+    return z * cameras.ray_lengths(*z.shape[-2:]).to(z)
+
+
+def _draw_points(distance: np.ndarray, image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Sparse distances ``(h, w)`` as squares over the darkened image; the nearest point wins."""
+    points = enlarge(np.where(np.isnan(distance), math.inf, distance), height, width)
+    missing = POINT_SIZE - width // distance.shape[1]
+    if missing > 0:
+        points = cv2.erode(points, np.ones((missing + 1, missing + 1), np.uint8))
+    background = (enlarge(image, height, width) * DIMMED).astype(np.uint8)
+    known = np.isfinite(points)
+    return np.where(known[..., None], depth_to_colours(np.where(known, points, math.nan)), background)
+
+
+def _images(views: Views) -> dict[str, np.ndarray]:
+    """Tiles of the images themselves."""
+    return _named(views, to_uint8(views.images))
+
+
+def _depths(views: Views, distance: Tensor, sky: Tensor | None = None) -> dict[str, np.ndarray]:
+    """Tiles of ``(V, h, w)`` distances."""
+    skies = [None] * len(views) if sky is None else _numpy(sky)
+    return _named(views, [depth_to_colours(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
+
+
+def _errors(views: Views, rgb: Tensor) -> dict[str, np.ndarray]:
+    """Tiles of the absolute difference of colour, averaged over the channels."""
+    difference = (rgb.float().clamp(0, 1) - views.images.to(rgb.device).float()).abs().mean(dim=1)
+    return _named(views, colour_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
+
+
+def _named(views: Views, tiles) -> dict[str, np.ndarray]:
+    """Tiles by camera name."""
+    return dict(zip(views.names, tiles, strict=True))
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    """Any tensor as an array; half precision as float32, which OpenCV and numpy can work with."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

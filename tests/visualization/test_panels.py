@@ -1,0 +1,138 @@
+"""Panels, colours of depth and image files."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, depth_to_colours
+from projects.DistillNeRF.visualization.images import to_uint8, write_png
+from projects.DistillNeRF.visualization.layout import GAP, HEADER_HEIGHT, LABEL_WIDTH, Row, compose
+from projects.DistillNeRF.visualization.panels import panel, ring_order
+
+HEIGHT, WIDTH = 12, 20
+# Yaw clockwise from the front, degrees, in the order of nuScenes' infos.
+RIG = {
+    'CAM_FRONT': 0,
+    'CAM_FRONT_RIGHT': 55,
+    'CAM_FRONT_LEFT': -55,
+    'CAM_BACK': 180,
+    'CAM_BACK_LEFT': -110,
+    'CAM_BACK_RIGHT': 110,
+}
+RING = ['CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT']
+
+
+def rig_cameras(names: list[str]) -> Cameras:
+    cam2world = torch.eye(4).repeat(len(names), 1, 1)
+    for pose, name in zip(cam2world, names, strict=True):
+        yaw = math.radians(RIG[name])
+        forward = torch.tensor([math.sin(yaw), math.cos(yaw), 0.0])
+        right = torch.tensor([math.cos(yaw), -math.sin(yaw), 0.0])
+        pose[:3, :3] = torch.stack([right, torch.tensor([0.0, 0, -1]), forward], dim=1)
+    intrinsics = torch.tensor([[10.0, 0, 9.5], [0, 10, 5.5], [0, 0, 1]]).repeat(len(names), 1, 1)
+    return Cameras(intrinsics, cam2world, HEIGHT, WIDTH)
+
+
+def make_views(frames: tuple[int, ...] = (0,), **known: torch.Tensor) -> Views:
+    names = list(RIG) * len(frames)
+    shades = torch.linspace(0.1, 0.9, len(RIG)).repeat(len(frames))
+    images = shades[:, None, None, None].expand(-1, 3, HEIGHT, WIDTH)
+    return Views(images, rig_cameras(names), tuple(names), tuple(f for f in frames for _ in RIG), **known)
+
+
+def prediction(targets: Views) -> dict[str, torch.Tensor]:
+    count = len(targets)
+    return {'rgb': targets.images, 'depth': torch.full((count, 6, 10), 10.0), 'opacity': torch.ones(count, 6, 10)}
+
+
+def test_cameras_are_in_ring_order():
+    names = list(RIG)
+    assert [names[i] for i in ring_order(rig_cameras(names))] == RING
+
+
+def test_a_panel_has_the_images_in_ring_order():
+    views = make_views()
+    picture = panel(views, views, prediction(views))
+    tile = WIDTH * 12
+    shades = [picture[HEADER_HEIGHT + 5, LABEL_WIDTH + c * (tile + GAP) + tile // 2, 0] for c in range(len(RIG))]
+    assert shades == [round((0.1 + 0.16 * list(RIG).index(name)) * 255) for name in RING]
+
+
+def test_a_panel_shows_everything_that_is_known():
+    def rows(inputs: Views, targets: Views, shown: dict) -> int:
+        return round((panel(inputs, targets, shown).shape[0] - HEADER_HEIGHT) / (HEIGHT * 12 + GAP))
+
+    plain = make_views()
+    nothing_known = rows(plain, plain, prediction(plain))
+    depth = torch.full((6, HEIGHT, WIDTH), 7.0)
+    rich = make_views(
+        lidar_depth=depth[:, ::2, ::2], teacher_depth=depth, sky_mask=torch.zeros_like(depth), true_depth=depth
+    )
+    assert rows(rich, rich, prediction(rich)) == nothing_known + 3
+    shown = prediction(plain) | {'coarse_depth': depth, 'fine_depth': depth}
+    assert rows(plain, plain, shown) == nothing_known + 2
+    later = make_views((0, 1))
+    assert rows(plain, later, prediction(later)) == nothing_known + 4
+
+
+def test_z_is_drawn_as_distance():
+    """The truth of a wall at one z has the colour of the rendered distance of that wall."""
+    rays = make_views().cameras.ray_lengths(HEIGHT, WIDTH)
+    views = make_views(true_depth=torch.full((6, HEIGHT, WIDTH), 7.0))
+    picture = panel(views, views, {'rgb': views.images, 'depth': 7.0 * rays})
+    height = HEIGHT * 12
+    # Rows: input, rendered, rendered depth, true depth.
+    rendered, true = (picture[HEADER_HEIGHT + r * (height + GAP) :][:height, LABEL_WIDTH:] for r in (2, 3))
+    assert np.array_equal(rendered, true)
+    assert len(np.unique(rendered.reshape(-1, 3), axis=0)) > 3
+
+
+def test_half_precision_and_odd_selections_can_be_drawn():
+    views = make_views()
+    shown = {key: value.half() for key, value in prediction(views).items()}
+    unseen = views[[2, 0]]
+    picture = panel(views[[0]], unseen, {key: value[:2] for key, value in shown.items()}, title='a')
+    assert picture.dtype == np.uint8
+
+
+def test_colours_of_depth():
+    depth = np.array([[1.0, 2.0, 12.0, 80.0, 500.0, math.nan, math.nan]])
+    sky = np.array([[False] * 6 + [True]])
+    colours = depth_to_colours(depth, sky)[0]
+    turbo = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    assert np.array_equal(colours[0], turbo[0])
+    assert np.array_equal(colours[1], turbo[0])
+    assert np.array_equal(colours[3], turbo[255])
+    assert np.array_equal(colours[4], turbo[255])
+    share = math.log(12 / 2) / math.log(80 / 2)
+    assert np.array_equal(colours[2], turbo[round(share * 255)])
+    assert tuple(colours[5]) == UNKNOWN_COLOUR
+    assert tuple(colours[6]) == SKY_COLOUR
+
+
+def test_missing_tiles_stay_empty():
+    tile = np.zeros((4, 6, 3), np.uint8)
+    picture = compose([Row('a', {'x': tile})], ['x', 'y'], 40, 60)
+    assert not picture[HEADER_HEIGHT : HEADER_HEIGHT + 40, LABEL_WIDTH : LABEL_WIDTH + 60].any()
+    assert (picture[HEADER_HEIGHT : HEADER_HEIGHT + 40, LABEL_WIDTH + 60 + GAP :][:, :60] == 255).all()
+
+
+def test_png_is_what_was_written(tmp_path):
+    image = to_uint8(torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0)) * 2 - 0.5)
+    write_png(tmp_path / 'a' / 'b.png', image)
+    assert np.array_equal(np.array(Image.open(tmp_path / 'a' / 'b.png')), image)
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['b.png']
+
+
+def test_a_failed_png_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        write_png(tmp_path / 'b.png', np.zeros((2, 2, 7), np.float64))
+    assert not list(tmp_path.iterdir())
