@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the tests, after setting up what is missing.
+#   bash tests/run.sh [--slow] [pytest arguments]
+# --slow adds the tests that train for minutes. Arguments go to pytest: paths, -k NAME, -x, -n 0 (one process), ...
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+case ${1:-} in
+  -h | --help)
+    sed -n '2,4s/^# \{0,1\}//p' tests/run.sh
+    exit 0
+    ;;
+esac
+
+select=(-m 'not slow' --timeout 600)
+arguments=()
+for argument in "$@"; do
+  if [[ $argument == --slow ]]; then
+    select=(--timeout 3600)
+  else
+    arguments+=("$argument")
+  fi
+done
+
+bash setup.sh
+
+# Many small kernels run faster on one thread each, and the processes already fill the cores.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+cores=$(nproc 2>/dev/null || echo 2)
+exec "${VENV:-.venv}/bin/python" -m pytest -q -p no:cacheprovider -n "$((cores < 4 ? cores : 4))" "${select[@]}" "${arguments[@]}"
