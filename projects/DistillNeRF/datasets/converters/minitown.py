@@ -1,0 +1,35 @@
+"""MiniTown -> infos: make the town, then convert its nuScenes tables and add the paths of the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..infos import Info
+from ..layout import image_stem
+from . import nuscenes
+
+VERSION = 'v1.0-mini'
+
+
+def convert(root: Path, out_dir: Path, tag: str, scenes: int, seed: int, workers: int) -> list[Path]:
+    """Make the town at ``root`` (scenes that are there already are kept) and write its info files to ``out_dir``."""
+    from ...minitown.generate import generate
+
+    generate(root, scenes, seed, workers)
+    return convert_tables(root, out_dir, tag, workers)
+
+
+def convert_tables(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1) -> list[Path]:
+    """Write the info files of a town that has been made."""
+    return nuscenes.convert(root, out_dir, tag, VERSION, workers=workers, dataset='minitown', finish=add_truth)
+
+
+def add_truth(info: Info) -> None:
+    """Add the paths of depth, sky and classes of every image, relative to the town's root."""
+    for camera, image in info['images'].items():
+        stem = image_stem(image['img_path'])
+        image['truth'] = {
+            'depth': f'truth/depth/{camera}/{stem}.npy',
+            'sky': f'truth/sky/{camera}/{stem}.png',
+            'classes': f'truth/classes/{camera}/{stem}.png',
+        }

@@ -1,0 +1,296 @@
+"""The one dataset class: it chooses frames, cameras and targets; the transforms then load exactly those."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet3d.registry import DATASETS
+from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.logging import print_log
+
+from ..errors import InputError
+from .infos import CONVERT_AGAIN, Info, load_infos
+from .poses import inverse_pose
+from .presence import MAP_CURES, MAP_FILES, check_images_and_lidar, count_missing_maps
+
+CURRENT = 0
+
+
+@DATASETS.register_module()
+class DistillNeRFDataset(BaseDataset):
+    """Samples of one keyframe: all its cameras as inputs; the same and optionally a neighbour frame as targets.
+
+    The world of a sample is the LiDAR frame of its current keyframe; cameras of other frames are brought into it
+    through their global poses. A neighbour that does not exist is replaced by the current frame, and the sample says
+    so under ``notes``.
+
+    Args:
+        ann_file: info file (``docs/DATA.md``), relative to ``data_root``.
+        data_root: folder of the info file and of everything that ``data_prefix`` gives relative paths for.
+        data_prefix: roots of ``img``, ``lidar``, ``teacher``, ``truth`` and ``features``, each relative to
+            ``data_root``. A root that is not named is ``data_root`` itself.
+        image_size: (height, width) of the images that the network sees and reconstructs.
+        render_size: (height, width) at which the network renders; size of the LiDAR depth images.
+        cameras: names and order of the cameras; None takes all in ring order (front left, front, front right,
+            back right, back, back left).
+        training_target_smart_sample: when training, one of the previous and next keyframe per camera, chosen at
+            random, comes first among the targets, then the current frame.
+        add_next_frame_for_eval: in test mode, the next keyframe comes first among the targets.
+        load_lidar, load_teacher, load_truth, load_features: which maps are read.
+        SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
+        test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
+        every_nth: keep every n-th sample of what is left; neighbours stay available as targets.
+        require_lidar: keep only samples whose keyframe has LiDAR.
+        indices: keep only the first n samples or the listed ones.
+        pipeline: transforms; they fill and pack the views.
+        test_mode: evaluate rather than train.
+        lazy_init: do not read the info file yet.
+
+    Raises:
+        InputError: bad info file, unknown camera, missing image, LiDAR or (without ``SKIP_MISSING``) map.
+    """
+
+    MAPS = ('teacher', 'truth', 'features')
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: dict[str, str] | None = None,
+        *,
+        image_size: tuple[int, int],
+        render_size: tuple[int, int],
+        cameras: Sequence[str] | None = None,
+        training_target_smart_sample: bool = False,
+        add_next_frame_for_eval: bool = False,
+        load_lidar: bool = True,
+        load_teacher: bool = False,
+        load_truth: bool = False,
+        load_features: bool = False,
+        SKIP_MISSING: bool = False,
+        test_samples: str = 'all',
+        every_nth: int = 1,
+        require_lidar: bool = False,
+        indices: int | Sequence[int] | None = None,
+        pipeline: Sequence[Any] = (),
+        test_mode: bool = False,
+        lazy_init: bool = False,
+    ) -> None:
+        if test_samples not in ('all', 'second_of_scene'):
+            raise InputError(f'test_samples is {test_samples!r}; choose all or second_of_scene')
+        if every_nth < 1:
+            raise InputError(f'every_nth is {every_nth}; give 1 or more')
+        self.image_size = _checked_size('image_size', image_size)
+        self.render_size = _checked_size('render_size', render_size)
+        self.cameras = tuple(cameras) if cameras is not None else None
+        self.training_target_smart_sample = training_target_smart_sample
+        self.add_next_frame_for_eval = add_next_frame_for_eval
+        self.load_lidar = load_lidar
+        self.loaded_maps = tuple(
+            name for name, wanted in zip(self.MAPS, (load_teacher, load_truth, load_features), strict=True) if wanted
+        )
+        self.skip_missing = SKIP_MISSING
+        self.test_samples = test_samples
+        self.every_nth = every_nth
+        self.require_lidar = require_lidar
+        self._chosen = indices
+        roots = dict.fromkeys(('img', 'lidar', *self.MAPS), '') | (data_prefix or {})
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=roots,
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
+
+    # Every record of the file stays in ``data_list``, since neighbours are targets; ``_positions`` are the samples.
+
+    def load_data_list(self) -> list[Info]:
+        """Read and check the info file; decide which of its records are samples."""
+        metainfo, infos = load_infos(self.ann_file)
+        self._metainfo.update(metainfo)
+        if self.cameras is None:
+            self.cameras = tuple(metainfo['cameras'])
+        for info in infos:
+            if absent := [camera for camera in self.cameras if camera not in info['images']]:
+                raise InputError(
+                    f'{self.ann_file}: sample {info["token"]} has no camera {", ".join(absent)}, only '
+                    f'{", ".join(info["images"])}; choose from these with the dataset option cameras'
+                )
+            for camera, kind in itertools.product(self.cameras, self.loaded_maps):
+                if not info['images'][camera].get(kind):
+                    raise InputError(
+                        f'{self.ann_file}: sample {info["token"]}, {camera} names no {kind} files; {CONVERT_AGAIN}'
+                    )
+            info.pop('instances', None)
+        self._position_of = {info['token']: position for position, info in enumerate(infos)}
+        self._positions = self._choose_samples(infos)
+        self._check_files(infos)
+        return infos
+
+    def _choose_samples(self, infos: Sequence[Info]) -> np.ndarray:
+        positions = list(range(len(infos)))
+        if self.test_mode and self.test_samples == 'second_of_scene':
+            by_scene: dict[str, list[int]] = {}
+            for position in positions:
+                by_scene.setdefault(infos[position]['scene'], []).append(position)
+            positions = [members[1] for members in by_scene.values() if len(members) > 1]
+        if self.require_lidar:
+            positions = [position for position in positions if infos[position].get('lidar_points')]
+        positions = positions[:: self.every_nth]
+        if isinstance(self._chosen, int):
+            positions = positions[: self._chosen]
+        elif self._chosen is not None:
+            if bad := [index for index in self._chosen if not -len(positions) <= index < len(positions)]:
+                raise InputError(f'{self.ann_file}: no sample {bad[0]} among {len(positions)}; correct indices')
+            positions = [positions[index] for index in self._chosen]
+        if not positions:
+            raise InputError(
+                f'{self.ann_file}: none of its {len(infos)} samples is left; '
+                'relax test_samples, require_lidar, every_nth or indices'
+            )
+        return np.asarray(positions)
+
+    def _check_files(self, infos: Sequence[Info]) -> None:
+        used = [infos[position] for position in self._used_positions(infos)]
+        check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar)
+        for kind in self.loaded_maps:
+            missing, total, example = count_missing_maps(used, self.cameras, self.data_prefix[kind], kind)
+            if not missing:
+                continue
+            if not self.skip_missing:
+                raise InputError(
+                    f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_CURES[kind]}, '
+                    'or set SKIP_MISSING=True in the dataset config to go on without'
+                )
+            print_log(f'{self.ann_file}: {missing} of {total} {kind} files are missing: NaN instead', logger='current')
+
+    def _used_positions(self, infos: Sequence[Info]) -> list[int]:
+        """Samples and, if neighbours can be targets, their neighbours."""
+        used = set(self._positions.tolist())
+        for position in self._positions:
+            tokens = [infos[position][link] for link in self._links()]
+            used.update(self._position_of[token] for token in tokens if token is not None)
+        return sorted(used)
+
+    def _links(self) -> tuple[str, ...]:
+        """Which neighbours can be targets."""
+        if self.test_mode:
+            return ('next',) if self.add_next_frame_for_eval else ()
+        return ('prev', 'next') if self.training_target_smart_sample else ()
+
+    @force_full_init
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keep only the first ``indices`` samples (the last, if negative) or the listed ones."""
+        if isinstance(indices, int):
+            indices = range(len(self))[:indices] if indices >= 0 else range(len(self))[indices:]
+        self._positions = self._positions[list(indices)]
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """What the transforms need to load one sample.
+
+        Returns:
+            ``token``, ``scene``, ``frame``, ``timestamp``, ``sample_idx``; ``image_size``, ``render_size``;
+            ``views``: ``{(frame offset, camera): view}``, each view once even if it is input and target;
+            ``input_keys``, ``target_keys``: the order of the views; ``notes``: what had to be left out.
+            A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
+            and, where wanted, ``lidar`` (path, columns, lidar2world; None without LiDAR), ``teacher``, ``truth``,
+            ``features``.
+        """
+        position = int(self._positions[idx])
+        info = super().get_data_info(position)
+        notes: list[str] = []
+        input_keys = [(CURRENT, camera) for camera in self.cameras]
+        target_keys = [self._existing(info, offset, camera, notes) for offset, camera in self._other_targets()]
+        target_keys += input_keys
+        world2global = np.asarray(info['lidar2global'])
+        frames = {CURRENT: info}
+        for offset in {key[0] for key in target_keys} - {CURRENT}:
+            token = info['next' if offset > 0 else 'prev']
+            frames[offset] = super().get_data_info(self._position_of[token])
+        views = {
+            key: self._view(frames[key[0]], key, inverse_pose(world2global))
+            for key in dict.fromkeys(input_keys + target_keys)
+        }
+        if self.load_lidar:
+            notes += [
+                f'{frames[offset]["token"]}: has no LiDAR' for offset in frames if not frames[offset]['lidar_points']
+            ]
+        return {
+            **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
+            'sample_idx': idx if idx >= 0 else len(self) + idx,
+            'image_size': self.image_size,
+            'render_size': self.render_size,
+            'skip_missing': self.skip_missing,
+            'views': views,
+            'input_keys': input_keys,
+            'target_keys': target_keys,
+            'notes': notes,
+        }
+
+    def _other_targets(self) -> list[tuple[int, str]]:
+        """Frame offset and camera of the targets before the current block."""
+        links = self._links()
+        if not links:
+            return []
+        if self.test_mode:
+            return [(1, camera) for camera in self.cameras]
+        return [(random.choice((-1, 1)), camera) for camera in self.cameras]
+
+    @staticmethod
+    def _existing(info: Info, offset: int, camera: str, notes: list[str]) -> tuple[int, str]:
+        if info['next' if offset > 0 else 'prev'] is not None:
+            return offset, camera
+        notes.append(f'{camera}: frame {offset:+d} of {info["token"]} does not exist: the current frame is repeated')
+        return CURRENT, camera
+
+    def _view(self, info: Info, key: tuple[int, str], global2world: np.ndarray) -> dict[str, Any]:
+        offset, camera = key
+        image = info['images'][camera]
+        view = {
+            'name': camera,
+            'frame': offset,
+            'token': info['token'],
+            'img_path': str(Path(self.data_prefix['img']) / image['img_path']),
+            'height': image['height'],
+            'width': image['width'],
+            'intrinsics': np.asarray(image['cam2img'], dtype=np.float64),
+            'cam2world': global2world @ np.asarray(image['cam2global']),
+        }
+        if self.load_lidar:
+            view['lidar'] = self._lidar(info, global2world)
+        for kind in self.loaded_maps:
+            view[kind] = self._map_paths(image, kind)
+        return view
+
+    def _lidar(self, info: Info, global2world: np.ndarray) -> dict[str, Any] | None:
+        points = info['lidar_points']
+        if not points:
+            return None
+        return {
+            'path': str(Path(self.data_prefix['lidar']) / points['lidar_path']),
+            'columns': points['num_pts_feats'],
+            'lidar2world': global2world @ np.asarray(info['lidar2global']),
+        }
+
+    def _map_paths(self, image: Info, kind: str) -> str | dict[str, str]:
+        root = Path(self.data_prefix[kind])
+        if isinstance(image[kind], str):
+            return str(root / image[kind])
+        return {name: str(root / image[kind][name]) for name in MAP_FILES[kind]}
+
+
+def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise InputError(f'{option} is {size}; give (height, width) in pixels')
+    return size[0], size[1]

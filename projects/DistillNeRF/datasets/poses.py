@@ -1,0 +1,111 @@
+"""Rigid poses in numpy: quaternions, inverses, and the checks that every calibration must pass.
+
+A pose is a ``(4, 4)`` float64 matrix ``a2b`` that maps homogeneous points of frame a to frame b, in metres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import InputError
+
+# Published infos are stored in float32 and some calibrations are rounded to a few digits.
+ROTATION_TOLERANCE = 1e-3
+# Focal length divided by the longer image side: 5 degrees to 157 degrees of view.
+PLAUSIBLE_FOCAL_RATIO = (0.1, 12.0)
+PLAUSIBLE_ASPECT = (0.5, 2.0)
+
+
+def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
+    """The ``(3, 3)`` rotation of a unit quaternion ``(w, x, y, z)``.
+
+    Raises:
+        InputError: a norm that is not 1, with ``where`` in the message.
+    """
+    values = np.asarray(quaternion, dtype=np.float64)
+    norm = np.linalg.norm(values)
+    if values.shape != (4,) or not abs(norm - 1) < ROTATION_TOLERANCE:
+        raise InputError(f'{where}: {values.tolist()} is no unit quaternion (w, x, y, z); restore the calibration file')
+    w, x, y, z = values / norm
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def pose_matrix(quaternion: Sequence[float], translation: Sequence[float], where: str) -> np.ndarray:
+    """The ``(4, 4)`` pose of a unit quaternion ``(w, x, y, z)`` and a translation in metres."""
+    pose = np.eye(4)
+    pose[:3, :3] = quaternion_matrix(quaternion, where)
+    pose[:3, 3] = translation
+    if not np.isfinite(pose).all():
+        raise InputError(f'{where}: the position holds NaN or infinity; restore the calibration file')
+    return pose
+
+
+def inverse_pose(pose: np.ndarray) -> np.ndarray:
+    """The inverse of rigid poses ``(..., 4, 4)``: transposed rotation, exact for orthonormal ones."""
+    inverse = np.zeros_like(pose)
+    rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3] = -np.einsum('...ij,...j->...i', rotation, pose[..., :3, 3])
+    inverse[..., 3, 3] = 1
+    return inverse
+
+
+def check_poses(poses: np.ndarray, labels: Sequence[str]) -> None:
+    """Check ``(n, 4, 4)`` poses: finite, rigid, right-handed.
+
+    Raises:
+        InputError: names the label of the first bad pose, what is wrong with it and the cure.
+    """
+    rotations = poses[:, :3, :3]
+    with np.errstate(invalid='ignore', over='ignore'):
+        skew = np.abs(rotations @ np.swapaxes(rotations, 1, 2) - np.eye(3)).max(axis=(1, 2))
+        determinants = np.linalg.det(rotations)
+        last_row = np.abs(poses[:, 3] - [0, 0, 0, 1]).max(axis=1)
+    problems = (
+        (~np.isfinite(poses).all(axis=(1, 2)), 'holds NaN or infinity'),
+        (~(last_row < ROTATION_TOLERANCE), 'has a last row other than 0 0 0 1'),
+        (~(skew < ROTATION_TOLERANCE), 'has a rotation that is not orthonormal'),
+        (~(determinants > 0), 'has a rotation that mirrors (determinant -1)'),
+    )
+    for bad, what in problems:
+        if bad.any():
+            raise InputError(f'{labels[int(bad.argmax())]} {what}; correct the calibration and convert the data again')
+
+
+def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str]) -> None:
+    """Check ``(n, 3, 3)`` pinhole matrices against their ``(n, 2)`` image sizes (height, width).
+
+    Raises:
+        InputError: names the label of the first bad camera, what is wrong with it and the cure.
+    """
+    height, width = sizes[:, 0], sizes[:, 1]
+    fx, fy, cx, cy = matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]
+    low, high = PLAUSIBLE_FOCAL_RATIO
+    with np.errstate(invalid='ignore', divide='ignore'):
+        ratio = fx / np.maximum(height, width)
+        aspect = fx / fy
+        bottom = np.abs(matrices[:, 2] - [0, 0, 1]).max(axis=1)
+        problems = (
+            (~np.isfinite(matrices).all(axis=(1, 2)), 'holds NaN or infinity'),
+            (~((height > 0) & (width > 0)), 'belongs to an image without a size'),
+            (~((bottom < 1e-6) & (np.abs(matrices[:, 1, 0]) < 1e-6)), 'is no upper triangular pinhole matrix'),
+            (
+                ~((ratio > low) & (ratio < high) & (aspect > PLAUSIBLE_ASPECT[0]) & (aspect < PLAUSIBLE_ASPECT[1])),
+                'has an implausible focal length for its image size',
+            ),
+            (
+                ~((np.abs(cx / width - 0.5) < 1) & (np.abs(cy / height - 0.5) < 1)),
+                'has its principal point far outside the image',
+            ),
+        )
+    for bad, what in problems:
+        if bad.any():
+            raise InputError(f'{labels[int(bad.argmax())]} {what}; correct the calibration and convert the data again')

@@ -1,0 +1,82 @@
+"""Are the files there? Asked once per dataset, by listing folders rather than by one look per file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from .infos import Info
+
+# Which files of a record each kind of map reads.
+MAP_FILES = {'teacher': ('depth', 'sky_mask'), 'truth': ('depth',)}
+MAP_CURES = {
+    'teacher': 'make the teacher maps with tools/render_scene_nerf.py',
+    'truth': 'make the ground truth with tools/create_data.py minitown',
+    'features': 'make the features with tools/extract_features.py',
+}
+
+
+class _Folders:
+    """Remembers the listing of every folder it was asked about."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, frozenset[str]] = {}
+
+    def has(self, path: Path) -> bool:
+        folder = str(path.parent)
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(entry.name for entry in Path(folder).iterdir())
+            except OSError:
+                self._names[folder] = frozenset()
+        return path.name in self._names[folder]
+
+
+def check_images_and_lidar(
+    infos: Sequence[Info], cameras: Sequence[str], roots: dict[str, str], load_lidar: bool
+) -> None:
+    """Every image of the cameras and every sweep must be there.
+
+    Raises:
+        InputError: names the first missing file, its sample and the cure.
+    """
+    folders = _Folders()
+    for info in infos:
+        for camera in cameras:
+            path = Path(roots['img']) / info['images'][camera]['img_path']
+            if not folders.has(path):
+                raise InputError(
+                    f'{path}: no such image (sample {info["token"]}, {camera}); '
+                    'restore it or correct data_root and data_prefix.img in the dataset config'
+                )
+        if load_lidar and info['lidar_points']:
+            path = Path(roots['lidar']) / info['lidar_points']['lidar_path']
+            if not folders.has(path):
+                raise InputError(
+                    f'{path}: no such LiDAR file (sample {info["token"]}); '
+                    'restore it or correct data_root and data_prefix.lidar in the dataset config'
+                )
+
+
+def count_missing_maps(
+    infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
+) -> tuple[int, int, Path | None]:
+    """(missing files, all files, the first missing one) of the maps of one kind."""
+    folders = _Folders()
+    missing, total, example = 0, 0, None
+    for relative in _map_paths(infos, cameras, kind):
+        path = Path(root) / relative
+        total += 1
+        if not folders.has(path):
+            missing += 1
+            example = example or path
+    return missing, total, example
+
+
+def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iterator[str]:
+    """Paths of all maps of one kind, relative to their root."""
+    for info in infos:
+        for camera in cameras:
+            record = info['images'][camera].get(kind) or {}
+            yield from [record] if isinstance(record, str) else [record[name] for name in MAP_FILES[kind]]

@@ -1,0 +1,8 @@
+"""Transforms: they load what the dataset chose and pack it into ``Views``. Importing registers them with mmdet3d."""
+
+from .images import LoadViews
+from .lidar import LoadLidarDepth
+from .maps import LoadFeatures, LoadTeacher, LoadTruth
+from .pack import PackViews
+
+__all__ = ['LoadFeatures', 'LoadLidarDepth', 'LoadTeacher', 'LoadTruth', 'LoadViews', 'PackViews']

@@ -1,0 +1,64 @@
+"""Read the images of a sample and resize them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from ..errors import InputError
+from ..files import require_file
+
+RESTORE = 'restore the image'
+# Marks of a complete file: a JPEG or PNG that was cut short still decodes, partly grey.
+_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file.
+
+    Returns:
+        ``(H, W, 3)`` uint8, channels in OpenCV's order blue, green, red.
+
+    Raises:
+        InputError: a missing, truncated or unreadable file.
+    """
+    content = require_file(path, RESTORE).read_bytes()
+    end = _ENDS.get(content[:2])
+    if end is not None and end not in content[-1024:]:
+        raise InputError(f'{path}: the image is cut short; {RESTORE}')
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f'{path}: not a readable image; {RESTORE}')
+    return image
+
+
+@TRANSFORMS.register_module()
+class LoadViews(BaseTransform):
+    """Read every view's image, resize it to the sample's ``image_size``, make it RGB in [0, 1].
+
+    As published: OpenCV bilinear on the full image, then colour order, then division by 255. Adds ``image``
+    ``(3, H, W)`` float32 to each view. The camera keeps its native intrinsics; :class:`PackViews` resizes them.
+
+    Raises:
+        InputError: a missing or damaged image, or one whose size is not the recorded one.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Fill ``image`` of every view."""
+        height, width = results['image_size']
+        for view in results['views'].values():
+            image = read_image(view['img_path'])
+            if image.shape[:2] != (view['height'], view['width']):
+                raise InputError(
+                    f'{view["img_path"]}: the image is {image.shape[1]}x{image.shape[0]}, its record says '
+                    f'{view["width"]}x{view["height"]}; {RESTORE} or convert the data again with tools/create_data.py'
+                )
+            resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            rgb = np.ascontiguousarray(resized[:, :, ::-1].transpose(2, 0, 1))
+            view['image'] = rgb.astype(np.float32) / np.float32(255)
+        return results

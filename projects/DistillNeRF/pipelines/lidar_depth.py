@@ -1,0 +1,71 @@
+"""LiDAR points -> sparse depth image of a camera (parity notes, section 12, "LiDAR depth image")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_DEPTH = 1.0
+_EMPTY = 1000.0
+
+
+@dataclass(frozen=True)
+class LidarProjection:
+    """All points of one sweep in one camera.
+
+    Attributes:
+        depth: ``(n,)`` z in the camera frame in metres, clipped to [1e-5, 99999].
+        pixels: ``(n, 2)`` position (u, v) in the image; means nothing for points behind the camera.
+        visible: ``(n,)`` True where the point lies in the image and in the range of depths.
+    """
+
+    depth: np.ndarray
+    pixels: np.ndarray
+    visible: np.ndarray
+
+
+def project_lidar(
+    points: np.ndarray, lidar2img: np.ndarray, height: int, width: int, max_depth: float, flip: bool = False
+) -> LidarProjection:
+    """Project LiDAR points into an image of ``height`` x ``width``.
+
+    Args:
+        points: ``(n, 3+)`` in the LiDAR frame; columns after the third are ignored.
+        lidar2img: ``(4, 4)`` LiDAR frame to pixels times z.
+        max_depth: points at this z or beyond are not visible, metres.
+        flip: the horizontal flip of the published code.
+    """
+    homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1).astype(np.float32)
+    transform = lidar2img.astype(np.float32).T
+    if flip:
+        transform = np.diag(np.float32([1, -1, 1, 1])) @ transform
+    projected = homogeneous @ transform
+    depth = np.clip(projected[:, 2], np.float32(1e-5), np.float32(99999))
+    u, v = projected[:, 0] / depth, projected[:, 1] / depth
+    if flip:
+        u = np.float32(width) - u
+    visible = (depth >= MIN_DEPTH) & (depth < max_depth)
+    visible &= (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
+    return LidarProjection(depth, np.stack([u, v], axis=1), visible)
+
+
+def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows: int, columns: int) -> np.ndarray:
+    """``(rows, columns)`` nearest z of the visible points, NaN where no point falls.
+
+    The nearest point wins in blocks of ``height // rows`` x ``width // columns`` whole pixels; the map of blocks is
+    then resized to rows x columns by nearest neighbour.
+    """
+    block_rows, block_columns = height // rows, width // columns
+    if block_rows < 1 or block_columns < 1:
+        raise ValueError(f'a depth image of {rows} x {columns} is larger than its image of {height} x {width}')
+    blocks = np.full((height // block_rows, width // block_columns), _EMPTY, dtype=np.float32)
+    depth = projection.depth[projection.visible]
+    nearest = np.rint(projection.pixels[projection.visible]).astype(np.int64)
+    column, row = nearest[:, 0] // block_columns, nearest[:, 1] // block_rows
+    whole = (row < blocks.shape[0]) & (column < blocks.shape[1])
+    np.minimum.at(blocks, (row[whole], column[whole]), depth[whole])
+    blocks[blocks == _EMPTY] = np.nan
+    pick_rows = np.arange(rows) * blocks.shape[0] // rows
+    pick_columns = np.arange(columns) * blocks.shape[1] // columns
+    return blocks[pick_rows[:, None], pick_columns]

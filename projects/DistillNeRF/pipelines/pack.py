@@ -1,0 +1,77 @@
+"""Stack the loaded views of a sample into ``Views``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from ..errors import InputError
+from ..modules.cameras import Cameras
+from ..modules.views import Views
+
+_META = ('token', 'scene', 'frame', 'timestamp', 'sample_idx', 'notes')
+_MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth')
+
+
+@TRANSFORMS.register_module()
+class PackViews(BaseTransform):
+    """The last transform: one packed sample.
+
+    ``{'inputs': {'input_views': Views, 'target_views': Views}, 'data_samples': BaseDataElement}`` with ``token``,
+    ``scene``, ``frame``, ``timestamp``, ``sample_idx`` and ``notes`` (what had to be left out) as metainfo.
+    Cameras are resized with their images (:meth:`Cameras.resized`). Maps that no view was asked for are None; maps
+    that are missing are NaN.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack the views in the order of ``input_keys`` and ``target_keys``."""
+        views = results['views']
+        return {
+            'inputs': {
+                'input_views': stack_views([views[key] for key in results['input_keys']]),
+                'target_views': stack_views([views[key] for key in results['target_keys']]),
+            },
+            'data_samples': BaseDataElement(metainfo={key: results[key] for key in _META}),
+        }
+
+
+def stack_views(views: Sequence[dict[str, Any]]) -> Views:
+    """Stack loaded views; their images must have one size, their native sizes may differ."""
+    images = torch.from_numpy(np.stack([view['image'] for view in views]))
+    return Views(
+        images=images,
+        cameras=_stack_cameras(views, *images.shape[-2:]),
+        names=tuple(view['name'] for view in views),
+        frames=tuple(view['frame'] for view in views),
+        **{name: _stack_maps(views, name) for name in _MAPS if name in views[0]},
+    )
+
+
+def _stack_cameras(views: Sequence[dict[str, Any]], height: int, width: int) -> Cameras:
+    intrinsics = []
+    for view in views:
+        matrix, pose = torch.from_numpy(view['intrinsics']), torch.from_numpy(view['cam2world'])
+        intrinsics.append(Cameras(matrix, pose, view['height'], view['width']).resized(height, width).intrinsics)
+    poses = torch.from_numpy(np.stack([view['cam2world'] for view in views]))
+    return Cameras(torch.stack(intrinsics).float(), poses.float(), height, width)
+
+
+def _stack_maps(views: Sequence[dict[str, Any]], name: str) -> Tensor:
+    """Stack one kind of map; a missing one (None) becomes NaN of the size of the others, or of one pixel."""
+    shapes = {view[name].shape for view in views if view[name] is not None}
+    if len(shapes) > 1:
+        raise InputError(
+            f'{views[0]["img_path"]}: the views of this sample have {name} of different sizes '
+            f'{sorted(shapes)}; make them again at one size'
+        )
+    if not shapes:
+        shapes = {(1,) * (3 if name == 'features' else 2)}
+    unknown = np.full(shapes.pop(), np.nan, np.float32)
+    return torch.from_numpy(np.stack([unknown if view[name] is None else view[name] for view in views]))

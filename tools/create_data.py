@@ -1,0 +1,89 @@
+"""Convert a data set to info files: python tools/create_data.py {nuscenes,pandaset,minitown} --help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from projects.DistillNeRF.datasets.converters import minitown, nuscenes, pandaset
+from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
+from projects.DistillNeRF.errors import command
+
+
+def _frames(text: str) -> tuple[int, int]:
+    first, _, last = text.partition('-')
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f'{text!r} is no range of frames such as 25-59')
+    return int(first), int(last)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of each data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    subparsers = parser.add_subparsers(dest='dataset', required=True)
+
+    def add(name: str, help_text: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=help_text)
+        sub.add_argument('--root-path', type=Path, required=True, help='folder of the raw data set')
+        sub.add_argument('--out-dir', type=Path, help='where info files go; default: the root path')
+        sub.add_argument('--extra-tag', default=name, help='info files are named TAG_infos_SPLIT.pkl')
+        sub.add_argument('--workers', type=int, default=1, help='processes')
+        return sub
+
+    nuscenes_options = add('nuscenes', 'nuScenes, or any data set written as its tables')
+    nuscenes_options.add_argument('--version', default='v1.0-trainval', help='v1.0-mini, v1.0-trainval, v1.0-test')
+    nuscenes_options.add_argument('--sweeps', type=int, default=10, help='LiDAR sweeps before a keyframe to list')
+    nuscenes_options.add_argument(
+        '--from-info', type=Path, help='an info pickle of mmdet3d (v2), not the tables'
+    )
+
+    pandaset_options = add('pandaset', 'PandaSet as published')
+    pandaset_options.add_argument('--sequences', nargs='+', help='sequences to convert, such as 002; default: all')
+    pandaset_options.add_argument('--val-sequences', nargs='+', default=[], help='sequences of the val split')
+    pandaset_options.add_argument('--train-frames', type=_frames, help='first-last frame of the train split')
+    pandaset_options.add_argument('--val-frames', type=_frames, help='first-last frame of the val split')
+    pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbour keyframes')
+
+    minitown_options = add('minitown', 'the synthetic town: made first, then converted')
+    minitown_options.add_argument('--scenes', type=int, default=10)
+    minitown_options.add_argument('--seed', type=int, default=0)
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert and say what was written and how the dataset config finds it."""
+    args = parse_args(argv)
+    out_dir = args.out_dir or args.root_path
+    if args.dataset == 'pandaset':
+        written = pandaset.convert(
+            args.root_path,
+            out_dir,
+            tag=args.extra_tag,
+            sequences=args.sequences,
+            train_frames=args.train_frames,
+            val_frames=args.val_frames,
+            val_sequences=args.val_sequences,
+            step=args.step,
+            workers=args.workers,
+        )
+    elif args.dataset == 'minitown':
+        written = minitown.convert(
+            args.root_path, out_dir, args.extra_tag, scenes=args.scenes, seed=args.seed, workers=args.workers
+        )
+    elif args.from_info is not None:
+        written = [from_mmdet3d_info(args.from_info, args.root_path, out_dir, args.extra_tag)]
+    else:
+        written = nuscenes.convert(
+            args.root_path, out_dir, args.extra_tag, args.version, sweeps=args.sweeps, workers=args.workers
+        )
+    for path in written:
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    main()
