@@ -1,0 +1,198 @@
+"""What surfaces look like: one function per material, evaluated where rays hit.
+
+Colours are linear RGB albedos. Every texture is filtered over the width of a pixel (see :mod:`.textures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from .textures import cell, mix, noise, pulse, smoothstep, stripes
+
+
+class Material(IntEnum):
+    """Ids of the textures."""
+
+    MATT = 0
+    ROAD = 1
+    PAVEMENT = 2
+    GRASS = 3
+    FACADE = 4
+    TILES = 5
+    LEAVES = 6
+    LAMP = 7
+    STRIPES = 8
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Points on faces of one material.
+
+    Attributes:
+        points: ``(n, 3)`` positions in the town.
+        u, v: ``(n,)`` metres from the corner of the face along its texture axes.
+        width_u, width_v: ``(n,)`` metres that a pixel covers along them.
+        faces: ``(n,)`` records of :data:`.mesh.FACE`.
+    """
+
+    points: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    width_u: np.ndarray
+    width_v: np.ndarray
+    faces: np.ndarray
+
+
+@dataclass(frozen=True)
+class Look:
+    """What surfaces do with light.
+
+    Attributes:
+        albedo: ``(n, 3)`` share of light scattered.
+        gloss: ``(n,)`` share of mirror reflection at grazing angles.
+        glow: ``(n, 3)`` light of its own, or None.
+    """
+
+    albedo: np.ndarray
+    gloss: np.ndarray
+    glow: np.ndarray | None = None
+
+
+def matt(hits: Hits) -> Look:
+    """One colour, faintly blotched."""
+    blotch = 0.94 + 0.12 * noise(hits.u + hits.points[:, 0], hits.v + hits.points[:, 1], 16.0)
+    return Look(hits.faces['colour'] * blotch[:, None], hits.faces['gloss'])
+
+
+def lamp(hits: Hits) -> Look:
+    """A light that is on."""
+    colour = hits.faces['colour']
+    return Look(0.2 * colour, hits.faces['gloss'], 1.4 * colour)
+
+
+def pavement(hits: Hits) -> Look:
+    """Slabs of 1 m in slightly different greys, with joints."""
+    x, y = hits.points[:, 0], hits.points[:, 1]
+    joint = np.maximum(stripes(x, 0.0, 0.05, hits.width_u), stripes(y, 0.0, 0.05, hits.width_v))
+    far = smoothstep(np.maximum(hits.width_u, hits.width_v), 0.4, 1.2)
+    tone = 0.86 + 0.28 * mix_scalar(cell(x, y), 0.5, far)
+    tone = tone * (0.88 + 0.24 * noise(x, y, 60.0)) * (1 - 0.35 * joint)
+    return Look(hits.faces['colour'] * tone[:, None], hits.faces['gloss'])
+
+
+def grass(hits: Hits) -> Look:
+    """Lawn: two greens and some worn patches, all at scales of metres."""
+    x, y = hits.points[:, 0], hits.points[:, 1]
+    patches = noise(x, y, 90.0)
+    tufts = noise(x, y, 9.0)
+    fade = 1 - smoothstep(np.maximum(hits.width_u, hits.width_v), 0.2, 1.0)
+    green = mix(hits.faces['colour'], hits.faces['accent'], smoothstep(patches, 0.3, 0.7))
+    return Look(green * (1.0 + 0.5 * (tufts - 0.5) * fade)[:, None], hits.faces['gloss'])
+
+
+def leaves(hits: Hits) -> Look:
+    """Foliage: light and dark clumps."""
+    x, y, z = hits.points.T
+    clumps = noise(x + 0.7 * z, y - 0.6 * z, 10.0)
+    tone = smoothstep(clumps, 0.25, 0.75)
+    return Look(mix(0.55 * hits.faces['colour'], 1.25 * hits.faces['colour'], tone), hits.faces['gloss'])
+
+
+def tiles(hits: Hits) -> Look:
+    """Rows of roof tiles."""
+    rows = stripes(hits.v / 0.45, 0.0, 0.3, hits.width_v / 0.45)
+    blotch = 0.8 + 0.4 * noise(hits.u + 40 * hits.faces['variant'], hits.v, 40.0)
+    return Look(hits.faces['colour'] * (blotch * (1.06 - 0.3 * rows))[:, None], hits.faces['gloss'])
+
+
+def striped(hits: Hits) -> Look:
+    """Upright bands of two colours, about 0.6 m wide and adjusted to the face."""
+    bands = np.maximum(np.round(hits.faces['extent'][:, 0] / 1.2), 1.0) / hits.faces['extent'][:, 0]
+    share = stripes(hits.u * bands, 0.0, 0.5, hits.width_u * bands)
+    return Look(mix(hits.faces['colour'], hits.faces['accent'], share), hits.faces['gloss'])
+
+
+def mix_scalar(first: np.ndarray, second: float, share: np.ndarray) -> np.ndarray:
+    """Like :func:`.textures.mix`, for numbers."""
+    return first + (second - first) * share
+
+
+_STOREY = 3.1
+_SHOP_HEIGHT = 3.6
+_WINDOW_STYLES = (
+    # bay width, window from-to across a bay, from-to up a storey
+    (2.6, 0.24, 0.76, 0.28, 0.82),
+    (3.4, 0.12, 0.88, 0.30, 0.80),
+    (1.9, 0.26, 0.74, 0.20, 0.86),
+    (4.4, 0.03, 0.97, 0.34, 0.84),
+)
+
+
+def facade(hits: Hits) -> Look:
+    """A house front: plaster or brick, rows of windows with frames, a ground floor with shop windows or doors."""
+    faces, u, v, wu, wv = hits.faces, hits.u, hits.v, hits.width_u, hits.width_v
+    variant = faces['variant']
+    style = np.float32(_WINDOW_STYLES)[(variant * 97).astype(int) % len(_WINDOW_STYLES)]
+    bays = np.maximum(np.round(faces['extent'][:, 0] / style[:, 0]), 1.0)
+    bay = faces['extent'][:, 0] / bays
+    house = np.floor(variant * 4096)
+
+    ground = v < _SHOP_HEIGHT
+    height = np.where(ground, v / _SHOP_HEIGHT, (v - _SHOP_HEIGHT) / _STOREY)
+    width = np.where(ground, wv / _SHOP_HEIGHT, wv / _STOREY)
+    column, storey = np.floor(u / bay), np.where(ground, -1.0, np.floor(height))
+    shops = ((variant * 53) % 1.0) < 0.6
+    door = ground & (cell(column, house) < 0.3)
+    across_low = np.where(ground & shops, 0.06, style[:, 1])
+    across_high = np.where(ground & shops, 0.94, style[:, 2])
+    up_low = np.where(door, 0.0, np.where(ground, np.where(shops, 0.14, 0.3), style[:, 3]))
+    up_high = np.where(ground, np.where(shops, 0.74, 0.7), style[:, 4])
+
+    def opening(border: float) -> np.ndarray:
+        across = stripes(u / bay, across_low - border, across_high + border, wu / bay)
+        return across * pulse(height - np.floor(height), up_low - border, up_high + border, width)
+
+    glass, frame = opening(0.0), opening(0.05)
+    # The topmost strip, where no whole storey fits, and the cornice below it have no windows.
+    top = faces['extent'][:, 1] - _SHOP_HEIGHT
+    whole = np.floor(top / _STOREY + 1e-3)
+    glass, frame = (np.where(ground | (storey < whole), part, 0.0) for part in (glass, frame))
+
+    wall = _wall(hits, house)
+    ledge = np.where(ground, 0.0, stripes(height, 0.0, 0.07, width))
+    trim = 0.35 + 0.6 * faces['accent']
+    wall = mix(wall, trim, np.maximum(0.8 * ledge, np.where(ground, 0.0, frame - glass)))
+    sign = np.where(ground & shops, pulse(height, 0.8, 0.97, width), 0.0)
+    wall = mix(wall, faces['accent'], np.maximum(sign, np.where(ground, frame - glass, 0.0)))
+    inside = cell(column, storey, house)
+    pane = np.float32([0.05, 0.07, 0.10]) + (inside > 0.72)[:, None] * np.float32([0.34, 0.32, 0.27])
+    pane = np.where(door[:, None], 0.35 * faces['accent'], pane)
+    return Look(mix(wall, pane, glass), 0.9 * glass * ~door)
+
+
+def _wall(hits: Hits, house: np.ndarray) -> np.ndarray:
+    """Plaster with stains, or courses of brick."""
+    faces, u, v = hits.faces, hits.u, hits.v
+    stains = 0.84 + 0.32 * noise(u + 7 * house, v, 70.0)
+    brick = ((faces['variant'] * 31) % 1.0) < 0.4
+    courses = stripes(v / 0.3, 0.0, 0.16, hits.width_v / 0.3)
+    tone = np.where(brick, 1.0 - 0.4 * courses + 0.064, 1.0) * stains
+    # Walls are darker where rain splashes and less light arrives.
+    return faces['colour'] * (tone * (0.72 + 0.28 * smoothstep(v, -0.3, 2.0)))[:, None]
+
+
+TEXTURES: dict[Material, Callable[[Hits], Look]] = {
+    Material.MATT: matt,
+    Material.PAVEMENT: pavement,
+    Material.GRASS: grass,
+    Material.FACADE: facade,
+    Material.TILES: tiles,
+    Material.LEAVES: leaves,
+    Material.LAMP: lamp,
+    Material.STRIPES: striped,
+}
+"""Material to texture; the road is not among them, its paint needs the plan (:mod:`.road`)."""
