@@ -13,7 +13,7 @@ Layout under the data root (``<stem>`` is ``<scene>__<channel>__<time stamp in m
     truth/depth/CAM_*/<stem>.npy       float16 (H, W), z in metres, NaN in the sky
     truth/classes/CAM_*/<stem>.png     uint8 (H, W), ids of ``classes.CLASSES``
     truth/sky/CAM_*/<stem>.png         uint8 (H, W), 255 = sky, 0 = anything else
-    truth/instances/CAM_*/<stem>.png   uint16 (H, W), 0 = no object, k = entry k - 1 of ``instances`` in the scene record
+    truth/instances/CAM_*/<stem>.png   uint16 (H, W), 0 = no object, k = entry k - 1 of ``instances`` in the record
     truth/virtual/<view>/rgb/CAM_*/<stem>.jpg, truth/virtual/<view>/depth/CAM_*/<stem>.npy
                                        what a camera 1 m to the left (-1_0_0), right (1_0_0) or up (0_-1_0) sees
     truth/left_right.json              the novel-view path of the second key frame of each validation scene (below)
@@ -34,3 +34,144 @@ y down, z forward), in metres.
 the x axis of the key frame's LiDAR (the published novel-view motion), in steps of 0.1 m; file names are relative to
 the data root, ``cam2lidar`` refers to the LiDAR frame of the key frame.
 """
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import save_json
+from .scene import Settings, export_scene, record_path
+from .tables import TABLES, common_rows
+from .truth import teacher_root
+
+# The devkit and mmdetection3d know this name; what scenes are for stands in splits.json.
+VERSION = 'v1.0-mini'
+_SETTINGS_FILE = 'minitown.json'
+
+Progress = Callable[[int, int], None]
+
+
+def generate(
+    root: str | os.PathLike,
+    scenes: int = 10,
+    seed: int = 0,
+    workers: int = 2,
+    keyframes: int = 8,
+    progress: Progress | None = None,
+    height: int = 112,
+    width: int = 200,
+    samples: int = 2,
+) -> None:
+    """Write a MiniTown data set, its truth and its teacher files; finished scenes of an earlier call stay.
+
+    The files depend on the settings only, not on the number of workers.
+
+    Args:
+        root: data root; teacher files go to ``<root>_emernerf`` beside it.
+        scenes: how many, at least 2; the last fifth is for validation.
+        seed: of everything.
+        workers: processes; with 1 everything runs in this one.
+        keyframes: per scene, at 2 Hz.
+        progress: called with (finished scenes, all scenes) at the start and after each scene.
+        height, width: of the images.
+        samples: per pixel and direction, against aliasing.
+
+    Raises:
+        InputError: a setting makes no sense, or ``root`` holds something else.
+    """
+    root = Path(root).resolve()
+    settings = Settings(scenes, seed, keyframes, height, width, samples)
+    _check(settings, workers)
+    _claim(root, settings)
+    missing = [i for i in range(scenes) if not record_path(root, settings.scene_name(i)).is_file()]
+    if progress:
+        progress(scenes - len(missing), scenes)
+    for number, _ in enumerate(_export(root, settings, missing, workers), start=scenes - len(missing) + 1):
+        if progress:
+            progress(number, scenes)
+    _write_tables(root, settings)
+
+
+def _export(root: Path, settings: Settings, indices: list[int], workers: int) -> Iterator[int]:
+    """Export scenes; yields each index when it is done."""
+    if workers == 1 or len(indices) <= 1:
+        for index in indices:
+            export_scene(root, settings, index)
+            yield index
+        return
+    # Spawned, not forked: a fork would copy the locks of whatever threads the caller runs.
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(min(workers, len(indices)), mp_context=context) as pool:
+        running = {pool.submit(export_scene, root, settings, index): index for index in indices}
+        try:
+            for future in as_completed(running):
+                future.result()
+                yield running[future]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check(settings: Settings, workers: int) -> None:
+    """Refuse settings that make no sense."""
+    bounds = {'scenes': 2, 'seed': 0, 'keyframes': 2, 'height': 16, 'width': 16, 'samples': 1}
+    for name, value in [*dataclasses.asdict(settings).items(), ('workers', workers)]:
+        least = bounds.get(name, 1)
+        if value < least:
+            reason = ' (one to train on, one to evaluate on)' if name == 'scenes' else ''
+            raise InputError(f'MiniTown: {name} is {value}; give at least {least}{reason}')
+
+
+def _claim(root: Path, settings: Settings) -> None:
+    """Make ``root`` the folder of a data set with these settings, or find that it is already."""
+    for folder in (root, teacher_root(root)):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f'{folder}: is a file; give the path of a folder')
+    file = root / _SETTINGS_FILE
+    wanted = dataclasses.asdict(settings)
+    if file.exists():
+        found = _read_settings(file)
+        if found != wanted:
+            raise InputError(
+                f'{root}: holds a MiniTown made with {_told(found)}, not with {_told(wanted)}; '
+                'choose another folder, or remove this one and the _emernerf folder beside it'
+            )
+        return
+    if root.is_dir() and any(root.iterdir()):
+        raise InputError(f'{root}: is not empty and holds no MiniTown; choose another folder')
+    save_json(file, wanted)
+
+
+def _read_settings(file: Path) -> dict[str, object]:
+    try:
+        found = json.loads(file.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f'{file}: is damaged; remove {file.parent} and the _emernerf folder beside it, and run again')
+    return found
+
+
+def _told(settings: dict[str, object]) -> str:
+    return ', '.join(f'{name} {value}' for name, value in settings.items())
+
+
+def _write_tables(root: Path, settings: Settings) -> None:
+    """Merge the records of the scenes into the tables, the splits and the list of novel-view paths."""
+    tables = {name: common_rows().get(name, []) for name in TABLES}
+    paths = []
+    for index in range(settings.scenes):
+        record = json.loads(record_path(root, settings.scene_name(index)).read_text())
+        for name, rows in record['tables'].items():
+            tables[name].extend(rows)
+        paths.extend(record['left_right'])
+    save_json(root / 'truth' / 'left_right.json', paths)
+    save_json(root / 'splits.json', settings.splits)
+    for name, rows in tables.items():
+        save_json(root / VERSION / f'{name}.json', rows)

@@ -1,0 +1,76 @@
+"""How much of each object a camera sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .rig import box2world, transform
+
+if TYPE_CHECKING:
+    from .world import Box, Town
+
+# Silhouettes are counted on every second pixel in both directions.
+STRIDE = 2
+# Rays towards an object start this far in front of its box, metres.
+_MARGIN = 0.02
+
+
+def silhouettes(
+    town: Town, cam2town: np.ndarray, intrinsics: np.ndarray, instances: np.ndarray, time: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count pixels of each object of ``town.boxes(time)``, on a grid of every second pixel.
+
+    Args:
+        town: the world.
+        cam2town: ``(4, 4)`` pose of the camera.
+        intrinsics: ``(3, 3)``.
+        instances: ``(H, W)`` index of the object that each pixel shows, or -1.
+        time: when, seconds.
+
+    Returns:
+        ``(n,)`` pixels that show the object, and ``(n,)`` pixels that would show it if nothing stood before it.
+    """
+    boxes = town.boxes(time)
+    shown = instances[::STRIDE, ::STRIDE]
+    lines, columns = np.mgrid[: instances.shape[0] : STRIDE, : instances.shape[1] : STRIDE]
+    pixels = np.stack([columns, lines, np.ones_like(lines)], axis=-1)
+    directions = pixels @ np.linalg.inv(intrinsics).T @ cam2town[:3, :3].T
+    origin = cam2town[:3, 3]
+
+    visible = np.bincount(shown[shown >= 0], minlength=len(boxes))
+    starts, rays, owners = [], [], []
+    for index, box in enumerate(boxes):
+        if not _before(box, cam2town):
+            continue
+        entry = _entry(box, origin, directions)
+        hidden = np.isfinite(entry) & (shown != index)
+        rays.append(directions[hidden])
+        starts.append(origin + directions[hidden] * np.maximum(entry[hidden] - _MARGIN, 0.0)[:, None])
+        owners.append(np.full(hidden.sum(), index))
+    if not rays:
+        return visible, visible
+    rays, starts, owners = (np.concatenate(part) for part in (rays, starts, owners))
+    _, _, struck, _ = town.cast(starts, rays / np.linalg.norm(rays, axis=-1, keepdims=True), time)
+    return visible, visible + np.bincount(owners[struck == owners], minlength=len(boxes))
+
+
+def _before(box: Box, cam2town: np.ndarray) -> bool:
+    """Whether any part of the box may lie before the camera."""
+    ahead = (np.asarray(box.center) - cam2town[:3, 3]) @ cam2town[:3, 2]
+    return bool(ahead > -np.linalg.norm(box.size) / 2)
+
+
+def _entry(box: Box, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Where rays ``(..., 3)`` from ``origin`` enter the box, in lengths of the ray; ``inf`` where they miss it."""
+    town2box = np.linalg.inv(box2world(box))
+    width, length, height = box.size
+    half = np.array([length, width, height]) / 2
+    start = transform(town2box, origin)
+    along = directions @ town2box[:3, :3].T
+    with np.errstate(divide='ignore'):
+        first, second = (-half - start) / along, (half - start) / along
+    near = np.minimum(first, second).max(axis=-1)
+    far = np.maximum(first, second).min(axis=-1)
+    return np.where((far > 0) & (near <= far), np.maximum(near, 0.0), np.inf)
