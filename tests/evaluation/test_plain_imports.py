@@ -1,0 +1,27 @@
+"""The functions below the registered classes need no mm* package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PLAIN = [
+    'losses.color',
+    'losses.depth',
+    'losses.line_of_sight',
+    'losses.sky',
+    'losses.weights',
+    'evaluation.baselines',
+    'evaluation.depth',
+    'evaluation.image',
+    'visualization.panels',
+    'visualization.trajectories',
+    'visualization.video',
+]
+BLOCK_MM = "import sys; sys.modules.update(dict.fromkeys(('mmengine', 'mmcv', 'mmdet', 'mmdet3d')))\n"
+
+
+def test_functions_import_without_mm(repo_root):
+    imports = '\n'.join(f'import projects.DistillNeRF.{name}' for name in PLAIN)
+    done = subprocess.run([sys.executable, '-c', BLOCK_MM + imports], cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
