@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from .classes import CLASS_ID
@@ -73,7 +75,7 @@ def hills(plan: Plan, rng: np.random.Generator, count: int = 72) -> Mesh:
         )
     # Quads of hilly land are not flat, so it is made of triangles.
     parts = []
-    for near, far in zip(rings[:-1], rings[1:], strict=True):
+    for near, far in itertools.pairwise(rings):
         following = np.roll(near, -1, axis=0), np.roll(far, -1, axis=0)
         parts.append(polygons(np.stack([near, far, following[1]], axis=1), HILL))
         parts.append(polygons(np.stack([near, following[1], following[0]], axis=1), HILL))

@@ -148,7 +148,8 @@ def facade(hits: Hits) -> Look:
     shops = ((variant * 53) % 1.0) < 0.6
     door = ground & (cell(column, house) < 0.3)
     across_low = np.where(ground & shops, 0.06, style[:, 1])
-    across_high = np.where(ground & shops, 0.94, style[:, 2])
+    across_low = np.where(door, 0.5 - 0.65 / bay, across_low)
+    across_high = np.where(door, 0.5 + 0.65 / bay, np.where(ground & shops, 0.94, style[:, 2]))
     up_low = np.where(door, 0.0, np.where(ground, np.where(shops, 0.14, 0.3), style[:, 3]))
     up_high = np.where(ground, np.where(shops, 0.74, 0.7), style[:, 4])
 

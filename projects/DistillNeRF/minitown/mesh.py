@@ -66,17 +66,20 @@ class Mesh:
     triangles: np.ndarray
     faces: np.ndarray
 
-    def placed(self, position: Sequence[float], yaw: float = 0.0, instance: int | None = None) -> Mesh:
-        """The mesh turned by ``yaw`` (radians, about z) and then moved by ``position``; optionally with an instance."""
+    def placed(
+        self, position: Sequence[float], yaw: float = 0.0, instance: int | None = None, scale: float = 1.0
+    ) -> Mesh:
+        """The mesh scaled, turned by ``yaw`` (radians, about z) and moved by ``position``; optionally an instance."""
         cos, sin = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         faces = self.faces.copy()
-        faces['anchor'] = self.faces['anchor'] @ rotation.T + position
+        faces['anchor'] = scale * self.faces['anchor'] @ rotation.T + position
+        faces['extent'] *= scale
         for axis in ('normal', 'u', 'v'):
             faces[axis] = self.faces[axis] @ rotation.T
         if instance is not None:
             faces['instance'] = instance
-        return replace(self, vertices=self.vertices @ rotation.T + position, faces=faces)
+        return replace(self, vertices=scale * self.vertices @ rotation.T + position, faces=faces)
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:

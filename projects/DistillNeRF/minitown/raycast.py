@@ -9,7 +9,7 @@ from embreex.rtcore_scene import EmbreeScene
 from .mesh import Mesh
 
 NO_FACE = -1
-# Embree works in float32; where its distance and the exact plane differ by more than this share, the ray grazes the plane.
+# Embree works in float32; where the exact plane says something else by more than this share, the ray grazes the plane.
 _GRAZING = 2e-3
 _FAR = np.float32(1e6)
 

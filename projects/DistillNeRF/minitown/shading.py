@@ -6,12 +6,11 @@ import numpy as np
 
 from .layout import Plan
 from .materials import TEXTURES, Hits, Look, Material
-from .mesh import FACE
 from .road import road
 from .sky import Weather
 from .textures import mix, smoothstep
 
-_EXPOSURE, _WHITE = 0.95, 3.0
+_EXPOSURE, _WHITE, _CONTRAST = 0.95, 3.0, 0.35
 
 
 def textures(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, faces: np.ndarray, plan: Plan) -> Look:
@@ -58,20 +57,27 @@ def facing_normals(faces: np.ndarray, directions: np.ndarray) -> np.ndarray:
 
 
 def radiance(
-    look: Look, normals: np.ndarray, directions: np.ndarray, lit: np.ndarray, distances: np.ndarray, weather: Weather
+    look: Look,
+    normals: np.ndarray,
+    directions: np.ndarray,
+    lit: np.ndarray,
+    dark: np.ndarray,
+    distances: np.ndarray,
+    weather: Weather,
 ) -> np.ndarray:
     """Light that leaves the hits towards the camera, through the haze.
 
     Args:
         look: of the surfaces; n hits.
         normals: ``(n, 3)`` facing the camera. directions: ``(n, 3)`` unit, from the camera.
-        lit: ``(n,)`` share of the sun that reaches the hit. distances: ``(n,)`` metres.
+        lit: ``(n,)`` share of the sun that reaches the hit. dark: ``(n,)`` share of the sky light that does not.
+        distances: ``(n,)`` metres.
         weather: the light.
     """
     normals, directions = normals.astype(np.float32), directions.astype(np.float32)
     sun = weather.sun.astype(np.float32)
     towards_sun = np.maximum(normals @ sun, 0.0) * lit
-    light = towards_sun[:, None] * weather.sunlight + weather.ambient(normals)
+    light = towards_sun[:, None] * weather.sunlight + weather.ambient(normals) * (1.0 - dark)[:, None]
     colour = look.albedo * light + look.glow
     rows = np.flatnonzero(look.gloss > 0.0)
     if len(rows):
@@ -105,9 +111,5 @@ def to_bytes(colour: np.ndarray) -> np.ndarray:
     exposed = np.maximum(colour, 0.0) * _EXPOSURE
     toned = exposed * (1.0 + exposed / _WHITE**2) / (1.0 + 0.55 * exposed)
     encoded = np.clip(toned, 0.0, 1.0) ** np.float32(1 / 2.2)
+    encoded = mix(encoded, encoded * encoded * (3.0 - 2.0 * encoded), np.full(len(encoded), _CONTRAST, np.float32))
     return np.clip(encoded * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
-
-
-def no_faces(count: int) -> np.ndarray:
-    """``(count,)`` empty records."""
-    return np.zeros(count, FACE)

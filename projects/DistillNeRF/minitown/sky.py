@@ -47,7 +47,7 @@ class Weather:
             zenith=zenith.astype(np.float32),
             horizon=horizon.astype(np.float32),
             cover=float(rng.uniform(0.25, 0.6)),
-            haze=float(rng.uniform(260.0, 480.0)),
+            haze=float(rng.uniform(380.0, 800.0)),
             drift=rng.uniform(0.0, 100.0, 2).astype(np.float32),
         )
 

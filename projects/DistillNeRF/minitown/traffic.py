@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import people, vehicles
+from . import furniture, people, vehicles
 from .layout import KERB_HEIGHT, LANE_EDGE, PAVEMENT_WIDTH, STOP_LINE, WIDE, Plan
 from .mesh import Mesh
 from .routes import RUN_UP, Drive, Path, Signals, drive, route
@@ -108,10 +108,28 @@ def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.
                 for along in _parking_slots(plan, 1 - axis, rng):
                     across = centre + side * (LANE_EDGE + WIDE) / 2
                     spot = (across, along) if axis == 0 else (along, across)
+                    works = rng.random() < 0.07
+                    if works and np.linalg.norm(near - spot, axis=-1).min() < radius:
+                        actors += road_works(spot, yaw)
+                    if works:
+                        continue
                     category, size, mesh = random_vehicle(rng, parked=True)
                     place = (*spot, yaw + rng.normal(0.0, 0.012))
                     if np.linalg.norm(near - spot, axis=-1).min() < radius:
                         actors.append(Actor(category, size, mesh, tuple(float(value) for value in place)))
+    return actors
+
+
+def road_works(spot: tuple[float, float], yaw: float) -> list[Actor]:
+    """A barrier across a parking slot and cones along it; traffic passes with heading ``yaw``."""
+    ahead = np.array([np.cos(yaw), np.sin(yaw)])
+    left = np.array([-ahead[1], ahead[0]])
+    mesh, size = furniture.barrier()
+    actors = [Actor('movable_object.barrier', size, mesh, (*(spot - 2.6 * ahead), yaw))]
+    mesh, size = furniture.cone()
+    for along in (-1.6, 0.0, 1.6, 3.0):
+        place = spot + along * ahead + (0.9 if along < 3.0 else 0.1) * left
+        actors.append(Actor('movable_object.trafficcone', size, mesh, (*place, yaw)))
     return actors
 
 
@@ -164,7 +182,7 @@ def pedestrians(
         index, _ = plan.across(axis, anchor[axis : axis + 1])
         side = rng.choice([-1.0, 1.0])
         across = plan.centres[axis][index[0]] + side * (
-            plan.halves[axis][index[0]] + rng.uniform(0.8, PAVEMENT_WIDTH - 0.4)
+            plan.halves[axis][index[0]] + rng.uniform(1.5, PAVEMENT_WIDTH - 0.4)
         )
         start = np.array([across, anchor[1]]) if axis == 0 else np.array([anchor[0], across])
         direction = np.eye(2)[1 - axis] * rng.choice([-1.0, 1.0])

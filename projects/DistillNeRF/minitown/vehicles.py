@@ -120,9 +120,10 @@ def _cabin(profile: np.ndarray, half_width: float, parts: dict[str, Surface]) ->
     shrunk = middle + (profile - middle) * (0.86, 0.74)
     back_low, front_low, front_high, back_high = shrunk
     cut_low, cut_high = (back_low + front_low) / 2, (back_high + front_high) / 2
+    pillar = np.array([0.04, 0.0])
     for panel in (
-        [back_low, cut_low - (0.04, 0), cut_high - (0.04, 0), back_high],
-        [cut_low + (0.04, 0), front_low, front_high, cut_high + (0.04, 0)],
+        [back_low, cut_low - pillar, cut_high - pillar, back_high],
+        [cut_low + pillar, front_low, front_high, cut_high + pillar],
     ):
         x, z = np.array(panel).T
         right = np.stack([x, np.full(4, -half_width - 0.015), z], axis=-1)

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import traffic
+from . import plants, streetside, traffic
 from .buildings import houses
 from .classes import CLASS_ID, SKY
+from .furniture import traffic_light
 from .ground import ground
 from .layout import Block, Plan
 from .mesh import FACE, NO_INSTANCE, Mesh, merge
+from .occlusion import GroundShade
 from .raycast import NO_FACE, Caster
 from .routes import RUN_UP, Drive, Path, Signals, drive, route
 from .shading import facing_normals, radiance, textures, to_bytes
@@ -29,6 +31,7 @@ EGO_CENTRE = 1.4
 """From the rear axle forward to the middle of the ego car, metres."""
 _SIGHT = 110.0
 _OFF_SURFACE = 4e-3
+_GROUND_TOP = 0.3
 _REFLECTIVITY = {'road': 0.18, 'pavement': 0.3, 'terrain': 0.4, 'vegetation': 0.45, 'pedestrian': 0.35, 'building': 0.5}
 
 
@@ -78,15 +81,22 @@ class Town:
 
     def __init__(self, seed: int, duration: float) -> None:
         # Independent streams, so that a change of one part of the town leaves the others as they were.
-        streams = np.random.SeedSequence([seed, 0x70]).spawn(6)
-        rng_plan, rng_ego, rng_traffic, rng_people, rng_houses, rng_things = map(np.random.default_rng, streams)
+        streams = np.random.SeedSequence([seed, 0x70]).spawn(7)
+        rng_plan, rng_ego, rng_traffic, rng_people, rng_houses, rng_land, rng_things = map(
+            np.random.default_rng, streams
+        )
         self.seed, self.duration = seed, duration
         self.plan = Plan.random(rng_plan)
         self.weather = Weather.random(rng_plan)
         self._ego, self.signals = _ego_drive(self.plan, duration, rng_ego)
-        self.actors = self._populate(rng_traffic, rng_people)
-        self._static = Caster(self._build(rng_houses, rng_things))
-        self._moving: tuple[float, Caster] | None = None
+        self._lights = streetside.traffic_lights(self.plan)
+        trees = plants.tree_models(rng_things)
+        things, bicycles = streetside.along_pavements(self.plan, trees, rng_things)
+        self.actors = bicycles + self._populate(rng_traffic, rng_people)
+        things += streetside.outskirts(self.plan, trees, rng_things)
+        self._shade_map = GroundShade(self.plan.size)
+        self._static = Caster(self._build(things, trees, rng_houses, rng_land))
+        self._moving: _Moving | None = None
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -187,18 +197,35 @@ class Town:
         walking = traffic.pedestrians(self.plan, crowd, near, self.duration, rng_people)
         return parked + moving + walking
 
-    def _build(self, rng_houses: np.random.Generator, rng_things: np.random.Generator) -> Mesh:
-        """All that stands still."""
+    def _build(
+        self, things: list[Mesh], trees: list[Mesh], rng_houses: np.random.Generator, rng_land: np.random.Generator
+    ) -> Mesh:
+        """All that stands still, with its shade on the ground."""
         blocks: list[tuple[Block, bool]] = []
-        parts = []
+        parts = list(things)
         for block in self.plan.blocks():
             park = not block.outer and bool(rng_houses.random() < 0.25)
             blocks.append((block, park or block.outer))
-            if not park:
-                parts += houses(block, (np.zeros(2), self.plan.size), rng_houses)
-        parts.append(ground(self.plan, blocks, rng_things))
-        parts += [self._posed(index, 0.0) for index, actor in enumerate(self.actors) if actor.drive is None]
+            if park:
+                parts += streetside.park(block, trees, rng_land)
+                continue
+            built = houses(block, (np.zeros(2), self.plan.size), rng_houses)
+            for house in built:
+                low, high = house.vertices[:, :2].min(axis=0), house.vertices[:, :2].max(axis=0)
+                self._shade_map.add((low + high) / 2, *(high - low)[::-1], 0.0, 0.45)
+            parts += built
+        parts.append(ground(self.plan, blocks, rng_land))
+        parts += [traffic_light().placed(light.place, light.yaw) for light in self._lights]
+        for index, actor in enumerate(self.actors):
+            if actor.drive is None:
+                parts.append(self._posed(index, 0.0))
+                self._cast_shade(self._shade_map, actor, 0.0)
         return merge(parts)
+
+    def _cast_shade(self, shade: GroundShade, actor: traffic.Actor, t: float) -> None:
+        x, y, _, yaw = self._actor_pose(actor, t)
+        wide = actor.category.startswith('vehicle') and actor.category != 'vehicle.bicycle'
+        shade.add((x, y), 0.85 * actor.size[0], 0.92 * actor.size[1], yaw, 0.85 if wide else 0.45)
 
     def _actor_pose(self, actor: traffic.Actor, t: float) -> tuple[float, float, float, float]:
         x, y, yaw = (float(value) for value in actor.at(t))
@@ -209,16 +236,20 @@ class Town:
         x, y, z, yaw = self._actor_pose(self.actors[index], t)
         return self.actors[index].mesh.placed((x, y, z), yaw, instance=index)
 
-    def _moving_at(self, t: float) -> Caster:
-        """All that moves, at ``t``; the last one is kept because images and LiDAR often share their time."""
-        if self._moving is None or self._moving[0] != t:
-            parts = [self._posed(index, t) for index, actor in enumerate(self.actors) if actor.drive is not None]
-            self._moving = (t, Caster(merge(parts)))
-        return self._moving[1]
+    def _moving_at(self, t: float) -> _Moving:
+        """All that changes, at ``t``; the last one is kept because the images of a keyframe share their time."""
+        if self._moving is None or self._moving.time != t:
+            parts, shade = [streetside.lit_lamps(self._lights, self.signals, t)], self._shade_map.copy()
+            for index, actor in enumerate(self.actors):
+                if actor.drive is not None:
+                    parts.append(self._posed(index, t))
+                    self._cast_shade(shade, actor, t)
+            self._moving = _Moving(t, Caster(merge(parts)), shade)
+        return self._moving
 
     def _hit(self, origins: np.ndarray, directions: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Distances ``(n,)`` (inf on a miss) and face records ``(n,)`` (sky on a miss) along unit directions."""
-        moving = self._moving_at(t)
+        moving = self._moving_at(t).caster
         distance, index = self._static.first(origins, directions)
         nearer, moving_index = moving.first(origins, directions, limits=distance)
         faces = np.full(len(origins), _SKY_FACE)
@@ -239,7 +270,10 @@ class Town:
         normals = facing_normals(faces, directions)
         look = textures(points, directions, (distance * rays.spread).astype(np.float32), faces, self.plan)
         lit = self._sunlit(points, normals, distance, t)
-        colour[rows] = radiance(look, normals, directions, lit, distance, self.weather)
+        low = (normals[:, 2] > 0.9) & (points[:, 2] < _GROUND_TOP)
+        dark = np.zeros(len(points), np.float32)
+        dark[low] = self._moving_at(t).shade.at(points[low, 0], points[low, 1])
+        colour[rows] = radiance(look, normals, directions, lit, dark, distance, self.weather)
         return to_bytes(colour)
 
     def _sunlit(self, points: np.ndarray, normals: np.ndarray, distance: np.ndarray, t: float) -> np.ndarray:
@@ -250,9 +284,18 @@ class Town:
         origins = points[rows] + normals[rows] * (_OFF_SURFACE * (1.0 + 0.02 * distance[rows]))[:, None]
         towards = np.broadcast_to(self.weather.sun, origins.shape)
         free = ~self._static.blocked(origins, towards)
-        free[free] = ~self._moving_at(t).blocked(origins[free], towards[free])
+        free[free] = ~self._moving_at(t).caster.blocked(origins[free], towards[free])
         lit[rows] = free
         return lit
+
+
+@dataclass(frozen=True)
+class _Moving:
+    """What changes with time: moving objects and lit lamps, and the shade on the ground of everything."""
+
+    time: float
+    caster: Caster
+    shade: GroundShade
 
 
 @dataclass(frozen=True)
