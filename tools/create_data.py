@@ -37,9 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     nuscenes_options = add('nuscenes', 'nuScenes, or any data set written as its tables')
     nuscenes_options.add_argument('--version', default='v1.0-trainval', help='v1.0-mini, v1.0-trainval, v1.0-test')
     nuscenes_options.add_argument('--sweeps', type=int, default=10, help='LiDAR sweeps before a keyframe to list')
-    nuscenes_options.add_argument(
-        '--from-info', type=Path, help='an info pickle of mmdet3d (v2), not the tables'
-    )
+    nuscenes_options.add_argument('--from-info', type=Path, help='an info pickle of mmdet3d (v2), not the tables')
 
     pandaset_options = add('pandaset', 'PandaSet as published')
     pandaset_options.add_argument('--sequences', nargs='+', help='sequences to convert, such as 002; default: all')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 from collections.abc import Sequence
@@ -189,11 +190,19 @@ class DistillNeRFDataset(BaseDataset):
     def __len__(self) -> int:
         return len(self._positions)
 
+    @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
         """Keep only the first ``indices`` samples (the last, if negative) or the listed ones."""
         if isinstance(indices, int):
             indices = range(len(self))[:indices] if indices >= 0 else range(len(self))[indices:]
         self._positions = self._positions[list(indices)]
+
+    @force_full_init
+    def get_subset(self, indices: int | Sequence[int]) -> DistillNeRFDataset:
+        """A dataset of the chosen samples; it shares the records with this one."""
+        subset = copy.copy(self)
+        subset.get_subset_(indices)
+        return subset
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
+
 MIN_DEPTH = 1.0
 _EMPTY = 1000.0
 
@@ -55,10 +57,16 @@ def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows
 
     The nearest point wins in blocks of ``height // rows`` x ``width // columns`` whole pixels; the map of blocks is
     then resized to rows x columns by nearest neighbour.
+
+    Raises:
+        InputError: the image has fewer pixels than the depth image cells.
     """
     block_rows, block_columns = height // rows, width // columns
     if block_rows < 1 or block_columns < 1:
-        raise ValueError(f'a depth image of {rows} x {columns} is larger than its image of {height} x {width}')
+        raise InputError(
+            f'a depth image of {rows} x {columns} is larger than its image of {height} x {width}; '
+            'choose a smaller render_size'
+        )
     blocks = np.full((height // block_rows, width // block_columns), _EMPTY, dtype=np.float32)
     depth = projection.depth[projection.visible]
     nearest = np.rint(projection.pixels[projection.visible]).astype(np.int64)

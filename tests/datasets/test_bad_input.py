@@ -1,0 +1,209 @@
+"""Every way in which data can be bad: one line that names the file, the camera or the token, and the cure."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from projects.DistillNeRF.datasets.infos import load_infos, save_infos
+from projects.DistillNeRF.errors import InputError
+from tests.datasets.fixtures.boxworld import BoxWorld
+from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """One frame that a test may damage."""
+    BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
+    return tmp_path
+
+
+def truncate(path: Path, share: float = 0.5) -> None:
+    """Cut a file short."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def change_info(root: Path, change) -> None:
+    """Change the only record of the info file, past all checks."""
+    path = root / 'infos.pkl'
+    content = pickle.loads(path.read_bytes())
+    change(content['data_list'][0])
+    path.write_bytes(pickle.dumps(content))
+
+
+def fails(root: Path, *words: str, **options) -> None:
+    """Loading the dataset or its sample must raise one InputError with these words in it."""
+    with pytest.raises(InputError) as error:
+        build_dataset(root, **options)[0]
+    for word in words:
+        assert word in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+IMAGE = 'samples/FRONT/frame0.png'
+LIDAR = 'lidar/0.bin'
+TEACHER = 'samples_0_0_0_0_0_0/depths/FRONT/frame0.npy'
+SKY = 'samples_0_0_0_0_0_0/gt_sky_masks/FRONT/frame0.npy'
+FEATURES = 'FRONT/frame0.npy'
+
+
+@pytest.mark.parametrize('name', [IMAGE, LIDAR, TEACHER, FEATURES, 'infos.pkl'])
+@pytest.mark.parametrize('how', ['missing', 'empty', 'truncated'])
+def test_damaged_files(root, name, how):
+    path = root / name
+    if how == 'missing':
+        path.unlink()
+    elif how == 'empty':
+        path.write_bytes(b'')
+    else:
+        truncate(path, 0.5037)
+    fails(root, str(path), **ALL_MAPS)
+
+
+def test_damage_that_only_loading_shows(root):
+    (root / IMAGE).write_bytes(b'no image at all')
+    fails(root, IMAGE, 'not a readable image')
+
+
+def test_image_of_another_size(root):
+    change_info(root, lambda info: info['images']['FRONT'].update(height=61))
+    fails(root, IMAGE, '100x60', '100x61')
+
+
+@pytest.mark.parametrize('share', [0.3, 0.9, 0.99])
+def test_truncated_jpeg(root, share):
+    import cv2
+
+    path = root / 'samples/FRONT/frame0.jpg'
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
+    change_info(root, lambda info: info['images']['FRONT'].update(img_path='samples/FRONT/frame0.jpg'))
+    build_dataset(root)[0]
+    truncate(path, share)
+    fails(root, str(path), 'cut short')
+
+
+@pytest.mark.parametrize(
+    ('name', 'array', 'word'),
+    [
+        (TEACHER, np.zeros((60, 100, 1)), 'axes'),
+        (TEACHER, np.full((60, 100), np.inf), 'infinite'),
+        (TEACHER, np.full((60, 100), -1.0), 'negative'),
+        (TEACHER, np.zeros((30, 50)), 'different sizes'),
+        (TEACHER, np.array([['a']]), 'numbers'),
+        (SKY, np.full((60, 100), 255, np.uint8), 'outside 0 to 1'),
+        (FEATURES, np.full((4, 6, 8), np.nan), 'NaN'),
+        (FEATURES, np.zeros((4, 6)), 'axes'),
+    ],
+)
+def test_wrong_maps(root, name, array, word):
+    np.save(root / name, array)
+    fails(root, word, **ALL_MAPS)
+
+
+def test_points_that_are_no_whole_number_or_not_finite(root):
+    points = np.fromfile(root / LIDAR, np.float32)
+    points[:-1].tofile(root / LIDAR)
+    fails(root, LIDAR, 'whole number of points')
+    points[5] = np.nan
+    points.tofile(root / LIDAR)
+    fails(root, LIDAR, 'NaN')
+
+
+def calibration(field: str, change):
+    """A change of one matrix of the front camera."""
+
+    def apply(info: dict) -> None:
+        matrix = np.array(info['images']['FRONT'][field])
+        change(matrix)
+        info['images']['FRONT'][field] = matrix.tolist()
+
+    return apply
+
+
+def set_entry(row: int, column: int, value: float):
+    """Assign one entry of a matrix."""
+    return lambda matrix: matrix.__setitem__((row, column), value)
+
+
+def mirror(matrix: np.ndarray) -> None:
+    """Turn a rotation into a reflection."""
+    matrix[:3, 0] *= -1
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        (calibration('cam2img', set_entry(0, 0, np.nan)), 'NaN'),
+        (calibration('cam2img', set_entry(0, 0, 1.0)), 'focal length'),
+        (calibration('cam2img', set_entry(0, 0, -80.0)), 'focal length'),
+        (calibration('cam2img', set_entry(0, 2, 500.0)), 'principal point'),
+        (calibration('cam2img', set_entry(2, 2, 0.0)), 'pinhole'),
+        (calibration('cam2global', set_entry(0, 3, np.inf)), 'NaN or infinity'),
+        (calibration('cam2global', set_entry(0, 0, 2.0)), 'orthonormal'),
+        (calibration('cam2global', mirror), 'mirrors'),
+        (calibration('lidar2cam', set_entry(3, 3, 0.0)), 'last row'),
+        (lambda info: info['images']['FRONT'].update(cam2img=[[1.0, 2.0]]), 'not (3, 3)'),
+        (lambda info: info['images']['FRONT'].pop('cam2global'), 'lacks cam2global'),
+    ],
+)
+def test_bad_calibration(root, change, word):
+    change_info(root, change)
+    fails(root, 'infos.pkl', 'box0', 'FRONT', 'tools/create_data.py' if 'lacks' in word else 'convert', word)
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        (lambda info: info.update(next='box7'), 'box7'),
+        (lambda info: info.pop('scene'), 'lacks scene'),
+        (lambda info: info['images'].pop('FRONT'), 'no camera FRONT'),
+        (lambda info: info.update(ego2global=np.eye(3).tolist()), 'not (4, 4)'),
+    ],
+)
+def test_bad_records(root, change, word):
+    change_info(root, change)
+    fails(root, 'infos.pkl', 'box0', word)
+
+
+def test_info_files_of_others(root):
+    path = root / 'infos.pkl'
+    for content, word in (
+        ([], 'not an info file'),
+        ({'metainfo': {}, 'data_list': []}, 'another program'),
+        ({'metainfo': {'format': 'distillnerf', 'format_version': 99}, 'data_list': []}, 'version 99'),
+    ):
+        path.write_bytes(pickle.dumps(content))
+        fails(root, 'infos.pkl', word)
+    metainfo = {'format': 'distillnerf', 'format_version': 1, 'cameras': ['FRONT']}
+    path.write_bytes(pickle.dumps({'metainfo': metainfo, 'data_list': []}))
+    fails(root, 'infos.pkl', 'no samples')
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'image_size': (60,)},
+        {'render_size': (0, 4)},
+        {'every_nth': 0},
+        {'test_samples': 'third'},
+        {'indices': [9]},
+        {'cameras': ['TOP']},
+        {'test_mode': True, 'test_samples': 'second_of_scene'},
+    ],
+)
+def test_bad_options(root, options):
+    fails(root, **options)
+
+
+def test_bad_records_are_not_written(root):
+    metainfo, infos = load_infos(root / 'infos.pkl')
+    before = (root / 'infos.pkl').read_bytes()
+    infos[0]['images']['FRONT']['cam2img'][0][0] = float('nan')
+    with pytest.raises(InputError, match='FRONT'):
+        save_infos(root / 'infos.pkl', 'boxworld', metainfo['cameras'], infos)
+    assert (root / 'infos.pkl').read_bytes() == before
+    assert not [path for path in root.iterdir() if path.name.startswith('.')]

@@ -1,0 +1,132 @@
+"""Which frames, cameras, targets and files the dataset chooses."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.modules.views import Views
+from tests.datasets.fixtures.boxworld import CAMERAS, TEACHER_SKY, BoxWorld
+from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
+
+
+def test_targets_are_the_current_frame_alone_by_default(box_root):
+    sample = build_dataset(box_root)[1]
+    targets = sample['inputs']['target_views']
+    assert targets.names == CAMERAS and targets.frames == (0,) * 6
+    assert torch.equal(targets.images, sample['inputs']['input_views'].images)
+    assert targets.teacher_depth is None and targets.true_depth is None and targets.features is None
+    meta = sample['data_samples'].metainfo
+    assert (meta['token'], meta['scene'], meta['frame'], meta['sample_idx']) == ('box1', 'boxes', 1, 1)
+    assert meta['timestamp'] == 0.5 and meta['notes'] == []
+
+
+def test_smart_sample_puts_a_random_neighbour_of_each_camera_first(box_root):
+    dataset = build_dataset(box_root, training_target_smart_sample=True)
+    random.seed(3)
+    drawn = [dataset[1]['inputs']['target_views'] for _ in range(6)]
+    for views in drawn:
+        assert views.names == CAMERAS * 2
+        assert set(views.frames[:6]) <= {-1, 1} and views.frames[6:] == (0,) * 6
+    assert len({views.frames for views in drawn}) > 1
+    assert any(len(set(views.frames[:6])) == 2 for views in drawn), 'each camera draws for itself'
+    random.seed(3)
+    assert dataset[1]['inputs']['target_views'].frames == drawn[0].frames
+
+
+def test_the_last_frame_repeats_itself_and_says_so(box_root):
+    dataset = build_dataset(box_root, test_mode=True, add_next_frame_for_eval=True)
+    sample = dataset[2]
+    views = sample['inputs']['target_views']
+    assert views.frames == (0,) * 12
+    assert torch.equal(views.images[:6], views.images[6:])
+    notes = sample['data_samples'].metainfo['notes']
+    assert len(notes) == 6 and 'FRONT: frame +1 of box2 does not exist' in notes[1]
+
+
+def test_frames_without_lidar_are_unknown_and_say_so(tmp_path):
+    BoxWorld(lidar_frames=(0, 2)).write(tmp_path)
+    sample = build_dataset(tmp_path, test_mode=True, add_next_frame_for_eval=True)[0]
+    lidar = sample['inputs']['target_views'].lidar_depth
+    assert torch.isnan(lidar[:6]).all() and torch.isfinite(lidar[6:]).any()
+    assert sample['data_samples'].metainfo['notes'] == ['box1: has no LiDAR']
+    assert len(build_dataset(tmp_path, require_lidar=True)) == 2
+
+
+def test_maps_are_loaded_when_asked_for(box_root):
+    views = build_dataset(box_root, **ALL_MAPS)[1]['inputs']['target_views']
+    sky = views.sky_mask == 1
+    assert views.teacher_depth.shape == (6, 60, 100) and (views.teacher_depth[sky] == TEACHER_SKY).all()
+    assert torch.equal(torch.isnan(views.true_depth), sky) and sky.any() and not sky.all()
+    assert views.features.shape == (6, 8, 4, 6) and (views.features == 1).all()
+
+
+def test_nothing_is_read_that_is_not_used(tmp_path):
+    BoxWorld().write(tmp_path)
+    for folder in ('truth', 'samples_0_0_0_0_0_0', 'lidar', 'samples/BACK'):
+        shutil.rmtree(tmp_path / folder)
+    dataset = build_dataset(tmp_path, load_lidar=False, cameras=['RIGHT', 'LEFT'], indices=[1], every_nth=1)
+    sample = dataset[0]
+    assert sample['inputs']['input_views'].names == ('RIGHT', 'LEFT')
+    assert sample['inputs']['input_views'].lidar_depth is None
+
+
+def test_skip_missing_goes_on_with_nan(tmp_path, caplog):
+    BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
+    missing = tmp_path / 'samples_0_0_0_0_0_0/depths/FRONT/frame0.npy'
+    missing.unlink()
+    with pytest.raises(InputError, match=f'{missing}.*render_scene_nerf'):
+        build_dataset(tmp_path, load_teacher=True)
+    views = build_dataset(tmp_path, load_teacher=True, SKIP_MISSING=True)[0]['inputs']['input_views']
+    front = CAMERAS.index('FRONT')
+    assert torch.isnan(views.teacher_depth[front]).all()
+    assert torch.isfinite(views.teacher_depth[:front]).all() and torch.isfinite(views.sky_mask).all()
+
+
+def test_choice_of_samples(box_root):
+    assert len(build_dataset(box_root)) == 3
+    assert len(build_dataset(box_root, every_nth=2)) == 2
+    assert len(build_dataset(box_root, indices=1)) == 1
+    second = build_dataset(box_root, test_mode=True, test_samples='second_of_scene', add_next_frame_for_eval=True)
+    assert len(second) == 1 and second[0]['data_samples'].token == 'box1'
+    assert second[-1]['inputs']['target_views'].frames[0] == 1, 'frames outside the choice stay targets'
+    subset = build_dataset(box_root).get_subset([2, 0])
+    assert [subset[i]['data_samples'].token for i in range(len(subset))] == ['box2', 'box0']
+
+
+def test_world_is_the_lidar_frame_of_the_current_keyframe(box_root):
+    world = BoxWorld()
+    for frame in range(3):
+        cameras = build_dataset(box_root)[frame]['inputs']['input_views'].cameras
+        lidar2global = world.ego2global(frame) @ world.lidar2ego
+        for index, camera in enumerate(CAMERAS):
+            cam2global = world.ego2global(frame - world.lags[index]) @ world.cam2ego(camera)
+            assert np.allclose(cameras.cam2world[index], np.linalg.inv(lidar2global) @ cam2global, atol=1e-4)
+
+
+def test_batches_are_lists_also_from_worker_processes(box_root):
+    dataset = build_dataset(box_root, training_target_smart_sample=True)
+    loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=pseudo_collate)
+    batch = next(iter(loader))
+    assert [type(views) for views in batch['inputs']['target_views']] == [Views, Views]
+    assert len(batch['data_samples']) == 2
+
+
+@pytest.mark.parametrize('name', ['minitown', 'pandaset', 'nuscenes'])
+def test_config_fragments_build(repo_root, box_root, name):
+    config = Config.fromfile(repo_root / f'projects/DistillNeRF/configs/datasets/{name}.py')
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        options = dict(config[key].dataset)
+        options.update(ann_file='infos.pkl', data_root=str(box_root), data_prefix={}, render_size=(20, 30))
+        sample = build_dataset(box_root, **options)[0]
+        assert sample['inputs']['input_views'].images.shape[-2:] == tuple(config.image_size)
+        assert tuple(config[key].dataset.render_size) == tuple(side // 2 for side in config.image_size)
+        assert len(sample['inputs']['target_views']) == 12
