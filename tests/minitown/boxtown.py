@@ -80,7 +80,7 @@ class BoxTown:
                 through = near <= far
                 for face in (near, far):
                     nearer(np.where(through, face, np.inf), CATEGORIES[item.category], index)
-        return distance, classes, instances, np.full(len(origins), 50.0)
+        return distance, classes, instances, np.full(len(origins), 0.2)
 
     def render(self, intrinsics, cam2global, height, width, time, samples=1) -> View:
         columns, lines = np.meshgrid(np.arange(width), np.arange(height))

@@ -35,7 +35,7 @@ def scan(town: Town, lidar: Lidar, lidar2town: np.ndarray, time: float, rng: np.
     noisy = distance + rng.normal(0.0, lidar.noise, len(distance))
     back = distance < lidar.reach
     rings = np.repeat(np.arange(lidar.beams), lidar.azimuths)
-    rows = [directions[back] * noisy[back, None], intensity[back, None], rings[back, None]]
+    rows = [directions[back] * noisy[back, None], 255.0 * intensity[back, None], rings[back, None]]
     return Sweep(np.concatenate(rows, axis=1).astype(np.float32), np.asarray(instances)[back])
 
 

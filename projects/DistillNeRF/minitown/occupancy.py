@@ -15,7 +15,7 @@ from .classes import OCC3D_CLASSES, OCC3D_ID
 from .rig import box2world, transform
 
 if TYPE_CHECKING:
-    from .world import Box, Town
+    from .world import Town
 
 LOWER = np.array([-40.0, -40.0, -1.0])
 UPPER = np.array([40.0, 40.0, 5.4])
@@ -24,7 +24,7 @@ SHAPE = (200, 200, 16)
 
 # A voxel of any orientation is met by a grid of rays this far apart (0.4 / sqrt 2 = 0.283).
 STATIC_SPACING = 0.25
-OBJECT_SPACING = 0.1
+OBJECT_SPACING = 0.15
 # Radius of the grid's outline around the ego car.
 RADIUS = float(np.hypot(40.0, 40.0))
 # Casting goes on this far behind a hit; thinner layers count as one.
@@ -57,25 +57,23 @@ class CameraView:
 
 
 def crossings(
-    town: Town, origins: np.ndarray, directions: np.ndarray, reach: float, time: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every surface that rays ``(n, 3)`` cross within ``reach`` metres, by casting on from behind each hit.
+    town: Town, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, time: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Every surface that rays ``(n, 3)`` cross within ``reach`` ``(n,)`` metres, by casting on from behind each hit.
 
     Returns:
-        points ``(m, 3)``, classes ``(m,)`` and instances ``(m,)`` as :meth:`Town.cast` gives them.
+        points ``(m, 3)``, classes ``(m,)`` and instances ``(m,)`` as ``Town.cast`` gives them, and rays ``(m,)``.
     """
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    left = np.full(len(origins), reach)
-    while len(origins):
+    found = [(np.zeros((0, 3)), np.zeros(0, np.uint8), np.zeros(0, np.int32), np.zeros(0, np.int64))]
+    rays = np.arange(len(origins))
+    while len(rays):
         distance, classes, instances, _ = town.cast(origins, directions, time)
-        hit = distance < left
-        origins, directions, distance = origins[hit], directions[hit], distance[hit]
-        points = origins + directions * distance[:, None]
-        found.append((points, classes[hit], instances[hit]))
+        hit = distance < reach
+        rays, directions, distance = rays[hit], directions[hit], distance[hit]
+        points = origins[hit] + directions * distance[:, None]
+        found.append((points, classes[hit], instances[hit], rays))
         origins = points + directions * STEP
-        left = left[hit] - distance - STEP
-    if not found:
-        return np.zeros((0, 3)), np.zeros(0, np.uint8), np.zeros(0, np.int32)
+        reach = reach[hit] - distance - STEP
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
@@ -106,26 +104,34 @@ def static_surface(town: Town, poses: np.ndarray, time: float) -> Surface:
             gaps = np.linalg.norm(origins[:, None, :2] - positions[None, :, :2], axis=-1)
             near = gaps.min(axis=1) < RADIUS
             origins, directions = origins[near], directions[near]
-        points, classes, instances = crossings(town, origins, directions, upper[axis] - lower[axis], time)
+        reach = np.full(len(origins), upper[axis] - lower[axis])
+        points, classes, instances, _ = crossings(town, origins, directions, reach, time)
         parts.append((points[instances < 0], OCC3D_ID[classes[instances < 0]]))
     points, classes = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Surface(points, classes)
 
 
-def object_surface(town: Town, box: Box, index: int, time: float) -> Surface:
-    """The surface of one object, sampled along the three axes of its box."""
-    to_town = box2world(box)
-    width, length, height = box.size
-    half = np.array([length, width, height]) / 2 + STEP
-    parts = []
-    for axis in range(3):
-        origins, directions = axis_rays(-half, half, OBJECT_SPACING, axis)
-        points, classes, instances = crossings(
-            town, transform(to_town, origins), directions @ to_town[:3, :3].T, 2 * half[axis], time
-        )
-        parts.append((points[instances == index], OCC3D_ID[classes[instances == index]]))
-    points, classes = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Surface(points, classes)
+def object_surface(town: Town, pose: np.ndarray, time: float) -> Surface:
+    """The surfaces of all objects within the grid of the ego pose ``(4, 4)``, sampled along the axes of their boxes."""
+    origins, directions, reaches, owners = [], [], [], []
+    for index, box in enumerate(town.boxes(time)):
+        width, length, height = box.size
+        half = np.array([length, width, height]) / 2 + STEP
+        if np.linalg.norm(box.center - pose[:3, 3]) > RADIUS + np.linalg.norm(half):
+            continue
+        to_town = box2world(box)
+        for axis in range(3):
+            starts, along = axis_rays(-half, half, OBJECT_SPACING, axis)
+            origins.append(transform(to_town, starts))
+            directions.append(along @ to_town[:3, :3].T)
+            reaches.append(np.full(len(starts), 2 * half[axis]))
+            owners.append(np.full(len(starts), index))
+    if not origins:
+        return Surface(np.zeros((0, 3)), np.zeros(0, np.uint8))
+    origins, directions, reaches, owners = map(np.concatenate, (origins, directions, reaches, owners))
+    points, classes, instances, rays = crossings(town, origins, directions, reaches, time)
+    own = instances == owners[rays]
+    return Surface(points[own], OCC3D_ID[classes[own]])
 
 
 def voxel_indices(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

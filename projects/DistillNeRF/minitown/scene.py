@@ -12,7 +12,7 @@ import numpy as np
 
 from ..files import atomic_path, save_json
 from .lidar import Sweep, in_town, scan
-from .occupancy import CameraView, Surface, camera_mask, lidar_mask, object_surface, static_surface, voxelise
+from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, static_surface, voxelise
 from .rig import CAMERAS, Camera, Lidar, moved, rigid, transform
 from .tables import SceneTables, Shot
 from .truth import (
@@ -192,7 +192,7 @@ class _SceneExport:
         intrinsics = camera.intrinsics(self.settings.height, self.settings.width)
         cam2ego = np.linalg.inv(self.key_poses[shot.keyframe]) @ cam2town
         self.views[shot.keyframe].append(CameraView(cam2ego, intrinsics, render.depth))
-        counts = np.stack(silhouettes(self.town, cam2town, intrinsics, render.instances, shot.time))
+        counts = np.stack(silhouettes(self.town, boxes, cam2town, intrinsics, render.instances, shot.time))
         for box, seen in zip(boxes, counts.T, strict=True):
             key = f'{shot.keyframe}/{box.token}'
             self.pixels[key] = self.pixels.get(key, 0) + seen
@@ -255,10 +255,11 @@ class _SceneExport:
         static = static_surface(self.town, self.key_poses, self.keyshots[0].time)
         for shot, pose, sweep in zip(self.keyshots, self.key_poses, self.key_sweeps, strict=True):
             town2ego = np.linalg.inv(pose)
-            boxes = self.town.boxes(shot.time)
-            surfaces = [static, *(object_surface(self.town, box, i, shot.time) for i, box in enumerate(boxes))]
-            whole = Surface(*(np.concatenate(p) for p in zip(*((s.points, s.classes) for s in surfaces), strict=True)))
-            semantics = voxelise(transform(town2ego, whole.points), whole.classes)
+            objects = object_surface(self.town, pose, shot.time)
+            semantics = voxelise(
+                transform(town2ego, np.concatenate([static.points, objects.points])),
+                np.concatenate([static.classes, objects.classes]),
+            )
             lidar2town = pose @ self.lidar.lidar2ego
             points = transform(town2ego, in_town(sweep, lidar2town))
             path = self.root / 'gts' / self.name / self.tables.token('sample', shot.keyframe) / 'labels.npz'

@@ -18,12 +18,13 @@ _MARGIN = 0.02
 
 
 def silhouettes(
-    town: Town, cam2town: np.ndarray, intrinsics: np.ndarray, instances: np.ndarray, time: float
+    town: Town, boxes: list[Box], cam2town: np.ndarray, intrinsics: np.ndarray, instances: np.ndarray, time: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count pixels of each object of ``town.boxes(time)``, on a grid of every second pixel.
+    """Count pixels of each object, on a grid of every second pixel.
 
     Args:
         town: the world.
+        boxes: ``town.boxes(time)``.
         cam2town: ``(4, 4)`` pose of the camera.
         intrinsics: ``(3, 3)``.
         instances: ``(H, W)`` index of the object that each pixel shows, or -1.
@@ -32,17 +33,18 @@ def silhouettes(
     Returns:
         ``(n,)`` pixels that show the object, and ``(n,)`` pixels that would show it if nothing stood before it.
     """
-    boxes = town.boxes(time)
     shown = instances[::STRIDE, ::STRIDE]
     lines, columns = np.mgrid[: instances.shape[0] : STRIDE, : instances.shape[1] : STRIDE]
     pixels = np.stack([columns, lines, np.ones_like(lines)], axis=-1)
     directions = pixels @ np.linalg.inv(intrinsics).T @ cam2town[:3, :3].T
-    origin = cam2town[:3, 3]
+    directions = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    origin, axis = cam2town[:3, 3], cam2town[:3, 2]
+    widest = np.arccos((directions @ axis).min())
 
     visible = np.bincount(shown[shown >= 0], minlength=len(boxes))
     starts, rays, owners = [], [], []
     for index, box in enumerate(boxes):
-        if not _before(box, cam2town):
+        if not _in_cone(box, origin, axis, widest):
             continue
         entry = _entry(box, origin, directions)
         hidden = np.isfinite(entry) & (shown != index)
@@ -52,18 +54,21 @@ def silhouettes(
     if not rays:
         return visible, visible
     rays, starts, owners = (np.concatenate(part) for part in (rays, starts, owners))
-    _, _, struck, _ = town.cast(starts, rays / np.linalg.norm(rays, axis=-1, keepdims=True), time)
+    _, _, struck, _ = town.cast(starts, rays, time)
     return visible, visible + np.bincount(owners[struck == owners], minlength=len(boxes))
 
 
-def _before(box: Box, cam2town: np.ndarray) -> bool:
-    """Whether any part of the box may lie before the camera."""
-    ahead = (np.asarray(box.center) - cam2town[:3, 3]) @ cam2town[:3, 2]
-    return bool(ahead > -np.linalg.norm(box.size) / 2)
+def _in_cone(box: Box, apex: np.ndarray, axis: np.ndarray, half_angle: float) -> bool:
+    """Whether the sphere around a box reaches into a cone."""
+    towards = box.center - apex
+    distance, radius = np.linalg.norm(towards), np.linalg.norm(box.size) / 2
+    if distance <= radius:
+        return True
+    return bool(np.arccos(np.clip(towards @ axis / distance, -1.0, 1.0)) < half_angle + np.arcsin(radius / distance))
 
 
 def _entry(box: Box, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Where rays ``(..., 3)`` from ``origin`` enter the box, in lengths of the ray; ``inf`` where they miss it."""
+    """Where rays of unit ``directions (..., 3)`` from ``origin`` enter the box, metres; ``inf`` where they miss it."""
     town2box = np.linalg.inv(box2world(box))
     width, length, height = box.size
     half = np.array([length, width, height]) / 2
