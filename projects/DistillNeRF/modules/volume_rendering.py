@@ -35,7 +35,8 @@ class _IntervalWeights(torch.autograd.Function):
         before = torch.cat(
             [torch.ones_like(through.narrow(dim, 0, 1)), through.narrow(dim, 0, through.shape[dim] - 1)], dim
         )
-        weights = before * -torch.expm1(-optical_depth)
+        # As published, not expm1: opacities below the rounding of one are zero, so such a ray has depth 0.
+        weights = before * (1 - torch.exp(-optical_depth))
         ctx.save_for_backward(weights, through)
         ctx.dim = dim
         return weights

@@ -1,0 +1,60 @@
+"""Shared layers against the published vectors and plain torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from parity import rule_weight
+
+from projects.DistillNeRF.modules.layers import Bottleneck, enlarge, instance_norm, leaky_relu, soft_clamp
+
+
+def test_bottleneck_is_the_published_one(unit):
+    block = Bottleneck(12, 20, stride=2)
+    state = {
+        name: torch.from_numpy(
+            rule_weight(f'unit.bottleneck.{name.replace("shortcut.", "shortcut.0.")}', tuple(value.shape))
+        )
+        for name, value in block.state_dict().items()
+    }
+    block.load_state_dict(state)
+    torch.testing.assert_close(block(unit('block/bottleneck_in')), unit('block/bottleneck_out'), rtol=1e-4, atol=1e-5)
+
+
+def test_a_bottleneck_of_equal_widths_keeps_its_input():
+    torch.manual_seed(0)
+    block = Bottleneck(8, 8)
+    assert block.shortcut is None
+    block.conv3.weight.data.zero_()
+    x = torch.randn(1, 8, 4, 5)
+    torch.testing.assert_close(block(x), x.relu())
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_and_its_gradient(layout):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 5, 6, 7, dtype=torch.float64, generator=generator) * 2 + 1
+    cotangent = torch.randn(x.shape, dtype=x.dtype, generator=generator)
+    results = []
+    for norm in (instance_norm, lambda x: F.instance_norm(x, eps=1e-5)):
+        leaf = x.contiguous(memory_format=layout).requires_grad_()
+        y = norm(leaf)
+        y.backward(cotangent)
+        results.append((y, leaf.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10, check_stride=False)
+
+
+def test_soft_clamp():
+    x = torch.tensor([-1e6, -0.01, 0, 0.01, 1e6])
+    torch.testing.assert_close(soft_clamp(x, 5.0), torch.tensor([-5, -0.01, 0, 0.01, 5]))
+
+
+def test_leaky_relu_has_slope_one_fifth():
+    torch.testing.assert_close(leaky_relu(torch.tensor([-1.0, 2])), torch.tensor([-0.2, 2]))
+
+
+def test_enlarging():
+    x = torch.tensor([[[[0.0, 1]]]])
+    torch.testing.assert_close(enlarge(x, (1, 4)), torch.tensor([[[[0, 0.25, 0.75, 1]]]]))
+    assert enlarge(x, (1, 2)) is x

@@ -1,0 +1,181 @@
+"""Volume rendering against the published vectors, and its hand-written gradients against plain torch."""
+
+from __future__ import annotations
+
+import plain
+import pytest
+import torch
+from torch import Tensor
+
+from projects.DistillNeRF.modules.volume_rendering import (
+    activate_density,
+    expected_depth,
+    march,
+    render_intervals,
+)
+
+CASES = ['random', 'empty', 'opaque', 'spike', 'single']
+
+
+def densities(case: str) -> Tensor:
+    """Densities ``(2, n)`` of the hard cases, float64."""
+    values = torch.rand(2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if case == 'single':
+        return values[:, :1].clone()
+    if case == 'empty':
+        values[:] = 0
+    elif case == 'opaque':
+        values[:] = 1e4
+    elif case == 'spike':
+        values[:, 3] = 800.0
+    return values
+
+
+@pytest.fixture
+def edges() -> Tensor:
+    """Ascending interval edges ``(2, 8)``, float64."""
+    steps = 0.1 + torch.rand(2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return steps.cumsum(1)
+
+
+def both_gradients(function, reference, *leaves: Tensor) -> None:
+    """Values and gradients of two functions of the same leaves agree."""
+    results = []
+    for f in (function, reference):
+        copies = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+        values = f(*copies)
+        generator = torch.Generator().manual_seed(2)
+        cotangents = [torch.randn(v.shape, dtype=v.dtype, generator=generator) for v in values]
+        results.append((values, torch.autograd.grad(values, copies, cotangents)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
+
+
+def test_intervals_are_the_published_ones(unit):
+    depth, weights = render_intervals(unit('volume_render/density'), unit('volume_render/edges'), dim=-1)
+    torch.testing.assert_close(depth[:, None], unit('volume_render/depth'), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights, unit('volume_render/weights'), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_interval_weights_and_gradients_equal_the_plain_version(case, edges):
+    density = densities(case)
+    edges = edges[:, : density.shape[1] + 1]
+
+    def reference(density: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        weights = plain.interval_weights(density * edges.diff(dim=1))
+        middle = (edges[:, 1:] + edges[:, :-1]) / 2
+        return (weights * middle).sum(1) / weights.sum(1).clamp(1e-6, 1.0), weights
+
+    both_gradients(lambda d, e: render_intervals(d, e, dim=-1), reference, density, edges)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_interval_gradients_equal_finite_differences(case, edges):
+    density = densities(case)
+    if case == 'opaque':
+        density = density / 1e3
+    if case == 'empty':
+        # At zero itself the opacity is on the edge of its clamp, where finite differences mean nothing.
+        density = density + 0.1
+    edges = edges[:, : density.shape[1] + 1]
+    # The weights' sum may round to either side of the clamp at 1: test the weights, not the depth.
+    assert torch.autograd.gradcheck(
+        lambda d, e: render_intervals(d, e, dim=-1)[1], (density.requires_grad_(), edges.requires_grad_()), atol=1e-6
+    )
+
+
+def test_intervals_along_another_dimension(edges):
+    density = densities('random')
+    depth, weights = render_intervals(density, edges, dim=-1)
+    other_depth, other_weights = render_intervals(density.T, edges.T, dim=0)
+    torch.testing.assert_close(other_depth, depth)
+    torch.testing.assert_close(other_weights.T, weights)
+
+
+def test_shared_edges_broadcast():
+    density = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    edges = torch.tensor([1.0, 2, 4, 5, 7, 8])
+    depth, weights = render_intervals(density, edges, dim=-1)
+    expected = render_intervals(density, edges.expand(2, 3, 4, 6), dim=-1)
+    torch.testing.assert_close((depth, weights), expected)
+
+
+def test_a_ray_without_density_has_depth_zero():
+    depth, weights = render_intervals(torch.zeros(1, 4), torch.arange(5.0), dim=-1)
+    assert depth.item() == 0
+    assert weights.tolist() == [[0, 0, 0, 0]]
+
+
+def test_an_opaque_interval_takes_everything():
+    density = torch.zeros(1, 4)
+    density[0, 2] = 1e8
+    density[0, 3] = 1e8
+    depth, weights = render_intervals(density, torch.arange(5.0), dim=-1)
+    assert weights.tolist() == [[0, 0, 1, 0]]
+    assert depth.item() == 2.5
+
+
+@pytest.mark.parametrize('activation', ['exp', 'softplus', 'sigmoid'])
+def test_marching_is_the_published_one(unit, activation):
+    logits, depths = unit('marcher/density_logit')[0, ..., 0], unit('marcher/depths')[0, ..., 0]
+    colors = unit('marcher/colors')[0]
+    weights = march(logits, depths, activation)
+    torch.testing.assert_close(weights, unit(f'marcher/{activation}_weights')[0, ..., 0], rtol=2e-5, atol=1e-7)
+    depth = expected_depth(weights, depths, far=50)
+    torch.testing.assert_close(depth, unit(f'marcher/{activation}_depth')[0, :, 0], rtol=2e-5, atol=1e-6)
+    middle = (colors[:, 1:] + colors[:, :-1]) / 2
+    rgb = 2 * (weights[..., None] * middle).sum(1) - 1
+    torch.testing.assert_close(rgb, unit(f'marcher/{activation}_rgb')[0], rtol=2e-5, atol=1e-6)
+
+
+def test_marching_gradient_is_the_published_one(unit):
+    logits = unit('marcher/density_logit')[0, ..., 0].requires_grad_()
+    depths, colors = unit('marcher/depths')[0, ..., 0], unit('marcher/colors')[0]
+    weights = march(logits, depths, 'exp')
+    rgb = 2 * (weights[..., None] * (colors[:, 1:] + colors[:, :-1]) / 2).sum(1) - 1
+    loss = (rgb * unit('marcher/exp_cotangent_rgb')[0]).sum()
+    loss = loss + (expected_depth(weights, depths, far=50) * unit('marcher/exp_cotangent_depth')[0, :, 0]).sum()
+    loss.backward()
+    expected = unit('marcher/exp_grad_density_logit')[0, ..., 0]
+    torch.testing.assert_close(logits.grad, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_marching_weights_and_gradients_equal_the_plain_version(case, edges):
+    # Zero density is logit -inf; the samples of a renderer never go below the soft clamp, so -20 stands for it.
+    logits = densities(case).log().clamp_min(-20)
+    if case == 'single':
+        logits = torch.cat([logits, logits], 1)
+    depths = edges[:, : logits.shape[1]]
+
+    def reference(logits: Tensor) -> tuple[Tensor]:
+        return (plain.march(logits, depths),)
+
+    both_gradients(lambda x: (march(x, depths, 'exp'),), reference, logits)
+    assert torch.autograd.gradcheck(lambda x: march(x, depths, 'exp'), (logits.requires_grad_(),), atol=1e-6)
+
+
+def test_gradients_stay_finite_in_float32_behind_a_wall():
+    """Behind an opaque interval the transmittance is 1e-10 per interval, then zero: no 0 / 0."""
+    logits = torch.full((1, 40), 10.0, requires_grad=True)
+    weights = march(logits, torch.arange(40.0), 'exp')
+    (weights * torch.arange(39.0)).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+    assert weights.sum().item() == pytest.approx(1)
+
+
+def test_expected_depth_of_nothing_is_near():
+    depths = torch.arange(4.0)
+    weights = torch.tensor([[0.0, 0, 0], [0, 1, 0], [float('nan')] * 3])
+    assert expected_depth(weights, depths.expand(3, 4), far=50).tolist() == [pytest.approx(1e-5), 1.5, 50]
+
+
+def test_half_precision_is_computed_in_float32():
+    density, edges = torch.rand(2, 5, dtype=torch.bfloat16), torch.arange(6.0)
+    assert render_intervals(density, edges, dim=-1)[0].dtype == torch.float32
+    assert march(torch.zeros(2, 6, dtype=torch.float16), edges, 'exp').dtype == torch.float32
+
+
+def test_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match='relu'):
+        activate_density(torch.zeros(1), 'relu')
