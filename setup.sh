@@ -204,7 +204,7 @@ install_ops() {
 }
 
 build_ops() { # folder for the finished wheel
-  local source common include flags jobs
+  local source include jobs
   command -v g++ >/dev/null || die '--with-ops needs a C++ compiler (Debian, Ubuntu: apt-get install g++)'
   include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
   [[ -f $include/Python.h ]] || die "--with-ops needs Python's headers, $include/Python.h is missing (Debian, Ubuntu: apt-get install python3-dev)"
@@ -213,7 +213,7 @@ build_ops() { # folder for the finished wheel
 
   begin "fetching mmcv $MMCV_WITH_OPS_VERSION to build its operators"
   # mmcv's setup.py imports pkg_resources, which setuptools 81 dropped: an older one, for the build alone
-  pip install --quiet --target "$scratch/tools" 'setuptools<81' wheel ninja
+  pip install --quiet --no-deps --target "$scratch/tools" 'setuptools<81' wheel packaging ninja
   export PYTHONPATH=$scratch/tools PATH=$scratch/tools/bin:$PATH
   pip download --quiet --no-deps --no-build-isolation --no-binary mmcv --dest "$scratch" "mmcv==$MMCV_WITH_OPS_VERSION"
   tar -xzf "$scratch/mmcv-$MMCV_WITH_OPS_VERSION.tar.gz" -C "$scratch"
@@ -227,16 +227,16 @@ build_ops() { # folder for the finished wheel
     has_gpu && warn 'nvcc is not here: the operators are built for the CPU only'
     export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES=''
     begin "building the operators for the CPU with $jobs jobs (5 to 35 minutes)"
-    # Most of the time goes into torch's headers, once per file: compile them once, before. g++ takes the
-    # result when these flags are those of the build.
-    flags=$("$venv/bin/python" -c '
+    # Most of the time goes into torch's headers, once per file: compile them once, before. g++ takes the result
+    # only under the very flags and definitions of the build; -w: torch's headers warn about C++17.
+    local flags='-O1 -g0 -w -DNDEBUG' includes common=$source/mmcv/ops/csrc/common/pytorch_cpp_helper.hpp
+    includes=$("$venv/bin/python" -c '
 import sysconfig
 from torch.utils.cpp_extension import include_paths
-print(sysconfig.get_config_var("CFLAGS"), *(f"-I{path}" for path in [*include_paths(), sysconfig.get_path("include")]))')
-    common=$source/mmcv/ops/csrc/common/pytorch_cpp_helper.hpp
-    # shellcheck disable=SC2086 # several flags in one string
-    g++ -x c++-header $flags -O1 -g0 -fPIC -DTORCH_API_INCLUDE_EXTENSION_H -DTORCH_EXTENSION_NAME=_ext -std=c++17 "$common" -o "$common.gch"
-    export CFLAGS="-O1 -g0 -include $common"
+print(*(f"-I{path}" for path in [*include_paths(), sysconfig.get_path("include")]))')
+    # shellcheck disable=SC2086 # several words in one string
+    g++ -x c++-header $flags -fPIC $includes -DTORCH_API_INCLUDE_EXTENSION_H -DTORCH_EXTENSION_NAME=_ext -std=c++17 "$common" -o "$common.gch"
+    export CFLAGS="$flags -include $common"
   fi
   pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$scratch/wheel" "$source"
   mkdir -p "$1"
@@ -300,6 +300,7 @@ main() {
   elif [[ -n $python && $(python_minor "$python") != "$(python_minor "$venv/bin/python")" ]]; then
     die "$venv is made with Python $(python_minor "$venv/bin/python"); delete it to change to $python"
   elif [[ -f $venv/.setup-done ]]; then
+    say 'updating; pip may list conflicts of mm* and the dataset kits, which docs/INSTALL.md explains'
     wanted_state >"$venv/.setup-wanted"
   fi
   if [[ $use_lock == yes && $(python_minor "$venv/bin/python") == 3.10 ]]; then
