@@ -26,7 +26,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except InputError as error:
-            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+            # A data loader's worker process hands its error over with a traceback before the message.
+            message = str(error).rpartition(f'{InputError.__name__}: ')[2]
+            print(f'error: {" ".join(message.split())}', file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

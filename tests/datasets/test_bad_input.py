@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
 
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.errors import InputError, command
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
 
 
+@pytest.fixture(scope='module')
+def pristine(tmp_path_factory) -> Path:
+    """One frame, whole."""
+    root = tmp_path_factory.mktemp('one_frame')
+    BoxWorld(frames=1, lidar_frames=(0,)).write(root)
+    return root
+
+
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(pristine, tmp_path) -> Path:
     """One frame that a test may damage."""
-    BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
-    return tmp_path
+    return shutil.copytree(pristine, tmp_path / 'data')
 
 
 def truncate(path: Path, share: float = 0.5) -> None:
@@ -76,8 +87,6 @@ def test_image_of_another_size(root):
 
 @pytest.mark.parametrize('share', [0.3, 0.9, 0.99])
 def test_truncated_jpeg(root, share):
-    import cv2
-
     path = root / 'samples/FRONT/frame0.jpg'
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
     change_info(root, lambda info: info['images']['FRONT'].update(img_path='samples/FRONT/frame0.jpg'))
@@ -207,3 +216,16 @@ def test_bad_records_are_not_written(root):
         save_infos(root / 'infos.pkl', 'boxworld', metainfo['cameras'], infos)
     assert (root / 'infos.pkl').read_bytes() == before
     assert not [path for path in root.iterdir() if path.name.startswith('.')]
+
+
+def test_a_worker_process_reports_one_line_too(root, capsys):
+    truncate(root / LIDAR, 0.5037)
+
+    @command
+    def main() -> None:
+        next(iter(DataLoader(build_dataset(root), num_workers=1, collate_fn=pseudo_collate)))
+
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert error.value.code == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f'error: {root / LIDAR}: ')
