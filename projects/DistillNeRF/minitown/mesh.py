@@ -105,11 +105,11 @@ def polygons(corners: np.ndarray, surface: Surface) -> Mesh:
     count, sides = corners.shape[:2]
     u = corners[:, 1] - corners[:, 0]
     u /= np.linalg.norm(u, axis=-1, keepdims=True)
-    # Newell's sum is right for any planar polygon, also where its first corner is a flat one.
-    normal = np.cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    v = np.cross(normal, u)
+    # The sum over the triangles of the fan is right also where one of them is flat.
     spread = corners - corners[:, :1]
+    normal = _cross(spread[:, 1:-1], spread[:, 2:]).sum(axis=1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    v = _cross(normal, u)
     along_u, along_v = np.einsum('nkc,nc->nk', spread, u), np.einsum('nkc,nc->nk', spread, v)
 
     faces = np.zeros(count, FACE)
@@ -123,6 +123,12 @@ def polygons(corners: np.ndarray, surface: Surface) -> Mesh:
     fan = np.stack([np.zeros(sides - 2, int), np.arange(1, sides - 1), np.arange(2, sides)], axis=-1)
     triangles = (np.arange(count)[:, None, None] * sides + fan).reshape(-1, 3)
     return Mesh(corners.reshape(-1, 3), triangles.astype(np.int32), np.repeat(faces, sides - 2))
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``np.cross`` of ``(..., 3)``, several times as fast on few vectors."""
+    (ax, ay, az), (bx, by, bz) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
 # Corners of the unit cube per side, counter-clockwise from outside, first edge horizontal.

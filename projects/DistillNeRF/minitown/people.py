@@ -21,8 +21,13 @@ _CLOTHES = (
 )
 
 
-def person(height: float, stride: float, rng: np.random.Generator) -> tuple[Mesh, tuple[float, float, float]]:
-    """A person of ``height`` with legs ``stride`` metres apart, facing +x, and the size (width, length, height)."""
+def person_size(height: float, stride: float) -> tuple[float, float, float]:
+    """Width, length and height of a :func:`person`."""
+    return 0.46 * height / 1.75 + 0.14, max(stride + 0.26, 0.4), height
+
+
+def person(height: float, stride: float, rng: np.random.Generator) -> Mesh:
+    """A person of ``height`` with feet ``stride`` metres apart, facing +x, in clothes that ``rng`` chooses."""
 
     def cloth() -> Surface:
         colour = _CLOTHES[int(rng.integers(len(_CLOTHES)))]
@@ -44,4 +49,4 @@ def person(height: float, stride: float, rng: np.random.Generator) -> tuple[Mesh
     made.append(box((-0.13, -half, hip - 0.05), (0.13, half, shoulder), coat))
     made.append(frustum((0.0, 0.0, shoulder), (0.09 * scale, 0.11 * scale), 0.18 * scale, 8, skin))
     made.append(frustum((-0.015, 0.0, shoulder + 0.18 * scale), (0.115 * scale, 0.07 * scale), 0.12 * scale, 8, hair))
-    return merge(made), (2 * half + 0.14, max(stride + 0.26, 0.4), height)
+    return merge(made)

@@ -14,21 +14,27 @@ _GREENS = ((0.10, 0.22, 0.04), (0.16, 0.28, 0.05), (0.07, 0.17, 0.06), (0.24, 0.
 _BARK = Surface(Material.MATT, _PLANT, (0.16, 0.11, 0.07))
 
 
-def tree_models(rng: np.random.Generator, count: int = 10) -> list[Mesh]:
-    """Different trees; their trunks stand on the origin, their crowns are over 2.7 m up and within 1.9 m of it."""
-    return [conifer(rng) if index % 5 == 4 else broadleaf(rng) for index in range(count)]
+def tree_models(rng: np.random.Generator, count: int = 10, detail: int = 2) -> list[Mesh]:
+    """Different trees; their trunks stand on the origin, their crowns are over 2.7 m up and within 1.9 m of it.
+
+    Args:
+        rng: shapes them.
+        count: how many.
+        detail: subdivisions of their crowns, 2 for trees to be seen from near.
+    """
+    return [conifer(rng) if index % 5 == 4 else broadleaf(rng, detail) for index in range(count)]
 
 
-def broadleaf(rng: np.random.Generator) -> Mesh:
+def broadleaf(rng: np.random.Generator, detail: int) -> Mesh:
     """A trunk under a crown of two or three clumps."""
     surface = _leaves(rng)
     trunk_height = rng.uniform(2.8, 3.4)
     parts = [frustum((0.0, 0.0, -0.1), (0.17, 0.11), trunk_height + 0.8, 7, _BARK, cap=False)]
-    parts.append(_clump(np.array([0.0, 0.0, trunk_height + 1.4]), rng.uniform(1.45, 1.75), surface, rng))
+    parts.append(_clump(np.array([0.0, 0.0, trunk_height + 1.4]), rng.uniform(1.45, 1.75), surface, rng, detail))
     for _ in range(int(rng.integers(1, 3))):
         away = rng.uniform(-0.6, 0.6, 2)
         centre = np.array([*away, trunk_height + rng.uniform(1.6, 3.0)])
-        parts.append(_clump(centre, rng.uniform(0.9, 1.25), surface, rng))
+        parts.append(_clump(centre, rng.uniform(0.9, 1.25), surface, rng, detail))
     return merge(parts)
 
 
@@ -49,7 +55,7 @@ def conifer(rng: np.random.Generator) -> Mesh:
 
 def bush(rng: np.random.Generator) -> Mesh:
     """A round bush about a metre high."""
-    return _clump(np.array([0.0, 0.0, 0.45]), rng.uniform(0.6, 0.9), _leaves(rng), rng)
+    return _clump(np.array([0.0, 0.0, 0.45]), rng.uniform(0.6, 0.9), _leaves(rng), rng, detail=1)
 
 
 def hedge(low: np.ndarray, high: np.ndarray, base: float, rng: np.random.Generator) -> Mesh:
@@ -63,9 +69,9 @@ def _leaves(rng: np.random.Generator) -> Surface:
     return Surface(Material.LEAVES, _PLANT, _GREENS[index])
 
 
-def _clump(centre: np.ndarray, radius: float, surface: Surface, rng: np.random.Generator) -> Mesh:
+def _clump(centre: np.ndarray, radius: float, surface: Surface, rng: np.random.Generator, detail: int) -> Mesh:
     """A ball with dents."""
-    ball = trimesh.creation.icosphere(subdivisions=2)
+    ball = trimesh.creation.icosphere(subdivisions=detail)
     bumps = rng.normal(size=(6, 3))
     dent = 1.0 + 0.10 * np.sin(2.4 * ball.vertices @ bumps.T).mean(axis=1) / 0.4
     vertices = centre + radius * ball.vertices * dent[:, None] * (1.0, 1.0, 0.85)

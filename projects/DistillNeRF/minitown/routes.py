@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,7 +105,7 @@ def route(
     builder = _Builder(plan, crossing, np.array(heading), lead)
     while builder.covered < length:
         options = [turn for turn in (0, 1, -1) if builder.leads_on(turn)]
-        weights = np.array([1.0 if turn == 0 else 1.4 for turn in options])
+        weights = np.array([1.0 if turn == 0 else 0.8 for turn in options])
         builder.cross(int(rng.choice(options, p=weights / weights.sum())))
     return builder.path()
 
@@ -115,8 +116,8 @@ class _Builder:
     def __init__(self, plan: Plan, crossing: tuple[int, int], heading: np.ndarray, lead: float) -> None:
         self.plan, self.crossing, self.heading = plan, crossing, heading
         self.yaw = float(np.arctan2(heading[1], heading[0]))
-        self.points = [self._lane(self._middle(crossing), heading) - lead * heading]
-        self.yaws, self.covered = [self.yaw], 0.0
+        self.end = self._lane(self._middle(crossing), heading) - lead * heading
+        self.points, self.yaws, self.covered = [self.end[None]], [np.array([self.yaw])], 0.0
         self.curves: list[tuple[float, float, float]] = []
         self.lines: list[tuple[float, tuple[int, int], int]] = []
 
@@ -130,7 +131,7 @@ class _Builder:
         """Drive to the present crossing, through it, and aim at the next."""
         axis = 0 if self.heading[0] else 1
         middle = self._middle(self.crossing)
-        to_middle = float((middle - self.points[-1]) @ self.heading)
+        to_middle = float((middle - self.end) @ self.heading)
         half = self.plan.halves[axis][self.crossing[axis]]
         self.lines.append((self.covered + to_middle - half - STOP_LINE, self.crossing, axis))
         leaving = self._turned(turn)
@@ -147,10 +148,10 @@ class _Builder:
         self.crossing = (self.crossing[0] + int(leaving[0]), self.crossing[1] + int(leaving[1]))
 
     def path(self) -> Path:
-        points = np.array(self.points)
+        points = np.concatenate(self.points)
         steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
         lengths = np.concatenate([[0.0], np.cumsum(steps)])
-        return Path(points, np.array(self.yaws), lengths, self.curves, self.lines)
+        return Path(points, np.concatenate(self.yaws), lengths, self.curves, self.lines)
 
     def _middle(self, crossing: tuple[int, int]) -> np.ndarray:
         return np.array([self.plan.centres[axis][crossing[axis]] for axis in range(2)])
@@ -164,24 +165,25 @@ class _Builder:
         return point + LANE_OFFSET * np.array([heading[1], -heading[0]])
 
     def _straight(self, end: np.ndarray) -> None:
-        start = self.points[-1]
-        count = max(int(np.linalg.norm(end - start) / _POINT_SPACING), 1)
-        self._append([start + (end - start) * k / count for k in range(1, count + 1)], [self.yaw] * count)
+        count = max(int(np.linalg.norm(end - self.end) / _POINT_SPACING), 1)
+        share = np.arange(1, count + 1)[:, None] / count
+        self._append(self.end + share * (end - self.end), np.full(count, self.yaw))
 
     def _arc(self, turn: int, radius: float) -> None:
         left = np.array([-self.heading[1], self.heading[0]])
-        centre = self.points[-1] + turn * radius * left
+        centre = self.end + turn * radius * left
         count = int(np.ceil(radius * np.pi / 2 / _POINT_SPACING))
         angle = np.linspace(0.0, np.pi / 2, count + 1)[1:]
         offset = -turn * np.outer(np.cos(angle), left) + np.outer(np.sin(angle), self.heading)
-        self._append(list(centre + radius * offset), list(self.yaw + turn * angle))
+        self._append(centre + radius * offset, self.yaw + turn * angle)
         self.yaw += turn * np.pi / 2
 
-    def _append(self, points: list[np.ndarray], yaws: list[float]) -> None:
-        for point, yaw in zip(points, yaws, strict=True):
-            self.covered += float(np.linalg.norm(point - self.points[-1]))
-            self.points.append(point)
-            self.yaws.append(yaw)
+    def _append(self, points: np.ndarray, yaws: np.ndarray) -> None:
+        steps = np.diff(np.concatenate([self.end[None], points]), axis=0)
+        self.covered += float(np.linalg.norm(steps, axis=-1).sum())
+        self.points.append(points)
+        self.yaws.append(yaws)
+        self.end = points[-1]
 
 
 def drive(path: Path, signals: Signals, cruise: float, duration: float, overhang: float) -> Drive:
@@ -213,10 +215,10 @@ def _speed_limit(
     for start, end, radius in path.curves:
         if position < end:
             before = max(start - position, 0.0)
-            limit = min(limit, np.sqrt(_LATERAL * radius + 2 * _BRAKING * before))
+            limit = min(limit, math.sqrt(_LATERAL * radius + 2 * _BRAKING * before))
     for line, crossing, axis in path.lines:
         before = line - overhang - position
         can_stop = before > speed**2 / (4 * _BRAKING)
         if before > 0 and can_stop and not signals.green(crossing, axis, time):
-            limit = min(limit, np.sqrt(2 * _BRAKING * max(before - 0.3, 0.0)))
-    return float(limit)
+            limit = min(limit, math.sqrt(2 * _BRAKING * max(before - 0.3, 0.0)))
+    return limit

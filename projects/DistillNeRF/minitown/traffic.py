@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -79,20 +81,20 @@ def _discs(poses: tuple[np.ndarray, np.ndarray, np.ndarray], size: Size) -> np.n
     return np.stack([x + offset * np.cos(yaw), y + offset * np.sin(yaw), radius], axis=-1)
 
 
-def random_vehicle(rng: np.random.Generator, parked: bool) -> tuple[str, Size, Mesh]:
-    """Category, size and model of a vehicle."""
+def random_vehicle(rng: np.random.Generator, parked: bool) -> tuple[str, Size, Callable[[], Mesh]]:
+    """Category and size of a vehicle, and what builds its model: most candidates are never built."""
     kind = rng.choice(
         ['car', 'estate', 'van', 'truck', 'bus'], p=[0.5, 0.26, 0.1, 0.09 + 0.05 * parked, 0.05 * (not parked)]
     )
     if kind == 'bus':
         size = (2.55, 11.2, 3.1)
-        return 'vehicle.bus.rigid', size, vehicles.bus(size, vehicles.cargo_colour(rng))
+        return 'vehicle.bus.rigid', size, partial(vehicles.bus, size, vehicles.cargo_colour(rng))
     if kind == 'truck':
         size = (float(rng.uniform(2.1, 2.3)), float(rng.uniform(5.8, 7.4)), float(rng.uniform(2.7, 3.2)))
-        return 'vehicle.truck', size, vehicles.truck(size, vehicles.paint(rng), vehicles.cargo_colour(rng))
+        return 'vehicle.truck', size, partial(vehicles.truck, size, vehicles.paint(rng), vehicles.cargo_colour(rng))
     low = {'car': (1.76, 4.1, 1.42), 'estate': (1.8, 4.4, 1.48), 'van': (1.9, 4.7, 1.85)}[kind]
     size = tuple(float(part * rng.uniform(1.0, 1.06)) for part in low)
-    return 'vehicle.car', size, vehicles.car(size, vehicles.paint(rng), estate=kind != 'car')
+    return 'vehicle.car', size, partial(vehicles.car, size, vehicles.paint(rng), estate=kind != 'car')
 
 
 def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.Generator) -> list[Actor]:
@@ -108,15 +110,14 @@ def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.
                 for along in _parking_slots(plan, 1 - axis, rng):
                     across = centre + side * (LANE_EDGE + WIDE) / 2
                     spot = (across, along) if axis == 0 else (along, across)
-                    works = rng.random() < 0.07
-                    if works and np.linalg.norm(near - spot, axis=-1).min() < radius:
-                        actors += road_works(spot, yaw)
-                    if works:
+                    if np.linalg.norm(near - spot, axis=-1).min() > radius:
                         continue
-                    category, size, mesh = random_vehicle(rng, parked=True)
+                    if rng.random() < 0.07:
+                        actors += road_works(spot, yaw)
+                        continue
+                    category, size, build = random_vehicle(rng, parked=True)
                     place = (*spot, yaw + rng.normal(0.0, 0.012))
-                    if np.linalg.norm(near - spot, axis=-1).min() < radius:
-                        actors.append(Actor(category, size, mesh, tuple(float(value) for value in place)))
+                    actors.append(Actor(category, size, build(), tuple(float(value) for value in place)))
     return actors
 
 
@@ -163,10 +164,13 @@ def moving_vehicles(
             continue
         cruise, lead = rng.uniform(5.0, 9.5), rng.uniform(8.0, 50.0)
         path = route(plan, rng, crossing, heading, lead, cruise * (duration + 2 * RUN_UP) + 20.0)
-        category, size, mesh = random_vehicle(rng, parked=False)
+        category, size, build = random_vehicle(rng, parked=False)
         way = drive(path, signals, cruise, duration, size[1] / 2)
-        if crowd.admit(way.at(crowd.times), size, gap=1.0 if category == 'vehicle.car' else 1.5):
-            actors.append(Actor(category, size, mesh, drive=way))
+        long = category != 'vehicle.car'
+        if long and any(start - size[1] < way.travelled[-1] for start, _, _ in path.curves):
+            continue  # its tail would cut the corner over the pavement
+        if crowd.admit(way.at(crowd.times), size, gap=1.5 if long else 1.0):
+            actors.append(Actor(category, size, build(), drive=way))
     return actors
 
 
@@ -190,12 +194,14 @@ def pedestrians(
         way = _walk(start, direction, pace, duration)
         child = rng.random() < 0.15
         height = float(rng.uniform(1.15, 1.4) if child else rng.uniform(1.58, 1.88))
-        mesh, size = people.person(height, 0.5 * height / 1.75 if pace else 0.12, rng)
+        stride = 0.5 * height / 1.75 if pace else 0.12
+        size = people.person_size(height, stride)
         # They keep to the pavement: at a crossing they would need a green man.
         if plan.drivable(np.stack(way.at(crowd.times)[:2], axis=-1)).any():
             continue
         if crowd.admit(way.at(crowd.times), size, gap=0.2):
-            actors.append(Actor(f'human.pedestrian.{"child" if child else "adult"}', size, mesh, drive=way))
+            category = 'human.pedestrian.child' if child else 'human.pedestrian.adult'
+            actors.append(Actor(category, size, people.person(height, stride, rng), drive=way))
     return actors
 
 

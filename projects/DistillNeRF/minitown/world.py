@@ -31,6 +31,8 @@ EGO_CENTRE = 1.4
 """From the rear axle forward to the middle of the ego car, metres."""
 _SIGHT = 110.0
 _OFF_SURFACE = 4e-3
+# Neighbouring pixels that differ by more than this, of 255, are looked at with more rays.
+_ROUGH = 16
 _GROUND_TOP = 0.3
 _REFLECTIVITY = {'road': 0.18, 'pavement': 0.3, 'terrain': 0.4, 'vegetation': 0.45, 'pedestrian': 0.35, 'building': 0.5}
 
@@ -93,7 +95,10 @@ class Town:
         trees = plants.tree_models(rng_things)
         things, bicycles = streetside.along_pavements(self.plan, trees, rng_things)
         self.actors = bicycles + self._populate(rng_traffic, rng_people)
-        things += streetside.outskirts(self.plan, trees, rng_things)
+        self._tokens = [
+            hashlib.md5(f'minitown/{seed}/{index}'.encode()).hexdigest() for index in range(len(self.actors))
+        ]
+        things += streetside.outskirts(self.plan, plants.tree_models(rng_things, detail=1), rng_things)
         self._shade_map = GroundShade(self.plan.size)
         self._static = Caster(self._build(things, trees, rng_houses, rng_land))
         self._moving: _Moving | None = None
@@ -119,7 +124,7 @@ class Town:
             speed = actor.speed(t)
             boxes.append(
                 Box(
-                    token=hashlib.md5(f'minitown/{self.seed}/{index}'.encode()).hexdigest(),
+                    token=self._tokens[index],
                     category=actor.category,
                     center=np.array([x, y, z + actor.size[2] / 2]),
                     size=np.array(actor.size),
@@ -167,20 +172,21 @@ class Town:
         Args:
             intrinsics: ``(3, 3)`` pixels of the ``height`` x ``width`` image.
             cam2global: ``(4, 4)`` camera to global.
-            samples: rays per pixel along each axis, averaged into the colour. Depth, classes and instances always
-                belong to the middle of the pixel.
+            samples: rays per pixel along each axis, averaged into the colour wherever it changes from pixel to pixel.
+                Depth, classes and instances always belong to the middle of the pixel.
         """
-        rays = _pixel_rays(intrinsics, cam2global, height, width, 1)
+        pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+        rays = _pixel_rays(intrinsics, cam2global, pixels, 1)
         distance, faces = self._hit(rays.origins, rays.directions, t)
         depth = np.where(np.isfinite(distance), distance * rays.forward, np.nan)
-        if samples == 1:
-            rgb = self._shade(rays, distance, faces, t)
-        else:
-            rays = _pixel_rays(intrinsics, cam2global, height, width, samples)
-            rgb = self._shade(rays, *self._hit(rays.origins, rays.directions, t), t)
-            rgb = rgb.reshape(height, samples, width, samples, 3).mean(axis=(1, 3), dtype=np.float32) + 0.5
+        rgb = self._shade(rays, distance, faces, t)
+        if samples > 1:
+            rough = _rough(rgb.reshape(height, width, 3)).ravel()
+            rays = _pixel_rays(intrinsics, cam2global, pixels[rough], samples)
+            fine = self._shade(rays, *self._hit(rays.origins, rays.directions, t), t)
+            rgb[rough] = fine.reshape(-1, samples**2, 3).mean(axis=1, dtype=np.float32) + 0.5
         return Render(
-            rgb=rgb.reshape(height, width, 3).astype(np.uint8),
+            rgb=rgb.reshape(height, width, 3),
             depth=depth.reshape(height, width).astype(np.float32),
             classes=faces['label'].reshape(height, width).copy(),
             instances=faces['instance'].reshape(height, width).copy(),
@@ -308,12 +314,22 @@ class _Rays:
     spread: float
 
 
-def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, height: int, width: int, samples: int) -> _Rays:
-    """Rays through ``samples`` x ``samples`` evenly spread points of each pixel, row by row of the finer image."""
+def _rough(rgb: np.ndarray) -> np.ndarray:
+    """``(H, W)`` whether the colour of a pixel of ``rgb`` (H, W, 3) differs visibly from that of a neighbour."""
+    rough = np.zeros(rgb.shape[:2], bool)
+    for axis in range(2):
+        image, result = np.moveaxis(rgb.astype(np.int16), axis, 0), np.moveaxis(rough, axis, 0)
+        step = (np.abs(np.diff(image, axis=0)) > _ROUGH).any(axis=-1)
+        result[1:] |= step
+        result[:-1] |= step
+    return rough
+
+
+def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, pixels: np.ndarray, samples: int) -> _Rays:
+    """Rays through ``samples`` x ``samples`` evenly spread points of each pixel (u, v) ``(n, 2)``, one after another."""
     inside = (np.arange(samples) + 0.5) / samples - 0.5
-    u = (np.arange(width)[:, None] + inside).ravel()
-    v = (np.arange(height)[:, None] + inside).ravel()
-    pixels = np.stack([*np.meshgrid(u, v), np.ones((len(v), len(u)))], axis=-1).reshape(-1, 3)
+    points = pixels[:, None] + np.stack(np.meshgrid(inside, inside), axis=-1).reshape(-1, 2)
+    pixels = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1).reshape(-1, 3)
     in_camera = pixels @ np.linalg.inv(np.asarray(intrinsics, float)).T
     in_camera /= np.linalg.norm(in_camera, axis=-1, keepdims=True)
     directions = in_camera @ np.asarray(cam2global, float)[:3, :3].T
