@@ -1,0 +1,102 @@
+"""The fine depth net: its candidate scorer against literal 3-D convolutions, and its outputs' ranges."""
+
+from __future__ import annotations
+
+import plain
+import pytest
+import torch
+from torch import Tensor
+
+from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
+from projects.DistillNeRF.modules.fine_depth import CandidateScorer, FineDepthNet
+
+
+def random_scorer(channels: int, hidden: int) -> CandidateScorer:
+    torch.manual_seed(0)
+    scorer = CandidateScorer(channels, hidden).double()
+    for parameter in scorer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return scorer
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 5, 15), (1, 1, 1, 4), (1, 2, 2, 1)])
+@pytest.mark.parametrize('case', ['metres', 'zero', 'equal'])
+def test_scorer_and_gradients_equal_the_literal_convolutions(shape, case):
+    scorer = random_scorer(9, 4)
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(shape[0], 9, *shape[1:3], dtype=torch.float64, generator=generator, requires_grad=True)
+    candidates = torch.rand(shape, dtype=torch.float64, generator=generator) * 100
+    if case == 'zero':
+        candidates[..., : shape[-1] // 2] = 0
+    elif case == 'equal':
+        candidates[:] = 7.0
+    candidates = candidates.sort(dim=-1).values.requires_grad_()
+    cotangent = torch.randn(shape, dtype=torch.float64, generator=generator)
+    leaves = [features, candidates, *scorer.parameters()]
+
+    def evaluate(scores: Tensor) -> tuple[Tensor, ...]:
+        gradients = torch.autograd.grad(scores, leaves, cotangent)
+        return (scores, *gradients)
+
+    ours = evaluate(scorer(features, candidates))
+    expected = evaluate(plain.score_candidates(features, candidates, dict(scorer.named_parameters())))
+    torch.testing.assert_close(ours, expected, rtol=1e-7, atol=1e-8)
+
+
+def test_scorer_accepts_a_code_that_does_not_depend_on_distance():
+    """Slope zero and offset zero: the variance of the code is zero, and layer norm divides by its epsilon."""
+    scorer = random_scorer(9, 4)
+    torch.nn.init.constant_(scorer.expand.weight, 0.3)
+    torch.nn.init.constant_(scorer.expand.bias, 0.1)
+    features = torch.randn(1, 9, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    candidates = torch.rand(
+        1, 2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
+    scores = scorer(features, candidates)
+    expected = plain.score_candidates(features, candidates, dict(scorer.named_parameters()))
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-6)
+    scores.sum().backward()
+    assert torch.isfinite(candidates.grad).all()
+
+
+def test_scorer_in_float32_is_close_to_the_literal_convolutions():
+    """The rank-3 form subtracts no large numbers: float32 keeps its accuracy at 100 m and at 0 m."""
+    scorer = random_scorer(65, 16)
+    features = torch.randn(1, 65, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    candidates = torch.rand(1, 6, 8, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * 100
+    candidates[0, 0] = 0
+    expected = plain.score_candidates(features, candidates, dict(scorer.named_parameters()))
+    scores = scorer.float()(features.float(), candidates.float())
+    torch.testing.assert_close(scores, expected.float(), rtol=1e-4, atol=2e-4)
+
+
+def test_candidates_are_the_published_ones():
+    net = FineDepthNet(channels=4, context_channels=4)
+    candidates = net.candidates(torch.tensor([[[0.1, 4.0, 40.0]]]))[0, 0]
+    steps = torch.arange(-8.0, 7)
+    torch.testing.assert_close(candidates[0], (0.1 + 0.05 * steps).clamp_min(0))
+    torch.testing.assert_close(candidates[1], 4 + 0.1 * steps)
+    torch.testing.assert_close(candidates[2], 40 + 0.3 * steps)
+
+
+def test_outputs_and_gradients_of_the_whole_net():
+    torch.manual_seed(0)
+    net = FineDepthNet(channels=6, context_channels=3, width=4, hidden=4, blocks=(1, 1, 1, 1))
+    depth = torch.tensor([0.0, 3.0, 50.0, 300.0]).repeat(2, 17, 5).requires_grad_()
+    context = torch.randn(2, 3, 17, 20, requires_grad=True)
+    images = torch.rand(2, 3, 17, 20)
+    fine = net(images, CoarseDepth(depth, torch.empty(0), context))
+    assert fine.depth.shape == (2, 17, 20)
+    assert fine.weights.shape == (2, 17, 20, 14)
+    assert fine.candidates.shape == fine.occupancy.shape == fine.logits.shape == (2, 17, 20, 15)
+    assert fine.features.shape == (2, 6, 17, 20)
+    assert (fine.candidates.diff(dim=-1) >= 0).all()
+    assert (fine.occupancy > 0).all()
+    assert (fine.occupancy < 1).all()
+    assert (fine.features.abs() <= 5).all()
+    torch.testing.assert_close(fine.logits, (2 * fine.occupancy - 1) * 30)
+    # Gradients reach the coarse net through its feature and through the candidates.
+    (fine.depth.sum() + fine.features.sum() + fine.occupancy.sum()).backward()
+    for gradient in (depth.grad, context.grad):
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().max() > 0

@@ -1,0 +1,98 @@
+"""Pooling against the plain version with its points x channels tensor: values and gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import plain
+import pytest
+import torch
+from torch import Tensor
+
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.fine_depth import FineDepth
+from projects.DistillNeRF.modules.pooling import candidate_positions, pool_views
+from projects.DistillNeRF.modules.space import ParameterizedSpace
+
+HEIGHT, WIDTH, CANDIDATES, CHANNELS = 3, 5, 4, 6
+
+
+def rig(count: int, dtype: torch.dtype = torch.float64) -> Cameras:
+    """Cameras in the middle of the world that look in different directions."""
+    generator = torch.Generator().manual_seed(5)
+    intrinsics = torch.tensor([[3.0, 0, 2], [0, 3, 1], [0, 0, 1]], dtype=dtype).repeat(count, 1, 1)
+    cam2world = torch.eye(4, dtype=dtype).repeat(count, 1, 1)
+    for matrix in cam2world:
+        matrix[:3, :3] = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator)).Q
+        matrix[:3, 3] = torch.randn(3, dtype=torch.float64, generator=generator)
+    return Cameras(intrinsics, cam2world, HEIGHT, WIDTH)
+
+
+def random_fine_depth(count: int) -> FineDepth:
+    generator = torch.Generator().manual_seed(7)
+    shape = (count, HEIGHT, WIDTH, CANDIDATES)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, dtype=torch.float64, generator=generator)
+
+    return FineDepth(
+        depth=rand(*shape[:3]),
+        weights=rand(*shape),
+        # Near and close together, so that many points share a cell.
+        candidates=(rand(*shape) * 20).sort(dim=-1).values.requires_grad_(),
+        occupancy=rand(*shape).requires_grad_(),
+        logits=(rand(*shape) * 60 - 30).requires_grad_(),
+        features=(rand(count, CHANNELS, HEIGHT, WIDTH) - 0.5).requires_grad_(),
+    )
+
+
+@pytest.mark.parametrize('count', [1, 3])
+@pytest.mark.parametrize('levels', [(1, 2), (3, 5), (2, 3)])
+def test_values_and_gradients_equal_the_plain_version(count, levels):
+    cameras, fine, space = rig(count), random_fine_depth(count), ParameterizedSpace()
+    grid, *pooled = pool_views(cameras, fine, space, *levels)
+
+    points = space.contract(candidate_positions(cameras, fine.candidates)).reshape(-1, 3)
+    lifted = plain.lift(fine.features, fine.occupancy, fine.logits)
+    half = CHANNELS // 2
+    leaves = (fine.features, fine.occupancy, fine.logits)
+    for level, voxels, chosen in zip(levels, pooled, (slice(0, half), slice(half, CHANNELS)), strict=True):
+        features = torch.cat([lifted[:, :-1][:, chosen], lifted[:, -1:]], 1)
+        cells, expected = plain.pool(points, features, level)
+        assert len(cells) < len(points)
+        assert [tuple(cell) for cell in grid.cells(level).tolist()] == list(cells)
+        torch.testing.assert_close(voxels, expected)
+        cotangent = torch.randn(voxels.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(
+            torch.autograd.grad(voxels, leaves, cotangent, retain_graph=True),
+            torch.autograd.grad(expected, leaves, cotangent, retain_graph=True),
+        )
+
+
+def test_positions_carry_no_gradient():
+    fine = random_fine_depth(1)
+    _, coarse, voxels = pool_views(rig(1), fine, ParameterizedSpace(), 3, 5)
+    assert not candidate_positions(rig(1), fine.candidates).requires_grad
+    gradients = torch.autograd.grad(coarse.sum() + voxels.sum(), (fine.candidates, fine.features), allow_unused=True)
+    assert gradients[0] is None
+
+
+def test_depth_is_measured_along_the_ray():
+    cameras, fine = rig(2), random_fine_depth(2)
+    positions = candidate_positions(cameras, fine.candidates)
+    centers = cameras.cam2world[:, :3, 3]
+    distances = (positions - centers[:, None, None, None]).norm(dim=-1)
+    torch.testing.assert_close(distances, fine.candidates.detach())
+    pixels, _ = cameras[1].project(positions[1, :, :, -1].reshape(-1, 3))
+    torch.testing.assert_close(pixels, cameras.pixel_grid(HEIGHT, WIDTH).reshape(-1, 2))
+
+
+def test_half_precision_features_are_averaged_in_float32():
+    exact = random_fine_depth(2)
+    single = FineDepth(*(getattr(exact, field.name).detach().float() for field in dataclasses.fields(exact)))
+    half = dataclasses.replace(single, features=single.features.bfloat16(), occupancy=single.occupancy.bfloat16())
+    cameras = rig(2, torch.float32)
+    _, coarse, fine = pool_views(cameras, single, ParameterizedSpace(), 3, 5)
+    _, half_coarse, half_fine = pool_views(cameras, half, ParameterizedSpace(), 3, 5)
+    assert half_coarse.dtype == half_fine.dtype == torch.float32
+    torch.testing.assert_close((half_coarse, half_fine), (coarse, fine), rtol=0.02, atol=0.02)

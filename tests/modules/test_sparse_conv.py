@@ -1,0 +1,138 @@
+"""Sparse convolutions against the published vectors, dense convolutions and a dictionary of cells."""
+
+from __future__ import annotations
+
+import plain
+import pytest
+import torch
+import torch.nn.functional as F
+from parity import normal_by_name, rule_weight
+from torch import Tensor
+
+from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, neighbour_table
+from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
+
+
+def grid_of(cells: Tensor, coarse_level: int, fine_level: int) -> VoxelGrid:
+    """The grid in which the fine ``cells`` ``(F, 3)`` are occupied."""
+    return VoxelGrid.build(morton_encode(cells), coarse_level, fine_level)[0]
+
+
+def random_cells(count: int, level: int, seed: int = 0) -> Tensor:
+    """``(count, 3)`` cells, the corners of the grid among them."""
+    side = 2**level
+    cells = torch.randint(0, side, (count, 3), generator=torch.Generator().manual_seed(seed))
+    cells[:2] = torch.tensor([[0, 0, 0], [side - 1] * 3])[:count]
+    return cells
+
+
+def random_conv(in_channels: int, out_channels: int) -> SparseConv:
+    torch.manual_seed(3)
+    conv = SparseConv(in_channels, out_channels).double()
+    torch.nn.init.normal_(conv.bias)
+    return conv
+
+
+def dense(values: Tensor, cells: Tensor, side: int) -> Tensor:
+    """``(1, C, side, side, side)`` with zeros in empty cells."""
+    volume = values.new_zeros(side, side, side, values.shape[1])
+    x, y, z = cells.long().unbind(1)
+    return volume.index_put((x, y, z), values).permute(3, 0, 1, 2)[None]
+
+
+@pytest.mark.parametrize('jump', [0, 1, 2])
+def test_convolution_and_gradients_are_the_published_ones(unit, jump):
+    cells = unit('spc/conv_in_voxels')
+    output_level = 5 - jump
+    grid = grid_of(cells, coarse_level=output_level, fine_level=5)
+    assert grid.cells(5).tolist() == cells.tolist()
+    assert grid.cells(output_level).tolist() == unit(f'spc/conv_jump{jump}_voxels').tolist()
+    conv = SparseConv(6, 4)
+    conv.weight.data = torch.from_numpy(rule_weight(f'unit.sparse_voxel_convnet.jump{jump}.weight', (27, 6, 4)))
+    conv.bias.data = torch.from_numpy(rule_weight(f'unit.jump{jump}.bias', (4,)))
+    x = unit('spc/conv_in').requires_grad_()
+    y = conv(x, grid.num_coarse, neighbour_table(grid, 5, output_level))
+    torch.testing.assert_close(y, unit(f'spc/conv_jump{jump}_out'), rtol=1e-5, atol=1e-5)
+    y.backward(torch.from_numpy(normal_by_name(f'convct{jump}', tuple(y.shape))))
+    for name, gradient in (('in', x.grad), ('weight', conv.weight.grad), ('bias', conv.bias.grad)):
+        torch.testing.assert_close(gradient, unit(f'spc/conv_jump{jump}_grad_{name}'), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize('jump', [0, 1, 2])
+@pytest.mark.parametrize('count', [1, 2, 30, 700])
+def test_random_scenes_equal_dense_convolutions(jump, count):
+    level = 4
+    grid = grid_of(random_cells(count, level), level - jump, level)
+    inputs, outputs = grid.cells(level), grid.cells(level - jump)
+    conv = random_conv(3, 5)
+    x = torch.randn(len(inputs), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    y = conv(x, len(outputs), neighbour_table(grid, level, level - jump))
+    kernel = conv.weight.permute(2, 1, 0).reshape(5, 3, 3, 3, 3)
+    volume = F.conv3d(dense(x, inputs, 2**level), kernel, conv.bias, stride=2**jump, padding=1)
+    i, j, k = outputs.long().unbind(1)
+    expected = volume[0].permute(1, 2, 3, 0)[i, j, k]
+    cotangent = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(2))
+    leaves = (x, conv.weight, conv.bias)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(y, leaves, cotangent), torch.autograd.grad(expected, leaves, cotangent)
+    )
+
+
+@pytest.mark.parametrize('jump', [0, 2])
+def test_published_levels_equal_a_dictionary(jump):
+    """Levels 7 and 9, where a dense grid would be too large."""
+    base = random_cells(60, 9)
+    near = (base[:, None] + torch.randint(-2, 3, (60, 4, 3), generator=torch.Generator().manual_seed(1))).clamp(0, 511)
+    grid = grid_of(torch.cat([base, near.flatten(0, 1)]), 7, 9)
+    inputs = {tuple(cell): i for i, cell in enumerate(grid.cells(9).tolist())}
+    outputs = {tuple(cell): i for i, cell in enumerate(grid.cells(9 - jump).tolist())}
+    conv = random_conv(2, 3)
+    x = torch.randn(len(inputs), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = conv(x, len(outputs), neighbour_table(grid, 9, 9 - jump))
+    torch.testing.assert_close(y, plain.sparse_conv(x, inputs, outputs, conv.weight, conv.bias, jump))
+
+
+def test_within_the_coarse_level():
+    grid = grid_of(random_cells(40, 5), 3, 5)
+    cells = {tuple(cell): i for i, cell in enumerate(grid.cells(3).tolist())}
+    conv = random_conv(2, 3)
+    x = torch.randn(len(cells), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = conv(x, len(cells), neighbour_table(grid, 3, 3))
+    torch.testing.assert_close(y, plain.sparse_conv(x, cells, cells, conv.weight, conv.bias, 0))
+
+
+def test_gradients_equal_finite_differences():
+    grid = grid_of(random_cells(6, 2), 1, 2)
+    conv = random_conv(2, 2)
+    x = torch.randn(grid.num_fine, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.func.functional_call(conv, {'weight': weight}, (x, grid.num_coarse, neighbour_table(grid, 2, 1)))
+
+    assert torch.autograd.gradcheck(function, (x.requires_grad_(), conv.weight))
+
+
+def test_a_jump_by_two_levels_never_reads_position_two():
+    """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (parity notes, section 13, 5)."""
+    cells = torch.tensor([[4, 4, 4], [7, 7, 7], [6, 4, 4], [8, 8, 8]])
+    grid = grid_of(cells, 2, 4)
+    read = {tuple(grid.cells(4)[i].tolist()) for _, inputs in neighbour_table(grid, 4, 2) for i in inputs.tolist()}
+    assert read == {(4, 4, 4), (7, 7, 7), (8, 8, 8)}
+
+
+@pytest.mark.parametrize('layers', [0, 1, 2])
+@pytest.mark.parametrize('count', [0, 1, 50])
+def test_network_of_small_scenes_has_finite_gradients(layers, count):
+    torch.manual_seed(0)
+    network = SparseVoxelNet(channels=4, width=8, num_layers=layers)
+    grid = grid_of(random_cells(count, 4), 2, 4)
+    coarse = torch.randn(grid.num_coarse, 5, requires_grad=True)
+    fine = torch.randn(grid.num_fine, 5, requires_grad=True)
+    y = network(coarse, fine, grid)
+    assert y.shape == (grid.num_coarse, 5)
+    assert (y[:, :-1].abs() <= 5).all()
+    y.sum().backward()
+    for leaf in (coarse, fine, *network.parameters()):
+        assert leaf.grad is not None
+        assert torch.isfinite(leaf.grad).all()
