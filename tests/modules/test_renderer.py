@@ -1,0 +1,199 @@
+"""Rendering against the published look-ups, and against a slow version with dense per-sample features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import plain
+import pytest
+import torch
+from torch import Tensor
+
+from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
+from projects.DistillNeRF.modules.heads import ColorHead, FeatureHead
+from projects.DistillNeRF.modules.renderer import (
+    RayRendering,
+    RaySampling,
+    VoxelTables,
+    merge_order,
+    place_samples,
+    read,
+    render_rays,
+)
+from projects.DistillNeRF.modules.space import ParameterizedSpace
+from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode, point_codes
+
+LEVELS = (3, 4)
+CHANNELS = 3
+FAR = 12.0
+SPACE = ParameterizedSpace(inner_range=8, inner_range_z=4, contract_ratio=0.8, near=0.2, step=0.5, far=FAR)
+SAMPLING = RaySampling(fine_samples=6, fine_step=0.15)
+HEADS = {'color': ColorHead, 'feature': FeatureHead}
+
+
+def random_scene(count: int) -> tuple[VoxelGrid, Tensor, Tensor]:
+    """A grid with the cells of ``count`` points in the middle of the cube, and its voxels as float64 leaves."""
+    generator = torch.Generator().manual_seed(11)
+    points = torch.rand(count, 3, dtype=torch.float64, generator=generator) * 1.6 - 0.8
+    grid, _ = VoxelGrid.build(point_codes(points, LEVELS[1]), *LEVELS)
+    voxels = []
+    for cells in (grid.num_coarse, grid.num_fine):
+        table = torch.randn(cells, CHANNELS + 1, dtype=torch.float64, generator=generator)
+        table[:, -1] = table[:, -1] * 3
+        voxels.append(table.requires_grad_())
+    return grid, *voxels
+
+
+def random_rays(count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(13)
+    origins = torch.randn(count, 3, dtype=torch.float64, generator=generator)
+    directions = torch.randn(count, 3, dtype=torch.float64, generator=generator)
+    return origins, torch.nn.functional.normalize(directions, dim=-1)
+
+
+def head_of(kind: str) -> ColorHead | FeatureHead:
+    torch.manual_seed(17)
+    settings = {'color': {'width': 32}, 'feature': {'out_channels': 5, 'bound': 2.0}}[kind]
+    return HEADS[kind](CHANNELS, **settings).double()
+
+
+def render(
+    scene: tuple[VoxelGrid, Tensor, Tensor], head: ColorHead | FeatureHead, quirks: bool, rays: int
+) -> RayRendering:
+    tables = VoxelTables.build(*scene, SAMPLING.logit_bound, quirks)
+    return render_rays(tables, SPACE, SAMPLING, head.compositor(tables), *random_rays(rays))
+
+
+def plain_reader(
+    scene: tuple[VoxelGrid, Tensor, Tensor], head: ColorHead | FeatureHead, quirks: bool
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Colours and clamped density logits at world points (parity notes, section 6.10)."""
+    grid, *tables = scene
+    cells = [{tuple(cell): i for i, cell in enumerate(grid.cells(level).tolist())} for level in LEVELS]
+
+    def read_points(points: Tensor) -> tuple[Tensor, Tensor]:
+        inside = SPACE.contract(points)
+        (coarse, in_coarse), (fine, in_fine) = (
+            plain.look_up(inside, c, table, level, quirks)
+            for c, table, level in zip(cells, tables, LEVELS, strict=True)
+        )
+        empty = torch.full_like(coarse[..., -1], -30.0)
+        logits = torch.where(in_fine, fine[..., -1], torch.where(in_coarse, coarse[..., -1], empty))
+        logits = 10 * torch.tanh(logits / 10)
+        features = torch.cat([fine[..., :-1], coarse[..., :-1]], -1)
+        if isinstance(head, FeatureHead):
+            return head.bound * torch.tanh(head.net(features) / head.bound), logits
+        return torch.cat([features, torch.zeros_like(logits[..., None])], -1), logits
+
+    return read_points
+
+
+@pytest.mark.parametrize('kind', ['color', 'feature'])
+@pytest.mark.parametrize('quirks', [True, False])
+@pytest.mark.parametrize('count', [0, 1, 60])
+def test_values_and_gradients_equal_the_plain_version(kind, quirks, count):
+    scene, head, rays = random_scene(count), head_of(kind), 7
+    ours = render(scene, head, quirks, rays)
+    edges = SPACE.bin_edges(torch.empty((), dtype=torch.float64))
+    composite, depth, weights, depths = plain.render(
+        plain_reader(scene, head, quirks), edges, *random_rays(rays), FAR, SAMPLING.fine_samples, SAMPLING.fine_step
+    )
+    if count == 60:
+        assert (weights.sum(1) > 0.5).any(), 'the rays miss the scene: the test shows nothing'
+    torch.testing.assert_close(ours.depths, depths)
+    torch.testing.assert_close(ours.weights, weights)
+    torch.testing.assert_close(ours.opacity, weights.sum(1))
+    torch.testing.assert_close(ours.depth, depth)
+    torch.testing.assert_close(ours.composite, composite)
+
+    leaves = [*scene[1:], *(head.net.parameters() if kind == 'feature' else ())]
+    generator = torch.Generator().manual_seed(19)
+    cotangents = [torch.randn(x.shape, dtype=x.dtype, generator=generator) for x in (composite, depth)]
+    gradients = [
+        torch.autograd.grad(outputs, leaves, cotangents, materialize_grads=True, allow_unused=True)
+        for outputs in ((ours.composite, ours.depth), (composite, depth))
+        if any(x.requires_grad for x in outputs)
+    ]
+    if len(gradients) == 2:
+        torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+    for gradient in gradients[0]:
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize('variant', ['model', 'model_linearspace'])
+def test_samples_read_the_published_features(unit, variant):
+    def load(name: str) -> Tensor:
+        return unit(f'sample_{variant}/{name}')
+
+    grid, _ = VoxelGrid.build(morton_encode(load('voxels9')), 7, 9)
+    assert grid.cells(7).tolist() == load('voxels7').tolist()
+    assert grid.cells(9).tolist() == load('voxels9').tolist()
+    space = ParameterizedSpace(**PUBLISHED_VARIANTS[variant]['space'])
+    tables = VoxelTables.build(grid, load('feats7'), load('feats9'), logit_bound=10, published_quirks=True)
+    rows = grid.rows(space.contract(load('query_world')))
+    torch.testing.assert_close(read(tables.logits, rows)[:, None], load('density_logit_clamped'), rtol=1e-6, atol=1e-6)
+    composite = ColorHead(32, width=32).compositor(tables)
+    colours = composite(rows[:, None], torch.ones(len(rows), 1))
+    # The last published channel is the density logit before its clamp; a colour has zero there.
+    torch.testing.assert_close(colours[:, :64], load('features')[:, :64], rtol=0, atol=0)
+    assert (colours[:, 64] == 0).all()
+
+
+def test_without_the_quirk_the_first_cell_is_read():
+    grid, coarse, fine = random_scene(60)
+    first = grid.centers(4)[:1]
+    for quirks, expected in ((True, 0.0), (False, 10 * torch.tanh(fine[0, -1] / 10).item())):
+        tables = VoxelTables.build(grid, coarse, fine, 10.0, quirks)
+        assert read(tables.logits, grid.rows(first)).item() == pytest.approx(expected)
+
+
+def test_fine_samples_gather_around_the_heaviest_interval():
+    """A wall from x = 5 m on, coarse samples at 0.45, 0.95, ...: the heaviest interval starts at 5.45."""
+    grid, _ = VoxelGrid.build(point_codes(SPACE.contract(torch.tensor([[5.1, 0.1, 0.1]]).double()), 4), *LEVELS)
+    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=torch.float64)
+    tables = VoxelTables.build(grid, voxels, voxels, 10.0, published_quirks=False)
+    origin, direction = torch.tensor([[0.0, 0.1, 0.1]]).double(), torch.tensor([[1.0, 0, 0]]).double()
+    depths, rows = place_samples(tables, SPACE, SAMPLING, origin, direction, jitter=False)
+    edges = SPACE.bin_edges(depths)
+    coarse = (edges[1:] + edges[:-1]) / 2
+    fine = 5.45 + 0.15 * torch.arange(-3.0, 3, dtype=torch.float64)
+    torch.testing.assert_close(depths[0], torch.cat([coarse, fine]).sort().values)
+    in_fine_cell = (depths[0] >= 5) & (depths[0] < 6.25)
+    assert (rows[0][in_fine_cell] == 0).all()
+    assert (rows[0][depths[0] < 5] == grid.empty_row).all()
+
+
+def test_jitter_moves_samples_within_their_bins_and_keeps_them_sorted():
+    scene = random_scene(60)
+    tables = VoxelTables.build(*scene, 10.0, published_quirks=False)
+    no_fine = RaySampling(fine_samples=0)
+    rays = random_rays(50)
+    mids, _ = place_samples(tables, SPACE, no_fine, *rays, jitter=False)
+    torch.manual_seed(0)
+    depths, rows = place_samples(tables, SPACE, no_fine, *rays, jitter=True)
+    assert (depths.diff(dim=1) >= 0).all()
+    assert depths.shape == mids.shape
+    # As published: from the middle of the bin on, by up to one bin.
+    offset = (depths - mids) / SPACE.bin_edges(mids).diff()
+    assert offset.min() >= 0
+    assert offset.mean().item() == pytest.approx(0.5, abs=0.05)
+    positions = rays[0][:, None] + depths[..., None] * rays[1][:, None]
+    assert torch.equal(rows, scene[0].rows(SPACE.contract(positions)))
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (5, 3), (3, 5), (4, 0), (286, 30)])
+def test_merging_sorts_two_ascending_sequences(shape):
+    generator = torch.Generator().manual_seed(0)
+    # Small integers: ties within and between the sequences.
+    first, second = (torch.randint(0, 9, (20, n), generator=generator).float().sort(dim=1).values for n in shape)
+    order = merge_order(first, second)
+    together = torch.cat([first, second], 1)
+    assert torch.equal(order.sort(dim=1).values, torch.arange(sum(shape)).expand(20, -1))
+    assert torch.equal(together.gather(1, order), together.sort(dim=1).values)
+
+
+def test_no_rays():
+    scene, head = random_scene(60), head_of('color')
+    rendering = render(scene, head, quirks=False, rays=0)
+    assert rendering.composite.shape == (0, 2 * CHANNELS + 1)
+    assert rendering.depth.shape == (0,)
