@@ -8,7 +8,7 @@ import numpy as np
 
 from .classes import CLASS_ID
 from .layout import KERB_HEIGHT, PAVEMENT_WIDTH, Block
-from .materials import Material
+from .materials import SHOP_HEIGHT, STOREY, Material, has_shops, window_bays
 from .mesh import SHELL, SIDES, Mesh, Surface, box, merge, polygons
 
 _BUILDING = CLASS_ID['building']
@@ -35,7 +35,7 @@ _ACCENTS = (
     (0.38, 0.12, 0.34),
 )
 _ROOFS = ((0.36, 0.12, 0.07), (0.20, 0.20, 0.23), (0.30, 0.18, 0.12), (0.26, 0.30, 0.32))
-_STOREY, _SHOP_HEIGHT = 3.1, 3.6
+_AWNING_DEPTH, _BALCONY_DEPTH = 1.2, 0.9
 
 
 def pick(rng: np.random.Generator, options: tuple) -> tuple:
@@ -57,13 +57,13 @@ def houses(block: Block, reach: tuple[np.ndarray, np.ndarray], rng: np.random.Ge
         (1, low[1] + depth, high[1] - depth, high[0] - depth, high[0]),
     ]
     built = []
-    for axis, start, end, near, far in rows:
+    for (axis, start, end, near, far), outward in zip(rows, (-1, 1, -1, 1), strict=True):
         for begin, stop in _lots(start, end, rng):
             if rng.random() < 0.10:
                 continue
             setback = rng.uniform(0.0, 0.8) if rng.random() < 0.5 else 0.0
             corners = np.array([[begin, near + setback], [stop, far - setback]])
-            built.append(house(*(corners if axis == 0 else corners[:, ::-1]), axis, rng))
+            built.append(house(*(corners if axis == 0 else corners[:, ::-1]), axis, outward, rng))
     return built
 
 
@@ -80,17 +80,61 @@ def _lots(start: float, end: float, rng: np.random.Generator) -> list[tuple[floa
     return lots
 
 
-def house(low: np.ndarray, high: np.ndarray, axis: int, rng: np.random.Generator) -> Mesh:
-    """One house on the rectangle ``low``..``high`` (x, y) whose front follows ``axis``."""
+def house(low: np.ndarray, high: np.ndarray, axis: int, outward: int, rng: np.random.Generator) -> Mesh:
+    """One house on the rectangle ``low``..``high`` (x, y) whose front follows ``axis``, on its ``outward`` side."""
     storeys = int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.08, 0.26, 0.28, 0.2, 0.12, 0.06]))
-    height = KERB_HEIGHT + _SHOP_HEIGHT + storeys * _STOREY + 0.5
+    height = KERB_HEIGHT + SHOP_HEIGHT + storeys * STOREY + 0.5
     shade = rng.uniform(0.8, 1.1)
     colour = tuple(float(min(shade * part, 0.85)) for part in pick(rng, _WALLS))
     wall = Surface(Material.FACADE, _BUILDING, colour, pick(rng, _ACCENTS), float(rng.random()))
     parts = [box((*low, KERB_HEIGHT), (*high, height), wall, SIDES)]
     gabled = storeys <= 3 and rng.random() < 0.55
     parts += _gable(low, high, height, axis, wall, rng) if gabled else _flat_roof(low, high, height, wall, rng)
+    width = float((high - low)[axis])
+    corner, yaw = {
+        (0, 1): ((low[0], high[1]), 0.0),
+        (0, -1): ((high[0], low[1]), np.pi),
+        (1, 1): ((high[0], high[1]), -np.pi / 2),
+        (1, -1): ((low[0], low[1]), np.pi / 2),
+    }[axis, outward]
+    parts += [part.placed((*corner, KERB_HEIGHT), yaw) for part in _front(width, storeys, wall, rng)]
     return merge(parts)
+
+
+def _front(width: float, storeys: int, wall: Surface, rng: np.random.Generator) -> list[Mesh]:
+    """What juts out of a front: awnings over shops, balconies. x runs along the front, y out of it."""
+    variant = np.float32([wall.variant])
+    bay = float(window_bays(variant, np.float32([width]))[0][0])
+    middles = (np.arange(round(width / bay)) + 0.5) * bay
+    parts = []
+    if has_shops(variant)[0] and rng.random() < 0.6:
+        parts += [_awning(0.9 * bay, wall.accent).placed((x, 0.0, 0.0)) for x in middles if rng.random() < 0.7]
+    if storeys >= 2 and rng.random() < 0.35:
+        balcony, phase = _balcony(0.84 * bay, wall.accent), int(rng.integers(2))
+        for storey in range(storeys):
+            height = SHOP_HEIGHT + storey * STOREY
+            parts += [balcony.placed((x, 0.0, height)) for x in middles[phase::2]]
+    return parts
+
+
+def _awning(width: float, accent: tuple[float, float, float]) -> Mesh:
+    """A striped cloth that slopes down from the wall, with a valance."""
+    cloth = Surface(Material.STRIPES, _BUILDING, (0.80, 0.78, 0.72), accent=accent)
+    high, low, half = 0.8 * SHOP_HEIGHT, 0.8 * SHOP_HEIGHT - 0.45, width / 2
+    edge = [(half, _AWNING_DEPTH, low), (-half, _AWNING_DEPTH, low)]
+    slope = [*edge, (-half, 0.0, high), (half, 0.0, high)]
+    valance = [(half, _AWNING_DEPTH, low - 0.2), (-half, _AWNING_DEPTH, low - 0.2), *edge[::-1]]
+    return polygons(np.array([slope, valance]), cloth)
+
+
+def _balcony(width: float, accent: tuple[float, float, float]) -> Mesh:
+    """A slab with a solid parapet, its floor at height 0."""
+    slab = Surface(Material.MATT, _BUILDING, (0.52, 0.51, 0.49))
+    parapet = Surface(Material.MATT, _BUILDING, tuple(0.15 + 0.75 * part for part in accent))
+    half, out = width / 2, _BALCONY_DEPTH
+    floor = box((-half, 0.0, -0.1), (half, out, 0.05), slab, ('left', 'front', 'back', 'top', 'bottom'))
+    outside = box((-half, 0.0, 0.05), (half, out, 0.95), parapet, ('left', 'front', 'back'))
+    return merge([floor, outside])
 
 
 def _flat_roof(low: np.ndarray, high: np.ndarray, height: float, wall: Surface, rng: np.random.Generator) -> list[Mesh]:

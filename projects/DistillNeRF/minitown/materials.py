@@ -80,7 +80,7 @@ def pavement(hits: Hits) -> Look:
     joint = np.maximum(stripes(x, 0.0, 0.05, hits.width_u), stripes(y, 0.0, 0.05, hits.width_v))
     far = smoothstep(np.maximum(hits.width_u, hits.width_v), 0.4, 1.2)
     tone = 0.86 + 0.28 * mix_scalar(cell(x, y), 0.5, far)
-    tone = tone * (0.88 + 0.24 * noise(x, y, 60.0)) * (1 - 0.35 * joint)
+    tone = tone * (0.76 + 0.48 * noise(x, y, 60.0)) * (1 - 0.35 * joint)
     return Look(hits.faces['colour'] * tone[:, None], hits.faces['gloss'])
 
 
@@ -121,8 +121,10 @@ def mix_scalar(first: np.ndarray, second: float, share: np.ndarray) -> np.ndarra
     return first + (second - first) * share
 
 
-_STOREY = 3.1
-_SHOP_HEIGHT = 3.6
+STOREY = 3.1
+"""Height of an upper storey in :func:`facade`, metres."""
+SHOP_HEIGHT = 3.6
+"""Height of the ground floor."""
 _WINDOW_STYLES = (
     # bay width, window from-to across a bay, from-to up a storey
     (2.6, 0.24, 0.76, 0.28, 0.82),
@@ -132,20 +134,36 @@ _WINDOW_STYLES = (
 )
 
 
+def window_bays(variant: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How a front is divided.
+
+    Args:
+        variant: ``(n,)`` float32 of :class:`.mesh.Surface`. width: ``(n,)`` metres of front.
+
+    Returns:
+        width of a bay ``(n,)``, and ``(n, 5)`` the row of the table of styles.
+    """
+    style = np.float32(_WINDOW_STYLES)[(variant * 97).astype(int) % len(_WINDOW_STYLES)]
+    return width / np.maximum(np.round(width / style[:, 0]), 1.0), style
+
+
+def has_shops(variant: np.ndarray) -> np.ndarray:
+    """``(n,)`` whether the ground floor has shop windows."""
+    return ((variant * 53) % 1.0) < 0.6
+
+
 def facade(hits: Hits) -> Look:
     """A house front: plaster or brick, rows of windows with frames, a ground floor with shop windows or doors."""
     faces, u, v, wu, wv = hits.faces, hits.u, hits.v, hits.width_u, hits.width_v
     variant = faces['variant']
-    style = np.float32(_WINDOW_STYLES)[(variant * 97).astype(int) % len(_WINDOW_STYLES)]
-    bays = np.maximum(np.round(faces['extent'][:, 0] / style[:, 0]), 1.0)
-    bay = faces['extent'][:, 0] / bays
+    bay, style = window_bays(variant, faces['extent'][:, 0])
     house = np.floor(variant * 4096)
 
-    ground = v < _SHOP_HEIGHT
-    height = np.where(ground, v / _SHOP_HEIGHT, (v - _SHOP_HEIGHT) / _STOREY)
-    width = np.where(ground, wv / _SHOP_HEIGHT, wv / _STOREY)
+    ground = v < SHOP_HEIGHT
+    height = np.where(ground, v / SHOP_HEIGHT, (v - SHOP_HEIGHT) / STOREY)
+    width = np.where(ground, wv / SHOP_HEIGHT, wv / STOREY)
     column, storey = np.floor(u / bay), np.where(ground, -1.0, np.floor(height))
-    shops = ((variant * 53) % 1.0) < 0.6
+    shops = has_shops(variant)
     door = ground & (cell(column, house) < 0.3)
     across_low = np.where(ground & shops, 0.06, style[:, 1])
     across_low = np.where(door, 0.5 - 0.65 / bay, across_low)
@@ -159,8 +177,8 @@ def facade(hits: Hits) -> Look:
 
     glass, frame = opening(0.0), opening(0.05)
     # The topmost strip, where no whole storey fits, and the cornice below it have no windows.
-    top = faces['extent'][:, 1] - _SHOP_HEIGHT
-    whole = np.floor(top / _STOREY + 1e-3)
+    top = faces['extent'][:, 1] - SHOP_HEIGHT
+    whole = np.floor(top / STOREY + 1e-3)
     glass, frame = (np.where(ground | (storey < whole), part, 0.0) for part in (glass, frame))
 
     wall = _wall(hits, house)
@@ -178,7 +196,7 @@ def facade(hits: Hits) -> Look:
 def _wall(hits: Hits, house: np.ndarray) -> np.ndarray:
     """Plaster with stains, or courses of brick."""
     faces, u, v = hits.faces, hits.u, hits.v
-    stains = 0.84 + 0.32 * noise(u + 7 * house, v, 70.0)
+    stains = 0.72 + 0.56 * noise(u + 7 * house, v, 60.0)
     brick = ((faces['variant'] * 31) % 1.0) < 0.4
     courses = stripes(v / 0.3, 0.0, 0.16, hits.width_v / 0.3)
     tone = np.where(brick, 1.0 - 0.4 * courses + 0.064, 1.0) * stains

@@ -15,7 +15,7 @@ _DASH_PERIOD, _DASH_SHARE = 6.0, 0.5
 def road(hits: Hits, plan: Plan) -> Look:
     """Look of the road at ``hits``: their texture axes must be x and y of the town."""
     x, y = hits.points[:, 0], hits.points[:, 1]
-    asphalt = hits.faces['colour'] * (0.8 + 0.4 * noise(x, y, 110.0))[:, None]
+    asphalt = hits.faces['colour'] * (0.66 + 0.68 * noise(x, y, 80.0))[:, None]
     patch = (cell(x / 3.7, y / 5.3) > 0.93) * (1 - smoothstep(np.maximum(hits.width_u, hits.width_v), 1.0, 3.0))
     asphalt = asphalt * (1.0 - 0.28 * patch)[:, None]
     offsets, beyond = [], []

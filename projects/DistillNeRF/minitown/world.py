@@ -326,7 +326,7 @@ def _rough(rgb: np.ndarray) -> np.ndarray:
 
 
 def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, pixels: np.ndarray, samples: int) -> _Rays:
-    """Rays through ``samples`` x ``samples`` evenly spread points of each pixel (u, v) ``(n, 2)``, one after another."""
+    """Rays through ``samples`` x ``samples`` evenly spread points of each pixel (u, v), ``(n, 2)``, pixel by pixel."""
     inside = (np.arange(samples) + 0.5) / samples - 0.5
     points = pixels[:, None] + np.stack(np.meshgrid(inside, inside), axis=-1).reshape(-1, 2)
     pixels = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1).reshape(-1, 3)
