@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ..infos import Info
 from ..layout import image_stem
 from . import nuscenes
@@ -15,7 +17,8 @@ def convert(root: Path, out_dir: Path, tag: str, scenes: int, seed: int, workers
     """Make the town at ``root`` (scenes that are there already are kept) and write its info files to ``out_dir``."""
     from ...minitown.generate import generate
 
-    generate(root, scenes, seed, workers)
+    with tqdm(total=scenes, desc='MiniTown scenes') as bar:
+        generate(root, scenes, seed, workers, progress=lambda done, _: bar.update(done - bar.n))
     return convert_tables(root, out_dir, tag, workers)
 
 

@@ -127,9 +127,9 @@ def _open_tables(root: Path, version: str) -> NuScenes:
                 raise InputError(f'{path}: the table is cut short; {DOWNLOAD_AGAIN}')
     try:
         return NuScenes(version, str(root), verbose=False)
-    except (ValueError, KeyError) as error:
+    except (AssertionError, ValueError, KeyError) as error:  # the devkit asserts that the map masks are there
         raise InputError(
-            f'{folder}: the tables do not fit together ({type(error).__name__}: {error}); {DOWNLOAD_AGAIN}'
+            f'{folder}: nuscenes-devkit cannot load the tables ({type(error).__name__}: {error}); {DOWNLOAD_AGAIN}'
         ) from error
 
 

@@ -95,8 +95,6 @@ def _in_processes(jobs: Sequence[tuple], workers: int) -> Iterator[list[Info]]:
 
 def convert_sequence(folder: Path, out_dir: Path, frames: tuple[int, int] | None, step: int) -> list[Info]:
     """The linked infos of one sequence; writes its points."""
-    if not folder.is_dir():
-        raise InputError(f'{folder}: no such sequence; {DOWNLOAD_AGAIN}')
     vehicle_poses = _read_json(folder / 'lidar' / 'poses.json')
     times = _read_json(folder / 'lidar' / 'timestamps.json')
     cameras = {name: _Camera(folder / 'camera' / name) for name in CAMERAS}
@@ -162,6 +160,8 @@ def _sequence_names(root: Path, wanted: Iterable[str] | None) -> list[str]:
     names = sorted(wanted) if wanted else sorted(p.parent.name for p in root.glob('*/camera'))
     if not names:
         raise InputError(f'{root}: holds no PandaSet sequence; give the folder that holds 001, 002, ...')
+    if missing := [name for name in names if not (root / name / 'camera').is_dir()]:
+        raise InputError(f'{root / missing[0]}: no such sequence; name folders that are there')
     return names
 
 

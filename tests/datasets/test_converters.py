@@ -1,0 +1,274 @@
+"""Converters: raw data of known geometry becomes infos that say exactly where everything was."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
+from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
+from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.errors import InputError
+from tests.datasets.fixtures.boxworld import COLOURS, BoxWorld
+from tests.datasets.fixtures.build import build_dataset
+from tests.datasets.fixtures.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset
+from tools.create_data import main
+
+FRAME_RANGES = {'train_frames': (0, 1), 'val_frames': (2, 3)}
+
+
+@pytest.fixture(scope='module')
+def nuscenes_root(tmp_path_factory) -> Path:
+    """Two scenes of three keyframes as nuScenes tables; tests must not change it."""
+    root = tmp_path_factory.mktemp('nuscenes')
+    write_nuscenes(BoxWorld(), root, {'train': ['scene-a'], 'val': ['scene-b']})
+    return root
+
+
+@pytest.fixture(scope='module')
+def pandaset_root(tmp_path_factory) -> Path:
+    """Four frames, two of them with LiDAR, as PandaSet publishes them; tests must not change it."""
+    root = tmp_path_factory.mktemp('pandaset')
+    write_pandaset(pandaset_world(frames=4, lidar_frames=(0, 2)), root)
+    return root
+
+
+def check_poses(info: dict, world: BoxWorld, cameras: dict[str, str]) -> None:
+    """Compare every pose of a record with those of the world."""
+    frame = info['frame']
+    lidar2global = world.ego2global(frame) @ world.lidar2ego
+    assert np.allclose(info['lidar2global'], lidar2global, atol=1e-9)
+    assert list(info['images']) == list(cameras)
+    for lag, (name, box_camera) in zip(world.lags, cameras.items(), strict=True):
+        image = info['images'][name]
+        cam2global = world.ego2global(frame - lag) @ world.cam2ego(box_camera)
+        assert np.allclose(image['cam2global'], cam2global, atol=1e-9)
+        assert np.allclose(image['lidar2cam'], np.linalg.inv(cam2global) @ lidar2global, atol=1e-9)
+        assert np.allclose(image['cam2img'], world.intrinsics)
+        assert (image['height'], image['width']) == world.size
+        assert not Path(image['img_path']).is_absolute()
+
+
+def lidar_hits_boxes(root: Path, info: dict, dataset) -> None:
+    """LiDAR points of a record, at their place in the world, must lie on pixels of their box's colour."""
+    points = np.fromfile(root / info['lidar_points']['lidar_path'], np.float32).reshape(-1, 5)
+    points, box = points[points[:, 3] >= 0, :3], points[points[:, 3] >= 0, 3].astype(int)
+    index = [position for position in range(len(dataset)) if dataset.get_data_info(position)['token'] == info['token']]
+    views = dataset[index[0]]['inputs']['input_views']
+    for image, camera in zip(views.images, views.cameras, strict=True):
+        pixels, z = camera.project(torch.tensor(points))
+        u, v = pixels.round().long().unbind(-1)
+        inside = (z > 1) & (u >= 0) & (u < 100) & (v >= 0) & (v < 60)
+        expected = torch.tensor(COLOURS)[box][inside]
+        assert inside.sum() > 50
+        assert ((image[:, v[inside], u[inside]].T * 255 - expected).abs().amax(dim=1) < 60).float().mean() > 0.85
+
+
+def test_nuscenes_tables(nuscenes_root, tmp_path):
+    main(['nuscenes', '--root-path', str(nuscenes_root), '--out-dir', str(tmp_path), '--version', 'v1.0-mini'])
+    for split, scene in (('train', 'scene-a'), ('val', 'scene-b')):
+        metainfo, infos = load_infos(tmp_path / f'nuscenes_infos_{split}.pkl')
+        assert metainfo['cameras'] == list(nuscenes.CAMERAS) and metainfo['dataset'] == 'nuscenes'
+        assert [info['token'] for info in infos] == [f'{scene}-{frame}' for frame in range(3)]
+        assert [(info['prev'], info['next']) for info in infos] == [
+            (None, f'{scene}-1'),
+            (f'{scene}-0', f'{scene}-2'),
+            (f'{scene}-1', None),
+        ]
+        for info in infos:
+            check_poses(info, BoxWorld(), BOX_CAMERA)
+    assert len(infos[2]['lidar_sweeps']) == 2
+    low, high = BoxWorld().boxes()[1]
+    boxes = [instance['bbox_3d'] for instance in infos[1]['instances']]
+    centre = np.linalg.inv(infos[1]['lidar2global']) @ [*((low + high) / 2), 1]
+    assert np.allclose(boxes[1][:3], centre[:3]) and infos[1]['instances'][1]['bbox_label'] == 0
+    dataset = build_dataset(
+        tmp_path,
+        ann_file='nuscenes_infos_val.pkl',
+        data_prefix={'img': str(nuscenes_root), 'lidar': str(nuscenes_root)},
+    )
+    lidar_hits_boxes(nuscenes_root, infos[1], dataset)
+
+
+def test_mmdet3d_pickle_gives_the_same_infos(nuscenes_root, tmp_path):
+    """Strip our records down to what mmdet3d writes, rounded to its float32, and convert them back."""
+    written = nuscenes.convert(nuscenes_root, tmp_path, version='v1.0-mini')
+    _, infos = load_infos(written[0])
+    source = tmp_path / 'mmdet3d_train.pkl'
+    fields = ('sample_idx', 'token', 'timestamp', 'ego2global', 'images', 'lidar_points')
+    plain = [{field: info[field] for field in fields} for info in infos]
+    for info in plain:
+        info['ego2global'] = np.float32(info['ego2global']).tolist()
+        info['lidar_points']['lidar_path'] = Path(info['lidar_points']['lidar_path']).name
+        for image in info['images'].values():
+            image['img_path'] = Path(image['img_path']).name
+            del image['cam2global'], image['height'], image['width'], image['teacher']
+    source.write_bytes(pickle.dumps({'metainfo': {'info_version': '1.1'}, 'data_list': plain}))
+    path = from_mmdet3d_info(source, nuscenes_root, tmp_path, tag='again')
+    _, again = load_infos(path)
+    assert path.name == 'again_infos_train.pkl'
+    for info, other in zip(load_infos(written[0])[1], again, strict=True):
+        assert (info['token'], info['prev'], info['next']) == (other['token'], other['prev'], other['next'])
+        for camera, image in info['images'].items():
+            assert image['img_path'] == other['images'][camera]['img_path']
+            assert np.allclose(image['cam2global'], other['images'][camera]['cam2global'], atol=1e-4)
+
+
+def test_pandaset(pandaset_root, tmp_path):
+    world = pandaset_world(frames=4, lidar_frames=(0, 2))
+    options = ['--train-frames', '0-1', '--val-frames', '2-3', '--step', '1']
+    main(['pandaset', '--root-path', str(pandaset_root), '--out-dir', str(tmp_path), *options])
+    cameras = dict(zip(pandaset.CAMERAS, BOX_CAMERA.values(), strict=True))
+    _, train = load_infos(tmp_path / 'pandaset_infos_train.pkl')
+    metainfo, val = load_infos(tmp_path / 'pandaset_infos_val.pkl')
+    assert [info['token'] for info in train + val] == ['001_00', '001_01', '001_02', '001_03']
+    assert [info['next'] for info in train + val] == ['001_01', None, '001_03', None], 'no link leaves its split'
+    assert [info['lidar_points'] is None for info in train + val] == [False, True, False, True]
+    assert metainfo['cameras'] == list(pandaset.CAMERAS)
+    for info in train + val:
+        check_poses(info, world, cameras)
+    prefix = {'img': str(pandaset_root)}
+    dataset = build_dataset(tmp_path, ann_file='pandaset_infos_val.pkl', data_prefix=prefix)
+    lidar_hits_boxes(tmp_path, val[0], dataset)
+    # The instances are the boxes: their centres in the LiDAR frame.
+    centre = np.linalg.inv(train[0]['lidar2global']) @ [*np.mean(world.boxes()[1], axis=0), 1]
+    assert np.allclose(train[0]['instances'][1]['bbox_3d'][:3], centre[:3])
+
+
+def test_pandaset_conversion_resumes_and_leaves_nothing_half_written(pandaset_root, tmp_path, monkeypatch):
+    root, out = shutil.copytree(pandaset_root, tmp_path / 'raw'), tmp_path / 'out'
+    (root / '001/lidar/02.pkl.gz').write_bytes(b'cut')
+    with pytest.raises(InputError, match=r'02\.pkl\.gz.*not a readable table'):
+        pandaset.convert(root, out, **FRAME_RANGES)
+    names = sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file())
+    assert names == ['lidar/001/00.bin', 'pandaset_infos_train.pkl']
+    first = (out / 'lidar/001/00.bin').stat().st_mtime_ns
+    shutil.copy(pandaset_root / '001/lidar/02.pkl.gz', root / '001/lidar/02.pkl.gz')
+    assert len(pandaset.convert(root, out, **FRAME_RANGES)) == 2
+    assert (out / 'lidar/001/00.bin').stat().st_mtime_ns == first
+
+
+def test_pandaset_splits_by_sequence(pandaset_root, tmp_path):
+    root = tmp_path / 'raw'
+    for name in ('001', '002'):
+        shutil.copytree(pandaset_root / '001', root / name)
+    pandaset.convert(root, tmp_path, val_sequences=['002'], workers=2)
+    scenes = [{info['scene'] for info in load_infos(tmp_path / f'pandaset_infos_{s}.pkl')[1]} for s in ('train', 'val')]
+    assert scenes == [{'001'}, {'002'}]
+
+
+def edit(path: Path, change) -> None:
+    """Change a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+POSES = '001/camera/front_camera/poses.json'
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'word'),
+    [
+        (POSES, None, 'no such file'),
+        (POSES, b'[{', 'JSON'),
+        (POSES, lambda poses: poses[1]['heading'].update(w=5), 'quaternion'),
+        (POSES, lambda poses: poses[1]['position'].update(x=float('nan')), 'NaN'),
+        (POSES, lambda poses: poses[1].pop('heading'), 'lacks position'),
+        (POSES, lambda poses: poses.__delitem__(slice(2, None)), 'ends before frame 2'),
+        ('001/lidar/poses.json', lambda poses: poses[0]['position'].update(x=float('inf')), 'infinity'),
+        ('001/camera/back_camera/intrinsics.json', lambda values: values.pop('fx'), 'lacks fx'),
+        ('001/camera/back_camera/intrinsics.json', lambda values: values.update(fx=1.0), 'focal length'),
+        ('001/camera/left_camera/01.jpg', None, 'no such file'),
+        ('001/camera/left_camera/01.jpg', b'', 'empty'),
+        ('001/camera/left_camera/01.jpg', b'text', 'not a readable image'),
+    ],
+)
+def test_bad_pandaset(pandaset_root, tmp_path, capsys, name, change, word):
+    root = shutil.copytree(pandaset_root, tmp_path / 'raw')
+    if change is None:
+        (root / name).unlink()
+    elif isinstance(change, bytes):
+        (root / name).write_bytes(change)
+    else:
+        edit(root / name, change)
+    options = ['--train-frames', '0-1', '--val-frames', '2-3']
+    with pytest.raises(SystemExit) as error:
+        main(['pandaset', '--root-path', str(root), '--out-dir', str(tmp_path / 'out'), *options])
+    assert error.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith('error: ') and word in message and Path(name).parent.name in message
+    assert not (tmp_path / 'out/pandaset_infos_val.pkl').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'word'),
+    [
+        ({}, 'one sequence only'),
+        ({'train_frames': (0, 1)}, 'both'),
+        ({'train_frames': (0, 2), 'val_frames': (2, 3)}, 'overlap'),
+        ({'train_frames': (0, 1), 'val_frames': (2, 9)}, '2-9'),
+        ({'sequences': ['777']}, '777'),
+        ({'val_sequences': ['777']}, '777'),
+    ],
+)
+def test_bad_pandaset_splits(pandaset_root, tmp_path, options, word):
+    with pytest.raises(InputError, match=word):
+        pandaset.convert(pandaset_root, tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'word'),
+    [
+        ('v1.0-mini/sample_data.json', b'[{"token": ', 'cut short'),
+        ('v1.0-mini/ego_pose.json', None, 'no such file'),
+        ('maps/none.png', None, 'map mask'),
+        ('v1.0-mini/ego_pose.json', lambda table: table.pop(), 'not in the tables'),
+        ('v1.0-mini/ego_pose.json', lambda table: table[0].update(rotation=[2, 0, 0, 0]), 'quaternion'),
+        ('v1.0-mini/calibrated_sensor.json', lambda table: table[0]['camera_intrinsic'][0].__setitem__(0, 0), 'focal'),
+        ('v1.0-mini/sample_data.json', lambda table: table[0].update(width=99), '100x60'),
+        ('splits.json', lambda splits: splits.update(val=['scene-x']), 'scene-x'),
+        ('splits.json', b'{', 'JSON'),
+    ],
+)
+def test_bad_nuscenes(nuscenes_root, tmp_path, name, change, word):
+    root = shutil.copytree(nuscenes_root, tmp_path / 'raw')
+    if change is None:
+        (root / name).unlink()
+    elif isinstance(change, bytes):
+        (root / name).write_bytes(change)
+    else:
+        edit(root / name, change)
+    with pytest.raises(InputError, match=word):
+        nuscenes.convert(root, tmp_path / 'out', version='v1.0-mini')
+    assert not list((tmp_path / 'out').glob('*val*'))
+
+
+def test_missing_version_and_files(nuscenes_root, tmp_path):
+    with pytest.raises(InputError, match=r'v1\.0-trainval'):
+        nuscenes.convert(nuscenes_root, tmp_path)
+    root = shutil.copytree(nuscenes_root, tmp_path / 'raw')
+    next((root / 'samples/LIDAR_TOP').iterdir()).unlink()
+    with pytest.raises(InputError, match=r'LIDAR_TOP.*no such file'):
+        nuscenes.convert(root, tmp_path, version='v1.0-mini')
+
+
+def test_bad_mmdet3d_pickles(nuscenes_root, tmp_path):
+    source = tmp_path / 'infos.pkl'
+    for content in (b'', b'\x80\x04]', pickle.dumps({'metainfo': {}}), pickle.dumps({'data_list': [{'token': 'a'}]})):
+        source.write_bytes(content)
+        with pytest.raises(InputError, match=r'infos\.pkl'):
+            from_mmdet3d_info(source, nuscenes_root, tmp_path / 'out')
+
+
+def test_waymo_is_not_offered(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(['waymo', '--root-path', 'x'])
+    assert error.value.code == 2
+    assert 'invalid choice' in capsys.readouterr().err
