@@ -110,8 +110,8 @@ def tiles(hits: Hits) -> Look:
 
 
 def striped(hits: Hits) -> Look:
-    """Upright bands of two colours, about 0.6 m wide and adjusted to the face."""
-    bands = np.maximum(np.round(hits.faces['extent'][:, 0] / 1.2), 1.0) / hits.faces['extent'][:, 0]
+    """Upright bands of two colours, about 0.35 m wide and adjusted to the face."""
+    bands = np.maximum(np.round(hits.faces['extent'][:, 0] / 0.7), 1.0) / hits.faces['extent'][:, 0]
     share = stripes(hits.u * bands, 0.0, 0.5, hits.width_u * bands)
     return Look(mix(hits.faces['colour'], hits.faces['accent'], share), hits.faces['gloss'])
 

@@ -26,7 +26,8 @@ FACE = np.dtype(
         ('u', 'f4', 3),
         ('v', 'f4', 3),
         ('extent', 'f4', 2),
-    ]
+    ],
+    align=True,
 )
 
 NO_INSTANCE = -1

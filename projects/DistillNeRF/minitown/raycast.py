@@ -20,6 +20,8 @@ class Caster:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self._scene = EmbreeScene(robust=True)
+        # Apart from the other fields of the faces: gathering whole records takes as long as casting the rays.
+        self._normals, self._anchors = mesh.faces['normal'].copy(), mesh.faces['anchor'].copy()
         if len(mesh.triangles):
             vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float32)
             TriangleMesh(self._scene, vertices, np.ascontiguousarray(mesh.triangles, dtype=np.int32))
@@ -44,9 +46,9 @@ class Caster:
         faces = np.where(hit['primID'] >= 0, hit['primID'], NO_FACE)
         rows = np.flatnonzero(faces >= 0)
         rough = hit['tfar'][rows].astype(np.float64)
-        face = self.mesh.faces[faces[rows]]
-        normal = face['normal']
-        towards = np.einsum('nc,nc->n', face['anchor'] - origins[rows], normal)
+        hit_faces = faces[rows]
+        normal = self._normals[hit_faces]
+        towards = np.einsum('nc,nc->n', self._anchors[hit_faces] - origins[rows], normal)
         speed = np.einsum('nc,nc->n', directions[rows], normal)
         with np.errstate(divide='ignore', invalid='ignore'):
             exact = towards / speed

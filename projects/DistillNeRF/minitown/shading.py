@@ -28,7 +28,7 @@ def textures(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, fac
     )
     for material in np.unique(faces['material']):
         rows = np.flatnonzero(faces['material'] == material)
-        hits = _hits(points[rows], directions[rows], spread[rows], faces[rows])
+        hits = _hits(points[rows], directions[rows], spread[rows], faces.take(rows))
         part = road(hits, plan) if material == Material.ROAD else TEXTURES[Material(material)](hits)
         look.albedo[rows], look.gloss[rows] = part.albedo, part.gloss
         if part.glow is not None:

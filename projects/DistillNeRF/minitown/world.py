@@ -260,9 +260,9 @@ class Town:
         nearer, moving_index = moving.first(origins, directions, limits=distance)
         faces = np.full(len(origins), _SKY_FACE)
         rows = np.flatnonzero(index != NO_FACE)
-        faces[rows] = self._static.mesh.faces[index[rows]]
+        faces[rows] = self._static.mesh.faces.take(index[rows])
         rows = np.flatnonzero(nearer < distance)
-        faces[rows] = moving.mesh.faces[moving_index[rows]]
+        faces[rows] = moving.mesh.faces.take(moving_index[rows])
         return np.minimum(distance, nearer), faces
 
     def _shade(self, rays: _Rays, distance: np.ndarray, faces: np.ndarray, t: float) -> np.ndarray:
@@ -271,7 +271,7 @@ class Town:
         missed = ~np.isfinite(distance)
         colour[missed] = self.weather.colour(rays.directions[missed].astype(np.float32))
         rows = np.flatnonzero(~missed)
-        directions, distance, faces = rays.directions[rows], distance[rows], faces[rows]
+        directions, distance, faces = rays.directions[rows], distance[rows], faces.take(rows)
         points = rays.origins[rows] + distance[:, None] * directions
         normals = facing_normals(faces, directions)
         look = textures(points, directions, (distance * rays.spread).astype(np.float32), faces, self.plan)
