@@ -1,0 +1,195 @@
+"""The network as a whole: batches, published names, small and empty scenes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from parity import published_shapes, rule_weight
+
+from projects.DistillNeRF.models.network import DistillNeRF, Encoded
+from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name
+from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.modules.voxels import VoxelGrid
+
+SMALL = {
+    'levels': (3, 5),
+    'channels': 4,
+    'space': {'inner_range': 10, 'inner_range_z': 4, 'step': 1.0, 'far': 30},
+    'coarse': {'width': 4, 'channels': 8, 'blocks': (1, 1, 1, 1), 'depth_channels': 6},
+    'fine': {'width': 4, 'hidden': 8, 'blocks': (1, 1, 1, 1), 'num_candidates': 5},
+    'voxel': {'width': 8, 'num_layers': 1},
+    'sampling': {'fine_samples': 4},
+    'head': {'width': 32, 'num_layers': 2},
+}
+
+
+def small_network(**changes) -> DistillNeRF:
+    torch.manual_seed(0)
+    return DistillNeRF(**{**SMALL, **changes}).double()
+
+
+def random_views(count: int, seed: int, height: int = 18, width: int = 34) -> Views:
+    """Cameras that look around from the middle of the world."""
+    generator = torch.Generator().manual_seed(seed)
+    cam2world = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    for matrix in cam2world:
+        matrix[:3, :3] = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator)).Q
+        matrix[:3, 3] = torch.randn(3, dtype=torch.float64, generator=generator)
+    intrinsics = torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=torch.float64)
+    return Views(
+        images=torch.rand(count, 3, height, width, dtype=torch.float64, generator=generator),
+        cameras=Cameras(intrinsics.repeat(count, 1, 1), cam2world, height, width),
+        names=tuple(f'CAM_{i}' for i in range(count)),
+        frames=(0,) * count,
+        depth_features=torch.randn(count, 6, height // 2, width // 2, dtype=torch.float64, generator=generator),
+    )
+
+
+def assert_same(ours: Encoded, expected: Encoded, cameras: Cameras) -> None:
+    for part in ('coarse', 'fine'):
+        for field in fields(getattr(ours, part)):
+            torch.testing.assert_close(
+                getattr(getattr(ours, part), field.name), getattr(getattr(expected, part), field.name)
+            )
+    assert torch.equal(ours.scene.grid.fine_codes, expected.scene.grid.fine_codes)
+    torch.testing.assert_close(ours.scene.fine, expected.scene.fine)
+    torch.testing.assert_close(ours.scene.coarse, expected.scene.coarse)
+    one, other = ours.scene.render(cameras), expected.scene.render(cameras)
+    for field in fields(one):
+        torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name))
+
+
+@pytest.mark.parametrize('counts', [(2, 2), (1, 3, 2), (1,)])
+def test_a_batch_equals_its_samples_one_by_one(counts):
+    network = small_network()
+    batch = [random_views(count, seed) for seed, count in enumerate(counts)]
+    together = network.encode(batch)
+    assert [len(encoded.coarse.depth) for encoded in together] == list(counts)
+    for views, encoded in zip(batch, together, strict=True):
+        assert_same(encoded, network.encode([views])[0], views.cameras)
+
+
+def test_a_batch_may_mix_image_sizes():
+    network = small_network()
+    batch = [random_views(2, 0), random_views(1, 1, height=20, width=24)]
+    for views, encoded in zip(batch, network.encode(batch), strict=True):
+        assert encoded.fine.depth.shape[1:] == views.images.shape[2:]
+        assert_same(encoded, network.encode([views])[0], views.cameras)
+
+
+def test_the_order_of_cameras_does_not_matter():
+    network = small_network()
+    views = random_views(3, 0)
+    scene, permuted = network(views), network(views[[2, 0, 1]])
+    assert torch.equal(scene.grid.fine_codes, permuted.grid.fine_codes)
+    torch.testing.assert_close(permuted.coarse, scene.coarse)
+
+
+@pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
+@pytest.mark.parametrize('quirks', [True, False])
+def test_gradients_reach_every_parameter(head, quirks):
+    network = small_network(head=head, published_quirks=quirks)
+    views = random_views(2, 0)
+    rendering = network(views).render(views.cameras)
+    (rendering.image.square().sum() + rendering.depth.sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_rendering_without_gradient_in_chunks_is_the_same(monkeypatch):
+    network = small_network()
+    views = random_views(2, 0)
+    scene = network(views)
+    expected = scene.render(views.cameras)
+    monkeypatch.setattr('projects.DistillNeRF.models.scene.SAMPLES_PER_CHUNK', 1000)
+    with torch.no_grad():
+        rendering = scene.render(views.cameras)
+    for field in fields(rendering):
+        torch.testing.assert_close(getattr(rendering, field.name), getattr(expected, field.name))
+
+
+def test_jitter_is_random_and_off_by_default():
+    scene, cameras = (network := small_network())(random_views(2, 0)), random_views(2, 0).cameras
+    torch.testing.assert_close(scene.render(cameras).depths, scene.render(cameras).depths)
+    assert not torch.equal(scene.render(cameras, jitter=True).depths, scene.render(cameras, jitter=True).depths)
+    assert network.jitter is False
+
+
+def empty_scene(network: DistillNeRF) -> Scene:
+    grid, _ = VoxelGrid.build(torch.zeros(0, dtype=torch.int32), network.coarse_level, network.fine_level)
+    nothing = torch.zeros(0, 5, dtype=torch.float64)
+    scene = network(random_views(1, 0))
+    return replace(scene, grid=grid, coarse=nothing, fine=nothing)
+
+
+@pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
+def test_an_empty_scene_renders_far_and_nearly_transparent(head):
+    scene = empty_scene(small_network(head=head))
+    rendering = scene.render(random_views(2, 0).cameras)
+    assert torch.isfinite(rendering.image).all()
+    # Empty space has a density of 1.8e-5 per metre (parity notes, section 13, 3).
+    assert rendering.opacity.max() < 1e-3
+    density, occupied = scene.query(torch.zeros(4, 3, dtype=torch.float64))
+    assert not occupied.any()
+    torch.testing.assert_close(density, torch.full_like(density, 1.8e-5), rtol=0.05, atol=0)
+
+
+def test_queries_find_what_was_pooled():
+    network = small_network()
+    scene = network(random_views(2, 0))
+    centers = scene.space.expand(scene.grid.centers(5).double())
+    density, occupied = scene.query(centers)
+    assert occupied.all()
+    expected = torch.exp(10 * torch.tanh(scene.fine[:, -1] / 10) - 1)
+    torch.testing.assert_close(density, expected)
+
+
+def test_odd_sizes_that_cannot_be_rendered_are_refused():
+    scene = small_network()(random_views(1, 0))
+    with pytest.raises(ValueError, match='19 x 34'):
+        scene.render(random_views(1, 0, height=19).cameras)
+
+
+def test_frozen_depth_features_must_match_the_network():
+    views = random_views(1, 0)
+    with pytest.raises(ValueError, match='hold none'):
+        small_network()(replace(views, depth_features=None))
+    without = small_network(coarse={**SMALL['coarse'], 'depth_channels': None})
+    with pytest.raises(ValueError, match='built without'):
+        without(views)
+    assert without(replace(views, depth_features=None)).grid.num_fine > 0
+
+
+@pytest.mark.parametrize('variant', PUBLISHED_VARIANTS)
+def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str):
+    """Same names (the feature variants' checkpoints hold an unused decoder on top), sizes and counts."""
+    shapes = published_shapes(shared_dir, variant)
+    network = DistillNeRF(**PUBLISHED_VARIANTS[variant])
+    ours = {published_name(name): parameter for name, parameter in network.named_parameters()}
+    assert len(ours) == sum(1 for _ in network.parameters())
+    unused = {name for name in shapes if name.startswith('decoder.')} if network.head.renders == 'features' else set()
+    frozen = {name for name in shapes if name.startswith('mono_depth_pretained_model.')}
+    assert set(ours) == set(shapes) - unused - frozen
+    for name, parameter in ours.items():
+        assert [n for n in parameter.shape if n > 1] == [n for n in shapes[name] if n > 1], name
+    variants = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())['yamls']
+    total = variants[variant]['parameter_counts']['total_trainable']
+    assert sum(p.numel() for p in ours.values()) + sum(math.prod(shapes[name]) for name in unused) == total
+
+
+def test_weights_of_the_rule_are_the_published_ones():
+    """Check values of the parity notes, section 3."""
+    first = rule_weight('coarse_monodepth_estimator.depthnet.2.bias', (286,))
+    assert first[:3].tolist() == pytest.approx([-18.0080338, -17.8973560, -18.1572075], abs=1e-6)
+    weight = rule_weight(
+        'multi_view_pooling_octree_encoder.sparse_voxel_convnet.init_conv.0.conv.weight', (27, 33, 128)
+    )
+    assert weight.astype('float64').sum() == pytest.approx(-5.587127992, abs=1e-6)
