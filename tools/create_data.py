@@ -47,8 +47,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbour keyframes')
 
     minitown_options = add('minitown', 'the synthetic town: made first, then converted')
-    minitown_options.add_argument('--scenes', type=int, default=10)
-    minitown_options.add_argument('--seed', type=int, default=0)
+    minitown_options.add_argument('--scenes', type=int, default=10, help='the last fifth is for validation')
+    minitown_options.add_argument('--seed', type=int, default=0, help='of everything in the town')
+    minitown_options.add_argument('--keyframes', type=int, default=8, help='per scene, 0.5 s apart')
+    minitown_options.add_argument('--height', type=int, default=112, help='of the images, pixels')
+    minitown_options.add_argument('--width', type=int, default=200, help='of the images, pixels')
     return parser.parse_args(argv)
 
 
@@ -71,7 +74,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     elif args.dataset == 'minitown':
         written = minitown.convert(
-            args.root_path, out_dir, args.extra_tag, scenes=args.scenes, seed=args.seed, workers=args.workers
+            args.root_path,
+            out_dir,
+            tag=args.extra_tag,
+            workers=args.workers,
+            scenes=args.scenes,
+            seed=args.seed,
+            keyframes=args.keyframes,
+            height=args.height,
+            width=args.width,
         )
     elif args.from_info is not None:
         written = [from_mmdet3d_info(args.from_info, args.root_path, out_dir, args.extra_tag)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ...minitown.generate import generate
 from ..infos import Info
 from ..layout import image_stem
 from . import nuscenes
@@ -13,12 +14,22 @@ from . import nuscenes
 VERSION = 'v1.0-mini'
 
 
-def convert(root: Path, out_dir: Path, tag: str, scenes: int, seed: int, workers: int) -> list[Path]:
-    """Make the town at ``root`` (scenes that are there already are kept) and write its info files to ``out_dir``."""
-    from ...minitown.generate import generate
+def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, **settings: int) -> list[Path]:
+    """Make the town at ``root`` and write its info files to ``out_dir``; finished scenes are kept.
 
-    with tqdm(total=scenes, desc='MiniTown scenes') as bar:
-        generate(root, scenes, seed, workers, progress=lambda done, _: bar.update(done - bar.n))
+    Args:
+        settings: of :func:`..minitown.generate.generate`: scenes, seed, keyframes, height, width.
+
+    Returns:
+        the info files.
+    """
+    with tqdm(desc='MiniTown scenes', unit='scene') as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        generate(root, workers=workers, progress=show, **settings)
     return convert_tables(root, out_dir, tag, workers)
 
 

@@ -1,0 +1,72 @@
+"""MiniTown through its converter and the dataset: its LiDAR, its truth and its cameras must agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from projects.DistillNeRF.datasets.converters import minitown as converter
+from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.minitown import scene
+from tests.datasets.fixtures.boxworld import BoxWorld
+from tests.datasets.fixtures.build import build_dataset
+from tests.datasets.fixtures.rawdata import write_nuscenes
+from tests.minitown.boxtown import SMALL, BoxTown
+from tools.create_data import main
+
+
+@pytest.fixture(scope='module')
+def town(tmp_path_factory) -> Path:
+    """A converted town of boxes, two scenes of three keyframes."""
+    root = tmp_path_factory.mktemp('minitown') / 'town'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene, 'Town', BoxTown)
+        converter.convert(root, root, **SMALL)
+    return root
+
+
+def test_lidar_truth_and_teacher_agree(town):
+    options = {'load_teacher': True, 'load_truth': True, 'test_mode': True, 'add_next_frame_for_eval': True}
+    dataset = build_dataset(
+        town,
+        ann_file='minitown_infos_val.pkl',
+        data_prefix={'teacher': '../town_emernerf'},
+        image_size=(56, 100),
+        render_size=(28, 50),
+        **options,
+    )
+    assert len(dataset) == 3
+    views = dataset[1]['inputs']['target_views']
+    assert views.frames == (1,) * 6 + (0,) * 6
+    assert torch.equal(torch.isnan(views.true_depth), views.sky_mask == 1)
+    known = torch.isfinite(views.true_depth)
+    assert torch.equal(views.teacher_depth[known], views.true_depth[known])
+    blocks = views.true_depth.nan_to_num(nan=1e3).unfold(1, 2, 2).unfold(2, 2, 2).flatten(3)
+    lidar = views.lidar_depth
+    fits = (lidar > 0.95 * blocks.amin(-1)) & (lidar < 1.05 * blocks.amax(-1))
+    measured = torch.isfinite(lidar).flatten(1)
+    assert (measured.float().mean(dim=1) > 0.05).all()
+    assert ((fits.flatten(1) & measured).sum(dim=1) / measured.sum(dim=1) > 0.9).all()
+
+
+def test_command_passes_its_options_on(tmp_path, monkeypatch):
+    seen = {}
+
+    def fake(root, workers, progress, **settings):
+        seen.update(settings, workers=workers)
+        write_nuscenes(BoxWorld(), root, {'train': ['minitown-0001'], 'val': ['minitown-0002']})
+        progress(2, 2)
+
+    monkeypatch.setattr(converter, 'generate', fake)
+    root = tmp_path / 'town'
+    root.mkdir()
+    main(['minitown', '--root-path', str(root), '--scenes', '2', '--seed', '5', '--workers', '3', '--extra-tag', 'mt'])
+    assert seen == {'scenes': 2, 'seed': 5, 'workers': 3, 'keyframes': 8, 'height': 112, 'width': 200}
+    metainfo, infos = load_infos(root / 'mt_infos_val.pkl')
+    assert metainfo['dataset'] == 'minitown'
+    image = infos[0]['images']['CAM_FRONT']
+    stem = Path(image['img_path']).stem
+    assert image['truth']['depth'] == f'truth/depth/CAM_FRONT/{stem}.npy'
+    assert image['teacher']['sky_mask'] == f'samples_0_0_0_0_0_0/gt_sky_masks/CAM_FRONT/{stem}.npy'
