@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.minitown.classes import CLASS_ID, CLASSES, OCC3D_CLASSES, OCC3D_ID, SKY
+from projects.DistillNeRF.minitown.layout import LANE_OFFSET
 from projects.DistillNeRF.minitown.world import EGO_CENTRE, EGO_SIZE, Town
 
 HEIGHT, WIDTH, FOCAL = 56, 100, 70.0
@@ -21,12 +22,12 @@ DURATION = 8.0
 
 @pytest.fixture(scope='module')
 def towns() -> list[Town]:
-    return [Town(seed, DURATION) for seed in (0, 1, 3, 5)]
+    return [Town(seed, DURATION) for seed in (0, 3, 5)]
 
 
 @pytest.fixture(scope='module')
 def town(towns: list[Town]) -> Town:
-    return towns[2]
+    return towns[1]
 
 
 def looking_at(target: np.ndarray, eye: np.ndarray) -> np.ndarray:
@@ -162,6 +163,7 @@ def test_rays_into_the_sky_miss(town: Town) -> None:
     origins, directions = np.full((3, 3), 100.0), np.tile([0.0, 0.0, 2.0], (3, 1))
     distance, classes, instances, intensity = town.cast(origins, directions, 0.0)
     assert np.isinf(distance).all() and (classes == SKY).all() and (instances == -1).all() and (intensity == 0).all()
+    assert all(len(part) == 0 for part in town.cast(np.zeros((0, 3)), np.zeros((0, 3)), 0.0))
     down = town.cast(origins, -directions, 0.0)[0]
     assert (down < 100.1).all()
 
@@ -176,9 +178,9 @@ def test_samples_change_colours_only(town: Town) -> None:
     assert 0.2 < difference.mean() < 10.0
 
 
-@pytest.mark.parametrize('seed', range(4))
-def test_ego_keeps_to_the_road_and_meets_nobody(towns: list[Town], seed: int) -> None:
-    town, times = towns[seed], np.arange(-0.5, DURATION + 0.5, 0.25)
+@pytest.mark.parametrize('index', range(3))
+def test_ego_keeps_to_the_road_and_meets_nobody(towns: list[Town], index: int) -> None:
+    town, times = towns[index], np.arange(-0.5, DURATION + 0.5, 0.25)
     poses = np.array([town.ego_pose(t) for t in times])
     yaws = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
     for pose, yaw, time in zip(poses, yaws, times, strict=True):
@@ -194,6 +196,22 @@ def test_ego_keeps_to_the_road_and_meets_nobody(towns: list[Town], seed: int) ->
     assert np.abs(np.diff(steps)).max() / 0.25 < 5.0
     turning = np.abs(np.diff(np.unwrap(yaws))) / 0.25
     assert turning.max() < 1.2
+
+
+def test_traffic_keeps_to_the_right(town: Town) -> None:
+    # Straight ahead between crossings the nearest parallel street has its middle to the left.
+    poses = [town.ego_pose(t) for t in np.arange(0.0, DURATION, 0.5)]
+    checked = 0
+    for pose in poses:
+        heading, position = pose[:2, 0], pose[:2, 3]
+        across = int(np.argmin(np.abs(heading)))
+        if np.abs(heading[across]) > 1e-6:
+            continue
+        _, offset = town.plan.across(across, position[across : across + 1])
+        to_right = np.array([heading[1], -heading[0]])
+        assert offset[0] * to_right[across] == pytest.approx(LANE_OFFSET, abs=0.01)
+        checked += 1
+    assert LANE_OFFSET > 0 and checked >= 5
 
 
 def test_drives_have_turns_and_stops(towns: list[Town]) -> None:
