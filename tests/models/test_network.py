@@ -123,6 +123,24 @@ def test_jitter_is_random_and_off_by_default():
     assert network.jitter is False
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
+def test_autocast_changes_precision_but_not_the_function(dtype, head):
+    network = small_network(head=head).float()
+    views = random_views(2, 0).to(torch.float32)
+    expected = network(views).render(views.cameras)
+    with torch.autocast('cpu', dtype=dtype):
+        encoded = network.encode([views])[0]
+        rendering = encoded.scene.render(views.cameras)
+        loss = rendering.image.float().square().mean() + rendering.depth.mean() + encoded.fine.depth.mean()
+    for tensor in (encoded.coarse.depth, encoded.fine.depth, encoded.scene.fine, encoded.scene.coarse, rendering.depth):
+        assert tensor.dtype == torch.float32
+    assert (rendering.image - expected.image).abs().mean() < 0.05 * expected.image.abs().mean()
+    loss.backward()
+    for name, parameter in network.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+
+
 def empty_scene(network: DistillNeRF) -> Scene:
     grid, _ = VoxelGrid.build(torch.zeros(0, dtype=torch.int32), network.coarse_level, network.fine_level)
     nothing = torch.zeros(0, 5, dtype=torch.float64)

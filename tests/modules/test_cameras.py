@@ -96,3 +96,11 @@ def test_projection_returns_what_rays_hit():
 def test_points_behind_the_camera_have_negative_z():
     _, z = rig(2).project(torch.tensor([[0.0, 0, 0.5]]))
     assert z.tolist() == [[0.5], [-0.5]]
+
+
+def test_autocast_does_not_reach_the_geometry():
+    cameras, points = rig(2), torch.tensor([[0.3, -0.2, 20.123]])
+    expected = (*cameras.rays(5, 9), cameras.ray_lengths(5, 9), *cameras.project(points))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        ours = (*cameras.rays(5, 9), cameras.ray_lengths(5, 9), *cameras.project(points))
+    torch.testing.assert_close(ours, expected, rtol=0, atol=0)

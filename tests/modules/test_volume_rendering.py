@@ -174,6 +174,8 @@ def test_half_precision_is_computed_in_float32():
     density, edges = torch.rand(2, 5, dtype=torch.bfloat16), torch.arange(6.0)
     assert render_intervals(density, edges, dim=-1)[0].dtype == torch.float32
     assert march(torch.zeros(2, 6, dtype=torch.float16), edges, 'exp').dtype == torch.float32
+    # The largest density of the coarse net overflows float16.
+    assert torch.isfinite(activate_density(torch.full((1,), 30.0, dtype=torch.float16), 'exp')).all()
 
 
 def test_unknown_activation_is_refused():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from .autocast import exact_einsum
 from .tensors import TensorFields
 
 
@@ -64,7 +65,7 @@ class Cameras(TensorFields):
         grid = self.pixel_grid(rows, columns)
         homogeneous = torch.cat([grid, torch.ones_like(grid[..., :1])], dim=-1)
         inverse = torch.linalg.inv(self.intrinsics)
-        return torch.einsum('...ij,hwj->...hwi', inverse, homogeneous)
+        return exact_einsum('...ij,hwj->...hwi', inverse, homogeneous)
 
     def ray_lengths(self, rows: int, columns: int) -> Tensor:
         """``(..., rows, columns)`` distance along the ray per metre of z: ``distance = z * ray_lengths``."""
@@ -78,7 +79,7 @@ class Cameras(TensorFields):
         """
         directions = torch.nn.functional.normalize(self.pixel_directions(rows, columns), dim=-1)
         rotation = self.cam2world[..., :3, :3]
-        return self.cam2world[..., :3, 3], torch.einsum('...ij,...hwj->...hwi', rotation, directions)
+        return self.cam2world[..., :3, 3], exact_einsum('...ij,...hwj->...hwi', rotation, directions)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Project world points ``(n, 3)`` into every camera.
@@ -88,7 +89,7 @@ class Cameras(TensorFields):
             the camera: their pixels mean nothing.
         """
         world2cam = torch.linalg.inv(self.cam2world)
-        in_camera = torch.einsum('...ij,nj->...ni', world2cam[..., :3, :3], points) + world2cam[..., None, :3, 3]
+        in_camera = exact_einsum('...ij,nj->...ni', world2cam[..., :3, :3], points) + world2cam[..., None, :3, 3]
         z = in_camera[..., 2]
-        projected = torch.einsum('...ij,...nj->...ni', self.intrinsics, in_camera)
+        projected = exact_einsum('...ij,...nj->...ni', self.intrinsics, in_camera)
         return projected[..., :2] / projected[..., 2:].clamp_min(1e-9), z

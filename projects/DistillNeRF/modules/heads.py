@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .autocast import full_precision
 from .decoder import ColorDecoder
 from .layers import soft_clamp
 from .renderer import Compositor, VoxelTables
@@ -75,7 +76,7 @@ class FeatureHead(nn.Module):
         """The MLP runs once per row of the table, not once per sample."""
         fine = torch.cat([tables.fine, tables.coarse.index_select(0, tables.grid.parents)], dim=1)
         coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
-        colours = soft_clamp(self.net(torch.cat([fine, coarse])), self.bound)
+        colours = soft_clamp(full_precision(self.net(torch.cat([fine, coarse]))), self.bound)
 
         def composite(rows: Tensor, weights: Tensor) -> Tensor:
             count = rows.new_full((len(rows),), rows.shape[1])

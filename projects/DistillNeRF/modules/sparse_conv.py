@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .autocast import full_precision
 from .layers import leaky_relu, soft_clamp
 from .voxels import VoxelGrid, morton_encode
 
@@ -50,14 +51,17 @@ def _pairs(grid: VoxelGrid, base: Tensor, offset: Sequence[int], level: int, sid
 
 
 class _GatherGemmScatter(torch.autograd.Function):
-    """The sum over offsets, with gradients that use the same pairs."""
+    """The sum over offsets, with gradients that use the same pairs.
+
+    Products are made in the dtype of the inputs; the sums over offsets are kept in float32 or wider.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, num_outputs: int, table: NeighbourTable) -> Tensor:
-        out = x.new_zeros(num_outputs, weight.shape[2])
+        out = full_precision(x.new_zeros(num_outputs, weight.shape[2]))
         for kernel, (outputs, inputs) in zip(weight, table, strict=True):
             if len(outputs):
-                out.index_add_(0, outputs, x.index_select(0, inputs) @ kernel)
+                out.index_add_(0, outputs, full_precision(x.index_select(0, inputs) @ kernel))
         ctx.save_for_backward(x, weight)
         ctx.table = table
         return out
@@ -65,18 +69,19 @@ class _GatherGemmScatter(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
+        grad = grad.to(x.dtype)
         needs_x, needs_weight = ctx.needs_input_grad[:2]
-        grad_x = torch.zeros_like(x) if needs_x else None
+        grad_x = full_precision(torch.zeros_like(x)) if needs_x else None
         grad_weight = torch.zeros_like(weight) if needs_weight else None
         for k, (outputs, inputs) in enumerate(ctx.table):
             if len(outputs) == 0:
                 continue
             grad_pairs = grad.index_select(0, outputs)
             if needs_x:
-                grad_x.index_add_(0, inputs, grad_pairs @ weight[k].T)
+                grad_x.index_add_(0, inputs, full_precision(grad_pairs @ weight[k].T))
             if needs_weight:
                 grad_weight[k] = x.index_select(0, inputs).T @ grad_pairs
-        return grad_x, grad_weight, None, None
+        return grad_x.to(x.dtype) if needs_x else None, grad_weight, None, None
 
 
 class SparseConv(nn.Module):
@@ -89,8 +94,13 @@ class SparseConv(nn.Module):
         nn.init.normal_(self.weight, std=(27 * in_channels) ** -0.5)
 
     def forward(self, x: Tensor, num_outputs: int, table: NeighbourTable) -> Tensor:
-        """``(input cells, in_channels)`` -> ``(num_outputs, out_channels)``."""
-        return _GatherGemmScatter.apply(x, self.weight, num_outputs, table) + self.bias
+        """``(input cells, in_channels)`` -> ``(num_outputs, out_channels)``, float32 or wider."""
+        device, weight = x.device.type, self.weight
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            x, weight = x.to(dtype), weight.to(dtype)
+        with torch.autocast(device, enabled=False):
+            return _GatherGemmScatter.apply(x, weight, num_outputs, table) + self.bias
 
 
 class SparseProcessing(nn.Module):

@@ -16,7 +16,8 @@ MARCHING_EPSILON = 1e-10
 
 
 def activate_density(logit: Tensor, activation: str) -> Tensor:
-    """Density per metre from a logit: ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``."""
+    """Density per metre from a logit: ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``, in float32 or wider."""
+    logit = full_precision(logit)
     if activation == 'exp':
         return torch.exp(logit - 1)
     if activation == 'softplus':
