@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.minitown.occupancy import FREE, LOWER, VOXEL, lidar_mask, voxelise
+from projects.DistillNeRF.minitown.occupancy import FREE, LOWER, SHAPE, VOXEL, lidar_mask, voxelise, without_hidden
 from projects.DistillNeRF.minitown.rig import CAMERAS, Lidar, transform
 from projects.DistillNeRF.minitown.truth import TEACHER_SKY_DEPTH, VIRTUAL_VIEWS, teacher_root
 
@@ -140,6 +140,19 @@ def test_objects_win_over_the_ground_below_them() -> None:
     assert semantics[voxel(0.1, 0.1, 0.1)] == CAR
     assert semantics[voxel(10.1, 0.1, 0.1)] == ROAD
     assert (semantics != FREE).sum() == 2
+
+
+def test_insides_are_not_part_of_the_labels() -> None:
+    semantics = np.full(SHAPE, FREE, np.uint8)
+    semantics[:, :, 2] = ROAD
+    semantics[20:30, 20:30, 2:12] = WALL
+    semantics[21:29, 21:29, 3:11] = FREE
+    semantics[25, 25, 5] = CAR
+    kept = without_hidden(semantics, np.array([0.9, 0.0, 1.8]))
+    assert kept[25, 25, 5] == FREE
+    assert kept[25, 25, 2] == FREE
+    assert kept[20, 25, 8] == kept[25, 25, 11] == WALL
+    assert kept[100, 100, 2] == ROAD
 
 
 def test_lidar_mask_is_the_line_of_sight() -> None:

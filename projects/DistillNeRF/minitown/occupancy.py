@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from .classes import OCC3D_CLASSES, OCC3D_ID
 from .rig import box2world, transform
@@ -105,10 +106,22 @@ def static_surface(town: Town, poses: np.ndarray, time: float) -> Surface:
             near = gaps.min(axis=1) < RADIUS
             origins, directions = origins[near], directions[near]
         reach = np.full(len(origins), upper[axis] - lower[axis])
-        points, classes, instances, _ = crossings(town, origins, directions, reach, time)
-        parts.append((points[instances < 0], OCC3D_ID[classes[instances < 0]]))
+        points, classes, instances, rays = crossings(town, origins, directions, reach, time)
+        kept = instances < 0
+        if axis == 2:
+            kept[kept] = _exposed(points[kept, 2], rays[kept])
+        parts.append((points[kept], OCC3D_ID[classes[kept]]))
     points, classes = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Surface(points, classes)
+
+
+def _exposed(heights: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Which hits of downward rays are not covered by another one less than a voxel above, as a road by a pavement."""
+    order = np.lexsort((-heights, rays))
+    covered = (np.diff(rays[order]) == 0) & (-np.diff(heights[order]) < VOXEL)
+    exposed = np.ones(len(heights), bool)
+    exposed[order[1:]] = ~covered
+    return exposed
 
 
 def object_surface(town: Town, pose: np.ndarray, time: float) -> Surface:
@@ -157,6 +170,22 @@ def voxelise(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
     semantics = np.full(len(votes), FREE, np.uint8)
     semantics[occupied] = chosen.argmax(axis=1)
     return semantics.reshape(SHAPE)
+
+
+def without_hidden(semantics: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Semantics ``SHAPE`` without the insides of houses and cars.
+
+    What stays are the voxels next to the free space that is connected with ``start`` ``(3,)`` in the ego frame. Real
+    labels are made from measurements and hold no more than that either.
+    """
+    free = semantics == FREE
+    regions, _ = ndimage.label(free)
+    (voxel,), _ = voxel_indices(start[None])
+    region = regions[tuple(voxel)]
+    if region == 0:
+        raise ValueError(f'{start} lies in an occupied voxel')
+    outside = ndimage.binary_dilation(regions == region, np.ones((3, 3, 3), bool))
+    return np.where(outside, semantics, FREE).astype(np.uint8)
 
 
 def lidar_mask(origin: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..files import atomic_path, save_json
 from .lidar import Sweep, in_town, scan
-from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, static_surface, voxelise
+from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, static_surface, voxelise, without_hidden
 from .rig import CAMERAS, Camera, Lidar, moved, rigid, transform
 from .tables import SceneTables, Shot
 from .truth import (
@@ -260,14 +260,15 @@ class _SceneExport:
                 transform(town2ego, np.concatenate([static.points, objects.points])),
                 np.concatenate([static.classes, objects.classes]),
             )
-            lidar2town = pose @ self.lidar.lidar2ego
-            points = transform(town2ego, in_town(sweep, lidar2town))
+            origin = self.lidar.lidar2ego[:3, 3]
+            semantics = without_hidden(semantics, origin)
+            points = transform(town2ego, in_town(sweep, pose @ self.lidar.lidar2ego))
             path = self.root / 'gts' / self.name / self.tables.token('sample', shot.keyframe) / 'labels.npz'
             with atomic_path(path) as temporary:
                 np.savez_compressed(
                     temporary,
                     semantics=semantics,
-                    mask_lidar=lidar_mask(self.lidar.lidar2ego[:3, 3], points).astype(np.uint8),
+                    mask_lidar=lidar_mask(origin, points).astype(np.uint8),
                     mask_camera=camera_mask(semantics, self.views[shot.keyframe]).astype(np.uint8),
                 )
 

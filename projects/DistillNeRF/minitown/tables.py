@@ -34,16 +34,32 @@ TABLES = (
 VEHICLE = 'n000'
 DATE = '2020-09-13'
 
-_CATEGORIES = {
-    'human.pedestrian.adult': 'A person on foot.',
-    'movable_object.barrier': 'A barrier that closes a part of the road.',
-    'movable_object.trafficcone': 'A traffic cone.',
-    'vehicle.bicycle': 'A bicycle.',
-    'vehicle.bus.rigid': 'A bus.',
-    'vehicle.car': 'A passenger car.',
-    'vehicle.motorcycle': 'A motorcycle.',
-    'vehicle.truck': 'A lorry.',
-}
+# All categories of nuScenes, whether a town has them or not.
+_CATEGORIES = (
+    'animal',
+    'human.pedestrian.adult',
+    'human.pedestrian.child',
+    'human.pedestrian.construction_worker',
+    'human.pedestrian.personal_mobility',
+    'human.pedestrian.police_officer',
+    'human.pedestrian.stroller',
+    'human.pedestrian.wheelchair',
+    'movable_object.barrier',
+    'movable_object.debris',
+    'movable_object.pushable_pullable',
+    'movable_object.trafficcone',
+    'static_object.bicycle_rack',
+    'vehicle.bicycle',
+    'vehicle.bus.bendy',
+    'vehicle.bus.rigid',
+    'vehicle.car',
+    'vehicle.construction',
+    'vehicle.emergency.ambulance',
+    'vehicle.emergency.police',
+    'vehicle.motorcycle',
+    'vehicle.trailer',
+    'vehicle.truck',
+)
 _ATTRIBUTES = {
     'cycle.with_rider': 'Somebody rides it.',
     'cycle.without_rider': 'Nobody rides it.',
@@ -72,7 +88,7 @@ def common_rows() -> dict[str, list[Row]]:
             {'token': token('attribute', name), 'name': name, 'description': text} for name, text in _ATTRIBUTES.items()
         ],
         'category': [
-            {'token': token('category', name), 'name': name, 'description': text} for name, text in _CATEGORIES.items()
+            {'token': token('category', name), 'name': name, 'description': 'As in nuScenes.'} for name in _CATEGORIES
         ],
         'sensor': [
             {'token': token('sensor', channel), 'channel': channel, 'modality': modality}
@@ -188,6 +204,8 @@ class SceneTables:
             share: of it that the cameras see, in [0, 1].
             ever_moves: whether it moves at any time of the scene.
         """
+        if box.category not in _CATEGORIES:
+            raise ValueError(f'{box.category} is no category of nuScenes')
         instance = self.token('instance', box.token)
         self._categories[instance] = box.category
         attribute = _attribute(box.category, float(np.hypot(*box.velocity)), ever_moves)
