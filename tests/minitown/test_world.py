@@ -168,6 +168,20 @@ def test_rays_into_the_sky_miss(town: Town) -> None:
     assert (down < 100.1).all()
 
 
+def test_pixels_look_along_their_middles(town: Town) -> None:
+    cam2global = town.ego_pose(2.0) @ CAM2EGO
+    made = town.render(INTRINSICS, cam2global, HEIGHT, WIDTH, 2.0)
+    rows, columns = np.nonzero(made.classes != SKY)
+    pixels = np.stack([columns, rows, np.ones(len(rows))], axis=-1)
+    directions = pixels @ np.linalg.inv(INTRINSICS).T
+    origins = np.broadcast_to(cam2global[:3, 3], directions.shape)
+    distance, classes, instances, _ = town.cast(origins, directions @ cam2global[:3, :3].T, 2.0)
+    z = distance / np.linalg.norm(directions, axis=-1)
+    np.testing.assert_allclose(made.depth[rows, columns], z, rtol=1e-4)
+    np.testing.assert_array_equal(made.classes[rows, columns], classes)
+    np.testing.assert_array_equal(made.instances[rows, columns], instances)
+
+
 def test_samples_change_colours_only(town: Town) -> None:
     pose = town.ego_pose(0.0) @ CAM2EGO
     plain = town.render(INTRINSICS, pose, HEIGHT, WIDTH, 0.0)
