@@ -35,3 +35,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapped
+
+
+def _one_line(error: InputError) -> str:
+    """The message alone: a data loader's worker process sends its traceback along."""
+    text = str(error).rsplit(f'{InputError.__name__}: ', 1)[-1]
+    return ' '.join(text.split())

@@ -1,9 +1,14 @@
-"""Import this module and everything of DistillNeRF is registered with mmdet3d: the one line of ``custom_imports``."""
+"""Importing this module registers everything with mmdet3d: the one entry of ``custom_imports`` in configs."""
 
 from .mmcv_ext import ensure_mmcv_ext
+from .torch_compat import allow_mmengine_checkpoints
 
+# Both before anything of mmdet3d is imported or loaded.
 ensure_mmcv_ext()
+allow_mmengine_checkpoints()
 
-from . import datasets, pipelines  # noqa: E402
-
-__all__ = ['datasets', 'pipelines']
+from . import datasets, pipelines  # noqa: E402, F401
+from .evaluation import depth_metric, image_metric  # noqa: E402, F401
+from .hooks import panel_hook  # noqa: E402, F401
+from .losses import registered  # noqa: E402, F401
+from .models import wrapper  # noqa: E402, F401

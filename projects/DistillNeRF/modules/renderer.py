@@ -16,6 +16,9 @@ from .voxels import VoxelGrid
 
 EMPTY_LOGIT = -30.0
 
+# Look-ups are some thirty elementwise steps; on a CPU they are several times faster on pieces that stay in its cache.
+SAMPLES_IN_CACHE = 1 << 16
+
 Compositor = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -144,8 +147,9 @@ def rows_along(
     grid: VoxelGrid, space: ParameterizedSpace, origins: Tensor, directions: Tensor, depths: Tensor
 ) -> Tensor:
     """Rows ``(rays, n)`` of the cells at ``depths`` ``(rays, n)`` along rays ``(rays, 3)``."""
-    positions = origins[:, None] + depths[..., None] * directions[:, None]
-    return grid.rows(space.contract(positions))
+    size = max(1, SAMPLES_IN_CACHE // max(1, depths.shape[1]))
+    chunks = zip(origins.split(size), directions.split(size), depths.split(size), strict=True)
+    return torch.cat([grid.rows(space.contract(o[:, None] + t[..., None] * d[:, None])) for o, d, t in chunks])
 
 
 def read(values: Tensor, rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .autocast import full_precision
 from .layers import leaky_relu, soft_clamp
-from .voxels import VoxelGrid, morton_encode
+from .voxels import VoxelGrid, axis_codes
 
 OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
 CENTER = 13
@@ -28,26 +28,38 @@ def neighbour_table(grid: VoxelGrid, input_level: int, output_level: int) -> Nei
     """Pairs (output cell, input cell) per offset, for a convolution from ``input_level`` to ``output_level``."""
     jump = input_level - output_level
     base = grid.cells(output_level) << jump
-    side = 2**input_level
+    find = _Finder(grid, base, input_level)
     if jump:
-        return [_pairs(grid, base, offset, input_level, side) for offset in OFFSETS]
+        return [find(offset) for offset in OFFSETS]
     # Within one level the pairs of offset -K are those of K with both ends exchanged.
-    lower = [_pairs(grid, base, offset, input_level, side) for offset in OFFSETS[:CENTER]]
+    lower = [find(offset) for offset in OFFSETS[:CENTER]]
     everyone = torch.arange(len(base), device=base.device)
     return [*lower, (everyone, everyone), *((inputs, outputs) for outputs, inputs in reversed(lower))]
 
 
-def _pairs(grid: VoxelGrid, base: Tensor, offset: Sequence[int], level: int, side: int) -> tuple[Tensor, Tensor]:
-    cells = torch.stack([base[:, axis] + step for axis, step in enumerate(offset)], dim=1)
-    inside = (cells | (side - 1)) == side - 1
-    candidates = inside.all(1).nonzero().squeeze(1)
-    codes = morton_encode(cells[candidates])
-    if level == grid.fine_level:
-        found, count = grid.rows_of_codes(codes), grid.num_fine
-    else:
-        found, count = grid.index[codes], grid.num_coarse
-    hit = (found < count).nonzero().squeeze(1)
-    return candidates[hit], found[hit].long()
+class _Finder:
+    """Which input cells lie at an offset from the base cells; the codes of shifted axes are made once."""
+
+    def __init__(self, grid: VoxelGrid, base: Tensor, level: int) -> None:
+        self.grid = grid
+        self.level = level
+        tables = axis_codes(level, base.device)
+        self.parts: list[dict[int, tuple[Tensor, Tensor]]] = []
+        for cells, table in zip(base.unbind(1), tables, strict=True):
+            shifted = {step: cells + step for step in (-1, 0, 1)}
+            inside = {step: (moved >= 0) & (moved < 2**level) for step, moved in shifted.items()}
+            codes = {step: table.index_select(0, moved.clamp(0, 2**level - 1)) for step, moved in shifted.items()}
+            self.parts.append({step: (codes[step], inside[step]) for step in shifted})
+
+    def __call__(self, offset: Sequence[int]) -> tuple[Tensor, Tensor]:
+        (x, x_in), (y, y_in), (z, z_in) = (part[step] for part, step in zip(self.parts, offset, strict=True))
+        codes = x | y | z
+        if self.level == self.grid.fine_level:
+            found, count = self.grid.rows_of_codes(codes), self.grid.num_fine
+        else:
+            found, count = self.grid.index.index_select(0, codes), self.grid.num_coarse
+        hit = ((found < count) & x_in & y_in & z_in).nonzero().squeeze(1)
+        return hit, found.index_select(0, hit).long()
 
 
 class _GatherGemmScatter(torch.autograd.Function):

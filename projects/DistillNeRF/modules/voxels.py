@@ -100,15 +100,21 @@ class VoxelGrid(TensorFields):
         """
         # 2^(L-1) * s is exact in floating point, so this equals the published query in double precision.
         half = 2 ** (self.fine_level - 1)
-        cells = torch.floor(points * half).int() + half
-        inside = ((cells[..., 0] | cells[..., 1] | cells[..., 2]) >> self.fine_level) == 0
-        codes = torch.where(inside, morton_encode(cells & (2 * half - 1)), 0)
-        return torch.where(inside, self.rows_of_codes(codes), self.empty_row)
+        tables = axis_codes(self.fine_level, points.device)
+        codes = torch.zeros(points.shape[:-1], dtype=torch.int32, device=points.device)
+        outside = codes
+        for axis, table in enumerate(tables):
+            cells = torch.floor(points[..., axis] * half).int() + half
+            outside = outside | cells
+            codes = codes | table.index_select(0, (cells & (2 * half - 1)).reshape(-1)).view(codes.shape)
+        return torch.where(outside >> self.fine_level == 0, self.rows_of_codes(codes), self.empty_row)
 
     def rows_of_codes(self, codes: Tensor) -> Tensor:
         """Row of each Morton code of the fine level."""
         shift = 3 * (self.fine_level - self.coarse_level)
-        return self.leaves[(self.index[codes >> shift] << shift) + (codes & ((1 << shift) - 1))]
+        flat = codes.reshape(-1)
+        blocks = self.index.index_select(0, flat >> shift) << shift
+        return self.leaves.index_select(0, blocks + (flat & ((1 << shift) - 1))).view(codes.shape)
 
     def cells(self, level: int) -> Tensor:
         """``(C or F, 3)`` integer cells (x, y, z) of one of the two levels."""
@@ -137,6 +143,12 @@ def morton_encode(cells: Tensor) -> Tensor:
 def morton_decode(codes: Tensor) -> Tensor:
     """Codes ``(...)`` -> cells ``(..., 3)`` int32."""
     return torch.stack([_gather_bits(codes >> 2), _gather_bits(codes >> 1), _gather_bits(codes)], dim=-1)
+
+
+def axis_codes(level: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each axis ``(2^level,)`` int32: the bits that a cell index on that axis puts into a Morton code."""
+    spread = _spread_bits(torch.arange(2**level, dtype=torch.int32, device=device))
+    return spread << 2, spread << 1, spread
 
 
 def _spread_bits(x: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ train_dataloader = dict(
         image_size=image_size,
         render_size=render_size,
         load_teacher=True,
-        training_target_smart_sample=True,
         pipeline=pipeline,
     ),
 )

@@ -25,7 +25,6 @@ train_dataloader = dict(
         data_prefix=dict(img=''),
         image_size=image_size,
         render_size=render_size,
-        training_target_smart_sample=True,
         pipeline=pipeline,
     ),
 )

@@ -1,0 +1,1 @@
+"""What the command line tools do: configs, training, evaluation, pictures."""

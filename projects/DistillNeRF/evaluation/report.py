@@ -1,0 +1,40 @@
+"""Metrics as a table of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
+
+
+def table(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> str:
+    """A table with a column per result and a row per metric; metrics that a result has not stay empty."""
+    header = ['metric', *columns]
+    body = [[_label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return '  '.join([first, *others])
+
+    return '\n'.join([line(header), '  '.join('-' * width for width in widths), *map(line, body)])
+
+
+def compare(model: Mapping[str, float], baselines: Mapping[str, float]) -> str:
+    """The model's figures beside those of the baselines (``NAME/psnr``, ``NAME/next/psnr``), as a table."""
+    columns: dict[str, Mapping[str, float]] = {'model': model}
+    for name in dict.fromkeys(key.split('/')[0] for key in baselines):
+        prefix = f'{name}/'
+        columns[name] = {key.removeprefix(prefix): value for key, value in baselines.items() if key.startswith(prefix)}
+    return table(columns, list(model))
+
+
+def _label(metric: str) -> str:
+    unit = UNITS.get(metric.rsplit('/', 1)[-1])
+    return f'{metric} [{unit}]' if unit else metric
+
+
+def _figure(value: float | None) -> str:
+    return '' if value is None else f'{value:.3f}'

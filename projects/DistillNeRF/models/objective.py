@@ -1,0 +1,101 @@
+"""What the network is trained for: which loss compares what with what (paper section 3.5; parity notes, section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..losses.sky import clamp_depth, fill_sky
+from ..modules.space import ParameterizedSpace
+from ..modules.views import Views
+from .network import Encoded
+from .scene import Rendering
+
+# What each loss of a config is computed on.
+LOSS_NAMES = ('rgb', 'lidar_depth', 'teacher_depth', 'weight_entropy', 'opacity')
+MIN_DEPTH = 1e-5
+
+
+class Objective(nn.Module):
+    """The sum of the configured losses.
+
+    * ``rgb``: rendered image against target image.
+    * ``lidar_depth``, ``teacher_depth``: coarse depth of the input views and rendered depth of the target views.
+    * ``weight_entropy``: coarse and rendered weights. ``opacity``: coarse, fine and rendered weights.
+
+    Depth images hold z, the network's depths are distances along the ray; targets are converted, unless
+    ``published_quirks`` asks for the published comparison of the two as they are (quirk 15) and for the published
+    enlargement of LiDAR depth (bilinear, so that unknown pixels spread; quirk 27).
+
+    Args:
+        losses: name (see :data:`LOSS_NAMES`) -> loss module.
+        space: for the depth at which the sky is put, and the largest depth asked for.
+        published_quirks: see above.
+    """
+
+    def __init__(self, losses: Mapping[str, nn.Module], space: ParameterizedSpace, published_quirks: bool) -> None:
+        super().__init__()
+        unknown = sorted(set(losses) - set(LOSS_NAMES))
+        if unknown:
+            raise ValueError(f'unknown losses {unknown}: use some of {list(LOSS_NAMES)}')
+        self.losses = nn.ModuleDict(losses)
+        self.space = space
+        self.published_quirks = published_quirks
+
+    def forward(
+        self,
+        encoded: Sequence[Encoded],
+        renderings: Sequence[Rendering],
+        inputs: Sequence[Views],
+        targets: Sequence[Views],
+    ) -> dict[str, Tensor]:
+        """Losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch."""
+        samples = [self._sample(*parts) for parts in zip(encoded, renderings, inputs, targets, strict=True)]
+        return {name: torch.stack([losses[name] for losses in samples]).mean() for name in samples[0]}
+
+    def _sample(self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views) -> dict[str, Tensor]:
+        results = {}
+        if 'rgb' in self.losses:
+            results['loss_rgb'] = self.losses['rgb'](rendering.image, targets.images)
+        for name in ('lidar_depth', 'teacher_depth'):
+            if name in self.losses:
+                results[f'loss_{name}_coarse'] = self.losses[name](
+                    encoded.coarse.depth, self.depth_target(name, inputs, encoded.coarse.depth.shape[-2:])
+                )
+                results[f'loss_{name}'] = self.losses[name](
+                    rendering.depth, self.depth_target(name, targets, rendering.depth.shape[-2:])
+                )
+        stages = {'_coarse': encoded.coarse.weights, '_fine': encoded.fine.weights, '': rendering.weights}
+        for name, used in (('weight_entropy', ('_coarse', '')), ('opacity', ('_coarse', '_fine', ''))):
+            if name in self.losses:
+                for stage in used:
+                    results[f'loss_{name}{stage}'] = self.losses[name](stages[stage].movedim(-1, 1))
+        return results
+
+    def depth_target(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
+        """``(V, h, w)`` depth of size ``size`` to compare with, NaN where unknown.
+
+        Raises:
+            ValueError: the views hold no such depth.
+        """
+        depth = views.lidar_depth if name == 'lidar_depth' else views.teacher_depth
+        if depth is None:
+            raise ValueError(f'the loss {name} needs depth that the data set does not load: see its load options')
+        lidar = name == 'lidar_depth'
+        depth = resize_depth(depth, size, nearest=lidar and not self.published_quirks)
+        if not self.published_quirks:
+            depth = depth * views.cameras.ray_lengths(*size)
+        if views.sky_mask is not None:
+            depth = fill_sky(depth, views.sky_mask, self.space.far, only_unknown=lidar)
+        return clamp_depth(depth, MIN_DEPTH, self.space.far)
+
+
+def resize_depth(depth: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
+    """Depth ``(V, h, w)`` -> ``(V, *size)``, bilinear (unknown pixels spread) or nearest."""
+    if tuple(depth.shape[-2:]) == tuple(size):
+        return depth
+    mode = {'mode': 'nearest'} if nearest else {'mode': 'bilinear', 'align_corners': False}
+    return F.interpolate(depth[:, None], size=tuple(size), **mode)[:, 0]

@@ -1,0 +1,111 @@
+"""The network's place in mmengine: data preprocessor, training and prediction steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from ..evaluation.image import psnr
+from ..modules.tensors import TensorFields
+from ..modules.views import Views
+from .network import DistillNeRF, Encoded
+from .objective import Objective
+from .scene import Rendering
+
+Batch = dict[str, list[Views]]
+
+
+@MODELS.register_module()
+class ViewsPreprocessor(BaseDataPreprocessor):
+    """Move the :class:`Views` of a batch to the model's device. Images are ready for use when they are loaded."""
+
+    def cast_data(self, data: Any) -> Any:
+        """Like the base class, for tensor dataclasses as well."""
+        if isinstance(data, TensorFields):
+            return data.to(self.device, non_blocking=self._non_blocking)
+        return super().cast_data(data)
+
+
+@MODELS.register_module()
+class DistillNeRFModel(BaseModel):
+    """The network with its losses.
+
+    Args:
+        network: keyword arguments of :class:`.network.DistillNeRF`.
+        losses: name -> config of a registered loss; see :class:`.objective.Objective`.
+        visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
+        save_visualized_imgs: write them to files.
+        vis_save_directory: where to.
+        data_preprocessor: config of the preprocessor.
+    """
+
+    def __init__(
+        self,
+        network: dict,
+        losses: dict[str, dict] | None = None,
+        visualize_imgs: bool = False,
+        save_visualized_imgs: bool = True,
+        vis_save_directory: str | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor or {'type': 'ViewsPreprocessor'})
+        self.network = DistillNeRF(**network)
+        modules = {name: MODELS.build(config) for name, config in (losses or {}).items()}
+        self.objective = Objective(modules, self.network.space, self.network.published_quirks)
+        self.visualize_imgs = visualize_imgs
+        self.save_visualized_imgs = save_visualized_imgs
+        self.vis_save_directory = vis_save_directory
+
+    def forward(
+        self, inputs: Batch, data_samples: list[BaseDataElement] | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | list[BaseDataElement] | tuple[list[Encoded], list[Rendering]]:
+        """One batch, as mmengine calls it.
+
+        Args:
+            inputs: lists of :class:`Views`, one per sample, under ``input_views`` and ``target_views``.
+            data_samples: what is known about the samples.
+            mode: ``loss`` for losses, ``predict`` for data samples with predictions, ``tensor`` for the raw results.
+        """
+        encoded = self.network.encode(inputs['input_views'])
+        jitter = self.training and self.network.jitter
+        renderings = [
+            sample.scene.render(views.cameras, jitter=jitter)
+            for sample, views in zip(encoded, inputs['target_views'], strict=True)
+        ]
+        if mode == 'tensor':
+            return encoded, renderings
+        if mode == 'loss':
+            return self._losses(encoded, renderings, inputs)
+        if mode == 'predict':
+            return self._predictions(encoded, renderings, inputs, data_samples or [])
+        raise ValueError(f'unknown mode {mode!r}: use loss, predict or tensor')
+
+    def _losses(self, encoded: list[Encoded], renderings: list[Rendering], inputs: Batch) -> dict[str, Tensor]:
+        losses = self.objective(encoded, renderings, inputs['input_views'], inputs['target_views'])
+        if self.network.head.renders == 'rgb':
+            with torch.no_grad():
+                pairs = zip(renderings, inputs['target_views'], strict=True)
+                values = [psnr(rendering.image, views.images) for rendering, views in pairs]
+                losses['psnr'] = renderings[0].image.new_tensor(sum(values) / len(values))
+        return losses
+
+    def _predictions(
+        self, encoded: list[Encoded], renderings: list[Rendering], inputs: Batch, data_samples: list[BaseDataElement]
+    ) -> list[BaseDataElement]:
+        for index, (sample, rendering) in enumerate(zip(encoded, renderings, strict=True)):
+            if index == len(data_samples):
+                data_samples.append(BaseDataElement())
+            result = data_samples[index]
+            result.input_views = inputs['input_views'][index]
+            result.target_views = inputs['target_views'][index]
+            result.rgb = rendering.image
+            result.depth = rendering.depth
+            result.opacity = rendering.opacity
+            result.coarse_depth = sample.coarse.depth
+            result.fine_depth = sample.fine.depth
+        return data_samples

@@ -1,0 +1,49 @@
+"""See a scene from elsewhere: python tools/novel_view_synthesis.py CONFIG CKPT [index] [--video out.mp4]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import DictAction
+
+from projects.DistillNeRF.engine.config import checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.pictures import NovelViews
+from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint, or None for random weights')
+    parser.add_argument('index', nargs='?', type=int, default=0, help='first of the three poses to draw')
+    parser.add_argument('--trajectory', choices=sorted(TRAJECTORIES), default='left_right')
+    parser.add_argument('--sample', type=int, default=0, help='number of the sample in the test data')
+    parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
+    parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings: key=value ...')
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Write three pictures, or a video."""
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    novel = NovelViews(config, checkpoint_or_none(args.checkpoint), args.sample)
+    if args.video:
+        novel.video(args.trajectory, args.video)
+        print(f'wrote {args.video}')
+        return
+    directory = args.out_dir or default_work_dir(args.config) / 'novel_views'
+    for path in novel.strips(args.trajectory, args.index, directory):
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    main()

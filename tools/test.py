@@ -1,0 +1,52 @@
+"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth novel_view] [--baselines] [--out results.json]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import DictAction
+
+from projects.DistillNeRF.engine.config import checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, evaluate
+from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.evaluation.report import compare
+from projects.DistillNeRF.files import save_json
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint, or None for random weights')
+    parser.add_argument('--eval', nargs='+', choices=sorted(EVALUATIONS), default=list(EVALUATIONS), dest='evaluations')
+    parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')
+    parser.add_argument('--out', type=Path, help='write all figures to this JSON file')
+    parser.add_argument('--work-dir', type=Path, help='where logs and panels go; default: work_dirs/CONFIG')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings: key=value ...')
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Print one table of all figures."""
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    work_dir = args.work_dir or default_work_dir(args.config)
+    model = evaluate(config, checkpoint_or_none(args.checkpoint), work_dir, args.evaluations)
+    others = baselines(config) if args.baselines else {}
+    print(compare(model, others))
+    if args.out:
+        save_json(
+            args.out,
+            {'config': args.config, 'checkpoint': args.checkpoint, 'model': model, 'baselines': others},
+            indent=2,
+        )
+        print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,44 @@
+"""Draw what a model sees: python tools/visualization.py CONFIG CKPT --cfg-options model.visualize_imgs=True."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import DictAction
+
+from projects.DistillNeRF.engine.config import checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.pictures import draw_panels
+from projects.DistillNeRF.errors import command
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint, or None for random weights')
+    parser.add_argument('--samples', type=int, default=4, help='how many samples of the test data')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings: key=value ...; model.vis_save_directory=DIR says where pictures go',
+    )
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Write one panel per sample."""
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    directory = Path(config.model.get('vis_save_directory') or default_work_dir(args.config) / 'visualization')
+    for path in draw_panels(config, checkpoint_or_none(args.checkpoint), directory, args.samples):
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    main()
