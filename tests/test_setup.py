@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
@@ -222,7 +223,9 @@ def test_what_is_installed_is_the_lock(repo_root: Path) -> None:
     if not done.is_file() or 'lock yes' not in done.read_text():
         pytest.skip(f'{sys.prefix} was not made by setup.sh from the lock')
     lock = read_lock(repo_root)
-    installed = {canonicalize_name(found.name): Version(found.version) for found in distributions()}
+    # Only the environment's own folder: importing setuptools adds another with its private copies to sys.path.
+    folder = [sysconfig.get_path('purelib')]
+    installed = {canonicalize_name(found.name): Version(found.version) for found in distributions(path=folder)}
     if 'ops yes' in done.read_text():
         installed['mmcv-lite'] = installed.pop('mmcv')
     different = {
