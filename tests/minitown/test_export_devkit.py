@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 
 from projects.DistillNeRF.minitown.generate import VERSION
 from projects.DistillNeRF.minitown.rig import CAMERAS
+from projects.DistillNeRF.minitown.scene import SCENE_PERIOD, START_OF_FIRST_SCENE
 
 matplotlib.use('Agg')
 
@@ -132,6 +133,22 @@ def test_boxes_enclose_the_pixels_of_their_objects(nusc: NuScenes) -> None:
 
 def instance_tokens(root: Path, scene: str) -> list[str]:
     return json.loads((root / 'records' / f'{scene}.json').read_text())['instances']
+
+
+def test_ego_poses_hold_at_their_time_stamps(nusc: NuScenes) -> None:
+    trucks = {}
+    for annotation in nusc.sample_annotation:
+        if annotation['category_name'] == 'vehicle.truck':
+            trucks[nusc.get('sample', annotation['sample_token'])['scene_token']] = annotation['translation']
+    for image in nusc.sample_data:
+        scene = nusc.get('sample', image['sample_token'])['scene_token']
+        index = [row['token'] for row in nusc.scene].index(scene)
+        seconds = (image['timestamp'] - START_OF_FIRST_SCENE - index * SCENE_PERIOD) * 1e-6
+        ego = nusc.get('ego_pose', image['ego_pose_token'])
+        assert ego['timestamp'] == image['timestamp']
+        # The truck stands 14 m behind and 2 m to the right of where the car starts; the car does 5 m/s.
+        expected = np.array([-14.0 - 5.0 * seconds, -2.0])
+        assert np.allclose(np.subtract(trucks[scene], ego['translation'])[:2], expected, atol=1e-6)
 
 
 def test_hidden_objects_are_marked_as_such(nusc: NuScenes) -> None:

@@ -25,7 +25,7 @@ SHAPE = (200, 200, 16)
 
 # A voxel of any orientation is met by a grid of rays this far apart (0.4 / sqrt 2 = 0.283).
 STATIC_SPACING = 0.25
-OBJECT_SPACING = 0.15
+OBJECT_SPACING = 0.2
 # Radius of the grid's outline around the ego car.
 RADIUS = float(np.hypot(40.0, 40.0))
 # Casting goes on this far behind a hit; thinner layers count as one.

@@ -32,7 +32,7 @@ EGO_CENTRE = 1.4
 _SIGHT = 110.0
 _OFF_SURFACE = 4e-3
 # Neighbouring pixels that differ by more than this, of 255, are looked at with more rays.
-_ROUGH = 16
+_ROUGH = 24
 _GROUND_TOP = 0.3
 _REFLECTIVITY = {'road': 0.18, 'pavement': 0.3, 'terrain': 0.4, 'vegetation': 0.45, 'pedestrian': 0.35, 'building': 0.5}
 
