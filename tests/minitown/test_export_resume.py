@@ -60,6 +60,12 @@ def test_other_settings_in_the_same_folder_are_refused(box_dataset: Path, change
     assert json.loads((box_dataset / 'minitown.json').read_text())['seed'] == SMALL['seed']
 
 
+def test_scenes_of_an_older_release_are_refused(box_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'RELEASE', module.RELEASE + 1)
+    with pytest.raises(InputError, match='release'):
+        generate(box_dataset, **SMALL)
+
+
 @pytest.mark.parametrize('changed', [{'scenes': 1}, {'keyframes': 1}, {'workers': 0}, {'seed': -1}])
 def test_settings_without_sense_are_refused(tmp_path: Path, changed: dict) -> None:
     with pytest.raises(InputError, match=next(iter(changed))):

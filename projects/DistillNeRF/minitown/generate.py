@@ -53,6 +53,8 @@ from .truth import teacher_root
 
 # The devkit and mmdetection3d know this name; what scenes are for stands in splits.json.
 VERSION = 'v1.0-mini'
+# Count up when the same settings give other files than before, so that old and new scenes never mix.
+RELEASE = 1
 _SETTINGS_FILE = 'minitown.json'
 
 Progress = Callable[[int, int], None]
@@ -134,7 +136,7 @@ def _claim(root: Path, settings: Settings) -> None:
         if folder.exists() and not folder.is_dir():
             raise InputError(f'{folder}: is a file; give the path of a folder')
     file = root / _SETTINGS_FILE
-    wanted = dataclasses.asdict(settings)
+    wanted = {'release': RELEASE, **dataclasses.asdict(settings)}
     if file.exists():
         found = _read_settings(file)
         if found != wanted:
