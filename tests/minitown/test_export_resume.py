@@ -12,8 +12,7 @@ from boxtown import SMALL
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.minitown import generate as module
 from projects.DistillNeRF.minitown.generate import VERSION, generate
-
-QUICK = SMALL | {'keyframes': 2, 'height': 16, 'width': 24}
+from projects.DistillNeRF.minitown.truth import teacher_root
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -23,7 +22,9 @@ def digest(root: Path) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures('box_town')
-def test_an_interrupted_run_goes_on_to_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_goes_on_to_the_same_files(
+    box_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export = module.export_scene
 
     def stop_at_second(root: Path, settings, index: int) -> None:
@@ -33,16 +34,15 @@ def test_an_interrupted_run_goes_on_to_the_same_files(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(module, 'export_scene', stop_at_second)
     with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path / 'broken', **QUICK)
-    assert not (tmp_path / 'broken' / VERSION).exists()
+        generate(tmp_path / 'town', **SMALL)
+    assert not (tmp_path / 'town' / VERSION).exists()
 
     monkeypatch.setattr(module, 'export_scene', export)
     progress = []
-    generate(tmp_path / 'broken', **QUICK, progress=lambda done, total: progress.append((done, total)))
+    generate(tmp_path / 'town', **SMALL, progress=lambda done, total: progress.append((done, total)))
     assert progress == [(1, 2), (2, 2)]
-    generate(tmp_path / 'whole', **QUICK)
-    assert digest(tmp_path / 'broken') == digest(tmp_path / 'whole')
-    assert digest(tmp_path / 'broken_emernerf') == digest(tmp_path / 'whole_emernerf')
+    assert digest(tmp_path / 'town') == digest(box_dataset)
+    assert digest(teacher_root(tmp_path / 'town')) == digest(teacher_root(box_dataset))
 
 
 def test_a_second_run_changes_nothing(box_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,13 +76,13 @@ def test_settings_without_sense_are_refused(tmp_path: Path, changed: dict) -> No
 def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='is a file'):
-        generate(tmp_path / 'file', **QUICK)
+        generate(tmp_path / 'file', **SMALL)
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other' / 'notes.txt').write_text('mine')
     with pytest.raises(InputError, match='not empty'):
-        generate(tmp_path / 'other', **QUICK)
+        generate(tmp_path / 'other', **SMALL)
     (tmp_path / 'damaged').mkdir()
     for content in ('{"scenes":', '[1]'):
         (tmp_path / 'damaged' / 'minitown.json').write_text(content)
         with pytest.raises(InputError, match=r'minitown\.json.*remove'):
-            generate(tmp_path / 'damaged', **QUICK)
+            generate(tmp_path / 'damaged', **SMALL)
