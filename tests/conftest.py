@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.tools.commands import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,3 +26,22 @@ def shared_dir() -> Path:
     if not shared.is_dir():
         pytest.skip(f'{shared} is absent: real data and parity vectors are not part of the repository')
     return shared
+
+
+@pytest.fixture(scope='session')
+def project(tmp_path_factory) -> Project:
+    """A tiny data set with a config for it; tests must not change it."""
+    from tests.tools.commands import write_config, write_data
+
+    folder = tmp_path_factory.mktemp('project')
+    return write_config(folder / 'tiny.py', write_data(folder / 'data'))
+
+
+@pytest.fixture(scope='session')
+def trained(project, tmp_path_factory) -> Path:
+    """The work directory of a training of three steps by ``tools/train.py``; tests must not change it."""
+    from tests.tools.commands import run
+
+    work_dir = tmp_path_factory.mktemp('work')
+    assert run('train', project.config, '--work-dir', work_dir).code == 0
+    return work_dir

@@ -8,9 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import DictAction
-
-from projects.DistillNeRF.engine.config import checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
 from projects.DistillNeRF.engine.pictures import NovelViews
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES
@@ -26,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--sample', type=int, default=0, help='number of the sample in the test data')
     parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
     parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings: key=value ...')
+    parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser.parse_args()
 
 

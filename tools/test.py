@@ -8,13 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import DictAction
-
-from projects.DistillNeRF.engine.config import checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
 from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.evaluation.report import compare
-from projects.DistillNeRF.files import save_json
+from projects.DistillNeRF.files import require_writable, save_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')
     parser.add_argument('--out', type=Path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=Path, help='where logs and panels go; default: work_dirs/CONFIG')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings: key=value ...')
+    parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser.parse_args()
 
 
@@ -36,6 +34,8 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
     work_dir = args.work_dir or default_work_dir(args.config)
+    if args.out:
+        require_writable(args.out.parent)
     model = evaluate(config, checkpoint_or_none(args.checkpoint), work_dir, args.evaluations)
     others = baselines(config) if args.baselines else {}
     print(compare(model, others))

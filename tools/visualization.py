@@ -8,9 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import DictAction
-
-from projects.DistillNeRF.engine.config import checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
 from projects.DistillNeRF.engine.pictures import draw_panels
 from projects.DistillNeRF.errors import command
 
@@ -24,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Overrides,
         help='override settings: key=value ...; model.vis_save_directory=DIR says where pictures go',
     )
     return parser.parse_args()

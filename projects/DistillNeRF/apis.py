@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .errors import InputError
-from .files import require_file
+from .models.checkpoint import load_weights
 from .models.network import DistillNeRF
 from .models.scene import Scene
 from .modules.views import Views
@@ -26,31 +25,19 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
         device: where the network shall be.
 
     Raises:
-        InputError: a file is missing or broken, or the checkpoint does not fit the config.
+        InputError: a file is missing or broken, the config makes no network, or the checkpoint does not fit it.
     """
     from mmengine.config import Config
 
+    from .engine.config import building, load_config
+
     if not isinstance(config, Config):
-        config = Config.fromfile(str(require_file(config, 'give the path of a config file')))
-    network = DistillNeRF(**config.model.network)
+        config = load_config(config, sections=('model',))
+    with building(config):
+        network = DistillNeRF(**config.model.network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
     return network.to(device).eval()
-
-
-def load_weights(network: DistillNeRF, checkpoint: str | Path) -> None:
-    """Load the network's weights from a checkpoint of ``tools/train.py``; every name and shape must fit."""
-    path = require_file(checkpoint, 'give a checkpoint that tools/train.py wrote')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)['state_dict']
-    except Exception as error:
-        raise InputError(f'{path}: not a readable checkpoint ({type(error).__name__}: {error})') from error
-    prefix = 'network.'
-    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f'{path}: the weights do not fit the config: {error}') from error
 
 
 @torch.no_grad()

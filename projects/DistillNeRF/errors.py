@@ -26,9 +26,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except InputError as error:
-            # A data loader's worker process hands its error over with a traceback before the message.
-            message = str(error).rpartition(f'{InputError.__name__}: ')[2]
-            print(f'error: {" ".join(message.split())}', file=sys.stderr)
+            print(f'error: {_one_line(error)}', file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)
@@ -38,6 +36,5 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
 
 
 def _one_line(error: InputError) -> str:
-    """The message alone: a data loader's worker process sends its traceback along."""
-    text = str(error).rsplit(f'{InputError.__name__}: ', 1)[-1]
-    return ' '.join(text.split())
+    """The message alone: a data loader's worker process hands its error over with a traceback before it."""
+    return ' '.join(str(error).rpartition(f'{InputError.__name__}: ')[2].split())

@@ -20,12 +20,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; it becomes ``path`` if the block succeeds.
 
     If the block raises, the temporary file is removed and what stood at ``path`` before is untouched.
+
+    Raises:
+        InputError: nothing can be written there; before the block runs.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    if path.is_dir():
+        raise InputError(f'{path}: is a folder; give the name of a file')
+    temporary = _temporary_file(path)
     try:
         yield temporary
         # mkstemp makes private files; give the result the mode of an ordinary new file.
@@ -35,6 +37,30 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_file(path: Path) -> Path:
+    """A new empty file beside ``path``, whose folder is made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise InputError(f'{path.parent}: cannot be written to ({error.strerror}); choose another folder') from error
+    os.close(handle)
+    return Path(name)
+
+
+def require_writable(directory: str | os.PathLike) -> Path:
+    """Return ``directory``, made if need be, if files can be written there.
+
+    Ask before long work whose result goes there.
+
+    Raises:
+        InputError: names the directory.
+    """
+    directory = Path(directory)
+    _temporary_file(directory / 'probe').unlink()
+    return directory
 
 
 def save_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:

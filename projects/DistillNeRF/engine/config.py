@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from ..errors import InputError
 from ..files import require_file
 
+# What the commands need of a config.
+SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
 
-def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+
+class Overrides(DictAction):
+    """``--cfg-options key=value ...``; anything else is refused like every wrong argument."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Parse the pairs."""
+        for value in values:
+            if not value.partition('=')[0] or '=' not in value:
+                parser.error(f'argument {option_string}: {value!r} is not of the form key=value')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def load_config(
+    path: str | Path, options: Mapping[str, Any] | None = None, sections: Sequence[str] = SECTIONS
+) -> Config:
     """A config with overrides such as ``{'model.visualize_imgs': True}``.
 
+    Args:
+        path: a config file.
+        options: overrides.
+        sections: what the config must have.
+
     Raises:
-        InputError: no such file, or it is not a config.
+        InputError: no such file, it is not a config, or a section is missing.
     """
     path = require_file(path, 'give a config, such as one of projects/DistillNeRF/configs/model_wrapper/')
     try:
@@ -24,11 +53,26 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         if options:
             config.merge_from_dict(dict(options))
     except Exception as error:
-        raise InputError(f'{path}: not a usable config ({type(error).__name__}: {error})') from error
-    for key in ('model', 'train_dataloader', 'test_dataloader'):
+        cause = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'{path}: not a usable config ({cause}); correct it, or the options that change it') from error
+    for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
     return config
+
+
+@contextlib.contextmanager
+def building(config: Config) -> Iterator[None]:
+    """Inside, things are built as a config says: unknown names and impossible settings are errors of the config.
+
+    Raises:
+        InputError: names the config.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        cause = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'{config.filename}: the settings cannot be built ({cause}); correct them') from error
 
 
 def default_work_dir(path: str | Path) -> Path:

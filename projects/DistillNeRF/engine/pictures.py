@@ -27,7 +27,13 @@ ROW_GAP = 2
 
 
 def draw_panels(config: Config, checkpoint: str | None, directory: Path, count: int) -> list[Path]:
-    """One panel per sample of the test data, the first ``count`` of them; returns the files."""
+    """One panel per sample of the test data, the first ``count`` of them; returns the files.
+
+    Raises:
+        InputError: no panel is asked for, or bad files.
+    """
+    if count < 1:
+        raise InputError(f'{count} samples: nothing to draw; ask for 1 or more')
     written = []
     for index, sample in enumerate(itertools.islice(predictions(config, checkpoint, directory), count)):
         fields = sample.to_dict()

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
-from mmengine.runner import Runner
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..evaluation.baselines import evaluate_baselines, mean_images
-from ..files import require_file
+from ..files import require_writable
+from ..models.checkpoint import load_weights, read_checkpoint, require_training_state
+from ..models.network import DistillNeRF
 from ..modules.views import Views
+from .config import building
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {
@@ -27,9 +31,13 @@ EVALUATIONS = {
 
 
 def prepare(config: Config, work_dir: Path, seed: int | None = None) -> Config:
-    """A copy of the config for one run in ``work_dir``."""
+    """A copy of the config for one run in ``work_dir``.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
     config = copy.deepcopy(config)
-    config.work_dir = str(work_dir)
+    config.work_dir = str(require_writable(work_dir))
     if seed is not None:
         config.randomness = {'seed': seed}
     return config
@@ -41,7 +49,7 @@ def train(
     """Train as the config says.
 
     Args:
-        resume: checkpoint to go on from; ``auto`` takes the newest in ``work_dir``.
+        resume: checkpoint to go on from; ``auto`` takes the newest in ``work_dir``, and starts if there is none.
 
     Raises:
         InputError: wrong input anywhere on the way.
@@ -53,11 +61,18 @@ def train(
             raise InputError('--amp: mixed precision needs a CUDA GPU, and there is none; leave the option out')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.loss_scale = 'dynamic'
+    if resume == 'auto':
+        resume = find_latest_checkpoint(str(work_dir))
     if resume is not None:
-        config.resume = True
-        if resume != 'auto':
-            config.load_from = str(checked_checkpoint(resume))
-    Runner.from_cfg(config).train()
+        config.resume, config.load_from = True, resume
+        require_training_state(read_checkpoint(resume), resume)
+    elif config.get('load_from'):
+        # Fine-tuning may take over a part of the weights: mmengine says which.
+        read_checkpoint(config.load_from)
+    runner = build_runner(config)
+    if resume is not None:
+        load_weights(network_of(runner), resume)
+    runner.train()
 
 
 def evaluate(config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str]) -> dict[str, float]:
@@ -69,8 +84,8 @@ def evaluate(config: Config, checkpoint: str | None, work_dir: Path, evaluations
     """
     config = prepare(config, work_dir)
     config.test_evaluator = [EVALUATIONS[name] for name in evaluations]
-    config.load_from = None if checkpoint is None else str(checked_checkpoint(checkpoint))
-    return {key: float(value) for key, value in Runner.from_cfg(config).test().items()}
+    runner = runner_with_weights(config, checkpoint)
+    return {key: float(value) for key, value in runner.test().items()}
 
 
 def baselines(config: Config) -> dict[str, float]:
@@ -84,15 +99,14 @@ def baselines(config: Config) -> dict[str, float]:
 
 def build_dataset(config: dict) -> torch.utils.data.Dataset:
     """The dataset of a config."""
+    # What a runner would do first.
+    init_default_scope('mmdet3d')
     return DATASETS.build(config)
 
 
 def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
     """What the model of a checkpoint (``None``: random weights) predicts for the test data, sample by sample."""
-    config = prepare(config, work_dir)
-    config.load_from = None if checkpoint is None else str(checked_checkpoint(checkpoint))
-    runner = Runner.from_cfg(config)
-    runner.load_or_resume()
+    runner = runner_with_weights(prepare(config, work_dir), checkpoint)
     loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()
     with torch.no_grad():
@@ -100,22 +114,32 @@ def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Itera
             yield from runner.model.test_step(batch)
 
 
-def checked_checkpoint(path: str | Path) -> Path:
-    """The path of a checkpoint that can be read.
+def build_runner(config: Config) -> Runner:
+    """The runner of a config.
 
     Raises:
-        InputError: missing, truncated, or no checkpoint of ours.
+        InputError: unknown names or impossible settings.
     """
-    path = require_file(path, 'give a checkpoint that tools/train.py wrote')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    except Exception as error:
-        raise InputError(
-            f'{path}: not a readable checkpoint ({type(error).__name__}); it may be truncated, use another one'
-        ) from error
-    if not isinstance(state, dict) or 'state_dict' not in state:
-        raise InputError(f'{path}: holds no state_dict; give a checkpoint that tools/train.py wrote')
-    return path
+    with building(config):
+        return Runner.from_cfg(config)
+
+
+def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:
+    """The runner of a config whose network has the weights of a checkpoint, or random ones without.
+
+    mmengine would load what fits and warn of the rest; here everything must fit.
+    """
+    config.load_from, config.resume = None, False
+    runner = build_runner(config)
+    if checkpoint is not None:
+        load_weights(network_of(runner), checkpoint)
+    return runner
+
+
+def network_of(runner: Runner) -> DistillNeRF:
+    """The network that a runner trains."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.network
 
 
 def _samples(dataset: torch.utils.data.Dataset) -> Iterator[dict[str, dict[str, Views]]]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..losses.sky import clamp_depth, fill_sky
 from ..modules.space import ParameterizedSpace
 from ..modules.views import Views
@@ -79,11 +80,12 @@ class Objective(nn.Module):
         """``(V, h, w)`` depth of size ``size`` to compare with, NaN where unknown.
 
         Raises:
-            ValueError: the views hold no such depth.
+            InputError: the views hold no such depth.
         """
         depth = views.lidar_depth if name == 'lidar_depth' else views.teacher_depth
         if depth is None:
-            raise ValueError(f'the loss {name} needs depth that the data set does not load: see its load options')
+            option = f'load_{name.removesuffix("_depth")}'
+            raise InputError(f'the loss {name} needs depth that the dataset does not load; set its {option}=True')
         lidar = name == 'lidar_depth'
         depth = resize_depth(depth, size, nearest=lidar and not self.published_quirks)
         if not self.published_quirks:

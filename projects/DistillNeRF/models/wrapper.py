@@ -55,6 +55,11 @@ class DistillNeRFModel(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or {'type': 'ViewsPreprocessor'})
         self.network = DistillNeRF(**network)
+        if self.network.head.renders == 'rgb' and self.network.head.decoder.scale != self.network.downscale:
+            raise ValueError(
+                f'the decoder enlarges {self.network.head.decoder.scale} times, but images are rendered at '
+                f'1/{self.network.downscale}: change head.num_layers, head.num_upsample or downscale'
+            )
         modules = {name: MODELS.build(config) for name, config in (losses or {}).items()}
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.visualize_imgs = visualize_imgs

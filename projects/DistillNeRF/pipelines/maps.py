@@ -59,6 +59,8 @@ class LoadTeacher(BaseTransform):
             files = view['teacher']
             depth = read_map(files['depth'], 2, cure, results['skip_missing'])
             sky = read_map(files['sky_mask'], 2, cure, results['skip_missing'])
+            if depth is not None and np.isnan(depth).all():
+                raise InputError(f'{files["depth"]}: holds nothing but NaN; {cure}')
             if depth is not None and (depth < 0).any():
                 raise InputError(f'{files["depth"]}: holds negative depths; {cure}')
             if sky is not None and not ((sky >= 0) & (sky <= 1)).all():

@@ -1,0 +1,119 @@
+"""A tiny project on disk (data and config), and the commands run in this process as the shell would run them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
+
+from mmengine.registry import DefaultScope
+
+from tests.datasets.fixtures.boxworld import BoxWorld
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRY = ROOT / 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py'
+CAMERAS = ('LEFT', 'FRONT')
+IMAGE_SIZE = (16, 32)
+
+CONFIG = """_base_ = [{entry!r}]
+
+_sizes = dict(
+    ann_file='infos.pkl',
+    data_root={root!r},
+    data_prefix=dict(_delete_=True),
+    image_size={size},
+    render_size={render_size},
+    cameras={cameras},
+)
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+
+model = dict(
+    network=dict(
+        space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
+        levels=(3, 5),
+        channels=4,
+        coarse=dict(width=4, channels=8),
+        fine=dict(width=4, hidden=4, num_candidates=3),
+        voxel=dict(width=4),
+        sampling=dict(fine_samples=4),
+        head=dict(width=32),
+    )
+)
+train_cfg = dict(max_iters=3, val_interval=3)
+param_scheduler = []
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+custom_hooks = [dict(type='PanelHook', interval=2)]
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A data set and a config that fit each other.
+
+    Attributes:
+        root: folder of the info file and all data.
+        config: the config file.
+    """
+
+    root: Path
+    config: Path
+
+
+def write_data(root: Path) -> Path:
+    """Three frames of the box world in small images."""
+    BoxWorld(size=(32, 64)).write(root)
+    return root
+
+
+def write_config(path: Path, root: Path) -> Project:
+    """The MiniTown config with a tiny network, on the data in ``root``."""
+    render_size = tuple(side // 2 for side in IMAGE_SIZE)
+    text = CONFIG.format(entry=str(ENTRY), root=str(root), size=IMAGE_SIZE, render_size=render_size, cameras=CAMERAS)
+    path.write_text(text)
+    return Project(root, path)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def load_tool(name: str) -> ModuleType:
+    """``tools/NAME.py`` as a module of its own."""
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(tool: str, *arguments: object) -> Result:
+    """``python tools/TOOL.py ARGUMENTS`` in this process; exceptions other than exits are bugs and come through.
+
+    What a command before it left in mmengine's global scope is hidden, as in a process of its own.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    command_line = [f'tools/{tool}.py', *map(str, arguments)]
+    with (
+        mock.patch.object(sys, 'argv', command_line),
+        mock.patch.object(sys, 'path', list(sys.path)),
+        mock.patch.dict(DefaultScope._instance_dict, clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            load_tool(tool).main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    return Result(code, out.getvalue(), err.getvalue())

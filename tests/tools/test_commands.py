@@ -1,0 +1,153 @@
+"""Every command does its work on a tiny project, and what it writes can be read."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from tests.tools.commands import CAMERAS, IMAGE_SIZE, ROOT, run
+
+ROW_GAP = 2
+STRIP_SIZE = (2 * IMAGE_SIZE[0] + ROW_GAP, len(CAMERAS) * (IMAGE_SIZE[1] + ROW_GAP) - ROW_GAP)
+
+
+def picture(path: str | Path) -> np.ndarray:
+    """A picture that shows something."""
+    pixels = np.array(Image.open(path))
+    assert pixels.std() > 1
+    return pixels
+
+
+def written(out: str) -> list[Path]:
+    """The files that a command said it wrote."""
+    return [Path(line.removeprefix('wrote ')) for line in out.splitlines() if line.startswith('wrote ')]
+
+
+def test_training_writes_checkpoints_and_panels(trained):
+    assert (trained / 'last_checkpoint').read_text() == str(trained / 'iter_3.pth')
+    state = read_checkpoint(trained / 'iter_3.pth')
+    assert state['meta']['iter'] == 3
+    panels = sorted(path.name for path in (trained / 'panels').iterdir())
+    assert panels == ['train_0000002.png', *(f'val_0000003_00{i}.png' for i in range(3))]
+    picture(trained / 'panels' / panels[0])
+
+
+def test_training_changes_the_weights(trained):
+    before, after = (read_checkpoint(trained / f'iter_{i}.pth')['state_dict'] for i in (2, 3))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert all(value.isfinite().all() for value in after.values())
+
+
+@pytest.mark.parametrize('name', ['', 'iter_2.pth'])
+def test_training_goes_on_where_it_stopped(project, trained, tmp_path, name):
+    work_dir = shutil.copytree(trained, tmp_path / 'work')
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_3.pth'))
+    resume = [work_dir / name] if name else []
+    options = ('train_cfg.max_iters=4', 'train_cfg.val_interval=9', 'custom_hooks=[]')
+    result = run('train', project.config, '--work-dir', work_dir, '--resume', *resume, '--cfg-options', *options)
+    assert result.code == 0
+    steps = [line for line in result.out.splitlines() if 'Iter(train)' in line]
+    assert len(steps) == (2 if name else 1)
+    state = read_checkpoint(work_dir / 'iter_4.pth')
+    assert state['meta']['iter'] == 4
+    assert {int(entry['step']) for entry in state['optimizer']['state'].values()} == {4}
+
+
+def test_resuming_without_a_checkpoint_starts(project, tmp_path):
+    options = ('train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=1')
+    result = run('train', project.config, '--work-dir', tmp_path, '--resume', '--cfg-options', *options)
+    assert result.code == 0
+    assert (tmp_path / 'iter_1.pth').is_file()
+
+
+def test_evaluation_prints_and_writes_all_figures(project, trained, tmp_path):
+    out = tmp_path / 'results' / 'figures.json'
+    checkpoint = trained / 'iter_3.pth'
+    result = run('test', project.config, checkpoint, '--baselines', '--work-dir', tmp_path / 'work', '--out', out)
+    assert result.code == 0
+    figures = json.loads(out.read_text())
+    assert figures['checkpoint'] == str(checkpoint)
+    model, baselines = figures['model'], figures['baselines']
+    assert {'psnr', 'ssim', 'next/psnr', 'abs_rel', 'lidar/abs_rel', 'teacher/abs_rel'} <= set(model)
+    assert set(baselines) == {
+        f'{name}/{group}psnr' for name in ('mean_colour', 'camera_mean') for group in ('', 'next/')
+    } | {'current_frame/next/psnr'}
+    assert all(math.isfinite(value) for value in [*model.values(), *baselines.values()])
+    header, psnr_row = (next(x for x in result.out.splitlines() if x.startswith(y)) for y in ('metric', 'psnr'))
+    assert header.split() == ['metric', 'model', 'mean_colour', 'camera_mean', 'current_frame']
+    expected = [model['psnr'], baselines['mean_colour/psnr'], baselines['camera_mean/psnr']]
+    assert psnr_row.split()[2:] == [f'{value:.3f}' for value in expected]
+    assert written(result.out) == [out]
+
+
+def test_evaluation_of_chosen_metrics_without_a_checkpoint(project, tmp_path):
+    out = tmp_path / 'figures.json'
+    result = run('test', project.config, 'None', '--eval', 'psnr', '--work-dir', tmp_path, '--out', out)
+    assert result.code == 0
+    assert set(json.loads(out.read_text())['model']) == {'psnr', 'ssim'}
+
+
+def test_evaluation_uses_the_weights_of_the_checkpoint(project, trained, tmp_path):
+    values = []
+    for name in ('iter_2.pth', 'iter_3.pth'):
+        out = tmp_path / f'{name}.json'
+        run('test', project.config, trained / name, '--eval', 'psnr', '--work-dir', tmp_path, '--out', out)
+        values.append(json.loads(out.read_text())['model']['psnr'])
+    assert values[0] != values[1]
+    log = trained / next(path.name for path in trained.iterdir() if path.is_dir() and path.name != 'panels')
+    scalars = [json.loads(line) for line in (log / 'vis_data/scalars.json').read_text().splitlines()]
+    assert values[1] == pytest.approx(scalars[-1]['psnr'], abs=1e-4)
+
+
+def test_panels_of_the_test_data(project, tmp_path):
+    options = ('model.visualize_imgs=True', f'model.vis_save_directory={tmp_path}')
+    result = run('visualization', project.config, 'None', '--samples', 2, '--cfg-options', *options)
+    assert result.code == 0
+    assert written(result.out) == [tmp_path / f'panel_{i:03d}.png' for i in range(2)]
+    first, second = map(picture, written(result.out))
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+
+
+def test_three_novel_views(project, trained, tmp_path):
+    result = run('novel_view_synthesis', project.config, trained / 'iter_3.pth', 5, '--out-dir', tmp_path)
+    assert result.code == 0
+    paths = written(result.out)
+    assert paths == [tmp_path / f'left_right_{i:03d}.png' for i in (5, 6, 7)]
+    pictures = [picture(path) for path in paths]
+    assert {pixels.shape for pixels in pictures} == {(*STRIP_SIZE, 3)}
+    assert not np.array_equal(pictures[0], pictures[2])
+
+
+def test_a_video_of_novel_views(project, tmp_path):
+    video = tmp_path / 'videos' / 'out.mp4'
+    arguments = ('--trajectory', 'translation', '--sample', 2, '--video', video)
+    result = run('novel_view_synthesis', project.config, 'None', *arguments)
+    assert result.code == 0
+    assert written(result.out) == [video]
+    reader = imageio_ffmpeg.read_frames(str(video))
+    width, height = next(reader)['size']
+    assert (height, width) == STRIP_SIZE
+    frames = [np.frombuffer(frame, np.uint8) for frame in reader]
+    assert len(frames) == 3
+    assert frames[0].std() > 1
+
+
+def test_exit_codes_in_the_shell(project, tmp_path):
+    missing = tmp_path / 'missing.pth'
+    command = [sys.executable, ROOT / 'tools/novel_view_synthesis.py', project.config, missing]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(f'error: {missing}: no such file')
+    assert 'Traceback' not in result.stderr
