@@ -42,6 +42,10 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
 
 @torch.no_grad()
 def reconstruct(model: DistillNeRF, views: Views) -> Scene:
-    """Input views of one instant -> the scene, on the model's device."""
+    """Input views of one instant -> the scene, on the model's device.
+
+    Render it under ``torch.no_grad()``, unless gradients are wanted: rays are then rendered in parts that need
+    little memory.
+    """
     parameter = next(model.parameters())
     return model(views.to(device=parameter.device, dtype=parameter.dtype))

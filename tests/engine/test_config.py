@@ -1,0 +1,112 @@
+"""Configs are loaded, overridden and refused."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from projects.DistillNeRF.engine.config import Overrides, building, checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.errors import InputError
+from tests.tools.commands import Project
+
+ENTRIES = sorted(
+    (Path(__file__).resolve().parents[2] / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'), key=str
+)
+
+
+@pytest.mark.parametrize('path', ENTRIES, ids=lambda path: path.stem)
+def test_every_entry_point_loads(path):
+    config = load_config(path)
+    assert config.model.type == 'DistillNeRFModel'
+    assert config.filename == str(path)
+
+
+def test_overrides_reach_their_place(project):
+    config = load_config(project.config, {'model.network.channels': 6, 'new.key': [1, 2]})
+    assert config.model.network.channels == 6
+    assert config.model.network.levels == (3, 5)
+    assert config.new.key == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ('text', 'word'),
+    [
+        ('model = (', 'SyntaxError'),
+        ('model = missing', 'NameError'),
+        ('_base_ = "gone.py"', 'gone.py'),
+        ('model = dict()', 'has no train_dataloader'),
+        ('', 'is empty'),
+    ],
+)
+def test_what_is_no_config(tmp_path, text, word):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    with pytest.raises(InputError, match=word) as error:
+        load_config(path)
+    assert str(path) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_overrides_that_do_not_fit(project):
+    with pytest.raises(InputError, match='not a usable config') as error:
+        load_config(project.config, {'model.type.deeper': 1})
+    assert str(project.config) in str(error.value)
+
+
+def test_files_of_other_kinds(tmp_path):
+    path = tmp_path / 'config.txt'
+    path.write_text('model = dict()')
+    with pytest.raises(InputError, match=r'config\.txt: not a usable config'):
+        load_config(path)
+    with pytest.raises(InputError, match='no such file'):
+        load_config(tmp_path)
+
+
+def test_only_the_sections_asked_for_are_needed(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text('model = dict(a=1)')
+    assert load_config(path, sections=('model',)).model.a == 1
+
+
+@pytest.mark.parametrize('error', [KeyError('x'), TypeError('x\ny'), ValueError('x'), AttributeError('x')])
+def test_settings_that_cannot_be_built_name_the_config(project, error):
+    with pytest.raises(
+        InputError, match=r': the settings cannot be built \(\w+Error: .*x.*\); correct them$'
+    ) as refusal:
+        raise_while_building(project, error)
+    assert str(refusal.value).startswith(str(project.config))
+
+
+@pytest.mark.parametrize('error', [InputError('file: gone'), RuntimeError('bug')])
+def test_bad_files_and_bugs_stay_what_they_are(project, error):
+    with pytest.raises(type(error), match=str(error)):
+        raise_while_building(project, error)
+
+
+def raise_while_building(project: Project, error: Exception) -> None:
+    """An error where something of the project's config is built."""
+    with building(load_config(project.config)):
+        raise error
+
+
+def test_options_of_the_command_line(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=Overrides)
+    assert parser.parse_args(['--cfg-options', 'a.b=1', 'c=x=y', 'd=[1,2]']).cfg_options == {
+        'a.b': 1,
+        'c': 'x=y',
+        'd': [1, 2],
+    }
+    for wrong in ('a', '=1'):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(['--cfg-options', wrong])
+        assert stop.value.code == 2
+        assert f'{wrong!r} is not of the form key=value' in capsys.readouterr().err
+
+
+def test_names():
+    assert default_work_dir('some/where/model.py') == Path('work_dirs/model')
+    assert checkpoint_or_none('None') is None
+    assert checkpoint_or_none('a.pth') == 'a.pth'

@@ -1,0 +1,182 @@
+"""Each loss is given what its description says, in the units that it says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.losses.registered import DepthClampLoss, OpacityLoss, RGBL1Loss, WeightEntropyLoss
+from projects.DistillNeRF.models.objective import MIN_DEPTH, Objective, resize_depth
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.space import ParameterizedSpace
+from projects.DistillNeRF.modules.views import Views
+
+FAR = 60.0
+SKY = FAR - 5
+HEIGHT, WIDTH = 8, 12
+SIZE = (4, 6)
+SPACE = ParameterizedSpace(inner_range=20, far=FAR)
+NAN = float('nan')
+
+
+class Recorder(nn.Module):
+    """A loss that remembers what it was given and returns its number."""
+
+    def __init__(self, value: float = 1.0) -> None:
+        super().__init__()
+        self.value = value
+        self.calls: list[tuple[Tensor, ...]] = []
+
+    def forward(self, *arguments: Tensor) -> Tensor:
+        self.calls.append(arguments)
+        return torch.tensor(self.value)
+
+
+def make_views(count: int = 2, **maps: Tensor) -> Views:
+    """Wide-angle cameras, so that distance and z differ much."""
+    intrinsics = torch.tensor([[6.0, 0, 5], [0, 6, 4], [0, 0, 1]]).repeat(count, 1, 1)
+    cameras = Cameras(intrinsics, torch.eye(4).repeat(count, 1, 1), HEIGHT, WIDTH)
+    images = torch.linspace(0, 1, count * 3 * HEIGHT * WIDTH).view(count, 3, HEIGHT, WIDTH)
+    return Views(images, cameras, tuple(f'C{i}' for i in range(count)), (0,) * count, **maps)
+
+
+def made(count: int = 2) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """What the network could have made of the views: leaves of a graph."""
+    generator = torch.Generator().manual_seed(0)
+
+    def leaf(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator).requires_grad_()
+
+    coarse = SimpleNamespace(depth=leaf(HEIGHT, WIDTH), weights=leaf(HEIGHT, WIDTH, 5))
+    fine = SimpleNamespace(weights=leaf(HEIGHT, WIDTH, 3))
+    rendering = SimpleNamespace(image=leaf(3, HEIGHT, WIDTH), depth=leaf(*SIZE), weights=leaf(*SIZE, 7))
+    return SimpleNamespace(coarse=coarse, fine=fine), rendering
+
+
+def given(name: str, inputs: Views, targets: Views, quirks: bool = False) -> list[tuple[Tensor, ...]]:
+    """The arguments of every call of one loss."""
+    loss = Recorder()
+    encoded, rendering = made()
+    Objective({name: loss}, SPACE, quirks)([encoded], [rendering], [inputs], [targets])
+    return loss.calls
+
+
+def test_rgb_compares_the_rendered_with_the_target_images():
+    loss = Recorder()
+    (encoded, rendering), targets = made(), make_views()
+    result = Objective({'rgb': loss}, SPACE, False)([encoded], [rendering], [make_views()], [targets])
+    assert list(result) == ['loss_rgb']
+    assert loss.calls[0][0] is rendering.image
+    assert loss.calls[0][1] is targets.images
+
+
+@pytest.mark.parametrize(('name', 'field'), [('lidar_depth', 'lidar_depth'), ('teacher_depth', 'teacher_depth')])
+def test_depths_are_compared_as_distances(name, field):
+    inputs = make_views(**{field: torch.full((2, *SIZE), 7.0)})
+    targets = make_views(**{field: torch.full((2, *SIZE), 9.0)})
+    (_, coarse), (_, rendered) = given(name, inputs, targets)
+    torch.testing.assert_close(coarse, 7 * inputs.cameras.ray_lengths(HEIGHT, WIDTH))
+    torch.testing.assert_close(rendered, 9 * targets.cameras.ray_lengths(*SIZE))
+    assert coarse.max() > 1.2 * coarse.min()
+
+
+def test_published_quirks_compare_distance_with_z():
+    views = make_views(lidar_depth=torch.full((2, *SIZE), 7.0))
+    (_, coarse), (_, rendered) = given('lidar_depth', views, views, quirks=True)
+    assert (coarse == 7).all()
+    assert (rendered == 7).all()
+
+
+def test_lidar_is_enlarged_by_the_nearest_return_and_published_by_a_blend():
+    depth = torch.full((2, *SIZE), 8.0)
+    depth[:, 3, 5] = NAN
+    # The blend of (8, 12) pixels from (4, 6) reads the unknown corner at 3 x 3 pixels, the nearest at 2 x 2.
+    unknown = [resize_depth(depth, (HEIGHT, WIDTH), nearest).isnan().sum().item() for nearest in (True, False)]
+    assert unknown == [2 * 4, 2 * 9]
+    views = make_views(lidar_depth=depth, teacher_depth=depth)
+    for name, expected in (('lidar_depth', unknown), ('teacher_depth', [unknown[1]] * 2)):
+        assert [given(name, views, views, q)[0][1].isnan().sum().item() for q in (False, True)] == expected
+
+
+def test_the_sky_is_far_away():
+    teacher, lidar = torch.full((2, *SIZE), 6.0), torch.full((2, *SIZE), NAN)
+    lidar[:, 0, 0] = 6.0
+    sky = torch.zeros(2, *SIZE)
+    sky[:, 0] = 1
+    views = make_views(teacher_depth=teacher, lidar_depth=lidar, sky_mask=sky)
+    rendered = given('teacher_depth', views, views)[1][1]
+    assert (rendered[:, 0] == SKY).all()
+    assert (rendered[:, 1:] < 12).all()
+    rendered = given('lidar_depth', views, views)[1][1]
+    # A return is a return, whatever the mask says; unknown pixels outside the sky stay unknown.
+    assert (rendered[:, 0, 0] < 12).all()
+    assert (rendered[:, 0, 1:] == SKY).all()
+    assert rendered[:, 1:].isnan().all()
+
+
+def test_depths_end_where_the_sky_is():
+    depth = torch.full((2, *SIZE), 1000.0)
+    depth[:, 0] = 0.0
+    views = make_views(teacher_depth=depth)
+    rendered = given('teacher_depth', views, views)[1][1]
+    assert (rendered[:, 0] == MIN_DEPTH).all()
+    assert (rendered[:, 1:] == SKY).all()
+
+
+@pytest.mark.parametrize(
+    ('name', 'stages'),
+    [('weight_entropy', {'_coarse': 5, '': 7}), ('opacity', {'_coarse': 5, '_fine': 3, '': 7})],
+)
+def test_weights_have_their_samples_along_the_second_axis(name, stages):
+    loss = Recorder()
+    encoded, rendering = made()
+    result = Objective({name: loss}, SPACE, False)([encoded], [rendering], [make_views()], [make_views()])
+    assert list(result) == [f'loss_{name}{stage}' for stage in stages]
+    assert [weights.shape[1] for (weights,) in loss.calls] == list(stages.values())
+    assert torch.equal(loss.calls[-1][0], rendering.weights.movedim(-1, 1))
+
+
+def test_a_batch_is_the_mean_of_its_samples_however_many_cameras_they_have():
+    objective = Objective({'rgb': RGBL1Loss(), 'opacity': OpacityLoss()}, SPACE, False)
+    parts = [(*made(count), make_views(count), make_views(count)) for count in (1, 3)]
+    together = objective(*zip(*parts, strict=True))
+    alone = [objective(*([x] for x in part)) for part in parts]
+    for name, value in together.items():
+        torch.testing.assert_close(value, (alone[0][name] + alone[1][name]) / 2)
+
+
+def test_a_sample_without_lidar_costs_nothing_and_has_finite_gradients():
+    losses = {'rgb': RGBL1Loss(), 'lidar_depth': DepthClampLoss(), 'weight_entropy': WeightEntropyLoss()}
+    views = make_views(lidar_depth=torch.full((2, *SIZE), NAN))
+    encoded, rendering = made()
+    result = Objective(losses, SPACE, False)([encoded], [rendering], [views], [views])
+    assert result['loss_lidar_depth'] == result['loss_lidar_depth_coarse'] == 0
+    sum(result.values()).backward()
+    for leaf in (encoded.coarse.depth, encoded.coarse.weights, rendering.depth, rendering.image, rendering.weights):
+        assert leaf.grad.isfinite().all()
+    assert not rendering.depth.grad.any()
+
+
+def test_unknown_pixels_get_no_gradient_and_known_ones_do():
+    depth = torch.full((2, *SIZE), NAN)
+    depth[:, 2, 3] = 20.0
+    views = make_views(lidar_depth=depth)
+    encoded, rendering = made()
+    Objective({'lidar_depth': DepthClampLoss()}, SPACE, False)([encoded], [rendering], [views], [views])[
+        'loss_lidar_depth'
+    ].backward()
+    assert torch.equal(rendering.depth.grad != 0, depth.isfinite())
+
+
+def test_depth_that_was_not_loaded():
+    with pytest.raises(InputError, match='load_teacher=True'):
+        given('teacher_depth', make_views(), make_views())
+
+
+def test_losses_that_nobody_knows():
+    with pytest.raises(ValueError, match=r"\['colour'\]"):
+        Objective({'colour': Recorder()}, SPACE, False)

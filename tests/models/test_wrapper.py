@@ -1,0 +1,138 @@
+"""The mm model: its three modes, its preprocessor, batches of unlike samples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+
+from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, ViewsPreprocessor
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.views import Views
+
+NETWORK = {
+    'space': {'inner_range': 10, 'inner_range_z': 4, 'step': 2.0, 'far': 30},
+    'levels': (3, 5),
+    'channels': 4,
+    'coarse': {'width': 4, 'channels': 8, 'blocks': (1, 1, 1, 1), 'depth_channels': None},
+    'fine': {'width': 4, 'hidden': 4, 'blocks': (1, 1, 1, 1), 'num_candidates': 3},
+    'voxel': {'width': 4, 'num_layers': 1},
+    'sampling': {'fine_samples': 4},
+    'head': {'width': 32, 'num_layers': 2},
+}
+LOSSES = {
+    'rgb': {'type': 'RGBL1Loss'},
+    'lidar_depth': {'type': 'DepthClampLoss'},
+    'weight_entropy': {'type': 'WeightEntropyLoss'},
+    'opacity': {'type': 'OpacityLoss'},
+}
+
+
+def make_model(losses: dict | None = None, **network) -> DistillNeRFModel:
+    torch.manual_seed(0)
+    return DistillNeRFModel({**NETWORK, **network}, LOSSES if losses is None else losses)
+
+
+def make_views(count: int, seed: int, lidar: bool = True) -> Views:
+    """Cameras of 16 x 24 pixels that look to all sides."""
+    generator = torch.Generator().manual_seed(seed)
+    cam2world = torch.eye(4).repeat(count, 1, 1)
+    for matrix in cam2world:
+        matrix[:3, :3] = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
+    intrinsics = torch.tensor([[20.0, 0, 12], [0, 20, 8], [0, 0, 1]]).repeat(count, 1, 1)
+    depth = 5 + 10 * torch.rand(count, 8, 12, generator=generator)
+    return Views(
+        torch.rand(count, 3, 16, 24, generator=generator),
+        Cameras(intrinsics, cam2world, 16, 24),
+        tuple(f'C{i}' for i in range(count)),
+        (0,) * count,
+        lidar_depth=depth if lidar else torch.full_like(depth, torch.nan),
+    )
+
+
+def make_batch(*counts: int, lidar: bool = True) -> Batch:
+    """One sample per count; targets are the inputs."""
+    views = [make_views(count, seed, lidar) for seed, count in enumerate(counts)]
+    return {'input_views': views, 'target_views': views}
+
+
+def test_losses_of_a_batch_with_different_numbers_of_cameras_reach_every_weight():
+    model = make_model()
+    losses = model(make_batch(1, 3), mode='loss')
+    total, logged = model.parse_losses(losses)
+    assert {name for name in losses if name.startswith('loss')} == {
+        *('loss_rgb', 'loss_lidar_depth', 'loss_lidar_depth_coarse', 'loss_weight_entropy'),
+        *('loss_weight_entropy_coarse', 'loss_opacity', 'loss_opacity_coarse', 'loss_opacity_fine'),
+    }
+    expected = sum(value for name, value in losses.items() if name.startswith('loss'))
+    torch.testing.assert_close(total, expected)
+    assert logged['psnr'] == losses['psnr'] > 0
+    total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_a_sample_without_lidar_trains():
+    model = make_model()
+    losses = model(make_batch(2, lidar=False), mode='loss')
+    assert losses['loss_lidar_depth'] == 0
+    model.parse_losses(losses)[0].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+def test_predictions_carry_what_metrics_and_panels_need():
+    model = make_model().eval()
+    batch = make_batch(2, 1)
+    samples = [BaseDataElement(metainfo={'token': token}) for token in 'ab']
+    with torch.no_grad():
+        results = model(batch, samples, mode='predict')
+        encoded, renderings = model(batch, mode='tensor')
+    assert [result.token for result in results] == ['a', 'b']
+    for result, views, inside, rendering in zip(results, batch['input_views'], encoded, renderings, strict=True):
+        assert result.input_views is result.target_views is views
+        assert torch.equal(result.rgb, rendering.image)
+        assert torch.equal(result.depth, rendering.depth)
+        assert torch.equal(result.opacity, rendering.opacity)
+        assert torch.equal(result.coarse_depth, inside.coarse.depth)
+        assert torch.equal(result.fine_depth, inside.fine.depth)
+        assert result.rgb.shape == views.images.shape
+    assert [len(result.rgb) for result in model(batch, mode='predict')] == [2, 1]
+
+
+def test_targets_may_be_other_cameras_than_the_inputs():
+    model = make_model()
+    inputs, targets = make_views(2, 0), make_views(3, 1)
+    _, (rendering,) = model({'input_views': [inputs], 'target_views': [targets]}, mode='tensor')
+    assert rendering.image.shape == targets.images.shape
+
+
+def test_jitter_is_for_training_only():
+    model = make_model(jitter=True)
+    batch = make_batch(1)
+    first, second = (model(batch, mode='tensor')[1][0].depths for _ in range(2))
+    assert not torch.equal(first, second)
+    model.eval()
+    first, second = (model(batch, mode='tensor')[1][0].depths for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_mode_that_nobody_knows():
+    with pytest.raises(ValueError, match="'guess'"):
+        make_model()(make_batch(1), mode='guess')
+
+
+def test_a_decoder_that_does_not_enlarge_to_the_image():
+    with pytest.raises(ValueError, match='enlarges 2 times'):
+        make_model(downscale=4)
+
+
+def test_the_preprocessor_moves_views_and_leaves_images_as_they_are():
+    views = make_views(2, 0)
+    sample = BaseDataElement()
+    moved = ViewsPreprocessor()({'inputs': {'input_views': [views]}, 'data_samples': [sample]})
+    result = moved['inputs']['input_views'][0]
+    assert torch.equal(result.images, views.images)
+    assert result.names == views.names
+    preprocessor = ViewsPreprocessor().to('meta')
+    assert preprocessor.cast_data({'views': [views]})['views'][0].cameras.intrinsics.device.type == 'meta'

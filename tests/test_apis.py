@@ -1,0 +1,95 @@
+"""The model from Python: built from a config, given weights, asked for a scene."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from projects.DistillNeRF.apis import init_model, load_weights, reconstruct
+from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from projects.DistillNeRF.modules.views import Views
+
+
+@pytest.fixture(scope='module')
+def views(project) -> Views:
+    """The input views of the first test sample."""
+    return build_dataset(load_config(project.config).test_dataloader.dataset)[0]['inputs']['input_views']
+
+
+def test_the_model_has_the_weights_of_the_checkpoint(project, trained):
+    path = trained / 'iter_3.pth'
+    model = init_model(project.config, path)
+    assert not model.training
+    saved = read_checkpoint(path)['state_dict']
+    assert {f'network.{name}' for name in model.state_dict()} == set(saved)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, saved[f'network.{name}'])
+
+
+def test_a_loaded_config_and_one_of_the_model_alone_do_as_well(project, trained, tmp_path):
+    config = load_config(project.config)
+    alone = tmp_path / 'alone.py'
+    alone.write_text(f'model = {config.model.to_dict()!r}')
+    for source in (config, str(alone)):
+        assert len(init_model(source, trained / 'iter_3.pth').state_dict())
+
+
+@pytest.mark.parametrize(
+    ('text', 'word'),
+    [('x = 1', 'has no model'), ('model = dict()', 'network'), ('model = dict(network=dict(levls=3))', 'levls')],
+)
+def test_configs_that_make_no_network(tmp_path, text, word):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    with pytest.raises(InputError, match=word) as error:
+        init_model(path)
+    assert str(error.value).startswith(f'{path}: ')
+    assert '\n' not in str(error.value)
+
+
+def test_a_refused_checkpoint_leaves_the_weights_alone(project, trained, tmp_path):
+    model = init_model(project.config)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = read_checkpoint(trained / 'iter_3.pth')
+    name = list(state['state_dict'])[-1]
+    state['state_dict'][name] = state['state_dict'][name][None]
+    torch.save(state, tmp_path / 'other.pth')
+    with pytest.raises(InputError, match=name.removeprefix('network.')) as error:
+        load_weights(model, tmp_path / 'other.pth')
+    assert str(tmp_path / 'other.pth') in str(error.value)
+    assert '\n' not in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_one_camera_is_enough(project, trained, views):
+    model = init_model(project.config, trained / 'iter_3.pth')
+    scene = reconstruct(model, views[:1])
+    assert not scene.fine.requires_grad
+    with torch.no_grad():
+        rendering = scene.render(views.cameras)
+    assert rendering.image.shape == views.images.shape
+    assert rendering.image.isfinite().all()
+    assert scene.grid.num_fine < reconstruct(model, views).grid.num_fine
+
+
+def test_a_scene_answers_at_points(project, trained, views):
+    scene = reconstruct(init_model(project.config, trained / 'iter_3.pth'), views)
+    grid = scene.grid
+    size = 2**grid.fine_level
+    centres = (torch.cartesian_prod(*[torch.arange(size)] * 3) + 0.5) / size * 2 - 1
+    density, known = scene.query(scene.space.expand(centres))
+    # Known are the coarse cells that are occupied, with all fine cells in them.
+    assert known.sum() == grid.num_coarse * 8 ** (grid.fine_level - grid.coarse_level)
+    assert 0 < known.sum() < size**3
+    assert ((density >= 0) & density.isfinite()).all()
+    # Empty space has one density.
+    assert density[~known].unique().numel() == 1
+    assert density[known].unique().numel() > 1
+
+
+def test_the_scene_is_in_double_precision_where_the_model_is(project, views):
+    scene = reconstruct(init_model(project.config).double(), views)
+    assert scene.fine.dtype == torch.float64

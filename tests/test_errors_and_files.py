@@ -1,0 +1,118 @@
+"""How bad input is told, and how files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import numpy as np
+import pytest
+
+from projects.DistillNeRF.errors import InputError, command
+from projects.DistillNeRF.files import atomic_path, require_file, require_writable, save_json, save_npy
+
+
+def ended(error: BaseException, capsys) -> tuple[int, str]:
+    """Exit code and stderr of a command that raises this."""
+
+    @command
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_exit_code_2(capsys):
+    assert ended(InputError('a.pkl: cut short;\n  convert again'), capsys) == (
+        2,
+        'error: a.pkl: cut short; convert again\n',
+    )
+
+
+def test_the_traceback_of_a_worker_process_is_left_out(capsys):
+    text = (
+        'Caught InputError in worker 0.\nTraceback (most recent call last):\n x.InputError: a.png: gone; restore it\n'
+    )
+    assert ended(InputError(text), capsys) == (2, 'error: a.png: gone; restore it\n')
+
+
+def test_an_interrupt_and_a_bug(capsys):
+    assert ended(KeyboardInterrupt(), capsys) == (130, 'interrupted\n')
+    with pytest.raises(ZeroDivisionError):
+        command(lambda: 1 // 0)()
+
+
+def test_arguments_reach_the_command():
+    seen = []
+    command(lambda *args, **kwargs: seen.append((args, kwargs)))(1, a=2)
+    assert seen == [((1,), {'a': 2})]
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / 'new' / 'a.txt'
+    with atomic_path(path) as temporary:
+        temporary.write_text('half')
+        assert not path.exists()
+        assert temporary.suffix == '.txt'
+    assert path.read_text() == 'half'
+    assert list(path.parent.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('before')
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text('half')
+            raise RuntimeError('stop')
+
+    with pytest.raises(RuntimeError, match='stop'):
+        fail()
+    assert path.read_text() == 'before'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_values_come_back(tmp_path):
+    save_json(tmp_path / 'a.json', {'x': [1, 2.5]})
+    save_npy(tmp_path / 'a.npy', np.arange(3))
+    assert json.loads((tmp_path / 'a.json').read_text()) == {'x': [1, 2.5]}
+    assert np.load(tmp_path / 'a.npy').tolist() == [0, 1, 2]
+
+
+def test_values_that_cannot_be_saved_leave_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        save_json(tmp_path / 'a.json', {'x': object()})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['file/a.txt', 'file/deeper/a.txt', 'folder'])
+def test_places_that_cannot_be_written(tmp_path, name):
+    (tmp_path / 'file').write_text('here')
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(InputError, match=r'choose another folder|give the name of a file') as error:
+        save_json(tmp_path / name, 1)
+    assert str((tmp_path / name).parent) in str(error.value)
+    assert (tmp_path / 'file').read_text() == 'here'
+
+
+def test_folders_are_probed(tmp_path):
+    assert require_writable(tmp_path / 'a' / 'b') == tmp_path / 'a' / 'b'
+    assert not list((tmp_path / 'a' / 'b').iterdir())
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='choose another folder'):
+        require_writable(tmp_path / 'file')
+
+
+def test_files_that_must_be_there(tmp_path):
+    path = tmp_path / 'a.txt'
+    for prepare, word in ((lambda: None, 'no such file'), (path.touch, 'is empty')):
+        prepare()
+        with pytest.raises(InputError) as error:
+            require_file(path, 'make it again')
+        assert str(error.value) == f'{path}: {"the file " * (word == "is empty")}{word}; make it again'
+    path.write_text('x')
+    assert require_file(str(path), '') == path
