@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
+import projects.DistillNeRF.register  # noqa: F401
 from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, ViewsPreprocessor
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views

@@ -41,7 +41,7 @@ class DistillNeRFModel(BaseModel):
         visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
         save_visualized_imgs: write them to files.
         vis_save_directory: where to.
-        data_preprocessor: config of the preprocessor.
+        data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class DistillNeRFModel(BaseModel):
         vis_save_directory: str | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor or {'type': 'ViewsPreprocessor'})
+        super().__init__(data_preprocessor=data_preprocessor or ViewsPreprocessor())
         self.network = DistillNeRF(**network)
         if self.network.head.renders == 'rgb' and self.network.head.decoder.scale != self.network.downscale:
             raise ValueError(
