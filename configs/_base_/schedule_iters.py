@@ -9,7 +9,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2e-3, betas=(0.9, 0.99)),
-    clip_grad=dict(max_norm=35, norm_type=2),
+    clip_grad=dict(max_norm=5, norm_type=2),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),

@@ -129,4 +129,5 @@ def test_config_fragments_build(repo_root, box_root, name):
         sample = build_dataset(box_root, **options)[0]
         assert sample['inputs']['input_views'].images.shape[-2:] == tuple(config.image_size)
         assert tuple(config[key].dataset.render_size) == tuple(side // 2 for side in config.image_size)
-        assert len(sample['inputs']['target_views']) == 12
+        neighbours = options.get('training_target_smart_sample') or options.get('add_next_frame_for_eval')
+        assert len(sample['inputs']['target_views']) == (12 if neighbours else 6)

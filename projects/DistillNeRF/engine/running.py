@@ -120,6 +120,8 @@ def build_runner(config: Config) -> Runner:
     Raises:
         InputError: unknown names or impossible settings.
     """
+    # Transmittance fades through the denormal numbers, with which CPUs compute many times slower.
+    torch.set_flush_denormal(True)
     with building(config):
         return Runner.from_cfg(config)
 

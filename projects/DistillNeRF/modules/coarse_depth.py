@@ -12,6 +12,8 @@ from .fpn import FPN
 from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu, soft_clamp
 from .volume_rendering import activate_density, render_intervals
 
+INITIAL_LOGIT = -2.0
+
 
 @dataclass(frozen=True)
 class CoarseDepth:
@@ -80,6 +82,8 @@ class CoarseDepthNet(nn.Module):
         self.head = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), LeakyReLU(), nn.Conv2d(channels, num_bins, 1)
         )
+        # Start with thin fog (about 0.05 per metre): light gets 20 m far, and bins at all depths get gradients.
+        nn.init.constant_(self.head[-1].bias, INITIAL_LOGIT)
         self.density_activation = density_activation
         self.logit_bound = logit_bound
 

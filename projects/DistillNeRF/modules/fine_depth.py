@@ -109,7 +109,8 @@ class FineDepthNet(nn.Module):
         width: width of the pyramid and of the heads.
         hidden: width of the combiner.
         blocks: see :class:`FPN`.
-        num_candidates: K; candidates k run from ``-(K + 1) // 2``, so 15 of them are -8 ... 6.
+        num_candidates: K.
+        first_candidate: candidates k run from here; the published -8 ... 6 are not symmetric (quirk 6).
         candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` metres.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.
@@ -123,6 +124,7 @@ class FineDepthNet(nn.Module):
         hidden: int = 32,
         blocks: Sequence[int] = (2, 3, 5, 5),
         num_candidates: int = 15,
+        first_candidate: int = -8,
         candidate_ratio: float = 0.025,
         candidate_step: tuple[float, float] = (0.05, 0.3),
         density_activation: str = 'exp',
@@ -147,6 +149,7 @@ class FineDepthNet(nn.Module):
         )
         self.scorer = CandidateScorer(channels + 1, width)
         self.num_candidates = num_candidates
+        self.first_candidate = first_candidate
         self.candidate_ratio = candidate_ratio
         self.candidate_step = candidate_step
         self.density_activation = density_activation
@@ -166,7 +169,7 @@ class FineDepthNet(nn.Module):
 
     def candidates(self, depth: Tensor) -> Tensor:
         """``(N, H, W)`` coarse distances -> ``(N, H, W, K)``, metres; gradients reach the coarse depth."""
-        first = -((self.num_candidates + 1) // 2)
-        steps = torch.arange(first, first + self.num_candidates, dtype=depth.dtype, device=depth.device)
+        last = self.first_candidate + self.num_candidates
+        steps = torch.arange(self.first_candidate, last, dtype=depth.dtype, device=depth.device)
         spacing = (self.candidate_ratio * depth).clamp(*self.candidate_step)
         return F.relu(depth[..., None] + steps * spacing[..., None])

@@ -5,7 +5,7 @@ _space = dict(
     inner_range_z=6.4,
     contract_ratio=0.8,
     near=0.5,
-    step=0.8,
+    step=1.2,
     far=120.0,
 )
 
@@ -14,15 +14,16 @@ model = dict(
     data_preprocessor=dict(type='ViewsPreprocessor'),
     network=dict(
         space=_space,
-        levels=(7, 9),
+        levels=(6, 8),
         channels=16,
         coarse=dict(width=12, channels=24, blocks=(1, 1, 1, 1), depth_channels=None),
         fine=dict(
             width=8,
             hidden=16,
             blocks=(1, 1, 1, 1),
-            num_candidates=7,
-            candidate_ratio=0.04,
+            num_candidates=3,
+            first_candidate=-1,
+            candidate_ratio=0.05,
             candidate_step=(0.1, 1.0),
         ),
         voxel=dict(width=16, num_layers=1),
@@ -32,8 +33,8 @@ model = dict(
         published_quirks=False,
     ),
     losses=dict(
-        rgb=dict(type='RGBL1Loss', loss_weight=1.0),
-        lidar_depth=dict(type='DepthClampLoss', loss_weight=10.0, max_depth=80.0),
+        rgb=dict(type='RGBL1Loss', loss_weight=5.0),
+        lidar_depth=dict(type='DepthClampLoss', loss_weight=2.0, max_depth=80.0),
         weight_entropy=dict(type='WeightEntropyLoss', loss_weight=0.01),
         opacity=dict(type='OpacityLoss', loss_weight=0.1),
     ),
