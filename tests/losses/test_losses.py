@@ -11,7 +11,7 @@ import torch
 from mmdet3d.registry import MODELS
 
 from projects.DistillNeRF.losses import registered
-from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, teacher_depth_loss
+from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
 from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
 
@@ -144,3 +144,21 @@ def test_samples_may_be_on_any_axis():
     last = weights.movedim(1, -1)
     torch.testing.assert_close(opacity_loss(last, dim=-1), opacity_loss(weights))
     torch.testing.assert_close(weight_entropy(last, dim=-1), weight_entropy(weights))
+
+
+def test_log_depth_loss_counts_in_proportion_and_ignores_unknown_pixels():
+    target = torch.tensor([2.0, 40.0, torch.nan, 500.0], dtype=torch.float64)
+    estimate = torch.tensor([3.0, 60.0, 7.0, 90.0], dtype=torch.float64, requires_grad=True)
+    loss = log_depth_loss(estimate, target, min_depth=0.1, max_depth=100.0)
+    assert loss.item() == pytest.approx((2 * math.log(1.5) + math.log(100 / 90)) / 3, rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, estimate)
+    expected = torch.tensor([1 / 3, 1 / 60, 0, -1 / 90], dtype=torch.float64) / 3
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=0)
+
+
+def test_log_depth_loss_of_no_known_pixel_is_zero_and_connected():
+    estimate = torch.ones(3, requires_grad=True)
+    loss = log_depth_loss(estimate, torch.full((3,), torch.nan), 0.1, 100.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert estimate.grad.eq(0).all()

@@ -6,6 +6,7 @@
 | ``depth.depth_loss`` | ``DepthLoss`` | DepthLoss | depth where the target is finite |
 | ``depth.clamped_depth_loss`` | ``DepthClampLoss`` | DepthClampLoss, and Midas, DepthAnything | the same, clamped |
 | ``depth.teacher_depth_loss`` | ``TeacherDepthLoss`` | EmernerfDepthClampLoss | near and far pixels apart |
+| ``depth.log_depth_loss`` | ``LogDepthLoss`` | (ours) | depth in proportion to itself |
 | ``weights.weight_entropy`` | ``WeightEntropyLoss`` | NerfWeightEntropyLoss | rays should meet one surface |
 | ``weights.opacity_loss`` | ``OpacityLoss`` | OpacityLoss | rays should end |
 | ``line_of_sight.line_of_sight_loss`` | ``LineOfSightLoss`` | LineOfSightLoss | LiDAR returns against weights |

@@ -64,3 +64,19 @@ def teacher_depth_loss(
     inner = _mixed_mean(estimate / inner_range, target / inner_range, known & near)
     outer = _mixed_mean(estimate / max_depth, target / max_depth, known & ~near)
     return inner + outer
+
+
+def log_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth: float) -> Tensor:
+    """Mean absolute difference of the logarithms of depth, over pixels of finite target.
+
+    Ours, not published: an error counts in proportion to the depth, where the published losses weigh metres, in which
+    a little weight far behind a near surface hardly shows.
+
+    Args:
+        estimate, target: depth in metres, any shape, the same for both; both are clamped to the bounds, and an
+            estimate outside gets no gradient.
+        min_depth, max_depth: bounds, metres, above 0.
+    """
+    estimate, target, known = _known(estimate, target)
+    difference = estimate.clamp(min_depth, max_depth).log() - target.clamp(min_depth, max_depth).log()
+    return masked_mean(difference.abs(), known)

@@ -10,7 +10,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from .color import l1
-from .depth import clamped_depth_loss, depth_loss, teacher_depth_loss
+from .depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
 from .line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from .weights import opacity_loss, weight_entropy
 
@@ -87,6 +87,20 @@ class TeacherDepthLoss(_Weighted):
         """Scalar loss of two depth images of one shape."""
         loss = teacher_depth_loss(estimate, target, self.min_depth, self.max_depth, self.inner_range)
         return self.loss_weight * loss
+
+
+@MODELS.register_module()
+class LogDepthLoss(_Weighted):
+    """:func:`.depth.log_depth_loss`: ``forward(estimate, target)``, metres, NaN targets left out."""
+
+    def __init__(self, loss_weight: float = 1.0, min_depth: float = 0.1, max_depth: float = 120.0) -> None:
+        super().__init__(loss_weight)
+        self.min_depth = min_depth
+        self.max_depth = max_depth
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of two depth images of one shape."""
+        return self.loss_weight * log_depth_loss(estimate, target, self.min_depth, self.max_depth)
 
 
 @MODELS.register_module()

@@ -7,7 +7,7 @@ _base_ = [
     '../models/small.py',
 ]
 
-model = dict(losses=dict(teacher_depth=dict(type='TeacherDepthLoss', loss_weight=2.0, max_depth=120.0)))
+model = dict(losses=dict(teacher_depth=dict(type='LogDepthLoss', loss_weight=1.0)))
 
 val_evaluator = [dict(type='ImageMetric'), dict(type='DepthMetric')]
 test_evaluator = val_evaluator

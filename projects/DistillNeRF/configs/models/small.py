@@ -34,7 +34,7 @@ model = dict(
     ),
     losses=dict(
         rgb=dict(type='RGBL1Loss', loss_weight=5.0),
-        lidar_depth=dict(type='DepthClampLoss', loss_weight=2.0, max_depth=80.0),
+        lidar_depth=dict(type='LogDepthLoss', loss_weight=0.5),
         weight_entropy=dict(type='WeightEntropyLoss', loss_weight=0.01),
         opacity=dict(type='OpacityLoss', loss_weight=0.1),
     ),
