@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scenes=16
+scenes=12
 out=work_dirs/quickstart
 config=projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py
 step() { printf '\n[quickstart %s] %s\n' "$(date +%H:%M:%S)" "$*"; }
