@@ -18,8 +18,8 @@ model = dict(
         channels=16,
         coarse=dict(width=12, channels=24, blocks=(1, 1, 1, 1), depth_channels=None),
         fine=dict(
-            width=8,
-            hidden=16,
+            width=16,
+            hidden=24,
             blocks=(1, 1, 1, 1),
             num_candidates=3,
             first_candidate=-1,
