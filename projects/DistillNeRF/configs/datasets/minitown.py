@@ -16,7 +16,7 @@ train_dataloader = dict(
     batch_size=1,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='DistillNeRFDataset',
         ann_file='minitown_infos_train.pkl',
