@@ -110,7 +110,8 @@ class FineDepthNet(nn.Module):
         hidden: width of the combiner.
         blocks: see :class:`FPN`.
         num_candidates: K.
-        first_candidate: candidates k run from here; the published -8 ... 6 are not symmetric (quirk 6).
+        first_candidate: candidates k run from here; ``None`` takes the published ``-(K + 1) // 2``, so 15 of them are
+            -8 ... 6, not symmetric (quirk 6).
         candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` metres.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.
@@ -124,7 +125,7 @@ class FineDepthNet(nn.Module):
         hidden: int = 32,
         blocks: Sequence[int] = (2, 3, 5, 5),
         num_candidates: int = 15,
-        first_candidate: int = -8,
+        first_candidate: int | None = None,
         candidate_ratio: float = 0.025,
         candidate_step: tuple[float, float] = (0.05, 0.3),
         density_activation: str = 'exp',
@@ -149,7 +150,7 @@ class FineDepthNet(nn.Module):
         )
         self.scorer = CandidateScorer(channels + 1, width)
         self.num_candidates = num_candidates
-        self.first_candidate = first_candidate
+        self.first_candidate = -((num_candidates + 1) // 2) if first_candidate is None else first_candidate
         self.candidate_ratio = candidate_ratio
         self.candidate_step = candidate_step
         self.density_activation = density_activation
