@@ -31,6 +31,8 @@ step '5/5 pictures and a video of novel views'
 "$python" tools/novel_view_synthesis.py "$config" "$checkpoint" --video "$out/left_right.mp4"
 
 step 'done; figures of scenes never trained on:'
-sed -n '/^metric/,$p' "$out/results.txt"
+sed -n '/^metric/,$p' "$out/results.txt" |
+  grep -E '^(metric|---|psnr |ssim |next/psnr |abs_rel |rmse |a1 |lidar/abs_rel )'
+echo "(all figures: $out/results.json)"
 printf '\nLook at:\n'
-ls -1 "$out"/panels/*.png "$out"/left_right.mp4 "$out"/results.json "$checkpoint"
+ls -1 "$out"/panels/panel_*.png "$out"/left_right.mp4 "$out"/results.json "$checkpoint"
