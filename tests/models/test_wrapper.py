@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 import projects.DistillNeRF.register  # noqa: F401
@@ -137,3 +138,8 @@ def test_the_preprocessor_moves_views_and_leaves_images_as_they_are():
     assert result.names == views.names
     preprocessor = ViewsPreprocessor().to('meta')
     assert preprocessor.cast_data({'views': [views]})['views'][0].cameras.intrinsics.device.type == 'meta'
+
+
+def test_losses_are_found_in_any_default_scope():
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        assert set(make_model().objective.losses) == set(LOSSES)

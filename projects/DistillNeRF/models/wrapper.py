@@ -60,7 +60,8 @@ class DistillNeRFModel(BaseModel):
                 f'the decoder enlarges {self.network.head.decoder.scale} times, but images are rendered at '
                 f'1/{self.network.downscale}: change head.num_layers, head.num_upsample or downscale'
             )
-        modules = {name: MODELS.build(config) for name, config in (losses or {}).items()}
+        # The losses are mmdet3d's whatever the default scope of the caller is.
+        modules = {name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items()}
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.visualize_imgs = visualize_imgs
         self.save_visualized_imgs = save_visualized_imgs
