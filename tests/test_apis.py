@@ -16,7 +16,7 @@ from projects.DistillNeRF.modules.views import Views
 @pytest.fixture(scope='module')
 def views(project) -> Views:
     """The input views of the first test sample."""
-    return build_dataset(load_config(project.config).test_dataloader.dataset)[0]['inputs']['input_views']
+    return build_dataset(load_config(project.config), 'test')[0]['inputs']['input_views']
 
 
 def test_the_model_has_the_weights_of_the_checkpoint(project, trained):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
 from projects.DistillNeRF.engine.pictures import draw_panels
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.errors import InputError, command
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +33,8 @@ def main() -> None:
     """Write one panel per sample."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
+    if not config.model.get('visualize_imgs'):
+        raise InputError(f'{args.config}: nothing to draw; add --cfg-options model.visualize_imgs=True')
     directory = Path(config.model.get('vis_save_directory') or default_work_dir(args.config) / 'visualization')
     for path in draw_panels(config, checkpoint_or_none(args.checkpoint), directory, args.samples):
         print(f'wrote {path}')

@@ -10,7 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='PanelHook', interval=500)]
+custom_hooks = [dict(type='FiniteLossHook'), dict(type='PanelHook', interval=500)]
 
 env_cfg = dict(
     cudnn_benchmark=False,

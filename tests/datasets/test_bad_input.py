@@ -101,7 +101,6 @@ def test_truncated_jpeg(root, share):
         (TEACHER, np.zeros((60, 100, 1)), 'axes'),
         (TEACHER, np.full((60, 100), np.inf), 'infinite'),
         (TEACHER, np.full((60, 100), -1.0), 'negative'),
-        (TEACHER, np.zeros((30, 50)), 'different sizes'),
         (TEACHER, np.array([['a']]), 'numbers'),
         (SKY, np.full((60, 100), 255, np.uint8), 'outside 0 to 1'),
         (FEATURES, np.full((4, 6, 8), np.nan), 'NaN'),
@@ -111,6 +110,13 @@ def test_truncated_jpeg(root, share):
 def test_wrong_maps(root, name, array, word):
     np.save(root / name, array)
     fails(root, word, **ALL_MAPS)
+
+
+@pytest.mark.parametrize('name', [TEACHER, SKY, FEATURES])
+def test_the_map_of_another_size_is_the_one_that_is_named(root, name):
+    whole = np.load(root / name)
+    np.save(root / name, whole[:3, :5])
+    fails(root, name, 'sizes', **ALL_MAPS)
 
 
 def test_points_that_are_no_whole_number_or_not_finite(root):

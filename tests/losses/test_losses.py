@@ -162,3 +162,11 @@ def test_log_depth_loss_of_no_known_pixel_is_zero_and_connected():
     loss.backward()
     assert loss.item() == 0
     assert estimate.grad.eq(0).all()
+
+
+def test_weights_that_are_no_numbers_make_the_losses_nan():
+    """A diverged training has to see it; binary cross entropy alone would raise."""
+    weights = torch.full((1, 3, 2, 2), 0.1)
+    weights[0, 1, 0, 0] = torch.nan
+    assert opacity_loss(weights).isnan()
+    assert weight_entropy(weights).isnan()

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from parity import normal_by_name, rule_weight
 from torch import Tensor
 
-from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, neighbour_table
+from projects.DistillNeRF.modules.neighbours import NeighbourTable
+from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, pairs_between
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 
 
@@ -51,7 +52,7 @@ def test_convolution_and_gradients_are_the_published_ones(unit, jump):
     conv.weight.data = torch.from_numpy(rule_weight(f'unit.sparse_voxel_convnet.jump{jump}.weight', (27, 6, 4)))
     conv.bias.data = torch.from_numpy(rule_weight(f'unit.jump{jump}.bias', (4,)))
     x = unit('spc/conv_in').requires_grad_()
-    y = conv(x, grid.num_coarse, neighbour_table(grid, 5, output_level))
+    y = conv(x, pairs_between(grid, 5, output_level, channels=6))
     torch.testing.assert_close(y, unit(f'spc/conv_jump{jump}_out'), rtol=1e-5, atol=1e-5)
     y.backward(torch.from_numpy(normal_by_name(f'convct{jump}', tuple(y.shape))))
     for name, gradient in (('in', x.grad), ('weight', conv.weight.grad), ('bias', conv.bias.grad)):
@@ -66,7 +67,7 @@ def test_random_scenes_equal_dense_convolutions(jump, count):
     inputs, outputs = grid.cells(level), grid.cells(level - jump)
     conv = random_conv(3, 5)
     x = torch.randn(len(inputs), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    y = conv(x, len(outputs), neighbour_table(grid, level, level - jump))
+    y = conv(x, pairs_between(grid, level, level - jump, channels=6))
     kernel = conv.weight.permute(2, 1, 0).reshape(5, 3, 3, 3, 3)
     volume = F.conv3d(dense(x, inputs, 2**level), kernel, conv.bias, stride=2**jump, padding=1)
     i, j, k = outputs.long().unbind(1)
@@ -89,7 +90,7 @@ def test_published_levels_equal_a_dictionary(jump):
     outputs = {tuple(cell): i for i, cell in enumerate(grid.cells(9 - jump).tolist())}
     conv = random_conv(2, 3)
     x = torch.randn(len(inputs), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    y = conv(x, len(outputs), neighbour_table(grid, 9, 9 - jump))
+    y = conv(x, pairs_between(grid, 9, 9 - jump, channels=6))
     torch.testing.assert_close(y, plain.sparse_conv(x, inputs, outputs, conv.weight, conv.bias, jump))
 
 
@@ -98,7 +99,7 @@ def test_within_the_coarse_level():
     cells = {tuple(cell): i for i, cell in enumerate(grid.cells(3).tolist())}
     conv = random_conv(2, 3)
     x = torch.randn(len(cells), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    y = conv(x, len(cells), neighbour_table(grid, 3, 3))
+    y = conv(x, pairs_between(grid, 3, 3, channels=6))
     torch.testing.assert_close(y, plain.sparse_conv(x, cells, cells, conv.weight, conv.bias, 0))
 
 
@@ -108,7 +109,7 @@ def test_gradients_equal_finite_differences():
     x = torch.randn(grid.num_fine, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def function(x: Tensor, weight: Tensor) -> Tensor:
-        return torch.func.functional_call(conv, {'weight': weight}, (x, grid.num_coarse, neighbour_table(grid, 2, 1)))
+        return torch.func.functional_call(conv, {'weight': weight}, (x, pairs_between(grid, 2, 1, channels=6)))
 
     assert torch.autograd.gradcheck(function, (x.requires_grad_(), conv.weight))
 
@@ -117,7 +118,8 @@ def test_a_jump_by_two_levels_never_reads_position_two():
     """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (parity notes, section 13, 5)."""
     cells = torch.tensor([[4, 4, 4], [7, 7, 7], [6, 4, 4], [8, 8, 8]])
     grid = grid_of(cells, 2, 4)
-    read = {tuple(grid.cells(4)[i].tolist()) for _, inputs in neighbour_table(grid, 4, 2) for i in inputs.tolist()}
+    table = NeighbourTable.between(grid, 4, 2, channels=6)
+    read = {tuple(grid.cells(4)[i].tolist()) for chunk in table.chunks for i in chunk.inputs.tolist()}
     assert read == {(4, 4, 4), (7, 7, 7), (8, 8, 8)}
 
 

@@ -35,6 +35,7 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
 
 model = dict(
+    visualize_imgs=True,
     network=dict(
         space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
         levels=(3, 5),
@@ -44,12 +45,12 @@ model = dict(
         voxel=dict(width=4),
         sampling=dict(fine_samples=4),
         head=dict(width=32),
-    )
+    ),
 )
 train_cfg = dict(max_iters=3, val_interval=3)
 param_scheduler = []
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
-custom_hooks = [dict(type='PanelHook', interval=2)]
+custom_hooks = [dict(type='FiniteLossHook'), dict(type='PanelHook', interval=2)]
 """
 
 

@@ -102,10 +102,40 @@ def test_configs_of_every_wrong_kind(start, tmp_path, text, words):
         ('visualization', 'model.network.head.num_upsample=0', 'decoder enlarges 1 times'),
         ('train', 'model.losses.colour.type=RGBL1Loss', 'colour'),
         ('novel_view_synthesis', 'model.network=None', 'settings'),
+        ('train', 'train_dataloader.dataset.colour=red', "'colour'"),
+        ('train', 'val_dataloader.dataset.type=Nobody', 'Nobody'),
+        ('test', 'test_dataloader.dataset.colour=red', "'colour'"),
+        ('visualization', 'test_dataloader.dataset.colour=red', "'colour'"),
+        ('novel_view_synthesis', 'test_dataloader.dataset.colour=red', "'colour'"),
     ],
 )
 def test_settings_that_cannot_be_built(start, project, tool, option, word):
     refused(start(tool, project.config, option), project.config, word, 'correct them')
+
+
+@pytest.mark.parametrize('tool', ALL)
+@pytest.mark.parametrize('size', [(15, 32), (16, 33), (32, 64)])
+def test_image_sizes_that_cannot_be_rendered(start, project, tool, size):
+    loader = 'train_dataloader' if tool == 'train' else 'test_dataloader'
+    option = f'{loader}.dataset.image_size=({size[0]},{size[1]})'
+    refused(start(tool, project.config, option), project.config, loader, 'image_size', 'downscale', 'correct')
+
+
+def test_pictures_that_nobody_asked_for(start, project):
+    result = start('visualization', project.config, 'model.visualize_imgs=False')
+    refused(result, project.config, 'nothing to draw', 'model.visualize_imgs=True')
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_checkpoint(project, tmp_path):
+    out = tmp_path / 'out'
+    options = ('optim_wrapper.optimizer.lr=1e30', 'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=20')
+    interval = 'default_hooks.checkpoint.interval=1'
+    result = run('train', project.config, '--work-dir', out, '--cfg-options', *options, interval)
+    refused(result, out, 'iteration', 'NaN or infinite', 'loss_rgb', '--resume')
+    checkpoints = sorted(out.glob('*.pth'))
+    assert checkpoints
+    for path in checkpoints:
+        assert read_checkpoint(path)
 
 
 def test_loss_without_its_data(start, project):

@@ -58,7 +58,24 @@ def load_config(
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
+    for key in sections:
+        if key.endswith('_dataloader'):
+            _check_sizes(config, key)
     return config
+
+
+def _check_sizes(config: Config, loader: str) -> None:
+    """Images are rendered at their size divided by ``model.network.downscale``."""
+    downscale = (config.model.get('network') or {}).get('downscale')
+    sizes = [config[loader].get('dataset', {}).get(name) for name in ('image_size', 'render_size')]
+    if downscale is None or None in sizes:
+        return
+    image, render = map(tuple, sizes)
+    if image != tuple(side * downscale for side in render):
+        raise InputError(
+            f'{config.filename}: {loader}.dataset has image_size {image} and render_size {render}, but images are '
+            f'rendered at 1/{downscale} of their size (model.network.downscale); correct one of the three'
+        )
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class NovelViews:
     """
 
     def __init__(self, config: Config, checkpoint: str | None, sample: int) -> None:
-        dataset = build_dataset(config.test_dataloader.dataset)
+        dataset = build_dataset(config, 'test')
         if not 0 <= sample < len(dataset):
             raise InputError(f'sample {sample}: the test data has samples 0 to {len(dataset) - 1}')
         views: Views = dataset[sample]['inputs']['input_views']

@@ -72,6 +72,9 @@ def train(
     runner = build_runner(config)
     if resume is not None:
         load_weights(network_of(runner), resume)
+    with building(config):
+        # mmengine would build the datasets later, where a wrong option could not be told from a bug.
+        _ = runner.train_loop, runner.val_loop
     runner.train()
 
 
@@ -85,29 +88,37 @@ def evaluate(config: Config, checkpoint: str | None, work_dir: Path, evaluations
     config = prepare(config, work_dir)
     config.test_evaluator = [EVALUATIONS[name] for name in evaluations]
     runner = runner_with_weights(config, checkpoint)
+    with building(config):
+        _ = runner.test_loop
     return {key: float(value) for key, value in runner.test().items()}
 
 
 def baselines(config: Config) -> dict[str, float]:
     """What needs no model, on the same test views (:mod:`..evaluation.baselines`)."""
-    training = build_dataset(config.train_dataloader.dataset)
-    test = build_dataset(config.test_dataloader.dataset)
+    training = build_dataset(config, 'train')
+    test = build_dataset(config, 'test')
     means = mean_images(sample['inputs']['input_views'] for sample in _samples(training))
     inputs = (sample['inputs'] for sample in _samples(test))
     return evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
 
 
-def build_dataset(config: dict) -> torch.utils.data.Dataset:
-    """The dataset of a config."""
+def build_dataset(config: Config, split: str) -> torch.utils.data.Dataset:
+    """The dataset of a config's ``train``, ``val`` or ``test`` dataloader.
+
+    Raises:
+        InputError: unknown options, or what the dataset finds wrong with its files.
+    """
     # What a runner would do first.
     init_default_scope('mmdet3d')
-    return DATASETS.build(config)
+    with building(config):
+        return DATASETS.build(config[f'{split}_dataloader'].dataset)
 
 
 def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
     """What the model of a checkpoint (``None``: random weights) predicts for the test data, sample by sample."""
     runner = runner_with_weights(prepare(config, work_dir), checkpoint)
-    loader = runner.build_dataloader(config.test_dataloader)
+    with building(config):
+        loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()
     with torch.no_grad():
         for batch in loader:

@@ -39,8 +39,7 @@ class DistillNeRFModel(BaseModel):
         network: keyword arguments of :class:`.network.DistillNeRF`.
         losses: name -> config of a registered loss; see :class:`.objective.Objective`.
         visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
-        save_visualized_imgs: write them to files.
-        vis_save_directory: where to.
+        vis_save_directory: where they are written.
         data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
     """
 
@@ -49,7 +48,6 @@ class DistillNeRFModel(BaseModel):
         network: dict,
         losses: dict[str, dict] | None = None,
         visualize_imgs: bool = False,
-        save_visualized_imgs: bool = True,
         vis_save_directory: str | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
@@ -64,7 +62,6 @@ class DistillNeRFModel(BaseModel):
         modules = {name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items()}
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.visualize_imgs = visualize_imgs
-        self.save_visualized_imgs = save_visualized_imgs
         self.vis_save_directory = vis_save_directory
 
     def forward(

@@ -70,18 +70,20 @@ class CandidateScorer(nn.Module):
         n, height, width, count = candidates.shape
         features = self.feature_norm(features.permute(0, 2, 3, 1))
         y = self._first_convolution(features, candidates)
-        # (N, hidden, pixels, candidates), channels last: the kernels reach over neighbouring candidates only.
-        y = y.reshape(n, height * width, count, -1).permute(0, 3, 1, 2)
+        # Channels last with one row per candidate: the kernels reach over neighbouring rows, and the long dimension
+        # of pixels is the inner one.
+        y = y.view(n, height * width, count, -1).transpose(1, 2).contiguous().permute(0, 3, 1, 2)
         y = leaky_relu(instance_norm(y))
         y = leaky_relu(instance_norm(self._over_candidates(self.conv2, y)))
-        return self._over_candidates(self.conv3, y).reshape(n, height, width, count)
+        y = self._over_candidates(self.conv3, y)
+        return y.view(n, count, height, width).permute(0, 2, 3, 1).contiguous()
 
     @staticmethod
     def _over_candidates(conv: nn.Conv1d, x: Tensor) -> Tensor:
-        return F.conv2d(x, conv.weight[:, :, None], conv.bias, padding=(0, 1))
+        return F.conv2d(x, conv.weight[..., None], conv.bias, padding=(1, 0))
 
     def _first_convolution(self, features: Tensor, candidates: Tensor) -> Tensor:
-        """``(N, H, W, C)`` and ``(N, H, W, K)`` -> ``(N, H, W, K, hidden)``, bias included."""
+        """``(N, H, W, C)`` and ``(N, H, W, K)`` -> ``(N * H * W, K, hidden)``, bias included."""
         slope = self.expand.weight[:, 0] - self.expand.weight.mean()
         offset = self.expand.bias - self.expand.bias.mean()
         d = full_precision(candidates)
@@ -92,12 +94,11 @@ class CandidateScorer(nn.Module):
         code = F.pad(code, (0, 0, 1, 1)).unfold(-2, 3, 1)
         gain = self.expand_norm.weight
         parts = torch.stack([slope * gain, offset * gain, self.expand_norm.bias])
-        # weight (hidden, C, 3 neighbours) x parts (3, C) -> (3 parts, 3 neighbours, hidden, C)
-        kernels = torch.einsum('oct,pc->ptoc', self.conv1.weight, parts)
-        hidden = self.conv1.out_channels
-        projected = F.linear(features, kernels.reshape(9 * hidden, -1)).view(-1, 9, hidden)
+        # weight (hidden, C, 3 neighbours) x parts (3, C) -> (C, 3 parts, 3 neighbours, hidden)
+        kernels = torch.einsum('oct,pc->cpto', self.conv1.weight, parts)
+        projected = (features @ kernels.flatten(1)).view(-1, 9, self.conv1.out_channels)
         pixels = code.reshape(-1, code.shape[3], 9).to(projected.dtype)
-        return torch.bmm(pixels, projected).view(*candidates.shape, hidden) + self.conv1.bias
+        return torch.baddbmm(self.conv1.bias, pixels, projected)
 
 
 class FineDepthNet(nn.Module):

@@ -24,9 +24,36 @@ def weighted_segment_sum(table: Tensor, rows: Tensor, weights: Tensor, offsets: 
     if len(rows) == 0:
         # Connected to the graph, so that a backward pass through an empty scene works.
         return table.new_zeros(len(offsets) - 1, table.shape[1]) + 0 * (table.sum() + weights.sum())
-    return F.embedding_bag(
-        rows, table, offsets.to(rows.dtype), mode='sum', per_sample_weights=weights, include_last_offset=True
-    )
+    rows, offsets = rows.int(), offsets.int()
+    sums = _bags(table.detach(), rows, weights, offsets)
+    return _TableGradient.apply(sums, table, rows, weights.detach(), offsets)
+
+
+def _bags(table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
+    return F.embedding_bag(rows, table, offsets, mode='sum', per_sample_weights=weights, include_last_offset=True)
+
+
+class _TableGradient(torch.autograd.Function):
+    """Pass ``sums`` on and give ``table`` its gradient: the product with the transposed matrix, again as segment sums.
+
+    PyTorch's own gradient of ``embedding_bag`` adds row by row on one core.
+    """
+
+    @staticmethod
+    def forward(ctx, sums: Tensor, table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weights, offsets)
+        ctx.num_rows = len(table)
+        return sums.view_as(sums)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        rows, weights, offsets = ctx.saved_tensors
+        segments = torch.arange(len(grad), dtype=rows.dtype, device=rows.device)
+        segments = segments.repeat_interleave(offsets.diff(), output_size=len(rows))
+        rows, order = rows.sort(stable=True)
+        by_row = segment_offsets(torch.bincount(rows, minlength=ctx.num_rows)).to(rows.dtype)
+        grad_table = _bags(grad.contiguous(), segments.index_select(0, order), weights.index_select(0, order), by_row)
+        return grad, grad_table, None, None, None
 
 
 def segment_offsets(counts: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,23 @@ def read_map(path: str | Path, dimensions: int, cure: str, skip_missing: bool = 
     return array
 
 
+def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], cure: str) -> None:
+    """The maps ``(path, array or None)`` of one sample are stacked.
+
+    Raises:
+        InputError: names the first file whose size is not that of most.
+    """
+    shapes = [array.shape for _, array in maps if array is not None]
+    if len(set(shapes)) < 2:
+        return
+    usual = max(shapes, key=shapes.count)
+    path, array = next((path, array) for path, array in maps if array is not None and array.shape != usual)
+    raise InputError(
+        f'{path}: has size {array.shape}, most maps of this sample {usual}, and maps of different sizes cannot be '
+        f'stacked; {cure}'
+    )
+
+
 @TRANSFORMS.register_module()
 class LoadTeacher(BaseTransform):
     """Read the teacher's depth (z, metres) and sky mask of every view, at the size they were stored in.
@@ -66,6 +84,9 @@ class LoadTeacher(BaseTransform):
             if sky is not None and not ((sky >= 0) & (sky <= 1)).all():
                 raise InputError(f'{files["sky_mask"]}: holds values outside 0 to 1; {cure}')
             view['teacher_depth'], view['sky_mask'] = depth, sky
+        for name, file in (('teacher_depth', 'depth'), ('sky_mask', 'sky_mask')):
+            views = [view for view in results['views'].values() if 'teacher' in view]
+            require_one_size([(view['teacher'][file], view[name]) for view in views], cure)
         return results
 
 
@@ -101,11 +122,14 @@ class LoadFeatures(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``features`` of every view."""
+        loaded = []
         for view in results['views'].values():
             if 'features' not in view:
                 continue
             features = read_map(view['features'], 3, MAP_CURES['features'], results['skip_missing'])
             if features is not None and np.isnan(features).any():
                 raise InputError(f'{view["features"]}: holds NaN; {MAP_CURES["features"]}')
+            loaded.append((view['features'], features))
             view['features'] = None if features is None else features.transpose(2, 0, 1)
+        require_one_size(loaded, MAP_CURES['features'])
         return results

@@ -12,7 +12,6 @@ from mmdet3d.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from ..errors import InputError
 from ..modules.cameras import Cameras
 from ..modules.views import Views
 
@@ -65,13 +64,7 @@ def _stack_cameras(views: Sequence[dict[str, Any]], height: int, width: int) -> 
 
 def _stack_maps(views: Sequence[dict[str, Any]], name: str) -> Tensor:
     """Stack one kind of map; a missing one (None) becomes NaN of the size of the others, or of one pixel."""
-    shapes = {view[name].shape for view in views if view[name] is not None}
-    if len(shapes) > 1:
-        raise InputError(
-            f'{views[0]["img_path"]}: the views of this sample have {name} of different sizes '
-            f'{sorted(shapes)}; make them again at one size'
-        )
-    if not shapes:
-        shapes = {(1,) * (3 if name == 'features' else 2)}
-    unknown = np.full(shapes.pop(), np.nan, np.float32)
+    one_pixel = (1,) * (3 if name == 'features' else 2)
+    shape = next((view[name].shape for view in views if view[name] is not None), one_pixel)
+    unknown = np.full(shape, np.nan, np.float32)
     return torch.from_numpy(np.stack([unknown if view[name] is None else view[name] for view in views]))

@@ -16,7 +16,7 @@ model = dict(
         space=_space,
         levels=(6, 8),
         channels=16,
-        coarse=dict(width=12, channels=24, blocks=(1, 1, 1, 1), depth_channels=None),
+        coarse=dict(width=8, channels=16, blocks=(1, 1, 1, 1), depth_channels=None),
         fine=dict(
             width=16,
             hidden=24,

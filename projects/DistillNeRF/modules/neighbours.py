@@ -1,0 +1,163 @@
+"""Which occupied cells a sparse convolution reads (parity notes, section 6.8).
+
+A pair joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighbourhood reaches. All pairs of
+a convolution are found once per scene, shared by all layers, and ordered so that a layer is matrix products of many
+rows and sums of neighbouring results: nothing is added into scattered places.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .autocast import full_precision
+from .segments import segment_offsets
+from .voxels import VoxelGrid, axis_codes
+
+OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
+CENTER = 13
+
+# Numbers in the products that are held at a time: few enough for a CPU's cache (8 MB in float32), and enough to keep
+# other devices busy.
+CHUNK_SIZE_CPU = 1 << 21
+CHUNK_SIZE = 1 << 26
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The pairs of a range of output cells, ordered by offset.
+
+    Attributes:
+        rows: the range of output cells.
+        outputs, inputs: ``(p,)`` the cells of each pair.
+        sizes: number of pairs per place of :attr:`NeighbourTable.kernels`.
+        order, offsets: the pairs of row r are ``order[offsets[r]:offsets[r + 1]]``; int32.
+    """
+
+    rows: slice
+    outputs: Tensor
+    inputs: Tensor
+    sizes: list[int]
+    order: Tensor
+    offsets: Tensor
+
+    def sums(self, products: Tensor) -> Tensor:
+        """``(p, C)`` one product per pair -> ``(rows, C)`` their sums, in float32 or wider."""
+        products = full_precision(products)
+        if len(products) == 0:
+            return products.new_zeros(len(self.offsets) - 1, products.shape[1])
+        return F.embedding_bag(self.order, products, self.offsets, mode='sum', include_last_offset=True)
+
+
+@dataclass(frozen=True)
+class NeighbourTable:
+    """All pairs of a convolution.
+
+    Attributes:
+        num_outputs: number of output cells.
+        chunks: consecutive ranges of output cells.
+        kernels: which kernel matrix belongs to each place of :attr:`Chunk.sizes`.
+    """
+
+    num_outputs: int
+    chunks: list[Chunk]
+    kernels: Sequence[int] = range(len(OFFSETS))
+
+    @classmethod
+    def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> NeighbourTable:
+        """The pairs of a convolution from the cells of ``input_level`` to those of ``output_level``.
+
+        Chunks are made small enough for products of ``channels`` channels.
+        """
+        jump = input_level - output_level
+        base = grid.cells(output_level) << jump
+        find = _Finder(grid, base, input_level)
+        if jump:
+            pairs = [find(offset) for offset in OFFSETS]
+        else:
+            # The pairs of offset -K are those of K with both ends exchanged.
+            lower = [find(offset) for offset in OFFSETS[:CENTER]]
+            everyone = torch.arange(len(base), dtype=torch.int32, device=base.device)
+            pairs = [*lower, (everyone, everyone), *((inputs, outputs) for outputs, inputs in reversed(lower))]
+        return cls._of_pairs(*_joined(pairs), len(base), channels)
+
+    @classmethod
+    def _of_pairs(
+        cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int
+    ) -> NeighbourTable:
+        """From pairs ``(P,)``, int32, each with its place among the 27 offsets, and ordered by it."""
+        limit = CHUNK_SIZE_CPU if outputs.device.type == 'cpu' else CHUNK_SIZE
+        wanted = max(1, -(-len(outputs) * channels // limit))
+        step = max(1, -(-num_outputs // wanted))
+        bounds = [*range(0, max(num_outputs, 1), step), num_outputs]
+        places = kernels
+        if len(bounds) > 2:
+            places, chosen = (27 * (outputs // step) + kernels).sort(stable=True)
+            outputs, inputs = outputs.index_select(0, chosen), inputs.index_select(0, chosen)
+        sizes = torch.bincount(places, minlength=27 * (len(bounds) - 1)).view(-1, 27).tolist()
+        order = outputs.argsort(stable=True)
+        offsets = segment_offsets(torch.bincount(outputs, minlength=num_outputs))
+        pairs = slice(0, 0)
+        chunks = []
+        for first, last, chunk_sizes in zip(bounds, bounds[1:], sizes, strict=False):
+            pairs = slice(pairs.stop, pairs.stop + sum(chunk_sizes))
+            chunks.append(
+                Chunk(
+                    slice(first, last),
+                    outputs[pairs],
+                    inputs[pairs],
+                    chunk_sizes,
+                    (order[pairs] - pairs.start).int(),
+                    (offsets[first : last + 1] - pairs.start).int(),
+                )
+            )
+        return cls(num_outputs, chunks)
+
+    def mirrored(self) -> NeighbourTable:
+        """The transposed table of one within a level: the same pairs under the opposite offsets."""
+        return replace(self, kernels=self.kernels[::-1])
+
+    def transposed(self, num_inputs: int, channels: int) -> NeighbourTable:
+        """The table with outputs and inputs exchanged."""
+        parts = [(chunk.inputs.split(chunk.sizes), chunk.outputs.split(chunk.sizes)) for chunk in self.chunks]
+        pairs = [tuple(torch.cat([part[end][kernel] for part in parts]) for end in range(2)) for kernel in range(27)]
+        return self._of_pairs(*_joined(pairs), num_inputs, channels)
+
+
+def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lists of pairs -> outputs, inputs and the number of the list that each pair comes from, ``(P,)`` each."""
+    outputs = torch.cat([outputs for outputs, _ in pairs])
+    lengths = torch.tensor([len(outputs) for outputs, _ in pairs], device=outputs.device)
+    lists = torch.arange(len(pairs), dtype=torch.int32, device=outputs.device)
+    lists = lists.repeat_interleave(lengths, output_size=len(outputs))
+    return outputs, torch.cat([inputs for _, inputs in pairs]), lists
+
+
+class _Finder:
+    """Which input cells lie at an offset from the base cells; the codes of shifted axes are made once."""
+
+    def __init__(self, grid: VoxelGrid, base: Tensor, level: int) -> None:
+        self.grid = grid
+        self.level = level
+        tables = axis_codes(level, base.device)
+        self.parts: list[dict[int, tuple[Tensor, Tensor]]] = []
+        for cells, table in zip(base.unbind(1), tables, strict=True):
+            shifted = {step: cells + step for step in (-1, 0, 1)}
+            inside = {step: (moved >= 0) & (moved < 2**level) for step, moved in shifted.items()}
+            codes = {step: table.index_select(0, moved.clamp(0, 2**level - 1)) for step, moved in shifted.items()}
+            self.parts.append({step: (codes[step], inside[step]) for step in shifted})
+
+    def __call__(self, offset: Sequence[int]) -> tuple[Tensor, Tensor]:
+        (x, x_in), (y, y_in), (z, z_in) = (part[step] for part, step in zip(self.parts, offset, strict=True))
+        codes = x | y | z
+        if self.level == self.grid.fine_level:
+            found, count = self.grid.rows_of_codes(codes), self.grid.num_fine
+        else:
+            found, count = self.grid.index.index_select(0, codes), self.grid.num_coarse
+        hit = ((found < count) & x_in & y_in & z_in).nonzero().squeeze(1)
+        return hit.int(), found.index_select(0, hit)
