@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.config import default_work_dir, load_config
 from projects.DistillNeRF.engine.pictures import NovelViews
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES
@@ -16,15 +17,12 @@ from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES
 
 def parse_args() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or None for random weights')
+    parser = config_parser(__doc__)
     parser.add_argument('index', nargs='?', type=int, default=0, help='first of the three poses to draw')
     parser.add_argument('--trajectory', choices=sorted(TRAJECTORIES), default='left_right')
     parser.add_argument('--sample', type=int, default=0, help='number of the sample in the test data')
     parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
     parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
-    parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser.parse_args()
 
 
@@ -33,7 +31,7 @@ def main() -> None:
     """Write three pictures, or a video."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    novel = NovelViews(config, checkpoint_or_none(args.checkpoint), args.sample)
+    novel = NovelViews(config, args.checkpoint, args.sample)
     if args.video:
         novel.video(args.trajectory, args.video)
         print(f'wrote {args.video}')

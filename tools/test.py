@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.config import default_work_dir, load_config
 from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.evaluation.report import compare
@@ -17,14 +18,11 @@ from projects.DistillNeRF.files import require_writable, save_json
 
 def parse_args() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or None for random weights')
+    parser = config_parser(__doc__)
     parser.add_argument('--eval', nargs='+', choices=sorted(EVALUATIONS), default=list(EVALUATIONS), dest='evaluations')
     parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')
     parser.add_argument('--out', type=Path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=Path, help='where logs and panels go; default: work_dirs/CONFIG')
-    parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser.parse_args()
 
 
@@ -36,7 +34,7 @@ def main() -> None:
     work_dir = args.work_dir or default_work_dir(args.config)
     if args.out:
         require_writable(args.out.parent)
-    model = evaluate(config, checkpoint_or_none(args.checkpoint), work_dir, args.evaluations)
+    model = evaluate(config, args.checkpoint, work_dir, args.evaluations)
     others = baselines(config) if args.baselines else {}
     print(compare(model, others))
     if args.out:

@@ -8,23 +8,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.config import Overrides, checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.config import default_work_dir, load_config
 from projects.DistillNeRF.engine.pictures import draw_panels
 from projects.DistillNeRF.errors import InputError, command
 
 
 def parse_args() -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint, or None for random weights')
+    parser = config_parser(__doc__)
     parser.add_argument('--samples', type=int, default=4, help='how many samples of the test data')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=Overrides,
-        help='override settings: key=value ...; model.vis_save_directory=DIR says where pictures go',
-    )
     return parser.parse_args()
 
 
@@ -36,7 +29,7 @@ def main() -> None:
     if not config.model.get('visualize_imgs'):
         raise InputError(f'{args.config}: nothing to draw; add --cfg-options model.visualize_imgs=True')
     directory = Path(config.model.get('vis_save_directory') or default_work_dir(args.config) / 'visualization')
-    for path in draw_panels(config, checkpoint_or_none(args.checkpoint), directory, args.samples):
+    for path in draw_panels(config, args.checkpoint, directory, args.samples):
         print(f'wrote {path}')
 
 

@@ -1,6 +1,6 @@
 """Short schedules that are counted in iterations: one cosine from the full learning rate to nearly zero."""
 
-max_iters = 1200
+max_iters = 1500
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from projects.DistillNeRF.engine.config import Overrides, building, checkpoint_or_none, default_work_dir, load_config
+from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.config import building, default_work_dir, load_config
 from projects.DistillNeRF.errors import InputError
 from tests.tools.commands import Project
 
@@ -92,21 +92,17 @@ def raise_while_building(project: Project, error: Exception) -> None:
 
 
 def test_options_of_the_command_line(capsys):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=Overrides)
-    assert parser.parse_args(['--cfg-options', 'a.b=1', 'c=x=y', 'd=[1,2]']).cfg_options == {
-        'a.b': 1,
-        'c': 'x=y',
-        'd': [1, 2],
-    }
+    parser = config_parser('what it does')
+    args = parser.parse_args(['a.py', 'b.pth', '--cfg-options', 'a.b=1', 'c=x=y', 'd=[1,2]'])
+    assert (args.config, args.checkpoint) == ('a.py', 'b.pth')
+    assert args.cfg_options == {'a.b': 1, 'c': 'x=y', 'd': [1, 2]}
+    assert parser.parse_args(['a.py', 'None']).checkpoint is None
     for wrong in ('a', '=1'):
         with pytest.raises(SystemExit) as stop:
-            parser.parse_args(['--cfg-options', wrong])
+            parser.parse_args(['a.py', 'None', '--cfg-options', wrong])
         assert stop.value.code == 2
         assert f'{wrong!r} is not of the form key=value' in capsys.readouterr().err
 
 
-def test_names():
+def test_default_work_dir():
     assert default_work_dir('some/where/model.py') == Path('work_dirs/model')
-    assert checkpoint_or_none('None') is None
-    assert checkpoint_or_none('a.pth') == 'a.pth'

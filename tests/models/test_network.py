@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import published_shapes, rule_weight
 
 from projects.DistillNeRF.models.network import DistillNeRF, Encoded
 from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name
@@ -17,6 +16,7 @@ from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
+from projects.DistillNeRF.parity.weights import rule_weight
 
 SMALL = {
     'levels': (3, 5),
@@ -191,7 +191,9 @@ def test_frozen_depth_features_must_match_the_network():
 @pytest.mark.parametrize('variant', PUBLISHED_VARIANTS)
 def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str):
     """Same names (the feature variants' checkpoints hold an unused decoder on top), sizes and counts."""
-    shapes = published_shapes(shared_dir, variant)
+    known = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())['yamls'][variant]
+    keys = known['keys'].items()
+    shapes = {name.removeprefix('model.'): shape for name, (shape, _, kind) in keys if kind == 'P'}
     network = DistillNeRF(**PUBLISHED_VARIANTS[variant])
     ours = {published_name(name): parameter for name, parameter in network.named_parameters()}
     assert len(ours) == sum(1 for _ in network.parameters())
@@ -200,8 +202,7 @@ def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str
     assert set(ours) == set(shapes) - unused - frozen
     for name, parameter in ours.items():
         assert [n for n in parameter.shape if n > 1] == [n for n in shapes[name] if n > 1], name
-    variants = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())['yamls']
-    total = variants[variant]['parameter_counts']['total_trainable']
+    total = known['parameter_counts']['total_trainable']
     assert sum(p.numel() for p in ours.values()) + sum(math.prod(shapes[name]) for name in unused) == total
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
 from projects.DistillNeRF.modules.heads import ColorHead, FeatureHead
 from projects.DistillNeRF.modules.renderer import (
     RayRendering,
@@ -21,7 +20,7 @@ from projects.DistillNeRF.modules.renderer import (
     render_rays,
 )
 from projects.DistillNeRF.modules.space import ParameterizedSpace
-from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode, point_codes
+from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
 LEVELS = (3, 4)
 CHANNELS = 3
@@ -118,25 +117,6 @@ def test_values_and_gradients_equal_the_plain_version(kind, quirks, count):
         torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
     for gradient in gradients[0]:
         assert torch.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize('variant', ['model', 'model_linearspace'])
-def test_samples_read_the_published_features(unit, variant):
-    def load(name: str) -> Tensor:
-        return unit(f'sample_{variant}/{name}')
-
-    grid, _ = VoxelGrid.build(morton_encode(load('voxels9')), 7, 9)
-    assert grid.cells(7).tolist() == load('voxels7').tolist()
-    assert grid.cells(9).tolist() == load('voxels9').tolist()
-    space = ParameterizedSpace(**PUBLISHED_VARIANTS[variant]['space'])
-    tables = VoxelTables.build(grid, load('feats7'), load('feats9'), logit_bound=10, published_quirks=True)
-    rows = grid.rows(space.contract(load('query_world')))
-    torch.testing.assert_close(read(tables.logits, rows)[:, None], load('density_logit_clamped'), rtol=1e-6, atol=1e-6)
-    composite = ColorHead(32, width=32).compositor(tables)
-    colours = composite(rows[:, None], torch.ones(len(rows), 1))
-    # The last published channel is the density logit before its clamp; a colour has zero there.
-    torch.testing.assert_close(colours[:, :64], load('features')[:, :64], rtol=0, atol=0)
-    assert (colours[:, 64] == 0).all()
 
 
 def test_without_the_quirk_the_first_cell_is_read():

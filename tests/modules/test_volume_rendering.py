@@ -50,12 +50,6 @@ def both_gradients(function, reference, *leaves: Tensor) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
 
 
-def test_intervals_are_the_published_ones(unit):
-    depth, weights = render_intervals(unit('volume_render/density'), unit('volume_render/edges'), dim=-1)
-    torch.testing.assert_close(depth[:, None], unit('volume_render/depth'), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(weights, unit('volume_render/weights'), rtol=1e-5, atol=1e-7)
-
-
 @pytest.mark.parametrize('case', CASES)
 def test_interval_weights_and_gradients_equal_the_plain_version(case, edges):
     density = densities(case)
@@ -113,31 +107,6 @@ def test_an_opaque_interval_takes_everything():
     depth, weights = render_intervals(density, torch.arange(5.0), dim=-1)
     assert weights.tolist() == [[0, 0, 1, 0]]
     assert depth.item() == 2.5
-
-
-@pytest.mark.parametrize('activation', ['exp', 'softplus', 'sigmoid'])
-def test_marching_is_the_published_one(unit, activation):
-    logits, depths = unit('marcher/density_logit')[0, ..., 0], unit('marcher/depths')[0, ..., 0]
-    colors = unit('marcher/colors')[0]
-    weights = march(logits, depths, activation)
-    torch.testing.assert_close(weights, unit(f'marcher/{activation}_weights')[0, ..., 0], rtol=2e-5, atol=1e-7)
-    depth = expected_depth(weights, depths, far=50)
-    torch.testing.assert_close(depth, unit(f'marcher/{activation}_depth')[0, :, 0], rtol=2e-5, atol=1e-6)
-    middle = (colors[:, 1:] + colors[:, :-1]) / 2
-    rgb = 2 * (weights[..., None] * middle).sum(1) - 1
-    torch.testing.assert_close(rgb, unit(f'marcher/{activation}_rgb')[0], rtol=2e-5, atol=1e-6)
-
-
-def test_marching_gradient_is_the_published_one(unit):
-    logits = unit('marcher/density_logit')[0, ..., 0].requires_grad_()
-    depths, colors = unit('marcher/depths')[0, ..., 0], unit('marcher/colors')[0]
-    weights = march(logits, depths, 'exp')
-    rgb = 2 * (weights[..., None] * (colors[:, 1:] + colors[:, :-1]) / 2).sum(1) - 1
-    loss = (rgb * unit('marcher/exp_cotangent_rgb')[0]).sum()
-    loss = loss + (expected_depth(weights, depths, far=50) * unit('marcher/exp_cotangent_depth')[0, :, 0]).sum()
-    loss.backward()
-    expected = unit('marcher/exp_grad_density_logit')[0, ..., 0]
-    torch.testing.assert_close(logits.grad, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize('case', CASES)

@@ -3,31 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from projects.DistillNeRF.pipelines.lidar_depth import lidar_depth_image, project_lidar
-
-
-@pytest.fixture(scope='module')
-def vectors(shared_dir):
-    """The published unit vectors."""
-    return np.load(shared_dir / 'parity/public/unit.npz')
-
-
-@pytest.mark.parametrize('group', ['lidar_a', 'lidar_b', 'lidar_flip'])
-@pytest.mark.parametrize('camera', [0, 1])
-def test_equals_the_published_image(vectors, group, camera):
-    data = {name: vectors[f'{group}/{name}'] for name in ('points', 'lidar2img', 'sizes_H_W_ih_iw_factor')}
-    height, width, rows, columns, factor = data['sizes_H_W_ih_iw_factor'].tolist()
-    flip = group == 'lidar_flip'
-    projection = project_lidar(data['points'], data['lidar2img'][camera], height, width, 80.0, flip=flip)
-    assert np.array_equal(projection.depth, vectors[f'{group}/lidar_depths'][camera, 0])
-    assert np.array_equal(projection.visible, vectors[f'{group}/lidar_mask'][camera, 0])
-    location = projection.pixels / np.float32([width, height])
-    assert np.array_equal(location, vectors[f'{group}/lidar_loc2d'][camera, 0])
-    image = lidar_depth_image(projection, height, width, rows // factor, columns // factor)
-    assert np.array_equal(image, vectors[f'{group}/gt_depth_img'][camera, 0], equal_nan=True)
-    assert np.isfinite(image).sum() > 100
 
 
 def test_nearest_point_wins_and_empty_is_unknown():

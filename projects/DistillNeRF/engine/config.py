@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from ..errors import InputError
 from ..files import require_file
 
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
-
-
-class Overrides(DictAction):
-    """``--cfg-options key=value ...``; anything else is refused like every wrong argument."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Parse the pairs."""
-        for value in values:
-            if not value.partition('=')[0] or '=' not in value:
-                parser.error(f'argument {option_string}: {value!r} is not of the form key=value')
-        super().__call__(parser, namespace, values, option_string)
 
 
 def load_config(
@@ -95,8 +77,3 @@ def building(config: Config) -> Iterator[None]:
 def default_work_dir(path: str | Path) -> Path:
     """Where a config's runs go unless the user says otherwise."""
     return Path('work_dirs') / Path(path).stem
-
-
-def checkpoint_or_none(name: str) -> str | None:
-    """The command line's ``None`` means: no checkpoint, random weights."""
-    return None if name == 'None' else name

@@ -75,6 +75,18 @@ class Scene:
         Raises:
             ValueError: the image size is not a multiple of the downscale factor.
         """
+        rays = self.render_composite(cameras, jitter)
+        classes = torch.full((len(cameras),), camera_class, dtype=torch.int64, device=rays.composite.device)
+        return Rendering(
+            image=self.head(rays.composite, classes),
+            depth=rays.depth,
+            opacity=rays.opacity,
+            weights=rays.weights,
+            depths=rays.depths,
+        )
+
+    def render_composite(self, cameras: Cameras, jitter: bool = False) -> RayRendering:
+        """:meth:`render` before the head: a composite ``(V, C, h, w)`` and maps ``(V, h, w, ...)``."""
         if cameras.height % self.downscale or cameras.width % self.downscale:
             raise ValueError(
                 f'images of {cameras.height} x {cameras.width} cannot be rendered at 1/{self.downscale} of their size'
@@ -84,10 +96,8 @@ class Scene:
         origins = origins[:, None, None].expand_as(directions).reshape(-1, 3)
         rays = self._render_rays(origins, directions.reshape(-1, 3), jitter)
         shape = (len(cameras), height, width)
-        composite = rays.composite.view(*shape, -1).permute(0, 3, 1, 2)
-        classes = torch.full((len(cameras),), camera_class, dtype=torch.int64, device=composite.device)
-        return Rendering(
-            image=self.head(composite, classes),
+        return RayRendering(
+            composite=rays.composite.view(*shape, -1).permute(0, 3, 1, 2),
             depth=rays.depth.view(shape),
             opacity=rays.opacity.view(shape),
             weights=rays.weights.view(*shape, -1),

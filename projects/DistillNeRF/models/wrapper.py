@@ -10,7 +10,7 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from ..evaluation.image import psnr
+from ..evaluation.image import psnr_tensor
 from ..modules.tensors import TensorFields
 from ..modules.views import Views
 from .network import DistillNeRF, Encoded
@@ -93,8 +93,8 @@ class DistillNeRFModel(BaseModel):
         if self.network.head.renders == 'rgb':
             with torch.no_grad():
                 pairs = zip(renderings, inputs['target_views'], strict=True)
-                values = [psnr(rendering.image, views.images) for rendering, views in pairs]
-                losses['psnr'] = renderings[0].image.new_tensor(sum(values) / len(values))
+                values = [psnr_tensor(rendering.image, views.images) for rendering, views in pairs]
+                losses['psnr'] = torch.stack(values).mean().float()
         return losses
 
     def _predictions(

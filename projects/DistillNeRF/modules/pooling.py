@@ -33,7 +33,14 @@ def pool_views(
         channel is the density logit.
     """
     positions = candidate_positions(cameras, full_precision(fine.candidates))
-    codes = point_codes(space.contract(positions.reshape(-1, 3)), fine_level)
+    return pool_points(space.contract(positions.reshape(-1, 3)), fine, coarse_level, fine_level)
+
+
+def pool_points(
+    points: Tensor, fine: FineDepth, coarse_level: int, fine_level: int
+) -> tuple[VoxelGrid, Tensor, Tensor]:
+    """:func:`pool_views` for candidates at ``points`` ``(N * H * W * K, 3)`` of the cube."""
+    codes = point_codes(points, fine_level)
     grid, fine_of_point = VoxelGrid.build(codes, coarse_level, fine_level)
 
     # Fine cells are in Morton order, so points sorted by fine cell are sorted by coarse cell, too.

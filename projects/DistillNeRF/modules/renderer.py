@@ -127,20 +127,36 @@ def place_samples(
     jitter: bool,
 ) -> tuple[Tensor, Tensor]:
     """Sample depths ``(rays, n)``, ascending, and the rows that they hit, ``(rays, n)``."""
-    edges = space.bin_edges(origins, sampling.stride)
-    coarse = ((edges[:-1] + edges[1:]) / 2).expand(len(origins), -1)
-    if jitter:
-        coarse = (coarse + torch.rand_like(coarse) * (edges[1:] - edges[:-1])).sort(dim=1).values
-    coarse_rows = rows_along(tables.grid, space, origins, directions, coarse)
-    weights = march(read(tables.logits, coarse_rows), coarse, sampling.density_activation)
+    coarse, coarse_rows = place_coarse_samples(tables, space, sampling, origins, directions, jitter)
     # As published: the index of the heaviest *interval* is used as the index of a sample.
-    center = coarse.gather(1, weights.argmax(1, keepdim=True))
+    center = coarse.gather(1, heaviest_interval(tables, sampling, coarse, coarse_rows))
     first = -(sampling.fine_samples // 2)
     steps = torch.arange(first, first + sampling.fine_samples, dtype=coarse.dtype, device=coarse.device)
     fine = (center + sampling.fine_step * steps).clamp(0, space.far)
     fine_rows = rows_along(tables.grid, space, origins, directions, fine)
     order = merge_order(coarse, fine)
     return torch.cat([coarse, fine], 1).gather(1, order), torch.cat([coarse_rows, fine_rows], 1).gather(1, order)
+
+
+def place_coarse_samples(
+    tables: VoxelTables,
+    space: ParameterizedSpace,
+    sampling: RaySampling,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Depths ``(rays, S)`` of one sample per depth bin, and the rows that they hit."""
+    edges = space.bin_edges(origins, sampling.stride)
+    depths = ((edges[:-1] + edges[1:]) / 2).expand(len(origins), -1)
+    if jitter:
+        depths = (depths + torch.rand_like(depths) * (edges[1:] - edges[:-1])).sort(dim=1).values
+    return depths, rows_along(tables.grid, space, origins, directions, depths)
+
+
+def heaviest_interval(tables: VoxelTables, sampling: RaySampling, depths: Tensor, rows: Tensor) -> Tensor:
+    """Index ``(rays, 1)`` of the interval between samples ``(rays, S)`` that has the greatest weight."""
+    return march(read(tables.logits, rows), depths, sampling.density_activation).argmax(1, keepdim=True)
 
 
 def rows_along(

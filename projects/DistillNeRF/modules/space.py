@@ -6,6 +6,7 @@ so that the whole world fits into the cube [-1, 1]^3 of the voxel grids.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -50,15 +51,23 @@ class ParameterizedSpace:
         Equal steps inside the inner range, equal steps in s outside. ``stride`` widens every bin
         (``sparse_sample_ratio``). The far plane itself is not an edge: the last one lies up to a bin before it.
         """
-        kind = {'dtype': like.dtype, 'device': like.device}
-        step = self.step * stride
-        inner = torch.arange(self.near, self.inner_range, step, **kind)
-        c = self.contract_ratio
-        outer_step = contract(torch.full((), step * self.outer_step, **kind), self.inner_range, c)
-        far = contract(torch.full((), self.far, **kind), self.inner_range, c)
+        return _bin_edges(self, stride, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=16)
+def _bin_edges(space: ParameterizedSpace, stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The edges are made once: their number depends on computed values, which have to be fetched from the device."""
+    # Kept for any caller, so they must not belong to one's inference mode.
+    with torch.inference_mode(False), torch.no_grad():
+        kind = {'dtype': dtype, 'device': device}
+        step = space.step * stride
+        inner = torch.arange(space.near, space.inner_range, step, **kind)
+        c = space.contract_ratio
+        outer_step = contract(torch.full((), step * space.outer_step, **kind), space.inner_range, c)
+        far = contract(torch.full((), space.far, **kind), space.inner_range, c)
         first = torch.full((), c, **kind)
         outer = torch.arange(c, float(far), float(outer_step), **kind) if far > first else first[None]
-        return torch.cat([inner, expand(outer, self.inner_range, c)])
+        return torch.cat([inner, expand(outer, space.inner_range, c)])
 
 
 def contract(x: Tensor, inner_range: float | Tensor, contract_ratio: float) -> Tensor:

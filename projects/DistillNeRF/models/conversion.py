@@ -1,0 +1,153 @@
+"""Published checkpoints become ours: names, shapes, and what is left out (parity notes, section 12, "Checkpoints")."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import require_file
+from .checkpoint import PREFIX
+from .network import DistillNeRF
+from .published import PUBLISHED_VARIANTS, published_name
+
+CURE = 'give a checkpoint of the published code, with its entries under state_dict'
+WRAPPER_PREFIX = 'model.'
+
+# Beginning of a name -> why it is left out. The first that fits counts.
+FROZEN = (
+    ('seg_model.', 'frozen segmentation network'),
+    ('lpips_loss.', 'frozen LPIPS network'),
+    ('model.mono_depth_pretained_model.', 'frozen depth network'),
+)
+BUFFERS = ('model.dx', 'model.bx', 'model.nx', 'model.frustum', 'model.render_frust')
+BUFFER, UNUSED_DECODER = 'buffer that the settings determine', 'decoder, which feature variants do not use'
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint in our terms.
+
+    Attributes:
+        variants: the published variants whose settings fit the weights.
+        weights: our names -> float32 tensors.
+        dropped: what was left out, and how many entries.
+    """
+
+    variants: list[str]
+    weights: dict[str, Tensor]
+    dropped: Counter[str]
+
+
+def read_published(path: str | Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
+    """The ``state_dict`` of a published checkpoint.
+
+    Args:
+        unsafe_pickle: run whatever code the file holds; only for files from a source that is trusted.
+
+    Raises:
+        InputError: missing, truncated, no checkpoint, or one that needs ``unsafe_pickle``.
+    """
+    path = require_file(path, CURE)
+    try:
+        content: Any = torch.load(path, map_location='cpu', weights_only=not unsafe_pickle)
+    except pickle.UnpicklingError as error:
+        if 'weights_only' not in str(error) and 'Weights only' not in str(error):
+            raise InputError(f'{path}: not a readable checkpoint ({type(error).__name__}); {CURE}') from error
+        raise InputError(
+            f'{path}: holds Python objects beside tensors; if you trust where it comes from, add --unsafe-pickle, '
+            'which runs the code in it'
+        ) from error
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise InputError(f'{path}: not a readable checkpoint ({type(error).__name__}); {CURE}') from error
+    state = content.get('state_dict') if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f'{path}: holds no state_dict of tensors; {CURE}')
+    return dict(state)
+
+
+def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
+    """Rename the trained weights of a published checkpoint.
+
+    Args:
+        state: its ``state_dict``.
+        source: name for messages.
+
+    Raises:
+        InputError: lists every entry that is unknown, missing, of another shape, NaN or infinite.
+    """
+    kept, dropped = _without_frozen(state)
+    problems = {}
+    fitting = []
+    for variant in PUBLISHED_VARIANTS:
+        if variant == 'model_400_224':
+            # The weights of ``model``; it differs in how many samples a ray has.
+            continue
+        expected = _expected(variant)
+        found = {name: value for name, value in kept.items() if not _unused(name, variant)}
+        problems[variant] = _problems(expected, found)
+        if not problems[variant]:
+            fitting.append(variant)
+    if not fitting:
+        variant = min(problems, key=lambda name: len(problems[name]))
+        raise InputError(f'{source}: closest to {variant}, but: {"; ".join(problems[variant])}; {CURE}')
+    expected = _expected(fitting[0])
+    weights = {ours: kept[name].reshape(shape).float().clone() for name, (ours, shape) in expected.items()}
+    if bad := [name for name, (ours, _) in expected.items() if not weights[ours].isfinite().all()]:
+        raise InputError(f'{source}: NaN or infinite weights in {", ".join(bad)}; give an undamaged checkpoint')
+    dropped.update(UNUSED_DECODER for name in kept if _unused(name, fitting[0]))
+    if 'model' in fitting:
+        fitting.append('model_400_224')
+    return Converted(fitting, weights, dropped)
+
+
+def as_checkpoint(converted: Converted, source: str) -> dict[str, Any]:
+    """What :func:`.checkpoint.load_weights` reads."""
+    meta = {'converted_from': source, 'variants': converted.variants}
+    return {'meta': meta, 'state_dict': {PREFIX + name: value for name, value in converted.weights.items()}}
+
+
+def _without_frozen(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Counter[str]]:
+    """Trained entries by their names without the prefix, and a count of the others."""
+    kept: dict[str, Tensor] = {}
+    dropped: Counter[str] = Counter()
+    for name, value in state.items():
+        reason = next((reason for start, reason in FROZEN if name.startswith(start)), None)
+        if reason is None and (name in BUFFERS or name.endswith('.kernel_vectors')):
+            reason = BUFFER
+        if reason is None:
+            kept[name.removeprefix(WRAPPER_PREFIX)] = value
+        else:
+            dropped[reason] += 1
+    return kept, dropped
+
+
+def _expected(variant: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Published name -> our name and shape."""
+    state = DistillNeRF(**PUBLISHED_VARIANTS[variant]).state_dict()
+    return {published_name(name): (name, tuple(value.shape)) for name, value in state.items()}
+
+
+def _unused(name: str, variant: str) -> bool:
+    return PUBLISHED_VARIANTS[variant]['head']['type'] == 'feature' and name.startswith('decoder.')
+
+
+def _problems(expected: Mapping[str, tuple[str, tuple[int, ...]]], found: Mapping[str, Tensor]) -> list[str]:
+    problems = [f'{name} is missing' for name in expected if name not in found]
+    problems += [f'{name} is unknown' for name in found if name not in expected]
+    for name, (_, shape) in expected.items():
+        # A convolution over candidates was published as a 3-D one: its shape has ones that ours has not.
+        if name in found and _without_ones(found[name].shape) != _without_ones(shape):
+            problems.append(f'{name} is {tuple(found[name].shape)}, not {shape}')
+    return problems
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size != 1]

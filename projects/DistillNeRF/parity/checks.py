@@ -1,0 +1,92 @@
+"""All checks of a folder of vectors, in the order of the parity notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..models.published import PUBLISHED_VARIANTS
+from .comparison import Report
+from .end_to_end import check_end_to_end
+from .float64 import check_float64
+from .frozen_depth import NAME, check_depth_anything, check_resizing
+from .rendering import check_rendering, scene_of_variant
+from .stages import check_encoder
+from .unit_data import DATA_CHECKS
+from .units import NETWORK_CHECKS
+from .vectors import CURE, Vectors
+
+
+class UnitArrays:
+    """The unit vectors by name; it remembers which were asked for."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._arrays = vectors.arrays('unit')
+        self._used: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self._used.add(name)
+        return torch.from_numpy(self._arrays[name])
+
+    def names(self, name: str) -> list[str]:
+        """An array of strings."""
+        self._used.add(name)
+        return self._arrays[name].tolist()
+
+    @property
+    def unused(self) -> list[str]:
+        """What nothing has been compared with."""
+        return sorted(set(self._arrays) - self._used)
+
+
+def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, list[str]]:
+    """Every check of every variant (or of those named) that the folder has files for.
+
+    Returns:
+        the report, and the names of unit vectors that have nothing to be compared with here.
+
+    Raises:
+        InputError: unknown variants, or a folder without vectors.
+    """
+    if unknown := sorted(set(variants) - set(PUBLISHED_VARIANTS)):
+        raise InputError(f'unknown variant {unknown[0]!r}: choose from {", ".join(PUBLISHED_VARIANTS)}')
+    report = Report()
+    sharp = [name for name in vectors.variants('f64_') if not variants or name in variants]
+    stored = [name for name in vectors.variants() if not variants or name in variants]
+    if not sharp and not stored:
+        raise InputError(f'{vectors.folder}: holds no vectors of {", ".join(variants or PUBLISHED_VARIANTS)}; {CURE}')
+    for variant in sharp:
+        report.heading = f'float64 {variant}: '
+        check_float64(vectors, variant, report)
+    _check_float32(vectors, stored, report)
+    unused: list[str] = []
+    if not variants and (vectors.folder / f'{NAME}.npz').is_file():
+        report.heading = f'float32 {NAME}: '
+        check_depth_anything(vectors, report)
+    if not variants and (vectors.folder / 'unit.npz').is_file():
+        report.heading = 'unit: '
+        unit = UnitArrays(vectors)
+        for check in (*NETWORK_CHECKS, *DATA_CHECKS, check_resizing):
+            check(unit, report)
+        unused = unit.unused
+    return report, unused
+
+
+def _check_float32(vectors: Vectors, variants: Sequence[str], report: Report) -> None:
+    """Stage by stage, then end to end. Variants without encoder arrays share the encoder of one that has them."""
+    encoders: dict[object, str] = {}
+    for variant in vectors.variants():
+        if 'octree/convout7' in vectors.arrays(variant):
+            encoders[str(PUBLISHED_VARIANTS[variant]['space'])] = variant
+    for variant in variants:
+        base = encoders.get(str(PUBLISHED_VARIANTS[variant]['space']))
+        if base is None:
+            raise InputError(f'{vectors.folder}: no file has the encoder of {variant}; {CURE}')
+        report.heading = f'float32 {variant}: '
+        scene, stored = check_encoder(vectors, base, report if base == variant else Report())
+        check_rendering(vectors, variant, scene_of_variant(scene, variant), stored, report)
+        report.heading = f'float32 {variant}, end to end: '
+        check_end_to_end(vectors, variant, report)

@@ -1,0 +1,118 @@
+"""The whole network in float64: every cell, every heaviest interval, all numbers, all gradients (section 8b)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.published import published_name
+from ..modules.pooling import candidate_positions, pool_views
+from ..modules.renderer import heaviest_interval, place_coarse_samples
+from .comparison import EQUAL, FLOAT64, Report
+from .run import Run, run_network
+from .vectors import Vectors, thinned
+from .weights import normal_by_name
+
+# Biases before a norm have a true gradient of zero: below this norm there is only noise (section 11).
+NO_GRADIENT = 1e-6
+
+
+def check_float64(vectors: Vectors, variant: str, report: Report) -> None:
+    """All numbers of ``f64_<variant>.npz``."""
+    expected = vectors.arrays(f'f64_{variant}')
+    run = run_network(vectors, variant, torch.float64)
+    _check_encoder(run, expected, report)
+    _check_voxels(run, expected, report)
+    _check_rendering(run, expected, report)
+    _check_gradients(run, expected, report)
+
+
+def _check_encoder(run: Run, expected: Mapping[str, np.ndarray], report: Report) -> None:
+    coarse, fine = run.encoded.coarse, run.encoded.fine
+    ours = {
+        'coarse_depth': coarse.depth,
+        'fine_depth': fine.depth,
+        'coarse_bin_edges': run.network.space.bin_edges(coarse.depth),
+        'coarse_logit_preclamp_sub': run.coarse_logits.permute(0, 2, 3, 1).flatten(0, 2),
+        'monodepthfeat_sub': coarse.features,
+        'imgfeat_sub': fine.features,
+        'fine_logit_pre_sigmoid_sub': run.scores.permute(0, 3, 1, 2),
+    }
+    for name, values in ours.items():
+        if name in expected:
+            report.add(name, thinned(values, expected[name]), expected[name], FLOAT64)
+
+
+def _check_voxels(run: Run, expected: Mapping[str, np.ndarray], report: Report) -> None:
+    scene, fine, space = run.encoded.scene, run.encoded.fine, run.network.space
+    report.add(
+        'num_voxels_7_9', torch.tensor([scene.grid.num_coarse, scene.grid.num_fine]), expected['num_voxels_7_9'], EQUAL
+    )
+    for level in (7, 9):
+        if f'voxels{level}' in expected:
+            report.add(f'voxels{level}', scene.grid.cells(level), expected[f'voxels{level}'], EQUAL)
+    # Published points are ordered camera, candidate, row, column.
+    positions = candidate_positions(run.inputs, fine.candidates).permute(0, 3, 1, 2, 4)
+    _, pooled, pooled_fine = pool_views(run.inputs, fine, space, 7, 9)
+    ours = {
+        'param_coord_sub': space.contract(positions.reshape(-1, 3)),
+        'pooled7_sub': pooled,
+        'pooled9_sub': pooled_fine,
+        'convout7_sub': scene.coarse,
+    }
+    for name, values in ours.items():
+        if name in expected:
+            report.add(name, thinned(values, expected[name]), expected[name], FLOAT64)
+
+
+def _check_rendering(run: Run, expected: Mapping[str, np.ndarray], report: Report) -> None:
+    scene, depth = run.encoded.scene, run.rendering.depth
+    origins, directions = run.targets.rays(*depth.shape[1:])
+    origins = origins[:, None, None].expand_as(directions).reshape(-1, 3)
+    samples = place_coarse_samples(scene.tables(), scene.space, scene.sampling, origins, directions.reshape(-1, 3))
+    argmax = heaviest_interval(scene.tables(), scene.sampling, *samples).squeeze(1)
+    report.add('render_argmax', argmax, expected['render_argmax'], EQUAL)
+    report.add('render_depth', depth[:, None], expected['render_depth'], FLOAT64)
+    if 'composite_sub' in expected:
+        sub = expected['composite_sub']
+        report.add('composite_sub', thinned(run.composite, sub), sub, FLOAT64)
+    report.add('recons', thinned(run.recons, expected['recons']), expected['recons'], FLOAT64)
+
+
+def _check_gradients(run: Run, expected: Mapping[str, np.ndarray], report: Report) -> None:
+    """Losses A, C and F: through everything, into the coarse depth and into the fine depth."""
+    losses = run.losses()
+    names, parameters = zip(*run.network.named_parameters(), strict=True)
+    known = [name for name in losses if f'grad{name}_loss' in expected]
+    for loss in known:
+        report.add(f'grad{loss}_loss', losses[loss], expected[f'grad{loss}_loss'], FLOAT64)
+        gradients = torch.autograd.grad(losses[loss], parameters, retain_graph=loss != known[-1], allow_unused=True)
+        found = dict(zip(map(published_name, names), gradients, strict=True))
+        summaries = zip(expected['grad_param_names'].tolist(), expected[f'grad{loss}_summary'], strict=True)
+        errors = [
+            error
+            for name, summary in summaries
+            for error in _gradient_errors(found.get(name), summary, expected, loss, name)
+        ]
+        report.add_row(f'grad{loss} of all parameters', len(errors), np.array(errors), FLOAT64)
+
+
+def _gradient_errors(
+    gradient: Tensor | None, summary: np.ndarray, expected: Mapping[str, np.ndarray], loss: str, name: str
+) -> list[float]:
+    """Errors of the norm, the sum, a random projection and the stored elements, relative to the gradient's norm."""
+    norm = summary[0]
+    if norm < NO_GRADIENT:
+        return [] if gradient is None or gradient.norm() < NO_GRADIENT else [np.inf]
+    if gradient is None:
+        return [np.inf]
+    flat = gradient.flatten().double().numpy()
+    ours = np.array([np.linalg.norm(flat), flat.sum(), flat @ normal_by_name(f'gradsum:{name}', flat.shape)])
+    errors = list(np.abs(ours - summary) / (norm * np.array([1, np.sqrt(flat.size), 1])))
+    if f'grad{loss}/{name}' in expected:
+        elements = flat[:: int(expected[f'grad_stride/{name}'])]
+        errors.append(np.abs(elements - expected[f'grad{loss}/{name}']).max() / norm)
+    return errors

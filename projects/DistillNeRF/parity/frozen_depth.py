@@ -1,0 +1,67 @@
+"""The frozen depth network in float32 against ``depth_anything.npz`` (parity notes, section 10)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..modules.depth_anything import DepthAnything, load_depth_anything, network_size
+from .comparison import DEEP, EQUAL, SHALLOW, Report
+from .units import Arrays
+from .vectors import Vectors
+from .weights import rule_weight
+
+NAME = 'depth_anything'
+PREFIX = 'mono_depth_pretained_model.model.'
+
+
+def rule_depth_anything() -> DepthAnything:
+    """The network with the weights of the rule."""
+    with torch.device('meta'):
+        shapes = {name: tuple(value.shape) for name, value in DepthAnything().state_dict().items()}
+    return load_depth_anything({name: torch.from_numpy(rule_weight(PREFIX + name, shapes[name])) for name in shapes})
+
+
+@torch.no_grad()
+def check_depth_anything(vectors: Vectors, report: Report) -> None:
+    """Every stored layer, the depth map and the feature."""
+    expected = vectors.arrays(NAME)
+    network = rule_depth_anything()
+    images = torch.from_numpy(expected['img'])
+    x = network.preprocess(images)
+    rows, columns = (side // network.pretrained.patch for side in x.shape[-2:])
+    transformer, scratch = network.pretrained, network.depth_head.scratch
+    found = {'patch_embed': transformer.patch_embed(x), 'pos_encoding': transformer.positions(rows, columns)}
+    layers = {f'block{i}': transformer.blocks[i] for i in (0, 5, 11)}
+    layers |= {name: getattr(scratch, name) for name in ('layer1_rn', 'layer4_rn', 'refinenet4', 'refinenet1')}
+    hooks = [
+        layer.register_forward_hook(lambda module, inputs, output, name=name: found.update({name: output}))
+        for name, layer in layers.items()
+    ]
+    feature = network(images)
+    for hook in hooks:
+        hook.remove()
+    depth = network.depth_head.depth(found['refinenet1'], rows, columns)
+    # Published: resized once more to its own size, then cut at zero.
+    found['depth'] = F.relu(depth)[:, 0]
+    for name, values in found.items():
+        if f'probe/{name}' in expected:
+            stride = int(expected[f'probe_stride/{name}'])
+            report.add(f'probe/{name}', values.flatten()[::stride], expected[f'probe/{name}'], DEEP)
+    report.add('feature', feature, expected['feature'], DEEP)
+
+
+def check_resizing(unit: Arrays, report: Report) -> None:
+    """``da/*``: sizes, and what happens before and behind the network."""
+    sizes = unit['da/input_HW_to_resized_HW']
+    ours = torch.tensor([network_size(height, width) for height, width in sizes[:, :2].tolist()])
+    report.add('da/input_HW_to_resized_HW', ours, sizes[:, 2:], EQUAL)
+    images = unit['da/pre_in']
+    resized = DepthAnything.preprocess(images)
+    expected = unit['da/pre_out_sub']
+    steps = [-(-full // stored) for full, stored in zip(resized.shape[-2:], expected.shape[-2:], strict=True)]
+    report.add('da/pre_out_sub', resized[..., :: steps[0], :: steps[1]], expected, SHALLOW)
+    post = F.interpolate(
+        unit['da/post_in'], size=unit['da/post_out'].shape[-2:], mode='bicubic', antialias=True, align_corners=False
+    )
+    report.add('da/post_out', post, unit['da/post_out'], SHALLOW)

@@ -1,0 +1,103 @@
+"""Rendering and decoding in float32, fed with the stored scene (parity notes, sections 6.9 to 6.12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.scene import Scene
+from ..modules.renderer import RayRendering, heaviest_interval, place_coarse_samples, place_samples, read, render_rays
+from ..modules.volume_rendering import march
+from .comparison import DEEP, EQUAL, EXPONENTIAL, HEAVIEST, RAYS, SHALLOW, Bounds, Report
+from .probes import DECODER_LAYERS, check_probes, outputs_of
+from .vectors import Vectors, stride_of
+from .weights import rule_network
+
+
+def scene_of_variant(scene: Scene, variant: str) -> Scene:
+    """The scene of a variant with the same encoder: other samples and another head."""
+    network = rule_network(variant, torch.float32)
+    return replace(scene, sampling=network.sampling, head=network.head)
+
+
+@torch.no_grad()
+def check_rendering(vectors: Vectors, variant: str, scene: Scene, stored: bool, report: Report) -> None:
+    """Rays, samples, look-ups, weights, composites and what the decoder makes of the stored composites.
+
+    Args:
+        stored: the scene is made of stored numbers; if not, of ours, which end a deep stack of convolutions.
+    """
+    along_rays = RAYS if stored else EXPONENTIAL
+    expected = vectors.arrays(variant)
+    targets = vectors.targets(torch.float32)
+    height, width = expected['render/depth'].shape[-2:]
+    origins, directions = targets.rays(height, width)
+    origins, directions = origins[:, None, None].expand_as(directions).reshape(-1, 3), directions.reshape(-1, 3)
+    report.add('render/ray_origin', origins, expected['render/ray_origin'], SHALLOW)
+    report.add('render/ray_dir', directions, expected['render/ray_dir'], SHALLOW)
+    _check_first_pass(scene, origins, directions, expected, along_rays, report)
+    composite = scene.head.compositor(scene.tables())
+    rays = render_rays(scene.tables(), scene.space, scene.sampling, composite, origins, directions)
+    _check_rays(rays, expected, along_rays, report)
+    composites = rays.composite.view(expected['render/composite_features'].shape)
+    report.add('render/composite_features', composites, expected['render/composite_features'], along_rays)
+    report.add('render/depth', rays.depth.view(expected['render/depth'].shape), expected['render/depth'], along_rays)
+    stored = torch.from_numpy(expected['render/composite_features'])[0].permute(0, 3, 1, 2)
+    with outputs_of(scene.head, _inside_head(scene)) as found:
+        image = scene.head(stored, torch.tensor(vectors.camera_classes))
+    check_probes(found, expected, report, DEEP)
+    if scene.head.renders == 'features':
+        image = image.permute(0, 2, 3, 1)[None]
+    report.add('out/recons', image, expected['out/recons'], DEEP)
+
+
+def _inside_head(scene: Scene) -> dict:
+    if scene.head.renders == 'features':
+        return {}
+    return {name: (module.removeprefix('head.'), then) for name, (module, then) in DECODER_LAYERS.items()}
+
+
+def _check_first_pass(
+    scene: Scene,
+    origins: Tensor,
+    directions: Tensor,
+    expected: Mapping[str, np.ndarray],
+    along_rays: Bounds,
+    report: Report,
+) -> None:
+    tables, grid = scene.tables(), scene.grid
+    depths, rows = place_coarse_samples(tables, scene.space, scene.sampling, origins, directions)
+    report.add('render/coarse_depths', depths[0], expected['render/coarse_depths'], SHALLOW)
+    stride = stride_of(len(rows), len(expected['render/coarse_query7_sub']))
+    some = rows[::stride]
+    parents = torch.cat([grid.parents, torch.arange(grid.num_coarse, dtype=torch.int32), torch.tensor([-1]).int()])
+    report.add('render/coarse_query7_sub', parents[some.long()], expected['render/coarse_query7_sub'], EQUAL)
+    in_fine = torch.where(some < grid.num_fine, some, -1)
+    report.add('render/coarse_query9_sub', in_fine, expected['render/coarse_query9_sub'], EQUAL)
+    weights = march(read(tables.logits, rows), depths, scene.sampling.density_activation)
+    report.add('render/coarse_weights_sub', weights[::stride], expected['render/coarse_weights_sub'], along_rays)
+    argmax = heaviest_interval(tables, scene.sampling, depths, rows).squeeze(1)
+    report.add('render/coarse_argmax', argmax, expected['render/coarse_argmax'], HEAVIEST)
+    # The colours of single samples: each composited alone.
+    chosen = rows[[0, len(rows) // 3, len(rows) // 2]]
+    colours = scene.head.compositor(tables)(chosen.reshape(-1, 1), torch.ones(chosen.numel(), 1))
+    report.add(
+        'render/sampled_features_rays',
+        colours.view(*chosen.shape, -1),
+        expected['render/sampled_features_rays'],
+        DEEP,
+    )
+    _, rows = place_samples(tables, scene.space, scene.sampling, origins, directions, jitter=False)
+    logits = read(tables.logits, rows)[::stride]
+    report.add('render/all_density_logit_sub', logits, expected['render/all_density_logit_sub'], along_rays)
+
+
+def _check_rays(rays: RayRendering, expected: Mapping[str, np.ndarray], along_rays: Bounds, report: Report) -> None:
+    stride = stride_of(len(rays.depths), len(expected['render/all_depths_sub']))
+    report.add('render/all_depths_sub', rays.depths[::stride], expected['render/all_depths_sub'], along_rays)
+    report.add('render/weights_sub', rays.weights[::stride], expected['render/weights_sub'], along_rays)
+    report.add('render/weights_sum', rays.opacity, expected['render/weights_sum'], along_rays)

@@ -1,0 +1,108 @@
+"""A folder of vectors: its inputs as our objects, its arrays by name (parity notes, sections 1, 5 and 7)."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..models.published import PUBLISHED_VARIANTS
+from ..modules.cameras import Cameras
+from ..modules.views import Views
+
+CURE = 'give a folder of parity vectors, such as shared/parity/public'
+
+# Rows that may be left out of a stored array: every 2nd, every 7th, ...
+STRIDES = (1, 2, 4, 7, 8, 11, 16, 32, 64, 97)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors in ``folder``."""
+
+    folder: Path
+
+    def variants(self, prefix: str = '') -> list[str]:
+        """Published variants with a file ``<prefix><variant>.npz`` here."""
+        return [name for name in PUBLISHED_VARIANTS if (self.folder / f'{prefix}{name}.npz').is_file()]
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """All arrays of a file.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        path = self.folder / f'{name}.npz'
+        if not path.is_file():
+            raise InputError(f'{path}: no such file; {CURE}')
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return dict(archive)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f'{path}: not a readable archive ({error}); {CURE}') from error
+
+    @cached_property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The arrays of ``inputs.npz``."""
+        return self.arrays('inputs')
+
+    def views(self, dtype: torch.dtype) -> Views:
+        """The input cameras with their images."""
+        images = self._tensor('imgs', dtype)
+        cameras = self._cameras('', dtype)
+        return Views(
+            images,
+            cameras,
+            names=tuple(f'CAM_{i}' for i in range(len(cameras))),
+            frames=(0,) * len(cameras),
+            depth_features=self._tensor('depthanything_depth_feature', dtype),
+        )
+
+    def targets(self, dtype: torch.dtype) -> Cameras:
+        """The cameras to render, in the size of the input images."""
+        return self._cameras('target_', dtype)
+
+    @property
+    def camera_classes(self) -> list[int]:
+        """The decoder's class of every target camera."""
+        return self.inputs['target_cam_classes'].tolist()
+
+    def _cameras(self, prefix: str, dtype: torch.dtype) -> Cameras:
+        rotations = self._tensor(prefix + 'rots', dtype)
+        cam2world = torch.eye(4, dtype=dtype).repeat(len(rotations), 1, 1)
+        cam2world[:, :3, :3] = rotations
+        cam2world[:, :3, 3] = self._tensor(prefix + 'trans', dtype)
+        intrinsics = self._tensor(prefix + 'post_rots', dtype) @ self._tensor(prefix + 'intrins', dtype)
+        height, width = self.inputs['imgs'].shape[-2:]
+        return Cameras(intrinsics, cam2world, height, width)
+
+    def _tensor(self, name: str, dtype: torch.dtype) -> Tensor:
+        if name not in self.inputs:
+            raise InputError(f'{self.folder / "inputs.npz"}: has no {name}; {CURE}')
+        return torch.from_numpy(self.inputs[name]).to(dtype)
+
+
+def stride_of(full: int, stored: int) -> int:
+    """Every how many rows of ``full`` were stored, if ``stored`` are left.
+
+    Raises:
+        InputError: no stride of the format gives that number.
+    """
+    for stride in STRIDES:
+        if -(-full // stride) == stored:
+            return stride
+    raise InputError(f'{stored} of {full} rows are stored, which is no stride of the format; {CURE}')
+
+
+def thinned(ours: Tensor, expected: np.ndarray) -> Tensor:
+    """Our tensor at the rows, and rows and columns, at which the expected one was stored."""
+    for dim, (full, stored) in enumerate(zip(ours.shape, expected.shape, strict=True)):
+        if full != stored:
+            ours = ours.narrow(dim, 0, full)[(slice(None),) * dim + (slice(None, None, stride_of(full, stored)),)]
+    return ours

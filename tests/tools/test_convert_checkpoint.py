@@ -1,0 +1,103 @@
+"""A checkpoint written as the published file is, by the weights rule, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from projects.DistillNeRF.models.checkpoint import load_weights
+from projects.DistillNeRF.models.conversion import convert
+from projects.DistillNeRF.models.network import DistillNeRF
+from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
+from projects.DistillNeRF.parity.weights import rule_network, rule_weight
+from tests.tools.commands import run
+from tests.tools.test_commands_bad_input import refused, truncate
+
+
+def published_state(shared_dir: Path, variant: str) -> dict[str, torch.Tensor]:
+    """All entries that the published wrapper saves: weights, buffers, frozen networks."""
+    known = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())
+    state = {}
+    for name, (shape, dtype, kind) in known['yamls'][variant]['keys'].items():
+        if kind == 'P':
+            state[name] = torch.from_numpy(rule_weight(name.removeprefix('model.'), tuple(shape)))
+        else:
+            state[name] = torch.zeros(shape, dtype=torch.int16 if 'kernel_vectors' in name else getattr(torch, dtype))
+    for name, (_, dtype) in known['frozen_extractor_keys']['keys'].items():
+        state[name] = torch.zeros(1, dtype=getattr(torch, dtype))
+    state['seg_model.backbone.weight'] = torch.zeros(1)
+    state['lpips_loss.lpips.net.weight'] = torch.zeros(1)
+    return state
+
+
+@pytest.mark.parametrize('variant', ['model', 'model_linearspace', 'model_linearspace_foundation_feature'])
+def test_published_weights_become_ours(shared_dir, tmp_path, variant):
+    published, ours = tmp_path / 'published.pth', tmp_path / 'ours.pth'
+    torch.save({'meta': {'epoch': 3}, 'state_dict': published_state(shared_dir, variant)}, published)
+    result = run('convert_checkpoint', published, ours)
+    assert result.code == 0, result.err
+    assert variant in result.out
+    for words in (
+        '239 of the frozen depth network',
+        '1 of the frozen segmentation',
+        '1 of the frozen LPIPS',
+        '13 of the buffer',
+    ):
+        assert words in result.out
+    network = DistillNeRF(**PUBLISHED_VARIANTS[variant])
+    load_weights(network, ours)
+    expected = rule_network(variant, torch.float32).state_dict()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_entries_that_do_not_fit_are_all_listed(shared_dir, tmp_path):
+    state = published_state(shared_dir, 'model')
+    del state['model.decoder.last_conv.bias']
+    state['model.decoder.extra.weight'] = torch.zeros(2)
+    name = 'model.coarse_monodepth_estimator.conv1.weight'
+    state[name] = state[name][:5]
+    path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
+    torch.save({'state_dict': state}, path)
+    result = run('convert_checkpoint', path, out)
+    words = ('decoder.last_conv.bias is missing', 'decoder.extra.weight is unknown', 'conv1.weight is (5, 3, 3, 3)')
+    refused(result, path, *words)
+    assert not out.exists()
+
+
+def test_weights_that_are_no_numbers(shared_dir, tmp_path):
+    state = published_state(shared_dir, 'model')
+    state['model.decoder.last_conv.bias'][1] = torch.nan
+    torch.save({'state_dict': state}, tmp_path / 'published.pth')
+    refused(
+        run('convert_checkpoint', tmp_path / 'published.pth', tmp_path / 'ours.pth'), 'NaN', 'decoder.last_conv.bias'
+    )
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
+    out.write_text('here already')
+    refused(run('convert_checkpoint', path, out), path, 'no such file')
+    torch.save([1, 2], path)
+    refused(run('convert_checkpoint', path, out), path, 'holds no state_dict')
+    torch.save({'state_dict': {'a': torch.zeros(1000)}}, path)
+    truncate(path)
+    refused(run('convert_checkpoint', path, out), path, 'not a readable checkpoint')
+    assert out.read_text() == 'here already'
+
+
+def test_pickles_need_a_word_of_trust(shared_dir, tmp_path):
+    path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
+    torch.save({'meta': Namespace(seed=0), 'state_dict': published_state(shared_dir, 'model')}, path)
+    refused(run('convert_checkpoint', path, out), path, '--unsafe-pickle')
+    assert not out.exists()
+    assert run('convert_checkpoint', path, out, '--unsafe-pickle').code == 0
+    assert out.exists()
+
+
+def test_the_400_224_config_shares_the_weights_of_model(shared_dir):
+    assert convert(published_state(shared_dir, 'model'), 'x').variants == ['model', 'model_400_224']

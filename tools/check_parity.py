@@ -1,0 +1,47 @@
+"""Compare every stage of the network with stored numbers: python tools/check_parity.py shared/parity/public"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.files import require_writable, save_json
+from projects.DistillNeRF.parity.checks import check_all
+from projects.DistillNeRF.parity.vectors import Vectors
+
+EXIT_DIFFERENT = 1
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('vectors', type=Path, help='folder of parity vectors')
+    parser.add_argument('--variant', action='append', default=[], help='only this published variant (may be repeated)')
+    parser.add_argument('--json', type=Path, help='write the table to this file, too')
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Print the table; exit code 1 if anything differs by more than its bound."""
+    args = parse_args()
+    if args.json:
+        require_writable(args.json.parent)
+    report, unused = check_all(Vectors(args.vectors), args.variant)
+    print(report)
+    if unused:
+        print(f'\nnothing here to compare with (inputs are among them): {", ".join(unused)}')
+    failed = sum(not row.passed for row in report.rows)
+    print(f'\n{len(report.rows) - failed} of {len(report.rows)} comparisons pass')
+    if args.json:
+        save_json(args.json, {'rows': report.as_dicts(), 'not_compared': unused, 'passed': report.passed}, indent=2)
+    if failed:
+        sys.exit(EXIT_DIFFERENT)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,42 @@
+"""A checkpoint of the published code becomes ours: python tools/convert_checkpoint.py published.pth ours.pth"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.files import atomic_path, require_writable
+from projects.DistillNeRF.models.conversion import as_checkpoint, convert, read_published
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('published', type=Path, help='checkpoint of the published code')
+    parser.add_argument('ours', type=Path, help='where to write')
+    parser.add_argument('--unsafe-pickle', action='store_true', help='run code in the file; only if you trust it')
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Write the converted checkpoint and say what became of every entry."""
+    args = parse_args()
+    require_writable(args.ours.parent)
+    converted = convert(read_published(args.published, args.unsafe_pickle), args.published)
+    with atomic_path(args.ours) as temporary:
+        torch.save(as_checkpoint(converted, args.published.name), temporary)
+    print(f'{len(converted.weights)} weights, which fit {", ".join(converted.variants)}')
+    for reason, count in sorted(converted.dropped.items()):
+        print(f'left out: {count} of the {reason}')
+    print(f'wrote {args.ours}')
+
+
+if __name__ == '__main__':
+    main()
