@@ -8,7 +8,7 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=2e-3, betas=(0.9, 0.99)),
+    optimizer=dict(type='Adam', lr=2e-3, betas=(0.9, 0.99), fused=True),
     clip_grad=dict(max_norm=5, norm_type=2),
 )
 param_scheduler = [
