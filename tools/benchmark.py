@@ -15,7 +15,7 @@ import torch
 
 from projects.DistillNeRF.benchmark.cases import Case, run
 from projects.DistillNeRF.benchmark.scenes import SIZES
-from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured
+from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured, ceilings
 from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.files import require_writable, save_json
 
@@ -49,6 +49,15 @@ def table(results: dict[str, Measured]) -> str:
     return '\n'.join(lines)
 
 
+def rates(result: Measured) -> list[str]:
+    """Work per second in convolutions and matrix products, for stages that consist of little else."""
+    return [
+        f'{stage:20}{result.gflop[stage]:8.1f} GFLOP {result.gflop[stage] / seconds:8.0f} GFLOP/s'
+        for stage, seconds in result.seconds.items()
+        if result.gflop.get(stage, 0) > 1
+    ]
+
+
 def about() -> dict[str, str]:
     """Machine and code."""
     root = Path(__file__).resolve().parents[1]
@@ -73,6 +82,8 @@ def main() -> None:
         require_writable(args.json.parent)
     facts = about()
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
+    limits = ceilings(torch.device(args.device))
+    print('this machine: ' + ', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in limits.items()))
     methods, cameras = (['ours'], [1, 2, 3, 6]) if args.scaling else (args.method, args.cameras)
     everything = []
     for size in args.size:
@@ -85,11 +96,13 @@ def main() -> None:
             cells = next(iter(results.values())).cells
             what = 'training step' if args.backward else 'forward'
             print(f'\n{size} {height}x{width}, {count} camera(s), {what}, cells {cells[0]:,} / {cells[1]:,}')
+            for method, result in results.items():
+                print('\n'.join(f'{method}: {line}' for line in rates(result)))
             print(table(results))
             figures = {method: {**asdict(result), 'total': result.total} for method, result in results.items()}
             everything.append({'size': size, 'cameras': count, 'backward': args.backward, 'figures': figures})
     if args.json:
-        save_json(args.json, {**facts, 'measurements': everything}, indent=2)
+        save_json(args.json, {**facts, 'ceilings': limits, 'measurements': everything}, indent=2)
 
 
 if __name__ == '__main__':

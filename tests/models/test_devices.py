@@ -76,6 +76,7 @@ def test_no_module_names_a_device(repo_root: Path):
         # Checkpoints are read into main memory, whatever they were written from.
         'models/checkpoint.py',
         'models/conversion.py',
+        'models/frozen_depth.py',
         # The clock waits for GPUs, and memory is counted in another way there.
         'benchmark/stages.py',
         # The default of the user's own choice.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.models.network import DistillNeRF, Encoded
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name
+from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name, published_settings
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views
@@ -194,7 +194,7 @@ def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str
     known = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())['yamls'][variant]
     keys = known['keys'].items()
     shapes = {name.removeprefix('model.'): shape for name, (shape, _, kind) in keys if kind == 'P'}
-    network = DistillNeRF(**PUBLISHED_VARIANTS[variant])
+    network = DistillNeRF(**published_settings(variant))
     ours = {published_name(name): parameter for name, parameter in network.named_parameters()}
     assert len(ours) == sum(1 for _ in network.parameters())
     unused = {name for name in shapes if name.startswith('decoder.')} if network.head.renders == 'features' else set()

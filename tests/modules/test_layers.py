@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from projects.DistillNeRF.modules.fpn import FPN
 from projects.DistillNeRF.modules.layers import Bottleneck, enlarge, instance_norm, leaky_relu, soft_clamp
 
 
@@ -45,3 +46,19 @@ def test_enlarging():
     x = torch.tensor([[[[0.0, 1]]]])
     torch.testing.assert_close(enlarge(x, (1, 4)), torch.tensor([[[[0, 0.25, 0.75, 1]]]]))
     assert enlarge(x, (1, 2)) is x
+
+
+def test_the_shortcut_of_a_strided_bottleneck_is_a_strided_convolution():
+    block = Bottleneck(3, 5, stride=2).double()
+    x = torch.randn(2, 3, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kept = []
+    block.shortcut.register_forward_hook(lambda *call: kept.append(call[-1]))
+    block(x)
+    torch.testing.assert_close(kept[0], F.conv2d(x, block.shortcut.weight, stride=2))
+
+
+def test_no_convolution_of_one_pixel_has_a_stride():
+    """Its gradient corrupts memory in oneDNN (see ``Bottleneck``)."""
+    convs = [module for module in FPN(4, 8, 8).modules() if isinstance(module, torch.nn.Conv2d)]
+    assert len(convs) > 50
+    assert all(conv.stride == (1, 1) for conv in convs if conv.kernel_size == (1, 1))

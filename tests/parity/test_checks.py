@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
 from projects.DistillNeRF.modules import layers, renderer
 from projects.DistillNeRF.parity import units
 from projects.DistillNeRF.parity.checks import UnitArrays, check_all
@@ -28,7 +27,16 @@ def public(shared_dir: Path) -> Vectors:
     return Vectors(shared_dir / 'parity/public')
 
 
-@pytest.mark.parametrize('variant', PUBLISHED_VARIANTS)
+@pytest.mark.parametrize(
+    'variant',
+    [
+        'model',
+        'model_linearspace',
+        'model_foundation_feature',
+        'model_linearspace_foundation_feature',
+        'model_400_224',
+    ],
+)
 def test_a_variant_is_the_published_one(public, variant):
     report, _ = check_all(public, [variant])
     assert report.passed, report

@@ -12,7 +12,7 @@ import torch
 from projects.DistillNeRF.models.checkpoint import load_weights
 from projects.DistillNeRF.models.conversion import convert
 from projects.DistillNeRF.models.network import DistillNeRF
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
+from projects.DistillNeRF.models.published import published_settings
 from projects.DistillNeRF.parity.weights import rule_network, rule_weight
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused, truncate
@@ -48,7 +48,7 @@ def test_published_weights_become_ours(shared_dir, tmp_path, variant):
         '13 of the buffer',
     ):
         assert words in result.out
-    network = DistillNeRF(**PUBLISHED_VARIANTS[variant])
+    network = DistillNeRF(**published_settings(variant))
     load_weights(network, ours)
     expected = rule_network(variant, torch.float32).state_dict()
     for name, value in network.state_dict().items():
@@ -99,5 +99,6 @@ def test_pickles_need_a_word_of_trust(shared_dir, tmp_path):
     assert out.exists()
 
 
-def test_the_400_224_config_shares_the_weights_of_model(shared_dir):
-    assert convert(published_state(shared_dir, 'model'), 'x').variants == ['model', 'model_400_224']
+def test_variants_that_share_their_weights_are_all_named(shared_dir):
+    variants = convert(published_state(shared_dir, 'model'), 'x').variants
+    assert variants == ['model', 'model_400_224', 'model_228_128', 'model_waymo']

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.network import DistillNeRF
 from ..models.scene import Scene
@@ -30,15 +31,17 @@ T = TypeVar('T')
 
 @dataclass
 class Measured:
-    """Seconds per stage (median over the repetitions) and peak memory.
+    """Seconds per stage (median over the repetitions), work, and peak memory.
 
     Attributes:
         seconds: stage -> seconds; ``backward`` only with gradients.
+        gflop: stage -> 1e9 floating point operations of its convolutions and matrix products.
         peak: MiB above what was in use before the first repetition.
         cells: occupied cells of the coarse and the fine level.
     """
 
     seconds: dict[str, float]
+    gflop: dict[str, float]
     peak: float
     cells: tuple[int, int]
 
@@ -62,9 +65,23 @@ class _Clock:
         return result
 
     def _now(self) -> float:
+        """Seconds since some moment."""
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+class _Counter:
+    """Floating point operations of named stages."""
+
+    def __init__(self) -> None:
+        self.gflop: dict[str, float] = {}
+
+    def __call__(self, stage: str, work: Callable[[], T]) -> T:
+        with FlopCounterMode(display=False) as counter:
+            result = work()
+        self.gflop[stage] = counter.get_total_flops() / 1e9
+        return result
 
 
 def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, repetitions: int = 3) -> Measured:
@@ -80,21 +97,49 @@ def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, re
     before = _reset_peak(device)
     cells = (0, 0)
     for _ in range(repetitions):
-        network.zero_grad(set_to_none=True)
-        with nullcontext() if gradients else torch.no_grad():
-            loss, cells = run(network, views, clock)
-        if gradients:
-            clock('backward', loss.backward)
-        del loss
+        cells = _step(run, network, views, clock, gradients)
+    peak = _peak(device) - before
+    counter = _Counter()
+    _step(run, network, views, counter, gradients)
     seconds = {stage: statistics.median(times) for stage, times in clock.seconds.items()}
-    return Measured(seconds, (_peak(device) - before) / MEBI, cells)
+    return Measured(seconds, counter.gflop, peak / MEBI, cells)
+
+
+def _step(
+    run: Callable, network: DistillNeRF, views: Views, watch: _Clock | _Counter, gradients: bool
+) -> tuple[int, int]:
+    network.zero_grad(set_to_none=True)
+    with nullcontext() if gradients else torch.no_grad():
+        loss, cells = run(network, views, watch)
+    if gradients:
+        watch('backward', loss.backward)
+    return cells
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """1e9 operations per second that this machine reaches in a large matrix product and in a 3x3 convolution."""
+    a, b = (torch.rand(2048, 2048, device=device) for _ in range(2))
+    images = torch.rand(4, 64, 128, 228, device=device).contiguous(memory_format=torch.channels_last)
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
+    with torch.no_grad():
+        return {
+            'matrix product': _rate(lambda: a @ b, 2 * 2048**3, device),
+            '3x3 convolution': _rate(lambda: conv(images), 2 * 9 * 64 * 64 * images.numel() / 64, device),
+        }
+
+
+def _rate(work: Callable[[], Tensor], operations: float, device: torch.device, repetitions: int = 7) -> float:
+    clock = _Clock(device)
+    for _ in range(repetitions):
+        clock('work', work)
+    return operations / min(clock.seconds['work']) / 1e9
 
 
 def _loss(image: Tensor, depth: Tensor, coarse_depth: Tensor) -> Tensor:
     return image.abs().mean() + depth.mean() + coarse_depth.mean()
 
 
-def _ours(network: DistillNeRF, views: Views, clock: _Clock) -> tuple[Tensor, tuple[int, int]]:
+def _ours(network: DistillNeRF, views: Views, clock: _Clock | _Counter) -> tuple[Tensor, tuple[int, int]]:
     images = views.images.contiguous(memory_format=torch.channels_last)
     edges = network.space.bin_edges(images)
     coarse = clock('coarse', lambda: network.coarse_net(images, views.depth_features, edges))
@@ -117,7 +162,7 @@ def _ours(network: DistillNeRF, views: Views, clock: _Clock) -> tuple[Tensor, tu
     return _loss(image, rays.depth, coarse.depth), (grid.num_coarse, grid.num_fine)
 
 
-def _plain(network: DistillNeRF, views: Views, clock: _Clock) -> tuple[Tensor, tuple[int, int]]:
+def _plain(network: DistillNeRF, views: Views, clock: _Clock | _Counter) -> tuple[Tensor, tuple[int, int]]:
     space, sampling = network.space, network.sampling
     edges = space.bin_edges(views.images)
     coarse = clock('coarse', lambda: network.coarse_net(views.images, views.depth_features, edges))

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import require_file
 from .checkpoint import PREFIX
 from .network import DistillNeRF
-from .published import PUBLISHED_VARIANTS, published_name
+from .published import PUBLISHED_VARIANTS, published_name, published_settings
 
 CURE = 'give a checkpoint of the published code, with its entries under state_dict'
 WRAPPER_PREFIX = 'model.'
@@ -87,9 +87,6 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
     problems = {}
     fitting = []
     for variant in PUBLISHED_VARIANTS:
-        if variant == 'model_400_224':
-            # The weights of ``model``; it differs in how many samples a ray has.
-            continue
         expected = _expected(variant)
         found = {name: value for name, value in kept.items() if not _unused(name, variant)}
         problems[variant] = _problems(expected, found)
@@ -103,8 +100,6 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
     if bad := [name for name, (ours, _) in expected.items() if not weights[ours].isfinite().all()]:
         raise InputError(f'{source}: NaN or infinite weights in {", ".join(bad)}; give an undamaged checkpoint')
     dropped.update(UNUSED_DECODER for name in kept if _unused(name, fitting[0]))
-    if 'model' in fitting:
-        fitting.append('model_400_224')
     return Converted(fitting, weights, dropped)
 
 
@@ -131,12 +126,12 @@ def _without_frozen(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Cou
 
 def _expected(variant: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Published name -> our name and shape."""
-    state = DistillNeRF(**PUBLISHED_VARIANTS[variant]).state_dict()
+    state = DistillNeRF(**published_settings(variant)).state_dict()
     return {published_name(name): (name, tuple(value.shape)) for name, value in state.items()}
 
 
 def _unused(name: str, variant: str) -> bool:
-    return PUBLISHED_VARIANTS[variant]['head']['type'] == 'feature' and name.startswith('decoder.')
+    return published_settings(variant)['head']['type'] == 'feature' and name.startswith('decoder.')
 
 
 def _problems(expected: Mapping[str, tuple[str, tuple[int, ...]]], found: Mapping[str, Tensor]) -> list[str]:

@@ -17,6 +17,7 @@ from ..modules.renderer import RaySampling
 from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.views import Views
+from .frozen_depth import FrozenDepth
 from .scene import Scene
 
 
@@ -44,6 +45,8 @@ class DistillNeRF(nn.Module):
         downscale: image size over render size.
         jitter: random sample positions while training (``stochastic_render_sample``).
         published_quirks: reproduce the oddities of the published code that change numbers.
+        depth_weights: weights of the frozen depth network (Depth-Anything v1 ViT-B), for views that come without its
+            features. It is read when it is needed first, and is no part of the network's own weights.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class DistillNeRF(nn.Module):
         downscale: int = 2,
         jitter: bool = False,
         published_quirks: bool = False,
+        depth_weights: str | None = None,
     ) -> None:
         super().__init__()
         self.space = ParameterizedSpace(**(space or {}))
@@ -72,6 +76,7 @@ class DistillNeRF(nn.Module):
         context = self.coarse_net.head[0].in_channels
         self.fine_net = FineDepthNet(2 * channels, context, **(fine or {}))
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
+        self.frozen_depth = FrozenDepth(depth_weights)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
         self.to(memory_format=torch.channels_last)
@@ -81,13 +86,21 @@ class DistillNeRF(nn.Module):
         if len({tuple(views.images.shape[1:]) for views in batch}) > 1:
             return [encoded for views in batch for encoded in self.encode([views])]
         images = torch.cat([views.images for views in batch]).contiguous(memory_format=torch.channels_last)
-        depth_features = [views.depth_features for views in batch]
-        known = None if any(x is None for x in depth_features) else torch.cat(depth_features)
-        coarse = self.coarse_net(images, known, self.space.bin_edges(images))
+        coarse = self.coarse_net(images, self._depth_features(batch), self.space.bin_edges(images))
         fine = self.fine_net(images, coarse)
         counts = [len(views) for views in batch]
         parts = zip(batch, _split(coarse, counts), _split(fine, counts), strict=True)
         return [Encoded(self._scene(views.cameras, f), c, f) for views, c, f in parts]
+
+    def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
+        """Given, or made by the frozen network, for all images of the batch; None for a net without them."""
+        features = [views.depth_features for views in batch]
+        if self.coarse_net.combiner is not None and self.frozen_depth.path is not None:
+            features = [
+                self.frozen_depth(views.images) if given is None else given
+                for views, given in zip(batch, features, strict=True)
+            ]
+        return None if any(given is None for given in features) else torch.cat(features)
 
     def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
         grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)

@@ -16,14 +16,14 @@ from .network import Encoded
 from .scene import Rendering
 
 # What each loss of a config is computed on.
-LOSS_NAMES = ('rgb', 'lidar_depth', 'teacher_depth', 'weight_entropy', 'opacity')
+LOSS_NAMES = ('rgb', 'features', 'lidar_depth', 'teacher_depth', 'weight_entropy', 'opacity')
 MIN_DEPTH = 1e-5
 
 
 class Objective(nn.Module):
     """The sum of the configured losses.
 
-    * ``rgb``: rendered image against target image.
+    * ``rgb``: rendered image against target image. ``features``: rendered features against those of the targets.
     * ``lidar_depth``, ``teacher_depth``: coarse depth of the input views and rendered depth of the target views.
     * ``weight_entropy``: coarse and rendered weights. ``opacity``: coarse, fine and rendered weights.
 
@@ -61,6 +61,10 @@ class Objective(nn.Module):
         results = {}
         if 'rgb' in self.losses:
             results['loss_rgb'] = self.losses['rgb'](rendering.image, targets.images)
+        if 'features' in self.losses:
+            results['loss_features'] = self.losses['features'](
+                rendering.image, feature_target(targets, rendering.image)
+            )
         for name in ('lidar_depth', 'teacher_depth'):
             if name in self.losses:
                 results[f'loss_{name}_coarse'] = self.losses[name](
@@ -93,6 +97,19 @@ class Objective(nn.Module):
         if views.sky_mask is not None:
             depth = fill_sky(depth, views.sky_mask, self.space.far, only_unknown=lidar)
         return clamp_depth(depth, MIN_DEPTH, self.space.far)
+
+
+def feature_target(views: Views, like: Tensor) -> Tensor:
+    """``(V, C, h, w)`` features of the views, resized bilinearly to the size of ``like``.
+
+    Raises:
+        InputError: the views hold none.
+    """
+    if views.features is None:
+        raise InputError('the loss features needs features that the dataset does not load; set its load_features=True')
+    if views.features.shape[-2:] == like.shape[-2:]:
+        return views.features
+    return F.interpolate(views.features, size=like.shape[-2:], mode='bilinear', align_corners=False)
 
 
 def resize_depth(depth: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:

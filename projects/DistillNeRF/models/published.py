@@ -1,34 +1,44 @@
-"""The published network in our terms: settings of its variants, and its parameter names.
+"""The published network in our terms: its variants, and its parameter names.
 
-Names and settings are stated in the parity notes, sections 4 and 6. A parameter differs between the two at most in
-singleton dimensions (a convolution over candidates is published as a 3-D one).
+Names and settings are stated in the parity notes, sections 4 and 6; the settings live in ``configs/models/``. A
+parameter differs between the two at most in singleton dimensions (a convolution over candidates is published as a
+3-D one).
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
+from pathlib import Path
+from typing import Any
 
-# What every published variant shares is the defaults of the classes; these are the differences.
-_PARAMETERIZED = {
-    'inner_range': 50.0,
-    'inner_range_z': 6.4,
-    'contract_ratio': 0.8,
-    'near': 0.1,
-    'step': 0.2,
-    'outer_step': 1.0,
-    'far': 120.0,
-}
-_LINEAR = {**_PARAMETERIZED, 'inner_range_z': 15.0, 'contract_ratio': 0.999, 'far': 50.0}
-_COLOR = {'type': 'color'}
-_FEATURE = {'type': 'feature'}
+# Names of the published settings files, and of ours under ``configs/models/``.
+PUBLISHED_VARIANTS = (
+    'model',
+    'model_linearspace',
+    'model_foundation_feature',
+    'model_linearspace_foundation_feature',
+    'model_400_224',
+    'model_400_224_foundation_feature',
+    'model_228_128',
+    'model_waymo',
+    'model_linearspace_waymo',
+)
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs/models'
 
-PUBLISHED_VARIANTS: dict[str, dict] = {
-    'model': {'space': _PARAMETERIZED, 'head': _COLOR, 'published_quirks': True},
-    'model_linearspace': {'space': _LINEAR, 'head': _COLOR, 'published_quirks': True},
-    'model_foundation_feature': {'space': _PARAMETERIZED, 'head': _FEATURE, 'published_quirks': True},
-    'model_linearspace_foundation_feature': {'space': _LINEAR, 'head': _FEATURE, 'published_quirks': True},
-    'model_400_224': {'space': _PARAMETERIZED, 'head': _COLOR, 'sampling': {'stride': 2}, 'published_quirks': True},
-}
+
+def published_settings(variant: str) -> dict[str, Any]:
+    """Keyword arguments of :class:`.network.DistillNeRF` for a published variant, read from its config."""
+    return copy.deepcopy(_settings(variant))
+
+
+@functools.lru_cache
+def _settings(variant: str) -> dict[str, Any]:
+    from mmengine.config import Config
+
+    return Config.fromfile(str(CONFIGS / f'{variant}.py')).model.network.to_dict()
+
 
 _RENAMES: tuple[tuple[str, str], ...] = (
     (r'^coarse_net\.combiner\.mix\.', 'coarse_monodepth_estimator.depth_feature_combiner.combiner.'),

@@ -37,7 +37,7 @@ class DistillNeRFModel(BaseModel):
 
     Args:
         network: keyword arguments of :class:`.network.DistillNeRF`.
-        losses: name -> config of a registered loss; see :class:`.objective.Objective`.
+        losses: name -> config of a registered loss, or ``None`` for none; see :class:`.objective.Objective`.
         visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
         vis_save_directory: where they are written.
         data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
@@ -59,7 +59,9 @@ class DistillNeRFModel(BaseModel):
                 f'1/{self.network.downscale}: change head.num_layers, head.num_upsample or downscale'
             )
         # The losses are mmdet3d's whatever the default scope of the caller is.
-        modules = {name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items()}
+        modules = {
+            name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items() if config
+        }
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.visualize_imgs = visualize_imgs
         self.vis_save_directory = vis_save_directory

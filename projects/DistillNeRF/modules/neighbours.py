@@ -97,10 +97,9 @@ class NeighbourTable:
         bounds = [*range(0, max(num_outputs, 1), step), num_outputs]
         places = kernels
         if len(bounds) > 2:
-            places, chosen = (27 * (outputs // step) + kernels).sort(stable=True)
+            places, chosen = _narrow(27 * (outputs // step) + kernels, 27 * len(bounds)).sort(stable=True)
             outputs, inputs = outputs.index_select(0, chosen), inputs.index_select(0, chosen)
         sizes = torch.bincount(places, minlength=27 * (len(bounds) - 1)).view(-1, 27).tolist()
-        order = outputs.argsort(stable=True)
         offsets = segment_offsets(torch.bincount(outputs, minlength=num_outputs))
         pairs = slice(0, 0)
         chunks = []
@@ -112,7 +111,7 @@ class NeighbourTable:
                     outputs[pairs],
                     inputs[pairs],
                     chunk_sizes,
-                    (order[pairs] - pairs.start).int(),
+                    _narrow(outputs[pairs] - first, step).argsort(stable=True).int(),
                     (offsets[first : last + 1] - pairs.start).int(),
                 )
             )
@@ -127,6 +126,11 @@ class NeighbourTable:
         parts = [(chunk.inputs.split(chunk.sizes), chunk.outputs.split(chunk.sizes)) for chunk in self.chunks]
         pairs = [tuple(torch.cat([part[end][kernel] for part in parts]) for end in range(2)) for kernel in range(27)]
         return self._of_pairs(*_joined(pairs), num_inputs, channels)
+
+
+def _narrow(values: Tensor, limit: int) -> Tensor:
+    """Values below ``limit`` in the narrowest type in which they sort: half the bytes take half the time."""
+    return values.short() if limit <= torch.iinfo(torch.int16).max else values
 
 
 def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:

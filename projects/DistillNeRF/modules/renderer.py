@@ -165,7 +165,13 @@ def rows_along(
     """Rows ``(rays, n)`` of the cells at ``depths`` ``(rays, n)`` along rays ``(rays, 3)``."""
     size = max(1, SAMPLES_IN_CACHE // max(1, depths.shape[1]))
     chunks = zip(origins.split(size), directions.split(size), depths.split(size), strict=True)
-    return torch.cat([grid.rows(space.contract(o[:, None] + t[..., None] * d[:, None])) for o, d, t in chunks])
+    return torch.cat([grid.rows_at(space.contract_axes(_along(o, d, t))) for o, d, t in chunks])
+
+
+def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> list[Tensor]:
+    """Positions on rays, axis by axis ``(rays, n)``: a last dimension of three is slow on CPUs, a long one is not."""
+    axes = zip(origins.unbind(1), directions.unbind(1), strict=True)
+    return [origin[:, None] + depths * direction[:, None] for origin, direction in axes]
 
 
 def read(values: Tensor, rows: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ so that the whole world fits into the cube [-1, 1]^3 of the voxel grids.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,11 @@ class ParameterizedSpace:
         """World points ``(..., 3)`` in metres to the cube, ``(..., 3)``."""
         inner = points.new_tensor([self.inner_range, self.inner_range, self.inner_range_z])
         return contract(points, inner, self.contract_ratio)
+
+    def contract_axes(self, axes: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`contract` of x, y and z, any shape, given one by one."""
+        ranges = (self.inner_range, self.inner_range, self.inner_range_z)
+        return [contract(x, r, self.contract_ratio) for x, r in zip(axes, ranges, strict=True)]
 
     def expand(self, points: Tensor) -> Tensor:
         """Points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in metres; inverse of :meth:`contract`."""

@@ -6,6 +6,7 @@ hash. Cells are kept in Morton order at both levels, so that a fine cell's rank 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,15 +99,18 @@ class VoxelGrid(TensorFields):
         Returns:
             ``(...)`` int32.
         """
+        return self.rows_at(points.unbind(-1))
+
+    def rows_at(self, axes: Sequence[Tensor]) -> Tensor:
+        """:meth:`rows` of x, y and z in the cube, ``(...)`` each, given one by one."""
         # 2^(L-1) * s is exact in floating point, so this equals the published query in double precision.
         half = 2 ** (self.fine_level - 1)
-        tables = axis_codes(self.fine_level, points.device)
-        codes = torch.zeros(points.shape[:-1], dtype=torch.int32, device=points.device)
-        outside = codes
-        for axis, table in enumerate(tables):
-            cells = torch.floor(points[..., axis] * half).int() + half
-            outside = outside | cells
-            codes = codes | table.index_select(0, (cells & (2 * half - 1)).reshape(-1)).view(codes.shape)
+        codes = outside = None
+        for coordinate, table in zip(axes, axis_codes(self.fine_level, axes[0].device), strict=True):
+            cells = torch.floor(coordinate * half).int() + half
+            code = table.index_select(0, (cells & (2 * half - 1)).reshape(-1)).view(cells.shape)
+            codes = code if codes is None else codes | code
+            outside = cells if outside is None else outside | cells
         return torch.where(outside >> self.fine_level == 0, self.rows_of_codes(codes), self.empty_row)
 
     def rows_of_codes(self, codes: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..models.published import PUBLISHED_VARIANTS
+from ..models.published import PUBLISHED_VARIANTS, published_settings
 from .comparison import Report
 from .end_to_end import check_end_to_end
 from .float64 import check_float64
@@ -80,9 +80,9 @@ def _check_float32(vectors: Vectors, variants: Sequence[str], report: Report) ->
     encoders: dict[object, str] = {}
     for variant in vectors.variants():
         if 'octree/convout7' in vectors.arrays(variant):
-            encoders[str(PUBLISHED_VARIANTS[variant]['space'])] = variant
+            encoders[str(published_settings(variant)['space'])] = variant
     for variant in variants:
-        base = encoders.get(str(PUBLISHED_VARIANTS[variant]['space']))
+        base = encoders.get(str(published_settings(variant)['space']))
         if base is None:
             raise InputError(f'{vectors.folder}: no file has the encoder of {variant}; {CURE}')
         report.heading = f'float32 {variant}: '

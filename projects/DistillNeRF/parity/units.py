@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.published import PUBLISHED_VARIANTS, published_name
+from ..models.published import published_name, published_settings
 from ..modules.decoder import ColorDecoder, StyledConv
 from ..modules.heads import ColorHead
 from ..modules.layers import Bottleneck
@@ -35,7 +35,7 @@ def check_space(unit: Arrays, report: Report) -> None:
             key = f'transform/{name}_{inner}_{ratio}'
             report.add(key, function(unit[f'transform/{argument}'], inner, ratio), unit[key], ROUNDING)
     for variant in ('model', 'model_linearspace'):
-        space = ParameterizedSpace(**PUBLISHED_VARIANTS[variant]['space'])
+        space = ParameterizedSpace(**published_settings(variant)['space'])
         for stride in (1, 2):
             edges = space.bin_edges(torch.empty(()), stride)
             start, end = edges[:-1], edges[1:]
@@ -134,7 +134,7 @@ def check_look_up(unit: Arrays, report: Report) -> None:
         grid, _ = VoxelGrid.build(morton_encode(arrays['voxels9']), 7, 9)
         report.add(f'sample_{variant}/voxels7', grid.cells(7), arrays['voxels7'], EQUAL)
         report.add(f'sample_{variant}/voxels9', grid.cells(9), arrays['voxels9'], EQUAL)
-        space = ParameterizedSpace(**PUBLISHED_VARIANTS[variant]['space'])
+        space = ParameterizedSpace(**published_settings(variant)['space'])
         tables = VoxelTables.build(grid, arrays['feats7'], arrays['feats9'], logit_bound=10, published_quirks=True)
         rows = grid.rows(space.contract(unit[f'sample_{variant}/query_world']))
         logits = unit[f'sample_{variant}/density_logit_clamped']

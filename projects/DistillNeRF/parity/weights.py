@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models.network import DistillNeRF
-from ..models.published import PUBLISHED_VARIANTS, published_name
+from ..models.published import published_name, published_settings
 
 # Gain and shift of the names that are rescaled, so that depths spread and the clamps are exercised.
 GAINS = {
@@ -46,7 +46,7 @@ def rule_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
     """The network of a published variant with the weights of the rule."""
-    network = DistillNeRF(**PUBLISHED_VARIANTS[variant])
+    network = DistillNeRF(**published_settings(variant))
     state: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
         # Published shapes differ from ours in singleton dimensions only, and the rule does not see those, but for

@@ -1,0 +1,8 @@
+"""Foundation-model features in nearly linear space."""
+
+_base_ = './model_linearspace.py'
+
+model = dict(
+    network=dict(head=dict(_delete_=True, type='feature', out_channels=64)),
+    losses=dict(rgb=None, features=dict(type='RGBL1Loss', loss_weight=1.0)),
+)

@@ -1,0 +1,57 @@
+"""The frozen depth network beside the trained one: read from its own file, never saved with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import require_file
+from ..modules.depth_anything import DepthAnything, load_depth_anything
+
+CURE = (
+    'put the weights of Depth-Anything v1 ViT-B (depth_anything_vitb14.pth) there, '
+    'or say where they are with model.network.depth_weights'
+)
+
+
+class FrozenDepth:
+    """Depth features of images. The weights are read at the first call and follow the images to their device.
+
+    It is not a module, so that the 97 million frozen weights are in no checkpoint and under no optimiser.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.path = path
+        self._network: DepthAnything | None = None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """RGB in [0, 1], ``(N, 3, H, W)`` -> ``(N, 128, H, W)``, image by image.
+
+        Raises:
+            InputError: the weights are missing or not those of this network.
+        """
+        if self._network is None:
+            self._network = read_depth_anything(self.path)
+        self._network.to(images.device, images.dtype)
+        return torch.cat([self._network(image) for image in images.split(1)])
+
+
+def read_depth_anything(path: str | Path) -> DepthAnything:
+    """The frozen network with the weights of a file.
+
+    Raises:
+        InputError: missing, damaged, or not of this network.
+    """
+    path = require_file(path, CURE)
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        return load_depth_anything(state)
+    except Exception as error:  # a damaged file can raise nearly anything
+        cause = ' '.join(str(error).split())[:200]
+        raise InputError(
+            f'{path}: not weights of Depth-Anything ViT-B ({type(error).__name__}: {cause}); {CURE}'
+        ) from error

@@ -1,0 +1,72 @@
+"""Every published configuration builds and learns from one camera at its published size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+
+import projects.DistillNeRF.register  # noqa: F401
+from projects.DistillNeRF.benchmark.scenes import random_views
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.models.frozen_depth import read_depth_anything
+from projects.DistillNeRF.models.published import CONFIGS, PUBLISHED_VARIANTS
+from projects.DistillNeRF.models.wrapper import DistillNeRFModel
+
+SIZES = {'400_224': (224, 400), 'waymo': (144, 216)}
+QUICK = ('model', 'model_linearspace_foundation_feature')
+
+
+def build(variant: str) -> DistillNeRFModel:
+    torch.manual_seed(0)
+    return MODELS.build(Config.fromfile(str(CONFIGS / f'{variant}.py')).model)
+
+
+def test_all_configs_are_named_here():
+    ours = {'small'}
+    assert {path.stem for path in CONFIGS.glob('*.py')} - ours == set(PUBLISHED_VARIANTS)
+
+
+@pytest.mark.parametrize(
+    'variant', [v if v in QUICK else pytest.param(v, marks=pytest.mark.slow) for v in PUBLISHED_VARIANTS]
+)
+def test_one_step(variant):
+    model = build(variant).train()
+    size = next((size for name, size in SIZES.items() if name in variant), (128, 228))
+    views = random_views(model.network, size, 1)
+    height, width = (side // model.network.downscale for side in size)
+    views = replace(
+        views,
+        lidar_depth=torch.rand(1, height, width) * 40 + 2,
+        teacher_depth=torch.rand(1, height, width) * 60 + 2,
+        features=torch.rand(1, 64, 12, 20) if 'feature' in variant else None,
+    )
+    before = {name: value.clone() for name, value in model.network.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0, 0.99))
+    losses = model({'input_views': [views], 'target_views': [views]}, mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    optimizer.step()
+    assert total.isfinite()
+    moved = [name for name, value in model.network.named_parameters() if not torch.equal(value, before[name])]
+    # The camera classes 0 and 2 are never fed; every other parameter learns.
+    assert set(before) == set(moved)
+
+
+def test_views_without_depth_features_need_the_frozen_network(tmp_path):
+    model = build('model')
+    model.network.frozen_depth.path = tmp_path / 'none.pth'
+    views = replace(random_views(model.network, (32, 56), 1), depth_features=None)
+    with pytest.raises(InputError, match=r'none\.pth.*no such file.*depth_anything_vitb14\.pth'):
+        model.network(views)
+
+
+def test_files_that_are_no_weights_of_the_frozen_network(tmp_path: Path):
+    path = tmp_path / 'weights.pth'
+    torch.save({'pretrained.cls_token': torch.zeros(1, 1, 768)}, path)
+    with pytest.raises(InputError, match=r'weights\.pth: not weights of Depth-Anything'):
+        read_depth_anything(path)
