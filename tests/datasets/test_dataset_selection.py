@@ -127,7 +127,7 @@ def test_config_fragments_build(repo_root, box_root, name):
         options = dict(config[key].dataset)
         options.update(ann_file='infos.pkl', data_root=str(box_root), data_prefix={}, render_size=(20, 30))
         sample = build_dataset(box_root, **options)[0]
-        assert sample['inputs']['input_views'].images.shape[-2:] == tuple(config.image_size)
-        assert tuple(config[key].dataset.render_size) == tuple(side // 2 for side in config.image_size)
+        assert sample['inputs']['input_views'].images.shape[-2:] == tuple(options['image_size'])
+        assert tuple(config[key].dataset.render_size) == tuple(side // 2 for side in options['image_size'])
         neighbours = options.get('training_target_smart_sample') or options.get('add_next_frame_for_eval')
         assert len(sample['inputs']['target_views']) == (12 if neighbours else 6)

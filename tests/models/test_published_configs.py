@@ -23,7 +23,9 @@ QUICK = ('model', 'model_linearspace_foundation_feature')
 
 def build(variant: str) -> DistillNeRFModel:
     torch.manual_seed(0)
-    return MODELS.build(Config.fromfile(str(CONFIGS / f'{variant}.py')).model)
+    config = Config.fromfile(str(CONFIGS / f'{variant}.py')).model
+    # As a runner with its default scope would.
+    return MODELS.build({'_scope_': 'mmdet3d', **config})
 
 
 def test_all_configs_are_named_here():
@@ -46,7 +48,7 @@ def test_one_step(variant):
         features=torch.rand(1, 64, 12, 20) if 'feature' in variant else None,
     )
     before = {name: value.clone() for name, value in model.network.named_parameters()}
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0, 0.99))
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.0, 0.99))
     losses = model({'input_views': [views], 'target_views': [views]}, mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()
