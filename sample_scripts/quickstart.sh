@@ -18,7 +18,7 @@ step "2/5 data: MiniTown, $scenes scenes"
 "$python" tools/create_data.py minitown --root-path data/minitown --scenes "$scenes" --seed 0 --workers "$(nproc)"
 
 step '3/5 training (goes on where an interrupted run stopped)'
-# On a CPU a training step is thousands of short parallel loops: threads that wait awake save a fifth of the time.
+# On a CPU a training step is thousands of short parallel loops: threads that wait awake save time.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-ACTIVE}
 "$python" tools/train.py "$config" --work-dir "$out" --seed 0 --resume
 checkpoint=$(<"$out/last_checkpoint")
