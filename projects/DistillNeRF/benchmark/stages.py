@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.network import DistillNeRF
-from ..models.scene import Scene
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.pooling import pool_views
 from ..modules.views import Views
@@ -147,16 +146,7 @@ def _ours(network: DistillNeRF, views: Views, clock: _Clock | _Counter) -> tuple
     levels = network.coarse_level, network.fine_level
     grid, pooled, pooled_fine = clock('pooling', lambda: pool_views(views.cameras, fine, network.space, *levels))
     processed = clock('sparse convolution', lambda: network.voxel_net(pooled, pooled_fine, grid))
-    scene = Scene(
-        grid=grid,
-        coarse=processed,
-        fine=pooled_fine,
-        space=network.space,
-        sampling=network.sampling,
-        head=network.head,
-        downscale=network.downscale,
-        published_quirks=network.published_quirks,
-    )
+    scene = network.scene(grid, processed, pooled_fine)
     rays = clock('rendering', lambda: scene.render_composite(views.cameras))
     image = clock('decoder', lambda: _decode(network, rays.composite, views))
     return _loss(image, rays.depth, coarse.depth), (grid.num_coarse, grid.num_fine)

@@ -17,6 +17,7 @@ from ..modules.renderer import RaySampling
 from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.views import Views
+from ..modules.voxels import VoxelGrid
 from .frozen_depth import FrozenDepth
 from .scene import Scene
 
@@ -104,10 +105,14 @@ class DistillNeRF(nn.Module):
 
     def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
         grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)
+        return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels)
+
+    def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor) -> Scene:
+        """The scene of processed coarse voxels ``(C, channels + 1)`` and pooled fine ones ``(F, channels + 1)``."""
         return Scene(
             grid=grid,
-            coarse=self.voxel_net(coarse_voxels, fine_voxels, grid),
-            fine=fine_voxels,
+            coarse=coarse,
+            fine=fine,
             space=self.space,
             sampling=self.sampling,
             head=self.head,

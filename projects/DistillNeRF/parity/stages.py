@@ -146,13 +146,4 @@ def _check_voxels(network: DistillNeRF, cameras: Cameras, fine: FineDepth, store
         processed = network.voxel_net(pooled, pooled_fine, grid)
     check_probes(found, expected, report, DEEP)
     report.add('octree/convout7', thinned(processed, expected['octree/convout7']), expected['octree/convout7'], DEEP)
-    return Scene(
-        grid=grid,
-        coarse=stored.or_ours('octree/convout7', processed),
-        fine=pooled_fine,
-        space=network.space,
-        sampling=network.sampling,
-        head=network.head,
-        downscale=network.downscale,
-        published_quirks=network.published_quirks,
-    )
+    return network.scene(grid, stored.or_ours('octree/convout7', processed), pooled_fine)
