@@ -72,7 +72,7 @@ def test_no_module_names_a_device(repo_root: Path):
     named = re.compile(r"""['"](cuda|cpu|mps)(:\d+)?['"]|\.cuda\(""")
     allowed = {
         # Which kind of device a tensor is on decides how much work is done at a time, not where.
-        'modules/neighbours.py',
+        'modules/pieces.py',
         # Checkpoints are read into main memory, whatever they were written from.
         'models/checkpoint.py',
         'models/conversion.py',

@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from projects.DistillNeRF.modules.fpn import FPN
-from projects.DistillNeRF.modules.layers import Bottleneck, enlarge, instance_norm, leaky_relu, soft_clamp
+from projects.DistillNeRF.modules.layers import (
+    Bottleneck,
+    enlarge,
+    instance_norm,
+    leaky_relu_,
+    relu_conv,
+    soft_clamp,
+)
 
 
 def test_a_bottleneck_of_equal_widths_keeps_its_input():
@@ -33,13 +40,40 @@ def test_instance_norm_and_its_gradient(layout):
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10, check_stride=False)
 
 
+def test_instance_norm_with_a_leaky_relu_and_its_gradient():
+    generator = torch.Generator().manual_seed(0)
+    x, cotangent = (torch.randn(3, 5, 6, 7, dtype=torch.float64, generator=generator) for _ in range(2))
+    results = []
+    for run in (lambda x: instance_norm(x, 0.2), lambda x: F.leaky_relu(F.instance_norm(x, eps=1e-5), 0.2)):
+        leaf = x.clone().requires_grad_()
+        y = run(leaf)
+        y.backward(cotangent)
+        results.append((y, leaf.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10, check_stride=False)
+
+
+@pytest.mark.parametrize(('kernel', 'stride', 'padding'), [(1, 1, 0), (3, 1, 1), (3, 2, 1)])
+def test_convolution_of_a_relu_and_its_gradients(kernel, stride, padding):
+    generator = torch.Generator().manual_seed(0)
+    conv = torch.nn.Conv2d(4, 6, kernel, stride, padding, bias=False).double()
+    x = torch.randn(2, 4, 7, 8, dtype=torch.float64, generator=generator)
+    results = []
+    for run in (relu_conv, lambda x, conv: conv(F.relu(x))):
+        leaf = x.clone().requires_grad_()
+        y = run(leaf, conv)
+        y.square().sum().backward()
+        results.append((y, leaf.grad, conv.weight.grad.clone()))
+        conv.weight.grad = None
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12, check_stride=False)
+
+
 def test_soft_clamp():
     x = torch.tensor([-1e6, -0.01, 0, 0.01, 1e6])
     torch.testing.assert_close(soft_clamp(x, 5.0), torch.tensor([-5, -0.01, 0, 0.01, 5]))
 
 
 def test_leaky_relu_has_slope_one_fifth():
-    torch.testing.assert_close(leaky_relu(torch.tensor([-1.0, 2])), torch.tensor([-0.2, 2]))
+    torch.testing.assert_close(leaky_relu_(torch.tensor([-1.0, 2])), torch.tensor([-0.2, 2]))
 
 
 def test_enlarging():

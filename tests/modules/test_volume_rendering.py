@@ -105,7 +105,8 @@ def test_an_opaque_interval_takes_everything():
     density[0, 2] = 1e8
     density[0, 3] = 1e8
     depth, weights = render_intervals(density, torch.arange(5.0), dim=-1)
-    assert weights.tolist() == [[0, 0, 1, 0]]
+    # What passes 80 optical depths counts as passing (1.8e-35), to spare the slow exp of less.
+    torch.testing.assert_close(weights, torch.tensor([[0.0, 0, 1, 0]]), rtol=0, atol=1e-34)
     assert depth.item() == 2.5
 
 

@@ -6,8 +6,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-import torch
-
+from ..engine.processor import prepare_processor
 from .scenes import SIZES, build_network, random_views
 from .stages import Measured, measure
 
@@ -31,7 +30,7 @@ def run(case: Case) -> Measured:
 
 
 def _run(case: Case) -> Measured:
-    torch.set_flush_denormal(True)
+    prepare_processor()
     network = build_network(case.size).to(case.device)
     views = random_views(network, SIZES[case.size], case.cameras).to(case.device)
     return measure(network, views, case.method, case.backward, case.repetitions)

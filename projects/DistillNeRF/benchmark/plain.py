@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..modules.cameras import Cameras
 from ..modules.fine_depth import CandidateScorer, FineDepth
-from ..modules.layers import leaky_relu, soft_clamp
+from ..modules.layers import LEAKY_SLOPE, soft_clamp
 from ..modules.neighbours import OFFSETS
 from ..modules.pooling import candidate_positions
 from ..modules.renderer import EMPTY_LOGIT, RaySampling
@@ -40,6 +40,10 @@ class Level:
         return torch.where(inside & (self.codes[index] == codes), index, -1)
 
 
+def _leaky_relu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, LEAKY_SLOPE)
+
+
 def score(scorer: CandidateScorer, features: Tensor, candidates: Tensor) -> Tensor:
     """Three 3-D convolutions over ``(N, C, K, H, W)``; arguments and result as those of the scorer."""
     features = scorer.feature_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -48,7 +52,7 @@ def score(scorer: CandidateScorer, features: Tensor, candidates: Tensor) -> Tens
     for index, conv in enumerate((scorer.conv1, scorer.conv2, scorer.conv3)):
         x = F.conv3d(x, conv.weight[..., None, None], conv.bias, padding=(1, 0, 0))
         if index < 2:
-            x = leaky_relu(F.instance_norm(x, eps=1e-5))
+            x = _leaky_relu(F.instance_norm(x, eps=1e-5))
     return x[:, 0].permute(0, 2, 3, 1)
 
 
@@ -93,18 +97,18 @@ def _convolve(conv: SparseConv, x: Tensor, count: int, pairs: list[tuple[Tensor,
 
 
 def _process(layer: SparseProcessing, x: Tensor, count: int, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    return layer.norm(leaky_relu(_convolve(layer.conv, x, count, pairs)))
+    return layer.norm(_leaky_relu(_convolve(layer.conv, x, count, pairs)))
 
 
 def sparse_network(net: SparseVoxelNet, coarse: Level, fine: Level) -> Level:
     """The processed coarse level."""
     within_fine, within_coarse, down = neighbours(fine, fine), neighbours(coarse, coarse), neighbours(fine, coarse)
     coarse_count, fine_count = len(coarse.codes), len(fine.codes)
-    x = leaky_relu(_convolve(net.fine_in, fine.voxels, fine_count, within_fine))
+    x = _leaky_relu(_convolve(net.fine_in, fine.voxels, fine_count, within_fine))
     for layer in net.fine_layers:
         x = _process(layer, x, fine_count, within_fine)
-    x = leaky_relu(_convolve(net.down, x, coarse_count, down))
-    y = leaky_relu(_convolve(net.coarse_in, coarse.voxels, coarse_count, within_coarse))
+    x = _leaky_relu(_convolve(net.down, x, coarse_count, down))
+    y = _leaky_relu(_convolve(net.coarse_in, coarse.voxels, coarse_count, within_coarse))
     x = torch.cat([x, y], dim=1)
     for layer in net.coarse_layers:
         x = _process(layer, x, coarse_count, within_coarse)

@@ -21,6 +21,7 @@ from ..models.checkpoint import load_weights, read_checkpoint, require_training_
 from ..models.network import DistillNeRF
 from ..modules.views import Views
 from .config import building
+from .processor import prepare_processor
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {
@@ -132,7 +133,7 @@ def build_runner(config: Config) -> Runner:
         InputError: unknown names or impossible settings.
     """
     # Transmittance fades through the denormal numbers, with which CPUs compute many times slower.
-    torch.set_flush_denormal(True)
+    prepare_processor()
     with building(config):
         return Runner.from_cfg(config)
 

@@ -47,6 +47,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r'^coarse_net\.head\.', 'coarse_monodepth_estimator.depthnet.'),
     (r'^coarse_net\.pyramid\.', 'coarse_monodepth_estimator.'),
     (r'^fine_net\.pyramid\.', 'fine_mono_depth_estimator.'),
+    (r'^fine_net\.combiner\.2\.', 'fine_mono_depth_estimator.combiner.3.'),
     (r'^fine_net\.combiner\.', 'fine_mono_depth_estimator.combiner.'),
     (r'^fine_net\.feature_head\.', 'fine_mono_depth_estimator.featnet.'),
     (r'^fine_net\.depth_head\.', 'fine_mono_depth_estimator.depthnet.'),

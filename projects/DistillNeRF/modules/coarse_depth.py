@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .fpn import FPN
-from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu, soft_clamp
+from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu_, soft_clamp
+from .pieces import by_pieces
 from .volume_rendering import activate_density, render_intervals
 
 INITIAL_LOGIT = -2.0
@@ -50,7 +51,7 @@ class DepthFeatureCombiner(nn.Module):
         """``(N, C, H, W)`` and ``(N, C_d, h, w)`` -> ``(N, C, H, W)``."""
         depth_features = enlarge(depth_features, features.shape[-2:])
         mixed = self.mix(torch.cat([features, depth_features], dim=1))
-        return leaky_relu(self.final(depth_features + instance_norm(self.residual(mixed))))
+        return leaky_relu_(self.final(depth_features + instance_norm(self.residual(mixed))))
 
 
 class CoarseDepthNet(nn.Module):
@@ -103,7 +104,11 @@ class CoarseDepthNet(nn.Module):
         features = self.pyramid(images)
         if self.combiner is not None:
             features = self.combiner(features, depth_features)
-        logits = soft_clamp(self.head(features), self.logit_bound).permute(0, 2, 3, 1)
-        density = activate_density(logits, self.density_activation)
-        depth, weights = render_intervals(density, edges, dim=-1)
-        return CoarseDepth(depth, weights, features)
+        logits = self.head(features).permute(0, 2, 3, 1)
+
+        def render(logits: Tensor) -> tuple[Tensor, Tensor]:
+            density = activate_density(soft_clamp(logits, self.logit_bound), self.density_activation)
+            return render_intervals(density, edges, dim=-1)
+
+        depth, weights = by_pieces(render, logits.flatten(0, 2))
+        return CoarseDepth(depth.view(logits.shape[:3]), weights.view(logits.shape), features)

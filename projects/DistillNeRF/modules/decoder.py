@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import leaky_relu
+from .layers import leaky_relu_
 
 
 class StyledConv(nn.Module):
@@ -22,7 +22,7 @@ class StyledConv(nn.Module):
         """``(N, C, h, w)`` and ``(N, style_channels)`` -> ``(N, C, h, w)``."""
         x = F.group_norm(self.conv(x), self.GROUPS, eps=1e-6)
         gain, offset = self.style(style)[:, :, None, None].chunk(2, dim=1)
-        return leaky_relu(gain * x + offset)
+        return leaky_relu_(gain * x + offset)
 
 
 class ColorDecoder(nn.Module):
@@ -62,7 +62,7 @@ class ColorDecoder(nn.Module):
     def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
         """``(N, C, h, w)`` and class indices ``(N,)`` -> RGB ``(N, 3, scale * h, scale * w)``, not clamped."""
         style = self.styles(camera_classes)
-        x = leaky_relu(self.first(composite))
+        x = leaky_relu_(self.first(composite))
         for index, conv in enumerate(self.convs):
             x = conv(x, style)
             if index in self.enlarge_after:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .autocast import full_precision
 from .coarse_depth import CoarseDepth
 from .fpn import FPN
-from .layers import InstanceNorm, LeakyReLU, instance_norm, leaky_relu, soft_clamp
+from .layers import LEAKY_SLOPE, LeakyInstanceNorm, LeakyReLU, instance_norm, soft_clamp
 from .volume_rendering import activate_density, render_intervals
 
 
@@ -73,8 +73,8 @@ class CandidateScorer(nn.Module):
         # Channels last with one row per candidate: the kernels reach over neighbouring rows, and the long dimension
         # of pixels is the inner one.
         y = y.view(n, height * width, count, -1).transpose(1, 2).contiguous().permute(0, 3, 1, 2)
-        y = leaky_relu(instance_norm(y))
-        y = leaky_relu(instance_norm(self._over_candidates(self.conv2, y)))
+        y = instance_norm(y, LEAKY_SLOPE)
+        y = instance_norm(self._over_candidates(self.conv2, y), LEAKY_SLOPE)
         y = self._over_candidates(self.conv3, y)
         return y.view(n, count, height, width).permute(0, 2, 3, 1).contiguous()
 
@@ -137,11 +137,9 @@ class FineDepthNet(nn.Module):
         self.pyramid = FPN(width, width, width, blocks)
         self.combiner = nn.Sequential(
             nn.Conv2d(width + context_channels, hidden, 3, padding=1),
-            InstanceNorm(),
-            LeakyReLU(),
+            LeakyInstanceNorm(),
             nn.Conv2d(hidden, hidden, 3, padding=1),
-            InstanceNorm(),
-            LeakyReLU(),
+            LeakyInstanceNorm(),
         )
         self.feature_head = nn.Sequential(
             nn.Conv2d(hidden, width, 3, padding=1), LeakyReLU(), nn.Conv2d(width, channels, 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Bottleneck, enlarge, instance_norm, leaky_relu
+from .layers import Bottleneck, enlarge, instance_norm, leaky_relu_
 
 
 class FPN(nn.Module):
@@ -49,5 +49,5 @@ class FPN(nn.Module):
             maps.append(x)
         merged = self.top(maps[4])
         for lateral, skip in zip(self.laterals, maps[3::-1], strict=True):
-            merged = enlarge(merged, skip.shape[-2:]) + leaky_relu(lateral(skip))
-        return leaky_relu(self.final(merged))
+            merged = enlarge(merged, skip.shape[-2:]) + leaky_relu_(lateral(skip))
+        return leaky_relu_(self.final(merged))

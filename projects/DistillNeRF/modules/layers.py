@@ -17,43 +17,81 @@ def soft_clamp(x: Tensor, bound: float) -> Tensor:
     return bound * torch.tanh(x / bound)
 
 
-def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU with slope 0.2 below zero."""
-    return F.leaky_relu(x, LEAKY_SLOPE)
+def leaky_relu_(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.2 below zero, in place: for the result of a layer that nothing else reads."""
+    return F.leaky_relu_(x, LEAKY_SLOPE)
 
 
 class _InstanceNorm(torch.autograd.Function):
     """``(N, positions, C)`` -> the same with mean 0 and variance 1 over the positions of every sample and channel.
+
+    A leaky ReLU may follow: only its result is kept for the gradient, from which its argument can be told.
 
     Positions are an outer dimension, over which PyTorch sums in cascades: the deep pyramids amplify rounding so much
     that naive sums would show. The variance takes two passes, so it does not cancel where the mean is large.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, slope: float) -> Tensor:
         y = x - x.mean(1, keepdim=True)
         scale = torch.rsqrt(y.square().mean(1, keepdim=True) + NORM_EPSILON)
         y.mul_(scale)
+        if slope != 1:
+            F.leaky_relu_(y, slope)
         ctx.save_for_backward(y, scale)
+        ctx.slope = slope
         return y
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         y, scale = ctx.saved_tensors
         grad = full_precision(grad)
+        if ctx.slope != 1:
+            grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
+            y = F.leaky_relu(y, 1 / ctx.slope)
         along = (grad * y).mean(1, keepdim=True)
-        return torch.addcmul(grad, y, along, value=-1).sub_(grad.mean(1, keepdim=True)).mul_(scale)
+        return torch.addcmul(grad, y, along, value=-1).sub_(grad.mean(1, keepdim=True)).mul_(scale), None
 
 
-def instance_norm(x: Tensor) -> Tensor:
+def instance_norm(x: Tensor, slope: float = 1.0) -> Tensor:
     """Normalise every channel of every sample of ``(N, C, H, W)`` over all positions, without gain or bias, eps 1e-5.
 
-    Computed in float32 or wider; the result has the dtype of ``x`` and the channels-last layout.
+    With a ``slope`` in (0, 1) a leaky ReLU follows. Computed in float32 or wider; the result has the dtype of ``x`` and
+    the channels-last layout.
     """
     n, channels, height, width = x.shape
     with torch.autocast(x.device.type, enabled=False):
-        y = _InstanceNorm.apply(full_precision(x).permute(0, 2, 3, 1).reshape(n, height * width, channels))
+        y = _InstanceNorm.apply(full_precision(x).permute(0, 2, 3, 1).reshape(n, height * width, channels), slope)
     return y.view(n, height, width, channels).permute(0, 3, 1, 2).to(x.dtype)
+
+
+class _ReluConv(torch.autograd.Function):
+    """Convolution of ``relu(x)``, which is made again for the gradient: only x is kept, as the norm before it does."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(F.relu(x), weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, weight = ctx.saved_tensors
+        pair = (ctx.stride, ctx.stride), (ctx.padding, ctx.padding), (1, 1)
+        grad, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad, F.relu(x), weight, None, *pair, False, (0, 0), 1, (True, True, False)
+        )
+        return torch.ops.aten.threshold_backward(grad, x, 0), grad_weight, None, None
+
+
+def relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """``conv(relu(x))`` for a convolution without bias, in the dtype of autocast where it is on."""
+    device, weight = x.device.type, conv.weight
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x, weight = x.to(dtype), weight.to(dtype)
+    with torch.autocast(device, enabled=False):
+        return _ReluConv.apply(x, weight, conv.stride[0], conv.padding[0])
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -63,18 +101,18 @@ def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
 
-class InstanceNorm(nn.Module):
-    """:func:`instance_norm` as a module, for use in ``nn.Sequential``."""
+class LeakyInstanceNorm(nn.Module):
+    """:func:`instance_norm` and the leaky ReLU as a module, for use in ``nn.Sequential``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return instance_norm(x)
+        return instance_norm(x, LEAKY_SLOPE)
 
 
 class LeakyReLU(nn.Module):
-    """:func:`leaky_relu` as a module, for use in ``nn.Sequential``."""
+    """:func:`leaky_relu_` as a module, for use after a layer in ``nn.Sequential``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return leaky_relu(x)
+        return leaky_relu_(x)
 
 
 class Bottleneck(nn.Module):
@@ -90,12 +128,12 @@ class Bottleneck(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(instance_norm(self.conv1(x)))
-        y = F.relu(instance_norm(self.conv2(y)))
-        y = instance_norm(self.conv3(y))
+        y = instance_norm(self.conv1(x))
+        y = instance_norm(relu_conv(y, self.conv2))
+        y = instance_norm(relu_conv(y, self.conv3))
         if self.shortcut is None:
-            return F.relu(y + x)
+            return (y + x).relu_()
         # The stride is taken by hand: oneDNN's gradient of 1x1 convolutions with a stride writes beyond its memory on
         # channels-last maps when it runs on several threads (torch 2.13, AVX-512).
         x = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(y + instance_norm(self.shortcut(x)))
+        return (y + instance_norm(self.shortcut(x))).relu_()

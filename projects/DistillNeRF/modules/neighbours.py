@@ -16,16 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .autocast import full_precision
+from .pieces import numbers_at_a_time
 from .segments import segment_offsets
 from .voxels import VoxelGrid, axis_codes
 
 OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
 CENTER = 13
 
-# Numbers in the products that are held at a time: few enough for a CPU's cache (8 MB in float32), and enough to keep
-# other devices busy.
-CHUNK_SIZE_CPU = 1 << 21
-CHUNK_SIZE = 1 << 26
+# Numbers in the products that a CPU holds at a time (32 MB in float32).
+CHUNK_SIZE = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class NeighbourTable:
         cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int
     ) -> NeighbourTable:
         """From pairs ``(P,)``, int32, each with its place among the 27 offsets, and ordered by it."""
-        limit = CHUNK_SIZE_CPU if outputs.device.type == 'cpu' else CHUNK_SIZE
+        limit = numbers_at_a_time(outputs.device, CHUNK_SIZE)
         wanted = max(1, -(-len(outputs) * channels // limit))
         step = max(1, -(-num_outputs // wanted))
         bounds = [*range(0, max(num_outputs, 1), step), num_outputs]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layers import soft_clamp
+from .pieces import by_pieces, numbers_at_a_time
 from .space import ParameterizedSpace
 from .volume_rendering import expected_depth, march
 from .voxels import VoxelGrid
@@ -111,11 +112,16 @@ def render_rays(
     """
     with torch.no_grad():
         depths, rows = place_samples(tables, space, sampling, origins, directions, jitter)
-    weights = march(read(tables.logits, rows), depths, sampling.density_activation)
+
+    def through(logits: Tensor, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weights = march(logits, depths, sampling.density_activation)
+        return weights, expected_depth(weights, depths, space.far), weights.sum(-1)
+
+    weights, depth, opacity = by_pieces(through, read(tables.logits, rows), depths)
     # An interval has the mean colour of its ends, so a sample counts half in each of its two intervals.
     per_sample = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
     colour = 2 * composite(rows, per_sample) - 1
-    return RayRendering(colour, expected_depth(weights, depths, space.far), weights.sum(-1), weights, depths)
+    return RayRendering(colour, depth, opacity, weights, depths)
 
 
 def place_samples(
@@ -163,7 +169,7 @@ def rows_along(
     grid: VoxelGrid, space: ParameterizedSpace, origins: Tensor, directions: Tensor, depths: Tensor
 ) -> Tensor:
     """Rows ``(rays, n)`` of the cells at ``depths`` ``(rays, n)`` along rays ``(rays, 3)``."""
-    size = max(1, SAMPLES_IN_CACHE // max(1, depths.shape[1]))
+    size = max(1, numbers_at_a_time(depths.device, SAMPLES_IN_CACHE) // max(1, depths.shape[1]))
     chunks = zip(origins.split(size), directions.split(size), depths.split(size), strict=True)
     return torch.cat([grid.rows_at(space.contract_axes(_along(o, d, t))) for o, d, t in chunks])
 

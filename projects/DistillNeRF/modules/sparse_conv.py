@@ -10,9 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from .autocast import full_precision
-from .layers import leaky_relu, soft_clamp
-from .neighbours import NeighbourTable
+from .layers import leaky_relu_, soft_clamp
+from .neighbours import Chunk, NeighbourTable
 from .voxels import VoxelGrid
+
+
+class _Scratch:
+    """Memory for the pairs of one chunk after the other, taken once."""
+
+    def __init__(self, like: Tensor, table: NeighbourTable, *widths: int) -> None:
+        longest = max((len(chunk.inputs) for chunk in table.chunks), default=0)
+        self.buffers = [like.new_empty(longest, width) for width in widths]
+
+    def of(self, chunk: Chunk) -> list[Tensor]:
+        """A tensor ``(p, width)`` of each width for the pairs of a chunk."""
+        return [buffer[: len(chunk.inputs)] for buffer in self.buffers]
 
 
 class _SumOfProducts(torch.autograd.Function):
@@ -25,9 +37,10 @@ class _SumOfProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, table: NeighbourTable, transposed: NeighbourTable) -> Tensor:
         out = full_precision(x.new_empty(table.num_outputs, weight.shape[2]))
+        scratch = _Scratch(x, table, weight.shape[1], weight.shape[2])
         for chunk in table.chunks:
-            gathered = x.index_select(0, chunk.inputs)
-            products = x.new_empty(len(gathered), weight.shape[2])
+            gathered, products = scratch.of(chunk)
+            torch.index_select(x, 0, chunk.inputs, out=gathered)
             pieces = zip(gathered.split(chunk.sizes), products.split(chunk.sizes), table.kernels, strict=True)
             for rows, product, kernel in pieces:
                 torch.mm(rows, weight[kernel], out=product)
@@ -43,9 +56,11 @@ class _SumOfProducts(torch.autograd.Function):
         grad = grad.to(x.dtype)
         grad_x = full_precision(torch.empty_like(x))
         grad_weight = full_precision(torch.zeros_like(weight))
+        scratch = _Scratch(x, table, weight.shape[2], weight.shape[1], weight.shape[1])
         for chunk in table.chunks:
-            grads, rows = grad.index_select(0, chunk.inputs), x.index_select(0, chunk.outputs)
-            products = x.new_empty(rows.shape)
+            grads, rows, products = scratch.of(chunk)
+            torch.index_select(grad, 0, chunk.inputs, out=grads)
+            torch.index_select(x, 0, chunk.outputs, out=rows)
             pieces = (part.split(chunk.sizes) for part in (rows, grads, products))
             for row, gradient, product, kernel in zip(*pieces, table.kernels, strict=True):
                 torch.mm(gradient, weight[kernel].T, out=product)
@@ -95,7 +110,7 @@ class SparseProcessing(nn.Module):
 
     def forward(self, x: Tensor, pairs: Pairs) -> Tensor:
         """``(input cells, in_channels)`` -> ``(output cells, out_channels)``."""
-        return self.norm(leaky_relu(self.conv(x, pairs)))
+        return self.norm(leaky_relu_(self.conv(x, pairs)))
 
 
 class SparseVoxelNet(nn.Module):
@@ -135,11 +150,11 @@ class SparseVoxelNet(nn.Module):
         within_fine = pairs_between(grid, fine_level, fine_level, self.widest)
         within_coarse = pairs_between(grid, coarse_level, coarse_level, self.widest)
         downwards = pairs_between(grid, fine_level, coarse_level, self.widest)
-        x = leaky_relu(self.fine_in(fine, within_fine))
+        x = leaky_relu_(self.fine_in(fine, within_fine))
         for layer in self.fine_layers:
             x = layer(x, within_fine)
-        x = leaky_relu(self.down(x, downwards))
-        y = leaky_relu(self.coarse_in(coarse, within_coarse))
+        x = leaky_relu_(self.down(x, downwards))
+        y = leaky_relu_(self.coarse_in(coarse, within_coarse))
         x = torch.cat([x, y], dim=1)
         for layer in self.coarse_layers:
             x = layer(x, within_coarse)

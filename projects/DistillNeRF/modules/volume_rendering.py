@@ -13,6 +13,8 @@ from torch import Tensor
 from .autocast import full_precision
 
 MARCHING_EPSILON = 1e-10
+# Far beyond what changes any sum; exp of less than -87 is sixty times slower than of more on Intel's CPUs (MKL).
+OPAQUE = 80.0
 
 
 def activate_density(logit: Tensor, activation: str) -> Tensor:
@@ -27,17 +29,21 @@ def activate_density(logit: Tensor, activation: str) -> Tensor:
     raise ValueError(f'unknown density activation {activation!r}: use exp, softplus or sigmoid')
 
 
+def _passing(optical_depth: Tensor) -> Tensor:
+    """The part of the light that passes, ``exp(-optical_depth)``, in a new tensor."""
+    return optical_depth.clamp_max(OPAQUE).neg_().exp_()
+
+
 class _IntervalWeights(torch.autograd.Function):
     """Optical depths a_i -> w_i = exp(-sum of a before i) * (1 - exp(-a_i)), along ``dim``."""
 
     @staticmethod
     def forward(ctx, optical_depth: Tensor, dim: int) -> Tensor:
-        through = torch.exp(-torch.cumsum(optical_depth, dim))
-        before = torch.cat(
-            [torch.ones_like(through.narrow(dim, 0, 1)), through.narrow(dim, 0, through.shape[dim] - 1)], dim
-        )
+        through = _passing(torch.cumsum(optical_depth, dim))
         # As published, not expm1: opacities below the rounding of one are zero, so such a ray has depth 0.
-        weights = before * (1 - torch.exp(-optical_depth))
+        weights = _passing(optical_depth).neg_().add_(1)
+        behind_first = weights.shape[dim] - 1
+        weights.narrow(dim, 1, behind_first).mul_(through.narrow(dim, 0, behind_first))
         ctx.save_for_backward(weights, through)
         ctx.dim = dim
         return weights
@@ -100,7 +106,7 @@ def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
     """
     logits, depths = full_precision(logits), full_precision(depths)
     sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
-    alpha = 1 - torch.exp(-sigma * (depths[..., 1:] - depths[..., :-1]))
+    alpha = 1 - _passing(sigma * (depths[..., 1:] - depths[..., :-1]))
     return _MarchingWeights.apply(alpha)
 
 

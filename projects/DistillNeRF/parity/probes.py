@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor, nn
 
-from ..modules.layers import instance_norm, leaky_relu
+from ..modules.layers import instance_norm, leaky_relu_
 from .comparison import BOTTOM, Bounds, Report
 
 # Published layer -> our module, and what still has to be done to its output (activations are functions here).
@@ -30,8 +30,8 @@ def _pyramid(published: str, ours: str) -> dict[str, Layer]:
         'layer1.0': ('stages.0.0', _as_is),
         **{f'layer{i + 1}': (f'stages.{i}', _as_is) for i in range(5)},
         'toplayer': ('top', _as_is),
-        **{f'latlayer{i}': (f'laterals.{i}', leaky_relu) for i in range(4)},
-        'feat_final': ('final', leaky_relu),
+        **{f'latlayer{i}': (f'laterals.{i}', leaky_relu_) for i in range(4)},
+        'feat_final': ('final', leaky_relu_),
     }
     return {f'{published}.{name}': (f'{ours}.{module}', then) for name, (module, then) in layers.items()}
 
@@ -41,7 +41,7 @@ ENCODER_LAYERS: dict[str, Layer] = {
     'coarse.depth_feature_combiner.combiner.0': ('coarse_net.combiner.mix.0', _as_is),
     'coarse.depth_feature_combiner.combiner': ('coarse_net.combiner.mix', _as_is),
     'coarse.depth_feature_combiner.parameter_layer': ('coarse_net.combiner.residual', instance_norm),
-    'coarse.depth_feature_combiner.last_layer': ('coarse_net.combiner.final', leaky_relu),
+    'coarse.depth_feature_combiner.last_layer': ('coarse_net.combiner.final', leaky_relu_),
     'coarse.depthnet.0': ('coarse_net.head.0', _as_is),
     **_pyramid('fine', 'fine_net.pyramid'),
     'fine.combiner': ('fine_net.combiner', _as_is),
@@ -51,17 +51,17 @@ ENCODER_LAYERS: dict[str, Layer] = {
     'fine.feature_predictor': ('fine_net.scorer', lambda scores: scores.permute(0, 3, 1, 2)[:, None]),
 }
 VOXEL_LAYERS: dict[str, Layer] = {
-    'octree.init_conv.0': ('voxel_net.fine_in', leaky_relu),
+    'octree.init_conv.0': ('voxel_net.fine_in', leaky_relu_),
     'octree.processing_layers.0': ('voxel_net.fine_layers.0', _as_is),
     'octree.processing_layers.1': ('voxel_net.fine_layers.1', _as_is),
-    'octree.init_conv.1': ('voxel_net.coarse_in', leaky_relu),
-    'octree.downsample_layers.0': ('voxel_net.down', leaky_relu),
+    'octree.init_conv.1': ('voxel_net.coarse_in', leaky_relu_),
+    'octree.downsample_layers.0': ('voxel_net.down', leaky_relu_),
     'octree.processing_layers.2': ('voxel_net.coarse_layers.0', _as_is),
     'octree.processing_layers.3': ('voxel_net.coarse_layers.1', _as_is),
     'octree.output_head': ('voxel_net.out', _as_is),
 }
 DECODER_LAYERS: dict[str, Layer] = {
-    'decoder.conv1': ('head.decoder.first', leaky_relu),
+    'decoder.conv1': ('head.decoder.first', leaky_relu_),
     **{f'decoder.convs.{i}': (f'head.decoder.convs.{i}', _as_is) for i in range(4)},
     'decoder.last_conv': ('head.decoder.last', _as_is),
 }
@@ -74,7 +74,7 @@ def outputs_of(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[dict
 
     def keep(name: str, then: Callable[[Tensor], Tensor]) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            found[name] = then(output.detach())
+            found[name] = then(output.detach().clone())
 
         return hook
 
