@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from projects.DistillNeRF.benchmark.cases import Case, run
+from projects.DistillNeRF.benchmark.cases import Case, apart, run, scaling
 from projects.DistillNeRF.benchmark.scenes import SIZES
-from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured, ceilings
+from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured
+from projects.DistillNeRF.benchmark.watches import ceilings
 from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.files import require_writable, save_json
 
@@ -26,36 +27,67 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', choices=sorted(SIZES), nargs='+', default=['published'])
     parser.add_argument('--cameras', type=int, nargs='+', default=[1])
     parser.add_argument('--backward', action='store_true', help='training steps: forward with gradients, and backward')
-    parser.add_argument('--method', choices=METHODS, nargs='+', default=list(METHODS))
+    parser.add_argument('--method', choices=sorted(METHODS), nargs='+', default=list(METHODS))
     parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--scaling', action='store_true', help='ours alone, for 1, 2, 3 and 6 cameras')
+    parser.add_argument('--scaling', action='store_true', help='how our time grows with cameras, rays and voxels')
     parser.add_argument('--json', type=Path, help='write all figures to this file, too')
     return parser.parse_args()
 
 
 def table(results: dict[str, Measured]) -> str:
-    """Stages down, methods across; ratio plain / ours where there are both."""
-    lines = [f'{"stage":20}' + ''.join(f'{name:>12}' for name in results) + f'{"ratio":>9}']
-    for stage in (*STAGES, 'total'):
-        values = [result.total if stage == 'total' else result.seconds.get(stage) for result in results.values()]
-        if None in values:
+    """Stages down, methods across, forward and backward; ratios plain / ours where there are both."""
+    directions = [name for name in ('forward', 'backward') if any(getattr(r, name) for r in results.values())]
+    columns = [(method, direction) for direction in directions for method in results]
+    both = len(results) == 2
+    head = [f'{method} {direction}' for method, direction in columns]
+    lines = [f'{"stage":20}' + ''.join(f'{name:>16}' for name in head) + f'{"ratio":>8}' * (both * len(directions))]
+    for stage in (*STAGES, 'losses', 'all stages'):
+        values = [_time(getattr(results[method], direction), stage) for method, direction in columns]
+        if not any(values):
             continue
-        ratio = f'{values[1] / values[0]:9.1f}' if len(values) == 2 else ''
-        lines.append(f'{stage:20}' + ''.join(f'{value:11.3f}s' for value in values) + ratio)
-    peaks = [result.peak for result in results.values()]
-    ratio = f'{peaks[1] / peaks[0]:9.1f}' if len(peaks) == 2 else ''
-    lines.append(f'{"peak memory":20}' + ''.join(f'{peak:9.0f}MiB' for peak in peaks) + ratio)
+        ratios = [
+            f'{plain / max(ours, 1e-9):8.1f}' for ours, plain in zip(values[::2], values[1::2], strict=True)
+        ] * both
+        lines.append(f'{stage:20}' + ''.join(f'{value:15.3f}s' for value in values) + ''.join(ratios))
     return '\n'.join(lines)
 
 
-def rates(result: Measured) -> list[str]:
-    """Work per second in convolutions and matrix products, for stages that consist of little else."""
-    return [
-        f'{stage:20}{result.gflop[stage]:8.1f} GFLOP {result.gflop[stage] / seconds:8.0f} GFLOP/s'
-        for stage, seconds in result.seconds.items()
-        if result.gflop.get(stage, 0) > 1
-    ]
+def _time(seconds: dict[str, float], stage: str) -> float:
+    return sum(seconds.values()) if stage == 'all stages' else seconds.get(stage, 0.0)
+
+
+def memory(results: dict[str, Measured]) -> str:
+    """Peak memory of every stage of the first repetition, MiB."""
+    stages = list(next(iter(results.values())).peaks)
+    lines = [f'{"peak memory, MiB":30}' + ''.join(f'{method:>10}' for method in results)]
+    lines += [f'{stage:30}' + ''.join(f'{r.peaks.get(stage, 0):10.0f}' for r in results.values()) for stage in stages]
+    return '\n'.join(lines)
+
+
+def totals(results: dict[str, Measured]) -> str:
+    """The last lines: time and memory of everything, and ratios."""
+    rows = {
+        'total seconds': [result.total for result in results.values()],
+        'peak MiB': [result.peak for result in results.values()],
+    }
+    lines = []
+    for name, values in rows.items():
+        ratio = f', ratio {values[1] / values[0]:.2f}' if len(values) == 2 else ''
+        lines.append(f'{name}: ' + ', '.join(f'{m} {v:.3f}' for m, v in zip(results, values, strict=True)) + ratio)
+    return '\n'.join(lines)
+
+
+def rates(result: Measured, limits: dict[str, float]) -> str:
+    """How much of the machine's ceiling convolutions and matrix products reach, and how much time is not theirs."""
+    lines = []
+    for direction, kinds in result.work.items():
+        gflop, seconds = (sum(getattr(work, name) for work in kinds.values()) for name in ('gflop', 'seconds'))
+        ideal = sum(work.gflop / limits[kind] for kind, work in kinds.items())
+        each = ', '.join(f'{kind}s {work.gflop / work.seconds:.0f}' for kind, work in kinds.items())
+        share = f'{ideal / seconds:.0%} of the ceilings'
+        lines.append(f'{direction}: {gflop:.0f} GFLOP in {seconds:.3f} s, {share} (GFLOP/s: {each})')
+    return '\n'.join(lines)
 
 
 def about() -> dict[str, str]:
@@ -70,6 +102,32 @@ def about() -> dict[str, str]:
     }
 
 
+def measure_stages(size: str, count: int, args: argparse.Namespace, limits: dict[str, float]) -> dict:
+    """Print one comparison; returns its figures."""
+    cases = {method: Case(size, count, method, args.backward, args.repetitions, args.device) for method in args.method}
+    results = {method: run(case) for method, case in cases.items()}
+    height, width = SIZES[size]
+    cells = next(iter(results.values())).cells
+    what = 'forward and backward' if args.backward else 'forward'
+    print(f'\n{size} {height}x{width}, {count} camera(s), {what}, cells {cells[0]:,} / {cells[1]:,}')
+    for method, result in results.items():
+        print('\n'.join(f'{method} {line}' for line in rates(result, limits).splitlines()))
+    print(table(results))
+    print(memory(results))
+    print(totals(results))
+    figures = {method: result.figures() for method, result in results.items()}
+    return {'size': size, 'cameras': count, 'backward': args.backward, 'figures': figures}
+
+
+def measure_scaling(size: str, args: argparse.Namespace) -> dict:
+    """Print how the time of our forward pass grows; returns the figures."""
+    result = scaling(Case(size, 1, 'ours', False, args.repetitions, args.device))
+    for name, times in asdict(result).items():
+        print(f'\n{size}: seconds by number of {name}')
+        print('\n'.join(f'{number:>10,}{seconds:10.3f}' for number, seconds in times.items()))
+    return {'size': size, 'scaling': asdict(result)}
+
+
 @command
 def main() -> None:
     """Print a table per size and number of cameras."""
@@ -82,25 +140,11 @@ def main() -> None:
         require_writable(args.json.parent)
     facts = about()
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
-    limits = ceilings(torch.device(args.device))
+    limits = apart(ceilings, torch.device(args.device))
     print('this machine: ' + ', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in limits.items()))
-    methods, cameras = (['ours'], [1, 2, 3, 6]) if args.scaling else (args.method, args.cameras)
-    everything = []
-    for size in args.size:
-        for count in cameras:
-            results = {
-                method: run(Case(size, count, method, args.backward, args.repetitions, args.device))
-                for method in methods
-            }
-            height, width = SIZES[size]
-            cells = next(iter(results.values())).cells
-            what = 'training step' if args.backward else 'forward'
-            print(f'\n{size} {height}x{width}, {count} camera(s), {what}, cells {cells[0]:,} / {cells[1]:,}')
-            for method, result in results.items():
-                print('\n'.join(f'{method}: {line}' for line in rates(result)))
-            print(table(results))
-            figures = {method: {**asdict(result), 'total': result.total} for method, result in results.items()}
-            everything.append({'size': size, 'cameras': count, 'backward': args.backward, 'figures': figures})
+    everything = [measure_scaling(size, args) for size in args.size] if args.scaling else []
+    if not args.scaling:
+        everything = [measure_stages(size, count, args, limits) for size in args.size for count in args.cameras]
     if args.json:
         save_json(args.json, {**facts, 'ceilings': limits, 'measurements': everything}, indent=2)
 

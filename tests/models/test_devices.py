@@ -78,7 +78,7 @@ def test_no_module_names_a_device(repo_root: Path):
         'models/conversion.py',
         'models/frozen_depth.py',
         # The clock waits for GPUs, and memory is counted in another way there.
-        'benchmark/stages.py',
+        'benchmark/watches.py',
         # The default of the user's own choice.
         'apis.py',
         # Where mmengine gathers the results of all processes.

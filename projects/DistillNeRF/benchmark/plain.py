@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..modules.cameras import Cameras
+from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import CandidateScorer, FineDepth
 from ..modules.layers import LEAKY_SLOPE, soft_clamp
 from ..modules.neighbours import OFFSETS
@@ -21,6 +22,9 @@ from ..modules.renderer import EMPTY_LOGIT, RaySampling
 from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseConv, SparseProcessing, SparseVoxelNet
 from ..modules.voxels import morton_encode
+
+# (output, input) cells of each of the 27 offsets.
+PairsByOffset = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,16 @@ class Level:
 
 def _leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, LEAKY_SLOPE)
+
+
+def render_bins(net: CoarseDepthNet, features: Tensor, edges: Tensor) -> CoarseDepth:
+    """Densities in the depth bins, and volume rendering of them; density ``exp``."""
+    density = torch.exp(soft_clamp(net.head(features), net.logit_bound).permute(0, 2, 3, 1) - 1)
+    optical = density * (edges[1:] - edges[:-1])
+    passing = torch.exp(-torch.cumsum(torch.cat([torch.zeros_like(optical[..., :1]), optical[..., :-1]], -1), -1))
+    weights = passing * (1 - torch.exp(-optical))
+    depth = (weights * (edges[1:] + edges[:-1]) / 2).sum(-1) / weights.sum(-1).clamp(1e-6, 1)
+    return CoarseDepth(depth, weights, features)
 
 
 def score(scorer: CandidateScorer, features: Tensor, candidates: Tensor) -> Tensor:
@@ -78,7 +92,7 @@ def _pool_level(points: Tensor, features: Tensor, level: int) -> Level:
     return Level(level, codes, cells[order], means[order])
 
 
-def neighbours(source: Level, target: Level) -> list[tuple[Tensor, Tensor]]:
+def neighbours(source: Level, target: Level) -> PairsByOffset:
     """Pairs (output, input) per offset, by binary search."""
     jump = source.level - target.level
     pairs = []
@@ -89,20 +103,27 @@ def neighbours(source: Level, target: Level) -> list[tuple[Tensor, Tensor]]:
     return pairs
 
 
-def _convolve(conv: SparseConv, x: Tensor, count: int, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _convolve(conv: SparseConv, x: Tensor, count: int, pairs: PairsByOffset) -> Tensor:
     y = conv.bias.expand(count, -1)
     for kernel, (outputs, inputs) in zip(conv.weight, pairs, strict=True):
         y = y.index_add(0, outputs, x[inputs] @ kernel)
     return y
 
 
-def _process(layer: SparseProcessing, x: Tensor, count: int, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _process(layer: SparseProcessing, x: Tensor, count: int, pairs: PairsByOffset) -> Tensor:
     return layer.norm(_leaky_relu(_convolve(layer.conv, x, count, pairs)))
 
 
-def sparse_network(net: SparseVoxelNet, coarse: Level, fine: Level) -> Level:
+def all_neighbours(coarse: Level, fine: Level) -> tuple[PairsByOffset, PairsByOffset, PairsByOffset]:
+    """Within the fine level, within the coarse one, and from fine to coarse."""
+    return neighbours(fine, fine), neighbours(coarse, coarse), neighbours(fine, coarse)
+
+
+def sparse_network(
+    net: SparseVoxelNet, coarse: Level, fine: Level, pairs: tuple[PairsByOffset, PairsByOffset, PairsByOffset]
+) -> Level:
     """The processed coarse level."""
-    within_fine, within_coarse, down = neighbours(fine, fine), neighbours(coarse, coarse), neighbours(fine, coarse)
+    within_fine, within_coarse, down = pairs
     coarse_count, fine_count = len(coarse.codes), len(fine.codes)
     x = _leaky_relu(_convolve(net.fine_in, fine.voxels, fine_count, within_fine))
     for layer in net.fine_layers:

@@ -32,16 +32,21 @@ def build_network(size: str) -> DistillNeRF:
     return DistillNeRF(**Config.fromfile(SMALL_CONFIG).model.network.to_dict())
 
 
-def random_views(network: DistillNeRF, size: tuple[int, int], count: int, seed: int = 0) -> Views:
-    """Smooth noise with a brighter upper quarter, seen by ``count`` cameras in a ring, with what the network needs."""
+def random_views(
+    network: DistillNeRF, size: tuple[int, int], count: int, seed: int = 0, noise_pixels: int = NOISE_PIXELS
+) -> Views:
+    """Smooth noise with a brighter upper quarter, seen by ``count`` cameras in a ring, with what the network needs.
+
+    The smaller ``noise_pixels``, the rougher the depths, and the more cells are filled.
+    """
     generator = torch.Generator().manual_seed(seed)
-    images = (0.5 + 0.2 * _smooth_noise(count, 3, size, generator)).clamp(0, 1)
+    images = (0.5 + 0.2 * _smooth_noise(count, 3, size, noise_pixels, generator)).clamp(0, 1)
     images[:, :, : size[0] // 4] = (images[:, :, : size[0] // 4] + 0.3).clamp(0, 1)
     combiner = network.coarse_net.combiner
     features = None
     if combiner is not None:
         # Mean and spread of the real ones (parity notes, section 10).
-        features = 8.6 * _smooth_noise(count, combiner.residual.in_channels, size, generator) - 0.8
+        features = 8.6 * _smooth_noise(count, combiner.residual.in_channels, size, noise_pixels, generator) - 0.8
     return Views(
         images,
         ring(count, *size),
@@ -64,8 +69,8 @@ def ring(count: int, height: int, width: int) -> Cameras:
     return Cameras(intrinsics.repeat(count, 1, 1), cam2world, height, width)
 
 
-def _smooth_noise(count: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Noise of about unit spread that changes over :data:`NOISE_PIXELS`."""
-    small = [max(2, side // NOISE_PIXELS) for side in size]
+def _smooth_noise(count: int, channels: int, size: tuple[int, int], pixels: int, generator: torch.Generator) -> Tensor:
+    """Noise of about unit spread that changes over some pixels."""
+    small = [max(2, side // pixels) for side in size]
     noise = torch.randn(count, channels, *small, generator=generator)
     return 1.7 * F.interpolate(noise, size=size, mode='bilinear', align_corners=False)

@@ -95,6 +95,10 @@ class CoarseDepthNet(nn.Module):
             depth_features: ``(N, C_d, h, w)``, required if and only if the net was built for them.
             edges: ``(D + 1,)`` edges of the depth bins, metres.
         """
+        return self.render(self.features(images, depth_features), edges)
+
+    def features(self, images: Tensor, depth_features: Tensor | None) -> Tensor:
+        """``(N, C, H, W)``: the first half of :meth:`forward`."""
         if (depth_features is None) != (self.combiner is None):
             raise ValueError(
                 'the network was built for frozen depth features, but the views hold none'
@@ -102,8 +106,10 @@ class CoarseDepthNet(nn.Module):
                 else 'the views hold frozen depth features, but the network was built without them'
             )
         features = self.pyramid(images)
-        if self.combiner is not None:
-            features = self.combiner(features, depth_features)
+        return features if self.combiner is None else self.combiner(features, depth_features)
+
+    def render(self, features: Tensor, edges: Tensor) -> CoarseDepth:
+        """What features ``(N, C, H, W)`` say about depth: the second half of :meth:`forward`."""
         logits = self.head(features).permute(0, 2, 3, 1)
 
         def render(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,8 @@ the occupied output cells; cells that are empty or outside the grid count as zer
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -113,6 +115,14 @@ class SparseProcessing(nn.Module):
         return self.norm(leaky_relu_(self.conv(x, pairs)))
 
 
+class Neighbours(NamedTuple):
+    """The pairs of all layers of a :class:`SparseVoxelNet`."""
+
+    within_fine: Pairs
+    within_coarse: Pairs
+    downwards: Pairs
+
+
 class SparseVoxelNet(nn.Module):
     """From the pooled voxels of both levels to the processed coarse voxels.
 
@@ -146,10 +156,17 @@ class SparseVoxelNet(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor, grid: VoxelGrid) -> Tensor:
         """``(C, channels + 1)`` and ``(F, channels + 1)`` pooled voxels -> ``(C, channels + 1)``; logit last."""
-        fine_level, coarse_level = grid.fine_level, grid.coarse_level
-        within_fine = pairs_between(grid, fine_level, fine_level, self.widest)
-        within_coarse = pairs_between(grid, coarse_level, coarse_level, self.widest)
-        downwards = pairs_between(grid, fine_level, coarse_level, self.widest)
+        return self.convolve(coarse, fine, self.neighbours(grid))
+
+    def neighbours(self, grid: VoxelGrid) -> Neighbours:
+        """What the layers need to know of the cells."""
+        fine, coarse = grid.fine_level, grid.coarse_level
+        levels = ((fine, fine), (coarse, coarse), (fine, coarse))
+        return Neighbours(*(pairs_between(grid, source, target, self.widest) for source, target in levels))
+
+    def convolve(self, coarse: Tensor, fine: Tensor, neighbours: Neighbours) -> Tensor:
+        """:meth:`forward` with the neighbours of the grid."""
+        within_fine, within_coarse, downwards = neighbours
         x = leaky_relu_(self.fine_in(fine, within_fine))
         for layer in self.fine_layers:
             x = layer(x, within_fine)
