@@ -133,8 +133,11 @@ def render(
     far: float,
     fine_samples: int = 30,
     fine_step: float = 0.1,
+    quirks: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Composite, depth, weights and sample depths of rays ``(rays, 3)`` (sections 6.9 to 6.11).
+
+    Without ``quirks`` the fine samples lie evenly around the middle of the heaviest interval.
 
     ``read`` gives colours ``(rays, n, C)`` and clamped density logits ``(rays, n)`` at world points ``(rays, n, 3)``.
     """
@@ -147,6 +150,9 @@ def render(
     heaviest = march(coarse_logits, coarse).argmax(1)
     center = coarse[torch.arange(len(coarse)), heaviest]
     steps = torch.arange(fine_samples, dtype=edges.dtype) - fine_samples // 2
+    if not quirks:
+        center = (center + coarse[torch.arange(len(coarse)), heaviest + 1]) / 2
+        steps = torch.linspace(-(fine_samples - 1) / 2, (fine_samples - 1) / 2, fine_samples, dtype=edges.dtype)
     fine = (center[:, None] + fine_step * steps).clamp(0, far)
     fine_colours, fine_logits = sample(fine)
 

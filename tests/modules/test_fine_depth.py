@@ -70,10 +70,11 @@ def test_scorer_in_float32_is_close_to_the_literal_convolutions():
     torch.testing.assert_close(scores, expected.float(), rtol=1e-4, atol=2e-4)
 
 
-def test_candidates_are_the_published_ones():
-    net = FineDepthNet(channels=4, context_channels=4)
+@pytest.mark.parametrize(('given', 'first'), [(None, -7), (-8, -8)])
+def test_candidates(given, first):
+    net = FineDepthNet(channels=4, context_channels=4, first_candidate=given)
     candidates = net.candidates(torch.tensor([[[0.1, 4.0, 40.0]]]))[0, 0]
-    steps = torch.arange(-8.0, 7)
+    steps = first + torch.arange(15.0)
     torch.testing.assert_close(candidates[0], (0.1 + 0.05 * steps).clamp_min(0))
     torch.testing.assert_close(candidates[1], 4 + 0.1 * steps)
     torch.testing.assert_close(candidates[2], 40 + 0.3 * steps)

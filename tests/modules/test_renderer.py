@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import plain
 import pytest
@@ -60,7 +62,8 @@ def render(
     scene: tuple[VoxelGrid, Tensor, Tensor], head: ColorHead | FeatureHead, quirks: bool, rays: int
 ) -> RayRendering:
     tables = VoxelTables.build(*scene, SAMPLING.logit_bound, quirks)
-    return render_rays(tables, SPACE, SAMPLING, head.compositor(tables), *random_rays(rays))
+    sampling = replace(SAMPLING, published_quirks=quirks)
+    return render_rays(tables, SPACE, sampling, head.compositor(tables), *random_rays(rays))
 
 
 def plain_reader(
@@ -78,7 +81,8 @@ def plain_reader(
         )
         empty = torch.full_like(coarse[..., -1], -30.0)
         logits = torch.where(in_fine, fine[..., -1], torch.where(in_coarse, coarse[..., -1], empty))
-        logits = 10 * torch.tanh(logits / 10)
+        clamped = 10 * torch.tanh(logits / 10)
+        logits = clamped if quirks else torch.where(in_fine | in_coarse, clamped, empty)
         features = torch.cat([fine[..., :-1], coarse[..., :-1]], -1)
         if isinstance(head, FeatureHead):
             return head.bound * torch.tanh(head.net(features) / head.bound), logits
@@ -95,7 +99,13 @@ def test_values_and_gradients_equal_the_plain_version(kind, quirks, count):
     ours = render(scene, head, quirks, rays)
     edges = SPACE.bin_edges(torch.empty((), dtype=torch.float64))
     composite, depth, weights, depths = plain.render(
-        plain_reader(scene, head, quirks), edges, *random_rays(rays), FAR, SAMPLING.fine_samples, SAMPLING.fine_step
+        plain_reader(scene, head, quirks),
+        edges,
+        *random_rays(rays),
+        FAR,
+        SAMPLING.fine_samples,
+        SAMPLING.fine_step,
+        quirks,
     )
     if count == 60:
         assert (weights.sum(1) > 0.5).any(), 'the rays miss the scene: the test shows nothing'
@@ -119,6 +129,12 @@ def test_values_and_gradients_equal_the_plain_version(kind, quirks, count):
         assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize(('quirks', 'logit'), [(True, 10 * math.tanh(-3)), (False, -30.0)])
+def test_empty_space_is_clear_without_the_quirk(quirks, logit):
+    tables = VoxelTables.build(*random_scene(60), 10.0, quirks)
+    assert tables.logits[-1].item() == pytest.approx(logit)
+
+
 def test_without_the_quirk_the_first_cell_is_read():
     grid, coarse, fine = random_scene(60)
     first = grid.centers(4)[:1]
@@ -127,36 +143,39 @@ def test_without_the_quirk_the_first_cell_is_read():
         assert read(tables.logits, grid.rows(first)).item() == pytest.approx(expected)
 
 
-def test_fine_samples_gather_around_the_heaviest_interval():
-    """A wall from x = 5 m on, coarse samples at 0.45, 0.95, ...: the heaviest interval starts at 5.45."""
+@pytest.mark.parametrize(('quirks', 'first'), [(True, 5.45 - 0.45), (False, 5.7 - 0.375)])
+def test_fine_samples_gather_around_the_heaviest_interval(quirks, first):
+    """A wall from x = 5 m on, coarse samples at 0.45, 0.95, ...: the heaviest interval is 5.45 to 5.95."""
     grid, _ = VoxelGrid.build(point_codes(SPACE.contract(torch.tensor([[5.1, 0.1, 0.1]]).double()), 4), *LEVELS)
     voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=torch.float64)
     tables = VoxelTables.build(grid, voxels, voxels, 10.0, published_quirks=False)
     origin, direction = torch.tensor([[0.0, 0.1, 0.1]]).double(), torch.tensor([[1.0, 0, 0]]).double()
-    depths, rows = place_samples(tables, SPACE, SAMPLING, origin, direction, jitter=False)
+    sampling = replace(SAMPLING, published_quirks=quirks)
+    depths, rows = place_samples(tables, SPACE, sampling, origin, direction, jitter=False)
     edges = SPACE.bin_edges(depths)
     coarse = (edges[1:] + edges[:-1]) / 2
-    fine = 5.45 + 0.15 * torch.arange(-3.0, 3, dtype=torch.float64)
+    fine = first + 0.15 * torch.arange(6, dtype=torch.float64)
     torch.testing.assert_close(depths[0], torch.cat([coarse, fine]).sort().values)
     in_fine_cell = (depths[0] >= 5) & (depths[0] < 6.25)
     assert (rows[0][in_fine_cell] == 0).all()
     assert (rows[0][depths[0] < 5] == grid.empty_row).all()
 
 
-def test_jitter_moves_samples_within_their_bins_and_keeps_them_sorted():
+@pytest.mark.parametrize(('quirks', 'least'), [(True, 0), (False, -0.5)])
+def test_jitter_moves_samples_by_less_than_a_bin_and_keeps_them_sorted(quirks, least):
     scene = random_scene(60)
     tables = VoxelTables.build(*scene, 10.0, published_quirks=False)
-    no_fine = RaySampling(fine_samples=0)
+    no_fine = RaySampling(fine_samples=0, published_quirks=quirks)
     rays = random_rays(50)
     mids, _ = place_samples(tables, SPACE, no_fine, *rays, jitter=False)
     torch.manual_seed(0)
     depths, rows = place_samples(tables, SPACE, no_fine, *rays, jitter=True)
     assert (depths.diff(dim=1) >= 0).all()
     assert depths.shape == mids.shape
-    # As published: from the middle of the bin on, by up to one bin.
+    # As published: from the middle of the bin on, by up to one bin; else within the bin.
     offset = (depths - mids) / SPACE.bin_edges(mids).diff()
-    assert offset.min() >= 0
-    assert offset.mean().item() == pytest.approx(0.5, abs=0.05)
+    assert offset.min() >= least
+    assert offset.mean().item() == pytest.approx(least + 0.5, abs=0.05)
     positions = rays[0][:, None] + depths[..., None] * rays[1][:, None]
     assert torch.equal(rows, scene[0].rows(SPACE.contract(positions)))
 

@@ -13,6 +13,7 @@ from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import build_head
 from ..modules.pooling import pool_views
+from ..modules.recompute import recompute_blocks
 from ..modules.renderer import RaySampling
 from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
@@ -41,13 +42,16 @@ class DistillNeRF(nn.Module):
         coarse: keyword arguments of :class:`CoarseDepthNet`.
         fine: keyword arguments of :class:`FineDepthNet`.
         voxel: keyword arguments of :class:`SparseVoxelNet`.
-        sampling: keyword arguments of :class:`RaySampling`.
+        sampling: keyword arguments of :class:`RaySampling` but its quirks.
         head: keyword arguments of :func:`build_head`.
         downscale: image size over render size.
         jitter: random sample positions while training (``stochastic_render_sample``).
-        published_quirks: reproduce the oddities of the published code that change numbers.
+        published_quirks: reproduce the oddities of the published code that change numbers: those of
+            :class:`RaySampling` and :meth:`VoxelTables.build`, and those of the losses (:class:`.objective.Objective`).
         depth_weights: weights of the frozen depth network (Depth-Anything v1 ViT-B), for views that come without its
             features. It is read when it is needed first, and is no part of the network's own weights.
+        activation_checkpointing: compute the blocks of the pyramids, of the scorer, of the sparse network and of the
+            decoder twice in a training step instead of keeping all their results.
     """
 
     def __init__(
@@ -64,11 +68,12 @@ class DistillNeRF(nn.Module):
         jitter: bool = False,
         published_quirks: bool = False,
         depth_weights: str | None = None,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.space = ParameterizedSpace(**(space or {}))
         self.coarse_level, self.fine_level = levels
-        self.sampling = RaySampling(**(sampling or {}))
+        self.sampling = RaySampling(**(sampling or {}), published_quirks=published_quirks)
         self.downscale = downscale
         self.jitter = jitter
         self.published_quirks = published_quirks
@@ -79,6 +84,7 @@ class DistillNeRF(nn.Module):
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
         self.frozen_depth = FrozenDepth(depth_weights)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
+        recompute_blocks(self, activation_checkpointing)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
         self.to(memory_format=torch.channels_last)
 
@@ -117,7 +123,6 @@ class DistillNeRF(nn.Module):
             sampling=self.sampling,
             head=self.head,
             downscale=self.downscale,
-            published_quirks=self.published_quirks,
         )
 
     def forward(self, views: Views) -> Scene:

@@ -49,7 +49,6 @@ class Scene:
         sampling: where samples are put on a ray.
         head: what turns samples into pixels.
         downscale: image size over render size.
-        published_quirks: reproduce the oddities of the published code that change numbers.
     """
 
     grid: VoxelGrid
@@ -59,11 +58,11 @@ class Scene:
     sampling: RaySampling
     head: ColorHead | FeatureHead
     downscale: int
-    published_quirks: bool
 
     def tables(self) -> VoxelTables:
         """The look-up tables of the renderer."""
-        return VoxelTables.build(self.grid, self.coarse, self.fine, self.sampling.logit_bound, self.published_quirks)
+        sampling = self.sampling
+        return VoxelTables.build(self.grid, self.coarse, self.fine, sampling.logit_bound, sampling.published_quirks)
 
     def render(self, cameras: Cameras, camera_class: int = 1, jitter: bool = False) -> Rendering:
         """What ``cameras`` ``(V,)`` see.

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import leaky_relu_
+from .recompute import Recomputable
 
 
-class StyledConv(nn.Module):
+class StyledConv(Recomputable):
     """3x3 convolution, group norm, gain and offset from the camera's style, leaky ReLU."""
 
     GROUPS = 32

@@ -16,6 +16,7 @@ from .autocast import full_precision
 from .coarse_depth import CoarseDepth
 from .fpn import FPN
 from .layers import LEAKY_SLOPE, LeakyInstanceNorm, LeakyReLU, instance_norm, soft_clamp
+from .recompute import Recomputable
 from .volume_rendering import activate_density, render_intervals
 
 
@@ -43,7 +44,7 @@ class FineDepth:
     features: Tensor
 
 
-class CandidateScorer(nn.Module):
+class CandidateScorer(Recomputable):
     """Score every depth candidate of every pixel from the pixel's depth feature and the candidate's distance.
 
     As published, the candidate's code is ``LN(linear(d))``, it is multiplied with the pixel's feature, and three
@@ -111,8 +112,8 @@ class FineDepthNet(nn.Module):
         hidden: width of the combiner.
         blocks: see :class:`FPN`.
         num_candidates: K.
-        first_candidate: candidates k run from here; ``None`` takes the published ``-(K + 1) // 2``, so 15 of them are
-            -8 ... 6, not symmetric (quirk 6).
+        first_candidate: candidates k run from here; ``None`` puts them around zero. The published ones are -8 ... 6
+            (parity notes, section 13, 6).
         candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` metres.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.
@@ -149,7 +150,7 @@ class FineDepthNet(nn.Module):
         )
         self.scorer = CandidateScorer(channels + 1, width)
         self.num_candidates = num_candidates
-        self.first_candidate = -((num_candidates + 1) // 2) if first_candidate is None else first_candidate
+        self.first_candidate = -(num_candidates // 2) if first_candidate is None else first_candidate
         self.candidate_ratio = candidate_ratio
         self.candidate_step = candidate_step
         self.density_activation = density_activation

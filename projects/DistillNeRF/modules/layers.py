@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .autocast import full_precision
+from .recompute import Recomputable
 
 LEAKY_SLOPE = 0.2
 NORM_EPSILON = 1e-5
@@ -115,7 +116,7 @@ class LeakyReLU(nn.Module):
         return leaky_relu_(x)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Recomputable):
     """1x1, 3x3, 1x1 convolutions, each with instance norm, around a shortcut: ``in_channels -> out_channels``."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:

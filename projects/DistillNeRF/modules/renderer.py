@@ -33,6 +33,10 @@ class RaySampling:
         fine_step: distance between them, metres.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the density logits.
+        published_quirks: reproduce four oddities of the published code (parity notes, section 13). 3: empty space keeps
+            a little density, as its logit goes through the soft clamp. 6: fine samples are not centred. 7: they gather
+            around the sample before the heaviest interval, not around its middle. 13: jitter moves samples only
+            away from the camera.
     """
 
     stride: int = 1
@@ -40,6 +44,7 @@ class RaySampling:
     fine_step: float = 0.1
     density_activation: str = 'exp'
     logit_bound: float = 10.0
+    published_quirks: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,15 @@ class VoxelTables:
     ) -> VoxelTables:
         """From voxels ``(C, channels + 1)`` and ``(F, channels + 1)`` whose last channel is the density logit.
 
-        With ``published_quirks`` the first occupied cell of each level reads as zero (parity notes, section 13, 1).
+        With ``published_quirks`` the first occupied cell of each level reads as zero, and empty space keeps a little
+        density (parity notes, section 13, 1 and 3).
         """
         if published_quirks:
             coarse, fine = _without_first_row(coarse), _without_first_row(fine)
         empty = fine.new_full((1,), EMPTY_LOGIT)
-        logits = soft_clamp(torch.cat([fine[:, -1], coarse[:, -1], empty]), logit_bound)
+        if published_quirks:
+            empty = soft_clamp(empty, logit_bound)
+        logits = torch.cat([soft_clamp(torch.cat([fine[:, -1], coarse[:, -1]]), logit_bound), empty])
         return cls(grid, logits, coarse[:, :-1].contiguous(), fine[:, :-1].contiguous())
 
 
@@ -134,10 +142,14 @@ def place_samples(
 ) -> tuple[Tensor, Tensor]:
     """Sample depths ``(rays, n)``, ascending, and the rows that they hit, ``(rays, n)``."""
     coarse, coarse_rows = place_coarse_samples(tables, space, sampling, origins, directions, jitter)
-    # As published: the index of the heaviest *interval* is used as the index of a sample.
-    center = coarse.gather(1, heaviest_interval(tables, sampling, coarse, coarse_rows))
-    first = -(sampling.fine_samples // 2)
-    steps = torch.arange(first, first + sampling.fine_samples, dtype=coarse.dtype, device=coarse.device)
+    interval = heaviest_interval(tables, sampling, coarse, coarse_rows)
+    count, steps = sampling.fine_samples, torch.arange(sampling.fine_samples, dtype=coarse.dtype, device=coarse.device)
+    if sampling.published_quirks:
+        # The index of an interval is used as the index of a sample.
+        center, steps = coarse.gather(1, interval), steps - count // 2
+    else:
+        center = (coarse.gather(1, interval) + coarse.gather(1, interval + 1)) / 2
+        steps = steps - (count - 1) / 2
     fine = (center + sampling.fine_step * steps).clamp(0, space.far)
     fine_rows = rows_along(tables.grid, space, origins, directions, fine)
     order = merge_order(coarse, fine)
@@ -156,7 +168,8 @@ def place_coarse_samples(
     edges = space.bin_edges(origins, sampling.stride)
     depths = ((edges[:-1] + edges[1:]) / 2).expand(len(origins), -1)
     if jitter:
-        depths = (depths + torch.rand_like(depths) * (edges[1:] - edges[:-1])).sort(dim=1).values
+        shift = torch.rand_like(depths) - (0 if sampling.published_quirks else 0.5)
+        depths = (depths + shift * (edges[1:] - edges[:-1])).sort(dim=1).values
     return depths, rows_along(tables.grid, space, origins, directions, depths)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .autocast import full_precision
 from .layers import leaky_relu_, soft_clamp
 from .neighbours import Chunk, NeighbourTable
+from .recompute import Recomputable
 from .voxels import VoxelGrid
 
 
@@ -102,7 +103,7 @@ class SparseConv(nn.Module):
             return _SumOfProducts.apply(x, weight, *pairs) + self.bias
 
 
-class SparseProcessing(nn.Module):
+class SparseProcessing(Recomputable):
     """Convolution, leaky ReLU, layer norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -22,7 +22,6 @@ model = dict(
             hidden=24,
             blocks=(1, 1, 1, 1),
             num_candidates=3,
-            first_candidate=-1,
             candidate_ratio=0.05,
             candidate_step=(0.1, 1.0),
         ),
