@@ -42,6 +42,17 @@ def test_smart_sample_puts_a_random_neighbour_of_each_camera_first(box_root):
     assert dataset[1]['inputs']['target_views'].frames == drawn[0].frames
 
 
+def test_all_previous_frames_come_in_order_of_time(box_root):
+    dataset = build_dataset(box_root, all_prev_frames=True)
+    assert dataset[2]['inputs']['target_views'].frames == (-2,) * 6 + (-1,) * 6 + (0,) * 6
+    sample = dataset[1]
+    views = sample['inputs']['target_views']
+    assert views.names == CAMERAS * 3 and views.frames == (0,) * 6 + (-1,) * 6 + (0,) * 6
+    assert 'FRONT: frame -2 of box1 does not exist' in sample['data_samples'].metainfo['notes'][1]
+    with pytest.raises(InputError, match='all_prev_frames'):
+        build_dataset(box_root, all_prev_frames=True, training_target_smart_sample=True)
+
+
 def test_the_last_frame_repeats_itself_and_says_so(box_root):
     dataset = build_dataset(box_root, test_mode=True, add_next_frame_for_eval=True)
     sample = dataset[2]

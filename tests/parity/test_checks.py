@@ -15,7 +15,7 @@ from projects.DistillNeRF.modules import layers, renderer
 from projects.DistillNeRF.parity import units
 from projects.DistillNeRF.parity.checks import UnitArrays, check_all
 from projects.DistillNeRF.parity.comparison import DEEP, EQUAL, Bound, Report
-from projects.DistillNeRF.parity.frozen_depth import check_depth_anything, check_resizing
+from projects.DistillNeRF.parity.frozen_depth import check_depth_anything, check_head, check_resizing
 from projects.DistillNeRF.parity.unit_data import DATA_CHECKS
 from projects.DistillNeRF.parity.vectors import Vectors, thinned
 from tests.tools.commands import run
@@ -45,7 +45,7 @@ def test_a_variant_is_the_published_one(public, variant):
 
 
 @pytest.mark.parametrize(
-    'check', [*units.NETWORK_CHECKS, *DATA_CHECKS, check_resizing], ids=lambda check: check.__name__
+    'check', [*units.NETWORK_CHECKS, *DATA_CHECKS, check_resizing, check_head], ids=lambda check: check.__name__
 )
 def test_units_are_the_published_ones(public, check):
     report = Report()

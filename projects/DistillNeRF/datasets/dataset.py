@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from ..errors import InputError
 from .infos import CONVERT_AGAIN, Info, load_infos
 from .poses import inverse_pose
 from .presence import MAP_CURES, MAP_FILES, check_images_and_lidar, count_missing_maps
-
-CURRENT = 0
+from .selection import CURRENT, Key, one_neighbour_each, whole_frames
 
 
 @DATASETS.register_module()
@@ -41,6 +39,7 @@ class DistillNeRFDataset(BaseDataset):
             back right, back, back left).
         training_target_smart_sample: when training, one of the previous and next keyframe per camera, chosen at
             random, comes first among the targets, then the current frame.
+        all_prev_frames: the two keyframes before the current one come first among the targets.
         add_next_frame_for_eval: in test mode, the next keyframe comes first among the targets.
         load_lidar, load_teacher, load_truth, load_features: which maps are read.
         SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
@@ -68,6 +67,7 @@ class DistillNeRFDataset(BaseDataset):
         render_size: tuple[int, int],
         cameras: Sequence[str] | None = None,
         training_target_smart_sample: bool = False,
+        all_prev_frames: bool = False,
         add_next_frame_for_eval: bool = False,
         load_lidar: bool = True,
         load_teacher: bool = False,
@@ -89,6 +89,9 @@ class DistillNeRFDataset(BaseDataset):
         self.image_size = _checked_size('image_size', image_size)
         self.render_size = _checked_size('render_size', render_size)
         self.cameras = tuple(cameras) if cameras is not None else None
+        if all_prev_frames and (training_target_smart_sample or (add_next_frame_for_eval and test_mode)):
+            raise InputError('all_prev_frames and another choice of targets are set; leave one of them')
+        self.all_prev_frames = all_prev_frames
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
         self.load_lidar = load_lidar
@@ -176,15 +179,26 @@ class DistillNeRFDataset(BaseDataset):
         """Samples and, if neighbours can be targets, their neighbours."""
         used = set(self._positions.tolist())
         for position in self._positions:
-            tokens = [infos[position][link] for link in self._links()]
-            used.update(self._position_of[token] for token in tokens if token is not None)
+            neighbours = (self._neighbour(infos.__getitem__, position, offset) for offset in self._offsets())
+            used.update(neighbour for neighbour in neighbours if neighbour is not None)
         return sorted(used)
 
-    def _links(self) -> tuple[str, ...]:
+    def _offsets(self) -> tuple[int, ...]:
         """Which neighbours can be targets."""
+        if self.all_prev_frames:
+            return (-2, -1)
         if self.test_mode:
-            return ('next',) if self.add_next_frame_for_eval else ()
-        return ('prev', 'next') if self.training_target_smart_sample else ()
+            return (1,) if self.add_next_frame_for_eval else ()
+        return (-1, 1) if self.training_target_smart_sample else ()
+
+    def _neighbour(self, read: Callable[[int], Info], position: int, offset: int) -> int | None:
+        """Position of the keyframe ``offset`` after this one in the same scene."""
+        for _ in range(abs(offset)):
+            token = read(position)['next' if offset > 0 else 'prev']
+            if token is None:
+                return None
+            position = self._position_of[token]
+        return position
 
     @force_full_init
     def __len__(self) -> int:
@@ -220,13 +234,10 @@ class DistillNeRFDataset(BaseDataset):
         info = super().get_data_info(position)
         notes: list[str] = []
         input_keys = [(CURRENT, camera) for camera in self.cameras]
-        target_keys = [self._existing(info, offset, camera, notes) for offset, camera in self._other_targets()]
-        target_keys += input_keys
+        frames = self._frames(position)
+        target_keys = [self._existing(frames, key, notes) for key in self._target_keys()]
+        frames = {offset: frames[offset] for offset, _ in input_keys + target_keys}
         world2global = np.asarray(info['lidar2global'])
-        frames = {CURRENT: info}
-        for offset in {key[0] for key in target_keys} - {CURRENT}:
-            token = info['next' if offset > 0 else 'prev']
-            frames[offset] = super().get_data_info(self._position_of[token])
         views = {
             key: self._view(frames[key[0]], key, inverse_pose(world2global))
             for key in dict.fromkeys(input_keys + target_keys)
@@ -247,20 +258,25 @@ class DistillNeRFDataset(BaseDataset):
             'notes': notes,
         }
 
-    def _other_targets(self) -> list[tuple[int, str]]:
-        """Frame offset and camera of the targets before the current block."""
-        links = self._links()
-        if not links:
-            return []
-        if self.test_mode:
-            return [(1, camera) for camera in self.cameras]
-        return [(random.choice((-1, 1)), camera) for camera in self.cameras]
+    def _target_keys(self) -> list[Key]:
+        if self.training_target_smart_sample and not self.test_mode:
+            return one_neighbour_each(self.cameras)
+        return whole_frames(self.cameras, self._offsets())
+
+    def _frames(self, position: int) -> dict[int, Info]:
+        """The current keyframe and those of its neighbours that can be targets and exist, by offset."""
+        read = super().get_data_info
+        neighbours = {offset: self._neighbour(read, position, offset) for offset in self._offsets()}
+        found = {offset: neighbour for offset, neighbour in neighbours.items() if neighbour is not None}
+        return {CURRENT: read(position)} | {offset: read(neighbour) for offset, neighbour in found.items()}
 
     @staticmethod
-    def _existing(info: Info, offset: int, camera: str, notes: list[str]) -> tuple[int, str]:
-        if info['next' if offset > 0 else 'prev'] is not None:
-            return offset, camera
-        notes.append(f'{camera}: frame {offset:+d} of {info["token"]} does not exist: the current frame is repeated')
+    def _existing(frames: dict[int, Info], key: Key, notes: list[str]) -> Key:
+        offset, camera = key
+        if offset in frames:
+            return key
+        token = frames[CURRENT]['token']
+        notes.append(f'{camera}: frame {offset:+d} of {token} does not exist: the current frame is repeated')
         return CURRENT, camera
 
     def _view(self, info: Info, key: tuple[int, str], global2world: np.ndarray) -> dict[str, Any]:

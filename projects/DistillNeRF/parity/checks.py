@@ -12,7 +12,7 @@ from ..models.published import PUBLISHED_VARIANTS, published_settings
 from .comparison import Report
 from .end_to_end import check_end_to_end
 from .float64 import check_float64
-from .frozen_depth import NAME, check_depth_anything, check_resizing
+from .frozen_depth import NAME, check_depth_anything, check_head, check_resizing
 from .rendering import check_rendering, scene_of_variant
 from .stages import check_encoder
 from .unit_data import DATA_CHECKS
@@ -69,7 +69,7 @@ def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, l
     if not variants and (vectors.folder / 'unit.npz').is_file():
         report.heading = 'unit: '
         unit = UnitArrays(vectors)
-        for check in (*NETWORK_CHECKS, *DATA_CHECKS, check_resizing):
+        for check in (*NETWORK_CHECKS, *DATA_CHECKS, check_resizing, check_head):
             check(unit, report)
         unused = unit.unused
     return report, unused

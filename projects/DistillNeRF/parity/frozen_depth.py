@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..modules.depth_anything import DepthAnything, load_depth_anything, network_size
+from ..modules.depth_anything import DepthAnything, DPTHead, load_depth_anything, network_size
 from .comparison import DEEP, EQUAL, SHALLOW, Report
 from .units import Arrays
 from .vectors import Vectors
@@ -65,3 +65,23 @@ def check_resizing(unit: Arrays, report: Report) -> None:
         unit['da/post_in'], size=unit['da/post_out'].shape[-2:], mode='bicubic', antialias=True, align_corners=False
     )
     report.add('da/post_out', post, unit['da/post_out'], SHALLOW)
+
+
+# The notes do not say what the small head of ``da/head_*`` is; these widths and names give its numbers exactly.
+SMALL_HEAD = {'width': 96, 'sizes': (12, 24, 48, 96), 'channels': 16}
+SMALL_HEAD_PREFIX = 'unit.dpt.'
+
+
+@torch.no_grad()
+def check_head(unit: Arrays, report: Report) -> None:
+    """``da/head_*``: a small head on a grid of 3 x 5 tokens."""
+    head = DPTHead(**SMALL_HEAD)
+    rule = {name: rule_weight(SMALL_HEAD_PREFIX + name, tuple(x.shape)) for name, x in head.state_dict().items()}
+    head.load_state_dict({name: torch.from_numpy(weight) for name, weight in rule.items()})
+    rows, columns = 3, 5
+    feature = head(unit['da/head_tokens'], rows, columns)
+    report.add('da/head_feature', feature, unit['da/head_feature'], DEEP)
+    depth = head.depth(feature, rows, columns)
+    expected = unit['da/head_depth_sub']
+    steps = [-(-full // stored) for full, stored in zip(depth.shape[-2:], expected.shape[-2:], strict=True)]
+    report.add('da/head_depth_sub', depth[..., :: steps[0], :: steps[1]], expected, DEEP)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.selection import Key, whole_frames
 from ..evaluation.depth import depth_errors, point_depth_errors
 from ..evaluation.image import psnr, recolored, ssim
 from ..losses.color import l1
@@ -17,6 +18,7 @@ from ..losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from ..losses.sky import clamp_depth, fill_sky
 from ..losses.weights import opacity_loss, weight_entropy
 from ..modules.cameras import Cameras
+from ..pipelines.images import to_rgb
 from ..pipelines.lidar_depth import lidar_depth_image, project_lidar
 from ..visualization.trajectories import circle, left_right, move_cameras, three_from, translation
 from .comparison import DEEP, EQUAL, SHALLOW, Report
@@ -143,6 +145,44 @@ def check_sky(unit: Arrays, report: Report) -> None:
     report.add('scene/sky_out_emernerf_depth_img', clamp_depth(teacher, **bounds), expected, EQUAL)
 
 
+# Frames before the current one in the published lists of frames.
+FRAMES_BEFORE = 2
+
+
+def _entries(keys: Sequence[Key], cameras: int) -> Tensor:
+    """Places of (frame offset, camera) in a time-major list of frames."""
+    return torch.tensor([(offset + FRAMES_BEFORE) * cameras + int(camera) for offset, camera in keys])
+
+
+def check_selection(unit: Arrays, report: Report) -> None:
+    """``select/*``: the frames of the targets, and for each camera the same as indices of frames."""
+    cameras = len(unit['select/default_idx'])
+    names = [str(camera) for camera in range(cameras)]
+    for name, offsets in (('default', ()), ('allprev', (-2, -1)), ('addnext', (1,))):
+        entries = _entries(whole_frames(names, offsets), cameras)
+        report.add(f'select/{name}_values', entries[None, :, None].float(), unit[f'select/{name}_values'], EQUAL)
+        frames = (entries // cameras).view(-1, cameras).T
+        report.add(f'select/{name}_idx', frames, unit[f'select/{name}_idx'], EQUAL)
+
+
+def check_assembly(unit: Arrays, report: Report) -> None:
+    """``scene/out_*``: images and cameras of the current frame."""
+    cameras = unit['scene/out_rots'].shape[1]
+    now = _entries(whole_frames([str(camera) for camera in range(cameras)], ()), cameras)
+    extrinsic, resize = unit['scene/extrinsic'][:, now], unit['scene/aug'][:, now]
+    images = torch.from_numpy(to_rgb(unit['scene/imgs'][0, now].permute(0, 2, 3, 1).numpy()))
+    found = {
+        'rots': extrinsic[..., :3, :3],
+        'trans': extrinsic[..., :3, 3],
+        'intrins': unit['scene/intrinsic'][:, now],
+        'post_rots': resize[..., :3, :3],
+        'post_trans': resize[..., :3, 3],
+        'imgs': images[None],
+    }
+    for name, value in found.items():
+        report.add(f'scene/out_{name}', value, unit[f'scene/out_{name}'], EQUAL)
+
+
 def check_novel_views(unit: Arrays, report: Report) -> None:
     """``novel/*`` and the cameras of ``scene/novel_*``."""
     for axis in 'xyz':
@@ -171,5 +211,7 @@ DATA_CHECKS: tuple[Callable[[Arrays, Report], None], ...] = (
     check_metrics,
     check_lidar_images,
     check_sky,
+    check_selection,
+    check_assembly,
     check_novel_views,
 )

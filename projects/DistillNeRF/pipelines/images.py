@@ -37,6 +37,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """``(..., H, W, 3)`` in OpenCV's order, 0 to 255 -> ``(..., 3, H, W)`` float32 RGB in [0, 1]."""
+    rgb = np.ascontiguousarray(np.moveaxis(image[..., ::-1], -1, -3))
+    return rgb.astype(np.float32) / np.float32(255)
+
+
 @TRANSFORMS.register_module()
 class LoadViews(BaseTransform):
     """Read every view's image, resize it to the sample's ``image_size``, make it RGB in [0, 1].
@@ -59,6 +65,5 @@ class LoadViews(BaseTransform):
                     f'{view["width"]}x{view["height"]}; {RESTORE} or convert the data again with tools/create_data.py'
                 )
             resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-            rgb = np.ascontiguousarray(resized[:, :, ::-1].transpose(2, 0, 1))
-            view['image'] = rgb.astype(np.float32) / np.float32(255)
+            view['image'] = to_rgb(resized)
         return results
