@@ -35,7 +35,7 @@ NETWORK = {
     'head': {'width': 32, 'num_layers': 2},
 }
 LOSSES = {
-    'rgb': {'type': 'RGBL1Loss'},
+    'rgb': {'type': 'RGBL1Loss', 'loss_weight': 5.0},
     'lidar_depth': {'type': 'DepthClampLoss', 'max_depth': 25.0},
     'opacity': {'type': 'OpacityLoss'},
 }
@@ -80,7 +80,8 @@ def train(model: DistillNeRFModel, batch: Batch) -> None:
         optimizer.param_groups[0]['lr'] = LEARNING_RATE * factor
         optimizer.zero_grad()
         total(model(batch, mode='loss')).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 35)
+        # With larger steps one run in four stays grey.
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2)
         optimizer.step()
 
 
@@ -104,9 +105,9 @@ def test_one_sample_is_learned(batch):
     images = batch['target_views'][0].images
     mean_colour = images.mean(dim=(0, 2, 3), keepdim=True).expand_as(images)
     # LiDAR is not told about pixels between its returns, and the truth is twice as fine as the rendering.
-    # Behind each bound: what the seeds 0, 1 and 2 gave (9 s each).
-    assert after.loss < before.loss / 3  # 4.8, 3.7, 7.3 times less
-    assert after.psnr > psnr(mean_colour, images) + 7  # 11.5, 11.6, 10.7 dB more
-    assert after.depth_errors.mean() < 0.25  # 0.154, 0.201, 0.179
-    assert after.depth_errors.median() < 0.15  # 0.068, 0.113, 0.112
+    # Behind each bound: what the seeds 0, 1, 2, 3, 5 and 10 gave (9 s each).
+    assert after.loss < before.loss / 8  # 16 to 24 times less
+    assert after.psnr > psnr(mean_colour, images) + 7  # 8.3 to 12.3 dB more
+    assert after.depth_errors.mean() < 0.25  # 0.126 to 0.146
+    assert after.depth_errors.median() < 0.15  # 0.068 to 0.092
     assert before.depth_errors.median() > 0.4  # 0.64, 0.67, 0.65

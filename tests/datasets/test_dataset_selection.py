@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.modules.views import Views
 from tests.datasets.fixtures.boxworld import CAMERAS, TEACHER_SKY, BoxWorld
-from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
+from tests.datasets.fixtures.build import ALL_MAPS, PIPELINE, build_dataset
 
 
 def test_targets_are_the_current_frame_alone_by_default(box_root):
@@ -142,3 +143,102 @@ def test_config_fragments_build(repo_root, box_root, name):
         assert tuple(config[key].dataset.render_size) == tuple(side // 2 for side in options['image_size'])
         neighbours = options.get('training_target_smart_sample') or options.get('add_next_frame_for_eval')
         assert len(sample['inputs']['target_views']) == (12 if neighbours else 6)
+
+
+def test_virtual_views_are_what_shifted_cameras_see(box_root):
+    dataset = build_dataset(
+        box_root,
+        load_teacher=True,
+        training_target_smart_sample=True,
+        virtual_img_target_smart_sample=True,
+        enable_upward_virtual_cam=True,
+    )
+    world, seen = BoxWorld(), set()
+    lidar2global = world.ego2global(1) @ world.lidar2ego
+    random.seed(0)
+    for _ in range(3):
+        views = dataset[1]['inputs']['target_views']
+        assert len(views) == 18 and views.names[:6] == views.names[12:] == CAMERAS
+        for position in range(6, 12):
+            camera, name = views.names[position].split()
+            assert camera == CAMERAS[position - 6] and views.frames[position] == 0
+            seen.add(name)
+            image, depth = world.view(lidar2global @ views.cameras.cam2world[position].double().numpy())
+            ours = views.images[position].permute(1, 2, 0).numpy() * 255
+            # JPEG blurs the borders of the boxes.
+            assert (np.abs(ours - image) < 12).mean() > 0.9
+            known = ~np.isnan(depth)
+            near = np.abs(views.teacher_depth[position].numpy() - depth)[known] < 0.01 * depth[known] + 0.02
+            assert near.mean() > 0.99
+            assert torch.isnan(views.lidar_depth[position]).all()
+    assert seen == {'-1_0_0', '1_0_0', '0_-1_0'}
+    sideways = build_dataset(box_root, virtual_img_target_smart_sample=True)
+    names = {name.split()[1] for _ in range(4) for name in sideways[0]['inputs']['target_views'].names[:6]}
+    assert names == {'-1_0_0', '1_0_0'}
+    testing = build_dataset(box_root, virtual_img_target_smart_sample=True, test_mode=True)
+    assert len(testing[0]['inputs']['target_views']) == 6
+
+
+def test_a_smaller_virtual_view_has_the_same_field_of_view(tmp_path):
+    BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
+    for path in tmp_path.glob('samples_*_0_0_0_0/rgbs/*/*.jpg'):
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (50, 30)))
+    views = build_dataset(tmp_path, virtual_img_target_smart_sample=True)[0]['inputs']['target_views']
+    torch.testing.assert_close(views.cameras.intrinsics[:6], views.cameras.intrinsics[6:])
+    for path in tmp_path.glob('samples_*_0_0_0_0/rgbs/*/*.jpg'):
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (50, 50)))
+    with pytest.raises(InputError, match='not the shape'):
+        build_dataset(tmp_path, virtual_img_target_smart_sample=True)[0]
+
+
+def test_missing_virtual_views(tmp_path):
+    BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
+    missing = tmp_path / 'samples_1_0_0_0_0_0/rgbs/FRONT/frame0.jpg'
+    missing.unlink()
+    with pytest.raises(InputError, match=f'{missing}.*render_scene_nerf'):
+        build_dataset(tmp_path, virtual_img_target_smart_sample=True)
+    dataset = build_dataset(tmp_path, virtual_img_target_smart_sample=True, SKIP_MISSING=True)
+    assert {dataset[0]['inputs']['target_views'].names[1] for _ in range(8)} == {'FRONT -1_0_0'}
+    (tmp_path / 'samples_-1_0_0_0_0_0/rgbs/FRONT/frame0.jpg').unlink()
+    sample = dataset[0]
+    assert len(sample['inputs']['target_views']) == 11
+    assert 'FRONT: the teacher has no virtual view of box0' in sample['data_samples'].notes
+    with pytest.raises(InputError, match='enable_upward'):
+        build_dataset(tmp_path, enable_upward_virtual_cam=True)
+
+
+def test_more_sweeps_know_more_pixels(box_root):
+    one, three = (
+        build_dataset(box_root, lidar_sweeps=sweeps)[1]['inputs']['input_views'].lidar_depth for sweeps in (1, 3)
+    )
+    known = torch.isfinite(one)
+    assert torch.isfinite(three)[known].all()
+    assert torch.isfinite(three).sum() > 1.05 * known.sum(), 'the LiDAR of the box world is dense already'
+    assert (three[known] <= one[known]).all()
+    truth = build_dataset(box_root, load_truth=True)[1]['inputs']['input_views'].true_depth
+    low = -torch.nn.functional.max_pool2d(-truth.nan_to_num(nan=1e3), 5, 2, 2)
+    both = torch.isfinite(three)
+    assert (three[both] > 0.9 * low[both]).float().mean() > 0.99, 'the world stands still: sweeps agree with it'
+
+
+def test_the_most_frontal_cameras_are_kept(box_root):
+    for count, expected in ((1, ('FRONT',)), (3, ('LEFT', 'FRONT', 'RIGHT')), (6, CAMERAS)):
+        assert build_dataset(box_root, num_camera=count)[0]['inputs']['input_views'].names == expected
+    for wrong in (0, 7, 1.5):
+        with pytest.raises(InputError, match='num_camera'):
+            build_dataset(box_root, num_camera=wrong)
+
+
+def test_lidar_range(box_root):
+    near = build_dataset(box_root, lidar_range=6.0)[1]['inputs']['input_views'].lidar_depth
+    assert near[torch.isfinite(near)].max() < 6
+
+
+def test_flips_mirror_inputs_and_targets(box_root):
+    plain = build_dataset(box_root)[1]
+    flip = [*PIPELINE, {'type': 'FlipViews', 'probability': 1.0}]
+    flipped = build_dataset(box_root, pipeline=flip)[1]
+    for name in ('input_views', 'target_views'):
+        ours, expected = flipped['inputs'][name], plain['inputs'][name]
+        assert torch.equal(ours.images, expected.images.flip(-1))
+        torch.testing.assert_close(ours.lidar_depth, expected.lidar_depth.flip(-1), rtol=0, atol=0, equal_nan=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from mmengine.logging import print_log
 from ..errors import InputError
 from .infos import CONVERT_AGAIN, Info, load_infos
 from .poses import inverse_pose
-from .presence import MAP_CURES, MAP_FILES, check_images_and_lidar, count_missing_maps
+from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_missing_maps
 from .selection import CURRENT, Key, one_neighbour_each, whole_frames
+from .view_records import ViewRecords
+from .virtual import UPWARD, VIRTUAL_VIEWS, teacher_files
 
 
 @DATASETS.register_module()
@@ -41,6 +45,12 @@ class DistillNeRFDataset(BaseDataset):
             random, comes first among the targets, then the current frame.
         all_prev_frames: the two keyframes before the current one come first among the targets.
         add_next_frame_for_eval: in test mode, the next keyframe comes first among the targets.
+        virtual_img_target_smart_sample: when training, a view of the teacher from a shifted camera (1 m to the left or
+            right), one per camera chosen at random, comes between the other frames and the current one.
+        enable_upward_virtual_cam: 1 m up is one of the choices.
+        num_camera: keep only so many of the cameras, those that look most to the front; None keeps all.
+        lidar_range: LiDAR points at this z or beyond are left out, metres (published: 80, in linear space 50).
+        lidar_sweeps: LiDAR measurements per keyframe, its own and those before it (published: 1 or 10).
         load_lidar, load_teacher, load_truth, load_features: which maps are read.
         SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
@@ -69,6 +79,11 @@ class DistillNeRFDataset(BaseDataset):
         training_target_smart_sample: bool = False,
         all_prev_frames: bool = False,
         add_next_frame_for_eval: bool = False,
+        virtual_img_target_smart_sample: bool = False,
+        enable_upward_virtual_cam: bool = False,
+        num_camera: int | None = None,
+        lidar_range: float = 80.0,
+        lidar_sweeps: int = 1,
         load_lidar: bool = True,
         load_teacher: bool = False,
         load_truth: bool = False,
@@ -84,8 +99,11 @@ class DistillNeRFDataset(BaseDataset):
     ) -> None:
         if test_samples not in ('all', 'second_of_scene'):
             raise InputError(f'test_samples is {test_samples!r}; choose all or second_of_scene')
-        if every_nth < 1:
-            raise InputError(f'every_nth is {every_nth}; give 1 or more')
+        for name, value in {'every_nth': every_nth, 'num_camera': num_camera, 'lidar_sweeps': lidar_sweeps}.items():
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f'{name} is {value}; give 1 or more')
+        if not lidar_range > 1:
+            raise InputError(f'lidar_range is {lidar_range}; give metres, more than 1')
         self.image_size = _checked_size('image_size', image_size)
         self.render_size = _checked_size('render_size', render_size)
         self.cameras = tuple(cameras) if cameras is not None else None
@@ -94,6 +112,10 @@ class DistillNeRFDataset(BaseDataset):
         self.all_prev_frames = all_prev_frames
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
+        self.virtual_views = _virtual_views(virtual_img_target_smart_sample, enable_upward_virtual_cam, load_features)
+        self.num_camera = num_camera
+        self.lidar_range = lidar_range
+        self.lidar_sweeps = lidar_sweeps
         self.load_lidar = load_lidar
         self.loaded_maps = tuple(
             name for name, wanted in zip(self.MAPS, (load_teacher, load_truth, load_features), strict=True) if wanted
@@ -121,6 +143,8 @@ class DistillNeRFDataset(BaseDataset):
         self._metainfo.update(metainfo)
         if self.cameras is None:
             self.cameras = tuple(metainfo['cameras'])
+        if self.num_camera is not None:
+            self.cameras = _most_frontal(self.cameras, infos[0], self.num_camera)
         for info in infos:
             if absent := [camera for camera in self.cameras if camera not in info['images']]:
                 raise InputError(
@@ -133,6 +157,8 @@ class DistillNeRFDataset(BaseDataset):
                         f'{self.ann_file}: sample {info["token"]}, {camera} names no {kind} files; {CONVERT_AGAIN}'
                     )
             info.pop('instances', None)
+            if len(info.get('lidar_sweeps', [])) >= self.lidar_sweeps:
+                info['lidar_sweeps'] = info['lidar_sweeps'][: self.lidar_sweeps - 1]
         self._position_of = {info['token']: position for position, info in enumerate(infos)}
         self._positions = self._choose_samples(infos)
         self._check_files(infos)
@@ -163,7 +189,10 @@ class DistillNeRFDataset(BaseDataset):
 
     def _check_files(self, infos: Sequence[Info]) -> None:
         used = [infos[position] for position in self._used_positions(infos)]
-        check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar)
+        if self.virtual_views and not self.test_mode and not self.skip_missing:
+            samples = [infos[position] for position in self._positions]
+            check_virtual_views(samples, self.cameras, self.virtual_views, self.data_prefix['teacher'])
+        check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
         for kind in self.loaded_maps:
             missing, total, example = count_missing_maps(used, self.cameras, self.data_prefix[kind], kind)
             if not missing:
@@ -227,8 +256,8 @@ class DistillNeRFDataset(BaseDataset):
             ``views``: ``{(frame offset, camera): view}``, each view once even if it is input and target;
             ``input_keys``, ``target_keys``: the order of the views; ``notes``: what had to be left out.
             A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
-            and, where wanted, ``lidar`` (path, columns, lidar2world; None without LiDAR), ``teacher``, ``truth``,
-            ``features``.
+            and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR), ``teacher``,
+            ``truth``, ``features``.
         """
         position = int(self._positions[idx])
         info = super().get_data_info(position)
@@ -237,11 +266,14 @@ class DistillNeRFDataset(BaseDataset):
         frames = self._frames(position)
         target_keys = [self._existing(frames, key, notes) for key in self._target_keys()]
         frames = {offset: frames[offset] for offset, _ in input_keys + target_keys}
-        world2global = np.asarray(info['lidar2global'])
+        world2global, records = np.asarray(info['lidar2global']), self._records()
         views = {
-            key: self._view(frames[key[0]], key, inverse_pose(world2global))
-            for key in dict.fromkeys(input_keys + target_keys)
+            key: records.view(frames[key[0]], key, world2global) for key in dict.fromkeys(input_keys + target_keys)
         }
+        virtual = [records.virtual_view(info, *choice, world2global) for choice in self._virtual_choices(info, notes)]
+        virtual_keys = [(CURRENT, view['name']) for view in virtual]
+        views |= dict(zip(virtual_keys, virtual, strict=True))
+        target_keys[-len(input_keys) : -len(input_keys)] = virtual_keys
         if self.load_lidar:
             notes += [
                 f'{frames[offset]["token"]}: has no LiDAR' for offset in frames if not frames[offset]['lidar_points']
@@ -251,12 +283,32 @@ class DistillNeRFDataset(BaseDataset):
             'sample_idx': idx if idx >= 0 else len(self) + idx,
             'image_size': self.image_size,
             'render_size': self.render_size,
+            'lidar_range': self.lidar_range,
             'skip_missing': self.skip_missing,
             'views': views,
             'input_keys': input_keys,
             'target_keys': target_keys,
             'notes': notes,
         }
+
+    def _records(self) -> ViewRecords:
+        return ViewRecords(self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps)
+
+    def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
+        """Camera and virtual view, one per camera; only with ``SKIP_MISSING`` is one left out that is not there."""
+        if self.test_mode or not self.virtual_views:
+            return []
+        choices = []
+        for camera in self.cameras:
+            names = [name for name in self.virtual_views if not self.skip_missing or self._is_there(info, camera, name)]
+            if names:
+                choices.append((camera, random.choice(names)))
+            else:
+                notes.append(f'{camera}: the teacher has no virtual view of {info["token"]}')
+        return choices
+
+    def _is_there(self, info: Info, camera: str, name: str) -> bool:
+        return (Path(self.data_prefix['teacher']) / teacher_files(info, camera, name)['rgb']).is_file()
 
     def _target_keys(self) -> list[Key]:
         if self.training_target_smart_sample and not self.test_mode:
@@ -279,43 +331,35 @@ class DistillNeRFDataset(BaseDataset):
         notes.append(f'{camera}: frame {offset:+d} of {token} does not exist: the current frame is repeated')
         return CURRENT, camera
 
-    def _view(self, info: Info, key: tuple[int, str], global2world: np.ndarray) -> dict[str, Any]:
-        offset, camera = key
-        image = info['images'][camera]
-        view = {
-            'name': camera,
-            'frame': offset,
-            'token': info['token'],
-            'img_path': str(Path(self.data_prefix['img']) / image['img_path']),
-            'height': image['height'],
-            'width': image['width'],
-            'intrinsics': np.asarray(image['cam2img'], dtype=np.float64),
-            'cam2world': global2world @ np.asarray(image['cam2global']),
-        }
-        if self.load_lidar:
-            view['lidar'] = self._lidar(info, global2world)
-        for kind in self.loaded_maps:
-            view[kind] = self._map_paths(image, kind)
-        return view
-
-    def _lidar(self, info: Info, global2world: np.ndarray) -> dict[str, Any] | None:
-        points = info['lidar_points']
-        if not points:
-            return None
-        return {
-            'path': str(Path(self.data_prefix['lidar']) / points['lidar_path']),
-            'columns': points['num_pts_feats'],
-            'lidar2world': global2world @ np.asarray(info['lidar2global']),
-        }
-
-    def _map_paths(self, image: Info, kind: str) -> str | dict[str, str]:
-        root = Path(self.data_prefix[kind])
-        if isinstance(image[kind], str):
-            return str(root / image[kind])
-        return {name: str(root / image[kind][name]) for name in MAP_FILES[kind]}
-
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise InputError(f'{option} is {size}; give (height, width) in pixels')
     return size[0], size[1]
+
+
+def _virtual_views(wanted: bool, upward: bool, features: bool) -> tuple[str, ...]:
+    """Names of the virtual views to choose from."""
+    if not wanted:
+        if upward:
+            raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
+        return ()
+    if features:
+        raise InputError(
+            'there are no features of virtual views; leave load_features or virtual_img_target_smart_sample'
+        )
+    return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
+
+
+def _most_frontal(cameras: Sequence[str], info: Info, count: int) -> tuple[str, ...]:
+    """The cameras whose axes are nearest to straight ahead (y of the LiDAR frame), in the order given."""
+    if count > len(cameras):
+        raise InputError(f'num_camera is {count}, but there are only {len(cameras)} cameras: {", ".join(cameras)}')
+    global2lidar = inverse_pose(np.asarray(info['lidar2global']))
+
+    def angle(camera: str) -> float:
+        axis = (global2lidar @ np.asarray(info['images'][camera]['cam2global']))[:3, 2]
+        return abs(math.atan2(axis[0], axis[1]))
+
+    chosen = sorted(cameras, key=angle)[:count]
+    return tuple(camera for camera in cameras if camera in chosen)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .infos import Info
+from .virtual import teacher_files
 
 # Which files of a record each kind of map reads.
 MAP_FILES = {'teacher': ('depth', 'sky_mask'), 'truth': ('depth',)}
@@ -34,7 +35,7 @@ class _Folders:
 
 
 def check_images_and_lidar(
-    infos: Sequence[Info], cameras: Sequence[str], roots: dict[str, str], load_lidar: bool
+    infos: Sequence[Info], cameras: Sequence[str], roots: dict[str, str], load_lidar: bool, sweeps: int = 1
 ) -> None:
     """Every image of the cameras and every sweep must be there.
 
@@ -50,13 +51,34 @@ def check_images_and_lidar(
                     f'{path}: no such image (sample {info["token"]}, {camera}); '
                     'restore it or correct data_root and data_prefix.img in the dataset config'
                 )
-        if load_lidar and info['lidar_points']:
-            path = Path(roots['lidar']) / info['lidar_points']['lidar_path']
+        if not load_lidar or not info['lidar_points']:
+            continue
+        for measurement in [info, *info.get('lidar_sweeps', [])[: sweeps - 1]]:
+            path = Path(roots['lidar']) / measurement['lidar_points']['lidar_path']
             if not folders.has(path):
                 raise InputError(
                     f'{path}: no such LiDAR file (sample {info["token"]}); '
                     'restore it or correct data_root and data_prefix.lidar in the dataset config'
                 )
+
+
+def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> None:
+    """Every virtual view that can be drawn must be there.
+
+    Raises:
+        InputError: names the first missing file and the cure.
+    """
+    folders = _Folders()
+    for info in infos:
+        for camera in cameras:
+            for name in names:
+                for relative in teacher_files(info, camera, name).values():
+                    path = Path(root) / relative
+                    if not folders.has(path):
+                        raise InputError(
+                            f'{path}: no such file of a virtual view; {MAP_CURES["teacher"]}, or set SKIP_MISSING=True '
+                            'in the dataset config to go on without'
+                        )
 
 
 def count_missing_maps(

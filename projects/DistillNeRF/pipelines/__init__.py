@@ -1,8 +1,9 @@
 """Transforms: they load what the dataset chose and pack it into ``Views``. Importing registers them with mmdet3d."""
 
+from .flip import FlipViews
 from .images import LoadViews
 from .lidar import LoadLidarDepth
 from .maps import LoadFeatures, LoadTeacher, LoadTruth
 from .pack import PackViews
 
-__all__ = ['LoadFeatures', 'LoadLidarDepth', 'LoadTeacher', 'LoadTruth', 'LoadViews', 'PackViews']
+__all__ = ['FlipViews', 'LoadFeatures', 'LoadLidarDepth', 'LoadTeacher', 'LoadTruth', 'LoadViews', 'PackViews']

@@ -50,6 +50,8 @@ class LoadViews(BaseTransform):
     As published: OpenCV bilinear on the full image, then colour order, then division by 255. Adds ``image``
     ``(3, H, W)`` float32 to each view. The camera keeps its native intrinsics; :class:`PackViews` resizes them.
 
+    Views of a teacher (``resizable``) may have any size of the camera's shape; their intrinsics follow.
+
     Raises:
         InputError: a missing or damaged image, or one whose size is not the recorded one.
     """
@@ -59,6 +61,8 @@ class LoadViews(BaseTransform):
         height, width = results['image_size']
         for view in results['views'].values():
             image = read_image(view['img_path'])
+            if view.get('resizable'):
+                _take_size(view, image)
             if image.shape[:2] != (view['height'], view['width']):
                 raise InputError(
                     f'{view["img_path"]}: the image is {image.shape[1]}x{image.shape[0]}, its record says '
@@ -67,3 +71,21 @@ class LoadViews(BaseTransform):
             resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
             view['image'] = to_rgb(resized)
         return results
+
+
+def _take_size(view: dict[str, Any], image: np.ndarray) -> None:
+    """Make the image's size that of the view.
+
+    Raises:
+        InputError: another shape than that of the camera's images.
+    """
+    height, width = image.shape[:2]
+    scale_x, scale_y = width / view['width'], height / view['height']
+    # Sizes are whole pixels: a small rendering may be half a pixel off.
+    if abs(scale_x * view['height'] - height) > 1:
+        raise InputError(
+            f"{view['img_path']}: the image is {width}x{height}, which has not the shape of the camera's "
+            f'{view["width"]}x{view["height"]}; render it again with tools/render_scene_nerf.py'
+        )
+    view['intrinsics'] = np.diag([scale_x, scale_y, 1.0]) @ view['intrinsics']
+    view['height'], view['width'] = height, width

@@ -36,16 +36,11 @@ def read_points(path: str | Path, columns: int) -> np.ndarray:
 class LoadLidarDepth(BaseTransform):
     """Project each frame's LiDAR points into its views: ``lidar_depth`` ``(h, w)`` z in metres at ``render_size``.
 
-    The points of a frame go through the global poses of the LiDAR at its keyframe and of the camera when its image
-    was taken. A frame without LiDAR gives NaN everywhere (the dataset notes it). Does nothing in a dataset with
-    ``load_lidar=False``.
-
-    Args:
-        max_depth: points at this z or beyond are left out, metres (80, or 50 in the published linear space).
+    Points at the sample's ``lidar_range`` or beyond are left out. With several sweeps the nearest point counts where
+    two fall into one pixel; what moved in between smears. The points of a frame go through the global poses of the
+    LiDAR at its keyframe and of the camera when its image was taken. A frame without LiDAR gives NaN everywhere (the
+    dataset notes it). Does nothing in a dataset with ``load_lidar=False``.
     """
-
-    def __init__(self, max_depth: float = 80.0) -> None:
-        self.max_depth = max_depth
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``lidar_depth`` of every view."""
@@ -58,12 +53,22 @@ class LoadLidarDepth(BaseTransform):
             if lidar is None:
                 view['lidar_depth'] = np.full((rows, columns), np.nan, np.float32)
                 continue
-            if lidar['path'] not in points:
-                points[lidar['path']] = read_points(lidar['path'], lidar['columns'])
-            height, width = view['height'], view['width']
-            lidar2img = np.eye(4)
-            lidar2img[:3, :3] = view['intrinsics']
-            lidar2img = lidar2img @ inverse_pose(view['cam2world']) @ lidar['lidar2world']
-            projection = project_lidar(points[lidar['path']], lidar2img, height, width, self.max_depth)
-            view['lidar_depth'] = lidar_depth_image(projection, height, width, rows, columns)
+            for sweep in lidar:
+                if sweep['path'] not in points:
+                    points[sweep['path']] = read_points(sweep['path'], sweep['columns'])
+            view['lidar_depth'] = self._depth_image(view, points, results)
         return results
+
+    @staticmethod
+    def _depth_image(view: dict[str, Any], points: dict[str, np.ndarray], results: dict[str, Any]) -> np.ndarray:
+        """The nearest point of all sweeps in every pixel, NaN where there is none."""
+        height, width = view['height'], view['width']
+        camera = np.eye(4)
+        camera[:3, :3] = view['intrinsics']
+        world2img = camera @ inverse_pose(view['cam2world'])
+        images = []
+        for sweep in view['lidar']:
+            lidar2img = world2img @ sweep['lidar2world']
+            projection = project_lidar(points[sweep['path']], lidar2img, height, width, results['lidar_range'])
+            images.append(lidar_depth_image(projection, height, width, *results['render_size']))
+        return np.fmin.reduce(images)

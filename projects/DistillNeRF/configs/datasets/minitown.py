@@ -10,7 +10,7 @@ _dataset = dict(
     load_teacher=True,
     pipeline=[
         dict(type='LoadViews'),
-        dict(type='LoadLidarDepth', max_depth=80.0),
+        dict(type='LoadLidarDepth'),
         dict(type='LoadTeacher'),
         dict(type='LoadTruth'),
         dict(type='PackViews'),

@@ -9,7 +9,7 @@ _dataset = dict(
     render_size=(64, 114),
     pipeline=[
         dict(type='LoadViews'),
-        dict(type='LoadLidarDepth', max_depth=80.0),
+        dict(type='LoadLidarDepth'),
         dict(type='LoadTeacher'),
         dict(type='PackViews'),
     ],

@@ -12,7 +12,7 @@ _dataset = dict(
     render_size=(32, 56),
     pipeline=[
         dict(type='LoadViews'),
-        dict(type='LoadLidarDepth', max_depth=80.0),
+        dict(type='LoadLidarDepth'),
         dict(type='PackViews'),
     ],
 )

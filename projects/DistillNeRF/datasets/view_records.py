@@ -1,0 +1,95 @@
+"""From the records of a keyframe to what the transforms need to load one view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .infos import Info
+from .poses import inverse_pose
+from .presence import MAP_FILES
+from .selection import Key
+from .virtual import VIRTUAL_VIEWS, teacher_files
+
+
+@dataclass(frozen=True)
+class ViewRecords:
+    """Makes the records of views.
+
+    Attributes:
+        roots: folders of ``img``, ``lidar`` and of every kind of map.
+        loaded_maps: kinds of maps that are read.
+        load_lidar: whether LiDAR is read.
+        lidar_sweeps: how many LiDAR measurements make one depth image, the keyframe's and those before it.
+    """
+
+    roots: dict[str, str]
+    loaded_maps: Sequence[str]
+    load_lidar: bool
+    lidar_sweeps: int
+
+    def view(self, info: Info, key: Key, world2global: np.ndarray) -> dict[str, Any]:
+        """The record of a camera's image in the keyframe ``info``; the world is that of the current keyframe."""
+        offset, camera = key
+        image, global2world = info['images'][camera], inverse_pose(world2global)
+        view = {
+            'name': camera,
+            'frame': offset,
+            'token': info['token'],
+            'img_path': self._path('img', image['img_path']),
+            'height': image['height'],
+            'width': image['width'],
+            'intrinsics': np.asarray(image['cam2img'], dtype=np.float64),
+            'cam2world': global2world @ np.asarray(image['cam2global']),
+        }
+        if self.load_lidar:
+            view['lidar'] = self._lidar(info, global2world)
+        for kind in self.loaded_maps:
+            files = image[kind]
+            view[kind] = (
+                self._path(kind, files)
+                if isinstance(files, str)
+                else {name: self._path(kind, files[name]) for name in MAP_FILES[kind]}
+            )
+        return view
+
+    def virtual_view(self, info: Info, camera: str, name: str, world2global: np.ndarray) -> dict[str, Any]:
+        """The record of what the teacher rendered from a shifted camera; LiDAR and truth are unknown there."""
+        view = self.view(info, (0, camera), world2global)
+        files = {kind: self._path('teacher', path) for kind, path in teacher_files(info, camera, name).items()}
+        shift = np.eye(4)
+        shift[:3, 3] = VIRTUAL_VIEWS[name]
+        view |= {
+            'name': f'{camera} {name}',
+            'img_path': files.pop('rgb'),
+            'resizable': True,
+            'cam2world': view['cam2world'] @ shift,
+        }
+        if 'teacher' in view:
+            view['teacher'] = files
+        if 'lidar' in view:
+            view['lidar'] = None
+        if view.pop('truth', None) is not None:
+            view['true_depth'] = None
+        return view
+
+    def _lidar(self, info: Info, global2world: np.ndarray) -> list[dict[str, Any]] | None:
+        """The measurements of a keyframe, its own first."""
+        if not info['lidar_points']:
+            return None
+        measurements = [info, *info.get('lidar_sweeps', [])[: self.lidar_sweeps - 1]]
+        return [
+            {
+                'path': self._path('lidar', measurement['lidar_points']['lidar_path']),
+                'columns': measurement['lidar_points']['num_pts_feats'],
+                'lidar2world': global2world @ np.asarray(measurement['lidar2global']),
+            }
+            for measurement in measurements
+        ]
+
+    def _path(self, kind: str, relative: str) -> str:
+        return str(Path(self.roots[kind]) / relative)
