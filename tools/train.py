@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, checkpoint=False)
     parser.add_argument('--work-dir', type=Path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA)')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on CUDA, bfloat16 elsewhere')
     parser.add_argument('--resume', nargs='?', const='auto', help='go on from a checkpoint; without a name, the newest')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     # torchrun's predecessor passes it; the environment says the same.

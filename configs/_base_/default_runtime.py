@@ -7,10 +7,17 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2, save_best='psnr', rule='greater'
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='FiniteLossHook'), dict(type='PanelHook', interval=500)]
+custom_hooks = [dict(type='ExactResumeHook'), dict(type='ProgressHook'), dict(type='PanelHook', interval=500)]
+
+# Switches; each is one option on the command line, such as --cfg-options ema=True.
+ema = False  # average the weights; or the momentum of the average
+val_before_train = False
+wandb = None  # online or offline
 
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -18,7 +25,6 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False

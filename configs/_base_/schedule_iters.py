@@ -5,6 +5,7 @@ max_iters = 1500
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 
 optim_wrapper = dict(
     type='OptimWrapper',

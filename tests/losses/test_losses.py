@@ -63,7 +63,7 @@ def test_line_of_sight_is_the_published_one(vectors, iteration, epsilon):
 
 def test_every_loss_is_registered():
     classes = {name for name in vars(registered) if name.endswith('Loss')}
-    assert len(classes) == 8
+    assert len(classes) == 10
     assert classes <= set(MODELS.module_dict)
 
 

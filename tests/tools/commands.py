@@ -50,7 +50,7 @@ model = dict(
 train_cfg = dict(max_iters=3, val_interval=3)
 param_scheduler = []
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
-custom_hooks = [dict(type='FiniteLossHook'), dict(type='PanelHook', interval=2)]
+custom_hooks = [dict(type='ExactResumeHook'), dict(type='ProgressHook'), dict(type='PanelHook', interval=2)]
 """
 
 

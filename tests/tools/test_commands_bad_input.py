@@ -131,7 +131,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_checkpoin
     options = ('optim_wrapper.optimizer.lr=1e30', 'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=20')
     interval = 'default_hooks.checkpoint.interval=1'
     result = run('train', project.config, '--work-dir', out, '--cfg-options', *options, interval)
-    refused(result, out, 'iteration', 'NaN or infinite', 'loss_rgb', '--resume')
+    refused(result, out, 'iteration', 'NaN or infinite', 'loss_rgb', 'box', 'before_nan_iter_', '--resume')
     checkpoints = sorted(out.glob('*.pth'))
     assert checkpoints
     for path in checkpoints:
@@ -355,6 +355,16 @@ def test_results_that_cannot_be_written(project, tmp_path, tool):
     assert blocked.read_text() == 'here already'
 
 
-def test_mixed_precision_without_a_gpu(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    refused(run('train', project.config, '--amp', '--work-dir', tmp_path), '--amp', 'CUDA', 'leave the option out')
+@pytest.mark.parametrize(
+    ('option', 'word'),
+    [
+        ('wandb=online', 'WANDB_API_KEY'),
+        ('wandb=sometimes', 'offline'),
+        ('model.num_camera=0', 'num_camera'),
+        ('model.num_camera=3', 'only 2 cameras'),
+        ('model.losses.lpips.type=LPIPSLoss', 'lpips_vgg.pth'),
+    ],
+)
+def test_training_options(project, tmp_path, monkeypatch, option, word):
+    monkeypatch.delenv('WANDB_API_KEY', raising=False)
+    refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option), word)

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..errors import InputError
 from ..files import require_file
+from .options import spread_num_camera
 
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
@@ -40,6 +41,8 @@ def load_config(
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
+    if 'model' in sections:
+        spread_num_camera(config)
     for key in sections:
         if key.endswith('_dataloader'):
             _check_sizes(config, key)

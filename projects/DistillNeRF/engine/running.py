@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
@@ -19,9 +20,13 @@ from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..files import require_writable
 from ..models.checkpoint import load_weights, read_checkpoint, require_training_state
 from ..models.network import DistillNeRF
+from ..models.wrapper import NonFiniteLoss
 from ..modules.views import Views
 from .config import building
+from .distributed import join
+from .options import apply_switches, use_mixed_precision
 from .processor import prepare_processor
+from .runner import WholeCheckpointRunner
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {
@@ -56,14 +61,12 @@ def train(
         InputError: wrong input anywhere on the way.
     """
     config = prepare(config, work_dir, seed)
-    config.launcher = launcher
+    join(config, launcher)
+    apply_switches(config)
     if amp:
-        if not torch.cuda.is_available():
-            raise InputError('--amp: mixed precision needs a CUDA GPU, and there is none; leave the option out')
-        config.optim_wrapper.type = 'AmpOptimWrapper'
-        config.optim_wrapper.loss_scale = 'dynamic'
+        use_mixed_precision(config)
     if resume == 'auto':
-        resume = find_latest_checkpoint(str(work_dir))
+        resume = newest_checkpoint(work_dir)
     if resume is not None:
         config.resume, config.load_from = True, resume
         require_training_state(read_checkpoint(resume), resume)
@@ -76,7 +79,46 @@ def train(
     with building(config):
         # mmengine would build the datasets later, where a wrong option could not be told from a bug.
         _ = runner.train_loop, runner.val_loop
-    runner.train()
+    try:
+        runner.train()
+    except NonFiniteLoss as error:
+        raise _diverged(runner, error) from error
+
+
+def _diverged(runner: Runner, loss: NonFiniteLoss) -> InputError:
+    """Save the state before a loss that is NaN or infinite, and say what happened."""
+    name = f'before_nan_iter_{runner.iter}.pth'
+    runner.save_checkpoint(runner.work_dir, name, meta={'iter': runner.iter, 'epoch': runner.epoch})
+    return InputError(
+        f'{runner.work_dir}: iteration {runner.iter + 1} has a loss that is NaN or infinite: {loss.losses}, on the '
+        f'samples {loss.samples}; the state before it is in {name}; lower optim_wrapper.optimizer.lr or look for wrong '
+        'values in the data, and go on from an earlier checkpoint with --resume'
+    )
+
+
+def newest_checkpoint(work_dir: Path) -> str | None:
+    """The newest checkpoint of a run from which training can go on; ``None`` if there is no checkpoint at all.
+
+    One that is damaged is passed over, loudly.
+
+    Raises:
+        InputError: there are checkpoints, but none can be read.
+    """
+    written = [*work_dir.glob('iter_*.pth'), *work_dir.glob('epoch_*.pth')]
+    problem = None
+    for path in sorted(written, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            require_training_state(read_checkpoint(path), path)
+        except InputError as error:
+            print(f'warning: {error}; trying the checkpoint before it', file=sys.stderr)
+            problem = problem or error
+        else:
+            return str(path)
+    if problem is not None:
+        raise problem
+    if (pointer := work_dir / 'last_checkpoint').is_file():
+        return pointer.read_text().strip()  # gone, and the reader will say so
+    return None
 
 
 def evaluate(config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str]) -> dict[str, float]:
@@ -135,7 +177,7 @@ def build_runner(config: Config) -> Runner:
     # Transmittance fades through the denormal numbers, with which CPUs compute many times slower.
     prepare_processor()
     with building(config):
-        return Runner.from_cfg(config)
+        return WholeCheckpointRunner.from_cfg(config)
 
 
 def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .color import l1
 from .depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
 from .line_of_sight import line_of_sight_epsilon, line_of_sight_loss
+from .perceptual import PerceptualDistance, dssim
 from .weights import opacity_loss, weight_entropy
 
 
@@ -155,3 +156,39 @@ class LineOfSightLoss(_Weighted):
         if epsilon is None:
             return weights[:0].sum()
         return self.loss_weight * line_of_sight_loss(weights, mids, target, epsilon, self.dim)
+
+
+@MODELS.register_module()
+class LPIPSLoss(_Weighted):
+    """:class:`.perceptual.PerceptualDistance`: ``forward(estimate, target)``, images in [0, 1].
+
+    Args:
+        weights: file of the network's weights; it is read when the loss is built.
+
+    Raises:
+        InputError: no such file; the message says how to get it or to do without.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, weights: str = 'aux_models/lpips_vgg.pth') -> None:
+        super().__init__(loss_weight)
+        self.distance = PerceptualDistance()
+        if loss_weight:
+            self.distance.load(weights)
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of images ``(N, 3, H, W)``."""
+        if not self.loss_weight:
+            return 0 * estimate.sum()
+        return self.loss_weight * self.distance(estimate, target)
+
+
+@MODELS.register_module()
+class DSSIMLoss(_Weighted):
+    """:func:`.perceptual.dssim`: ``forward(estimate, target)``, images in [0, 1]; needs no weights."""
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of images ``(N, C, H, W)``."""
+        return self.loss_weight * dssim(estimate, target)

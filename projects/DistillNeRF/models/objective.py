@@ -16,15 +16,18 @@ from .network import Encoded
 from .scene import Rendering
 
 # What each loss of a config is computed on.
-LOSS_NAMES = ('rgb', 'features', 'lidar_depth', 'teacher_depth', 'weight_entropy', 'opacity')
+IMAGE_LOSSES = ('rgb', 'lpips', 'dssim')
+LOSS_NAMES = (*IMAGE_LOSSES, 'features', 'lidar_depth', 'teacher_depth', 'line_of_sight', 'weight_entropy', 'opacity')
 MIN_DEPTH = 1e-5
 
 
 class Objective(nn.Module):
     """The sum of the configured losses.
 
-    * ``rgb``: rendered image against target image. ``features``: rendered features against those of the targets.
+    * ``rgb``, ``lpips``, ``dssim``: rendered image against target image.
+    * ``features``: rendered features against those of the targets.
     * ``lidar_depth``, ``teacher_depth``: coarse depth of the input views and rendered depth of the target views.
+    * ``line_of_sight``: coarse and rendered weights against LiDAR, from the iteration of its schedule on.
     * ``weight_entropy``: coarse and rendered weights. ``opacity``: coarse, fine and rendered weights.
 
     Depth images hold z, the network's depths are distances along the ray; targets are converted, unless
@@ -52,15 +55,22 @@ class Objective(nn.Module):
         renderings: Sequence[Rendering],
         inputs: Sequence[Views],
         targets: Sequence[Views],
+        iteration: int = 0,
     ) -> dict[str, Tensor]:
         """Losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch."""
-        samples = [self._sample(*parts) for parts in zip(encoded, renderings, inputs, targets, strict=True)]
+        samples = [self._sample(*parts, iteration) for parts in zip(encoded, renderings, inputs, targets, strict=True)]
         return {name: torch.stack([losses[name] for losses in samples]).mean() for name in samples[0]}
 
-    def _sample(self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views) -> dict[str, Tensor]:
-        results = {}
-        if 'rgb' in self.losses:
-            results['loss_rgb'] = self.losses['rgb'](rendering.image, targets.images)
+    def _sample(
+        self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
+    ) -> dict[str, Tensor]:
+        results = {
+            f'loss_{name}': self.losses[name](rendering.image, targets.images)
+            for name in IMAGE_LOSSES
+            if name in self.losses
+        }
+        if 'line_of_sight' in self.losses:
+            results |= self._line_of_sight(encoded, rendering, inputs, targets, iteration)
         if 'features' in self.losses:
             results['loss_features'] = self.losses['features'](
                 rendering.image, feature_target(targets, rendering.image)
@@ -86,17 +96,36 @@ class Objective(nn.Module):
         Raises:
             InputError: the views hold no such depth.
         """
-        depth = views.lidar_depth if name == 'lidar_depth' else views.teacher_depth
-        if depth is None:
-            option = f'load_{name.removesuffix("_depth")}'
-            raise InputError(f'the loss {name} needs depth that the dataset does not load; set its {option}=True')
-        lidar = name == 'lidar_depth'
-        depth = resize_depth(depth, size, nearest=lidar and not self.published_quirks)
-        if not self.published_quirks:
-            depth = depth * views.cameras.ray_lengths(*size)
+        depth, lidar = self._known_depth(name, views, size), name == 'lidar_depth'
         if views.sky_mask is not None:
             depth = fill_sky(depth, views.sky_mask, self.space.far, only_unknown=lidar)
         return clamp_depth(depth, MIN_DEPTH, self.space.far)
+
+    def _known_depth(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
+        """Depth to compare with the network's, ``(V, h, w)``; NaN where it is unknown and in the sky."""
+        depth = views.lidar_depth if name == 'lidar_depth' else views.teacher_depth
+        if depth is None:
+            option = f'load_{name.removesuffix("_depth")}'
+            raise InputError(f'a loss needs {name} that the dataset does not load; set its {option}=True')
+        depth = resize_depth(depth, size, nearest=name == 'lidar_depth' and not self.published_quirks)
+        return depth if self.published_quirks else depth * views.cameras.ray_lengths(*size)
+
+    def _line_of_sight(
+        self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
+    ) -> dict[str, Tensor]:
+        coarse = encoded.coarse.weights
+        edges = self.space.bin_edges(coarse).expand(*coarse.shape[:-1], -1)
+        stages = {
+            '_coarse': (coarse, edges, inputs),
+            '': (rendering.weights, rendering.depths, targets),
+        }
+        results = {}
+        for stage, (weights, depths, views) in stages.items():
+            middle = (depths[..., 1:] + depths[..., :-1]) / 2
+            known = self._known_depth('lidar_depth', views, weights.shape[1:3])
+            loss = self.losses['line_of_sight'](weights.movedim(-1, 1), middle.movedim(-1, 1), known, iteration)
+            results[f'loss_line_of_sight{stage}'] = loss
+        return results
 
 
 def feature_target(views: Views, like: Tensor) -> Tensor:

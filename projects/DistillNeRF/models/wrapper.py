@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
+from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -18,6 +19,14 @@ from .objective import Objective
 from .scene import Rendering
 
 Batch = dict[str, list[Views]]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss is NaN or infinite: ``losses`` names it, ``samples`` what it was computed on."""
+
+    def __init__(self, losses: str, samples: str) -> None:
+        super().__init__(f'{losses} on {samples}')
+        self.losses, self.samples = losses, samples
 
 
 @MODELS.register_module()
@@ -38,6 +47,8 @@ class DistillNeRFModel(BaseModel):
     Args:
         network: keyword arguments of :class:`.network.DistillNeRF`.
         losses: name -> config of a registered loss, or ``None`` for none; see :class:`.objective.Objective`.
+        num_camera: train and evaluate on so many cameras, those that look most to the front; the commands tell the
+            datasets.
         visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
         vis_save_directory: where they are written.
         data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
@@ -47,6 +58,7 @@ class DistillNeRFModel(BaseModel):
         self,
         network: dict,
         losses: dict[str, dict] | None = None,
+        num_camera: int | None = None,
         visualize_imgs: bool = False,
         vis_save_directory: str | None = None,
         data_preprocessor: dict | None = None,
@@ -63,6 +75,7 @@ class DistillNeRFModel(BaseModel):
             name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items() if config
         }
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
+        self.num_camera = num_camera
         self.visualize_imgs = visualize_imgs
         self.vis_save_directory = vis_save_directory
 
@@ -76,6 +89,7 @@ class DistillNeRFModel(BaseModel):
             data_samples: what is known about the samples.
             mode: ``loss`` for losses, ``predict`` for data samples with predictions, ``tensor`` for the raw results.
         """
+        self._samples = ', '.join(str(sample.get('token', '?')) for sample in data_samples or [])
         encoded = self.network.encode(inputs['input_views'])
         jitter = self.training and self.network.jitter
         renderings = [
@@ -90,8 +104,21 @@ class DistillNeRFModel(BaseModel):
             return self._predictions(encoded, renderings, inputs, data_samples or [])
         raise ValueError(f'unknown mode {mode!r}: use loss, predict or tensor')
 
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses up.
+
+        Raises:
+            NonFiniteLoss: one of them is NaN or infinite. The weights are still those that gave it.
+        """
+        total, values = super().parse_losses(losses)
+        if not torch.isfinite(total):
+            bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
+            raise NonFiniteLoss(', '.join(bad), self._samples)
+        return total, values
+
     def _losses(self, encoded: list[Encoded], renderings: list[Rendering], inputs: Batch) -> dict[str, Tensor]:
-        losses = self.objective(encoded, renderings, inputs['input_views'], inputs['target_views'])
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        losses = self.objective(encoded, renderings, inputs['input_views'], inputs['target_views'], iteration)
         if self.network.head.renders == 'rgb':
             with torch.no_grad():
                 pairs = zip(renderings, inputs['target_views'], strict=True)

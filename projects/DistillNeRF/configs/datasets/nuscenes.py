@@ -4,13 +4,14 @@ _base_ = './views.py'
 
 _dataset = dict(
     data_root='data/nuscenes',
-    data_prefix=dict(teacher='../nuscenes_emernerf'),
+    data_prefix=dict(teacher='../nuscenes_emernerf', features='../nuscenes_feat/samples_dinov2_vitb14'),
     image_size=(128, 228),
     render_size=(64, 114),
     pipeline=[
         dict(type='LoadViews'),
         dict(type='LoadLidarDepth'),
         dict(type='LoadTeacher'),
+        dict(type='LoadFeatures'),
         dict(type='PackViews'),
     ],
 )

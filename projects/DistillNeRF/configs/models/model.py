@@ -37,6 +37,7 @@ model = dict(
     ),
     losses=dict(
         rgb=dict(type='RGBL1Loss', loss_weight=1.0),
+        lpips=dict(type='LPIPSLoss', loss_weight=1.0, weights='aux_models/lpips_vgg.pth'),
         lidar_depth=dict(type='DepthClampLoss', loss_weight=10.0, max_depth=80.0),
         teacher_depth=dict(type='TeacherDepthLoss', loss_weight=10.0, max_depth=120.0, inner_range=50.0),
         weight_entropy=dict(type='WeightEntropyLoss', loss_weight=0.01),

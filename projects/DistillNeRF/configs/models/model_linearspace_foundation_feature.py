@@ -4,5 +4,5 @@ _base_ = './model_linearspace.py'
 
 model = dict(
     network=dict(head=dict(_delete_=True, type='feature', out_channels=64)),
-    losses=dict(rgb=None, features=dict(type='RGBL1Loss', loss_weight=1.0)),
+    losses=dict(rgb=None, lpips=None, features=dict(type='RGBL1Loss', loss_weight=1.0)),
 )

@@ -1,0 +1,14 @@
+"""Waymo NOTR at the published sizes, three cameras; info files as in docs/DATA.md, ``waymo_infos_{train,val}.pkl``."""
+
+_base_ = './nuscenes.py'
+
+_dataset = dict(
+    data_root='data/waymo',
+    data_prefix=dict(teacher='../waymo_emernerf', features='../waymo_feat/samples_dinov2_vitb14'),
+    image_size=(144, 216),
+    render_size=(72, 108),
+    num_camera=3,
+)
+train_dataloader = dict(dataset=dict(ann_file='waymo_infos_train.pkl', **_dataset))
+val_dataloader = dict(dataset=dict(ann_file='waymo_infos_val.pkl', **_dataset))
+test_dataloader = val_dataloader

@@ -1,0 +1,192 @@
+"""Training goes on exactly, stands broken files, and does what its switches say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from projects.DistillNeRF.engine.running import newest_checkpoint
+from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from tests.tools.commands import ROOT, Project, Result, run
+from tests.tools.test_commands_bad_input import refused
+
+# Everything that draws random numbers: targets, flips, positions on rays.
+RANDOM = (
+    'train_dataloader.dataset.training_target_smart_sample=True',
+    'model.network.jitter=True',
+    'custom_hooks.2.interval=0',
+    'train_cfg.val_interval=99',
+    'default_hooks.checkpoint.interval=1',
+    'default_hooks.checkpoint.max_keep_ckpts=9',
+)
+
+
+def train(project: Project, work_dir: Path, *options: str, arguments: tuple = ()) -> Result:
+    result = run('train', project.config, '--work-dir', work_dir, *arguments, '--cfg-options', *RANDOM, *options)
+    assert result.code == 0, result.err
+    return result
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('extra', [(), ('optim_wrapper.accumulative_counts=2', 'ema=True')])
+def test_a_run_that_was_cut_and_resumed_gives_the_same_weights(project, tmp_path, workers, extra):
+    options = (f'train_dataloader.num_workers={workers}', 'train_cfg.max_iters=5', *extra)
+    train(project, tmp_path / 'whole', *options)
+    cut = tmp_path / 'cut'
+    cut.mkdir()
+    # As if the run had been cut after three steps.
+    shutil.copy(tmp_path / 'whole/iter_3.pth', cut / 'iter_3.pth')
+    # The random generators of this process are elsewhere by now.
+    torch.manual_seed(99)
+    train(project, cut, *options, arguments=('--resume',))
+    whole, resumed = (read_checkpoint(folder / 'iter_5.pth') for folder in (tmp_path / 'whole', cut))
+    assert whole['state_dict'].keys() == resumed['state_dict'].keys()
+    for name, value in whole['state_dict'].items():
+        assert torch.equal(value, resumed['state_dict'][name]), name
+    third = read_checkpoint(cut / 'iter_3.pth')['state_dict']
+    assert any(not torch.equal(value, third[name]) for name, value in whole['state_dict'].items())
+
+
+def test_the_checkpoint_before_a_damaged_one_is_taken(project, trained, tmp_path):
+    work_dir = shutil.copytree(trained, tmp_path / 'work')
+    newest = work_dir / 'iter_3.pth'
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert newest_checkpoint(work_dir) == str(work_dir / 'iter_2.pth')
+    result = run('train', project.config, '--work-dir', work_dir, '--resume')
+    assert result.code == 0
+    assert f'warning: {newest}: not a readable checkpoint' in result.err
+    assert read_checkpoint(newest)['meta']['iter'] == 3
+
+
+def test_no_half_written_checkpoint_has_a_name_that_is_read(project, tmp_path, monkeypatch):
+    class Full(OSError):
+        """No space left on the device."""
+
+    def half(checkpoint: object, path: str, *arguments: object, **options: object) -> None:
+        Path(path).write_bytes(b'half')
+        raise Full
+
+    monkeypatch.setattr('mmengine.runner.runner.save_checkpoint', half)
+    with pytest.raises(Full):
+        run('train', project.config, '--work-dir', tmp_path)
+    assert newest_checkpoint(tmp_path) is None
+    assert not list(tmp_path.glob('iter_*'))
+
+
+def test_mixed_precision_without_a_gpu(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    train(project, tmp_path / 'half', 'train_cfg.max_iters=2', arguments=('--amp',))
+    train(project, tmp_path / 'full', 'train_cfg.max_iters=2')
+    half, full = (read_checkpoint(tmp_path / name / 'iter_2.pth')['state_dict'] for name in ('half', 'full'))
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in half.values())
+    assert any(not torch.equal(value, full[name]) for name, value in half.items()), 'nothing was different'
+
+
+def test_one_option_is_enough_for_one_camera(project, tmp_path):
+    result = train(project, tmp_path, 'model.num_camera=1', 'train_cfg.max_iters=1')
+    assert 'psnr' in result.out
+
+
+@pytest.mark.parametrize(
+    ('options', 'losses'),
+    [
+        (('model.losses.dssim.type=DSSIMLoss',), ('loss_dssim',)),
+        (
+            ('model.losses.line_of_sight.type=LineOfSightLoss', 'model.losses.line_of_sight.start=0'),
+            ('loss_line_of_sight_coarse', 'loss_line_of_sight'),
+        ),
+        (('model.losses.lpips.type=LPIPSLoss', 'model.losses.lpips.loss_weight=0'), ('loss_lpips',)),
+    ],
+)
+def test_losses_can_be_switched_on(project, tmp_path, options, losses):
+    result = train(project, tmp_path, 'train_cfg.max_iters=1', *options)
+    (line,) = (line for line in result.out.splitlines() if 'Iter(train)' in line)
+    for name in losses:
+        value = float(line.split(f' {name}: ')[1].split()[0])
+        assert (value == 0) == (name == 'loss_lpips')
+
+
+def test_the_log_has_memory_and_names_a_slow_loader(project, tmp_path):
+    options = ('train_cfg.max_iters=2', 'custom_hooks.1.interval=1', 'custom_hooks.1.share=0.0')
+    result = train(project, tmp_path, *options)
+    text = result.out + result.err
+    assert 'memory_mb: ' in text
+    assert 'the loader is the bottleneck' in text and 'num_workers (now 0)' in text
+    assert 'bottleneck' not in train(project, tmp_path / 'quick', 'train_cfg.max_iters=2').out
+
+
+def test_validation_first_and_the_best_checkpoint(project, tmp_path):
+    options = ('val_before_train=True', 'train_cfg.max_iters=2', 'train_cfg.val_interval=1')
+    result = train(project, tmp_path, *options)
+    lines = result.out.splitlines()
+    first_val = next(i for i, line in enumerate(lines) if 'Iter(val)' in line)
+    assert first_val < next(i for i, line in enumerate(lines) if 'Iter(train)' in line)
+    assert list(tmp_path.glob('best_psnr_iter_*.pth'))
+
+
+def test_wandb_offline_writes_scalars_and_panels(project, tmp_path, monkeypatch):
+    """For real; what was written is read back from its folder."""
+    monkeypatch.delenv('WANDB_API_KEY', raising=False)
+    monkeypatch.setenv('WANDB_SILENT', 'true')
+    options = ('wandb=offline', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'custom_hooks.2.interval=1')
+    train(project, tmp_path, *options)
+    import wandb
+
+    wandb.finish()
+    (folder,) = tmp_path.glob('wandb/offline-run-*')
+    panels = {path.name.rsplit('_', 2)[0] for path in folder.glob('files/media/images/*.png')}
+    assert {'panel_train', 'panel_val_000'} <= panels
+    (record,) = folder.glob('run-*.wandb')
+    content = record.read_bytes()
+    for name in (b'loss_rgb', b'loss_lidar_depth', b'psnr', b'memory_mb'):
+        assert name in content
+
+
+def test_scalars_are_in_a_local_file_as_well(trained):
+    (path,) = trained.glob('*/vis_data/scalars.json')
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert any('loss_rgb' in entry for entry in entries)
+
+
+def test_two_processes_give_what_one_gives_with_two_samples_per_step(project, tmp_path):
+    """The same weights after as many samples, and metrics over every sample once."""
+    options = (*RANDOM[2:], 'train_dataloader.sampler.shuffle=False', 'default_hooks.checkpoint.interval=4')
+    two = tmp_path / 'two'
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29533']
+    command += ['tools/train.py', str(project.config), '--work-dir', str(two), '--launcher', 'pytorch']
+    command += ['--cfg-options', *options, 'train_cfg.max_iters=4', 'train_cfg.val_interval=4']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+    one = tmp_path / 'one'
+    more = ('train_cfg.max_iters=8', 'train_cfg.val_interval=8', 'optim_wrapper.accumulative_counts=2')
+    result = run('train', project.config, '--work-dir', one, '--cfg-options', *options, *more)
+    assert result.code == 0
+    expected = read_checkpoint(one / 'iter_8.pth')['state_dict']
+    for name, value in read_checkpoint(two / 'iter_4.pth')['state_dict'].items():
+        # Sums in another order; Adam divides small gradients by themselves.
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-4)
+    figures = [validation(text) for text in (ended.stdout + ended.stderr, result.out)]
+    assert figures[0] == pytest.approx(figures[1], rel=2e-3)
+
+
+def validation(text: str) -> dict[str, float]:
+    """The figures of the last line of validation."""
+    line = [line for line in text.splitlines() if 'Iter(val)' in line and 'psnr: ' in line][-1]
+    words = line.partition('  ')[2].split()
+    pairs = {name[:-1]: number for name, number in itertools.pairwise(words) if name.endswith(':')}
+    return {name: float(value) for name, value in pairs.items() if 'time' not in name}
+
+
+def test_a_launcher_without_its_environment(project, tmp_path, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    refused(run('train', project.config, '--work-dir', tmp_path, '--launcher', 'pytorch'), 'RANK', 'torchrun')

@@ -1,0 +1,97 @@
+"""Losses on how images look, against other computations of the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.evaluation.image import ssim
+from projects.DistillNeRF.losses.perceptual import PerceptualDistance, dssim
+from projects.DistillNeRF.losses.registered import LPIPSLoss
+
+# Layers of VGG-16 as torchvision numbers them: convolutions by number, the rest by what they are.
+LAYERS = 'crcrpcrcrpcrcrcrpcrcrcrpcrcrcr'
+SLICES = (4, 9, 16, 23, 30)
+WIDTHS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)}
+WIDTHS |= {17: (256, 512), **dict.fromkeys((19, 21, 24, 26, 28), (512, 512))}
+
+
+def images(seed: int) -> Tensor:
+    """Two images of odd size."""
+    return torch.rand(2, 3, 37, 45, generator=torch.Generator().manual_seed(seed))
+
+
+def weights() -> dict[str, Tensor]:
+    """Random weights in the names of the lpips package."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for layer, (inputs, outputs) in WIDTHS.items():
+        name = f'net.slice{1 + next(i for i, end in enumerate(SLICES) if layer < end)}.{layer}'
+        state[f'{name}.weight'] = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / 9 / inputs) ** 0.5
+        state[f'{name}.bias'] = torch.randn(outputs, generator=generator) * 0.1
+    for index, width in enumerate((64, 128, 256, 512, 512)):
+        state[f'lin{index}.model.1.weight'] = torch.rand(1, width, 1, 1, generator=generator)
+    return state
+
+
+def plain_distance(state: dict[str, Tensor], first: Tensor, second: Tensor) -> Tensor:
+    """Layer by layer, as the paper and the package describe it."""
+    convolutions = {int(name.split('.')[2]): name.rpartition('.')[0] for name in state if name.startswith('net')}
+    shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
+    scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
+    maps = [(2 * x - 1 - shift) / scale for x in (first, second)]
+    total = torch.zeros(len(first))
+    for layer, kind in enumerate(LAYERS):
+        if kind == 'c':
+            name = convolutions[layer]
+            maps = [F.conv2d(x, state[f'{name}.weight'], state[f'{name}.bias'], padding=1) for x in maps]
+        elif kind == 'r':
+            maps = [x.relu() for x in maps]
+        else:
+            maps = [F.max_pool2d(x, 2, 2) for x in maps]
+        if layer + 1 in SLICES:
+            lin = state[f'lin{SLICES.index(layer + 1)}.model.1.weight']
+            one, two = (x / (x.norm(dim=1, keepdim=True) + 1e-10) for x in maps)
+            total += F.conv2d((one - two) ** 2, lin).mean((1, 2, 3))
+    return total.mean()
+
+
+def test_lpips_with_weights_of_the_package_s_names(tmp_path):
+    path = tmp_path / 'lpips_vgg.pth'
+    torch.save(weights(), path)
+    loss = LPIPSLoss(loss_weight=2.0, weights=str(path))
+    expected = 2 * plain_distance(weights(), images(0), images(1))
+    torch.testing.assert_close(loss(images(0), images(1)), expected, rtol=1e-5, atol=1e-6)
+    assert loss(images(0), images(0)) == 0
+    assert not list(loss.parameters()) and not loss.state_dict(), 'nothing to train, nothing in checkpoints'
+    estimate = images(0).requires_grad_()
+    loss(estimate, images(1)).backward()
+    assert estimate.grad.abs().sum() > 0
+
+
+def test_lpips_without_weights(tmp_path):
+    path = tmp_path / 'lpips_vgg.pth'
+    with pytest.raises(InputError, match=r'lpips_vgg\.pth: no such file.*model\.losses\.lpips=None'):
+        LPIPSLoss(weights=str(path))
+    state = weights()
+    del state['lin3.model.1.weight']
+    torch.save(state, path)
+    with pytest.raises(InputError, match=r'no weights of LPIPS.*lin3'):
+        PerceptualDistance().load(path)
+    assert LPIPSLoss(loss_weight=0, weights=str(path))(images(0), images(1)) == 0
+
+
+def test_dssim_is_that_of_scikit_image():
+    first, second = images(0), (images(0) * 0.7 + images(1) * 0.3)
+    assert dssim(first, second).item() == pytest.approx((1 - ssim(first, second)) / 2, abs=1e-6)
+    assert dssim(first, first).item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match='smaller than the window'):
+        dssim(first[..., :5], second[..., :5])
+
+
+def test_gradient_of_dssim():
+    first = images(0)[:1, :, :9, :10].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: dssim(x, images(1)[:1, :, :9, :10].double()), first, atol=1e-5)

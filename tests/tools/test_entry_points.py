@@ -1,0 +1,84 @@
+"""Every entry point trains, validates and saves, on files in the published directory layout."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from tests.datasets.fixtures.boxworld import BoxWorld
+from tests.tools.commands import ROOT, run
+
+ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))
+OURS = ('model_wrapper_minitown', 'model_wrapper_pandaset')
+PUBLISHED = [name for name in ENTRIES if name not in OURS]
+QUICK = (
+    'model_wrapper',
+    'model_wrapper_virtual_cam_linearspace',
+    'model_wrapper_linearspace_clip',
+    'model_wrapper_waymo',
+)
+
+# The published settings but for the widths: a laptop has to run all of them. No weights of other networks are here.
+SMALLER = (
+    'model.network.depth_weights=None',
+    'model.network.coarse.depth_channels=None',
+    'model.network.coarse.width=4',
+    'model.network.coarse.channels=8',
+    'model.network.fine.width=4',
+    'model.network.fine.hidden=4',
+    'model.network.voxel.width=4',
+    'model.network.channels=4',
+    'model.losses.lpips=None',
+    'model.num_camera=2',
+    'train_dataloader.dataset.indices=2',
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=1',
+    'default_hooks.checkpoint.interval=1',
+    'custom_hooks.2.interval=1',
+)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory) -> Path:
+    """``data/nuscenes``, ``nuscenes_emernerf`` and ``nuscenes_feat`` of the box world."""
+    folder = tmp_path_factory.mktemp('data')
+    root = folder / 'nuscenes'
+    info = BoxWorld(size=(112, 200)).write(root)
+    for name in ('nuscenes', 'waymo'):
+        for split in ('train', 'val'):
+            shutil.copy(info, root / f'{name}_infos_{split}.pkl')
+        (folder / f'{name}_emernerf').mkdir()
+    for source in root.glob('samples_*'):
+        shutil.copytree(source, folder / 'waymo_emernerf' / source.name)
+        source.rename(folder / 'nuscenes_emernerf' / source.name)
+    for kind in ('samples_clip_vitl14_336', 'samples_dinov2_vitb14'):
+        for camera in root.glob('*/frame0.npy'):
+            for frame in camera.parent.glob('*.npy'):
+                target = folder / 'nuscenes_feat' / kind / camera.parent.name / frame.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                np.save(target, np.random.default_rng(0).standard_normal((8, 14, 64)).astype(np.float16))
+    return folder
+
+
+@pytest.mark.parametrize('name', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED])
+def test_two_iterations(data, tmp_path, name):
+    loaders = ('train', 'val', 'test')
+    options = [f'{loader}_dataloader.num_workers=0' for loader in loaders]
+    options += [f'{loader}_dataloader.persistent_workers=False' for loader in loaders]
+    options += [f'{loader}_dataloader.dataset.data_root={data / "nuscenes"}' for loader in loaders]
+    if not any(kind in name for kind in ('clip', 'dino')):
+        options.append('model.network.head.width=32')
+    config = ROOT / 'projects/DistillNeRF/configs/model_wrapper' / f'{name}.py'
+    result = run('train', config, '--work-dir', tmp_path, '--cfg-options', *SMALLER, *options)
+    assert result.code == 0, result.err
+    assert read_checkpoint(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
+    assert [path.name for path in (tmp_path / 'panels').glob('train_0000002.png')]
+
+
+def test_all_entry_points_have_a_row_in_the_documentation():
+    text = (ROOT / 'docs/TRAINING.md').read_text()
+    assert not [name for name in ENTRIES if f'`{name}`' not in text]
