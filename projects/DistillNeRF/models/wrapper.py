@@ -135,7 +135,7 @@ class DistillNeRFModel(BaseModel):
             result = data_samples[index]
             result.input_views = inputs['input_views'][index]
             result.target_views = inputs['target_views'][index]
-            result.rgb = rendering.image
+            setattr(result, self.network.head.renders, rendering.image)
             result.depth = rendering.depth
             result.opacity = rendering.opacity
             result.coarse_depth = sample.coarse.depth

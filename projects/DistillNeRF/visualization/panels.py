@@ -43,7 +43,7 @@ def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tens
     Args:
         input_views: N views.
         target_views: T views; what is known of the current instant (LiDAR, teacher, truth) is drawn.
-        prediction: ``rgb`` ``(T, 3, H, W)``, ``depth`` ``(T, h, w)``, and where known ``opacity`` ``(T, h, w)``,
+        prediction: ``depth`` ``(T, h, w)``, and where known ``rgb`` ``(T, 3, H, W)``, ``opacity`` ``(T, h, w)``,
             ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances along the ray, metres.
         title: printed below.
 
@@ -80,7 +80,9 @@ def _target_rows(
     rows = []
     if frame != 0 or not set(views.names) <= set(inputs.names):
         rows.append(Row(f'{prefix}true image', _images(views)))
-    rows.append(Row(f'{prefix}rendered', _named(views, to_uint8(rendered['rgb']))))
+    rgb = rendered.get('rgb')
+    if rgb is not None:
+        rows.append(Row(f'{prefix}rendered', _named(views, to_uint8(rgb))))
     for key in ('coarse', 'fine'):
         if encoded.get(f'{key}_depth') is not None:
             rows.append(Row(f'{key} depth', _depths(inputs, encoded[f'{key}_depth'])))
@@ -89,7 +91,8 @@ def _target_rows(
     rows.append(Row(f'{prefix}rendered\ndepth', _depths(views, rendered['depth'], transparent)))
     if frame == 0:
         rows += _known_depths(views, size)
-    rows.append(Row(f'{prefix}colour\nerror', _errors(views, rendered['rgb'])))
+    if rgb is not None:
+        rows.append(Row(f'{prefix}colour\nerror', _errors(views, rgb)))
     return rows
 
 
