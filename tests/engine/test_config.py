@@ -24,10 +24,10 @@ def test_every_entry_point_loads(path):
 
 
 def test_overrides_reach_their_place(project):
-    config = load_config(project.config, {'model.network.channels': 6, 'new.key': [1, 2]})
+    config = load_config(project.config, {'model.network.channels': 6, 'train_cfg.new': [1, 2]})
     assert config.model.network.channels == 6
     assert config.model.network.levels == (3, 5)
-    assert config.new.key == [1, 2]
+    assert config.train_cfg.new == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,31 @@ def test_a_run_that_was_cut_and_resumed_gives_the_same_weights(project, tmp_path
     assert any(not torch.equal(value, third[name]) for name, value in whole['state_dict'].items())
 
 
+def test_a_run_by_epochs_goes_on_within_the_epoch(project, tmp_path):
+    """Three samples an epoch in an order of their own; cut after the first sample of the second epoch."""
+    options = (
+        'train_cfg.type=ResumableEpochLoop',
+        'train_cfg.max_epochs=2',
+        'train_dataloader.sampler.type=DefaultSampler',
+    )
+    config = tmp_path / 'epochs.py'
+    config.write_text(f'_base_ = [{str(project.config)!r}]\ntrain_cfg = dict(_delete_=True, val_interval=9)\n')
+    by_epochs = Project(project.root, config)
+    rest = [option for option in RANDOM if 'val_interval' not in option and 'smart' not in option]
+
+    def start(work_dir: Path, *arguments: str) -> None:
+        result = run('train', by_epochs.config, '--work-dir', work_dir, *arguments, '--cfg-options', *rest, *options)
+        assert result.code == 0, result.err
+
+    start(tmp_path / 'whole')
+    cut = tmp_path / 'cut'
+    cut.mkdir()
+    shutil.copy(tmp_path / 'whole/iter_4.pth', cut / 'iter_4.pth')
+    start(cut, '--resume')
+    whole, resumed = (read_checkpoint(folder / 'iter_6.pth')['state_dict'] for folder in (tmp_path / 'whole', cut))
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
 def test_the_checkpoint_before_a_damaged_one_is_taken(project, trained, tmp_path):
     work_dir = shutil.copytree(trained, tmp_path / 'work')
     newest = work_dir / 'iter_3.pth'

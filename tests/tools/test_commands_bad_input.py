@@ -356,6 +356,21 @@ def test_results_that_cannot_be_written(project, tmp_path, tool):
 
 
 @pytest.mark.parametrize(
+    ('option', 'meant'),
+    [
+        ('trian_cfg.max_iters=1', 'train_cfg'),
+        ('model.network.fine.widht=8', 'width'),
+        ('model.network.sampling.fine_sample=8', 'fine_samples'),
+        ('train_dataloader.dataset.num_cameras=1', 'num_camera'),
+        ('optim_wrapper.optimizer.lrr=1', 'lr'),
+    ],
+)
+def test_the_nearest_right_key_is_named(project, tmp_path, option, meant):
+    result = run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option)
+    refused(result, project.config, f'did you mean {meant}?')
+
+
+@pytest.mark.parametrize(
     ('option', 'word'),
     [
         ('wandb=online', 'WANDB_API_KEY'),

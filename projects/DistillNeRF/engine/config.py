@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from ..errors import InputError
 from ..files import require_file
 from .options import spread_num_camera
+from .suggestions import did_you_mean, meant_argument
 
+# What may be set from outside though a config does not name it.
+RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters, 'find_unused_parameters'}
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
 
@@ -33,11 +38,16 @@ def load_config(
     path = require_file(path, 'give a config, such as one of projects/DistillNeRF/configs/model_wrapper/')
     try:
         config = Config.fromfile(str(path))
+        known = set(config)
         if options:
             config.merge_from_dict(dict(options))
     except Exception as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: not a usable config ({cause}); correct it, or the options that change it') from error
+    for option in options or ():
+        if (first := option.partition('.')[0]) not in known | RUNNER_KEYS:
+            hint = did_you_mean(first, known)
+            raise InputError(f'{path}: the config has no {first} that {option} could change{hint}')
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
@@ -74,7 +84,8 @@ def building(config: Config) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise InputError(f'{config.filename}: the settings cannot be built ({cause}); correct them') from error
+        hint = meant_argument(cause)
+        raise InputError(f'{config.filename}: the settings cannot be built ({cause}){hint}; correct them') from error
 
 
 def default_work_dir(path: str | Path) -> Path:

@@ -79,6 +79,7 @@ def train(
     with building(config):
         # mmengine would build the datasets later, where a wrong option could not be told from a bug.
         _ = runner.train_loop, runner.val_loop
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     try:
         runner.train()
     except NonFiniteLoss as error:

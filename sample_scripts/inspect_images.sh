@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Look at the data that a configuration trains on, before any training: images, LiDAR, teacher and true depth in one panel
+# per sample, rendered rows from random weights. bash sample_scripts/inspect_images.sh [CONFIG] [options]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+config=${1:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
+shift || true
+"${VENV:-.venv}/bin/python" tools/visualization.py "$config" None \
+  --cfg-options model.visualize_imgs=True model.vis_save_directory=work_dirs/inspect_images "$@"

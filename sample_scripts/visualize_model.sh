@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# What a trained model sees: panels and a video of novel views.
+# bash sample_scripts/visualize_model.sh CKPT [CONFIG]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+checkpoint=${1:?usage: bash sample_scripts/visualize_model.sh CKPT [CONFIG]}
+config=${2:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
+python=${VENV:-.venv}/bin/python
+"$python" tools/visualization.py "$config" "$checkpoint" \
+  --cfg-options model.visualize_imgs=True model.vis_save_directory=work_dirs/visualize_model
+"$python" tools/novel_view_synthesis.py "$config" "$checkpoint" \
+  --trajectory left_right --video work_dirs/visualize_model/left_right.mp4
