@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 from tests.datasets.fixtures.boxworld import BoxWorld
 
@@ -101,7 +103,8 @@ def load_tool(name: str) -> ModuleType:
 def run(tool: str, *arguments: object) -> Result:
     """``python tools/TOOL.py ARGUMENTS`` in this process; exceptions other than exits are bugs and come through.
 
-    What a command before it left in mmengine's global scope is hidden, as in a process of its own.
+    What a command before it left in mmengine's global state is hidden, as in a process of its own: runs that begin in
+    the same second would share it.
     """
     out, err = io.StringIO(), io.StringIO()
     command_line = [f'tools/{tool}.py', *map(str, arguments)]
@@ -109,6 +112,8 @@ def run(tool: str, *arguments: object) -> Result:
         mock.patch.object(sys, 'argv', command_line),
         mock.patch.object(sys, 'path', list(sys.path)),
         mock.patch.dict(DefaultScope._instance_dict, clear=True),
+        mock.patch.dict(MessageHub._instance_dict, clear=True),
+        mock.patch.dict(Visualizer._instance_dict, clear=True),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
