@@ -1,19 +1,8 @@
-"""CLIP features at 224x400, rendered by an MLP."""
+"""CLIP features at 224x400, rendered by an MLP: the DINOv2 configuration with other files."""
 
-_base_ = [
-    '../../../../configs/_base_/default_runtime.py',
-    '../../../../configs/_base_/schedule_epochs.py',
-    '../datasets/nuscenes.py',
-    '../models/model_400_224_foundation_feature.py',
-]
+_base_ = './model_wrapper_400_224_dino.py'
 
-_features = dict(features='../nuscenes_feat/samples_clip_vitl14_336')
-_dataset = dict(dataset=dict(load_features=True, image_size=(224, 400), render_size=(112, 200), data_prefix=_features))
+_dataset = dict(dataset=dict(data_prefix=dict(features='../nuscenes_feat/samples_clip_vitl14_336')))
 train_dataloader = _dataset
 val_dataloader = _dataset
 test_dataloader = _dataset
-
-# No colours are rendered, so there is no PSNR: the last checkpoint counts.
-default_hooks = dict(checkpoint=dict(save_best=None))
-val_evaluator = [dict(type='DepthMetric')]
-test_evaluator = val_evaluator
