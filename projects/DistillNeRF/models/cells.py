@@ -1,0 +1,104 @@
+"""The occupied cells of a scene as boxes in the world: what voxel pictures, point clouds and the viewer draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..modules.cameras import Cameras
+from ..modules.tensors import TensorFields
+from ..modules.volume_rendering import activate_density
+from .scene import Rendering, Scene
+
+LEVELS = ('coarse', 'fine')
+# The corner with bits (x, y, z) set lies on the upper side of these axes.
+CORNERS = tuple((i >> 2 & 1, i >> 1 & 1, i & 1) for i in range(8))
+
+
+@dataclass(frozen=True)
+class Cells(TensorFields):
+    """N cells in the LiDAR frame, metres.
+
+    Cells are cubes in the parameterised space; in the world they are boxes along the axes, the larger the farther
+    they are outside the inner range.
+
+    Attributes:
+        centers: ``(N, 3)`` images of the cells' centres.
+        corners: ``(N, 8, 3)`` in the order of :data:`CORNERS`.
+        density: ``(N,)`` per metre.
+        features: ``(N, 2 * channels)`` of the fine cell (zero for coarse cells) and of its coarse cell.
+    """
+
+    centers: Tensor
+    corners: Tensor
+    density: Tensor
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.centers)
+
+    def __getitem__(self, index: Tensor) -> Cells:
+        return self.map(lambda tensor: tensor[index])
+
+
+def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = 0.1) -> Cells:
+    """The cells of one level at least as dense as ``min_density`` per metre, as the renderer reads them.
+
+    Raises:
+        ValueError: no such level.
+    """
+    if level not in LEVELS:
+        raise ValueError(f'level is {level!r}: choose one of {", ".join(LEVELS)}')
+    grid, tables = scene.grid, scene.tables()
+    fine = level == 'fine'
+    if fine:
+        logits = tables.logits[: grid.num_fine]
+        features = torch.cat([tables.fine, tables.coarse[grid.parents]], dim=1)
+    else:
+        logits = tables.logits[grid.num_fine : grid.empty_row]
+        features = torch.cat([torch.zeros_like(tables.coarse), tables.coarse], dim=1)
+    density = activate_density(logits, scene.sampling.density_activation)
+    keep = density >= min_density
+    number = grid.fine_level if fine else grid.coarse_level
+    lower = grid.cells(number)[keep].to(density.dtype)
+    steps = lower.new_tensor(CORNERS)
+
+    def world(cells: Tensor) -> Tensor:
+        return scene.space.expand(cells * 2.0 ** (1 - number) - 1)
+
+    # The faces of the cube itself are infinitely far away.
+    corners = (lower[:, None] + steps).clamp(0.25, 2**number - 0.25)
+    return Cells(world(lower + 0.5), world(corners), density[keep], features[keep])
+
+
+def colours_seen(cells: Cells, cameras: Cameras, rendering: Rendering, tolerance: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Colours of cells: the mean of the rendered pixels that show them.
+
+    A pixel shows a cell if the cell's centre projects into it and is as far away as the rendered depth, within
+    ``tolerance`` metres or a tenth of the distance, whichever is more.
+
+    Args:
+        cameras: ``(V,)`` those of the rendering.
+        rendering: RGB of these cameras.
+
+    Returns:
+        ``(N, 3)`` RGB in [0, 1], and ``(N,)`` bool: seen by any camera. Colours of the others are zero.
+    """
+    total, count = torch.zeros_like(cells.centers), torch.zeros_like(cells.density)
+    pixels, z = cameras.project(cells.centers)
+    for camera in range(len(cameras)):
+        u, v = (pixels[camera] + 0.5).floor().long().unbind(-1)
+        inside = (z[camera] > 0) & (u >= 0) & (u < cameras.width) & (v >= 0) & (v < cameras.height)
+        index = inside.nonzero()[:, 0]
+        u, v = u[index], v[index]
+        distance = (cells.centers[index] - cameras.cam2world[camera, :3, 3]).norm(dim=1)
+        depth = rendering.depth[camera]
+        rows = (v * depth.shape[0]) // cameras.height
+        columns = (u * depth.shape[1]) // cameras.width
+        shown = (depth[rows, columns] - distance).abs() <= (distance / 10).clamp_min(tolerance)
+        index, u, v = index[shown], u[shown], v[shown]
+        total.index_add_(0, index, rendering.image[camera, :, v, u].T.clamp(0, 1).to(total))
+        count.index_add_(0, index, torch.ones_like(count[index]))
+    return total / count.clamp_min(1)[:, None], count > 0
