@@ -128,6 +128,11 @@ def test_one_option_is_enough_for_one_camera(project, tmp_path):
             ('model.losses.line_of_sight.type=LineOfSightLoss', 'model.losses.line_of_sight.start=0'),
             ('loss_line_of_sight_coarse', 'loss_line_of_sight'),
         ),
+        (
+            ('model.losses.lidar_depth_edges.type=DepthEdgeLoss', 'model.losses.lidar_depth_edges.distance=9'),
+            ('loss_lidar_depth_edges',),
+        ),
+        (('model.losses.density.type=DensityLoss',), ('loss_density',)),
         (('model.losses.lpips.type=LPIPSLoss', 'model.losses.lpips.loss_weight=0'), ('loss_lpips',)),
     ],
 )

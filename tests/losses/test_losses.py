@@ -11,7 +11,9 @@ import torch
 from mmdet3d.registry import MODELS
 
 from projects.DistillNeRF.losses import registered
+from projects.DistillNeRF.losses.density import density_loss
 from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
+from projects.DistillNeRF.losses.depth_edges import near_depth_edges
 from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
 
@@ -63,7 +65,7 @@ def test_line_of_sight_is_the_published_one(vectors, iteration, epsilon):
 
 def test_every_loss_is_registered():
     classes = {name for name in vars(registered) if name.endswith('Loss')}
-    assert len(classes) == 10
+    assert len(classes) == 12
     assert classes <= set(MODELS.module_dict)
 
 
@@ -170,3 +172,56 @@ def test_weights_that_are_no_numbers_make_the_losses_nan():
     weights[0, 1, 0, 0] = torch.nan
     assert opacity_loss(weights).isnan()
     assert weight_entropy(weights).isnan()
+
+
+def jump(near: float = 10.0, far: float = 20.0) -> torch.Tensor:
+    """``(1, 12, 16)`` depth: near on the left half, far on the right."""
+    depth = torch.full((1, 12, 16), near)
+    depth[..., 8:] = far
+    return depth
+
+
+@pytest.mark.parametrize('distance', [0, 1, 3])
+def test_edges_are_where_the_depth_jumps(distance):
+    near = near_depth_edges(jump(), distance)[0]
+    inner = near[4:-4]
+    columns = inner.any(0).nonzero()[:, 0].tolist()
+    # Canny marks one of the two columns at the jump.
+    assert len(columns) == 2 * distance + 1
+    assert columns[distance] in (7, 8)
+    assert torch.equal(inner, inner[:1].expand_as(inner))
+
+
+def test_slopes_and_small_steps_are_no_edges():
+    slope = torch.linspace(10, 20, 16).expand(1, 12, 16)
+    assert not near_depth_edges(slope, 2).any()
+    assert not near_depth_edges(jump(10, 11), 2).any()
+    assert not near_depth_edges(jump(100, 120), 2).any(), 'beyond the scale'
+    assert near_depth_edges(torch.cat([slope, jump()]), 2).flatten(1).any(1).tolist() == [False, True]
+    assert near_depth_edges(jump()[:0], 2).shape == (0, 12, 16)
+
+
+def test_depth_edge_loss_is_the_depth_loss_near_edges_from_its_start_on():
+    estimate = jump().requires_grad_()
+    target = torch.full_like(jump(), 12.0)
+    target[0, 5] = float('nan')
+    loss = registered.DepthEdgeLoss(loss_weight=3.0, start=10, distance=1)
+    loss(estimate, target, 9).backward()
+    assert not estimate.grad.any()
+    near = near_depth_edges(estimate, 1) & target.isfinite()
+    value = loss(estimate, target, 10)
+    expected = ((estimate - target) / 80)[near]
+    torch.testing.assert_close(value, 3 * (expected.square() + 0.1 * expected.abs()).mean())
+    value.backward()
+    assert torch.equal(estimate.grad != 0, near)
+
+
+def test_density_loss_is_the_squared_error_of_opacity_over_a_step():
+    free = torch.tensor([0.0, 0.4, 7.0], requires_grad=True)
+    surface = torch.tensor([0.0, 2.0], requires_grad=True)
+    value = density_loss(free, surface, step=0.5)
+    expected = ((1 - torch.exp(-0.5 * free)) ** 2).mean() + (torch.exp(-0.5 * surface) ** 2).mean()
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    assert (free.grad[1:] > 0).all() and (surface.grad < 0).all()
+    assert density_loss(torch.zeros(0), torch.full((1,), 99.0), 0.5) < 1e-30

@@ -180,3 +180,50 @@ def test_depth_that_was_not_loaded():
 def test_losses_that_nobody_knows():
     with pytest.raises(ValueError, match=r"\['colour'\]"):
         Objective({'colour': Recorder()}, SPACE, False)
+
+
+@pytest.mark.parametrize('name', ['lidar_depth', 'teacher_depth'])
+def test_edge_losses_get_the_same_depths_and_the_iteration(name):
+    views = make_views(**{name: torch.full((2, *SIZE), 7.0)})
+    plain, edges = Recorder(), Recorder()
+    encoded, rendering = made()
+    objective = Objective({name: plain, f'{name}_edges': edges}, SPACE, False)
+    result = objective([encoded], [rendering], [views], [views], iteration=5)
+    assert list(result) == [f'loss_{name}_coarse', f'loss_{name}_edges_coarse', f'loss_{name}', f'loss_{name}_edges']
+    for call, edge_call in zip(plain.calls, edges.calls, strict=True):
+        assert edge_call[2] == 5
+        assert all(torch.equal(a, b) for a, b in zip(call, edge_call[:2], strict=True))
+
+
+class Walls:
+    """A scene whose density tells where it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Tensor] = []
+
+    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked.append(points)
+        return points[:, 2], points[:, 2] > 0
+
+
+@pytest.mark.parametrize('quirks', [False, True])
+def test_density_is_asked_before_and_at_the_surfaces_of_the_teacher(quirks):
+    """A wall at z = 20 in front of cameras at the origin, with a row of sky and an unknown pixel."""
+    sky = torch.zeros(2, *SIZE)
+    sky[:, 0] = 1
+    depth = torch.full((2, *SIZE), 20.0)
+    depth[:, 0] = NAN
+    depth[:, 3, 3] = NAN
+    views = make_views(teacher_depth=depth, sky_mask=sky)
+    loss = Recorder()
+    loss.margin = 1.0
+    encoded, rendering = made()
+    encoded.scene = Walls()
+    Objective({'density': loss}, SPACE, quirks)([encoded], [rendering], [views], [views])
+    free, surface = encoded.scene.asked
+    torch.testing.assert_close(surface[:, 2], torch.full((2 * (3 * 6 - 1),), 20.0))
+    assert len(free) == 2 * (4 * 6 - 1)
+    in_sky = free[:, 1] / free[:, 2] < -0.5  # the upper row looks up steeply
+    assert (free[~in_sky][:, 2] < 20).all() and (free[:, 2] >= 0).all()
+    assert free[in_sky].norm(dim=1).max() > 30
+    assert free[:, 2].min() < 5 < 12 < free[~in_sky][:, 2].max()

@@ -10,7 +10,9 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from .color import l1
+from .density import density_loss
 from .depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
+from .depth_edges import near_depth_edges
 from .line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from .perceptual import PerceptualDistance, dssim
 from .weights import opacity_loss, weight_entropy
@@ -102,6 +104,58 @@ class LogDepthLoss(_Weighted):
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of two depth images of one shape."""
         return self.loss_weight * log_depth_loss(estimate, target, self.min_depth, self.max_depth)
+
+
+@MODELS.register_module()
+class DepthEdgeLoss(_Weighted):
+    """:func:`.depth.clamped_depth_loss` near edges of the estimate: ``forward(estimate, target, iteration)``.
+
+    With ``lidar_depth`` or ``teacher_depth`` beside it, ``loss_weight`` is what those pixels count more.
+
+    Args:
+        start: iteration from which it counts; edges of an untrained network mean nothing.
+        distance: pixels at most so far from an edge count (:func:`.depth_edges.near_depth_edges`).
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 10.0,
+        start: int = 0,
+        distance: int = 2,
+        min_depth: float = 1e-5,
+        max_depth: float = 80.0,
+    ) -> None:
+        super().__init__(loss_weight)
+        self.start = start
+        self.distance = distance
+        self.min_depth = min_depth
+        self.max_depth = max_depth
+
+    def forward(self, estimate: Tensor, target: Tensor, iteration: int) -> Tensor:
+        """Scalar loss of two depth images ``(V, h, w)``; 0 (connected to the graph) before iteration ``start``."""
+        if iteration < self.start:
+            return 0 * estimate.sum()
+        near = target.where(near_depth_edges(estimate, self.distance), float('nan'))
+        return self.loss_weight * clamped_depth_loss(estimate, near, self.min_depth, self.max_depth)
+
+
+@MODELS.register_module()
+class DensityLoss(_Weighted):
+    """:func:`.density.density_loss`: ``forward(free, surface)``, densities per metre.
+
+    Args:
+        step: length over which densities count as opacity, metres.
+        margin: points nearer than this before a surface of the teacher are not free, metres.
+    """
+
+    def __init__(self, loss_weight: float = 0.1, step: float = 0.5, margin: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        self.step = step
+        self.margin = margin
+
+    def forward(self, free: Tensor, surface: Tensor) -> Tensor:
+        """Scalar loss."""
+        return self.loss_weight * density_loss(free, surface, self.step)
 
 
 @MODELS.register_module()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,7 +18,18 @@ from .scene import Rendering
 
 # What each loss of a config is computed on.
 IMAGE_LOSSES = ('rgb', 'lpips', 'dssim')
-LOSS_NAMES = (*IMAGE_LOSSES, 'features', 'lidar_depth', 'teacher_depth', 'line_of_sight', 'weight_entropy', 'opacity')
+DEPTHS = ('lidar_depth', 'teacher_depth')
+EDGES = '_edges'
+LOSS_NAMES = (
+    *IMAGE_LOSSES,
+    'features',
+    *DEPTHS,
+    *(name + EDGES for name in DEPTHS),
+    'line_of_sight',
+    'density',
+    'weight_entropy',
+    'opacity',
+)
 MIN_DEPTH = 1e-5
 
 
@@ -27,6 +39,8 @@ class Objective(nn.Module):
     * ``rgb``, ``lpips``, ``dssim``: rendered image against target image.
     * ``features``: rendered features against those of the targets.
     * ``lidar_depth``, ``teacher_depth``: coarse depth of the input views and rendered depth of the target views.
+    * ``lidar_depth_edges``, ``teacher_depth_edges``: the same where the estimated depth has edges.
+    * ``density``: the voxel field on the rays of the target views, against the teacher's depth.
     * ``line_of_sight``: coarse and rendered weights against LiDAR, from the iteration of its schedule on.
     * ``weight_entropy``: coarse and rendered weights. ``opacity``: coarse, fine and rendered weights.
 
@@ -75,19 +89,29 @@ class Objective(nn.Module):
             results['loss_features'] = self.losses['features'](
                 rendering.image, feature_target(targets, rendering.image)
             )
-        for name in ('lidar_depth', 'teacher_depth'):
-            if name in self.losses:
-                results[f'loss_{name}_coarse'] = self.losses[name](
-                    encoded.coarse.depth, self.depth_target(name, inputs, encoded.coarse.depth.shape[-2:])
-                )
-                results[f'loss_{name}'] = self.losses[name](
-                    rendering.depth, self.depth_target(name, targets, rendering.depth.shape[-2:])
-                )
+        if 'density' in self.losses:
+            results['loss_density'] = self._density(encoded, rendering, targets)
+        results |= self._depths(encoded, rendering, inputs, targets, iteration)
         stages = {'_coarse': encoded.coarse.weights, '_fine': encoded.fine.weights, '': rendering.weights}
         for name, used in (('weight_entropy', ('_coarse', '')), ('opacity', ('_coarse', '_fine', ''))):
             if name in self.losses:
                 for stage in used:
                     results[f'loss_{name}{stage}'] = self.losses[name](stages[stage].movedim(-1, 1))
+        return results
+
+    def _depths(
+        self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
+    ) -> dict[str, Tensor]:
+        results = {}
+        for name in DEPTHS:
+            if name not in self.losses and name + EDGES not in self.losses:
+                continue
+            for stage, depth, views in (('_coarse', encoded.coarse.depth, inputs), ('', rendering.depth, targets)):
+                target = self.depth_target(name, views, depth.shape[-2:])
+                if name in self.losses:
+                    results[f'loss_{name}{stage}'] = self.losses[name](depth, target)
+                if name + EDGES in self.losses:
+                    results[f'loss_{name}{EDGES}{stage}'] = self.losses[name + EDGES](depth, target, iteration)
         return results
 
     def depth_target(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
@@ -103,12 +127,27 @@ class Objective(nn.Module):
 
     def _known_depth(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
         """Depth to compare with the network's, ``(V, h, w)``; NaN where it is unknown and in the sky."""
-        depth = views.lidar_depth if name == 'lidar_depth' else views.teacher_depth
-        if depth is None:
-            option = f'load_{name.removesuffix("_depth")}'
-            raise InputError(f'a loss needs {name} that the dataset does not load; set its {option}=True')
-        depth = resize_depth(depth, size, nearest=name == 'lidar_depth' and not self.published_quirks)
+        nearest = name == 'lidar_depth' and not self.published_quirks
+        depth = resize_depth(stored_depth(name, views), size, nearest)
         return depth if self.published_quirks else depth * views.cameras.ray_lengths(*size)
+
+    def _density(self, encoded: Encoded, rendering: Rendering, targets: Views) -> Tensor:
+        """Random points before the teacher's depth (in the sky: before its end), and points at it."""
+        loss, size = self.losses['density'], rendering.depth.shape[-2:]
+        depth = resize_depth(stored_depth('teacher_depth', targets), size, nearest=True)
+        surface = depth * targets.cameras.ray_lengths(*size)
+        end = surface
+        if targets.sky_mask is not None:
+            end = fill_sky(surface, targets.sky_mask, self.space.far, only_unknown=False)
+            surface = fill_sky(surface, targets.sky_mask, math.nan, only_unknown=False)
+        free = torch.rand_like(end) * (end - loss.margin).clamp_min(0)
+        origins, directions = targets.cameras.rays(*size)
+
+        def density(distance: Tensor) -> Tensor:
+            points = origins[:, None, None] + distance[..., None] * directions
+            return encoded.scene.query(points[distance.isfinite()])[0]
+
+        return loss(density(free), density(surface))
 
     def _line_of_sight(
         self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
@@ -126,6 +165,19 @@ class Objective(nn.Module):
             loss = self.losses['line_of_sight'](weights.movedim(-1, 1), middle.movedim(-1, 1), known, iteration)
             results[f'loss_line_of_sight{stage}'] = loss
         return results
+
+
+def stored_depth(name: str, views: Views) -> Tensor:
+    """The depth images of that name, z.
+
+    Raises:
+        InputError: the views hold none.
+    """
+    depth = getattr(views, name)
+    if depth is None:
+        option = f'load_{name.removesuffix("_depth")}'
+        raise InputError(f'a loss needs {name} that the dataset does not load; set its {option}=True')
+    return depth
 
 
 def feature_target(views: Views, like: Tensor) -> Tensor:
