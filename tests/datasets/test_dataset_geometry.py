@@ -120,3 +120,17 @@ def test_resize_scales_image_and_intrinsics(box_root):
     scale = np.diag([0.5, 0.5, 1])
     assert np.allclose(small.cameras.intrinsics[0], scale @ world.intrinsics, atol=1e-5)
     assert small.images.dtype == torch.float32 and small.images.min() >= 0 and small.images.max() <= 1
+
+
+def test_lidar_points_lie_on_the_boxes_that_they_hit(box_root):
+    """In the LiDAR frame, with their yaw."""
+    sample = build_dataset(box_root, load_boxes=True)[2]['data_samples']
+    points, hit = world_points(box_root, BoxWorld(), 2, at_frame=2)
+    assert sample.box_names == ('car',) * len(CAMERAS)
+    for index, box in enumerate(sample.boxes.double().numpy()):
+        offset = points[hit == index] - box[:3]
+        cos, sin = np.cos(box[6]), np.sin(box[6])
+        along, across = offset[:, 0] * cos + offset[:, 1] * sin, offset[:, 1] * cos - offset[:, 0] * sin
+        reach = np.abs(np.stack([along, across, offset[:, 2]], axis=1)) / (box[3:6] / 2)
+        assert len(reach) > 20
+        np.testing.assert_allclose(reach.max(axis=1), 1, atol=1e-4)

@@ -132,6 +132,7 @@ def test_one_option_is_enough_for_one_camera(project, tmp_path):
             ('model.losses.lidar_depth_edges.type=DepthEdgeLoss', 'model.losses.lidar_depth_edges.distance=9'),
             ('loss_lidar_depth_edges',),
         ),
+        (('model.det_head_3d.loss_weight=0.5',), ('loss_detection_task0_heatmap', 'loss_detection_task0_bbox')),
         (('model.losses.density.type=DensityLoss',), ('loss_density',)),
         (('model.losses.lpips.type=LPIPSLoss', 'model.losses.lpips.loss_weight=0'), ('loss_lpips',)),
     ],

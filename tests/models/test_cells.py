@@ -16,10 +16,10 @@ from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 POINTS = torch.tensor([[3.0, 10.0, 0.5], [-20.0, 4.0, 2.0], [70.0, -90.0, 9.0]])
 
 
-def scene_of(points: torch.Tensor, logits: torch.Tensor) -> Scene:
+def scene_of(points: torch.Tensor, logits: torch.Tensor, levels: tuple[int, int] = (6, 8)) -> Scene:
     """One fine cell per point, with that density logit and its number as feature."""
     space = ParameterizedSpace()
-    grid, cell = VoxelGrid.build(point_codes(space.contract(points), 8), 6, 8)
+    grid, cell = VoxelGrid.build(point_codes(space.contract(points), levels[1]), *levels)
     fine = torch.zeros(grid.num_fine, 5)
     fine[cell.long(), :4] = torch.arange(1.0, len(points) + 1)[:, None]
     fine[cell.long(), 4] = logits

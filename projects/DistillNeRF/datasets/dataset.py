@@ -16,6 +16,7 @@ from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
 
 from ..errors import InputError
+from .boxes import read_boxes
 from .infos import CONVERT_AGAIN, Info, load_infos
 from .poses import inverse_pose
 from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_missing_maps
@@ -52,6 +53,7 @@ class DistillNeRFDataset(BaseDataset):
         lidar_range: LiDAR points at this z or beyond are left out, metres (published: 80, in linear space 50).
         lidar_sweeps: LiDAR measurements per keyframe, its own and those before it (published: 1 or 10).
         load_lidar, load_teacher, load_truth, load_features: which maps are read.
+        load_boxes: boxes of objects (:func:`.boxes.read_boxes`), for the detection head.
         SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
         every_nth: keep every n-th sample of what is left; neighbours stay available as targets.
@@ -88,6 +90,7 @@ class DistillNeRFDataset(BaseDataset):
         load_teacher: bool = False,
         load_truth: bool = False,
         load_features: bool = False,
+        load_boxes: bool = False,
         SKIP_MISSING: bool = False,
         test_samples: str = 'all',
         every_nth: int = 1,
@@ -120,6 +123,7 @@ class DistillNeRFDataset(BaseDataset):
         self.loaded_maps = tuple(
             name for name, wanted in zip(self.MAPS, (load_teacher, load_truth, load_features), strict=True) if wanted
         )
+        self.load_boxes = load_boxes
         self.skip_missing = SKIP_MISSING
         self.test_samples = test_samples
         self.every_nth = every_nth
@@ -156,6 +160,8 @@ class DistillNeRFDataset(BaseDataset):
                     raise InputError(
                         f'{self.ann_file}: sample {info["token"]}, {camera} names no {kind} files; {CONVERT_AGAIN}'
                     )
+            if self.load_boxes:
+                info['boxes'] = read_boxes(info, metainfo.get('categories', {}), self.ann_file)
             info.pop('instances', None)
             if len(info.get('lidar_sweeps', [])) >= self.lidar_sweeps:
                 info['lidar_sweeps'] = info['lidar_sweeps'][: self.lidar_sweeps - 1]
@@ -257,7 +263,7 @@ class DistillNeRFDataset(BaseDataset):
             ``input_keys``, ``target_keys``: the order of the views; ``notes``: what had to be left out.
             A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
             and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR), ``teacher``,
-            ``truth``, ``features``.
+            ``truth``, ``features``. With ``load_boxes`` also ``boxes``.
         """
         position = int(self._positions[idx])
         info = super().get_data_info(position)
@@ -280,6 +286,7 @@ class DistillNeRFDataset(BaseDataset):
             ]
         return {
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
+            **({'boxes': info['boxes']} if self.load_boxes else {}),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
             'image_size': self.image_size,
             'render_size': self.render_size,

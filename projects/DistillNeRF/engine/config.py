@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from ..errors import InputError
 from ..files import require_file
-from .options import spread_num_camera
+from .options import load_boxes_for_detection, spread_num_camera
 from .suggestions import did_you_mean, meant_argument
 
 # What may be set from outside though a config does not name it.
@@ -53,6 +53,7 @@ def load_config(
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
     if 'model' in sections:
         spread_num_camera(config)
+        load_boxes_for_detection(config)
     for key in sections:
         if key.endswith('_dataloader'):
             _check_sizes(config, key)

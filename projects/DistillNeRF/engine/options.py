@@ -23,6 +23,12 @@ def spread_num_camera(config: Config) -> None:
             config[loader].dataset.num_camera = count
 
 
+def load_boxes_for_detection(config: Config) -> None:
+    """``model.det_head_3d`` is trained on boxes."""
+    if config.model.get('det_head_3d') is not None and 'train_dataloader' in config:
+        config.train_dataloader.dataset.load_boxes = True
+
+
 def use_mixed_precision(config: Config) -> None:
     """float16 with dynamic loss scaling on CUDA, bfloat16 elsewhere."""
     if torch.cuda.is_available():

@@ -74,6 +74,7 @@ class DistillNeRF(nn.Module):
         self.space = ParameterizedSpace(**(space or {}))
         self.coarse_level, self.fine_level = levels
         self.sampling = RaySampling(**(sampling or {}), published_quirks=published_quirks)
+        self.channels = channels
         self.downscale = downscale
         self.jitter = jitter
         self.published_quirks = published_quirks

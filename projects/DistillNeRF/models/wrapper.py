@@ -14,6 +14,7 @@ from torch import Tensor
 from ..evaluation.image import psnr_tensor
 from ..modules.tensors import TensorFields
 from ..modules.views import Views
+from .detection_wrapper import DetectionBranch
 from .network import DistillNeRF, Encoded
 from .objective import Objective
 from .scene import Rendering
@@ -47,6 +48,8 @@ class DistillNeRFModel(BaseModel):
     Args:
         network: keyword arguments of :class:`.network.DistillNeRF`.
         losses: name -> config of a registered loss, or ``None`` for none; see :class:`.objective.Objective`.
+        det_head_3d: keyword arguments of :class:`.detection_wrapper.DetectionBranch`, or ``None`` for none; the
+            commands tell the training data to load boxes.
         num_camera: train and evaluate on so many cameras, those that look most to the front; the commands tell the
             datasets.
         visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
@@ -58,6 +61,7 @@ class DistillNeRFModel(BaseModel):
         self,
         network: dict,
         losses: dict[str, dict] | None = None,
+        det_head_3d: dict | None = None,
         num_camera: int | None = None,
         visualize_imgs: bool = False,
         vis_save_directory: str | None = None,
@@ -75,6 +79,10 @@ class DistillNeRFModel(BaseModel):
             name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items() if config
         }
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
+        self.detection = None
+        if det_head_3d is not None:
+            network = self.network
+            self.detection = DetectionBranch(network.space, network.coarse_level, network.channels + 1, **det_head_3d)
         self.num_camera = num_camera
         self.visualize_imgs = visualize_imgs
         self.vis_save_directory = vis_save_directory
@@ -99,7 +107,7 @@ class DistillNeRFModel(BaseModel):
         if mode == 'tensor':
             return encoded, renderings
         if mode == 'loss':
-            return self._losses(encoded, renderings, inputs)
+            return self._losses(encoded, renderings, inputs, data_samples)
         if mode == 'predict':
             return self._predictions(encoded, renderings, inputs, data_samples or [])
         raise ValueError(f'unknown mode {mode!r}: use loss, predict or tensor')
@@ -116,9 +124,17 @@ class DistillNeRFModel(BaseModel):
             raise NonFiniteLoss(', '.join(bad), self._samples)
         return total, values
 
-    def _losses(self, encoded: list[Encoded], renderings: list[Rendering], inputs: Batch) -> dict[str, Tensor]:
+    def _losses(
+        self,
+        encoded: list[Encoded],
+        renderings: list[Rendering],
+        inputs: Batch,
+        data_samples: list[BaseDataElement] | None,
+    ) -> dict[str, Tensor]:
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         losses = self.objective(encoded, renderings, inputs['input_views'], inputs['target_views'], iteration)
+        if self.detection is not None:
+            losses |= self.detection.losses([sample.scene for sample in encoded], data_samples)
         if self.network.head.renders == 'rgb':
             with torch.no_grad():
                 pairs = zip(renderings, inputs['target_views'], strict=True)

@@ -8,12 +8,15 @@ from typing import Any
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ..datasets.boxes import mirror_boxes
 from ..modules.mirror import mirror_views
 
 
 @TRANSFORMS.register_module()
 class FlipViews(BaseTransform):
-    """With some probability show the mirrored world: images, cameras and maps together. Comes after ``PackViews``.
+    """With some probability show the mirrored world: images, cameras, maps and boxes together.
+
+    Comes after ``PackViews``.
 
     Args:
         probability: of mirroring a sample.
@@ -26,4 +29,6 @@ class FlipViews(BaseTransform):
         """Mirror all views of the sample, or none."""
         if random.random() < self.probability:
             results['inputs'] = {name: mirror_views(views) for name, views in results['inputs'].items()}
+            if 'boxes' in results['data_samples']:
+                results['data_samples'].boxes = mirror_boxes(results['data_samples'].boxes)
         return results

@@ -25,6 +25,7 @@ class PackViews(BaseTransform):
 
     ``{'inputs': {'input_views': Views, 'target_views': Views}, 'data_samples': BaseDataElement}`` with ``token``,
     ``scene``, ``frame``, ``timestamp``, ``sample_idx`` and ``notes`` (what had to be left out) as metainfo.
+    If boxes were asked for, it holds them as ``boxes`` ``(N, 9)`` and their ``box_names``.
     Cameras are resized with their images (:meth:`Cameras.resized`). Maps that no view was asked for are None; maps
     that are missing are NaN.
     """
@@ -32,12 +33,17 @@ class PackViews(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack the views in the order of ``input_keys`` and ``target_keys``."""
         views = results['views']
+        sample = BaseDataElement(metainfo={key: results[key] for key in _META})
+        if 'boxes' in results:
+            boxes, names = results['boxes']
+            sample.set_metainfo({'box_names': names})
+            sample.boxes = torch.from_numpy(boxes)
         return {
             'inputs': {
                 'input_views': stack_views([views[key] for key in results['input_keys']]),
                 'target_views': stack_views([views[key] for key in results['target_keys']]),
             },
-            'data_samples': BaseDataElement(metainfo={key: results[key] for key in _META}),
+            'data_samples': sample,
         }
 
 

@@ -1,0 +1,44 @@
+"""Boxes of objects, for the detection head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def read_boxes(info: Mapping[str, Any], categories: Mapping[str, int], file: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Boxes of a record with a known category.
+
+    Args:
+        info: record of an info file.
+        categories: name -> label, of the same file.
+        file: its name, for messages.
+
+    Returns:
+        ``(N, 9)`` float32: centre x, y, z, length, width, height (metres), yaw (radians, from x to y), velocity along
+        x and y (m/s, 0 where unknown), in the LiDAR frame; and the N names.
+
+    Raises:
+        InputError: the record has no boxes, or boxes without labels.
+    """
+    names = {label: name for name, label in categories.items()}
+    if 'instances' not in info or any('bbox_label' not in box for box in info['instances']):
+        raise InputError(
+            f'{file}: sample {info["token"]} has no boxes with labels, which model.det_head_3d is trained on; '
+            'leave it out, or convert data that have them (nuScenes, MiniTown)'
+        )
+    known = [box for box in info['instances'] if box['bbox_label'] in names]
+    rows = [[*box['bbox_3d'], *np.nan_to_num(box.get('velocity', (0.0, 0.0)))] for box in known]
+    return np.asarray(rows, np.float32).reshape(-1, 9), tuple(names[box['bbox_label']] for box in known)
+
+
+def mirror_boxes(boxes: Tensor) -> Tensor:
+    """Boxes ``(N, 9)`` of the world mirrored at x = 0; boxes are symmetric, so they stay boxes."""
+    x, middle, yaw, vx, vy = boxes.split((1, 5, 1, 1, 1), dim=1)
+    return torch.cat([-x, middle, torch.pi - yaw, -vx, vy], dim=1)
