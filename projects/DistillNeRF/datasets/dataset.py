@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 
 from ..errors import InputError
 from .boxes import read_boxes
+from .draws import Draw
 from .infos import CONVERT_AGAIN, Info, load_infos
 from .poses import inverse_pose
 from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_missing_maps
@@ -252,6 +253,12 @@ class DistillNeRFDataset(BaseDataset):
         subset = copy.copy(self)
         subset.get_subset_(indices)
         return subset
+
+    def prepare_data(self, idx: int) -> dict[str, Any]:
+        """Load a sample; all random choices for a :class:`Draw` come from its seed, through Python's generator."""
+        if isinstance(idx, Draw):
+            random.seed(idx.seed)
+        return super().prepare_data(idx)
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:

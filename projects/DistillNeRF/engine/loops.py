@@ -10,8 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """After a resume, passes over the samples of the epoch that were trained on already.
 
-    The order of the samples is that of the epoch. What the loader draws beside it (neighbour frames, virtual views,
-    flips) is drawn anew.
+    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.draws`).
     """
 
     def run_epoch(self) -> None:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
-RANDOM_STATE, PENDING_GRADIENTS = 'random_state', 'pending_gradients'
+PENDING_GRADIENTS = 'pending_gradients'
 
 
 @RUNNERS.register_module()
@@ -31,39 +31,33 @@ class WholeCheckpointRunner(Runner):
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Keeps what mmengine leaves out of checkpoints: torch's random state, and gradients that wait to be accumulated.
+    """Makes a resumed training the training that was cut.
 
-    They are set before the first iteration. The data loader draws its random numbers again while mmengine advances it
-    to its position, in Python's generator, which is therefore left alone.
+    Before every iteration torch's random generators are seeded with the number of the iteration among those of all
+    processes, so that there is no random state to keep (what the loader draws: :mod:`..datasets.draws`). Gradients that
+    wait to be accumulated are kept in checkpoints, those of the main process for all.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Any] | None = None
+        self._pending: dict[str, Tensor] = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add both."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint[RANDOM_STATE] = {'cpu': torch.get_rng_state(), 'cuda': cuda}
+        """Add the gradients."""
         checkpoint[PENDING_GRADIENTS] = _gradients(runner) if _accumulating(runner) else {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember both."""
-        self._loaded = checkpoint
+        """Remember them if the training is to go on."""
+        self._pending = checkpoint.get(PENDING_GRADIENTS, {}) if runner._resume else {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Set both, once."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is None or not runner._resume:
-            return
-        if state := loaded.get(RANDOM_STATE):
-            torch.set_rng_state(state['cpu'].cpu())
-            if len(state['cuda']) == torch.cuda.device_count() > 0:
-                torch.cuda.set_rng_state_all([part.cpu() for part in state['cuda']])
+        """Seed; set the gradients, once."""
+        torch.manual_seed(runner.seed + runner.iter * runner.world_size + runner.rank)
         parameters = dict(_model(runner).named_parameters())
-        for name, gradient in loaded.get(PENDING_GRADIENTS, {}).items():
+        for name, gradient in self._pending.items():
             parameters[name].grad = gradient.to(parameters[name])
+        self._pending = {}
 
 
 def _accumulating(runner: Runner) -> bool:

@@ -1,0 +1,51 @@
+"""Random choices of the loader that depend on the place of a sample in the training alone.
+
+Not on the process that loads it or on what was loaded before: a resumed run chooses what the whole run would have
+chosen, whatever its number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler
+
+
+class Draw(int):
+    """The index of a sample that was drawn, with the ``seed`` of all random choices for it."""
+
+    seed: str
+
+    def __new__(cls, index: int, seed: str) -> Draw:
+        draw = super().__new__(cls, index)
+        draw.seed = seed
+        return draw
+
+    def __getnewargs__(self) -> tuple[int, str]:
+        return int(self), self.seed
+
+
+@DATA_SAMPLERS.register_module()
+class DrawBatchSampler(BatchSampler):
+    """Batches of :class:`Draw`, numbered over all processes from the beginning of the training or of the epoch.
+
+    Args:
+        sampler: of mmengine; its seed, epoch and share of the samples are used.
+        batch_size: samples per batch.
+        drop_last: leave out a last batch that is not full.
+    """
+
+    def __init__(self, sampler: DefaultSampler | InfiniteSampler, batch_size: int, drop_last: bool = False) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        sampler, number = self.sampler, self.sampler.rank
+        epoch = getattr(sampler, 'epoch', 0)
+        for batch in super().__iter__():
+            draws = []
+            for index in batch:
+                draws.append(Draw(index, f'{sampler.seed} {epoch} {number}'))
+                number += sampler.world_size
+            yield draws
