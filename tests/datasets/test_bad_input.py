@@ -207,6 +207,7 @@ def test_info_files_of_others(root):
         {'test_samples': 'third'},
         {'indices': [9]},
         {'cameras': ['TOP']},
+        {'cameras': []},
         {'test_mode': True, 'test_samples': 'second_of_scene'},
     ],
 )

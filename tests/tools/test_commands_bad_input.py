@@ -285,6 +285,8 @@ def test_rotation_that_is_none(start, damaged, tool):
     [
         ('test', 'infos.pkl', truncate, ('not a readable pickle', 'create_data')),
         ('novel_view_synthesis', IMAGE, Path.unlink, ('no such image', 'restore')),
+        ('train', IMAGE, Path.unlink, ('no such image', 'restore')),
+        ('train', IMAGE, lambda path: path.write_bytes(b'no picture'), ('not', 'restore')),
         ('train', LIDAR, Path.unlink, ('no such LiDAR file', 'restore')),
         ('visualization', LIDAR, lambda path: path.write_bytes(path.read_bytes()[:-4]), ('whole number', 'restore')),
         ('test', TEACHER, Path.unlink, ('no such file', 'render_scene_nerf')),
@@ -377,6 +379,8 @@ def test_the_nearest_right_key_is_named(project, tmp_path, option, meant):
         ('wandb=sometimes', 'offline'),
         ('model.num_camera=0', 'num_camera'),
         ('model.num_camera=3', 'only 2 cameras'),
+        ('train_dataloader.dataset.cameras=()', 'no camera is chosen'),
+        ('model.det_head_3d.wdith=9', 'did you mean width?'),
         ('model.losses.lpips.type=LPIPSLoss', 'lpips_vgg.pth'),
     ],
 )

@@ -148,6 +148,11 @@ class DistillNeRFDataset(BaseDataset):
         self._metainfo.update(metainfo)
         if self.cameras is None:
             self.cameras = tuple(metainfo['cameras'])
+        if not self.cameras:
+            raise InputError(
+                f'{self.ann_file}: no camera is chosen; name some of {", ".join(infos[0]["images"])} with the dataset '
+                'option cameras, or leave it out for all'
+            )
         if self.num_camera is not None:
             self.cameras = _most_frontal(self.cameras, infos[0], self.num_camera)
         for info in infos:
