@@ -76,7 +76,7 @@ def test_a_panel_shows_everything_that_is_known():
     rich = make_views(
         lidar_depth=depth[:, ::2, ::2], teacher_depth=depth, sky_mask=torch.zeros_like(depth), true_depth=depth
     )
-    assert rows(rich, rich, prediction(rich)) == nothing_known + 3
+    assert rows(rich, rich, prediction(rich)) == nothing_known + 6
     shown = prediction(plain) | {'coarse_depth': depth, 'fine_depth': depth}
     assert rows(plain, plain, shown) == nothing_known + 2
     later = make_views((0, 1))
@@ -89,10 +89,34 @@ def test_z_is_drawn_as_distance():
     views = make_views(true_depth=torch.full((6, HEIGHT, WIDTH), 7.0))
     picture = panel(views, views, {'rgb': views.images, 'depth': 7.0 * rays})
     height = HEIGHT * 12
-    # Rows: input, rendered, rendered depth, true depth.
-    rendered, true = (picture[HEADER_HEIGHT + r * (height + GAP) :][:height, LABEL_WIDTH:] for r in (2, 3))
+    # Rows: input, rendered, rendered depth, true depth, error of depth.
+    rendered, true, error = (picture[HEADER_HEIGHT + r * (height + GAP) :][:height, LABEL_WIDTH:] for r in (2, 3, 4))
     assert np.array_equal(rendered, true)
+    assert len(np.unique(error.reshape(-1, 3), axis=0)) == 2, 'no error, and the gaps between tiles'
     assert len(np.unique(rendered.reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.parametrize('name', ['lidar_depth', 'teacher_depth', 'true_depth'])
+def test_errors_of_depth_are_differences_of_distance(name):
+    """Rendered a share too far: what is missing grows with the distance; unknown pixels have no error."""
+    rays = make_views().cameras.ray_lengths(6, 10)
+    z = torch.full((6, 6, 10), 20.0)
+    z[:, 3, 4] = math.nan
+    views = make_views(**{name: z})
+    scale = 240 // 10
+    picture = panel(views, views, {'depth': 20.0 * rays * 1.2})
+    # Rows: input, rendered depth, known depth, its error.
+    row = HEADER_HEIGHT + 3 * (HEIGHT * 12 + GAP)
+    tile = picture[row : row + HEIGHT * 12, LABEL_WIDTH : LABEL_WIDTH + WIDTH * 12][
+        scale // 2 :: scale, scale // 2 :: scale
+    ]
+    inferno = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+    expected = inferno[(20.0 * rays[0] * 0.2 / 10 * 255).clamp(max=255).round().int().numpy()]
+    known = np.ones((6, 10), bool)
+    known[3, 4] = False
+    assert np.abs(tile[known].astype(int) - expected[known]).max() <= 4
+    assert len(np.unique(tile[known], axis=0)) > 3
+    assert (tile[3, 4] != inferno[0]).any()
 
 
 def test_half_precision_and_odd_selections_can_be_drawn():

@@ -29,8 +29,9 @@ FONT_SIZE = 13
 BACKGROUND = (255, 255, 255)
 INK = (20, 20, 20)
 DEPTH_TICKS = (2, 5, 10, 20, 40, 80)
-# Mean absolute difference of colour at the bright end of the error scale.
+# Mean absolute difference of colour, and of depth in metres, at the bright end of the error scale.
 LARGEST_ERROR = 0.5
+LARGEST_DEPTH_ERROR = 10.0
 ERROR_COLORMAP = cv2.COLORMAP_INFERNO
 # The image behind points and heat maps is darkened to this share.
 DIMMED = 0.45
@@ -118,7 +119,7 @@ def _write_scales(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: 
         draw.text((left + 25, below + 5), name, INK, font, anchor='ma')
     for x, name, anchor in (
         (_ERROR_BAR[0], '0', 'la'),
-        (sum(_ERROR_BAR) / 2, 'colour error', 'ma'),
-        (_ERROR_BAR[1], f'{LARGEST_ERROR:g}', 'ra'),
+        (sum(_ERROR_BAR) / 2, 'error (colour; depth)', 'ma'),
+        (_ERROR_BAR[1], f'{LARGEST_ERROR:g}; {LARGEST_DEPTH_ERROR:g} m', 'la'),
     ):
         draw.text((x, below + 5), name, INK, font, anchor=anchor)

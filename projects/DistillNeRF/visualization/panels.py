@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..modules.cameras import Cameras
 from ..modules.views import Views
-from .depth_colors import colour_shares, depth_to_colours
+from .depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, colour_shares, depth_to_colours
 from .feature_rows import feature_rows
 from .images import to_uint8
-from .layout import DIMMED, ERROR_COLORMAP, LARGEST_ERROR, Row, compose, enlarge, named
+from .layout import DIMMED, ERROR_COLORMAP, LARGEST_DEPTH_ERROR, LARGEST_ERROR, Row, compose, enlarge, named
 
 TILE_WIDTH = 240
 # Points of sparse depth are drawn at least this large, in pixels of the tile.
@@ -110,28 +110,50 @@ def _target_rows(
     transparent = None if opacity is None else opacity < OPAQUE
     rows.append(Row(f'{prefix}rendered\ndepth', _depths(views, rendered['depth'], transparent)))
     if frame == 0:
-        rows += _known_depths(views, size)
+        rows += _known_depths(views, rendered['depth'], size)
     if rgb is not None:
         rows.append(Row(f'{prefix}colour\nerror', _errors(views, rgb)))
     return rows
 
 
-def _known_depths(views: Views, size: tuple[int, int]) -> list[Row]:
-    """Rows of the depth images that the views have, z converted to distance."""
+def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list[Row]:
+    """Rows of the depth images that the views have, z converted to distance, each with the error of ``rendered``."""
     rows = []
     if views.lidar_depth is not None:
-        points = _numpy(_distance(views.lidar_depth, views.cameras))
-        images = to_uint8(views.images)
-        rows.append(
-            Row('LiDAR', named(views, [_draw_points(*pair, *size) for pair in zip(points, images, strict=True)]))
-        )
-    if views.teacher_depth is not None:
-        sky = None if views.sky_mask is None else views.sky_mask > 0
-        rows.append(Row('teacher\ndepth', _depths(views, _distance(views.teacher_depth, views.cameras), sky)))
-    if views.true_depth is not None:
-        truth = _distance(views.true_depth, views.cameras)
-        rows.append(Row('true depth', _depths(views, truth, truth.isnan())))
+        points, images = _numpy(_distance(views.lidar_depth, views.cameras)), to_uint8(views.images)
+        errors = np.abs(points - _at_size(rendered, points))
+        for label, values, colours in (
+            ('LiDAR', points, depth_to_colours),
+            ('LiDAR\ndepth error', errors, _depth_error_colours),
+        ):
+            tiles = [_draw_points(*pair, *size, colours) for pair in zip(values, images, strict=True)]
+            rows.append(Row(label, named(views, tiles)))
+    for name, z, sky in (
+        ('teacher', views.teacher_depth, None if views.sky_mask is None else views.sky_mask > 0),
+        ('true', views.true_depth, None if views.true_depth is None else views.true_depth.isnan()),
+    ):
+        if z is not None:
+            distance = _distance(z, views.cameras)
+            rows.append(Row(f'{name}\ndepth', _depths(views, distance, sky)))
+            errors = np.abs(_numpy(distance) - _at_size(rendered, _numpy(distance)))
+            skies = [None] * len(views) if sky is None else _numpy(sky)
+            tiles = [_depth_error_colours(*pair) for pair in zip(errors, skies, strict=True)]
+            rows.append(Row(f'{name}\ndepth error', named(views, tiles)))
     return rows
+
+
+def _at_size(rendered: Tensor, like: np.ndarray) -> np.ndarray:
+    """Rendered depth ``(V, h, w)`` at the size of another depth, without new values."""
+    return np.stack([enlarge(depth, *like.shape[1:]) for depth in _numpy(rendered)])
+
+
+def _depth_error_colours(error: np.ndarray, sky: np.ndarray | None = None) -> np.ndarray:
+    """Colours of ``(h, w)`` differences in metres, NaN where unknown; ``sky`` as in :func:`depth_to_colours`."""
+    colours = colour_shares(np.nan_to_num(error) / LARGEST_DEPTH_ERROR, ERROR_COLORMAP)
+    colours[np.isnan(error)] = UNKNOWN_COLOUR
+    if sky is not None:
+        colours[sky] = SKY_COLOUR
+    return colours
 
 
 def _distance(z: Tensor, cameras: Cameras) -> Tensor:
@@ -139,15 +161,17 @@ def _distance(z: Tensor, cameras: Cameras) -> Tensor:
     return z * cameras.ray_lengths(*z.shape[-2:]).to(z)
 
 
-def _draw_points(distance: np.ndarray, image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Sparse distances ``(h, w)`` as squares over the darkened image; the nearest point wins."""
-    points = enlarge(np.where(np.isnan(distance), math.inf, distance), height, width)
-    missing = POINT_SIZE - width // distance.shape[1]
+def _draw_points(
+    values: np.ndarray, image: np.ndarray, height: int, width: int, colours: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Sparse values ``(h, w)`` as squares over the darkened image; where squares overlap, the smallest value wins."""
+    points = enlarge(np.where(np.isnan(values), math.inf, values), height, width)
+    missing = POINT_SIZE - width // values.shape[1]
     if missing > 0:
         points = cv2.erode(points, np.ones((missing + 1, missing + 1), np.uint8))
     background = (enlarge(image, height, width) * DIMMED).astype(np.uint8)
     known = np.isfinite(points)
-    return np.where(known[..., None], depth_to_colours(np.where(known, points, math.nan)), background)
+    return np.where(known[..., None], colours(np.where(known, points, math.nan)), background)
 
 
 def _images(views: Views) -> dict[str, np.ndarray]:
