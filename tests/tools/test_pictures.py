@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,7 @@ from projects.DistillNeRF.minitown import scene
 from projects.DistillNeRF.minitown.classes import CLASSES
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.minitown.boxtown import SMALL, BoxTown
-from tests.tools.commands import CAMERAS, ENTRY, IMAGE_SIZE, run
+from tests.tools.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
 from tests.tools.test_commands import picture, written
 
 TOWN_CONFIG = """_base_ = [{entry!r}]
@@ -222,3 +226,16 @@ def test_truth_that_is_not_known(town, project, tmp_path, monkeypatch):
     result = run('novel_view_synthesis', town['colours'], 'None', '--truth', '--samples', 1, '--out', out)
     assert result.code == 2 and 'looks different when the town is built again' in result.err
     assert not out.exists()
+
+
+def test_the_script_may_be_sourced(project, tmp_path):
+    video = tmp_path / 'out.mp4'
+    words = shlex.join(map(str, (project.config, 'None', video, '--trajectory', 'translation')))
+    # Once as it should be, once without Python; the shell goes on, in its folder and without new variables.
+    lines = [f'. tools/novel_view_synthesis.sh {words}', 'VENV=/none', f'. tools/novel_view_synthesis.sh {words}']
+    script = '\n'.join([*lines, 'echo "ended $? $PWD ${config-}${video-}"'])
+    environment = {**os.environ, 'VENV': sys.prefix}
+    command = ['bash', '-c', script]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-2:] == [f'wrote {video}', f'ended 127 {ROOT} ']
+    assert video.stat().st_size > 1000
