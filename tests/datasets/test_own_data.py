@@ -302,7 +302,7 @@ WRONG_CAMERAS = {
     'looks down': ({'cam2vehicle': pitched(80)}, 'looks down, 80 degrees from the horizon'),
     'on its side': ({'cam2vehicle': rolled(90)}, 'turned by 90 degrees about its line of sight'),
     'OpenGL': ({'cam2vehicle': (FRONT @ np.diag([1, -1, -1, 1])).tolist()}, 'turned by 180 degrees'),
-    'inverse': ({'cam2vehicle': np.linalg.inv(FRONT).tolist()}, 'turned by 180 degrees'),
+    'inverse': ({'cam2vehicle': np.linalg.inv(FRONT).tolist()}, 'turned by 90 degrees'),
     'millimetres': ({'cam2vehicle': scaled(1000)}, 'give cam2vehicle in metres'),
     'in a map': ({'cam2vehicle': (WORLD.ego2global(0) @ FRONT).tolist()}, 'relative to the vehicle and not to a map'),
     'below the road': ({'cam2vehicle': scaled(-1)}, '1.50 m below the road'),
