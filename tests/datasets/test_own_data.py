@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
+from projects.DistillNeRF.datasets.own_data.calibration import read_calibrations
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.modules.views import Views
 from tests.datasets.fixtures.boxworld import CAMERAS, COLOURS, BoxWorld, rotation_z, save
@@ -394,6 +395,15 @@ def test_cameras_without_overlap_are_reported(folder, capsys):
     write(folder, [record('BACK', image='RIGHT.png')])
     read_folder(folder, SIZE)
     assert capsys.readouterr().err == ''
+
+
+def test_the_documented_example_is_right(tmp_path):
+    text = (Path(__file__).resolve().parents[2] / 'docs/OWN_DATA.md').read_text()
+    example = text.partition('```json\n')[2].partition('```')[0]
+    (tmp_path / 'cameras.json').write_text(example)
+    [camera] = read_calibrations(tmp_path)
+    assert camera.distortion.model == 'opencv'
+    assert camera.cam2world[:3, 3] == pytest.approx([0, 1.7, 1.5 - 1.84])
 
 
 def test_names_of_a_written_folder_are_unique(pristine, tmp_path):

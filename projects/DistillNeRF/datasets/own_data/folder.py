@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...errors import InputError
 from ...files import atomic_path, save_json
@@ -45,19 +46,25 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
         raise InputError(f'{folder}: no such folder; give one of images and {FILE_NAME}, see docs/OWN_DATA.md')
     calibrations = read_calibrations(folder)
     height, width = image_size
-    images, intrinsics = [], []
+    images, matrices, whole = [], [], []
     for calibration in calibrations:
         image, matrix = _load(calibration, undistort)
+        whole.append(_resized(matrix, image, image_size))
         image, matrix = _cut(image, matrix, height / width, calibration)
-        camera = Cameras(torch.from_numpy(matrix), torch.from_numpy(calibration.cam2world), *image.shape[:2])
         images.append(to_rgb(resize(image, height, width)))
-        intrinsics.append(camera.resized(height, width).intrinsics)
+        matrices.append(_resized(matrix, image, image_size))
     poses = torch.from_numpy(np.stack([calibration.cam2world for calibration in calibrations]))
-    cameras = Cameras(torch.stack(intrinsics).float(), poses.float(), height, width)
-    for number in lonely_cameras(cameras):
+    for number in lonely_cameras(Cameras(torch.stack(whole), poses, height, width)):
         _report(calibrations[number], 'sees nothing that another camera sees; if it should, correct its calibration')
+    cameras = Cameras(torch.stack(matrices).float(), poses.float(), height, width)
     names = tuple(calibration.name for calibration in calibrations)
     return Views(torch.from_numpy(np.stack(images)), cameras, names, (0,) * len(names))
+
+
+def _resized(intrinsics: np.ndarray, image: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """The intrinsics ``(3, 3)`` of the image when it is resized to ``size``."""
+    camera = Cameras(torch.from_numpy(intrinsics), torch.eye(4, dtype=torch.float64), *image.shape[:2])
+    return camera.resized(*size).intrinsics
 
 
 def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.ndarray]:
