@@ -10,7 +10,7 @@ from torch import Tensor
 from ..modules.cameras import Cameras
 from ..modules.tensors import TensorFields
 from ..modules.volume_rendering import activate_density
-from .scene import Rendering, Scene
+from .scene import MIN_DENSITY, Rendering, Scene
 
 LEVELS = ('coarse', 'fine')
 # The corner with bits (x, y, z) set lies on the upper side of these axes.
@@ -43,7 +43,7 @@ class Cells(TensorFields):
         return self.map(lambda tensor: tensor[index])
 
 
-def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = 0.1) -> Cells:
+def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = MIN_DENSITY) -> Cells:
     """The cells of one level at least as dense as ``min_density`` per metre, as the renderer reads them.
 
     Raises:

@@ -28,6 +28,7 @@ class ColorHead(nn.Module):
 
     def __init__(self, channels: int, **decoder) -> None:
         super().__init__()
+        self.settings = {'type': 'color', 'channels': channels, **decoder}
         # The composite has one channel more, constant -1: zero padding makes it mark the border (quirk 8).
         self.decoder = ColorDecoder(2 * channels + 1, **decoder)
 
@@ -57,6 +58,11 @@ class ColorHead(nn.Module):
         """Composite ``(V, channels, h, w)`` and camera classes ``(V,)`` -> RGB ``(V, 3, H, W)``, not clamped."""
         return self.decoder(composite, camera_classes)
 
+    def features(self, composite: Tensor) -> Tensor:
+        """Composite ``(V, channels, h, w)`` -> ``(V, 2 * channels, h, w)``: the voxels' features, fine and coarse,
+        weighted and summed along each ray."""
+        return (composite[:, :-1] + 1) / 2
+
 
 class FeatureHead(nn.Module):
     """An MLP on every row of the voxel tables (empty space included, as published); no decoder.
@@ -71,6 +77,7 @@ class FeatureHead(nn.Module):
 
     def __init__(self, channels: int, out_channels: int = 64, bound: float = 10.0) -> None:
         super().__init__()
+        self.settings = {'type': 'feature', 'channels': channels, 'out_channels': out_channels, 'bound': bound}
         self.net = nn.Sequential(
             nn.Linear(2 * channels, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, out_channels)
         )
@@ -101,7 +108,7 @@ class FeatureHead(nn.Module):
 
 
 def build_head(type: str, channels: int, **settings) -> ColorHead | FeatureHead:
-    """``type`` is ``color`` or ``feature``."""
+    """``type`` is ``color`` or ``feature``; a head's ``settings`` are the arguments that build it again."""
     heads = {'color': ColorHead, 'feature': FeatureHead}
     if type not in heads:
         raise ValueError(f'unknown head {type!r}: use one of {sorted(heads)}')

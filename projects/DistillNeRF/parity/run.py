@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -73,4 +73,5 @@ def run_network(vectors: Vectors, variant: str, dtype: torch.dtype) -> Run:
 def render_classes(scene: Scene, cameras: Cameras, classes: list[int]) -> Rendering:
     """One rendering in which every camera has its own class."""
     parts = [scene.render(cameras[i : i + 1], camera_class=c) for i, c in enumerate(classes)]
-    return Rendering(*(torch.cat([getattr(part, name) for part in parts]) for name in Rendering.__dataclass_fields__))
+    known = [field.name for field in fields(Rendering) if getattr(parts[0], field.name) is not None]
+    return Rendering(**{name: torch.cat([getattr(part, name) for part in parts]) for name in known})

@@ -117,9 +117,5 @@ def _write_scales(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: 
         draw.text((x, below + 5), str(metres), INK, font, anchor='ma')
     for left, name in ((_UNKNOWN_SWATCH, 'unknown'), (_SKY_SWATCH, 'sky')):
         draw.text((left + 25, below + 5), name, INK, font, anchor='ma')
-    for x, name, anchor in (
-        (_ERROR_BAR[0], '0', 'la'),
-        (sum(_ERROR_BAR) / 2, 'error | query', 'ma'),
-        (_ERROR_BAR[1], f'{LARGEST_ERROR:g} (colour), {LARGEST_DEPTH_ERROR:g} m | 1', 'ma'),
-    ):
-        draw.text((x, below + 5), name, INK, font, anchor=anchor)
+    ends = f'0 to {LARGEST_ERROR:g} (colour), {LARGEST_DEPTH_ERROR:g} m, 1 (query)'
+    draw.text((sum(_ERROR_BAR) / 2, below + 5), ends, INK, font, anchor='ma')

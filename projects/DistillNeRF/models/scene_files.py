@@ -1,0 +1,103 @@
+"""A scene in one file: what cannot be computed again, exactly, and nothing of the encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import atomic_path, require_file
+from ..modules.heads import build_head
+from ..modules.renderer import RaySampling
+from ..modules.space import ParameterizedSpace
+from ..modules.voxels import VoxelGrid
+from .scene import Scene
+
+FORMAT = 'distillnerf scene'
+FORMAT_VERSION = 1
+CURE = 'give a scene that tools/infer.py or Scene.save wrote'
+
+
+def save_scene(scene: Scene, path: str | os.PathLike) -> None:
+    """Write the scene to ``path``, whole or not at all.
+
+    The file holds the codes of the fine cells, from which the grid and its tables are built again, the voxels of both
+    levels, the settings of space and sampling, and the head with its weights. Numbers are stored as they are.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    grid = scene.grid
+    state = {
+        'format': FORMAT,
+        'format_version': FORMAT_VERSION,
+        'levels': [grid.coarse_level, grid.fine_level],
+        'codes': _own(grid.fine_codes),
+        'coarse': _own(scene.coarse),
+        'fine': _own(scene.fine),
+        'space': dataclasses.asdict(scene.space),
+        'sampling': dataclasses.asdict(scene.sampling),
+        'head': dict(scene.head.settings),
+        'head_weights': {name: _own(value) for name, value in scene.head.state_dict().items()},
+        'downscale': scene.downscale,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_scene(path: str | os.PathLike) -> Scene:
+    """The scene of a file, in main memory, its head in evaluation mode.
+
+    Raises:
+        InputError: a missing or damaged file, one of another format, or one of a later version.
+    """
+    path = require_file(path, CURE)
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise InputError(f'{path}: not a readable scene ({type(error).__name__}); {CURE}') from error
+    if not isinstance(state, dict) or state.get('format') != FORMAT:
+        raise InputError(f'{path}: not a scene; {CURE}')
+    if (version := state.get('format_version')) != FORMAT_VERSION:
+        raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSION}; save it again')
+    try:
+        return _build(state)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        cause = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'{path}: the scene is damaged ({cause}); {CURE}') from error
+
+
+def _build(state: dict[str, Any]) -> Scene:
+    """The scene of a file's contents."""
+    codes, coarse, fine = state['codes'], state['coarse'], state['fine']
+    levels = state['levels']
+    if not ((codes.diff() > 0).all() and ((codes >= 0) & (codes < 8 ** levels[1])).all()):
+        raise ValueError('its cells are not in order')
+    grid, _ = VoxelGrid.build(codes, *levels)
+    head = build_head(**state['head'])
+    # The weights themselves, not copies: their precision and memory layout decide about the last bits.
+    head.load_state_dict(state['head_weights'], assign=True)
+    width = head.settings['channels'] + 1
+    for level, voxels, count in (('coarse', coarse, grid.num_coarse), ('fine', fine, grid.num_fine)):
+        if voxels.shape != (count, width):
+            raise ValueError(f'its {level} voxels are {tuple(voxels.shape)}, not {(count, width)}')
+        if not voxels.isfinite().all():
+            raise ValueError(f'its {level} voxels hold NaN or infinity')
+    return Scene(
+        grid=grid,
+        coarse=coarse,
+        fine=fine,
+        space=ParameterizedSpace(**state['space']),
+        sampling=RaySampling(**state['sampling']),
+        head=head.eval(),
+        downscale=int(state['downscale']),
+    )
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A copy in main memory: of a part of a larger tensor, all of it would be stored."""
+    return tensor.detach().cpu().clone()

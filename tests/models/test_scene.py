@@ -1,0 +1,288 @@
+"""The scene as an object of its own: what it renders on request, where it is occupied, how it is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.models.scene import Rendering, Scene
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.heads import build_head
+from projects.DistillNeRF.modules.renderer import RaySampling
+from projects.DistillNeRF.modules.space import ParameterizedSpace
+from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
+
+CHANNELS = 4
+SPACE = ParameterizedSpace()
+# A wall ahead of the car (y = 10), its left half of another feature than its right half.
+WALL = torch.cartesian_prod(torch.arange(-20, 20.1, 0.2), torch.tensor([10.0]), torch.arange(-4, 4.1, 0.03))
+LEFT, RIGHT = torch.tensor([1.0, 0.0, 0.0, 2.0]), torch.tensor([0.0, 3.0, 0.0, 0.0])
+
+
+def make_scene(points: torch.Tensor, features: torch.Tensor, logit: float = 3.0, head: str = 'color', **sampling):
+    """One fine cell per point that is dense and has that feature; coarse cells are thin."""
+    torch.manual_seed(0)
+    grid, cell = VoxelGrid.build(point_codes(SPACE.contract(points), 8), 6, 8)
+    fine = torch.full((grid.num_fine, CHANNELS + 1), logit)
+    fine[cell.long(), :CHANNELS] = features
+    coarse = torch.zeros(grid.num_coarse, CHANNELS + 1)
+    coarse[:, -1] = -10
+    settings = {'width': 32, 'num_layers': 2} if head == 'color' else {'out_channels': 5}
+    return Scene(grid, coarse, fine, SPACE, RaySampling(**sampling), build_head(head, CHANNELS, **settings), 2)
+
+
+def cameras(height: int = 12, width: int = 20, yaws: tuple[float, ...] = (0.0,)) -> Cameras:
+    """Cameras at the origin; yaw to the right, degrees; 90 degrees wide."""
+    poses = []
+    for yaw in map(math.radians, yaws):
+        forward = torch.tensor([math.sin(yaw), math.cos(yaw), 0.0])
+        right = torch.tensor([math.cos(yaw), -math.sin(yaw), 0.0])
+        pose = torch.eye(4)
+        pose[:3, :3] = torch.stack([right, torch.tensor([0.0, 0.0, -1.0]), forward], dim=1)
+        poses.append(pose)
+    focal, cx, cy = width / 2, (width - 1) / 2, (height - 1) / 2
+    intrinsics = torch.tensor([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
+    return Cameras(intrinsics.repeat(len(yaws), 1, 1), torch.stack(poses), height, width)
+
+
+@pytest.fixture(scope='module', params=['color', 'feature'])
+def wall(request) -> Scene:
+    features = torch.where(WALL[:, :1] < 0, LEFT, RIGHT)
+    return make_scene(WALL, features, head=request.param)
+
+
+def equal(one: Rendering, other: Rendering) -> bool:
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(Rendering)]
+    return all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
+
+
+# What is rendered.
+
+
+@torch.no_grad()
+def test_what_is_asked_for_is_what_comes(wall, monkeypatch):
+    everything = wall.render(cameras())
+    assert everything.image is not None
+    calls = []
+    monkeypatch.setattr(type(wall.head), 'compositor', lambda *_: calls.append('composited'))
+    monkeypatch.setattr(type(wall.head), 'forward', lambda *_: calls.append('decoded'))
+    shape = wall.render(cameras(), what=('depth', 'opacity'))
+    assert not calls
+    assert shape.image is None and shape.features is None
+    for name in ('depth', 'opacity', 'weights', 'depths'):
+        assert torch.equal(getattr(shape, name), getattr(everything, name))
+
+
+@torch.no_grad()
+def test_features_need_no_decoder(monkeypatch):
+    wall = make_scene(WALL, torch.where(WALL[:, :1] < 0, LEFT, RIGHT))
+    both = wall.render(cameras(), ('rgb', 'features'))
+    assert torch.equal(both.image, wall.render(cameras()).image)
+    assert both.image.shape == (1, 3, 12, 20)
+    monkeypatch.setattr(type(wall.head), 'forward', None)
+    alone = wall.render(cameras(), 'features')
+    assert alone.image is None
+    assert torch.equal(alone.features, both.features)
+
+
+@torch.no_grad()
+def test_features_of_a_colour_head_are_those_of_the_voxels():
+    wall = make_scene(WALL, torch.where(WALL[:, :1] < 0, LEFT, RIGHT), published_quirks=False)
+    rendering = wall.render(cameras(yaws=(0.0, 180.0)), ('features',))
+    assert rendering.features.shape == (2, 2 * CHANNELS, 6, 10)
+    # The first and the last row look over and under the wall.
+    ahead, behind = rendering.features[:, :, 1:-1]
+    expected = torch.where(torch.arange(10) < 5, LEFT[:, None], RIGHT[:, None])[:, None] * rendering.opacity[0, 1:-1]
+    torch.testing.assert_close(ahead[:CHANNELS], expected, atol=1e-3, rtol=1e-3)
+    assert rendering.opacity[0, 1:-1].min() > 0.9
+    assert (ahead[1, :, :5] == 0).all() and (ahead[0, :, 5:] == 0).all()
+    assert (ahead[CHANNELS:] == 0).all()
+    assert behind.abs().max() < 1e-3
+
+
+@torch.no_grad()
+def test_features_of_a_feature_head_are_its_image():
+    wall = make_scene(WALL, LEFT, head='feature')
+    rendering = wall.render(cameras())
+    assert rendering.features.shape == (1, 5, 6, 10)
+    assert torch.equal(rendering.features, rendering.image)
+
+
+def test_what_cannot_be_rendered():
+    with pytest.raises(ValueError, match='renders features, not rgb'):
+        make_scene(WALL, LEFT, head='feature').render(cameras(), ('rgb', 'depth'))
+    scene = make_scene(WALL, LEFT)
+    with pytest.raises(ValueError, match='normals cannot be rendered: ask for some of rgb, depth'):
+        scene.render(cameras(), ('rgb', 'normals'))
+    with pytest.raises(ValueError, match='13 x 20 cannot be rendered at 1/2'):
+        scene.render(cameras(13), 'depth')
+
+
+# Questions of language.
+
+
+@torch.no_grad()
+def test_a_query_finds_its_half_of_the_wall():
+    wall = make_scene(WALL, torch.where(WALL[:, :1] < 0, LEFT, RIGHT))
+    zeros = torch.zeros(CHANNELS)
+    vectors = torch.stack([torch.cat([LEFT, zeros]) * 7, torch.cat([RIGHT, zeros]), torch.cat([zeros, LEFT])])
+    found = wall.query_text(cameras(yaws=(0.0, 180.0)), vectors.double())
+    assert found.shape == (3, 2, 6, 10)
+    left = (torch.arange(10) < 5).float().expand(6, 10)
+    torch.testing.assert_close(found[0, 0, 1:-1], left[1:-1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[1, 0, 1:-1], 1 - left[1:-1], atol=1e-4, rtol=0)
+    assert found[:, 1].abs().max() < 1e-4
+    assert found[2, 0].abs().max() < 1e-4
+    opposite = wall.query_text(cameras(), -vectors)
+    torch.testing.assert_close(opposite[:, 0], -found[:, 0])
+
+
+def test_queries_of_another_width():
+    scene = make_scene(WALL, LEFT)
+    for wrong in (torch.ones(2, CHANNELS), torch.ones(2 * CHANNELS)):
+        with pytest.raises(ValueError, match='features of this scene have 8 numbers'):
+            scene.query_text(cameras(), wrong)
+
+
+# Occupancy.
+
+
+def test_occupied_voxels_are_those_with_the_points():
+    points = torch.tensor([[3.1, 10.2, 0.5], [-7.4, 4.3, 2.1], [0.2, -9.1, -1.3]])
+    scene = make_scene(points, LEFT)
+    lower, voxel = (-8.0, -10.0, -2.0), 0.5
+    occupied = scene.occupancy(lower, (8.0, 12.0, 3.0), voxel)
+    assert occupied.shape == (32, 44, 10)
+    index = ((points - torch.tensor(lower)) / voxel).floor().long()
+    assert occupied[tuple(index.T)].all()
+    # A fine cell of 0.49 x 0.49 x 0.06 m reaches into few voxels.
+    found = occupied.nonzero()
+    assert 3 <= len(found) <= 3 * 4 * 2
+    assert ((found[:, None] - index).abs().amax(-1).amin(1) <= 1).all()
+
+
+def test_thin_cells_are_not_occupied_and_no_cell_is_missed():
+    points = torch.tensor([[3.1, 10.2, 0.5]])
+    density = math.exp(10 * math.tanh(0.3) - 1)
+    scene = make_scene(points, LEFT)
+    box = ((-16.0, -16.0, -4.0), (16.0, 16.0, 4.0), 4.0)
+    assert scene.occupancy(*box, min_density=density * 0.99).sum() == 1
+    assert scene.occupancy(*box, min_density=density * 1.01).sum() == 0
+    # Voxels much larger than the cells: every single cell is found, wherever it lies.
+    torch.manual_seed(0)
+    for point in torch.rand(20, 3) * torch.tensor([31.0, 31.0, 7.5]) - torch.tensor([15.5, 15.5, 3.7]):
+        assert make_scene(point[None], LEFT).occupancy(*box).any()
+
+
+def test_occupancy_in_several_parts_is_the_same(monkeypatch):
+    scene = make_scene(WALL, LEFT)
+    whole = scene.occupancy((-21, 8, -5), (21, 12, 5), 0.5)
+    monkeypatch.setattr('projects.DistillNeRF.models.occupancy.POINTS_PER_CHUNK', 5000)
+    assert torch.equal(scene.occupancy((-21, 8, -5), (21, 12, 5), 0.5), whole)
+    assert whole.any(2).any(0).nonzero().squeeze(1).tolist() in ([3, 4], [4], [3, 4, 5], [4, 5])
+
+
+@pytest.mark.parametrize('corner', [(1.0, 1.0, 0.3), (1.0, 1.0, 0.0), (-1.0, 1.0, 1.0), (1.0, 1.0)])
+def test_grids_that_are_none(corner):
+    with pytest.raises(ValueError, match=r'whole voxels|argument 2'):
+        make_scene(WALL[:1], LEFT).occupancy((0.0, 0.0, 0.0), corner, 0.5)
+
+
+# Files, devices, precision.
+
+
+@pytest.mark.parametrize('quirks', [False, True])
+@torch.no_grad()
+def test_a_loaded_scene_renders_the_same_bits(wall, tmp_path, quirks):
+    sampling = RaySampling(stride=2, fine_samples=6, logit_bound=9.0, published_quirks=quirks)
+    space = ParameterizedSpace(step=0.5, far=90.0)
+    head = wall.head.to(memory_format=torch.channels_last)
+    scene = dataclasses.replace(wall, sampling=sampling, space=space, head=head.eval())
+    scene.save(tmp_path / 'new' / 'scene.pt')
+    loaded = Scene.load(tmp_path / 'new' / 'scene.pt')
+    assert (loaded.space, loaded.sampling, loaded.downscale) == (space, sampling, 2)
+    assert not loaded.head.training
+    every = cameras(24, 32, (0.0, 60.0))
+    assert equal(loaded.render(every), scene.render(every))
+    assert not equal(loaded.render(every), wall.render(every))
+    box = ((-21, 8, -5), (21, 12, 5), 0.5)
+    assert torch.equal(loaded.occupancy(*box), scene.occupancy(*box))
+
+
+@torch.no_grad()
+def test_a_scene_in_double_precision(wall, tmp_path):
+    double = wall.to(torch.float64)
+    assert wall.fine.dtype == next(wall.head.parameters()).dtype == torch.float32
+    view = cameras().to(torch.float64)
+    rendering = double.render(view)
+    assert rendering.image.dtype == torch.float64
+    torch.testing.assert_close(rendering.image.float(), wall.render(cameras()).image, atol=1e-3, rtol=1e-3)
+    double.save(tmp_path / 'scene.pt')
+    assert equal(Scene.load(tmp_path / 'scene.pt').render(view), rendering)
+
+
+def test_a_file_holds_no_more_than_the_scene(wall, tmp_path):
+    """Voxels that are a part of a larger tensor, and tables that can be built again, are not stored."""
+    large = torch.cat([wall.fine, torch.zeros(200_000, CHANNELS + 1)])[: len(wall.fine)]
+    dataclasses.replace(wall, fine=large).save(tmp_path / 'scene.pt')
+    numbers = wall.fine.numel() + wall.coarse.numel() + len(wall.grid.fine_codes)
+    numbers += sum(value.numel() for value in wall.head.state_dict().values())
+    assert (tmp_path / 'scene.pt').stat().st_size < 4 * numbers + 20_000
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.99])
+def test_truncated_files(wall, tmp_path, share):
+    path = tmp_path / 'scene.pt'
+    wall.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    refused(path)
+
+
+def refused(path, *words: str) -> None:
+    with pytest.raises(InputError) as error:
+        Scene.load(path)
+    assert str(error.value).startswith(f'{path}: ')
+    assert '\n' not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        ({'format': 'other'}, 'not a scene'),
+        ({'format_version': 2}, 'version 2, not 1'),
+        ({'codes': None}, 'damaged'),
+        ({'codes': torch.tensor([5, 3], dtype=torch.int32)}, 'not in order'),
+        ({'codes': torch.tensor([8**8], dtype=torch.int32)}, 'not in order'),
+        ({'fine': torch.zeros(3, CHANNELS + 1)}, 'fine voxels are (3, 5)'),
+        ({'head_weights': {}}, 'damaged'),
+        ({'space': {'inner': 3}}, 'damaged'),
+        ({'sampling': None}, 'damaged'),
+    ],
+)
+def test_other_files(wall, tmp_path, change, word):
+    path = tmp_path / 'scene.pt'
+    wall.save(path)
+    torch.save(torch.load(path) | change, path)
+    refused(path, word)
+
+
+def test_files_that_are_no_scenes(tmp_path):
+    refused(tmp_path / 'missing.pt', 'no such file')
+    (tmp_path / 'text.pt').write_text('not a scene')
+    refused(tmp_path / 'text.pt', 'not a readable scene')
+    torch.save({'state_dict': {}}, tmp_path / 'checkpoint.pth')
+    refused(tmp_path / 'checkpoint.pth', 'not a scene')
+
+
+def test_voxels_that_are_not_numbers(wall, tmp_path):
+    fine = wall.fine.clone()
+    fine[3, 1] = math.nan
+    dataclasses.replace(wall, fine=fine).save(tmp_path / 'scene.pt')
+    refused(tmp_path / 'scene.pt', 'fine voxels hold NaN')
