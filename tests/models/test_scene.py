@@ -144,7 +144,7 @@ def test_a_query_finds_its_half_of_the_wall():
 def test_queries_of_another_width():
     scene = make_scene(WALL, LEFT)
     for wrong in (torch.ones(2, CHANNELS), torch.ones(2 * CHANNELS)):
-        with pytest.raises(ValueError, match='features of this scene have 8 numbers'):
+        with pytest.raises(ValueError, match='features have 8 numbers'):
             scene.query_text(cameras(), wrong)
 
 

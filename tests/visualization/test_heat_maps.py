@@ -11,9 +11,10 @@ import torch
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.minitown.classes import CLASS_ID, CLASSES
 from projects.DistillNeRF.minitown.code_book import code_book, code_vector
+from projects.DistillNeRF.modules.similarity import similarities
 from projects.DistillNeRF.text_queries import encode_words
 from projects.DistillNeRF.visualization.feature_rows import feature_rows, query_rows
-from projects.DistillNeRF.visualization.heat_maps import draw_heat_map, similarities
+from projects.DistillNeRF.visualization.heat_maps import draw_heat_map
 from tests.visualization.worlds import HEIGHT, WIDTH, front_and_back
 
 CAR, ROAD, SKY = (CLASS_ID[name] for name in ('car', 'road', 'sky'))
@@ -78,7 +79,7 @@ def test_any_features_and_vectors_will_do():
     expected = torch.nn.functional.cosine_similarity(some[None], vectors[:, None, :, None, None], dim=2)
     torch.testing.assert_close(similarities(some, vectors), expected)
     assert (similarities(torch.zeros(1, 5, 2, 2), vectors) == 0).all()
-    with pytest.raises(ValueError, match='5 channels'):
+    with pytest.raises(ValueError, match='have 5 numbers'):
         similarities(some, vectors[:, :4])
 
 

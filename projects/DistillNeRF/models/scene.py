@@ -9,14 +9,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Self
 
-from ..modules.autocast import exact_einsum
 from ..modules.cameras import Cameras
 from ..modules.heads import ColorHead, FeatureHead
 from ..modules.renderer import RayRendering, RaySampling, VoxelTables, read, render_rays
+from ..modules.similarity import similarities
 from ..modules.space import ParameterizedSpace
 from ..modules.tensors import TensorFields
 from ..modules.volume_rendering import activate_density
@@ -202,12 +201,7 @@ class Scene(TensorFields):
         Raises:
             ValueError: vectors of another width than the features.
         """
-        features = self.render(cameras, what=('features',)).features
-        if vectors.ndim != 2 or vectors.shape[1] != features.shape[1]:
-            raise ValueError(
-                f'query vectors are {tuple(vectors.shape)}, the features of this scene have {features.shape[1]} numbers'
-            )
-        return exact_einsum('qc,vchw->qvhw', F.normalize(vectors.to(features), dim=1), F.normalize(features, dim=1))
+        return similarities(self.render(cameras, what=('features',)).features, vectors)
 
     def to_ply(
         self,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..modules.similarity import similarities
 from ..modules.views import Views
 from .feature_colours import FeatureColours
-from .heat_maps import draw_heat_map, similarities
+from .heat_maps import draw_heat_map
 from .images import to_uint8
 from .layout import Row, named
 
