@@ -165,9 +165,9 @@ def test_what_cannot_be_drawn(town, tmp_path, name, options, words):
 def test_the_data_are_drawn_before_training_and_training_does_not_notice(project, tmp_path):
     weights = []
     options = (
-        'train_cfg.max_iters=1',
+        'train_cfg.max_iters=5',
         'train_cfg.val_interval=9',
-        'default_hooks.checkpoint.interval=1',
+        'default_hooks.checkpoint.interval=5',
         'custom_hooks=[]',
         'train_dataloader.dataset.training_target_smart_sample=True',
     )
@@ -175,11 +175,11 @@ def test_the_data_are_drawn_before_training_and_training_does_not_notice(project
         arguments = (f'model.visualize_imgs={flag}', f'model.visualize_voxels={flag}')
         result = run('train', project.config, '--work-dir', tmp_path / flag, '--cfg-options', *options, *arguments)
         assert result.code == 0, result.err
-        weights.append(read_checkpoint(tmp_path / flag / 'iter_1.pth')['state_dict'])
+        weights.append(read_checkpoint(tmp_path / flag / 'iter_5.pth')['state_dict'])
     folder = tmp_path / 'True' / 'visualization'
     assert {f'panel_00{i}.png' for i in range(3)} <= {path.name for path in folder.iterdir()}
     assert (folder / 'voxels_000' / 'rgb.html').is_file()
-    assert (folder / 'panel_000.png').stat().st_mtime < (tmp_path / 'True' / 'iter_1.pth').stat().st_mtime
+    assert (folder / 'panel_000.png').stat().st_mtime < (tmp_path / 'True' / 'iter_5.pth').stat().st_mtime
     assert not (tmp_path / 'False' / 'visualization').exists()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
