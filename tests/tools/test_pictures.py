@@ -71,7 +71,7 @@ def town(tmp_path_factory) -> dict[str, Path]:
 
 def drawn(config: Path, directory: Path, *options: str, samples: int = 1, checkpoint: str | Path = 'None') -> list[str]:
     """Names of what ``tools/visualization.py`` wrote."""
-    options = (f'model.vis_save_directory={directory}', 'model.visualize_imgs=False', *options)
+    options = (f'model.vis_save_directory={directory}', *options)
     result = run('visualization', config, checkpoint, '--samples', samples, '--cfg-options', *options)
     assert result.code == 0, result.err
     return [str(path.relative_to(directory)) for path in written(result.out)]
