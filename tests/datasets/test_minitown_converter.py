@@ -12,23 +12,11 @@ from PIL import Image
 from projects.DistillNeRF.datasets.converters import minitown as converter
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.minitown import scene
 from projects.DistillNeRF.minitown.code_book import code_book
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import write_nuscenes
-from tests.minitown.boxtown import SMALL, BoxTown
 from tools.create_data import main
-
-
-@pytest.fixture(scope='module')
-def town(tmp_path_factory) -> Path:
-    """A converted town of boxes, two scenes of three keyframes."""
-    root = tmp_path_factory.mktemp('minitown') / 'town'
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene, 'Town', BoxTown)
-        converter.convert(root, root, **SMALL)
-    return root
 
 
 def test_lidar_truth_and_teacher_agree(town):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from projects.DistillNeRF.datasets.converters import minitown as converter
 from projects.DistillNeRF.engine.novel_truth import TrueImages
 from projects.DistillNeRF.evaluation.novel_views import novel_view_errors
 from projects.DistillNeRF.minitown import scene
@@ -15,16 +12,7 @@ from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.modules.views import Views
 from projects.DistillNeRF.visualization.trajectories import translation
 from tests.datasets.fixtures.build import build_dataset
-from tests.minitown.boxtown import SMALL, BoxTown
-
-
-@pytest.fixture(scope='module')
-def town(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp('minitown') / 'town'
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene, 'Town', BoxTown)
-        converter.convert(root, root, **SMALL)
-    return root
+from tests.minitown.boxtown import BoxTown
 
 
 @pytest.fixture

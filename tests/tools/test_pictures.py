@@ -16,11 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from projects.DistillNeRF.datasets.converters import minitown as converter
 from projects.DistillNeRF.minitown import scene
 from projects.DistillNeRF.minitown.classes import CLASSES
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.minitown.boxtown import SMALL, BoxTown
+from tests.minitown.boxtown import BoxTown
 from tests.tools.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
 from tests.tools.test_commands import picture, written
 
@@ -53,25 +52,21 @@ param_scheduler = []
 
 
 @pytest.fixture(scope='module')
-def town(tmp_path_factory) -> dict[str, Path]:
+def configs(town, tmp_path_factory) -> dict[str, Path]:
     """Configs for a town of boxes: ``colours`` and ``features``."""
-    root = tmp_path_factory.mktemp('minitown') / 'town'
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene, 'Town', BoxTown)
-        converter.convert(root, root, **SMALL)
-    configs = {}
+    folder, made = tmp_path_factory.mktemp('configs'), {}
     for name, entry, head in (
         ('colours', ENTRY, 'width=32'),
         ('features', ENTRY.with_name('model_wrapper_minitown_features.py'), ''),
     ):
-        configs[name] = root.parent / f'{name}.py'
-        configs[name].write_text(TOWN_CONFIG.format(entry=str(entry), root=str(root), head=head))
-    return configs
+        made[name] = folder / f'{name}.py'
+        made[name].write_text(TOWN_CONFIG.format(entry=str(entry), root=str(town), head=head))
+    return made
 
 
 def drawn(config: Path, directory: Path, *options: str, samples: int = 1, checkpoint: str | Path = 'None') -> list[str]:
     """Names of what ``tools/visualization.py`` wrote."""
-    options = (f'model.vis_save_directory={directory}', 'model.visualize_imgs=False', *options)
+    options = (f'model.vis_save_directory={directory}', *options)
     result = run('visualization', config, checkpoint, '--samples', samples, '--cfg-options', *options)
     assert result.code == 0, result.err
     return [str(path.relative_to(directory)) for path in written(result.out)]
@@ -121,9 +116,9 @@ def test_features_of_a_network_of_colours(project, tmp_path):
     assert tiles == [f'{camera}_{row}.png' for camera in sorted(CAMERAS) for row in ('features', 'input')]
 
 
-def test_queries_and_features_of_a_network_of_features(town, tmp_path):
+def test_queries_and_features_of_a_network_of_features(configs, tmp_path):
     options = ('model.language_query=car,road', 'model.visualize_foundation_model_feat=True')
-    names = drawn(town['features'], tmp_path, *options, samples=2)
+    names = drawn(configs['features'], tmp_path, *options, samples=2)
     assert names == ['panel_000.png', 'images_000', 'panel_001.png', 'images_001']
     rows = ('features', 'input', 'query_car', 'query_road', 'teacher_features')
     tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
@@ -131,8 +126,10 @@ def test_queries_and_features_of_a_network_of_features(town, tmp_path):
     picture(tmp_path / 'panel_000.png')
 
 
-def test_a_network_trains_on_the_code_book(town, tmp_path):
-    result = run('train', town['features'], '--work-dir', tmp_path, '--cfg-options', 'default_hooks.logger.interval=1')
+def test_a_network_trains_on_the_code_book(configs, tmp_path):
+    result = run(
+        'train', configs['features'], '--work-dir', tmp_path, '--cfg-options', 'default_hooks.logger.interval=1'
+    )
     assert result.code == 0, result.err
     loss = float(re.search(r'loss_features: ([0-9.]+)', result.out).group(1))
     # Untrained: nearly one apart in each of the numbers, times 20.
@@ -153,9 +150,9 @@ def test_a_network_trains_on_the_code_book(town, tmp_path):
         ('colours', (), ('nothing to draw', 'model.visualize_imgs=True')),
     ],
 )
-def test_what_cannot_be_drawn(town, tmp_path, name, options, words):
+def test_what_cannot_be_drawn(configs, tmp_path, name, options, words):
     out = tmp_path / 'out'
-    result = run('visualization', town[name], 'None', '--cfg-options', f'model.vis_save_directory={out}', *options)
+    result = run('visualization', configs[name], 'None', '--cfg-options', f'model.vis_save_directory={out}', *options)
     assert result.code == 2
     last = result.err.splitlines()[-1]
     assert last.startswith('error: ') and all(word in last for word in words), last
@@ -165,9 +162,9 @@ def test_what_cannot_be_drawn(town, tmp_path, name, options, words):
 def test_the_data_are_drawn_before_training_and_training_does_not_notice(project, tmp_path):
     weights = []
     options = (
-        'train_cfg.max_iters=1',
+        'train_cfg.max_iters=5',
         'train_cfg.val_interval=9',
-        'default_hooks.checkpoint.interval=1',
+        'default_hooks.checkpoint.interval=5',
         'custom_hooks=[]',
         'train_dataloader.dataset.training_target_smart_sample=True',
     )
@@ -175,34 +172,34 @@ def test_the_data_are_drawn_before_training_and_training_does_not_notice(project
         arguments = (f'model.visualize_imgs={flag}', f'model.visualize_voxels={flag}')
         result = run('train', project.config, '--work-dir', tmp_path / flag, '--cfg-options', *options, *arguments)
         assert result.code == 0, result.err
-        weights.append(read_checkpoint(tmp_path / flag / 'iter_1.pth')['state_dict'])
+        weights.append(read_checkpoint(tmp_path / flag / 'iter_5.pth')['state_dict'])
     folder = tmp_path / 'True' / 'visualization'
     assert {f'panel_00{i}.png' for i in range(3)} <= {path.name for path in folder.iterdir()}
     assert (folder / 'voxels_000' / 'rgb.html').is_file()
-    assert (folder / 'panel_000.png').stat().st_mtime < (tmp_path / 'True' / 'iter_1.pth').stat().st_mtime
+    assert (folder / 'panel_000.png').stat().st_mtime < (tmp_path / 'True' / 'iter_5.pth').stat().st_mtime
     assert not (tmp_path / 'False' / 'visualization').exists()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_novel_views_of_features_and_of_poses_of_ones_own(town, tmp_path):
+def test_novel_views_of_features_and_of_poses_of_ones_own(configs, tmp_path):
     poses = tmp_path / 'poses.json'
     poses.write_text(json.dumps([{'x': 1.0}, {'y': 2.0, 'yaw': 30}]))
     arguments = ('--trajectory', poses, '--out-dir', tmp_path)
     option = ('--cfg-options', 'model.visualize_foundation_model_feat=True')
     for name, rows, options in (('features', 2, ()), ('colours', 2, ()), ('colours', 3, option)):
-        result = run('novel_view_synthesis', town[name], 'None', *arguments, *options)
+        result = run('novel_view_synthesis', configs[name], 'None', *arguments, *options)
         assert result.code == 0, result.err
         paths = written(result.out)
         assert paths == [tmp_path / f'poses_00{i}.png' for i in range(2)]
         assert picture(paths[0]).shape == (rows * 28 + (rows - 1) * 2, 2 * 50 + 2, 3)
 
 
-def test_the_truth_of_novel_views(town, tmp_path, monkeypatch):
+def test_the_truth_of_novel_views(configs, tmp_path, monkeypatch):
     monkeypatch.setattr(scene, 'Town', BoxTown)
     poses, out = tmp_path / 'poses.json', tmp_path / 'results' / 'truth.json'
     poses.write_text(json.dumps([{'x': 1.0}, {}, {'x': 1.0}]))
     arguments = ('--truth', '--samples', 2, '--trajectory', poses, '--out', out)
-    result = run('novel_view_synthesis', town['colours'], 'None', *arguments)
+    result = run('novel_view_synthesis', configs['colours'], 'None', *arguments)
     assert result.code == 0, result.err
     figures = json.loads(out.read_text())
     assert figures['samples'] == [0, 2]
@@ -214,16 +211,16 @@ def test_the_truth_of_novel_views(town, tmp_path, monkeypatch):
     assert all(math.isfinite(figures['mean'][key]) for key in ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1'))
 
 
-def test_truth_that_is_not_known(town, project, tmp_path, monkeypatch):
+def test_truth_that_is_not_known(configs, project, tmp_path, monkeypatch):
     result = run('novel_view_synthesis', project.config, 'None', '--truth')
     assert result.code == 2 and 'minitown.json: no such file' in result.err
-    result = run('novel_view_synthesis', town['features'], 'None', '--truth')
+    result = run('novel_view_synthesis', configs['features'], 'None', '--truth')
     assert result.code == 2 and 'renders features' in result.err
-    result = run('novel_view_synthesis', town['colours'], 'None', '--truth', '--samples', 4)
+    result = run('novel_view_synthesis', configs['colours'], 'None', '--truth', '--samples', 4)
     assert result.code == 2 and 'the test data has 3' in result.err
     # The files were made of boxes; built again it is a real town, as if another version had made them.
     out = tmp_path / 'out.json'
-    result = run('novel_view_synthesis', town['colours'], 'None', '--truth', '--samples', 1, '--out', out)
+    result = run('novel_view_synthesis', configs['colours'], 'None', '--truth', '--samples', 1, '--out', out)
     assert result.code == 2 and 'looks different when the town is built again' in result.err
     assert not out.exists()
 
