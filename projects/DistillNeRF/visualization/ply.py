@@ -1,0 +1,61 @@
+"""Cells as PLY files, which every 3D program opens."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ..files import atomic_path
+from ..models.cells import Cells
+from .boxes import surface
+
+_VERTEX = np.dtype(
+    [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')],
+)
+_FACE = np.dtype([('count', 'u1'), ('vertices', '<i4', 4)])
+_TYPES = {'<f4': 'float', '|u1': 'uchar'}
+
+
+def write_ply(path: str | os.PathLike, cells: Cells, colours: np.ndarray, as_boxes: bool = True) -> None:
+    """Write N cells as a binary PLY; the file is whole or absent.
+
+    Coordinates are those of the cells (x right, y forward, z up, metres).
+
+    Args:
+        colours: ``(N, 3)`` uint8 RGB.
+        as_boxes: a mesh of the cells' boxes, without the sides between two of them; else their centres as points.
+
+    Raises:
+        ValueError: not one colour per cell.
+        InputError: nothing can be written there.
+    """
+    colours = np.asarray(colours)
+    if colours.shape != (len(cells), 3) or colours.dtype != np.uint8:
+        raise ValueError(f'colours are {colours.dtype} {colours.shape}: give uint8 ({len(cells)}, 3)')
+    if as_boxes:
+        mesh = surface(cells.corners.detach().cpu().numpy())
+        vertices, faces = _vertices(mesh.vertices, colours[mesh.vertex_box]), np.empty(len(mesh.quads), _FACE)
+        faces['count'], faces['vertices'] = 4, mesh.quads
+    else:
+        vertices, faces = _vertices(cells.centers.detach().cpu().numpy(), colours), np.empty(0, _FACE)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_header(len(vertices), len(faces)) + vertices.tobytes() + faces.tobytes())
+
+
+def _vertices(positions: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Positions ``(n, 3)`` and colours ``(n, 3)`` as records."""
+    vertices = np.empty(len(positions), _VERTEX)
+    for axis, name in enumerate(('x', 'y', 'z')):
+        vertices[name] = positions[:, axis]
+    for channel, name in enumerate(('red', 'green', 'blue')):
+        vertices[name] = colours[:, channel]
+    return vertices
+
+
+def _header(vertices: int, faces: int) -> bytes:
+    lines = ['ply', 'format binary_little_endian 1.0', f'element vertex {vertices}']
+    lines += [f'property {_TYPES[_VERTEX[name].str]} {name}' for name in _VERTEX.names]
+    if faces:
+        lines += [f'element face {faces}', 'property list uchar int vertex_indices']
+    return '\n'.join([*lines, 'end_header', '']).encode()
