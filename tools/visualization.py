@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.config import default_work_dir, load_config
-from projects.DistillNeRF.engine.pictures import draw_panels
-from projects.DistillNeRF.errors import InputError, command
+from projects.DistillNeRF.engine.pictures import draw_pictures
+from projects.DistillNeRF.errors import command
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,14 +23,12 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
-    """Write one panel per sample."""
+    """Draw what is asked for."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    if not config.model.get('visualize_imgs'):
-        raise InputError(f'{args.config}: nothing to draw; add --cfg-options model.visualize_imgs=True')
     directory = Path(config.model.get('vis_save_directory') or default_work_dir(args.config) / 'visualization')
-    for path in draw_panels(config, args.checkpoint, directory, args.samples):
-        print(f'wrote {path}')
+    for path in draw_pictures(config, args.checkpoint, directory, args.samples):
+        print(f'wrote {path}', flush=True)
 
 
 if __name__ == '__main__':

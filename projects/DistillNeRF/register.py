@@ -10,6 +10,6 @@ allow_mmengine_checkpoints()
 from . import datasets, pipelines  # noqa: E402, F401
 from .engine import amp, loops, runner  # noqa: E402, F401
 from .evaluation import depth_metric, image_metric  # noqa: E402, F401
-from .hooks import panel_hook, progress_hook  # noqa: E402, F401
+from .hooks import first_pictures_hook, panel_hook, progress_hook  # noqa: E402, F401
 from .losses import registered  # noqa: E402, F401
 from .models import wrapper  # noqa: E402, F401

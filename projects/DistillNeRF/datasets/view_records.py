@@ -11,7 +11,6 @@ import numpy as np
 
 from .infos import Info
 from .poses import inverse_pose
-from .presence import MAP_FILES
 from .selection import Key
 from .virtual import VIRTUAL_VIEWS, teacher_files
 
@@ -53,7 +52,7 @@ class ViewRecords:
             view[kind] = (
                 self._path(kind, files)
                 if isinstance(files, str)
-                else {name: self._path(kind, files[name]) for name in MAP_FILES[kind]}
+                else {name: self._path(kind, path) for name, path in files.items()}
             )
         return view
 

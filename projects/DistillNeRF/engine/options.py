@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
 from ..errors import InputError
+from ..files import require_writable
+from ..visualization.options import PictureOptions
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -54,6 +57,15 @@ def _use_wandb(config: Config, mode: str) -> None:
     config.visualizer.vis_backends.append({'type': 'WandbVisBackend', 'init_kwargs': settings})
 
 
+def _draw_first(config: Config) -> None:
+    """Pictures before the first iteration, if ``model`` asks for any."""
+    options = PictureOptions.of(config.model)
+    if options.anything:
+        directory = options.vis_save_directory or str(Path(config.work_dir) / 'visualization')
+        require_writable(directory)
+        config.custom_hooks.append({'type': 'FirstPicturesHook', 'options': options, 'directory': directory})
+
+
 # Key of a config -> what it does if it is set to something.
 SWITCHES: dict[str, Callable[[Config, object], None]] = {
     'ema': _use_ema,
@@ -67,3 +79,4 @@ def apply_switches(config: Config) -> None:
     for key, apply in SWITCHES.items():
         if config.get(key):
             apply(config, config[key])
+    _draw_first(config)

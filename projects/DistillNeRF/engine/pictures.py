@@ -18,7 +18,9 @@ from ..modules.cameras import Cameras
 from ..modules.views import Views
 from ..visualization.depth_colors import depth_to_colours
 from ..visualization.images import to_uint8, write_png
-from ..visualization.panels import panel, ring_order
+from ..visualization.options import PictureOptions
+from ..visualization.panels import ring_order
+from ..visualization.sample_pictures import draw_sample
 from ..visualization.trajectories import move_cameras, three_from, trajectory
 from ..visualization.video import write_video
 from .running import build_dataset, predictions
@@ -26,22 +28,22 @@ from .running import build_dataset, predictions
 ROW_GAP = 2
 
 
-def draw_panels(config: Config, checkpoint: str | None, directory: Path, count: int) -> list[Path]:
-    """One panel per sample of the test data, the first ``count`` of them; returns the files.
+def draw_pictures(config: Config, checkpoint: str | None, directory: Path, count: int) -> Iterator[Path]:
+    """What the config's ``model`` asks for of the first ``count`` samples of the test data; yields the files.
 
     Raises:
-        InputError: no panel is asked for, or bad files.
+        InputError: nothing is asked for, or bad files.
     """
+    options = PictureOptions.of(config.model)
+    if not options.anything:
+        raise InputError(
+            f'{config.filename}: nothing to draw; add --cfg-options model.visualize_imgs=True (or visualize_voxels, '
+            'visualize_foundation_model_feat, language_query)'
+        )
     if count < 1:
         raise InputError(f'{count} samples: nothing to draw; ask for 1 or more')
-    written = []
-    for index, sample in enumerate(itertools.islice(predictions(config, checkpoint, directory), count)):
-        fields = sample.to_dict()
-        title = ' '.join(str(fields[key]) for key in ('scene', 'frame') if key in fields)
-        path = directory / f'panel_{index:03d}.png'
-        write_png(path, panel(fields['input_views'], fields['target_views'], fields, title))
-        written.append(path)
-    return written
+    for number, sample in enumerate(itertools.islice(predictions(config, checkpoint, directory), count)):
+        yield from draw_sample(sample.to_dict(), options, directory, number)
 
 
 class NovelViews:

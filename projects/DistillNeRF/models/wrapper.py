@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,8 +50,9 @@ class DistillNeRFModel(BaseModel):
         losses: name -> config of a registered loss, or ``None`` for none; see :class:`.objective.Objective`.
         num_camera: train and evaluate on so many cameras, those that look most to the front; the commands tell the
             datasets.
-        visualize_imgs: draw panels of images and depths (``tools/visualization.py``).
-        vis_save_directory: where they are written.
+        visualize_imgs, visualize_voxels, visualize_foundation_model_feat, language_query, save_visualized_imgs,
+            text_encoder, voxel_colours, voxel_min_density, vis_save_directory: what ``tools/visualization.py`` and
+            ``tools/train.py`` draw (:class:`..visualization.options.PictureOptions`); the model itself draws nothing.
         data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
     """
 
@@ -60,6 +62,13 @@ class DistillNeRFModel(BaseModel):
         losses: dict[str, dict] | None = None,
         num_camera: int | None = None,
         visualize_imgs: bool = False,
+        visualize_voxels: bool = False,
+        visualize_foundation_model_feat: bool = False,
+        language_query: str | Sequence[str] | bool = False,
+        save_visualized_imgs: bool = True,
+        text_encoder: str | None = None,
+        voxel_colours: str | Sequence[str] | None = None,
+        voxel_min_density: float | None = None,
         vis_save_directory: str | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
@@ -76,8 +85,6 @@ class DistillNeRFModel(BaseModel):
         }
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.num_camera = num_camera
-        self.visualize_imgs = visualize_imgs
-        self.vis_save_directory = vis_save_directory
 
     def forward(
         self, inputs: Batch, data_samples: list[BaseDataElement] | None = None, mode: str = 'tensor'
@@ -140,4 +147,5 @@ class DistillNeRFModel(BaseModel):
             result.opacity = rendering.opacity
             result.coarse_depth = sample.coarse.depth
             result.fine_depth = sample.fine.depth
+            result.scene_field = sample.scene
         return data_samples

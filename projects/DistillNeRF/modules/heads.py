@@ -50,6 +50,10 @@ class ColorHead(nn.Module):
 
         return composite
 
+    def opaque(self, features: Tensor) -> Tensor:
+        """What a ray composites that sees one opaque cell alone: (fine, coarse) ``(N, 2 * channels)`` -> ``(N, C)``."""
+        return 2 * F.pad(features, (0, 1)) - 1
+
     def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
         """Composite ``(V, channels, h, w)`` and camera classes ``(V,)`` -> RGB ``(V, 3, H, W)``, not clamped."""
         return self.decoder(composite, camera_classes)
@@ -83,13 +87,20 @@ class FeatureHead(nn.Module):
         """The MLP runs once per row of the table, not once per sample."""
         fine = torch.cat([tables.fine, tables.coarse.index_select(0, tables.grid.parents)], dim=1)
         coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
-        colours = soft_clamp(full_precision(self.net(torch.cat([fine, coarse]))), self.bound)
+        colours = self._outputs(torch.cat([fine, coarse]))
 
         def composite(rows: Tensor, weights: Tensor) -> Tensor:
             count = rows.new_full((len(rows),), rows.shape[1])
             return weighted_segment_sum(colours, rows.reshape(-1), weights.reshape(-1), segment_offsets(count))
 
         return composite
+
+    def opaque(self, features: Tensor) -> Tensor:
+        """What a ray composites that sees one opaque cell alone: (fine, coarse) ``(N, 2 * channels)`` -> ``(N, C)``."""
+        return 2 * self._outputs(features) - 1
+
+    def _outputs(self, features: Tensor) -> Tensor:
+        return soft_clamp(full_precision(self.net(features)), self.bound)
 
     def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
         """The composite ``(V, channels, h, w)`` is the result."""

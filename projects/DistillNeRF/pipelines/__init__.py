@@ -1,9 +1,19 @@
 """Transforms: they load what the dataset chose and pack it into ``Views``. Importing registers them with mmdet3d."""
 
+from .code_book import CodeBookFeatures
 from .flip import FlipViews
 from .images import LoadViews
 from .lidar import LoadLidarDepth
 from .maps import LoadFeatures, LoadTeacher, LoadTruth
 from .pack import PackViews
 
-__all__ = ['FlipViews', 'LoadFeatures', 'LoadLidarDepth', 'LoadTeacher', 'LoadTruth', 'LoadViews', 'PackViews']
+__all__ = [
+    'CodeBookFeatures',
+    'FlipViews',
+    'LoadFeatures',
+    'LoadLidarDepth',
+    'LoadTeacher',
+    'LoadTruth',
+    'LoadViews',
+    'PackViews',
+]

@@ -56,6 +56,9 @@ class FeatureColours:
         components = components * torch.where(largest < 0, -1.0, 1.0)
         values = (rows - mean) @ components.T
         low, high = values.quantile(torch.tensor([LOWEST, HIGHEST], dtype=rows.dtype), dim=0)
+        # Nearly all may be alike: an empty sky with a single object in it.
+        low = torch.where(low < high, low, values.amin(dim=0))
+        high = torch.where(low < high, high, values.amax(dim=0))
         return cls(mean, components, low, high)
 
     def colours(self, features: Tensor) -> np.ndarray:

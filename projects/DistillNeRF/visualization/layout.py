@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..modules.views import Views
 from .depth_colors import (
     FARTHEST,
     NEAREST,
@@ -30,6 +32,8 @@ DEPTH_TICKS = (2, 5, 10, 20, 40, 80)
 # Mean absolute difference of colour at the bright end of the error scale.
 LARGEST_ERROR = 0.5
 ERROR_COLORMAP = cv2.COLORMAP_INFERNO
+# The image behind points and heat maps is darkened to this share.
+DIMMED = 0.45
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Row:
 
     label: str
     tiles: dict[str, np.ndarray]
+
+
+def named(views: Views, tiles: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Tiles by camera name."""
+    return dict(zip(views.names, tiles, strict=True))
 
 
 def enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:

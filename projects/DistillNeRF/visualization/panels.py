@@ -13,14 +13,13 @@ from torch import Tensor
 from ..modules.cameras import Cameras
 from ..modules.views import Views
 from .depth_colors import colour_shares, depth_to_colours
+from .feature_rows import feature_rows
 from .images import to_uint8
-from .layout import ERROR_COLORMAP, LARGEST_ERROR, Row, compose, enlarge
+from .layout import DIMMED, ERROR_COLORMAP, LARGEST_ERROR, Row, compose, enlarge, named
 
 TILE_WIDTH = 240
 # Points of sparse depth are drawn at least this large, in pixels of the tile.
 POINT_SIZE = 4
-# The image behind sparse points is darkened to this share.
-DIMMED = 0.45
 # Rays of less opacity than this are drawn as sky.
 OPAQUE = 0.5
 # Columns begin here, degrees clockwise from the front: behind the left side, in no camera of the usual rigs.
@@ -35,7 +34,23 @@ def ring_order(cameras: Cameras) -> list[int]:
 
 
 def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tensor], title: str = '') -> np.ndarray:
-    """A labelled panel: a column per camera in ring order, rows of images, depths and errors.
+    """A labelled panel of :func:`panel_rows`, ``(H, W, 3)`` uint8 RGB, with ``title`` printed below."""
+    return assemble(panel_rows(input_views, target_views, prediction), input_views, target_views, title)
+
+
+def assemble(rows: list[Row], input_views: Views, target_views: Views, title: str = '') -> np.ndarray:
+    """Rows as one picture ``(H, W, 3)`` uint8 RGB, a column per camera in ring order."""
+    return compose(rows, _columns(input_views, target_views), *_tile_size(input_views), title)
+
+
+def panel_rows(
+    input_views: Views,
+    target_views: Views,
+    prediction: Mapping[str, Tensor],
+    images: bool = True,
+    features: bool = True,
+) -> list[Row]:
+    """Rows of images, depths, errors and features, a tile per camera.
 
     All depths are drawn as the distance along the ray on one fixed scale; z of LiDAR, teacher and truth is converted.
     Target views of other instants follow below: true image, rendered image and depth, error of colour.
@@ -44,22 +59,27 @@ def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tens
         input_views: N views.
         target_views: T views; what is known of the current instant (LiDAR, teacher, truth) is drawn.
         prediction: ``depth`` ``(T, h, w)``, and where known ``rgb`` ``(T, 3, H, W)``, ``opacity`` ``(T, h, w)``,
-            ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances along the ray, metres.
-        title: printed below.
-
-    Returns:
-        ``(H, W, 3)`` uint8 RGB.
+            ``features`` ``(T, C, h, w)``, ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances
+            along the ray, metres.
+        images, features: which of the rows; the input images are always there.
     """
-    height, width = input_views.cameras.height, input_views.cameras.width
-    scale = max(1, round(TILE_WIDTH / width))
-    size = (height * scale, width * scale)
     rows = [Row('input', _images(input_views))]
     frames = sorted(set(target_views.frames), key=lambda frame: (abs(frame), -frame))
     for frame in frames:
         chosen = [i for i, other in enumerate(target_views.frames) if other == frame]
         part = {key: prediction[key][chosen] for key in ('rgb', 'depth', 'opacity') if prediction.get(key) is not None}
-        rows += _target_rows(input_views, target_views[chosen], part, prediction if frame == 0 else {}, size)
-    return compose(rows, _columns(input_views, target_views), *size, title)
+        if images:
+            encoded = prediction if frame == 0 else {}
+            rows += _target_rows(input_views, target_views[chosen], part, encoded, _tile_size(input_views))
+        if features and frame == 0 and prediction.get('features') is not None:
+            rows += feature_rows(target_views[chosen], prediction['features'][chosen])
+    return rows
+
+
+def _tile_size(input_views: Views) -> tuple[int, int]:
+    height, width = input_views.cameras.height, input_views.cameras.width
+    scale = max(1, round(TILE_WIDTH / width))
+    return height * scale, width * scale
 
 
 def _columns(input_views: Views, target_views: Views) -> list[str]:
@@ -82,7 +102,7 @@ def _target_rows(
         rows.append(Row(f'{prefix}true image', _images(views)))
     rgb = rendered.get('rgb')
     if rgb is not None:
-        rows.append(Row(f'{prefix}rendered', _named(views, to_uint8(rgb))))
+        rows.append(Row(f'{prefix}rendered', named(views, to_uint8(rgb))))
     for key in ('coarse', 'fine'):
         if encoded.get(f'{key}_depth') is not None:
             rows.append(Row(f'{key} depth', _depths(inputs, encoded[f'{key}_depth'])))
@@ -103,7 +123,7 @@ def _known_depths(views: Views, size: tuple[int, int]) -> list[Row]:
         points = _numpy(_distance(views.lidar_depth, views.cameras))
         images = to_uint8(views.images)
         rows.append(
-            Row('LiDAR', _named(views, [_draw_points(*pair, *size) for pair in zip(points, images, strict=True)]))
+            Row('LiDAR', named(views, [_draw_points(*pair, *size) for pair in zip(points, images, strict=True)]))
         )
     if views.teacher_depth is not None:
         sky = None if views.sky_mask is None else views.sky_mask > 0
@@ -132,24 +152,19 @@ def _draw_points(distance: np.ndarray, image: np.ndarray, height: int, width: in
 
 def _images(views: Views) -> dict[str, np.ndarray]:
     """Tiles of the images themselves."""
-    return _named(views, to_uint8(views.images))
+    return named(views, to_uint8(views.images))
 
 
 def _depths(views: Views, distance: Tensor, sky: Tensor | None = None) -> dict[str, np.ndarray]:
     """Tiles of ``(V, h, w)`` distances."""
     skies = [None] * len(views) if sky is None else _numpy(sky)
-    return _named(views, [depth_to_colours(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
+    return named(views, [depth_to_colours(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
 
 
 def _errors(views: Views, rgb: Tensor) -> dict[str, np.ndarray]:
     """Tiles of the absolute difference of colour, averaged over the channels."""
     difference = (rgb.float().clamp(0, 1) - views.images.to(rgb.device).float()).abs().mean(dim=1)
-    return _named(views, colour_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
-
-
-def _named(views: Views, tiles) -> dict[str, np.ndarray]:
-    """Tiles by camera name."""
-    return dict(zip(views.names, tiles, strict=True))
+    return named(views, colour_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""What shall be drawn: the keys of ``model`` in a config that say so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+
+# What ``model.language_query=True`` asks for.
+USUAL_QUERY = ('road', 'building', 'vegetation', 'car')
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """Keys of ``model``; every one can be set with ``--cfg-options model.KEY=VALUE``.
+
+    Attributes:
+        visualize_imgs: rows of images, depths and errors.
+        visualize_voxels: rows of voxels, maps from above, web pages and PLY files.
+        visualize_foundation_model_feat: rows of rendered features (of a network of colours: what its decoder reads).
+        language_query: words, or True for :data:`USUAL_QUERY`; a row of heat maps for each.
+        save_visualized_imgs: also every tile as a picture of its own.
+        text_encoder: what makes vectors of words (:mod:`..text_queries`).
+        voxel_colours: ``rgb``, ``height``, ``features`` or several; none: what the network renders.
+        voxel_min_density: cells of less density per metre are left out.
+        vis_save_directory: where pictures go.
+    """
+
+    visualize_imgs: bool = False
+    visualize_voxels: bool = False
+    visualize_foundation_model_feat: bool = False
+    language_query: tuple[str, ...] = ()
+    save_visualized_imgs: bool = True
+    text_encoder: str | None = None
+    voxel_colours: tuple[str, ...] = ()
+    voxel_min_density: float = 0.5
+    vis_save_directory: str | None = None
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> PictureOptions:
+        """From the section ``model`` of a config; other keys are none of ours.
+
+        Raises:
+            InputError: a value of the wrong kind.
+        """
+        given = {
+            field.name: model[field.name] for field in dataclasses.fields(cls) if model.get(field.name) is not None
+        }
+        for name in ('language_query', 'voxel_colours'):
+            given[name] = _words(name, given.get(name, ()))
+        for name, value in given.items():
+            kind = type(getattr(cls, name)) if name not in ('text_encoder', 'vis_save_directory') else str
+            if not isinstance(value, (int, float) if kind is float else kind):
+                raise InputError(f'model.{name} is {value!r}; give {_KINDS[kind]}')
+        return cls(**given)
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is to be drawn."""
+        asked = (self.visualize_imgs, self.visualize_voxels, self.visualize_foundation_model_feat, self.language_query)
+        return any(asked)
+
+
+_KINDS = {bool: 'True or False', float: 'a number', str: 'a text', tuple: 'words'}
+
+
+def _words(name: str, value: Any) -> tuple[str, ...]:
+    """One word or several; spaces are underscores in names of classes."""
+    if isinstance(value, bool):
+        if value and name == 'voxel_colours':
+            raise InputError('model.voxel_colours is True; give rgb, height, features or several of them')
+        return USUAL_QUERY if value else ()
+    words = [value] if isinstance(value, str) else list(value)
+    return tuple(str(word).strip().replace(' ', '_') for word in words)

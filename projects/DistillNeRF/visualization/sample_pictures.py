@@ -1,0 +1,117 @@
+"""All pictures of one sample that the options ask for, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..models.scene import Scene
+from ..modules.views import Views
+from ..text_queries import encode_words
+from .feature_rows import palette, query_rows
+from .images import write_png
+from .layout import Row
+from .options import PictureOptions
+from .panels import assemble, panel_rows
+from .voxel_pictures import VoxelPictures
+from .voxels import coloured_cells
+
+
+def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: Path, number: int) -> list[Path]:
+    """Draw one sample.
+
+    Args:
+        fields: what :class:`..models.wrapper.DistillNeRFModel` predicted for the sample.
+        options: what to draw.
+        directory: where the files go.
+        number: of the sample, in the names of the files.
+
+    Returns:
+        Files and folders, the panel first.
+
+    Raises:
+        InputError: the options do not fit the network, or nothing can be written there.
+    """
+    inputs, targets = fields['input_views'], fields['target_views']
+    title = ' '.join(str(fields[key]) for key in ('scene', 'frame') if key in fields)
+    prediction = _with_features(fields, options)
+    features = options.visualize_foundation_model_feat or options.visualize_imgs
+    rows = panel_rows(inputs, targets, prediction, options.visualize_imgs, features)
+    rows += _queries(prediction, options)
+    voxels = _voxels(prediction, options)
+    for part in voxels:
+        rows += part.rows()
+    files = [directory / f'panel_{number:03d}.png']
+    write_png(files[0], assemble(rows, inputs, targets, title))
+    for part in voxels:
+        files += part.write(directory / f'voxels_{number:03d}', title)
+    if options.save_visualized_imgs:
+        files.append(_write_tiles(rows, directory / f'images_{number:03d}'))
+    return files
+
+
+def _colourings(scene: Scene, options: PictureOptions) -> tuple[str, ...]:
+    """How voxels are coloured, if they are drawn."""
+    if not options.visualize_voxels:
+        return ()
+    return options.voxel_colours or (scene.head.renders,)
+
+
+def _with_features(fields: Mapping[str, Any], options: PictureOptions) -> dict[str, Any]:
+    """The prediction, with what rays composite where the features of a network of colours are to be drawn."""
+    scene: Scene = fields['scene_field']
+    wanted = options.visualize_foundation_model_feat or 'features' in _colourings(scene, options)
+    if not wanted or 'features' in fields:
+        return dict(fields)
+    with torch.no_grad():
+        return {**fields, 'features': scene.render_composite(fields['target_views'].cameras).composite}
+
+
+def _current(prediction: Mapping[str, Any]) -> tuple[Views, Tensor]:
+    """Target views of the current instant and their rendered features."""
+    views: Views = prediction['target_views']
+    chosen = [i for i, frame in enumerate(views.frames) if frame == 0]
+    return views[chosen], prediction['features'][chosen]
+
+
+def _queries(prediction: Mapping[str, Any], options: PictureOptions) -> list[Row]:
+    if not options.language_query:
+        return []
+    if prediction['scene_field'].head.renders != 'features':
+        raise InputError(
+            'model.language_query needs a network that renders features, such as that of '
+            'model_wrapper_minitown_features.py; this one renders colours'
+        )
+    views, features = _current(prediction)
+    vectors = encode_words(options.text_encoder, options.language_query, features.shape[1])
+    return query_rows(views, features, options.language_query, vectors)
+
+
+@torch.no_grad()
+def _voxels(prediction: Mapping[str, Any], options: PictureOptions) -> list[VoxelPictures]:
+    scene: Scene = prediction['scene_field']
+    inputs: Views = prediction['input_views']
+    pictures = []
+    for colouring in _colourings(scene, options):
+        colours = None
+        if colouring == 'features':
+            views, features = _current(prediction)
+            colours = palette(features, views.features)
+        rendering = scene.render(inputs.cameras) if colouring == 'rgb' and scene.head.renders == 'rgb' else None
+        levels = coloured_cells(scene, inputs.cameras, rendering, colours, colouring, options.voxel_min_density)
+        pictures.append(VoxelPictures(colouring, levels, inputs, scene.space.inner_range))
+    return pictures
+
+
+def _write_tiles(rows: list[Row], directory: Path) -> Path:
+    """Every tile as ``<camera>_<row>.png``, in the size in which it was computed."""
+    for row in rows:
+        for camera, tile in row.tiles.items():
+            name = '_'.join([camera, *row.label.split()]).replace('/', '_')
+            write_png(directory / f'{name}.png', tile)
+    return directory

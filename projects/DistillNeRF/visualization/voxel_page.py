@@ -1,0 +1,94 @@
+"""Cells as an interactive web page that opens without a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+
+from ..files import atomic_path
+from ..modules.cameras import Cameras
+from .boxes import surface
+from .voxels import ColouredCells
+
+# More boxes than this make browsers slow: those nearest to the car are kept, and the page says so.
+LARGEST_PAGE = 50_000
+# Length of the drawn edges of a camera, metres.
+FRUSTUM = 1.5
+
+
+def write_page(
+    path: str | os.PathLike, levels: Sequence[ColouredCells], cameras: Cameras, names: Sequence[str], title: str
+) -> int:
+    """Write one HTML file with everything in it; a click on the legend shows or hides a level.
+
+    Args:
+        levels: the first is shown at first.
+        cameras: ``(V,)`` drawn as pyramids.
+        names: of the cameras.
+
+    Returns:
+        The number of cells left out because there are more than :data:`LARGEST_PAGE` on a level.
+    """
+    figure, left_out = go.Figure(), 0
+    for number, level in enumerate(levels):
+        kept = _nearest(level.cells.centers, LARGEST_PAGE)
+        left_out += len(level.cells) - len(kept)
+        figure.add_trace(_boxes(level, kept, number == 0))
+    for camera, name in enumerate(names):
+        figure.add_trace(_pyramid(cameras[camera], name))
+    if left_out:
+        title = f'{title} (the nearest {LARGEST_PAGE} cells of a level; {left_out} farther ones are left out)'
+    figure.update_layout(
+        title=title,
+        scene={
+            'aspectmode': 'data',
+            'xaxis_title': 'x, right (m)',
+            'yaxis_title': 'y, forward (m)',
+            'zaxis_title': 'z, up (m)',
+            'camera': {'up': {'x': 0, 'y': 0, 'z': 1}, 'eye': {'x': 0.0, 'y': -0.6, 'z': 0.35}},
+        },
+        legend={'x': 0, 'y': 1},
+        margin={'l': 0, 'r': 0, 'b': 0, 't': 40},
+    )
+    with atomic_path(path) as temporary:
+        figure.write_html(temporary, include_plotlyjs=True, full_html=True)
+    return left_out
+
+
+def _nearest(centers: torch.Tensor, count: int) -> np.ndarray:
+    """Indices of the ``count`` cells nearest to the LiDAR, in their order."""
+    return centers.norm(dim=1).argsort()[:count].sort().values.cpu().numpy()
+
+
+def _boxes(level: ColouredCells, kept: np.ndarray, shown: bool) -> go.Mesh3d:
+    mesh = surface(level.cells.corners.cpu().numpy()[kept])
+    x, y, z = mesh.vertices.T
+    i, j, k = mesh.triangles.T
+    codes = np.array([f'#{r:02x}{g:02x}{b:02x}' for r, g, b in level.colours[kept]], dtype='<U7')
+    return go.Mesh3d(
+        x=x,
+        y=y,
+        z=z,
+        i=i,
+        j=j,
+        k=k,
+        facecolor=np.repeat(codes[mesh.quad_box], 2) if len(codes) else None,
+        flatshading=True,
+        lighting={'ambient': 0.8, 'diffuse': 0.4, 'specular': 0.0, 'roughness': 1.0, 'fresnel': 0.0},
+        name=f'{level.level} cells ({len(kept)})',
+        showlegend=True,
+        visible=True if shown else 'legendonly',
+        hoverinfo='x+y+z',
+    )
+
+
+def _pyramid(camera: Cameras, name: str) -> go.Scatter3d:
+    """The edges of one camera's view."""
+    origin, directions = camera.rays(2, 2)
+    a, b, d, c = (origin + FRUSTUM * directions).reshape(4, 3)  # row by row
+    x, y, z = torch.stack([origin, a, b, origin, b, c, origin, c, d, origin, d, a]).cpu().numpy().T
+    return go.Scatter3d(x=x, y=y, z=z, mode='lines', line={'color': 'black', 'width': 3}, name=name, showlegend=False)

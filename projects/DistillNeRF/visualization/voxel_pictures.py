@@ -1,0 +1,61 @@
+"""Voxels as rows of a panel, maps from above, a web page and PLY files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..modules.views import Views
+from .box_pictures import BoxPictures, annotate_map
+from .images import write_png
+from .layout import Row, named
+from .panels import TILE_WIDTH, ring_order
+from .ply import write_ply
+from .voxel_page import write_page
+from .voxels import ColouredCells
+
+# Pixels of a map from above, and how far it reaches at most, metres.
+MAP_SIZE, MAP_REACH = 1000, 50.0
+
+
+class VoxelPictures:
+    """The cells of a scene in one colouring.
+
+    Args:
+        colouring: its name.
+        levels: cells of both levels.
+        views: the input views: their cameras look at the cells.
+        inner_range: of the scene's space, metres.
+    """
+
+    def __init__(self, colouring: str, levels: Sequence[ColouredCells], views: Views, inner_range: float) -> None:
+        self.colouring, self.levels, self.views = colouring, levels, views
+        self.reach = min(inner_range, MAP_REACH)
+        self._drawn = [BoxPictures(level.cells.corners.cpu().numpy(), level.colours) for level in levels]
+
+    def rows(self) -> list[Row]:
+        """A row per level: what the input cameras see."""
+        cameras = self.views.cameras
+        scale = -(-TILE_WIDTH // cameras.width)
+        size = (cameras.height * scale, cameras.width * scale)
+        return [
+            Row(f'{level.level}\nvoxels\n{self.colouring}', named(self.views, boxes.from_cameras(cameras, *size)))
+            for level, boxes in zip(self.levels, self._drawn, strict=True)
+        ]
+
+    def write(self, directory: Path, title: str) -> list[Path]:
+        """Maps, PLY files and the page of all cells; returns the files."""
+        files = []
+        for level, boxes in zip(self.levels, self._drawn, strict=True):
+            name = f'{level.level}_{self.colouring}'
+            above = boxes.from_above(self.reach, MAP_SIZE)
+            files += [directory / f'{name}_above.png', directory / f'{name}.ply']
+            write_png(files[-2], annotate_map(above, self.reach, f'{title} {level.level} voxels, {self.colouring}'))
+            write_ply(files[-1], level.cells, level.colours)
+        files.append(directory / f'{self.colouring}.html')
+        order = ring_order(self.views.cameras)
+        names = [self.views.names[i] for i in order]
+        left_out = write_page(files[-1], self.levels, self.views.cameras[order], names, f'{title} {self.colouring}')
+        if left_out:
+            print(f'{files[-1]}: {left_out} of the farthest cells are left out; the PLY files hold them all')
+        return files
