@@ -102,13 +102,13 @@ class Scene(TensorFields):
                 RGB of a scene that renders features.
         """
         what = self._checked(what)
-        colours = bool({'rgb', 'features'} & what)
-        rays = self.render_composite(cameras, jitter, colours)
-        features = self.head.features(rays.composite) if 'features' in what else None
-        image = features if self.head.renders == 'features' else None
-        if 'rgb' in what:
+        rays = self.render_composite(cameras, jitter, colours=bool({'rgb', 'features'} & what))
+        image = features = None
+        if self.head.renders in what:
             classes = torch.full((len(cameras),), camera_class, dtype=torch.int64, device=rays.composite.device)
             image = self.head(rays.composite, classes)
+        if 'features' in what:
+            features = image if self.head.renders == 'features' else self.head.features(rays.composite)
         return Rendering(image, rays.depth, rays.opacity, rays.weights, rays.depths, features)
 
     def _checked(self, what: Collection[str] | None) -> set[str]:

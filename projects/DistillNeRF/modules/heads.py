@@ -106,10 +106,6 @@ class FeatureHead(nn.Module):
         """The composite ``(V, channels, h, w)`` is the result."""
         return composite
 
-    def features(self, composite: Tensor) -> Tensor:
-        """The composite ``(V, channels, h, w)`` is the result."""
-        return composite
-
 
 def build_head(type: str, channels: int, **settings) -> ColorHead | FeatureHead:
     """``type`` is ``color`` or ``feature``; a head's ``settings`` are the arguments that build it again."""
