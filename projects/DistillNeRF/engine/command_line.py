@@ -25,12 +25,17 @@ class Overrides(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
-def config_parser(description: str | None, checkpoint: bool = True) -> argparse.ArgumentParser:
-    """A parser of ``CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``."""
+def config_parser(description: str | None, checkpoint: bool = True, optional: bool = False) -> argparse.ArgumentParser:
+    """A parser of ``CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``.
+
+    With ``optional`` both may be left away.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    count = {'nargs': '?'} if optional else {}
+    parser.add_argument('config', help='config file', **count)
     if checkpoint:
-        parser.add_argument('checkpoint', type=_checkpoint_or_none, help='checkpoint, or None for random weights')
+        about = 'checkpoint, or None for random weights'
+        parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **count)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
 
