@@ -79,10 +79,17 @@ def draw_cells(scene: SceneApi, cells: ColouredCells, shape: str, visible: bool)
         batched_wxyzs=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
         batched_positions=(lower + upper) / 2,
         batched_scales=upper - lower,
-        batched_colors=cells.colours,
+        batched_colors=_linear(cells.colours),
         lod='off',
         flat_shading=True,
         cast_shadow=False,
         receive_shadow=False,
         visible=visible,
     )
+
+
+def _linear(colours: np.ndarray) -> np.ndarray:
+    """sRGB to linear, both uint8: the browser takes colours of boxes (not those of points) to be linear."""
+    shares = colours / 255.0
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return (linear * 255).round().astype(np.uint8)
