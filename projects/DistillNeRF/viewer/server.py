@@ -151,7 +151,8 @@ def require_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             # As the server does: a port that was in use a moment ago is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            # Not the port of the address: a name is looked up for any port, modulo 65536.
+            probe.bind((address[0], port, *address[2:]))
     except (OSError, OverflowError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise InputError(f'{host}:{port}: cannot listen there ({reason}); choose another --port or --host') from error

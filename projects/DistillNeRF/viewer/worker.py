@@ -58,15 +58,23 @@ class Worker:
         # Both are settings of a thread.
         torch.set_grad_enabled(False)
         torch.set_flush_denormal(True)
-        while (turn := self._next()) is not None:
-            key, slot = turn
-            try:
-                slot.shown |= bool(next(slot.running))
-            except StopIteration:
-                self._finished(key, slot)
-            except Exception:  # a bug in one job must not end the service for all
-                traceback.print_exc()
-                self._finished(key, slot)
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """One step of one job, which nothing holds on to afterwards; False at the end."""
+        turn = self._next()
+        if turn is None:
+            return False
+        key, slot = turn
+        try:
+            slot.shown |= bool(next(slot.running))
+        except StopIteration:
+            self._finished(key, slot)
+        except Exception:  # a bug in one job must not end the service for all
+            traceback.print_exc()
+            self._finished(key, slot)
+        return True
 
     def _next(self) -> tuple[Hashable, _Slot] | None:
         """Whose turn it is; waits for work. ``None`` at the end."""
