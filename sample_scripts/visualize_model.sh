@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a trained model sees: panels and a video of novel views.
+# What a trained model sees: panels with features and voxels, voxels as web pages and PLY files, a video of novel views.
 # bash sample_scripts/visualize_model.sh CKPT [CONFIG]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,6 +8,7 @@ checkpoint=${1:?usage: bash sample_scripts/visualize_model.sh CKPT [CONFIG]}
 config=${2:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
 python=${VENV:-.venv}/bin/python
 "$python" tools/visualization.py "$config" "$checkpoint" \
-  --cfg-options model.visualize_imgs=True model.vis_save_directory=work_dirs/visualize_model
+  --cfg-options model.visualize_imgs=True model.visualize_foundation_model_feat=True \
+  model.visualize_voxels=True model.vis_save_directory=work_dirs/visualize_model
 "$python" tools/novel_view_synthesis.py "$config" "$checkpoint" \
   --trajectory left_right --video work_dirs/visualize_model/left_right.mp4

@@ -49,3 +49,17 @@ def trained(project, tmp_path_factory) -> Path:
     work_dir = tmp_path_factory.mktemp('work')
     assert run('train', project.config, '--work-dir', work_dir).code == 0
     return work_dir
+
+
+@pytest.fixture(scope='session')
+def town(tmp_path_factory) -> Path:
+    """The root of a converted town of boxes, two scenes of three keyframes; tests must not change it."""
+    from projects.DistillNeRF.datasets.converters import minitown as converter
+    from projects.DistillNeRF.minitown import scene
+    from tests.minitown.boxtown import SMALL, BoxTown
+
+    root = tmp_path_factory.mktemp('minitown') / 'town'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene, 'Town', BoxTown)
+        converter.convert(root, root, **SMALL)
+    return root

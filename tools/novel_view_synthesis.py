@@ -1,4 +1,4 @@
-"""See a scene from elsewhere: python tools/novel_view_synthesis.py CONFIG CKPT [index] [--video out.mp4]."""
+"""See a scene from elsewhere: python tools/novel_view_synthesis.py CONFIG CKPT [index] [--video out.mp4] [--truth]."""
 
 from __future__ import annotations
 
@@ -10,27 +10,49 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.config import default_work_dir, load_config
-from projects.DistillNeRF.engine.pictures import NovelViews
+from projects.DistillNeRF.engine.novel_truth import compare_with_truth
+from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES
+
+
+def _trajectory(name: str) -> str:
+    if name not in TRAJECTORIES and not name.endswith('.json'):
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is no trajectory; choose from {", ".join(TRAJECTORIES)}, or give a .json file of poses'
+        )
+    return name
 
 
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__)
     parser.add_argument('index', nargs='?', type=int, default=0, help='first of the three poses to draw')
-    parser.add_argument('--trajectory', choices=sorted(TRAJECTORIES), default='left_right')
+    parser.add_argument(
+        '--trajectory',
+        type=_trajectory,
+        default='left_right',
+        help=f'{", ".join(TRAJECTORIES)}, or a .json file of poses (docs/VISUALIZATION.md)',
+    )
     parser.add_argument('--sample', type=int, default=0, help='number of the sample in the test data')
     parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
     parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
+    parser.add_argument('--truth', action='store_true', help='MiniTown: compare with the truth at every pose instead')
+    parser.add_argument('--samples', type=int, help='with --truth: so many samples, evenly spread; default: all')
+    parser.add_argument('--out', type=Path, help='with --truth: write the figures to this JSON file')
     return parser.parse_args()
 
 
 @command
 def main() -> None:
-    """Write three pictures, or a video."""
+    """Write three pictures, or a video, or compare with the truth."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
+    if args.truth:
+        print(compare_with_truth(config, args.checkpoint, args.trajectory, args.samples, args.out))
+        if args.out:
+            print(f'wrote {args.out}')
+        return
     novel = NovelViews(config, args.checkpoint, args.sample)
     if args.video:
         novel.video(args.trajectory, args.video)

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from projects.DistillNeRF.datasets.converters import minitown as converter
 from projects.DistillNeRF.datasets.infos import load_infos
-from projects.DistillNeRF.minitown import scene
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.minitown.code_book import code_book
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import write_nuscenes
-from tests.minitown.boxtown import SMALL, BoxTown
 from tools.create_data import main
-
-
-@pytest.fixture(scope='module')
-def town(tmp_path_factory) -> Path:
-    """A converted town of boxes, two scenes of three keyframes."""
-    root = tmp_path_factory.mktemp('minitown') / 'town'
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene, 'Town', BoxTown)
-        converter.convert(root, root, **SMALL)
-    return root
 
 
 def test_lidar_truth_and_teacher_agree(town):
@@ -49,6 +41,25 @@ def test_lidar_truth_and_teacher_agree(town):
     measured = torch.isfinite(lidar).flatten(1)
     assert (measured.float().mean(dim=1) > 0.05).all()
     assert ((fits.flatten(1) & measured).sum(dim=1) / measured.sum(dim=1) > 0.9).all()
+
+
+def test_features_of_the_code_book_are_those_of_the_true_classes(town):
+    pipeline = [{'type': name} for name in ('LoadViews', 'CodeBookFeatures', 'PackViews')]
+    sizes = {'image_size': (28, 50), 'render_size': (14, 25)}
+    options = {'ann_file': 'minitown_infos_val.pkl', 'load_lidar': False, 'pipeline': pipeline, **sizes}
+    dataset = build_dataset(town, load_truth=True, **options)
+    views = dataset[1]['inputs']['input_views']
+    assert views.features.shape == (6, 64, 14, 25)
+    classes = torch.einsum('vchw,kc->vkhw', views.features, torch.from_numpy(code_book())).argmax(1)
+    for number, name in enumerate(views.names):
+        path = sorted((town / 'truth/classes' / name).glob('minitown-0002__*.png'))[1]
+        true = np.array(Image.open(path))
+        # Images were halved; rendered pixels span them corner to corner.
+        rows, columns = ((np.arange(n) * (m - 1) / (n - 1) * 2 + 1).astype(int) for n, m in ((14, 28), (25, 50)))
+        assert np.array_equal(classes[number].numpy(), true[rows[:, None], columns])
+    assert len(classes.unique()) > 3
+    with pytest.raises(InputError, match=r'no class map.*load_truth=True'):
+        build_dataset(town, **options)[1]
 
 
 def test_command_passes_its_options_on(tmp_path, monkeypatch):

@@ -37,7 +37,6 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
 
 model = dict(
-    visualize_imgs=True,
     network=dict(
         space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
         levels=(3, 5),

@@ -41,7 +41,7 @@ def start(tmp_path) -> Callable[..., Result]:
             'visualization': (config, checkpoint),
             'novel_view_synthesis': (config, checkpoint, '--out-dir', out),
         }[tool]
-        options = (f'model.vis_save_directory={out}',) if tool == 'visualization' else ()
+        options = (f'model.vis_save_directory={out}', 'model.visualize_imgs=True') if tool == 'visualization' else ()
         cfg_options = ('--cfg-options', *options, *arguments) if options or arguments else ()
         result = run(tool, *given, *cfg_options)
         assert (out / 'results.json').read_text() == 'last time'
@@ -335,19 +335,20 @@ def test_names_that_nobody_knows(project, tool, arguments, words):
 
 
 def test_no_panels_at_all(project):
-    refused(run('visualization', project.config, 'None', '--samples', 0), '0 samples', '1 or more')
+    arguments = ('--samples', 0, '--cfg-options', 'model.visualize_imgs=True')
+    refused(run('visualization', project.config, 'None', *arguments), '0 samples', '1 or more')
 
 
 @pytest.mark.parametrize('tool', [*ALL, 'json', 'video'])
 def test_results_that_cannot_be_written(project, tmp_path, tool):
     blocked = tmp_path / 'a_file'
     blocked.write_text('here already')
-    directory_option = f'model.vis_save_directory={blocked}'
+    options = (f'model.vis_save_directory={blocked}', 'model.visualize_imgs=True')
     arguments = {
         'train': ('train', project.config, '--work-dir', blocked / 'work'),
         'test': ('test', project.config, 'None', '--work-dir', blocked),
         'json': ('test', project.config, 'None', '--work-dir', tmp_path / 'work', '--out', blocked / 'figures.json'),
-        'visualization': ('visualization', project.config, 'None', '--cfg-options', directory_option),
+        'visualization': ('visualization', project.config, 'None', '--cfg-options', *options),
         'novel_view_synthesis': ('novel_view_synthesis', project.config, 'None', '--out-dir', blocked),
         'video': ('novel_view_synthesis', project.config, 'None', '--video', blocked / 'out.mp4'),
     }[tool]

@@ -13,7 +13,7 @@ from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.tools.commands import ROOT, run
 
 ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))
-OURS = ('model_wrapper_minitown', 'model_wrapper_pandaset')
+OURS = ('model_wrapper_minitown', 'model_wrapper_minitown_features', 'model_wrapper_pandaset')
 PUBLISHED = [name for name in ENTRIES if name not in OURS]
 QUICK = (
     'model_wrapper',

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
 
 
-def table(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> str:
+def table(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str], corner: str = 'metric') -> str:
     """A table with a column per result and a row per metric; metrics that a result has not stay empty."""
-    header = ['metric', *columns]
+    header = [corner, *map(_label, columns)]
     body = [[_label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
 

@@ -55,7 +55,7 @@ from .truth import teacher_root
 VERSION = 'v1.0-mini'
 # Count up when the same settings give other files than before, so that old and new scenes never mix.
 RELEASE = 1
-_SETTINGS_FILE = 'minitown.json'
+SETTINGS_FILE = 'minitown.json'
 
 Progress = Callable[[int, int], None]
 
@@ -135,10 +135,10 @@ def _claim(root: Path, settings: Settings) -> None:
     for folder in (root, teacher_root(root)):
         if folder.exists() and not folder.is_dir():
             raise InputError(f'{folder}: is a file; give the path of a folder')
-    file = root / _SETTINGS_FILE
+    file = root / SETTINGS_FILE
     wanted = {'release': RELEASE, **dataclasses.asdict(settings)}
     if file.exists():
-        found = _read_settings(file)
+        found = read_settings(file)
         if found != wanted:
             raise InputError(
                 f'{root}: holds a MiniTown made with {_told(found)}, not with {_told(wanted)}; '
@@ -150,7 +150,12 @@ def _claim(root: Path, settings: Settings) -> None:
     save_json(file, wanted)
 
 
-def _read_settings(file: Path) -> dict[str, object]:
+def read_settings(file: Path) -> dict[str, object]:
+    """What the file of settings of a data root says.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
         found = json.loads(file.read_text())
     except ValueError:

@@ -103,9 +103,14 @@ def _shots(channel: str, keyframes: int, period: int, lead: int) -> list[Shot]:
 def export_scene(root: Path, settings: Settings, index: int) -> None:
     """Write scene ``index`` below ``root``; its record comes last, so that a scene with a record is whole."""
     name = settings.scene_name(index)
-    seed = int(np.random.SeedSequence([settings.seed, index]).generate_state(1)[0])
-    export = _SceneExport(root, settings, name, index, Town(seed, settings.duration))
+    export = _SceneExport(root, settings, name, index, town_of(settings, index))
     save_json(record_path(root, name), export.run())
+
+
+def town_of(settings: Settings, index: int) -> Town:
+    """The town of scene ``index``, the same at every call."""
+    seed = int(np.random.SeedSequence([settings.seed, index]).generate_state(1)[0])
+    return Town(seed, settings.duration)
 
 
 def record_path(root: Path, name: str) -> Path:

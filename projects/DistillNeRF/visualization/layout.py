@@ -66,7 +66,7 @@ def compose(rows: list[Row], columns: list[str], tile_height: int, tile_width: i
     Returns:
         ``(H, W, 3)`` uint8 RGB.
     """
-    width = max(LABEL_WIDTH + len(columns) * (tile_width + GAP) + MARGIN, 760)
+    width = max(LABEL_WIDTH + len(columns) * (tile_width + GAP) + MARGIN, 900)
     height = HEADER_HEIGHT + len(rows) * (tile_height + GAP) + FOOTER_HEIGHT
     canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
     for r, row in enumerate(rows):
@@ -90,11 +90,11 @@ def compose(rows: list[Row], columns: list[str], tile_height: int, tile_width: i
     return np.array(picture)
 
 
-# Horizontal extents of the depth scale, the error scale and the two swatches in the footer.
+# Horizontal extents of the depth scale, the scale of errors and similarities and the two swatches in the footer.
 _DEPTH_BAR = (LABEL_WIDTH, LABEL_WIDTH + 300)
 _UNKNOWN_SWATCH = _DEPTH_BAR[1] + 24
 _SKY_SWATCH = _UNKNOWN_SWATCH + 66
-_ERROR_BAR = (_SKY_SWATCH + 80, _SKY_SWATCH + 220)
+_ERROR_BAR = (_SKY_SWATCH + 80, _SKY_SWATCH + 280)
 
 
 def _paint_bars(canvas: np.ndarray, top: int) -> None:
@@ -118,7 +118,7 @@ def _write_scales(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: 
         draw.text((left + 25, below + 5), name, INK, font, anchor='ma')
     for x, name, anchor in (
         (_ERROR_BAR[0], '0', 'la'),
-        (sum(_ERROR_BAR) / 2, 'colour error', 'ma'),
-        (_ERROR_BAR[1], f'{LARGEST_ERROR:g}', 'ra'),
+        (sum(_ERROR_BAR) / 2, 'colour error | query', 'ma'),
+        (_ERROR_BAR[1], f'{LARGEST_ERROR:g} | 1', 'ra'),
     ):
         draw.text((x, below + 5), name, INK, font, anchor=anchor)

@@ -1,20 +1,26 @@
 """Motions of cameras for new views.
 
 A motion is a rigid 4 x 4 matrix in the world (the LiDAR frame: metres, x right, y forward, z up), applied to all
-cameras of a rig at once. The paths are the published ones (parity notes, section 12 and quirk 22).
+cameras of a rig at once. The named paths are the published ones (parity notes, section 12 and quirk 22).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import os
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import require_file
 from ..modules.cameras import Cameras
 
 AXES = ('x', 'y', 'z')
+POSE_FORMATS = '4 x 4 matrices, or {"x": 1.0, "y": 0.0, "z": 0.0, "yaw": 10.0} (metres, degrees)'
 
 
 def shifts(offsets: Tensor) -> Tensor:
@@ -60,14 +66,71 @@ TRAJECTORIES = {'left_right': left_right, 'circle': circle, 'translation': trans
 
 
 def trajectory(name: str) -> Tensor:
-    """All motions of the trajectory of that name, ``(n, 4, 4)``.
+    """All motions of the trajectory of that name, or of a JSON file (:func:`read_trajectory`), ``(n, 4, 4)``.
 
     Raises:
-        InputError: no such trajectory.
+        InputError: no such trajectory, or a bad file.
     """
+    if name.endswith('.json'):
+        return read_trajectory(name)
     if name not in TRAJECTORIES:
-        raise InputError(f'trajectory {name!r}: no such trajectory; choose one of {", ".join(TRAJECTORIES)}')
+        raise InputError(
+            f'trajectory {name!r}: no such trajectory; choose one of {", ".join(TRAJECTORIES)}, or give a .json file'
+        )
     return TRAJECTORIES[name]()
+
+
+def read_trajectory(path: str | os.PathLike) -> Tensor:
+    """Motions ``(n, 4, 4)`` (float64) of a JSON list of poses.
+
+    A pose is a rigid 4 x 4 matrix, or ``{"x": .., "y": .., "z": .., "yaw": ..}``: metres to the right, forward and up,
+    and degrees to the left around the LiDAR; what is left out is 0.
+
+    Raises:
+        InputError: names the file, and the pose that is wrong.
+    """
+    path = require_file(path, 'give a JSON list of poses')
+    try:
+        poses = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f'{path}: not readable as JSON ({error}); give a list of poses') from error
+    if not isinstance(poses, list) or not poses:
+        raise InputError(f'{path}: holds no list of poses; give {POSE_FORMATS}')
+    return torch.stack([_motion(pose, f'{path}: pose {number}') for number, pose in enumerate(poses)])
+
+
+def _motion(pose: Any, place: str) -> Tensor:
+    """One pose of a file as a motion ``(4, 4)``; ``place`` begins the message if it is none."""
+    if isinstance(pose, dict):
+        if unknown := sorted(set(pose) - {*AXES, 'yaw'}):
+            raise InputError(f'{place} has {", ".join(unknown)}; give {POSE_FORMATS}')
+        pose = _shift_and_turn(*(pose.get(key, 0.0) for key in (*AXES, 'yaw')), place)
+    try:
+        motion = torch.tensor(pose, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f'{place} is no pose ({error}); give {POSE_FORMATS}') from error
+    if motion.shape != (4, 4) or not motion.isfinite().all():
+        raise InputError(f'{place} is no finite 4 x 4 matrix; give {POSE_FORMATS}')
+    rotation, last = motion[:3, :3], motion.new_tensor([0.0, 0.0, 0.0, 1.0])
+    straight = torch.allclose(rotation @ rotation.T, torch.eye(3, dtype=motion.dtype), atol=1e-4)
+    if not straight or torch.linalg.det(rotation) < 0 or not torch.equal(motion[3], last):
+        raise InputError(f'{place} is not rigid: a rotation and a shift, last row 0 0 0 1; give {POSE_FORMATS}')
+    return motion
+
+
+def _shift_and_turn(x: Any, y: Any, z: Any, yaw: Any, place: str) -> list[list[float]]:
+    """The matrix of metres and degrees."""
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (x, y, z, yaw)):
+        raise InputError(f'{place} holds something else than numbers; give {POSE_FORMATS}')
+    c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    return [[c, -s, 0.0, x], [s, c, 0.0, y], [0.0, 0.0, 1.0, z], [0.0, 0.0, 0.0, 1.0]]
+
+
+def distinct(motions: Tensor) -> Tensor:
+    """The motions ``(m, 4, 4)`` without repetitions, in the order of x, then y, then z."""
+    order = [(motion[:3, 3].tolist(), motion.flatten().tolist()) for motion in (motions * 1e6).round() / 1e6 + 0.0]
+    first = {key: number for number, key in reversed(list(enumerate(map(str, order))))}
+    return motions[sorted(first.values(), key=lambda number: order[number])]
 
 
 def three_from(motions: Tensor, index: int) -> Tensor:

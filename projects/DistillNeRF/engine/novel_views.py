@@ -1,0 +1,102 @@
+"""A scene of the test data from elsewhere: pictures and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from ..apis import init_model, reconstruct
+from ..errors import InputError
+from ..models.scene import Scene
+from ..modules.cameras import Cameras
+from ..modules.views import Views
+from ..visualization.depth_colors import depth_to_colours
+from ..visualization.feature_rows import palette
+from ..visualization.images import to_uint8, write_png
+from ..visualization.options import PictureOptions
+from ..visualization.panels import ring_order
+from ..visualization.trajectories import move_cameras, three_from, trajectory
+from ..visualization.video import write_video
+from .running import build_dataset
+
+ROW_GAP = 2
+
+
+class NovelViews:
+    """The scene of one test sample, seen from a trajectory.
+
+    Pictures have a column per camera in ring order and rows of rendered colours (of a network of colours), depths, and
+    features (of a network of features, or with ``model.visualize_foundation_model_feat=True``).
+
+    Args:
+        config, checkpoint: the model; ``None`` for random weights.
+        sample: number of the sample in the test data.
+
+    Raises:
+        InputError: no such sample, or bad files.
+    """
+
+    def __init__(self, config: Config, checkpoint: str | None, sample: int) -> None:
+        dataset = build_dataset(config, 'test')
+        if not 0 <= sample < len(dataset):
+            raise InputError(f'sample {sample}: the test data has samples 0 to {len(dataset) - 1}')
+        views: Views = dataset[sample]['inputs']['input_views']
+        self.views = views[ring_order(views.cameras)]
+        self.scene: Scene = reconstruct(init_model(config, checkpoint), self.views)
+        self._palette = None
+        wanted = PictureOptions.of(config.model).visualize_foundation_model_feat
+        if wanted or self.scene.head.renders == 'features':
+            # Colours are fitted once, so that they stay while the camera moves.
+            with torch.no_grad():
+                self._palette = palette(self.scene.render_composite(self.views.cameras).composite)
+
+    def strips(self, name: str, index: int, directory: Path) -> list[Path]:
+        """Pictures of three poses of a trajectory from ``index`` on; returns the files."""
+        motions = trajectory(name)
+        if not 0 <= index < len(motions):
+            raise InputError(f'pose {index}: trajectory {name} has poses 0 to {len(motions) - 1}')
+        paths = []
+        for offset, frame in enumerate(self._frames(three_from(motions, index))):
+            path = directory / f'{Path(name).stem}_{index + offset:03d}.png'
+            write_png(path, frame)
+            paths.append(path)
+        return paths
+
+    def video(self, name: str, path: Path, fps: float = 10) -> None:
+        """The whole trajectory as a video."""
+        motions = trajectory(name)
+        write_video(path, self._frames(motions), fps=fps, total=len(motions))
+
+    def _frames(self, motions: Tensor) -> Iterator[np.ndarray]:
+        """One picture per motion."""
+        for motion in motions:
+            yield self._picture(move_cameras(self.views.cameras, motion[None]))
+
+    @torch.no_grad()
+    def _picture(self, cameras: Cameras) -> np.ndarray:
+        rendering = self.scene.render(cameras)
+        rows = [to_uint8(rendering.image)] if self.scene.head.renders == 'rgb' else []
+        rows.append(np.stack([depth_to_colours(depth) for depth in rendering.depth.cpu().numpy()]))
+        if self._palette is not None:
+            composite = rendering.image
+            if self.scene.head.renders == 'rgb':
+                composite = self.scene.render_composite(cameras).composite
+            rows.append(self._palette.colours(composite.movedim(1, -1)))
+        return _join(rows, cameras.height)
+
+
+def _join(rows: list[np.ndarray], height: int) -> np.ndarray:
+    """Rows of tiles ``(V, h, w, 3)`` as one picture; tiles are enlarged to ``height`` without new values."""
+    lines = []
+    for tiles in rows:
+        scale = height // tiles.shape[1]
+        gap = np.full((height, ROW_GAP, 3), 255, np.uint8)
+        large = [np.kron(tile, np.ones((scale, scale, 1), np.uint8)) for tile in tiles]
+        lines.append(np.concatenate([part for tile in large for part in (tile, gap)][:-1], axis=1))
+    separator = np.full((ROW_GAP, lines[0].shape[1], 3), 255, np.uint8)
+    return np.concatenate([part for line in lines for part in (line, separator)][:-1])

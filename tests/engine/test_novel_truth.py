@@ -1,0 +1,64 @@
+"""True novel views have the form of the dataset's views, and a perfect rendering has no error."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from projects.DistillNeRF.engine.novel_truth import TrueImages
+from projects.DistillNeRF.evaluation.novel_views import novel_view_errors
+from projects.DistillNeRF.minitown import scene
+from projects.DistillNeRF.models.scene import Rendering
+from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.visualization.trajectories import translation
+from tests.datasets.fixtures.build import build_dataset
+from tests.minitown.boxtown import BoxTown
+
+
+@pytest.fixture
+def sample(town, monkeypatch) -> tuple[Views, TrueImages, str, int]:
+    """Input views of a sample, the truth, scene and key frame."""
+    monkeypatch.setattr(scene, 'Town', BoxTown)
+    options = {'load_truth': True, 'test_mode': True, 'image_size': (28, 50), 'render_size': (14, 25)}
+    packed = build_dataset(town, ann_file='minitown_infos_val.pkl', **options)[1]
+    what = packed['data_samples']
+    return packed['inputs']['input_views'], TrueImages(town), what.scene, what.frame
+
+
+def test_without_motion_it_is_what_the_dataset_loads(sample):
+    views, truth, *place = sample
+    true = truth.views(views, *place, torch.eye(4))
+    assert true.names == views.names and len(true) == 6
+    assert (true.images - views.images).abs().max() < 0.1  # JPEG
+    assert (true.images - views.images).abs().mean() < 0.01
+    assert torch.equal(true.true_depth.isnan(), views.true_depth.isnan())
+    torch.testing.assert_close(true.true_depth, views.true_depth, rtol=1e-3, atol=0, equal_nan=True)
+    torch.testing.assert_close(true.cameras.cam2world, views.cameras.cam2world)
+
+
+def perfect(true: Views) -> Rendering:
+    """What a network without errors renders: images, and distances along rays that span the image corner to corner."""
+    rays = true.cameras.ray_lengths(true.cameras.height, true.cameras.width)
+    return Rendering(true.images, true.true_depth.nan_to_num(200.0) * rays, None, None, None)
+
+
+def test_a_perfect_rendering_has_no_error_and_one_of_elsewhere_has(sample):
+    views, truth, *place = sample
+    here, right = (truth.views(views, *place, motion) for motion in translation('x', count=2))
+    exact = novel_view_errors(perfect(right), right)
+    assert exact['psnr'] == pytest.approx(100) and exact['abs_rel'] < 1e-5 and exact['a1'] == 1
+    moved = novel_view_errors(perfect(here), right)
+    assert moved['psnr'] < 40 and moved['abs_rel'] > 0.01
+
+
+def test_a_motion_to_the_right_brings_the_right_wall_nearer(sample):
+    """The walls stand 10.2 m to both sides of the road along which the car drives."""
+    views, truth, *place = sample
+    here, right = (truth.views(views, *place, motion) for motion in translation('x', count=2))
+    for name, change in (('CAM_BACK_RIGHT', -1.0), ('CAM_BACK_LEFT', 1.0)):
+        camera = views.names.index(name)
+        before, after = (v.true_depth[camera, 10, 20:30].mean().item() for v in (here, right))
+        assert (after - before) * change > 0.5
+    torch.testing.assert_close(
+        right.cameras.cam2world[:, :3, 3] - here.cameras.cam2world[:, :3, 3], torch.tensor([[1.0, 0, 0]]).expand(6, 3)
+    )

@@ -1,0 +1,238 @@
+"""What ``model.*`` asks for is drawn: before training, of test data, from elsewhere, and beside the truth."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from projects.DistillNeRF.minitown import scene
+from projects.DistillNeRF.minitown.classes import CLASSES
+from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from tests.minitown.boxtown import BoxTown
+from tests.tools.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
+from tests.tools.test_commands import picture, written
+
+TOWN_CONFIG = """_base_ = [{entry!r}]
+_sizes = dict(
+    data_root={root!r},
+    data_prefix=dict(teacher='../town_emernerf'),
+    image_size=(28, 50),
+    render_size=(14, 25),
+    cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
+)
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+model = dict(
+    network=dict(
+        space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
+        levels=(3, 5),
+        channels=4,
+        coarse=dict(width=4, channels=8),
+        fine=dict(width=4, hidden=4, num_candidates=3),
+        voxel=dict(width=4),
+        sampling=dict(fine_samples=4),
+        head=dict({head}),
+    ),
+)
+train_cfg = dict(max_iters=1, val_interval=1)
+param_scheduler = []
+"""
+
+
+@pytest.fixture(scope='module')
+def configs(town, tmp_path_factory) -> dict[str, Path]:
+    """Configs for a town of boxes: ``colours`` and ``features``."""
+    folder, made = tmp_path_factory.mktemp('configs'), {}
+    for name, entry, head in (
+        ('colours', ENTRY, 'width=32'),
+        ('features', ENTRY.with_name('model_wrapper_minitown_features.py'), ''),
+    ):
+        made[name] = folder / f'{name}.py'
+        made[name].write_text(TOWN_CONFIG.format(entry=str(entry), root=str(town), head=head))
+    return made
+
+
+def drawn(config: Path, directory: Path, *options: str, samples: int = 1, checkpoint: str | Path = 'None') -> list[str]:
+    """Names of what ``tools/visualization.py`` wrote."""
+    options = (f'model.vis_save_directory={directory}', *options)
+    result = run('visualization', config, checkpoint, '--samples', samples, '--cfg-options', *options)
+    assert result.code == 0, result.err
+    return [str(path.relative_to(directory)) for path in written(result.out)]
+
+
+def test_single_images_are_the_tiles(project, tmp_path):
+    names = drawn(project.config, tmp_path, 'model.visualize_imgs=True')
+    assert names == ['panel_000.png', 'images_000']
+    tiles = {path.name for path in (tmp_path / 'images_000').iterdir()}
+    assert {f'{camera}_{kind}.png' for camera in CAMERAS for kind in ('input', 'rendered', 'rendered_depth')} <= tiles
+    image = np.array(Image.open(tmp_path / 'images_000' / 'FRONT_input.png'))
+    assert image.shape == (*IMAGE_SIZE, 3)
+    # The box before this camera is red: it would be blue if the channels were swapped.
+    reddish = (image[..., 0] > 200) & (image[..., 2] < 60)
+    assert reddish.mean() > 0.05
+    assert not [
+        name
+        for name in drawn(
+            project.config, tmp_path / 'b', 'model.visualize_imgs=True', 'model.save_visualized_imgs=False'
+        )
+        if 'images' in name
+    ]
+
+
+def test_voxels(project, trained, tmp_path):
+    options = ('model.visualize_voxels=True', 'model.voxel_colours=rgb,features', 'model.voxel_min_density=0.01')
+    names = drawn(project.config, tmp_path, *options, checkpoint=trained / 'iter_3.pth')
+    kinds = [
+        f'voxels_000/{level}_{colours}{suffix}'
+        for colours in ('rgb', 'features')
+        for level in ('fine', 'coarse')
+        for suffix in ('_above.png', '.ply')
+    ]
+    assert sorted(names) == sorted(
+        ['panel_000.png', 'images_000', *kinds, 'voxels_000/rgb.html', 'voxels_000/features.html']
+    )
+    tiles = {path.name for path in (tmp_path / 'images_000').iterdir()}
+    rows = ('input', *(f'{level}_voxels_{colours}' for colours in ('rgb', 'features') for level in ('fine', 'coarse')))
+    assert tiles == {f'{camera}_{row}.png' for camera in CAMERAS for row in rows}
+    assert not re.findall(r'<script[^>]+src=', (tmp_path / 'voxels_000/rgb.html').read_text())
+
+
+def test_features_of_a_network_of_colours(project, tmp_path):
+    names = drawn(project.config, tmp_path, 'model.visualize_foundation_model_feat=True')
+    assert names == ['panel_000.png', 'images_000']
+    tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
+    assert tiles == [f'{camera}_{row}.png' for camera in sorted(CAMERAS) for row in ('features', 'input')]
+
+
+def test_queries_and_features_of_a_network_of_features(configs, tmp_path):
+    options = ('model.language_query=car,road', 'model.visualize_foundation_model_feat=True')
+    names = drawn(configs['features'], tmp_path, *options, samples=2)
+    assert names == ['panel_000.png', 'images_000', 'panel_001.png', 'images_001']
+    rows = ('features', 'input', 'query_car', 'query_road', 'teacher_features')
+    tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
+    assert tiles == sorted(f'{camera}_{row}.png' for camera in ('CAM_FRONT', 'CAM_FRONT_LEFT') for row in rows)
+    picture(tmp_path / 'panel_000.png')
+
+
+def test_a_network_trains_on_the_code_book(configs, tmp_path):
+    result = run(
+        'train', configs['features'], '--work-dir', tmp_path, '--cfg-options', 'default_hooks.logger.interval=1'
+    )
+    assert result.code == 0, result.err
+    loss = float(re.search(r'loss_features: ([0-9.]+)', result.out).group(1))
+    # Untrained: nearly one apart in each of the numbers, times 20.
+    assert 1 < loss < 40
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'words'),
+    [
+        ('colours', ('model.language_query=car',), ('renders colours', 'model_wrapper_minitown_features')),
+        ('features', ('model.language_query=dragon',), ("'dragon'", CLASSES[-1])),
+        ('features', ('model.language_query=car', 'model.text_encoder=None'), ('model.text_encoder',)),
+        ('features', ('model.visualize_voxels=True', 'model.voxel_colours=height,rgb'), ('choose height or features',)),
+        ('colours', ('model.visualize_voxels=True', 'model.voxel_colours=red'), ("'red'", 'rgb, height, features')),
+        ('colours', ('model.visualize_voxels=yes',), ("model.visualize_voxels is 'yes'", 'True or False')),
+        ('colours', ('model.visualize_voxels=True', 'model.voxel_min_density=much'), ("'much'", 'a number')),
+        ('colours', ('model.visualize_imgs=True', 'model.visualize_voxel=True'), ('did you mean visualize_voxels?',)),
+        ('colours', (), ('nothing to draw', 'model.visualize_imgs=True')),
+    ],
+)
+def test_what_cannot_be_drawn(configs, tmp_path, name, options, words):
+    out = tmp_path / 'out'
+    result = run('visualization', configs[name], 'None', '--cfg-options', f'model.vis_save_directory={out}', *options)
+    assert result.code == 2
+    last = result.err.splitlines()[-1]
+    assert last.startswith('error: ') and all(word in last for word in words), last
+    assert not list(out.rglob('*.png')) and not list(out.rglob('*.ply'))
+
+
+def test_the_data_are_drawn_before_training_and_training_does_not_notice(project, tmp_path):
+    weights = []
+    options = (
+        'train_cfg.max_iters=5',
+        'train_cfg.val_interval=9',
+        'default_hooks.checkpoint.interval=5',
+        'custom_hooks=[]',
+        'train_dataloader.dataset.training_target_smart_sample=True',
+    )
+    for flag in ('True', 'False'):
+        arguments = (f'model.visualize_imgs={flag}', f'model.visualize_voxels={flag}')
+        result = run('train', project.config, '--work-dir', tmp_path / flag, '--cfg-options', *options, *arguments)
+        assert result.code == 0, result.err
+        weights.append(read_checkpoint(tmp_path / flag / 'iter_5.pth')['state_dict'])
+    folder = tmp_path / 'True' / 'visualization'
+    assert {f'panel_00{i}.png' for i in range(3)} <= {path.name for path in folder.iterdir()}
+    assert (folder / 'voxels_000' / 'rgb.html').is_file()
+    assert (folder / 'panel_000.png').stat().st_mtime < (tmp_path / 'True' / 'iter_5.pth').stat().st_mtime
+    assert not (tmp_path / 'False' / 'visualization').exists()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_novel_views_of_features_and_of_poses_of_ones_own(configs, tmp_path):
+    poses = tmp_path / 'poses.json'
+    poses.write_text(json.dumps([{'x': 1.0}, {'y': 2.0, 'yaw': 30}]))
+    arguments = ('--trajectory', poses, '--out-dir', tmp_path)
+    option = ('--cfg-options', 'model.visualize_foundation_model_feat=True')
+    for name, rows, options in (('features', 2, ()), ('colours', 2, ()), ('colours', 3, option)):
+        result = run('novel_view_synthesis', configs[name], 'None', *arguments, *options)
+        assert result.code == 0, result.err
+        paths = written(result.out)
+        assert paths == [tmp_path / f'poses_00{i}.png' for i in range(2)]
+        assert picture(paths[0]).shape == (rows * 28 + (rows - 1) * 2, 2 * 50 + 2, 3)
+
+
+def test_the_truth_of_novel_views(configs, tmp_path, monkeypatch):
+    monkeypatch.setattr(scene, 'Town', BoxTown)
+    poses, out = tmp_path / 'poses.json', tmp_path / 'results' / 'truth.json'
+    poses.write_text(json.dumps([{'x': 1.0}, {}, {'x': 1.0}]))
+    arguments = ('--truth', '--samples', 2, '--trajectory', poses, '--out', out)
+    result = run('novel_view_synthesis', configs['colours'], 'None', *arguments)
+    assert result.code == 0, result.err
+    figures = json.loads(out.read_text())
+    assert figures['samples'] == [0, 2]
+    assert [pose['motion'][0][3] for pose in figures['poses']] == [0.0, 1.0]
+    lines = [line for line in result.out.splitlines() if line.startswith(('x ', 'mean'))]
+    assert [line.split()[-5] for line in lines] == [
+        f'{part["psnr"]:.3f}' for part in (*figures['poses'], figures['mean'])
+    ]
+    assert all(math.isfinite(figures['mean'][key]) for key in ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1'))
+
+
+def test_truth_that_is_not_known(configs, project, tmp_path, monkeypatch):
+    result = run('novel_view_synthesis', project.config, 'None', '--truth')
+    assert result.code == 2 and 'minitown.json: no such file' in result.err
+    result = run('novel_view_synthesis', configs['features'], 'None', '--truth')
+    assert result.code == 2 and 'renders features' in result.err
+    result = run('novel_view_synthesis', configs['colours'], 'None', '--truth', '--samples', 4)
+    assert result.code == 2 and 'the test data has 3' in result.err
+    # The files were made of boxes; built again it is a real town, as if another version had made them.
+    out = tmp_path / 'out.json'
+    result = run('novel_view_synthesis', configs['colours'], 'None', '--truth', '--samples', 1, '--out', out)
+    assert result.code == 2 and 'looks different when the town is built again' in result.err
+    assert not out.exists()
+
+
+def test_the_script_may_be_sourced(project, tmp_path):
+    video = tmp_path / 'out.mp4'
+    words = shlex.join(map(str, (project.config, 'None', video, '--trajectory', 'translation')))
+    # Once as it should be, once without Python; the shell goes on, in its folder and without new variables.
+    lines = [f'. tools/novel_view_synthesis.sh {words}', 'VENV=/none', f'. tools/novel_view_synthesis.sh {words}']
+    script = '\n'.join([*lines, 'echo "ended $? $PWD ${config-}${video-}"'])
+    environment = {**os.environ, 'VENV': sys.prefix}
+    command = ['bash', '-c', script]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-2:] == [f'wrote {video}', f'ended 127 {ROOT} ']
+    assert video.stat().st_size > 1000
