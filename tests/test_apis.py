@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from projects.DistillNeRF.apis import init_model, load_weights, reconstruct
 from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.models.cells import colours_seen, occupied_cells
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.modules.views import Views
 
@@ -93,3 +95,28 @@ def test_a_scene_answers_at_points(project, trained, views):
 def test_the_scene_is_in_double_precision_where_the_model_is(project, views):
     scene = reconstruct(init_model(project.config).double(), views)
     assert scene.fine.dtype == torch.float64
+
+
+def test_a_scene_as_a_point_cloud(project, trained, views, tmp_path):
+    """Points where the cells are, in the rendered colours; no more than torch and numpy is needed until then."""
+    scene = reconstruct(init_model(project.config, trained / 'iter_3.pth'), views)
+    path = tmp_path / 'new' / 'scene.ply'
+    scene.to_ply(path, views.cameras, min_density=0.01)
+    cells = occupied_cells(scene, 'fine', 0.01)
+    header, _, content = path.read_bytes().partition(b'end_header\n')
+    assert f'element vertex {len(cells)}\n'.encode() in header
+    vertices = np.frombuffer(content, np.dtype([('position', '<f4', 3), ('colour', 'u1', 3)]))
+    assert np.array_equal(vertices['position'], cells.centers.numpy())
+    with torch.no_grad():
+        rgb, seen = colours_seen(cells, views.cameras, scene.render(views.cameras))
+    assert seen.any()
+    assert np.array_equal(vertices['colour'][seen.numpy()], (rgb[seen] * 255).round().byte().numpy())
+    scene.to_ply(path, views.cameras, 'coarse', min_density=0.01, boxes=True)
+    assert b'element face' in path.read_bytes()[:300]
+    with pytest.raises(ValueError, match='choose one of'):
+        scene.to_ply(path, views.cameras, 'medium')
+
+
+def test_a_device_that_is_none(project):
+    with pytest.raises(InputError, match="device 'abacus': cannot be used"):
+        init_model(project.config, device='abacus')

@@ -8,32 +8,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
 from projects.DistillNeRF.engine.config import default_work_dir, load_config
 from projects.DistillNeRF.engine.novel_truth import compare_with_truth
 from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.errors import command
-from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES
-
-
-def _trajectory(name: str) -> str:
-    if name not in TRAJECTORIES and not name.endswith('.json'):
-        raise argparse.ArgumentTypeError(
-            f'{name!r} is no trajectory; choose from {", ".join(TRAJECTORIES)}, or give a .json file of poses'
-        )
-    return name
 
 
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__)
     parser.add_argument('index', nargs='?', type=int, default=0, help='first of the three poses to draw')
-    parser.add_argument(
-        '--trajectory',
-        type=_trajectory,
-        default='left_right',
-        help=f'{", ".join(TRAJECTORIES)}, or a .json file of poses (docs/VISUALIZATION.md)',
-    )
+    add_trajectory(parser)
     parser.add_argument('--sample', type=int, default=0, help='number of the sample in the test data')
     parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
     parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
@@ -53,7 +39,7 @@ def main() -> None:
         if args.out:
             print(f'wrote {args.out}')
         return
-    novel = NovelViews(config, args.checkpoint, args.sample)
+    novel = NovelViews.of_sample(config, args.checkpoint, args.sample)
     if args.video:
         novel.video(args.trajectory, args.video)
         print(f'wrote {args.video}')

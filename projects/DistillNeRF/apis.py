@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .errors import InputError
 from .models.checkpoint import load_weights
 from .models.network import DistillNeRF
 from .models.scene import Scene
@@ -25,7 +26,8 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
         device: where the network shall be.
 
     Raises:
-        InputError: a file is missing or broken, the config makes no network, or the checkpoint does not fit it.
+        InputError: a file is missing or broken, the config makes no network, the checkpoint does not fit it, or there
+            is no such device.
     """
     from mmengine.config import Config
 
@@ -37,7 +39,13 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
         network = DistillNeRF(**config.model.network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
-    return network.to(device).eval()
+    try:
+        return network.to(device).eval()
+    except (AssertionError, RuntimeError) as error:
+        cause = ' '.join(str(error).split())
+        raise InputError(
+            f'device {device!r}: cannot be used ({cause}); choose cpu, or cuda where there is one'
+        ) from error
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ from .torch_compat import allow_mmengine_checkpoints
 ensure_mmcv_ext()
 allow_mmengine_checkpoints()
 
-from . import datasets, pipelines  # noqa: E402, F401
+from . import pipelines  # noqa: E402, F401
+from .datasets import dataset  # noqa: E402, F401
 from .engine import amp, loops, runner  # noqa: E402, F401
 from .evaluation import depth_metric, image_metric  # noqa: E402, F401
 from .hooks import first_pictures_hook, panel_hook, progress_hook  # noqa: E402, F401

@@ -1,5 +1,1 @@
-"""One dataset class over one info format. Importing this package registers it with mmdet3d."""
-
-from .dataset import DistillNeRFDataset
-
-__all__ = ['DistillNeRFDataset']
+"""One info format and the dataset class over it (``dataset``, which needs mmdet3d), converters, own images."""

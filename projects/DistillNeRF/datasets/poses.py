@@ -16,6 +16,7 @@ ROTATION_TOLERANCE = 1e-3
 # Focal length divided by the longer image side: 5 degrees to 157 degrees of view.
 PLAUSIBLE_FOCAL_RATIO = (0.1, 12.0)
 PLAUSIBLE_ASPECT = (0.5, 2.0)
+CONVERT_AGAIN = 'correct the calibration and convert the data again'
 
 
 def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
@@ -58,7 +59,7 @@ def inverse_pose(pose: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def check_poses(poses: np.ndarray, labels: Sequence[str]) -> None:
+def check_poses(poses: np.ndarray, labels: Sequence[str], cure: str = CONVERT_AGAIN) -> None:
     """Check ``(n, 4, 4)`` poses: finite, rigid, right-handed.
 
     Raises:
@@ -77,10 +78,10 @@ def check_poses(poses: np.ndarray, labels: Sequence[str]) -> None:
     )
     for bad, what in problems:
         if bad.any():
-            raise InputError(f'{labels[int(bad.argmax())]} {what}; correct the calibration and convert the data again')
+            raise InputError(f'{labels[int(bad.argmax())]} {what}; {cure}')
 
 
-def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str]) -> None:
+def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str], cure: str = CONVERT_AGAIN) -> None:
     """Check ``(n, 3, 3)`` pinhole matrices against their ``(n, 2)`` image sizes (height, width).
 
     Raises:
@@ -108,4 +109,4 @@ def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[s
         )
     for bad, what in problems:
         if bad.any():
-            raise InputError(f'{labels[int(bad.argmax())]} {what}; correct the calibration and convert the data again')
+            raise InputError(f'{labels[int(bad.argmax())]} {what}; {cure}')

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.config import DictAction
+
+from ..visualization.trajectories import TRAJECTORIES
 
 
 class Overrides(DictAction):
@@ -25,12 +28,16 @@ class Overrides(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
-def config_parser(description: str | None, checkpoint: bool = True, optional: bool = False) -> argparse.ArgumentParser:
-    """A parser of ``CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``.
+def config_parser(
+    description: str | None, checkpoint: bool = True, folder: str | None = None, optional: bool = False
+) -> argparse.ArgumentParser:
+    """A parser of ``[FOLDER] CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``.
 
-    With ``optional`` both may be left away.
+    ``folder`` says what is in the folder, if there is one. With ``optional`` config and checkpoint may be left away.
     """
     parser = argparse.ArgumentParser(description=description)
+    if folder is not None:
+        parser.add_argument('folder', type=Path, help=folder)
     count = {'nargs': '?'} if optional else {}
     parser.add_argument('config', help='config file', **count)
     if checkpoint:
@@ -38,6 +45,24 @@ def config_parser(description: str | None, checkpoint: bool = True, optional: bo
         parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **count)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
+
+
+def add_trajectory(parser: argparse.ArgumentParser) -> None:
+    """``--trajectory NAME``: a name or a JSON file of poses."""
+    parser.add_argument(
+        '--trajectory',
+        type=_trajectory,
+        default='left_right',
+        help=f'{", ".join(TRAJECTORIES)}, or a .json file of poses (docs/VISUALIZATION.md)',
+    )
+
+
+def _trajectory(name: str) -> str:
+    if name not in TRAJECTORIES and not name.endswith('.json'):
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is no trajectory; choose from {", ".join(TRAJECTORIES)}, or give a .json file of poses'
+        )
+    return name
 
 
 def _checkpoint_or_none(name: str) -> str | None:

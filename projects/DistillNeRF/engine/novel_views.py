@@ -1,4 +1,4 @@
-"""A scene of the test data from elsewhere: pictures and videos."""
+"""A scene from elsewhere: pictures and videos."""
 
 from __future__ import annotations
 
@@ -28,32 +28,44 @@ ROW_GAP = 2
 
 
 class NovelViews:
-    """The scene of one test sample, seen from a trajectory.
+    """A scene, seen from a trajectory.
 
-    Pictures have a column per camera in ring order and rows of rendered colours (of a network of colours), depths, and
-    features (of a network of features, or with ``model.visualize_foundation_model_feat=True``).
+    Pictures have a column per camera and rows of rendered colours (of a network of colours), depths, and features.
 
     Args:
-        config, checkpoint: the model; ``None`` for random weights.
-        sample: number of the sample in the test data.
-
-    Raises:
-        InputError: no such sample, or bad files.
+        scene: what is seen.
+        cameras: ``(V,)``; every pose of a trajectory moves them all.
+        features: also a row of features; a network of features has it anyway.
     """
 
-    def __init__(self, config: Config, checkpoint: str | None, sample: int) -> None:
+    def __init__(self, scene: Scene, cameras: Cameras, features: bool = False) -> None:
+        self.scene, self.cameras = scene, cameras
+        self._what, self._palette = {scene.head.renders}, None
+        if features or scene.head.renders == 'features':
+            self._what = {scene.head.renders, 'features'}
+            # Colours are fitted once, so that they stay while the camera moves.
+            with torch.no_grad():
+                self._palette = palette(scene.render(cameras, ('features',)).features)
+
+    @classmethod
+    def of_sample(cls, config: Config, checkpoint: str | None, sample: int) -> NovelViews:
+        """The scene of one test sample, its cameras in ring order.
+
+        Args:
+            config, checkpoint: the model; ``None`` for random weights. ``model.visualize_foundation_model_feat=True``
+                asks for features.
+            sample: number of the sample in the test data.
+
+        Raises:
+            InputError: no such sample, or bad files.
+        """
         dataset = build_dataset(config, 'test')
         if not 0 <= sample < len(dataset):
             raise InputError(f'sample {sample}: the test data has samples 0 to {len(dataset) - 1}')
         views: Views = dataset[sample]['inputs']['input_views']
-        self.views = views[ring_order(views.cameras)]
-        self.scene: Scene = reconstruct(init_model(config, checkpoint), self.views)
-        self._palette = None
-        wanted = PictureOptions.of(config.model).visualize_foundation_model_feat
-        if wanted or self.scene.head.renders == 'features':
-            # Colours are fitted once, so that they stay while the camera moves.
-            with torch.no_grad():
-                self._palette = palette(self.scene.render_composite(self.views.cameras).composite)
+        views = views[ring_order(views.cameras)]
+        scene = reconstruct(init_model(config, checkpoint), views)
+        return cls(scene, views.cameras, PictureOptions.of(config.model).visualize_foundation_model_feat)
 
     def strips(self, name: str, index: int, directory: Path) -> list[Path]:
         """Pictures of three poses of a trajectory from ``index`` on; returns the files."""
@@ -75,18 +87,15 @@ class NovelViews:
     def _frames(self, motions: Tensor) -> Iterator[np.ndarray]:
         """One picture per motion."""
         for motion in motions:
-            yield self._picture(move_cameras(self.views.cameras, motion[None]))
+            yield self._picture(move_cameras(self.cameras, motion[None]))
 
     @torch.no_grad()
     def _picture(self, cameras: Cameras) -> np.ndarray:
-        rendering = self.scene.render(cameras)
+        rendering = self.scene.render(cameras, self._what)
         rows = [to_uint8(rendering.image)] if self.scene.head.renders == 'rgb' else []
         rows.append(np.stack([depth_to_colours(depth) for depth in rendering.depth.cpu().numpy()]))
         if self._palette is not None:
-            composite = rendering.image
-            if self.scene.head.renders == 'rgb':
-                composite = self.scene.render_composite(cameras).composite
-            rows.append(self._palette.colours(composite.movedim(1, -1)))
+            rows.append(self._palette.colours(rendering.features.movedim(1, -1)))
         return _join(rows, cameras.height)
 
 

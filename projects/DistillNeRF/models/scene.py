@@ -28,7 +28,7 @@ SAMPLES_PER_CHUNK = 4_000_000
 # What can be asked of a rendering.
 WHAT = ('rgb', 'depth', 'features', 'opacity')
 # Cells of less density, per metre, count as empty space.
-MIN_DENSITY = 0.1
+MIN_DENSITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,32 @@ class Scene(TensorFields):
                 f'query vectors are {tuple(vectors.shape)}, the features of this scene have {features.shape[1]} numbers'
             )
         return exact_einsum('qc,vchw->qvhw', F.normalize(vectors.to(features), dim=1), F.normalize(features, dim=1))
+
+    def to_ply(
+        self,
+        path: str | os.PathLike,
+        cameras: Cameras,
+        level: str = 'fine',
+        min_density: float = MIN_DENSITY,
+        boxes: bool = False,
+    ) -> None:
+        """Write the occupied cells as a PLY file, in the colours that ``cameras`` ``(V,)`` render of them.
+
+        Cells that no pixel shows are grey. A scene of features has their principal components for colours.
+
+        Args:
+            level: ``coarse`` or ``fine``.
+            min_density: cells of less density, per metre, are left out.
+            boxes: a mesh of the cells' boxes; else their centres as points.
+
+        Raises:
+            ValueError: no such level.
+            InputError: nothing can be written there.
+        """
+        # Colours and files need more than torch and numpy.
+        from ..visualization.scene_ply import write_scene_ply
+
+        write_scene_ply(self, path, cameras, level, min_density, boxes)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the scene to one file from which :meth:`load` makes one that renders the same, bit by bit."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.image_files import to_rgb
 from ..datasets.selection import Key, whole_frames
 from ..evaluation.depth import depth_errors, point_depth_errors
 from ..evaluation.image import psnr, recolored, ssim
@@ -18,7 +19,6 @@ from ..losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from ..losses.sky import clamp_depth, fill_sky
 from ..losses.weights import opacity_loss, weight_entropy
 from ..modules.cameras import Cameras
-from ..pipelines.images import to_rgb
 from ..pipelines.lidar_depth import lidar_depth_image, project_lidar
 from ..visualization.trajectories import circle, left_right, move_cameras, three_from, translation
 from .comparison import DEEP, EQUAL, SHALLOW, Report

@@ -9,14 +9,13 @@ import torch
 
 from ..errors import InputError
 from ..models.cells import Cells, colours_seen, occupied_cells
-from ..models.scene import Rendering, Scene
+from ..models.scene import MIN_DENSITY, Rendering, Scene
 from ..modules.cameras import Cameras
 from .depth_colors import colour_shares
 from .feature_colours import FeatureColours
 
 COLOURINGS = ('rgb', 'height', 'features')
 LEVELS = ('fine', 'coarse')
-MIN_DENSITY = 0.5
 # Ends of the scale of heights, metres above the LiDAR: a little below the street, and above the first floor.
 LOWEST, HIGHEST = -2.5, 6.0
 # Cells that no pixel shows.

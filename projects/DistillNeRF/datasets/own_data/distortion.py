@@ -1,0 +1,101 @@
+"""Undo the distortion of a lens: straight lines become straight, and the image that of a pinhole camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ...errors import InputError
+
+# Models and how many coefficients they take; OpenCV's order (k1 k2 p1 p2 k3 ...; k1 k2 k3 k4).
+COEFFICIENTS = {'opencv': (4, 5, 8), 'fisheye': (4,)}
+# Points along each side of the image that the new one must lie within.
+BORDER_POINTS = 65
+# How well the inverse must hold on the border, pixels.
+LARGEST_RESIDUAL = 0.5
+# The new focal length over the old one.
+PLAUSIBLE_ZOOM = (0.2, 5.0)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """A distortion model of OpenCV and its coefficients."""
+
+    model: str
+    coefficients: tuple[float, ...]
+
+    def undo(self, image: np.ndarray, intrinsics: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+        """The image of a pinhole camera in the same place.
+
+        Its principal point stays; its focal lengths are scaled together, just so much that every pixel is known.
+
+        Args:
+            image: ``(H, W, 3)``.
+            intrinsics: ``(3, 3)`` of the distorted image, without skew.
+            where: for messages.
+
+        Returns:
+            the image ``(H, W, 3)`` and its intrinsics ``(3, 3)``.
+
+        Raises:
+            InputError: coefficients that cannot be undone on a plane.
+        """
+        if intrinsics[0, 1] != 0:
+            raise InputError(f'{where}: has distortion and skew, which OpenCV cannot undo together; give one of them')
+        height, width = image.shape[:2]
+        zoom = self._zoom(height, width, intrinsics)
+        if zoom is None:
+            raise InputError(
+                f'{where}: the distortion {self.model} {list(self.coefficients)} cannot be undone within this image; '
+                'correct the coefficients, or crop the image'
+            )
+        pinhole = intrinsics * np.array([[zoom, 1, 1], [1, zoom, 1], [1, 1, 1]])
+        maps = self._maps(intrinsics, pinhole, height, width)
+        # Rounding may look a hundredth of a pixel beyond the border.
+        return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), pinhole
+
+    def _zoom(self, height: int, width: int, intrinsics: np.ndarray) -> float | None:
+        """How much larger the focal length must be that the new image lies within the old one; ``None``: it cannot."""
+        u, v = np.linspace(0, width - 1, BORDER_POINTS), np.linspace(0, height - 1, BORDER_POINTS)
+        sides = [
+            np.column_stack([np.zeros_like(v), v]),
+            np.column_stack([np.full_like(v, width - 1), v]),
+            np.column_stack([u, np.zeros_like(u)]),
+            np.column_stack([u, np.full_like(u, height - 1)]),
+        ]
+        border = np.concatenate(sides)
+        rays = self._rays(border, intrinsics)
+        if not np.isfinite(rays).all() or np.abs(self._pixels(rays, intrinsics) - border).max() > LARGEST_RESIDUAL:
+            return None
+        left, right, top, bottom = np.split(rays, 4)
+        inner = np.array([left[:, 0].max(), right[:, 0].min(), top[:, 1].max(), bottom[:, 1].min()])
+        corners = np.linalg.inv(intrinsics) @ [[0, width - 1], [0, height - 1], [1, 1]]
+        outer = np.array([corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1]])
+        if not (inner * [-1, 1, -1, 1] > 0).all():
+            return None
+        zoom = float((outer / inner).max())
+        return zoom if PLAUSIBLE_ZOOM[0] < zoom < PLAUSIBLE_ZOOM[1] else None
+
+    def _rays(self, pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        """Distorted pixels ``(n, 2)`` to ``(n, 2)`` positions on the plane z = 1."""
+        points, coefficients = pixels[:, None], np.array(self.coefficients)
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-10)
+        if self.model == 'fisheye':
+            return cv2.fisheye.undistortPoints(points, intrinsics, coefficients, criteria=criteria)[:, 0]
+        return cv2.undistortPointsIter(points, intrinsics, coefficients, None, None, criteria)[:, 0]
+
+    def _pixels(self, rays: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`_rays`."""
+        coefficients = np.array(self.coefficients)
+        if self.model == 'fisheye':
+            return cv2.fisheye.distortPoints(rays[:, None], intrinsics, coefficients)[:, 0]
+        points, still = np.column_stack([rays, np.ones(len(rays))]), np.zeros(3)
+        return cv2.projectPoints(points, still, still, intrinsics, coefficients)[0][:, 0]
+
+    def _maps(self, intrinsics: np.ndarray, pinhole: np.ndarray, height: int, width: int) -> tuple:
+        """Where each pixel of the new image lies in the old one."""
+        coefficients, still, size = np.array(self.coefficients), np.eye(3), (width, height)
+        undistort = cv2.fisheye if self.model == 'fisheye' else cv2
+        return undistort.initUndistortRectifyMap(intrinsics, coefficients, still, pinhole, size, cv2.CV_32FC1)

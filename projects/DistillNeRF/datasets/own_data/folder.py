@@ -1,0 +1,141 @@
+"""A folder of images and ``cameras.json`` to ``Views``, and back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...files import atomic_path, save_json
+from ...modules.cameras import Cameras
+from ...modules.views import Views
+from ..image_files import read_image, resize, to_rgb
+from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
+from .checks import lonely_cameras
+
+# Images whose shape differs by no more than this are resized as they are, like those of the data sets; others are cut.
+SHAPE_TOLERANCE = 0.03
+
+
+def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistort: bool = False) -> Views:
+    """The images of a folder, as input views of the network.
+
+    Every image becomes one of ``image_size``: where its shape differs by more than 3 %, as much as need be is cut off,
+    the same from both sides; its intrinsics follow. What is cut, and cameras that see nothing that another one sees,
+    are reported on stderr.
+
+    Args:
+        folder: images and ``cameras.json`` (``docs/OWN_DATA.md``).
+        image_size: (height, width) that the network works with.
+        undistort: undo the distortion of the lenses.
+
+    Returns:
+        V views in the order of the file, float32, in the network's world.
+
+    Raises:
+        InputError: anything wrong with the folder, in one line that names the file and the camera, and the cure.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f'{folder}: no such folder; give one of images and {FILE_NAME}, see docs/OWN_DATA.md')
+    calibrations = read_calibrations(folder)
+    height, width = image_size
+    images, matrices, whole = [], [], []
+    for calibration in calibrations:
+        image, matrix = _load(calibration, undistort)
+        whole.append(_resized(matrix, image, image_size))
+        image, matrix = _cut(image, matrix, height / width, calibration)
+        images.append(to_rgb(resize(image, height, width)))
+        matrices.append(_resized(matrix, image, image_size))
+    poses = torch.from_numpy(np.stack([calibration.cam2world for calibration in calibrations]))
+    for number in lonely_cameras(Cameras(torch.stack(whole), poses, height, width)):
+        _report(calibrations[number], 'sees nothing that another camera sees; if it should, correct its calibration')
+    cameras = Cameras(torch.stack(matrices).float(), poses.float(), height, width)
+    names = tuple(calibration.name for calibration in calibrations)
+    return Views(torch.from_numpy(np.stack(images)), cameras, names, (0,) * len(names))
+
+
+def _resized(intrinsics: np.ndarray, image: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """The intrinsics ``(3, 3)`` of the image when it is resized to ``size``."""
+    camera = Cameras(torch.from_numpy(intrinsics), torch.eye(4, dtype=torch.float64), *image.shape[:2])
+    return camera.resized(*size).intrinsics
+
+
+def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The image of a pinhole camera ``(H, W, 3)`` in OpenCV's order, and its intrinsics."""
+    where = calibration.where
+    try:
+        image = read_image(calibration.image)
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from error
+    found, size = image.shape[:2], (calibration.height, calibration.width)
+    if found != size:
+        raise InputError(
+            f'{where}: the calibration is for {size[1]}x{size[0]}, but {calibration.image} is {found[1]}x{found[0]}; '
+            'give the image that was calibrated, or scale width, height and intrinsics together'
+        )
+    if calibration.distortion is None:
+        return image, calibration.intrinsics
+    if not undistort:
+        raise InputError(
+            f'{where}: has a lens distortion, and the network expects straight lines; add --undistort '
+            '(read_folder(..., undistort=True)), or remove distortion if the image is undistorted already'
+        )
+    return calibration.distortion.undo(image, calibration.intrinsics, where)
+
+
+def _cut(
+    image: np.ndarray, intrinsics: np.ndarray, shape: float, calibration: Calibration
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of the image with ``shape`` = height / width, and its intrinsics."""
+    height, width = image.shape[:2]
+    if abs(height / width / shape - 1) <= SHAPE_TOLERANCE:
+        return image, intrinsics
+    rows, columns = min(height, round(width * shape)), min(width, round(height / shape))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    _report(calibration, f'its {width}x{height} are cut to {columns}x{rows}, the shape that the network works with')
+    moved = intrinsics - np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+    return image[top : top + rows, left : left + columns], moved
+
+
+def _report(calibration: Calibration, message: str) -> None:
+    print(f'warning: {calibration.where}: {message}', file=sys.stderr)
+
+
+def write_folder(views: Views, folder: str | os.PathLike) -> Path:
+    """Write views of one instant as a folder that :func:`read_folder` reads: PNG images and ``cameras.json``.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ValueError: two views of one name.
+        InputError: nothing can be written there.
+    """
+    if len(set(views.names)) < len(views):
+        raise ValueError(f'two views have one name: {", ".join(views.names)}')
+    folder, cameras = Path(folder), views.cameras
+    records = []
+    for number, (name, image) in enumerate(zip(views.names, views.images, strict=True)):
+        pixels = (image.detach().float().clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy()
+        with atomic_path(folder / f'{name}.png') as temporary:
+            cv2.imwrite(str(temporary), pixels[..., ::-1])
+        records.append(
+            {
+                'name': name,
+                'image': f'{name}.png',
+                'width': cameras.width,
+                'height': cameras.height,
+                'intrinsics': cameras.intrinsics[number].double().tolist(),
+                'cam2vehicle': cameras.cam2world[number].double().tolist(),
+            }
+        )
+    content = {'frame': 'rfu', 'origin_height': ORIGIN_HEIGHT, 'cameras': records}
+    save_json(folder / FILE_NAME, content, indent=1)
+    return folder

@@ -1,0 +1,426 @@
+"""Folders of own images and calibrations: geometry, shapes, lenses, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
+from projects.DistillNeRF.datasets.own_data.calibration import read_calibrations
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.modules.views import Views
+from tests.datasets.fixtures.boxworld import CAMERAS, COLOURS, BoxWorld, rotation_z, save
+from tests.datasets.fixtures.build import build_dataset
+
+WORLD = BoxWorld(size=(60, 100))
+SIZE = WORLD.size
+# The middle of each camera's box in the network's world: 9 m away, 1.5 m above the road, which lies at -1.84 m.
+OPENCV = (-0.28, 0.09, 0.002, -0.001, -0.01)
+FISHEYE = (0.05, -0.02, 0.01, -0.003)
+
+
+def box_centre(camera: str) -> torch.Tensor:
+    forward, left, _, _ = rotation_z({'LEFT': 55, 'FRONT': 0, 'RIGHT': -55}.get(camera, 0)) @ [9, 0, 0, 1]
+    return torch.tensor([-left, forward, 1.5 - 1.84], dtype=torch.float32)
+
+
+def picture(camera: str, rays: np.ndarray) -> np.ndarray:
+    """What a camera sees along rays ``(h, w, 2)`` on its plane z = 1; sky where they are NaN."""
+    cam2global = WORLD.ego2global(0) @ WORLD.cam2ego(camera)
+    directions = np.dstack([rays, np.ones(rays.shape[:2])]).reshape(-1, 3) @ cam2global[:3, :3].T
+    _, hit = WORLD.cast(cam2global[:3, 3], directions)
+    return np.array([*COLOURS, (90, 150, 255), (100, 100, 100)], np.uint8)[hit].reshape(*rays.shape[:2], 3)
+
+
+def plane(intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``(h, w, 2)`` positions of the pixels on the plane z = 1."""
+    v, u = np.mgrid[:height, :width]
+    return (np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(intrinsics).T)[..., :2]
+
+
+def record(camera: str, **changes: Any) -> dict[str, Any]:
+    """A camera of ``cameras.json`` in the vehicle frame of the box world: x forward, y left, on the road."""
+    matrix = WORLD.intrinsics
+    return {
+        'name': camera,
+        'image': f'{camera}.png',
+        'width': SIZE[1],
+        'height': SIZE[0],
+        'fx': matrix[0, 0],
+        'fy': matrix[1, 1],
+        'cx': matrix[0, 2],
+        'cy': matrix[1, 2],
+        'cam2vehicle': WORLD.cam2ego(camera).tolist(),
+    } | changes
+
+
+def write(folder: Path, cameras: list[dict[str, Any]], **more: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {'frame': 'flu', 'origin_height': 0, 'cameras': cameras} | more
+    (folder / 'cameras.json').write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def pristine(tmp_path_factory) -> Path:
+    """Three cameras of the box world."""
+    folder = write(tmp_path_factory.mktemp('own'), [record(camera) for camera in CAMERAS[:3]])
+    for camera in CAMERAS[:3]:
+        save(folder / f'{camera}.png', picture(camera, plane(WORLD.intrinsics, *SIZE)))
+    return folder
+
+
+@pytest.fixture
+def folder(pristine, tmp_path) -> Path:
+    """The same, for a test that changes something."""
+    return shutil.copytree(pristine, tmp_path / 'own')
+
+
+def assert_boxes_in_place(views: Views) -> None:
+    """Every camera shows its own box, in its own colour, where it must be."""
+    for number, name in enumerate(views.names):
+        centre = box_centre(name)
+        pixels, z = views.cameras[number].project(centre[None])
+        assert z[0] > 5
+        # Just inside its corners and just outside of them.
+        half = 1.5 * views.cameras.intrinsics[number, 0, 0] / (z[0] - 1.5)
+        u, v = pixels[0].round().int().tolist()
+        colour = torch.tensor(COLOURS[CAMERAS.index(name)]) / 255
+        for offset, is_box in ((0, True), (-0.8 * half, True), (0.8 * half, True), (1.7 * half, False)):
+            column = u + round(float(offset))
+            assert bool(torch.allclose(views.images[number, :, v, column], colour, atol=0.05)) == is_box, (name, offset)
+
+
+# Geometry.
+
+
+def test_boxes_are_where_the_calibration_says(pristine, capsys):
+    views = read_folder(pristine, SIZE)
+    assert views.names == CAMERAS[:3]
+    assert views.frames == (0, 0, 0)
+    assert views.images.dtype == views.cameras.cam2world.dtype == torch.float32
+    assert_boxes_in_place(views)
+    front = views.cameras.cam2world[1]
+    torch.testing.assert_close(front[:3, 2], torch.tensor([0.0, 1, 0]))
+    torch.testing.assert_close(front[:3, 3], torch.tensor([0.0, 0.5, 1.5 - 1.84]))
+    assert capsys.readouterr().err == ''
+
+
+def test_the_frame_and_the_height_of_its_origin_are_taken_into_account(folder):
+    before = read_folder(folder, SIZE)
+    content = json.loads((folder / 'cameras.json').read_text())
+    # The same rig in a frame x right, y forward, z up, whose origin is at the LiDAR.
+    rig = rotation_z(90)
+    rig[2, 3] = -1.84
+    for camera in content['cameras']:
+        camera['cam2vehicle'] = (rig @ camera['cam2vehicle']).tolist()
+    del content['frame'], content['origin_height']
+    (folder / 'cameras.json').write_text(json.dumps(content))
+    torch.testing.assert_close(read_folder(folder, SIZE).cameras.cam2world, before.cameras.cam2world)
+
+
+def test_a_matrix_is_as_good_as_four_numbers(folder):
+    before = read_folder(folder, SIZE)
+    cameras = [record(camera, intrinsics=WORLD.intrinsics.tolist()) for camera in CAMERAS[:3]]
+    for camera in cameras:
+        for key in ('fx', 'fy', 'cx', 'cy'):
+            del camera[key]
+    write(folder, cameras)
+    assert torch.equal(read_folder(folder, SIZE).cameras.intrinsics, before.cameras.intrinsics)
+
+
+@pytest.mark.parametrize('size', [(60, 100), (30, 50), (24, 40)])
+def test_a_folder_of_a_sample_is_the_sample(box_root, tmp_path, size):
+    """What is written and read again is what the loaders of the data sets make, at any size."""
+    native = build_dataset(box_root)[1]['inputs']['input_views']
+    views = read_folder(write_folder(native, tmp_path / 'sample'), size)
+    render_size = (size[0] // 2, size[1] // 2)
+    expected = build_dataset(box_root, image_size=size, render_size=render_size)[1]['inputs']['input_views']
+    assert views.names == expected.names
+    assert torch.equal(views.images, expected.images)
+    torch.testing.assert_close(views.cameras.intrinsics, expected.cameras.intrinsics)
+    torch.testing.assert_close(views.cameras.cam2world, expected.cameras.cam2world)
+
+
+def test_one_camera_of_another_shape_and_size(folder, capsys):
+    """Sizes may differ from camera to camera; another shape than the network's is cut, not squeezed."""
+    tall, wide = (120, 100), (60, 180)
+    cameras = []
+    for camera, (height, width) in zip(CAMERAS[:2], (tall, wide), strict=True):
+        matrix = WORLD.intrinsics
+        matrix[0, 2] += (width - 100) / 2
+        matrix[1, 2] += (height - 60) / 2
+        save(folder / f'{camera}.png', picture(camera, plane(matrix, height, width)))
+        cameras.append(record(camera, width=width, height=height, cx=matrix[0, 2], cy=matrix[1, 2]))
+    write(folder, cameras)
+    views = read_folder(folder, SIZE)
+    assert_boxes_in_place(views)
+    plain = read_folder(write(folder / '..' / 'one', [cameras[0] | {'image': str(folder / 'LEFT.png')}]), (30, 50))
+    assert plain.images.shape == (1, 3, 30, 50)
+    # Pixels keep their shape: fx / fy is that of the calibration.
+    matrix = torch.from_numpy(WORLD.intrinsics).float()
+    torch.testing.assert_close(plain.cameras.intrinsics[0, :2], matrix[:2] / 2)
+    torch.testing.assert_close(views.cameras.intrinsics[0], matrix)
+    torch.testing.assert_close(views.cameras.intrinsics[1], matrix)
+    lines = capsys.readouterr().err.splitlines()
+    assert 'camera LEFT: its 100x120 are cut to 100x60' in lines[0]
+    assert 'camera FRONT: its 180x60 are cut to 100x60' in lines[1]
+
+
+# Lenses.
+
+
+def distorted(rays: np.ndarray, model: str, k: tuple[float, ...]) -> np.ndarray:
+    """Where the lens shows rays ``(..., 2)`` of the plane z = 1, by the formulas of OpenCV's documentation."""
+    x, y = rays[..., 0], rays[..., 1]
+    r = np.hypot(x, y)
+    if model == 'fisheye':
+        angle = np.arctan(r)
+        bent = angle * (1 + sum(c * angle ** (2 * i) for i, c in enumerate(k, 1)))
+        return rays * (bent / np.maximum(r, 1e-9))[..., None]
+    k1, k2, p1, p2, k3 = k
+    radial = 1 + k1 * r**2 + k2 * r**4 + k3 * r**6
+    return np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r**2 + 2 * x**2),
+            y * radial + p1 * (r**2 + 2 * y**2) + 2 * p2 * x * y,
+        ],
+        axis=-1,
+    )
+
+
+@pytest.mark.parametrize(('model', 'k'), [('opencv', OPENCV), ('fisheye', FISHEYE), ('opencv', (0.1, 0, 0, 0, 0))])
+def test_undistorted_images_are_those_of_a_pinhole_camera(folder, model, k):
+    goal = plane(WORLD.intrinsics, *SIZE)
+    rays = goal.copy()
+    for _ in range(200):
+        rays += 0.5 * (goal - distorted(rays, model, k))
+    assert np.abs(distorted(rays, model, k) - goal).max() < 1e-6
+    cameras = []
+    for camera in CAMERAS[:3]:
+        save(folder / f'{camera}.png', picture(camera, rays))
+        cameras.append(record(camera, distortion={'model': model, 'coefficients': k}))
+    views = read_folder(write(folder, cameras), SIZE, undistort=True)
+    assert_boxes_in_place(views)
+    for number, camera in enumerate(CAMERAS[:3]):
+        matrix = views.cameras.intrinsics[number].double().numpy()
+        assert matrix[0, 0] / matrix[1, 1] == pytest.approx(0.8 / 0.82, rel=1e-5)
+        assert matrix[:2, 2] == pytest.approx(WORLD.intrinsics[:2, 2], rel=1e-5)
+        expected = picture(camera, plane(matrix, *SIZE)).astype(float) / 255
+        found = views.images[number].movedim(0, -1).numpy()
+        same = (np.abs(found - expected).max(-1) < 0.02).mean()
+        # Colours differ on the edges of boxes and on the horizon.
+        assert same > 0.9
+        ignored = picture(camera, plane(WORLD.intrinsics, *SIZE)).astype(float) / 255
+        assert same > (np.abs(found - ignored).max(-1) < 0.02).mean()
+        # No more is cut off than must be: some ray of the border is one of the old border.
+        edges = distorted(plane(matrix, *SIZE), model, k)
+        pixels = np.dstack([edges, np.ones(SIZE)]) @ WORLD.intrinsics.T
+        slack = np.array(
+            [pixels[..., 0].min(), 99 - pixels[..., 0].max(), pixels[..., 1].min(), 59 - pixels[..., 1].max()]
+        )
+        assert slack.min() > -0.1
+        assert slack.min() < 0.1
+
+
+def test_a_distortion_must_be_undone_or_removed(folder):
+    given = {'model': 'opencv', 'coefficients': list(OPENCV)}
+    write(folder, [record('LEFT'), record('FRONT', distortion=given)])
+    refused(folder, 'camera FRONT', 'lens distortion', 'add --undistort')
+    write(folder, [record('LEFT', distortion=None), record('FRONT', distortion=given | {'coefficients': [0] * 5})])
+    assert len(read_folder(folder, SIZE)) == 2
+
+
+@pytest.mark.parametrize('k', [(-3.0, 0, 0, 0, 0), (0, 0, 0, 0, -9.0), (400.0, 0, 0, 0, 0)])
+def test_distortions_that_cannot_be_undone(folder, k):
+    write(folder, [record('FRONT', distortion={'model': 'opencv', 'coefficients': k})])
+    refused(folder, 'camera FRONT', 'cannot be undone', undistort=True)
+
+
+# What can be wrong.
+
+
+def refused(folder: Path, *words: str, **options: Any) -> None:
+    """One line with these words in it."""
+    with pytest.raises(InputError) as error:
+        read_folder(folder, SIZE, **options)
+    assert '\n' not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def scaled(factor: float) -> list[list[float]]:
+    pose = WORLD.cam2ego('FRONT')
+    pose[:3, 3] *= factor
+    return pose.tolist()
+
+
+def rotated(matrix: np.ndarray) -> list[list[float]]:
+    pose = WORLD.cam2ego('FRONT')
+    pose[:3, :3] = matrix @ pose[:3, :3]
+    return pose.tolist()
+
+
+def pitched(degrees: float) -> list[list[float]]:
+    """The front camera looking down."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return rotated(np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]))
+
+
+def rolled(degrees: float) -> list[list[float]]:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return rotated(np.array([[1, 0, 0], [0, c, -s], [0, s, c]]))
+
+
+FRONT = WORLD.cam2ego('FRONT')
+WRONG_CAMERAS = {
+    'focal length too short': ({'fx': 5.0, 'fy': 5.0}, 'focal length'),
+    'focal length in metres': ({'fx': 0.004, 'fy': 0.004}, 'focal length'),
+    'negative focal length': ({'fx': -80.0}, 'focal length'),
+    'focal lengths that differ': ({'fy': 20.0}, 'focal length'),
+    'principal point outside': ({'cx': 130.0}, 'principal point'),
+    'principal point of a larger image': ({'cx': 960.0, 'cy': 540.0}, 'principal point'),
+    'not a number': ({'fx': math.nan}, 'holds NaN or infinity'),
+    'text for a number': ({'fx': '80'}, "fx is '80'; give pixels"),
+    'no focal length': ({'fx': None}, 'fx is None'),
+    'NaN in the pose': ({'cam2vehicle': (FRONT * math.nan).tolist()}, 'cam2vehicle holds NaN or infinity'),
+    'rotation not orthonormal': ({'cam2vehicle': rotated(np.diag([1, 1, 1.1]))}, 'not orthonormal'),
+    'mirrored': ({'cam2vehicle': rotated(np.diag([1, -1, 1]))}, 'determinant -1'),
+    'wrong shape': ({'cam2vehicle': FRONT[:3].tolist()}, 'cam2vehicle is no matrix of 4 rows of 4'),
+    'ragged matrix': ({'cam2vehicle': [[1, 2], [3]]}, 'cam2vehicle is no matrix of 4 rows of 4'),
+    'last row': ({'cam2vehicle': FRONT.T.tolist()}, 'last row other than 0 0 0 1'),
+    'looks up': ({'cam2vehicle': pitched(-80)}, 'looks up, 80 degrees from the horizon'),
+    'looks down': ({'cam2vehicle': pitched(80)}, 'looks down, 80 degrees from the horizon'),
+    'on its side': ({'cam2vehicle': rolled(90)}, 'turned by 90 degrees about its line of sight'),
+    'OpenGL': ({'cam2vehicle': (FRONT @ np.diag([1, -1, -1, 1])).tolist()}, 'turned by 180 degrees'),
+    'inverse': ({'cam2vehicle': np.linalg.inv(FRONT).tolist()}, 'turned by 90 degrees'),
+    'millimetres': ({'cam2vehicle': scaled(1000)}, 'give cam2vehicle in metres'),
+    'in a map': ({'cam2vehicle': (WORLD.ego2global(0) @ FRONT).tolist()}, 'relative to the vehicle and not to a map'),
+    'below the road': ({'cam2vehicle': scaled(-1)}, '1.50 m below the road'),
+    'pose of another camera': ({'cam2vehicle': WORLD.cam2ego('LEFT').tolist()}, 'the same as that of camera LEFT'),
+    'another size': ({'width': 200, 'height': 120, 'cx': 100.0}, 'the calibration is for 200x120, but'),
+    'no size': ({'width': 0}, 'are no size'),
+    'missing image': ({'image': 'none.png'}, 'none.png: no such file'),
+    'two kinds of intrinsics': ({'intrinsics': WORLD.intrinsics.tolist()}, 'both intrinsics and fx'),
+    'no such lens': (
+        {'distortion': {'model': 'lens', 'coefficients': [0.1]}},
+        'distortion needs coefficients and a model',
+    ),
+    'three coefficients': (
+        {'distortion': {'model': 'opencv', 'coefficients': [1, 2, 3]}},
+        'has the coefficients [1, 2, 3]',
+    ),
+    'unknown field': ({'cam2world': FRONT.tolist()}, 'cam2world is unknown'),
+}
+
+
+@pytest.mark.parametrize('name', WRONG_CAMERAS)
+def test_a_wrong_camera_is_named(folder, name):
+    changes, word = WRONG_CAMERAS[name]
+    write(folder, [record('LEFT'), record('FRONT', **changes), record('RIGHT')])
+    refused(folder, 'camera FRONT: ', word)
+
+
+@pytest.mark.parametrize('key', ['image', 'width', 'height', 'cam2vehicle'])
+def test_a_field_that_lacks(folder, key):
+    camera = record('FRONT')
+    del camera[key]
+    refused(write(folder, [record('LEFT'), camera]), 'camera FRONT', f'lacks {key}')
+
+
+@pytest.mark.parametrize('how', ['empty', 'text', 'png cut short', 'jpeg cut short'])
+def test_a_damaged_image_is_named(folder, how):
+    path = folder / 'FRONT.png'
+    if how == 'empty':
+        path.write_bytes(b'')
+    elif how == 'text':
+        path.write_text('no image')
+    elif how == 'png cut short':
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        content = cv2.imencode('.jpg', cv2.imread(str(path)))[1].tobytes()
+        path.write_bytes(content[: len(content) // 2])
+    refused(folder, 'camera FRONT: ', str(path))
+
+
+@pytest.mark.parametrize(
+    ('content', 'word'),
+    [
+        (None, 'cameras.json: no such file'),
+        ('', 'the file is empty'),
+        ('{"cameras": [', 'not readable as JSON'),
+        ('\x00\xff', 'not readable as JSON'),
+        ('[]', 'holds no object'),
+        ('{}', 'lacks cameras'),
+        ('{"cameras": []}', 'names no cameras'),
+        ('{"cameras": {}}', 'names no cameras'),
+        ('{"cameras": [{"image": "FRONT.png"}]}', 'camera number 0 has no name'),
+        ('{"cameras": ["FRONT"]}', 'camera number 0 has no name'),
+        ('{"cameras": [], "Frame": "flu"}', 'Frame is unknown'),
+    ],
+)
+def test_a_file_that_is_no_calibration(folder, content, word):
+    path = folder / 'cameras.json'
+    path.unlink() if content is None else path.write_text(content)
+    refused(folder, str(path), word)
+
+
+def test_other_things_that_are_wrong(folder, tmp_path):
+    refused(tmp_path / 'nowhere', 'nowhere: no such folder')
+    write(folder, [record('LEFT'), record('FRONT'), record('LEFT')])
+    refused(folder, 'two cameras are called LEFT')
+    write(folder, [record('LEFT')], frame='ned')
+    refused(folder, "frame is 'ned'; choose one of rfu, flu")
+    write(folder, [record('LEFT')], origin_height='high')
+    refused(folder, "origin_height is 'high'")
+
+
+def test_cameras_without_overlap_are_reported(folder, capsys):
+    """A camera that sees nothing that another sees may be right (behind the car), so it is no error."""
+    write(folder, [record('LEFT'), record('FRONT'), record('BACK', image='RIGHT.png')])
+    read_folder(folder, SIZE)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert 'warning: ' in lines[0] and 'camera BACK: sees nothing that another camera sees' in lines[0]
+    write(folder, [record('BACK', image='RIGHT.png')])
+    read_folder(folder, SIZE)
+    assert capsys.readouterr().err == ''
+
+
+def test_the_documented_example_is_right(tmp_path):
+    text = (Path(__file__).resolve().parents[2] / 'docs/OWN_DATA.md').read_text()
+    example = text.partition('```json\n')[2].partition('```')[0]
+    (tmp_path / 'cameras.json').write_text(example)
+    [camera] = read_calibrations(tmp_path)
+    assert camera.distortion.model == 'opencv'
+    assert camera.cam2world[:3, 3] == pytest.approx([0, 1.7, 1.5 - 1.84])
+
+
+def test_names_of_a_written_folder_are_unique(pristine, tmp_path):
+    views = read_folder(pristine, SIZE)
+    with pytest.raises(ValueError, match='two views have one name'):
+        write_folder(views[[0, 0]], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_reading_needs_no_mm(pristine):
+    """Own images can be read where no mm* is installed."""
+    code = (
+        'import sys\n'
+        'from projects.DistillNeRF.datasets.own_data import read_folder\n'
+        f'read_folder({str(pristine)!r}, (60, 100))\n'
+        "print([name for name in sys.modules if name.startswith(('mmcv', 'mmdet', 'mmengine'))])\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    result = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ('[]\n', '')

@@ -1,0 +1,38 @@
+"""A scene from images of one's own: python tools/infer.py FOLDER CONFIG CKPT --out DIR (docs/OWN_DATA.md)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
+from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.engine.own_images import infer
+from projects.DistillNeRF.errors import command
+
+
+def parse_args() -> argparse.Namespace:
+    """The options."""
+    parser = config_parser(__doc__, folder='images and cameras.json (docs/OWN_DATA.md)')
+    parser.add_argument('--out', type=Path, required=True, help='where pictures, voxels, scene and video go')
+    parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses')
+    add_trajectory(parser)
+    parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Write everything that can be seen of the scene."""
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))
+    how = {'undistort': args.undistort, 'path': args.trajectory, 'device': args.device}
+    for path in infer(args.folder, config, args.checkpoint, args.out, **how):
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    main()
