@@ -29,18 +29,20 @@ class Overrides(DictAction):
 
 
 def config_parser(
-    description: str | None, checkpoint: bool = True, folder: str | None = None
+    description: str | None, checkpoint: bool = True, folder: str | None = None, optional: bool = False
 ) -> argparse.ArgumentParser:
     """A parser of ``[FOLDER] CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``.
 
-    ``folder`` says what is in the folder, if there is one.
+    ``folder`` says what is in the folder, if there is one. With ``optional`` config and checkpoint may be left away.
     """
     parser = argparse.ArgumentParser(description=description)
     if folder is not None:
         parser.add_argument('folder', type=Path, help=folder)
-    parser.add_argument('config', help='config file')
+    count = {'nargs': '?'} if optional else {}
+    parser.add_argument('config', help='config file', **count)
     if checkpoint:
-        parser.add_argument('checkpoint', type=_checkpoint_or_none, help='checkpoint, or None for random weights')
+        about = 'checkpoint, or None for random weights'
+        parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **count)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
 

@@ -1,0 +1,86 @@
+"""What stands in the browser's scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+import viser
+
+from projects.DistillNeRF.models.cells import occupied_cells
+from projects.DistillNeRF.viewer.drawing import (
+    BOXES,
+    CELLS,
+    CUBE,
+    FRUSTA,
+    FRUSTUM_DEPTH,
+    NEAREST,
+    POINTS,
+    TRIANGLES,
+    draw_cells,
+    draw_frusta,
+)
+from projects.DistillNeRF.viewer.glances import Glance, ring
+from projects.DistillNeRF.visualization.voxels import ColouredCells
+from tests.viewer.scenes import make_scene
+
+
+@pytest.fixture(scope='module')
+def server() -> Iterator[viser.ViserServer]:
+    server = viser.ViserServer(host='127.0.0.1', port=0, verbose=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope='module')
+def glance() -> Glance:
+    scene = make_scene()
+    cameras = ring(scene)
+    images = np.random.default_rng(0).integers(0, 255, (6, cameras.height, cameras.width, 3), np.uint8)
+    return Glance('by hand', scene, cameras, tuple('abcdef'), images)
+
+
+def test_the_cube_is_seen_from_outside():
+    corners = CUBE[TRIANGLES]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert ((normals * corners.mean(axis=1)).sum(axis=1) > 0).all()
+    assert np.abs(normals).sum() / 2 == pytest.approx(6)
+
+
+def test_frusta_stand_where_the_cameras_are(server, glance):
+    draw_frusta(server.scene, glance)
+    for index, name in enumerate(glance.names):
+        frustum = server.scene.get_handle_by_name(f'{FRUSTA}/{name}')
+        pose = glance.cameras.cam2world[index].double().numpy()
+        np.testing.assert_allclose(viser.transforms.SO3(frustum.wxyz).as_matrix(), pose[:3, :3], atol=1e-6)
+        np.testing.assert_allclose(frustum.position, pose[:3, 3], atol=1e-6)
+        assert frustum.fov == pytest.approx(np.radians(45))
+        # How long the browser draws it (CameraFrustumVariants.tsx): 1 over the cube root of its volume, times scale.
+        y = np.tan(frustum.fov / 2)
+        assert frustum.scale / np.cbrt(y * y * frustum.aspect / 3) == pytest.approx(FRUSTUM_DEPTH)
+    # Behind the near plane, which itself is before the picture, 1 m ahead.
+    assert FRUSTUM_DEPTH < NEAREST < 1
+
+
+def test_without_images_there_are_no_frusta(server, glance):
+    draw_frusta(server.scene, glance)
+    nameless = Glance('saved', glance.scene, glance.cameras, glance.names, None)
+    draw_frusta(server.scene, nameless)
+    assert server.scene.get_handle_by_name(f'{FRUSTA}/a') is None
+
+
+def test_cells_as_points_and_boxes(server, glance):
+    cells = occupied_cells(glance.scene)[torch.arange(50)]
+    colours = np.random.default_rng(0).integers(0, 255, (50, 3), np.uint8)
+    coloured = ColouredCells('fine', cells, colours)
+    points = draw_cells(server.scene, coloured, POINTS, True)
+    np.testing.assert_allclose(points.points, cells.centers, atol=1e-5)
+    np.testing.assert_array_equal(points.colors, colours)
+    boxes = draw_cells(server.scene, coloured, BOXES, False)
+    assert not boxes.visible and server.scene.get_handle_by_name(CELLS) is boxes
+    lower, upper = cells.corners.min(dim=1).values.numpy(), cells.corners.max(dim=1).values.numpy()
+    np.testing.assert_allclose(boxes.batched_positions - boxes.batched_scales / 2, lower, atol=1e-4)
+    np.testing.assert_allclose(boxes.batched_positions + boxes.batched_scales / 2, upper, atol=1e-4)
+    assert (boxes.batched_colors <= colours).all() and boxes.batched_colors.max() > 200

@@ -1,0 +1,88 @@
+"""The ways in which a scene can be looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.minitown.code_book import code_vector
+from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, MODES, RGB, TEXT, Painter
+from projects.DistillNeRF.viewer.tiles import Seen
+from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, depth_to_colours
+from projects.DistillNeRF.visualization.feature_colours import FeatureColours
+from tests.viewer.scenes import CHANNELS, make_scene
+
+ENCODER = 'minitown_code_book'
+
+
+def painter(head: str = 'color', encoder: str | None = None, channels: int = 64) -> Painter:
+    if head == 'color':
+        scene, channels = make_scene(), 2 * CHANNELS + 1
+    else:
+        scene = make_scene('feature', out_channels=channels)
+    return Painter(scene, FeatureColours.fit(torch.rand(20, channels)), encoder)
+
+
+def reasons(some: Painter) -> dict[str, str]:
+    return {mode: reason for mode in MODES if (reason := some.why_not(mode)) is not None}
+
+
+def seen(**maps) -> Seen:
+    blank = torch.full((2, 4), 10.0)
+    return Seen(**{'rgb': None, 'features': None, 'depth': blank, 'opacity': torch.ones_like(blank), **maps})
+
+
+def test_colours_cannot_be_asked_in_words():
+    some = painter(encoder=ENCODER)
+    assert list(reasons(some)) == [TEXT]
+    assert 'renders colours' in some.why_not(TEXT)
+    assert some.usual_mode == RGB
+
+
+def test_features_with_their_encoder_can():
+    some = painter('feature', ENCODER)
+    assert list(reasons(some)) == [RGB]
+    assert some.usual_mode == FEATURES
+
+
+@pytest.mark.parametrize(('encoder', 'channels', 'says'), [(None, 64, 'text_encoder'), (ENCODER, 8, '8 channels')])
+def test_features_without_a_fitting_encoder_cannot(encoder, channels, says):
+    some = painter('feature', encoder, channels)
+    assert list(reasons(some)) == [RGB, TEXT]
+    assert says in some.why_not(TEXT)
+
+
+def test_a_word_that_is_not_known_is_told():
+    with pytest.raises(InputError, match='unicorn'):
+        painter('feature', ENCODER).vector('unicorn')
+
+
+def test_rgb_is_upright_and_keeps_its_channels():
+    image = torch.zeros(3, 4, 8)
+    image[0, 0, 1], image[2, 3, 6] = 1.0, 2.0
+    painted = painter().paint(seen(rgb=image), RGB)
+    assert painted.shape == (4, 8, 3) and painted.dtype == np.uint8
+    assert painted[0, 1].tolist() == [255, 0, 0] and painted[3, 6].tolist() == [0, 0, 255]
+
+
+def test_depth_has_the_colours_of_all_depths_and_sky_where_rays_pass_through():
+    depth = torch.tensor([[2.0, 10, 80, 5], [2, 10, 80, 5]])
+    opacity = torch.ones(2, 4)
+    opacity[1, 3] = 0.2
+    painted = painter().paint(seen(depth=depth, opacity=opacity), DEPTH)
+    np.testing.assert_array_equal(painted[0], depth_to_colours(depth.numpy())[0])
+    assert tuple(painted[1, 3]) == SKY_COLOUR
+    blue, red = painted[0, 0].astype(int), painted[0, 2].astype(int)
+    assert blue[2] > blue[0] and red[0] > red[2]
+
+
+def test_a_word_lights_up_what_is_like_it():
+    some = painter('feature', ENCODER)
+    features = torch.stack([torch.from_numpy(code_vector(name)) for name in ('car', 'car', 'road', 'sky')], dim=1)
+    maps = seen(features=features[:, None].expand(-1, 2, -1))
+    bright = some.paint(maps, TEXT, some.vector('car')).astype(int).sum(axis=-1)
+    assert bright[:, :2].min() > 1.5 * bright[:, 2:].max()
+    bright = some.paint(maps, TEXT, some.vector(' road ')).astype(int).sum(axis=-1)
+    assert bright[:, 2].min() > 1.5 * bright[:, [0, 1, 3]].max()

@@ -1,0 +1,122 @@
+"""Pictures that become finer, step by step."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.viewer.glances import Glance, ring
+from projects.DistillNeRF.viewer.looks import Look
+from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, RGB
+from projects.DistillNeRF.viewer.tiles import RAYS_PER_TILE, ROWS, TiledRenderer
+from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
+from projects.DistillNeRF.visualization.depth_colors import depth_to_colours
+from projects.DistillNeRF.visualization.images import to_uint8
+from tests.viewer.scenes import WALL, make_scene
+
+VIEW = looking((0.0, 0.0, 0.0), (0.1, 1.0, -0.05), 0.8)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope='module', params=['color', 'feature'])
+def scene(request) -> Scene:
+    return make_scene(request.param)
+
+
+@pytest.fixture(scope='module')
+def look() -> Look:
+    scene = make_scene()
+    return Look(Glance('by hand', scene, ring(scene), ('a', 'b', 'c', 'd', 'e', 'f'), None))
+
+
+def run(steps):
+    """The number of steps and the result of a generator."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+            count += 1
+        except StopIteration as end:
+            return count, end.value
+
+
+@pytest.mark.parametrize('rows', [22, 90])
+def test_tiles_give_what_the_scene_renders_at_once(scene, rows):
+    cameras = VIEW.cameras(rows, scene.downscale, scene.fine)
+    whole = scene.render(cameras)
+    kind = scene.head.renders
+    count, seen = run(TiledRenderer(scene).steps(cameras, kind))
+    rays = whole.depth.numel()
+    assert count == -(-rays // RAYS_PER_TILE['cpu'])
+    # Sums over other groups of rays are rounded otherwise.
+    close = {'rtol': 1e-4, 'atol': 1e-4}
+    torch.testing.assert_close(getattr(seen, kind), whole.image[0], **close)
+    torch.testing.assert_close(seen.depth, whole.depth[0], **close)
+    torch.testing.assert_close(seen.opacity, whole.opacity[0], **close)
+    assert seen.depth.std() > 1
+
+
+def test_depth_needs_no_colours(scene, monkeypatch):
+    cameras = VIEW.cameras(22, scene.downscale, scene.fine)
+    renderer = TiledRenderer(scene)
+    monkeypatch.setattr(renderer, '_compositor', None)
+    _, seen = run(renderer.steps(cameras, 'depth'))
+    assert seen.rgb is None and seen.features is None
+    torch.testing.assert_close(seen.depth, scene.render(cameras).depth[0], rtol=1e-4, atol=1e-4)
+
+
+def test_coarse_pictures_come_first_and_the_last_is_the_scene_itself(look):
+    pictures = [picture for picture in look.pictures(VIEW, RGB) if picture is not None]
+    assert [picture.rows for picture in pictures] == list(ROWS)
+    assert [picture.columns for picture in pictures] == [39, 80, 160, 320]
+    assert pictures[-1].image.shape == (360, 640, 3)
+    whole = look.scene.render(VIEW.cameras(ROWS[-1], look.scene.downscale, look.scene.fine))
+    expected = to_uint8(whole.image)[0]
+    assert expected.std() > 5
+    difference = abs(pictures[-1].image.astype(int) - expected)
+    assert difference.max() <= 1
+
+
+def test_there_are_many_points_at_which_to_give_up(look):
+    steps = list(look.pictures(VIEW, RGB))
+    assert len(steps) > 30 and sum(step is not None for step in steps) == len(ROWS)
+
+
+def test_depth_shows_the_wall_at_its_distance(look):
+    view = Viewpoint(looking((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.4).cam2world, 0.4, 16 / 9)
+    *_, picture = (picture for picture in look.pictures(view, DEPTH, rows=(22,)) if picture is not None)
+    middle = picture.image[11, 15]
+    expected = depth_to_colours(torch.tensor([[WALL]]).numpy())[0, 0]
+    assert abs(middle.astype(int) - expected).max() < 30
+    # The wall ends 10 m to the right, 27 degrees; there is nothing behind it.
+    wide = looking((0.0, 0.0, 0.5), (0.0, 1.0, 0.5), 0.9)
+    *_, picture = (picture for picture in look.pictures(wide, DEPTH, rows=(90,)) if picture is not None)
+    sky = (picture.image == (222, 226, 232)).all(axis=-1)
+    assert sky[40, -10:].all() and not sky[40, :60].any()
+
+
+def test_features_have_one_palette_for_all_views(look):
+    first, again = (
+        next(picture for picture in look.pictures(view, FEATURES, rows=(22,)) if picture is not None)
+        for view in (VIEW, VIEW)
+    )
+    assert (first.image == again.image).all() and first.image.std() > 5
+
+
+def test_the_first_picture_of_160_by_90_rays_comes_in_time(look):
+    """On one core of a busy machine; it takes less than a tenth of a second on an idle one."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert any(picture is not None and picture.rows == 90 for picture in look.pictures(VIEW, RGB, rows=ROWS[:3]))
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(3)) < 2

@@ -1,0 +1,87 @@
+"""Whatever is wrong with what the viewer is given: one line, exit code 2, and nothing is served."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import torch
+
+from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.viewer.glances import SavedScene
+from projects.DistillNeRF.viewer.start import open_source
+from tests.tools.commands import run
+from tests.viewer.scenes import make_scene
+
+
+def refused(*arguments: object) -> str:
+    result = run('viewer', *arguments)
+    assert result.code == 2
+    assert result.err.startswith('error: ') and result.err.count('\n') == 1
+    assert 'viewer:' not in result.out
+    return result.err
+
+
+def test_nothing_to_look_at():
+    assert '--scene' in refused()
+
+
+def test_config_is_missing():
+    assert 'nowhere.py: no such file' in refused('nowhere.py', 'None')
+
+
+def test_checkpoint_is_missing_or_broken(project, tmp_path):
+    assert 'nowhere.pth: no such file' in refused(project.config, 'nowhere.pth')
+    broken = tmp_path / 'broken.pth'
+    broken.write_bytes(b'no checkpoint')
+    assert 'broken.pth: not a readable checkpoint' in refused(project.config, broken)
+
+
+@pytest.mark.parametrize('number', [-1, 3])
+def test_no_such_sample(project, number):
+    assert f'sample {number}: the test data has samples 0 to 2' in refused(project.config, 'None', '--sample', number)
+
+
+def test_scene_is_missing_or_broken(tmp_path):
+    assert 'nowhere.scene: no such file' in refused('--scene', 'nowhere.scene')
+    broken = tmp_path / 'broken.scene'
+    broken.write_bytes(b'no scene')
+    assert 'broken.scene: not a readable scene' in refused('--scene', broken)
+
+
+def test_a_saved_scene_is_one_sample(tmp_path):
+    path = tmp_path / 'street.scene'
+    make_scene().save(path)
+    assert 'sample 1' in refused('--scene', path, '--sample', 1)
+
+
+def test_the_port_is_taken(project):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f'127.0.0.1:{port}: cannot listen there' in refused(project.config, 'None', '--port', port)
+
+
+@pytest.mark.parametrize('where', [('--port', '70000'), ('--host', 'no.such.host.invalid'), ('--host', '203.0.113.1')])
+def test_nobody_can_listen_there(project, where):
+    assert 'cannot listen there' in refused(project.config, 'None', *where)
+
+
+def test_no_such_device(project):
+    assert 'device gpu: cannot be used' in refused(project.config, 'None', '--device', 'gpu')
+
+
+def test_a_saved_scene_comes_with_a_ring_of_cameras_and_no_images(tmp_path):
+    path = tmp_path / 'street.scene'
+    make_scene().save(path)
+    source, text_encoder = open_source(None, None, scene=path)
+    assert isinstance(source, SavedScene) and len(source) == 1 and text_encoder is None
+    glance = source.load(0)
+    assert glance.title == 'street' and glance.images is None
+    assert torch.equal(glance.scene.fine, Scene.load(path).fine)
+    forward = glance.cameras.cam2world[:, :3, 2]
+    torch.testing.assert_close(forward[0], torch.tensor([0.0, 1, 0]))
+    # Clockwise: the next one looks to the front right.
+    assert forward[1, 0] > 0.8 and forward[1, 1] > 0.4
+    assert not forward[:, 2].any()
