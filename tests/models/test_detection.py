@@ -9,9 +9,9 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from projects.DistillNeRF.datasets.boxes import mirror_boxes, read_boxes
+from projects.DistillNeRF.datasets.boxes import DETECTION_CLASSES, mirror_boxes, read_boxes
 from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.models.detection_wrapper import LAYERS, NUSCENES, DetectionBranch
+from projects.DistillNeRF.models.detection_wrapper import LAYERS, DetectionBranch
 from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.pipelines.flip import FlipViews
 from tests.models.test_cells import scene_of
@@ -124,7 +124,7 @@ INFO = {
 
 
 def test_boxes_of_a_record():
-    boxes, names = read_boxes(INFO, {name: i for i, name in enumerate(NUSCENES)}, 'infos.pkl')
+    boxes, names = read_boxes(INFO, {name: i for i, name in enumerate(DETECTION_CLASSES)}, 'infos.pkl')
     assert names == ('car', 'pedestrian')
     np.testing.assert_allclose(boxes, [[*CAR[:7], 1, 0], [*CAR[:7], 0, 0]], rtol=1e-6)
     assert read_boxes({'token': 'one', 'instances': []}, {}, '')[0].shape == (0, 9)

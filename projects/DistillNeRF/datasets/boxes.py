@@ -11,6 +11,20 @@ from torch import Tensor
 
 from ..errors import InputError
 
+# Those of nuScenes, in the order of mmdet3d's labels.
+DETECTION_CLASSES = (
+    'car',
+    'truck',
+    'trailer',
+    'bus',
+    'construction_vehicle',
+    'bicycle',
+    'motorcycle',
+    'pedestrian',
+    'traffic_cone',
+    'barrier',
+)
+
 
 def read_boxes(info: Mapping[str, Any], categories: Mapping[str, int], file: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Boxes of a record with a known category.

@@ -12,22 +12,11 @@ from mmengine.registry import Registry
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from ..datasets.boxes import DETECTION_CLASSES
 from ..mmcv_ext import ensure_mmcv_ext
 from ..modules.space import ParameterizedSpace
 from .scene import Scene
 
-NUSCENES = (
-    'car',
-    'truck',
-    'trailer',
-    'bus',
-    'construction_vehicle',
-    'bicycle',
-    'motorcycle',
-    'pedestrian',
-    'traffic_cone',
-    'barrier',
-)
 # Height range of the objects in the LiDAR frame, metres, and the number of layers that stay apart in it.
 LOWEST, HIGHEST, LAYERS = -5.0, 3.0, 8
 
@@ -55,7 +44,7 @@ class DetectionBranch(nn.Module):
         channels: int,
         loss_weight: float = 0.1,
         width: int = 64,
-        classes: Sequence[str] = NUSCENES,
+        classes: Sequence[str] = DETECTION_CLASSES,
         head: dict | None = None,
     ) -> None:
         super().__init__()

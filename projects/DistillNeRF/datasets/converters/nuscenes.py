@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...files import require_file
+from ..boxes import DETECTION_CLASSES
 from ..infos import Info, save_infos
 from ..poses import inverse_pose, pose_matrix, quaternion_matrix
 from .common import DOWNLOAD_AGAIN, camera_record, check_image_size, link_frames
@@ -26,19 +27,6 @@ from .common import DOWNLOAD_AGAIN, camera_record, check_image_size, link_frames
 CAMERAS = ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT')
 LIDAR = 'LIDAR_TOP'
 POINT_COLUMNS = 5
-# The order of mmdet3d's labels.
-CLASSES = (
-    'car',
-    'truck',
-    'trailer',
-    'bus',
-    'construction_vehicle',
-    'bicycle',
-    'motorcycle',
-    'pedestrian',
-    'traffic_cone',
-    'barrier',
-)
 OFFICIAL_SPLITS = {
     'v1.0-mini': {'train': 'mini_train', 'val': 'mini_val'},
     'v1.0-trainval': {'train': 'train', 'val': 'val'},
@@ -94,7 +82,7 @@ def convert(
 
 
 def _categories() -> dict[str, int]:
-    return {name: label for label, name in enumerate(CLASSES)}
+    return {name: label for label, name in enumerate(DETECTION_CLASSES)}
 
 
 def _splits(root: Path, version: str) -> dict[str, Sequence[str]]:
