@@ -1,4 +1,4 @@
-"""Fly through a scene in the browser: python tools/viewer.py CONFIG CKPT, or --scene FILE."""
+"""Fly through a scene in the browser: python tools/viewer.py CONFIG CKPT [--data FOLDER], or --scene FILE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
 from projects.DistillNeRF.viewer.start import open_source
@@ -17,8 +17,11 @@ from projects.DistillNeRF.viewer.start import open_source
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__, optional=True)
+    parser.add_argument('--data', type=Path, help='a folder of own images instead of the test data (docs/OWN_DATA.md)')
+    parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses of own images')
     parser.add_argument('--scene', type=Path, help='a scene that Scene.save or tools/infer.py wrote, instead of data')
     parser.add_argument('--sample', type=int, default=0, help='number of the first sample in the test data')
+    add_trajectory(parser)
     parser.add_argument('--host', default=USUAL_HOST, help='address to listen on; the default is this machine alone')
     parser.add_argument('--port', type=int, default=USUAL_PORT, help='0 takes any that is free')
     parser.add_argument('--device', default='cpu', help='where the network is: cpu, cuda, ...')
@@ -29,8 +32,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Serve until Ctrl-C."""
     args = parse_args()
-    source, text_encoder = open_source(args.config, args.checkpoint, args.cfg_options, args.scene, args.device)
-    viewer = Viewer(source, args.sample, text_encoder, args.host, args.port)
+    source, text_encoder = open_source(
+        args.config,
+        args.checkpoint,
+        args.cfg_options,
+        data=args.data,
+        undistort=args.undistort,
+        scene=args.scene,
+        device=args.device,
+    )
+    viewer = Viewer(source, args.sample, text_encoder, args.trajectory, args.host, args.port)
     print(f'viewer: {viewer.url} (Ctrl-C ends it)', flush=True)
     viewer.serve()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -15,6 +15,8 @@ from .modules.views import Views
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+Movable = TypeVar('Movable', DistillNeRF, Scene)
 
 
 def init_model(config: str | Path | Config, checkpoint: str | Path | None = None, device: str = 'cpu') -> DistillNeRF:
@@ -39,8 +41,17 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
         network = DistillNeRF(**config.model.network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
+    return moved(network, device).eval()
+
+
+def moved(thing: Movable, device: str) -> Movable:
+    """A network or a scene on a device.
+
+    Raises:
+        InputError: there is no such device.
+    """
     try:
-        return network.to(device).eval()
+        return thing.to(device)
     except (AssertionError, RuntimeError) as error:
         cause = ' '.join(str(error).split())
         raise InputError(

@@ -74,7 +74,7 @@ def wait_for(condition) -> None:
 
 def test_the_camera_flies_until_it_is_paused():
     target = client()
-    flight = Flight(target, lambda: START)
+    flight = Flight(target, lambda: START, 'left_right')
     flight.speed = 500.0
     assert not flight.playing
     flight.play()
@@ -92,7 +92,7 @@ def test_the_camera_flies_until_it_is_paused():
 
 def test_another_trajectory_begins_from_where_the_camera_is():
     target = client()
-    flight = Flight(target, lambda: START)
+    flight = Flight(target, lambda: START, 'left_right')
     flight.speed = 500.0
     flight.choose('translation')
     assert not flight.playing

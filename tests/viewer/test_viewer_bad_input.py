@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import socket
 
+import numpy as np
 import pytest
 import torch
 
+from projects.DistillNeRF.datasets.own_data.folder import write_folder
+from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.viewer.glances import SavedScene
+from projects.DistillNeRF.viewer.glances import OwnImages, SavedScene
 from projects.DistillNeRF.viewer.start import open_source
+from projects.DistillNeRF.visualization.images import to_uint8
 from tests.tools.commands import run
 from tests.viewer.scenes import make_scene
 
@@ -69,7 +74,30 @@ def test_nobody_can_listen_there(project, where):
 
 
 def test_no_such_device(project):
-    assert 'device gpu: cannot be used' in refused(project.config, 'None', '--device', 'gpu')
+    assert "device 'gpu': cannot be used" in refused(project.config, 'None', '--device', 'gpu')
+
+
+def test_own_images_are_missing_or_too_much(project, tmp_path):
+    assert 'nowhere: no such folder' in refused(project.config, 'None', '--data', 'nowhere')
+    assert '--scene or --data' in refused(project.config, 'None', '--data', tmp_path, '--scene', 'a.pt')
+    assert '--undistort is for own images' in refused(project.config, 'None', '--undistort')
+
+
+def test_no_such_trajectory(project):
+    assert 'nowhere.json: no such file' in refused(project.config, 'None', '--trajectory', 'nowhere.json')
+
+
+def test_own_images_are_looked_at_with_their_cameras(project, tmp_path):
+    dataset = build_dataset(load_config(project.config), 'test')
+    views = dataset[0]['inputs']['input_views']
+    folder = write_folder(views, tmp_path / 'street')
+    source, _ = open_source(project.config, None, data=folder)
+    assert isinstance(source, OwnImages) and len(source) == 1
+    glance = source.load(0)
+    assert (glance.title, glance.names) == ('street', ('LEFT', 'FRONT'))
+    torch.testing.assert_close(glance.cameras.cam2world[1], views.cameras.cam2world[views.names.index('FRONT')])
+    assert abs(glance.images[1].astype(int) - to_uint8(views.images)[views.names.index('FRONT')]).max() <= 1
+    np.testing.assert_allclose(glance.front.position, views.cameras.cam2world[views.names.index('FRONT'), :3, 3])
 
 
 def test_a_saved_scene_comes_with_a_ring_of_cameras_and_no_images(tmp_path):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 from viser import ClientHandle
 
-from ..visualization.trajectories import TRAJECTORIES
 from .glances import Glance
 from .player import Player
 from .viewpoints import LOOK_DISTANCE, UP, Viewpoint, looking
@@ -42,12 +41,13 @@ class Flight:
     Args:
         client: whose camera moves.
         viewpoint: where it is now.
+        path: name or file of the first trajectory.
     """
 
-    def __init__(self, client: ClientHandle, viewpoint: Callable[[], Viewpoint]) -> None:
+    def __init__(self, client: ClientHandle, viewpoint: Callable[[], Viewpoint], path: str) -> None:
         self._client = client
         self._viewpoint = viewpoint
-        self._player = Player(next(iter(TRAJECTORIES)))
+        self._player = Player(path)
         self._stop = threading.Event()
         self._stop.set()
         self.speed = float(USUAL_SPEED)
@@ -57,11 +57,11 @@ class Flight:
         """Whether the camera moves."""
         return not self._stop.is_set()
 
-    def choose(self, name: str) -> None:
+    def choose(self, path: str) -> None:
         """Another trajectory, from its beginning and from where the camera is."""
         playing = self.playing
         self.pause()
-        self._player = Player(name)
+        self._player = Player(path)
         if playing:
             self.play()
 

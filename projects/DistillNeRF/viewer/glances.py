@@ -1,4 +1,4 @@
-"""What there is to look at: the samples of a data set, each encoded when it is chosen, or one saved scene."""
+"""What there is to look at: samples of a data set, each encoded when it is chosen; own images; a saved scene."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..apis import init_model, reconstruct
+from ..apis import init_model, moved, reconstruct
+from ..datasets.own_data import read_folder
 from ..engine.running import build_dataset
 from ..errors import InputError
+from ..models.network import DistillNeRF
 from ..models.scene import Scene
 from ..modules.cameras import Cameras
 from ..modules.views import Views
@@ -85,23 +87,55 @@ class Samples:
             raise InputError(f'sample {number}: the test data has samples 0 to {len(self) - 1}')
         sample = self._dataset[number]
         views: Views = sample['inputs']['input_views']
-        views = views[ring_order(views.cameras)]
         meta = sample['data_samples']
         title = f'{meta.get("scene", "")} frame {meta.get("frame", number)}'.strip()
-        scene = reconstruct(self._network, views)
-        return Glance(title, scene, views.cameras.to(scene.fine), views.names, to_uint8(views.images))
+        return encode(self._network, views, title)
+
+
+class OwnImages:
+    """What the cameras of a folder saw (``docs/OWN_DATA.md``), through a config's network.
+
+    Args:
+        folder: images and ``cameras.json``.
+        undistort: undo the distortion of the lenses.
+
+    Raises:
+        InputError: anything wrong with the folder or the model.
+    """
+
+    def __init__(
+        self, folder: Path, config: Config, checkpoint: str | None, undistort: bool = False, device: str = 'cpu'
+    ) -> None:
+        size = config.test_dataloader.dataset.get('image_size')
+        if size is None:
+            raise InputError(f'{config.filename}: test_dataloader.dataset has no image_size; use another config')
+        self._title = folder.resolve().name
+        self._views = read_folder(folder, tuple(size), undistort)
+        self._network = init_model(config, checkpoint, device)
+
+    def __len__(self) -> int:
+        return 1
+
+    def load(self, number: int) -> Glance:
+        """Encode the images.
+
+        Raises:
+            InputError: the number is not 0.
+        """
+        require_only(number, 'these images are')
+        return encode(self._network, self._views, self._title)
 
 
 class SavedScene:
     """A scene from a file.
 
     Raises:
-        InputError: missing, or no scene.
+        InputError: missing, no scene, or no such device.
     """
 
     def __init__(self, path: Path, device: str = 'cpu') -> None:
         self._title = path.stem
-        self._scene = Scene.load(path).to(device)
+        self._scene = moved(Scene.load(path), device)
 
     def __len__(self) -> int:
         return 1
@@ -112,10 +146,26 @@ class SavedScene:
         Raises:
             InputError: the number is not 0.
         """
-        if number != 0:
-            raise InputError(f'sample {number}: a saved scene is all there is; leave --sample away')
+        require_only(number, 'a saved scene is')
         names = tuple(f'{round(360 * i / RING_CAMERAS)} degrees' for i in range(RING_CAMERAS))
         return Glance(self._title, self._scene, ring(self._scene), names, None)
+
+
+def encode(network: DistillNeRF, views: Views, title: str) -> Glance:
+    """Look once."""
+    views = views[ring_order(views.cameras)]
+    scene = reconstruct(network, views)
+    return Glance(title, scene, views.cameras.to(scene.fine), views.names, to_uint8(views.images))
+
+
+def require_only(number: int, what: str) -> None:
+    """Whether it is number 0 that is asked for.
+
+    Raises:
+        InputError: it is another.
+    """
+    if number != 0:
+        raise InputError(f'sample {number}: {what} all there is; leave --sample away')
 
 
 def ring(scene: Scene) -> Cameras:

@@ -12,7 +12,6 @@ from viser import CameraHandle, ClientHandle
 
 from ..errors import InputError
 from ..visualization.options import USUAL_QUERY
-from ..visualization.trajectories import TRAJECTORIES
 from .flight import SPEEDS, USUAL_SPEED, Flight, go_to, places
 from .looks import Picture
 from .painter import MODES, RGB, TEXT
@@ -40,7 +39,7 @@ class Page:
         self._client = client
         self._viewpoint = Viewpoint.of_browser(client.camera)
         self._mode = viewer.look.painter.usual_mode
-        self._flight = Flight(client, lambda: self._viewpoint)
+        self._flight = Flight(client, lambda: self._viewpoint, viewer.trajectories[0])
         self._add_modes()
         self._add_flight()
         # Run in the event loop: it reads the camera between two messages, and only hands work over.
@@ -144,7 +143,7 @@ class Page:
         with gui.add_folder('Fly'):
             place = gui.add_dropdown('go to', tuple(places(self._viewer.look.glance)))
             go = gui.add_button('Go', icon='map-pin')
-            name = gui.add_dropdown('trajectory', tuple(TRAJECTORIES))
+            name = gui.add_dropdown('trajectory', self._viewer.trajectories)
             speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=USUAL_SPEED)
             play = gui.add_button('Play', icon='player-play')
 

@@ -11,11 +11,11 @@ class Player:
     """Goes through the motions of a trajectory, round and round, from wherever it is started.
 
     Args:
-        name: of a trajectory.
+        path: name or file of a trajectory.
     """
 
-    def __init__(self, name: str) -> None:
-        self._motions = trajectory(name).numpy()
+    def __init__(self, path: str) -> None:
+        self._motions = trajectory(path).numpy()
         self._start = np.eye(4)
         self.index = 0
 

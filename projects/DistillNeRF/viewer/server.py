@@ -10,6 +10,7 @@ import threading
 import viser
 
 from ..errors import InputError
+from ..visualization.trajectories import TRAJECTORIES, trajectory
 from .drawing import FRUSTA, NEAREST, SHAPES, draw_cells, draw_frusta, set_light
 from .glances import Source
 from .looks import Look
@@ -18,6 +19,7 @@ from .worker import Job, Worker
 
 LABEL = 'DistillNeRF'
 USUAL_HOST, USUAL_PORT = '127.0.0.1', 8080
+USUAL_PATH = next(iter(TRAJECTORIES))
 
 
 class Viewer:
@@ -27,14 +29,16 @@ class Viewer:
         source: what there is to look at.
         number: of the first glance.
         text_encoder: of the network's features (:mod:`..text_queries`); ``None`` for none.
+        path: the trajectory that is offered first: its name, or a file of poses.
         host, port: where to listen; port 0 takes any that is free.
 
     Attributes:
         look: what is shown.
+        trajectories: what a camera can follow.
         worker: does all heavy work.
 
     Raises:
-        InputError: no such glance, bad files, or nothing can listen there.
+        InputError: no such glance or trajectory, bad files, or nothing can listen there.
     """
 
     def __init__(
@@ -42,10 +46,13 @@ class Viewer:
         source: Source,
         number: int = 0,
         text_encoder: str | None = None,
+        path: str = USUAL_PATH,
         host: str = USUAL_HOST,
         port: int = USUAL_PORT,
     ) -> None:
         require_free(host, port)
+        trajectory(path)  # whether there is such a one
+        self.trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
         self._source = source
         self._encoder = text_encoder
         self.look = Look(source.load(number), text_encoder)

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..engine.config import load_config
 from ..engine.processor import prepare_processor
 from ..errors import InputError
-from .glances import Samples, SavedScene, Source
+from .glances import OwnImages, Samples, SavedScene, Source
 
 
 def open_source(
     config: str | None,
     checkpoint: str | None,
     options: Mapping[str, Any] | None = None,
+    *,
+    data: Path | None = None,
+    undistort: bool = False,
     scene: Path | None = None,
     device: str = 'cpu',
 ) -> tuple[Source, str | None]:
@@ -27,31 +28,25 @@ def open_source(
         config: not needed for a saved scene, where only its text encoder counts.
         checkpoint: ``None`` for random weights.
         options: overrides of the config.
-        scene: file of a scene, instead of the config's test data.
+        data: a folder of own images (``docs/OWN_DATA.md``) instead of the config's test data.
+        undistort: undo the distortion of their lenses.
+        scene: file of a scene, instead of any data.
         device: where the network or the scene shall be.
 
     Raises:
-        InputError: nothing to look at, bad files, or no such device.
+        InputError: nothing to look at, options that exclude each other, bad files, or no such device.
     """
     if config is None and scene is None:
         raise InputError('nothing to look at; give a config and a checkpoint, or --scene with a saved scene')
-    require_device(device)
+    if scene is not None and data is not None:
+        raise InputError(f'{scene}: a saved scene needs no images; give --scene or --data')
+    if undistort and data is None:
+        raise InputError('--undistort is for own images; give --data with their folder, or leave it away')
     prepare_processor()
     loaded = None if config is None else load_config(config, options)
     text_encoder = None if loaded is None else loaded.model.get('text_encoder')
     if scene is not None:
         return SavedScene(scene, device), text_encoder
+    if data is not None:
+        return OwnImages(data, loaded, checkpoint, undistort, device), text_encoder
     return Samples(loaded, checkpoint, device), text_encoder
-
-
-def require_device(device: str) -> None:
-    """Whether tensors can be put there.
-
-    Raises:
-        InputError: they cannot.
-    """
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition('\n')[0]
-        raise InputError(f'device {device}: cannot be used ({reason}); choose another --device') from error
