@@ -7,10 +7,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.scene import Scene
+from ..modules.similarity import similarities
 from ..text_queries import encode_words
 from ..visualization.depth_colors import depth_to_colours, log_shares
 from ..visualization.feature_colours import FeatureColours
-from ..visualization.heat_maps import draw_heat_map, similarities
+from ..visualization.heat_maps import draw_heat_map
 from ..visualization.images import to_uint8
 from ..visualization.options import USUAL_QUERY
 from ..visualization.panels import OPAQUE
