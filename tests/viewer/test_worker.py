@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from projects.DistillNeRF.viewer.start import leave_a_core
 from projects.DistillNeRF.viewer.worker import Worker
 
 SOON = 10.0
@@ -109,15 +110,38 @@ def test_a_bug_in_one_job_is_told_and_does_not_end_the_thread(worker, capsys):
     assert 'a bug of the test' in capsys.readouterr().err
 
 
-def test_nothing_keeps_gradients(worker):
-    found: list = []
+def in_the_worker(worker: Worker, question: Callable[[], object]) -> object:
+    """What a function returns there."""
+    answers: list = []
     done = threading.Event()
 
     def job() -> Iterator[None]:
-        found.append(torch.is_grad_enabled())
+        answers.append(question())
         done.set()
         yield
 
-    worker.submit('view', job())
-    assert done.wait(SOON) and found == [False]
+    worker.submit('question', job())
+    assert done.wait(SOON)
+    return answers[0]
+
+
+def test_nothing_keeps_gradients(worker):
+    assert in_the_worker(worker, torch.is_grad_enabled) is False
     assert torch.is_grad_enabled()
+
+
+def test_a_core_is_left_to_the_browser(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        for usual, left in ((4, 3), (2, 1), (1, 1)):
+            torch.set_num_threads(usual)
+            monkeypatch.setenv('OMP_NUM_THREADS', str(usual))
+            leave_a_core()
+            assert torch.get_num_threads() == usual
+            monkeypatch.delenv('OMP_NUM_THREADS')
+            leave_a_core()
+            worker = Worker()
+            assert in_the_worker(worker, torch.get_num_threads) == left
+            worker.close()
+    finally:
+        torch.set_num_threads(before)

@@ -117,7 +117,8 @@ class Viewer:
         if len(self._source) > 1:
             picker = gui.add_slider('sample', 0, len(self._source) - 1, 1, number)
             picker.on_update(lambda _: self.choose(picker.value))
-        self._frusta = gui.add_checkbox('cameras', True, disabled=self.look.glance.images is None)
+        known = self.look.glance.images is not None
+        self._frusta = gui.add_checkbox('cameras', known, disabled=not known)
         self._cells = gui.add_checkbox('occupied cells', False)
         self._shape = gui.add_dropdown('cells as', SHAPES)
         self._frusta.on_update(lambda _: self._draw_frusta())

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..engine.config import load_config
 from ..engine.processor import prepare_processor
 from ..errors import InputError
 from .glances import OwnImages, Samples, SavedScene, Source
+
+
+def leave_a_core() -> None:
+    """Compute with all cores but one, unless ``OMP_NUM_THREADS`` says how many.
+
+    The browser and the connection to it need one. Threads that wait for each other stand still when one of them is
+    interrupted: on two cores with other work, two threads took ten times as long as one.
+    """
+    if 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def open_source(
@@ -43,6 +56,7 @@ def open_source(
     if undistort and data is None:
         raise InputError('--undistort is for own images; give --data with their folder, or leave it away')
     prepare_processor()
+    leave_a_core()
     loaded = None if config is None else load_config(config, options)
     text_encoder = None if loaded is None else loaded.model.get('text_encoder')
     if scene is not None:
