@@ -79,6 +79,35 @@ def test_two_iterations(data, tmp_path, name):
     assert [path.name for path in (tmp_path / 'panels').glob('train_0000002.png')]
 
 
+def two_iterations_as_they_are(name: str, work_dir: Path, *options: str) -> None:
+    """At full size, with a panel."""
+    loaders = ('train', 'val')
+    options += tuple(f'{loader}_dataloader.num_workers=0' for loader in loaders)
+    options += tuple(f'{loader}_dataloader.persistent_workers=False' for loader in loaders)
+    options += ('train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'val_dataloader.dataset.indices=1')
+    config = ROOT / 'projects/DistillNeRF/configs/model_wrapper' / f'{name}.py'
+    result = run('train', config, '--work-dir', work_dir, '--cfg-options', *options, 'custom_hooks.2.interval=2')
+    assert result.code == 0, result.err
+    assert read_checkpoint(work_dir / 'iter_2.pth')['meta']['iter'] == 2
+    assert (work_dir / 'panels/train_0000002.png').is_file()
+
+
+@pytest.mark.parametrize('name', OURS[:2])
+def test_two_iterations_on_minitown(town, tmp_path, name):
+    places = [f'{loader}_dataloader.dataset.data_root={town}' for loader in ('train', 'val')]
+    places += [f'{loader}_dataloader.dataset.data_prefix.teacher=../town_emernerf' for loader in ('train', 'val')]
+    two_iterations_as_they_are(name, tmp_path, *places)
+
+
+def test_two_iterations_on_pandaset(shared_dir, tmp_path):
+    raw, infos = shared_dir / 'data/pandaset', tmp_path / 'infos'
+    frames = ('--train-frames', '28-32', '--val-frames', '60-61')
+    assert run('create_data', 'pandaset', '--root-path', raw, '--out-dir', infos, *frames).code == 0
+    places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in ('train', 'val')]
+    places += [f'{loader}_dataloader.dataset.data_prefix.img={raw}' for loader in ('train', 'val')]
+    two_iterations_as_they_are('model_wrapper_pandaset', tmp_path / 'out', *places)
+
+
 def test_all_entry_points_have_a_row_in_the_documentation():
     text = (ROOT / 'docs/TRAINING.md').read_text()
     assert not [name for name in ENTRIES if f'`{name}`' not in text]
