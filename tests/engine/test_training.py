@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from projects.DistillNeRF.engine.runner import ExactResumeHook
 from projects.DistillNeRF.engine.running import newest_checkpoint
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.tools.commands import ROOT, Project, Result, run
@@ -55,6 +57,21 @@ def test_a_run_that_was_cut_and_resumed_gives_the_same_weights(project, tmp_path
         assert torch.equal(value, resumed['state_dict'][name]), name
     third = read_checkpoint(cut / 'iter_3.pth')['state_dict']
     assert any(not torch.equal(value, third[name]) for name, value in whole['state_dict'].items())
+
+
+def test_every_iteration_of_every_process_has_random_numbers_of_its_own():
+    hook = ExactResumeHook()
+
+    def drawn(**place: int) -> float:
+        runner = SimpleNamespace(
+            **{'seed': 3, 'iter': 0, 'rank': 0, 'world_size': 1} | place, model=torch.nn.Linear(1, 1)
+        )
+        hook.before_train_iter(runner, 0)
+        return torch.rand(()).item()
+
+    assert len({drawn(iter=i, rank=rank, world_size=2) for i in range(3) for rank in range(2)}) == 6
+    # Two processes draw what one draws in twice as many iterations.
+    assert drawn(iter=2, rank=1, world_size=2) == drawn(iter=5)
 
 
 def test_a_run_by_epochs_goes_on_within_the_epoch(project, tmp_path):

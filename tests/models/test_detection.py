@@ -149,4 +149,7 @@ def test_mirrored_boxes_have_mirrored_corners_and_velocities():
     flipped = FlipViews(probability=1.0).transform({'inputs': {}, 'data_samples': sample(CAR)})['data_samples'].boxes
     assert corners(flipped[0]) == {(-x, y) for x, y in corners(torch.tensor(CAR))}
     assert flipped[0, 7:].tolist() == [-1.0, -2.0]
+    # The front of the car is mirrored too, not only its corners.
+    yaw, before = flipped[0, 6].item(), CAR[6]
+    assert (math.cos(yaw), math.sin(yaw)) == pytest.approx((-math.cos(before), math.sin(before)), abs=1e-6)
     torch.testing.assert_close(mirror_boxes(flipped)[0, :6], torch.tensor(CAR[:6]))
