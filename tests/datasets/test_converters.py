@@ -141,6 +141,34 @@ def test_pandaset(pandaset_root, tmp_path):
     assert np.allclose(train[0]['instances'][1]['bbox_3d'][:3], centre[:3])
 
 
+def test_pandaset_frames_know_the_lidar_of_their_neighbours(tmp_path):
+    world = pandaset_world(frames=7, lidar_frames=(0, 2, 3, 6))
+    write_pandaset(world, tmp_path / 'raw')
+    pandaset.convert(tmp_path / 'raw', tmp_path, train_frames=(0, 5), val_frames=(6, 6), step=1)
+    _, train = load_infos(tmp_path / 'pandaset_infos_train.pkl')
+    names = [[sweep['lidar_points']['lidar_path'][-6:-4] for sweep in info['lidar_sweeps']] for info in train]
+    assert names == [['02'], ['00', '02', '03'], ['03', '00'], ['02'], ['03', '02'], ['03']], (
+        'frame 6 is of the val split'
+    )
+    sweep = train[1]['lidar_sweeps'][0]
+    assert np.allclose(sweep['lidar2global'], train[0]['lidar2global'])
+    between = np.linalg.inv(train[0]['lidar2global']) @ train[1]['lidar2global']
+    assert np.allclose(sweep['lidar_points']['lidar2sensor'], between)
+
+    options = {'ann_file': 'pandaset_infos_train.pkl', 'data_prefix': {'img': str(tmp_path / 'raw')}}
+    alone = build_dataset(tmp_path, lidar_sweeps=1, **options)[1]
+    assert alone['inputs']['input_views'].lidar_depth.isnan().all()
+    assert alone['data_samples'].metainfo['notes'] == ['001_01: has no LiDAR']
+    helped = build_dataset(tmp_path, lidar_sweeps=3, **options)[1]
+    assert helped['data_samples'].metainfo['notes'] == ['001_01: has no LiDAR, that of -0.10, +0.10 s is used']
+    views = helped['inputs']['input_views']
+    truth = [world.view(np.asarray(image['cam2global']))[1] for image in train[1]['images'].values()]
+    nearest = torch.tensor(np.stack(truth)).view(6, 30, 2, 50, 2).nan_to_num(torch.inf).amin(dim=(2, 4))
+    known = views.lidar_depth.isfinite()
+    assert known.float().mean() > 0.1
+    assert (views.lidar_depth - nearest)[known].abs().median() < 0.15
+
+
 def test_pandaset_conversion_resumes_and_leaves_nothing_half_written(pandaset_root, tmp_path, monkeypatch):
     root, out = shutil.copytree(pandaset_root, tmp_path / 'raw'), tmp_path / 'out'
     (root / '001/lidar/02.pkl.gz').write_bytes(b'cut')

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.minitown.code_book import code_book
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.tools.commands import ROOT, run
 
 ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))
@@ -43,33 +45,40 @@ SMALLER = (
 
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    """``data/nuscenes``, ``nuscenes_emernerf`` and ``nuscenes_feat`` of the box world."""
-    folder = tmp_path_factory.mktemp('data')
-    root = folder / 'nuscenes'
-    info = BoxWorld(size=(112, 200)).write(root)
-    for name in ('nuscenes', 'waymo'):
-        for split in ('train', 'val'):
-            shutil.copy(info, root / f'{name}_infos_{split}.pkl')
-        (folder / f'{name}_emernerf').mkdir()
-    for source in root.glob('samples_*'):
-        shutil.copytree(source, folder / 'waymo_emernerf' / source.name)
-        source.rename(folder / 'nuscenes_emernerf' / source.name)
-    for kind in ('samples_clip_vitl14_336', 'samples_dinov2_vitb14'):
-        for camera in root.glob('*/frame0.npy'):
-            for frame in camera.parent.glob('*.npy'):
-                target = folder / 'nuscenes_feat' / kind / camera.parent.name / frame.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                np.save(target, np.random.default_rng(0).standard_normal((8, 14, 64)).astype(np.float16))
+def published_layout(tmp_path_factory) -> Path:
+    """The folder above ``data/``, which holds MiniTown as the configs expect nuScenes, Waymo, teachers and features."""
+    folder = tmp_path_factory.mktemp('published')
+    root = folder / 'data/nuscenes'
+    town = ('--scenes', 2, '--keyframes', 3, '--workers', 2, '--extra-tag', 'town')
+    assert run('create_data', 'minitown', '--root-path', root, *town).code == 0
+    (folder / 'data/waymo').symlink_to('nuscenes')
+    (folder / 'data/waymo_emernerf').symlink_to('nuscenes_emernerf')
+    for tag in ('nuscenes', 'waymo'):
+        version = ('--version', 'v1.0-mini', '--extra-tag', tag)
+        assert run('create_data', 'nuscenes', '--root-path', root, *version).code == 0
+    write_features(root, folder / 'data/nuscenes_feat')
     return folder
 
 
+def write_features(root: Path, features: Path) -> None:
+    """Code vectors of the true classes, (8, 14, 64) per keyframe image, in place of two foundation models."""
+    codes = code_book().astype(np.float16)
+    for path in (root / 'truth/classes').glob('*/*.png'):
+        with Image.open(path) as image:
+            classes = np.array(image.resize((14, 8), Image.Resampling.NEAREST))
+        for kind in ('samples_clip_vitl14_336', 'samples_dinov2_vitb14'):
+            target = features / kind / path.parent.name / f'{path.stem}.npy'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.save(target, codes[classes])
+
+
 @pytest.mark.parametrize('name', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED])
-def test_two_iterations(data, tmp_path, name):
+def test_two_iterations(published_layout, monkeypatch, tmp_path, name):
+    """Where the data lies is not said on the command line: it is where the documentation puts it."""
+    monkeypatch.chdir(published_layout)
     loaders = ('train', 'val', 'test')
     options = [f'{loader}_dataloader.num_workers=0' for loader in loaders]
     options += [f'{loader}_dataloader.persistent_workers=False' for loader in loaders]
-    options += [f'{loader}_dataloader.dataset.data_root={data / "nuscenes"}' for loader in loaders]
     if not any(kind in name for kind in ('clip', 'dino')):
         options.append('model.network.head.width=32')
     config = ROOT / 'projects/DistillNeRF/configs/model_wrapper' / f'{name}.py'
@@ -77,6 +86,16 @@ def test_two_iterations(data, tmp_path, name):
     assert result.code == 0, result.err
     assert read_checkpoint(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
     assert [path.name for path in (tmp_path / 'panels').glob('train_0000002.png')]
+
+
+def test_ten_sweeps_of_minitown_make_one_depth_image(published_layout, monkeypatch):
+    monkeypatch.chdir(published_layout)
+    path = ROOT / 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_sweeplidar.py'
+    known = []
+    for options in ({'train_dataloader.dataset.lidar_sweeps': 1}, {}):
+        sample = build_dataset(load_config(path, options), 'train')[2]
+        known.append(sample['inputs']['input_views'].lidar_depth.isfinite().float().mean().item())
+    assert known[1] > 1.5 * known[0]
 
 
 def two_iterations_as_they_are(name: str, work_dir: Path, *options: str) -> None:

@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from ..errors import InputError
 from .boxes import read_boxes
 from .draws import Draw
-from .infos import CONVERT_AGAIN, Info, load_infos
+from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .poses import inverse_pose
 from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_missing_maps
 from .selection import CURRENT, Key, one_neighbour_each, whole_frames
@@ -52,7 +52,8 @@ class DistillNeRFDataset(BaseDataset):
         enable_upward_virtual_cam: 1 m up is one of the choices.
         num_camera: keep only so many of the cameras, those that look most to the front; None keeps all.
         lidar_range: LiDAR points at this z or beyond are left out, metres (published: 80, in linear space 50).
-        lidar_sweeps: LiDAR measurements per keyframe, its own and those before it (published: 1 or 10).
+        lidar_sweeps: LiDAR measurements per keyframe, its own and the first that its record lists as ``lidar_sweeps``:
+            those before it in nuScenes, the nearest in time in PandaSet (published: 1 or 10).
         load_lidar, load_teacher, load_truth, load_features: which maps are read.
         load_boxes: boxes of objects (:func:`.boxes.read_boxes`), for the detection head.
         SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
@@ -293,9 +294,7 @@ class DistillNeRFDataset(BaseDataset):
         views |= dict(zip(virtual_keys, virtual, strict=True))
         target_keys[-len(input_keys) : -len(input_keys)] = virtual_keys
         if self.load_lidar:
-            notes += [
-                f'{frames[offset]["token"]}: has no LiDAR' for offset in frames if not frames[offset]['lidar_points']
-            ]
+            notes += [_lidar_note(frame, self.lidar_sweeps) for frame in frames.values() if not frame['lidar_points']]
         return {
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
             **({'boxes': info['boxes']} if self.load_boxes else {}),
@@ -349,6 +348,13 @@ class DistillNeRFDataset(BaseDataset):
         token = frames[CURRENT]['token']
         notes.append(f'{camera}: frame {offset:+d} of {token} does not exist: the current frame is repeated')
         return CURRENT, camera
+
+
+def _lidar_note(info: Info, sweeps: int) -> str:
+    """What takes the place of a keyframe's own LiDAR."""
+    others = [sweep['timestamp'] - info['timestamp'] for sweep in lidar_measurements(info, sweeps)]
+    instead = f', that of {", ".join(f"{seconds:+.2f}" for seconds in others)} s is used' if others else ''
+    return f'{info["token"]}: has no LiDAR{instead}'
 
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:

@@ -89,6 +89,12 @@ def load_infos(path: str | os.PathLike) -> tuple[dict[str, Any], list[Info]]:
     return metainfo, infos
 
 
+def lidar_measurements(info: Info, count: int) -> list[Info]:
+    """The keyframe's own LiDAR measurement, if it has one, and the first ``count - 1`` of its ``lidar_sweeps``."""
+    own = [info] if info['lidar_points'] else []
+    return own + info.get('lidar_sweeps', [])[: count - 1]
+
+
 def check_infos(infos: Sequence[Info], where: str) -> None:
     """Check every record: fields, links, rigid poses, plausible intrinsics, everything finite.
 

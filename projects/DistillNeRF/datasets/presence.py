@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from .infos import Info
+from .infos import Info, lidar_measurements
 from .virtual import teacher_files
 
 # Which files of a record each kind of map reads.
@@ -51,9 +51,7 @@ def check_images_and_lidar(
                     f'{path}: no such image (sample {info["token"]}, {camera}); '
                     'restore it or correct data_root and data_prefix.img in the dataset config'
                 )
-        if not load_lidar or not info['lidar_points']:
-            continue
-        for measurement in [info, *info.get('lidar_sweeps', [])[: sweeps - 1]]:
+        for measurement in lidar_measurements(info, sweeps) if load_lidar else ():
             path = Path(roots['lidar']) / measurement['lidar_points']['lidar_path']
             if not folders.has(path):
                 raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .infos import Info
+from .infos import Info, lidar_measurements
 from .poses import inverse_pose
 from .selection import Key
 from .virtual import VIRTUAL_VIEWS, teacher_files
@@ -23,7 +23,7 @@ class ViewRecords:
         roots: folders of ``img``, ``lidar`` and of every kind of map.
         loaded_maps: kinds of maps that are read.
         load_lidar: whether LiDAR is read.
-        lidar_sweeps: how many LiDAR measurements make one depth image, the keyframe's and those before it.
+        lidar_sweeps: how many LiDAR measurements make one depth image (:func:`.infos.lidar_measurements`).
     """
 
     roots: dict[str, str]
@@ -77,10 +77,10 @@ class ViewRecords:
         return view
 
     def _lidar(self, info: Info, global2world: np.ndarray) -> list[dict[str, Any]] | None:
-        """The measurements of a keyframe, its own first."""
-        if not info['lidar_points']:
+        """The measurements of a keyframe, its own first; None if there are none."""
+        measurements = lidar_measurements(info, self.lidar_sweeps)
+        if not measurements:
             return None
-        measurements = [info, *info.get('lidar_sweeps', [])[: self.lidar_sweeps - 1]]
         return [
             {
                 'path': self._path('lidar', measurement['lidar_points']['lidar_path']),

@@ -4,6 +4,7 @@ from .code_book import CodeBookFeatures
 from .flip import FlipViews
 from .images import LoadViews
 from .lidar import LoadLidarDepth
+from .lidar_sky import SkyFromLidar
 from .maps import LoadFeatures, LoadTeacher, LoadTruth
 from .pack import PackViews
 
@@ -16,4 +17,5 @@ __all__ = [
     'LoadTruth',
     'LoadViews',
     'PackViews',
+    'SkyFromLidar',
 ]

@@ -13,9 +13,11 @@ _dataset = dict(
     pipeline=[
         dict(type='LoadViews'),
         dict(type='LoadLidarDepth'),
+        dict(type='SkyFromLidar', ceiling=15.0),
         dict(type='PackViews'),
     ],
 )
-train_dataloader = dict(dataset=dict(ann_file='pandaset_infos_train.pkl', **_dataset))
+# A frame without LiDAR of its own (most of a shortened download) is trained on that of the nearest frame.
+train_dataloader = dict(dataset=dict(ann_file='pandaset_infos_train.pkl', lidar_sweeps=2, **_dataset))
 val_dataloader = dict(dataset=dict(ann_file='pandaset_infos_val.pkl', **_dataset))
 test_dataloader = val_dataloader

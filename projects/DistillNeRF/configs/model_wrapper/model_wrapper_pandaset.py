@@ -7,6 +7,9 @@ _base_ = [
     '../models/small.py',
 ]
 
+# The colours alone pull every surface to where a cell is as large as a pixel, some 25 m: LiDAR has to outweigh them.
+model = dict(losses=dict(lidar_depth=dict(loss_weight=1.5)))
+
 # Half an hour on two cores.
 max_iters = 2400
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -76,6 +76,17 @@ def camera_record(
     }
 
 
+def sweep_record(measurement: Info, lidar2sensor: np.ndarray) -> Info:
+    """An entry of ``lidar_sweeps``.
+
+    Args:
+        measurement: ``timestamp``, ``ego2global``, ``lidar2global`` and ``lidar_points`` of the sweep.
+        lidar2sensor: ``(4, 4)`` LiDAR frame of the keyframe -> LiDAR frame of the sweep.
+    """
+    record = {key: measurement[key] for key in ('timestamp', 'ego2global', 'lidar2global')}
+    return {**record, 'lidar_points': {**measurement['lidar_points'], 'lidar2sensor': lidar2sensor.tolist()}}
+
+
 def link_frames(infos: Sequence[Info], step: int = 1) -> None:
     """Set ``prev`` and ``next`` of each record to the token ``step`` frames away in its scene, None at the ends."""
     tokens = {(info['scene'], info['frame']): info['token'] for info in infos}

@@ -22,7 +22,7 @@ from ...files import require_file
 from ..boxes import DETECTION_CLASSES
 from ..infos import Info, save_infos
 from ..poses import inverse_pose, pose_matrix, quaternion_matrix
-from .common import DOWNLOAD_AGAIN, camera_record, check_image_size, link_frames
+from .common import DOWNLOAD_AGAIN, camera_record, check_image_size, link_frames, sweep_record
 
 CAMERAS = ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT')
 LIDAR = 'LIDAR_TOP'
@@ -195,20 +195,18 @@ def _sweeps(nusc: NuScenes, lidar: dict[str, Any], lidar2global: np.ndarray, cou
         lidar = nusc.get('sample_data', lidar['prev'])
         sensor2ego, ego2global = _poses(nusc, lidar)
         sweep2global = ego2global @ sensor2ego
-        sweeps.append(
-            {
-                'timestamp': lidar['timestamp'] / MICROSECONDS,
-                'sample_data_token': lidar['token'],
-                'ego2global': ego2global.tolist(),
-                'lidar2global': sweep2global.tolist(),
-                'lidar_points': {
-                    'lidar_path': lidar['filename'],
-                    'num_pts_feats': POINT_COLUMNS,
-                    'lidar2ego': sensor2ego.tolist(),
-                    'lidar2sensor': (inverse_pose(sweep2global) @ lidar2global).tolist(),
-                },
-            }
-        )
+        measurement = {
+            'timestamp': lidar['timestamp'] / MICROSECONDS,
+            'ego2global': ego2global.tolist(),
+            'lidar2global': sweep2global.tolist(),
+            'lidar_points': {
+                'lidar_path': lidar['filename'],
+                'num_pts_feats': POINT_COLUMNS,
+                'lidar2ego': sensor2ego.tolist(),
+            },
+        }
+        record = sweep_record(measurement, inverse_pose(sweep2global) @ lidar2global)
+        sweeps.append({'sample_data_token': lidar['token'], **record})
     return sweeps
 
 

@@ -24,10 +24,12 @@ from ...errors import InputError
 from ...files import atomic_path, require_file
 from ..infos import Info, save_infos
 from ..poses import inverse_pose, pose_matrix
-from .common import DOWNLOAD_AGAIN, camera_record, image_size, link_frames
+from .common import DOWNLOAD_AGAIN, camera_record, image_size, link_frames, sweep_record
 
 CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_camera', 'back_camera', 'left_camera')
 LIDAR_HEIGHT = 1.5
+# LiDAR of other frames is listed as a frame's sweeps up to so far in time, seconds: what moves has not moved far.
+SWEEP_SPAN = 0.25
 POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd')
 
 
@@ -120,7 +122,27 @@ def convert_sequence(folder: Path, out_dir: Path, frames: tuple[int, int] | None
             }
         )
     link_frames(infos, step)
+    _list_sweeps(infos)
     return infos
+
+
+def _list_sweeps(infos: Sequence[Info]) -> None:
+    """Name the LiDAR of the other frames in every frame's ``lidar_sweeps``, the nearest in time first.
+
+    Only frames of the same split count, so that nothing measured in validation frames is seen in training.
+    """
+    measured = [info for info in infos if info['lidar_points']]
+    for info in infos:
+        lidar2global = np.asarray(info['lidar2global'])
+
+        def distance(other: Info, time: float = info['timestamp']) -> float:
+            return abs(other['timestamp'] - time)
+
+        near = [other for other in measured if other is not info and distance(other) <= SWEEP_SPAN]
+        info['lidar_sweeps'] = [
+            sweep_record(other, inverse_pose(np.asarray(other['lidar2global'])) @ lidar2global)
+            for other in sorted(near, key=distance)
+        ]
 
 
 class _Camera:
