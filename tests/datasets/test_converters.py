@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,9 @@ from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.errors import InputError
-from tests.datasets.fixtures.boxworld import COLOURS, BoxWorld
+from projects.DistillNeRF.minitown.classes import CLASS_ID, UNKNOWN_CLASS
+from projects.DistillNeRF.minitown.code_book import code_book
+from tests.datasets.fixtures.boxworld import COLOURS, GROUND, SKY, BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset
 from tools.create_data import main
@@ -175,11 +178,70 @@ def test_pandaset_conversion_resumes_and_leaves_nothing_half_written(pandaset_ro
     with pytest.raises(InputError, match=r'02\.pkl\.gz.*not a readable table'):
         pandaset.convert(root, out, **FRAME_RANGES)
     names = sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file())
-    assert names == ['lidar/001/00.bin', 'pandaset_infos_train.pkl']
+    assert names == ['lidar/001/00.bin', 'lidar/001/00.classes.bin', 'pandaset_infos_train.pkl']
     first = (out / 'lidar/001/00.bin').stat().st_mtime_ns
     shutil.copy(pandaset_root / '001/lidar/02.pkl.gz', root / '001/lidar/02.pkl.gz')
     assert len(pandaset.convert(root, out, **FRAME_RANGES)) == 2
     assert (out / 'lidar/001/00.bin').stat().st_mtime_ns == first
+
+
+CLASS_PIPELINE = [
+    {'type': 'LoadViews'},
+    {'type': 'LoadLidarDepth', 'with_classes': True},
+    {'type': 'SkyFromLidar', 'ceiling': 9.0},
+    {'type': 'LidarCodeBookFeatures'},
+    {'type': 'PackViews'},
+]
+
+
+def test_classes_of_pandaset_points_become_features(pandaset_root, tmp_path):
+    pandaset.convert(pandaset_root, tmp_path, **FRAME_RANGES)
+    classes = np.fromfile(tmp_path / 'lidar/001/00.classes.bin', np.uint8)
+    points = np.fromfile(tmp_path / 'lidar/001/00.bin', np.float32).reshape(-1, 5)
+    expected = np.where(points[:, 3] >= 0, CLASS_ID['car'], CLASS_ID['road'])
+    assert classes[0] == UNKNOWN_CLASS and np.array_equal(classes[1:], expected[1:])
+    options = {'ann_file': 'pandaset_infos_train.pkl', 'data_prefix': {'img': str(pandaset_root)}}
+    dataset = build_dataset(tmp_path, pipeline=CLASS_PIPELINE, **options)
+    views = dataset[0]['inputs']['input_views']
+    known = views.features.isfinite().all(1)
+    assert torch.equal(known, views.features.isfinite().any(1))
+    measured = views.lidar_depth.isfinite() | (views.sky_mask > 0)
+    assert not (known & ~measured).any() and (known != measured).sum() <= 6, 'one point has no class'
+    seen = torch.einsum('vchw,kc->vkhw', views.features.nan_to_num(), torch.from_numpy(code_book())).argmax(1)
+    colours = views.images[..., ::2, ::2] * 255
+    for name, colour in (('road', GROUND), ('sky', SKY)):
+        is_it = known & (seen == CLASS_ID[name])
+        assert is_it.sum() > 100
+        off = (colours - torch.tensor(colour)[:, None, None]).abs().amax(1)
+        assert (off[is_it] < 60).float().mean() > 0.9, name
+    is_car = known & (seen == CLASS_ID['car'])
+    assert is_car.sum() > 100 and (off[is_car] > 60).float().mean() > 0.9
+    # The next frame has no LiDAR.
+    assert dataset[1]['inputs']['input_views'].features.isnan().all()
+
+
+def test_bad_classes_of_points(pandaset_root, tmp_path):
+    root = shutil.copytree(pandaset_root, tmp_path / 'raw')
+    table = root / '001/annotations/semseg/00.pkl.gz'
+    pd.DataFrame({'class': [7, 7]}).to_pickle(table)
+    with pytest.raises(InputError, match=r'semseg/00.pkl.gz: holds no class for each of the'):
+        pandaset.convert(root, tmp_path / 'out', **FRAME_RANGES)
+    assert not list((tmp_path / 'out').rglob('*.classes.bin'))
+    table.unlink()
+    pandaset.convert(root, tmp_path / 'out', **FRAME_RANGES)
+    options = {'data_prefix': {'img': str(root)}, 'pipeline': CLASS_PIPELINE}
+    with pytest.raises(InputError, match=r'00.bin: the info file names no classes of these points'):
+        build_dataset(tmp_path / 'out', ann_file='pandaset_infos_train.pkl', **options)[0]
+    held_out = build_dataset(tmp_path / 'out', ann_file='pandaset_infos_val.pkl', **options)
+    file = tmp_path / 'out/lidar/001/02.classes.bin'
+    whole = file.read_bytes()
+    for content, word in ((whole[:-1], 'classes for'), (b'\x63' + whole[1:], 'ids beyond the 15 classes')):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=rf'02.classes.bin: holds .*{word}'):
+            held_out[0]
+    without = build_dataset(tmp_path / 'out', ann_file='pandaset_infos_val.pkl', load_lidar=False, **options)
+    with pytest.raises(InputError, match='no classes of LiDAR points were loaded'):
+        without[0]
 
 
 def test_pandaset_splits_by_sequence(pandaset_root, tmp_path):

@@ -227,3 +227,20 @@ def test_density_is_asked_before_and_at_the_surfaces_of_the_teacher(quirks):
     assert (free[~in_sky][:, 2] < 20).all() and (free[:, 2] >= 0).all()
     assert free[in_sky].norm(dim=1).max() > 30
     assert free[:, 2].min() < 5 < 12 < free[~in_sky][:, 2].max()
+
+
+def test_features_that_are_unknown_do_not_count():
+    encoded, rendering = made()
+    features = torch.rand(2, 3, HEIGHT, WIDTH)
+    features[0, :, :5] = NAN
+    features[1, 1, 0, 0] = NAN
+    known = features.isfinite().all(1)
+    views = make_views(features=features)
+    objective = Objective({'features': RGBL1Loss(2.0)}, SPACE, published_quirks=False)
+    loss = objective([encoded], [rendering], [views], [views])['loss_features']
+    expected = 2 * (rendering.image - features).abs().movedim(1, -1)[known].mean()
+    assert torch.allclose(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, rendering.image)
+    assert torch.equal((gradient != 0).any(1), known)
+    nothing = make_views(features=torch.full_like(features, NAN))
+    assert objective([encoded], [rendering], [nothing], [nothing])['loss_features'] == 0

@@ -15,7 +15,12 @@ from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.tools.commands import ROOT, run
 
 ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))
-OURS = ('model_wrapper_minitown', 'model_wrapper_minitown_features', 'model_wrapper_pandaset')
+OURS = (
+    'model_wrapper_minitown',
+    'model_wrapper_minitown_features',
+    'model_wrapper_pandaset',
+    'model_wrapper_pandaset_features',
+)
 PUBLISHED = [name for name in ENTRIES if name not in OURS]
 QUICK = (
     'model_wrapper',
@@ -118,13 +123,14 @@ def test_two_iterations_on_minitown(town, tmp_path, name):
     two_iterations_as_they_are(name, tmp_path, *places)
 
 
-def test_two_iterations_on_pandaset(shared_dir, tmp_path):
+@pytest.mark.parametrize('name', OURS[2:])
+def test_two_iterations_on_pandaset(shared_dir, tmp_path, name):
     raw, infos = shared_dir / 'data/pandaset', tmp_path / 'infos'
     frames = ('--train-frames', '28-32', '--val-frames', '60-61')
     assert run('create_data', 'pandaset', '--root-path', raw, '--out-dir', infos, *frames).code == 0
     places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.img={raw}' for loader in ('train', 'val')]
-    two_iterations_as_they_are('model_wrapper_pandaset', tmp_path / 'out', *places)
+    two_iterations_as_they_are(name, tmp_path / 'out', *places)
 
 
 def test_all_entry_points_have_a_row_in_the_documentation():

@@ -84,11 +84,16 @@ class ViewRecords:
         return [
             {
                 'path': self._path('lidar', measurement['lidar_points']['lidar_path']),
+                'classes': self._classes(measurement),
                 'columns': measurement['lidar_points']['num_pts_feats'],
                 'lidar2world': global2world @ np.asarray(measurement['lidar2global']),
             }
             for measurement in measurements
         ]
+
+    def _classes(self, measurement: Info) -> str | None:
+        relative = measurement['lidar_points'].get('pts_semantic_mask_path')
+        return None if relative is None else self._path('lidar', relative)
 
     def _path(self, kind: str, relative: str) -> str:
         return str(Path(self.roots[kind]) / relative)

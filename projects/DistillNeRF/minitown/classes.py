@@ -29,6 +29,9 @@ CLASSES: tuple[str, ...] = tuple(_OCC3D_OF_NAME)
 CLASS_ID: dict[str, int] = {name: index for index, name in enumerate(CLASSES)}
 """Class id of each name."""
 
+UNKNOWN_CLASS = 255
+"""In class maps: no class is known here."""
+
 SKY: int = CLASS_ID['sky']
 """Class id of the sky: no surface, no depth."""
 

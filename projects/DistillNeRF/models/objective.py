@@ -37,7 +37,7 @@ class Objective(nn.Module):
     """The sum of the configured losses.
 
     * ``rgb``, ``lpips``, ``dssim``: rendered image against target image.
-    * ``features``: rendered features against those of the targets.
+    * ``features``: rendered features against those of the targets where they are known; a mean over pixels.
     * ``lidar_depth``, ``teacher_depth``: coarse depth of the input views and rendered depth of the target views.
     * ``lidar_depth_edges``, ``teacher_depth_edges``: the same where the estimated depth has edges.
     * ``density``: the voxel field on the rays of the target views, against the teacher's depth.
@@ -86,9 +86,7 @@ class Objective(nn.Module):
         if 'line_of_sight' in self.losses:
             results |= self._line_of_sight(encoded, rendering, inputs, targets, iteration)
         if 'features' in self.losses:
-            results['loss_features'] = self.losses['features'](
-                rendering.image, feature_target(targets, rendering.image)
-            )
+            results['loss_features'] = self._features(rendering.image, targets)
         if 'density' in self.losses:
             results['loss_density'] = self._density(encoded, rendering, targets)
         results |= self._depths(encoded, rendering, inputs, targets, iteration)
@@ -98,6 +96,13 @@ class Objective(nn.Module):
                 for stage in used:
                     results[f'loss_{name}{stage}'] = self.losses[name](stages[stage].movedim(-1, 1))
         return results
+
+    def _features(self, rendered: Tensor, targets: Views) -> Tensor:
+        """The mean over the pixels whose features are known; the others compare the estimate with itself."""
+        target = feature_target(targets, rendered)
+        known = target.isfinite().all(dim=1, keepdim=True)
+        loss = self.losses['features'](rendered, torch.where(known, target, rendered.detach()))
+        return loss * (known.numel() / known.sum().clamp_min(1))
 
     def _depths(
         self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
@@ -181,7 +186,7 @@ def stored_depth(name: str, views: Views) -> Tensor:
 
 
 def feature_target(views: Views, like: Tensor) -> Tensor:
-    """``(V, C, h, w)`` features of the views, resized bilinearly to the size of ``like``.
+    """``(V, C, h, w)`` features of the views, resized bilinearly to the size of ``like``; NaN where unknown.
 
     Raises:
         InputError: the views hold none.

@@ -1,6 +1,6 @@
 """Transforms: they load what the dataset chose and pack it into ``Views``. Importing registers them with mmdet3d."""
 
-from .code_book import CodeBookFeatures
+from .code_book import CodeBookFeatures, LidarCodeBookFeatures
 from .flip import FlipViews
 from .images import LoadViews
 from .lidar import LoadLidarDepth
@@ -11,6 +11,7 @@ from .pack import PackViews
 __all__ = [
     'CodeBookFeatures',
     'FlipViews',
+    'LidarCodeBookFeatures',
     'LoadFeatures',
     'LoadLidarDepth',
     'LoadTeacher',

@@ -1,4 +1,4 @@
-"""Features of MiniTown without a foundation model: the code vector of the true class of every pixel."""
+"""Features without a foundation model: the code vector of the class of every pixel, true or measured by LiDAR."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from ..datasets.presence import MAP_CURES
 from ..errors import InputError
 from ..files import require_file
-from ..minitown.classes import CLASSES
-from ..minitown.code_book import code_book
+from ..minitown.classes import CLASSES, SKY, UNKNOWN_CLASS
+from ..minitown.code_book import CHANNELS, code_book
 
 
 @TRANSFORMS.register_module()
@@ -44,6 +44,35 @@ class CodeBookFeatures(BaseTransform):
             u = (np.linspace(0, width - 1, columns) + 0.5) * classes.shape[1] / width
             seen = classes[v.astype(np.int64)[:, None], u.astype(np.int64)]
             view['features'] = np.ascontiguousarray(self._codes[seen].transpose(2, 0, 1))
+        return results
+
+
+@TRANSFORMS.register_module()
+class LidarCodeBookFeatures(BaseTransform):
+    """Turn the ``lidar_classes`` of every view into ``features`` ``(64, h, w)``; NaN where no class is known.
+
+    After ``LoadLidarDepth(with_classes=True)``. Where no point has a class, the sky of ``SkyFromLidar`` counts.
+
+    Raises:
+        InputError: no classes were loaded.
+    """
+
+    def __init__(self) -> None:
+        unknown = np.full((UNKNOWN_CLASS + 1 - len(CLASSES), CHANNELS), np.nan, np.float32)
+        self._codes = np.concatenate([code_book(), unknown])
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Fill ``features`` of every view."""
+        for view in results['views'].values():
+            if 'lidar_classes' not in view:
+                raise InputError(
+                    f'{view["img_path"]}: no classes of LiDAR points were loaded; put '
+                    'LoadLidarDepth(with_classes=True) before LidarCodeBookFeatures and leave load_lidar=True'
+                )
+            classes = view['lidar_classes']
+            if 'sky_mask' in view:
+                classes = np.where((classes == UNKNOWN_CLASS) & (view['sky_mask'] > 0), SKY, classes)
+            view['features'] = np.ascontiguousarray(self._codes[classes].transpose(2, 0, 1))
         return results
 
 

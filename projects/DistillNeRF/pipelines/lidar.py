@@ -1,7 +1,8 @@
-"""Read LiDAR points and make the depth image of every view."""
+"""Read LiDAR points and make the depth image of every view, and on request the image of their classes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from mmdet3d.registry import TRANSFORMS
 from ..datasets.poses import inverse_pose
 from ..errors import InputError
 from ..files import require_file
-from .lidar_depth import lidar_depth_image, project_lidar
+from ..minitown.classes import CLASSES, UNKNOWN_CLASS
+from .lidar_depth import LidarProjection, lidar_class_image, lidar_depth_image, project_lidar
 
 RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'
 
@@ -32,6 +34,30 @@ def read_points(path: str | Path, columns: int) -> np.ndarray:
     return points
 
 
+def read_point_classes(path: str | Path | None, count: int, points: str) -> np.ndarray:
+    """Read ``(count,)`` uint8 ids of :data:`..minitown.classes.CLASSES`, or ``UNKNOWN_CLASS``.
+
+    Args:
+        path: file of classes, None if the info file names none.
+        count: number of points.
+        points: file of the points, for the message.
+
+    Raises:
+        InputError: no or a missing file, another number of classes than of points, ids that are no class.
+    """
+    if path is None:
+        raise InputError(
+            f'{points}: the info file names no classes of these points; use data that has them (PandaSet with its '
+            'semseg annotations, converted by tools/create_data.py), or leave with_classes'
+        )
+    classes = np.fromfile(require_file(path, RESTORE), np.uint8)
+    if len(classes) != count:
+        raise InputError(f'{path}: holds {len(classes)} classes for {count} points of {points}; {RESTORE}')
+    if np.any((classes >= len(CLASSES)) & (classes != UNKNOWN_CLASS)):
+        raise InputError(f'{path}: holds ids beyond the {len(CLASSES)} classes; {RESTORE}')
+    return classes
+
+
 @TRANSFORMS.register_module()
 class LoadLidarDepth(BaseTransform):
     """Project each frame's LiDAR points into its views: ``lidar_depth`` ``(h, w)`` z in metres at ``render_size``.
@@ -40,35 +66,52 @@ class LoadLidarDepth(BaseTransform):
     two fall into one pixel; what moved in between smears. The points of a frame go through the global poses of the
     LiDAR at its keyframe and of the camera when its image was taken. A frame without LiDAR gives NaN everywhere (the
     dataset notes it). Does nothing in a dataset with ``load_lidar=False``.
+
+    Args:
+        with_classes: add ``lidar_classes`` ``(h, w)`` uint8, the classes of the same points
+            (:data:`..minitown.classes.CLASSES`, 255 unknown).
     """
+
+    def __init__(self, with_classes: bool = False) -> None:
+        self.with_classes = with_classes
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``lidar_depth`` of every view."""
-        rows, columns = results['render_size']
         points: dict[str, np.ndarray] = {}
+        classes: dict[str, np.ndarray] = {}
         for view in results['views'].values():
             if 'lidar' not in view:
                 continue
-            lidar = view['lidar']
-            if lidar is None:
-                view['lidar_depth'] = np.full((rows, columns), np.nan, np.float32)
-                continue
-            for sweep in lidar:
-                if sweep['path'] not in points:
-                    points[sweep['path']] = read_points(sweep['path'], sweep['columns'])
-            view['lidar_depth'] = self._depth_image(view, points, results)
+            sweeps = view['lidar'] or []
+            for sweep in sweeps:
+                path = sweep['path']
+                if path not in points:
+                    points[path] = read_points(path, sweep['columns'])
+                    if self.with_classes:
+                        classes[path] = read_point_classes(sweep['classes'], len(points[path]), path)
+            projection = _project(view, sweeps, points, results['lidar_range'])
+            grid = (view['height'], view['width'], *results['render_size'])
+            view['lidar_depth'] = lidar_depth_image(projection, *grid)
+            if self.with_classes:
+                ids = np.concatenate([np.empty(0, np.uint8), *(classes[sweep['path']] for sweep in sweeps)])
+                view['lidar_classes'] = lidar_class_image(projection, ids, *grid, unknown=UNKNOWN_CLASS)
         return results
 
-    @staticmethod
-    def _depth_image(view: dict[str, Any], points: dict[str, np.ndarray], results: dict[str, Any]) -> np.ndarray:
-        """The nearest point of all sweeps in every pixel, NaN where there is none."""
-        height, width = view['height'], view['width']
-        camera = np.eye(4)
-        camera[:3, :3] = view['intrinsics']
-        world2img = camera @ inverse_pose(view['cam2world'])
-        images = []
-        for sweep in view['lidar']:
-            lidar2img = world2img @ sweep['lidar2world']
-            projection = project_lidar(points[sweep['path']], lidar2img, height, width, results['lidar_range'])
-            images.append(lidar_depth_image(projection, height, width, *results['render_size']))
-        return np.fmin.reduce(images)
+
+def _project(
+    view: dict[str, Any], sweeps: Sequence[dict[str, Any]], points: dict[str, np.ndarray], lidar_range: float
+) -> LidarProjection:
+    """The points of all sweeps in one view, one sweep after the other."""
+    height, width = view['height'], view['width']
+    camera = np.eye(4)
+    camera[:3, :3] = view['intrinsics']
+    world2img = camera @ inverse_pose(view['cam2world'])
+    parts = [project_lidar(np.empty((0, 3), np.float32), world2img, height, width, lidar_range)]
+    for sweep in sweeps:
+        lidar2img = world2img @ sweep['lidar2world']
+        parts.append(project_lidar(points[sweep['path']], lidar2img, height, width, lidar_range))
+    return LidarProjection(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+
+
+def _columns(projection: LidarProjection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return projection.depth, projection.pixels, projection.visible

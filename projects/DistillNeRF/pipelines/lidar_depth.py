@@ -61,19 +61,49 @@ def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows
     Raises:
         InputError: the image has fewer pixels than the depth image cells.
     """
+    shape, indices, used = _blocks(projection, height, width, rows, columns)
+    blocks = np.full(shape, _EMPTY, dtype=np.float32)
+    np.minimum.at(blocks, indices, projection.depth[used])
+    blocks[blocks == _EMPTY] = np.nan
+    return _resized(blocks, rows, columns)
+
+
+def lidar_class_image(
+    projection: LidarProjection, classes: np.ndarray, height: int, width: int, rows: int, columns: int, unknown: int
+) -> np.ndarray:
+    """``(rows, columns)`` uint8: the class of the point that :func:`lidar_depth_image` shows, ``unknown`` without one.
+
+    Args:
+        classes: ``(n,)`` class of each point of ``projection``.
+    """
+    shape, indices, used = _blocks(projection, height, width, rows, columns)
+    blocks = np.full(shape, unknown, dtype=np.uint8)
+    # Of several values for one cell the last stays: the nearest.
+    far_to_near = np.argsort(-projection.depth[used], kind='stable')
+    blocks[tuple(index[far_to_near] for index in indices)] = classes[used][far_to_near]
+    return _resized(blocks, rows, columns)
+
+
+def _blocks(
+    projection: LidarProjection, height: int, width: int, rows: int, columns: int
+) -> tuple[tuple[int, int], tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Shape of the map of whole blocks, (row, column) of the points in it, and which points these are."""
     block_rows, block_columns = height // rows, width // columns
     if block_rows < 1 or block_columns < 1:
         raise InputError(
             f'a depth image of {rows} x {columns} is larger than its image of {height} x {width}; '
             'choose a smaller render_size'
         )
-    blocks = np.full((height // block_rows, width // block_columns), _EMPTY, dtype=np.float32)
-    depth = projection.depth[projection.visible]
-    nearest = np.rint(projection.pixels[projection.visible]).astype(np.int64)
+    shape = (height // block_rows, width // block_columns)
+    used = np.flatnonzero(projection.visible)
+    nearest = np.rint(projection.pixels[used]).astype(np.int64)
     column, row = nearest[:, 0] // block_columns, nearest[:, 1] // block_rows
-    whole = (row < blocks.shape[0]) & (column < blocks.shape[1])
-    np.minimum.at(blocks, (row[whole], column[whole]), depth[whole])
-    blocks[blocks == _EMPTY] = np.nan
+    whole = (row < shape[0]) & (column < shape[1])
+    return shape, (row[whole], column[whole]), used[whole]
+
+
+def _resized(blocks: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Nearest neighbour."""
     pick_rows = np.arange(rows) * blocks.shape[0] // rows
     pick_columns = np.arange(columns) * blocks.shape[1] // columns
     return blocks[pick_rows[:, None], pick_columns]

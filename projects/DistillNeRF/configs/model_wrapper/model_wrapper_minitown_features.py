@@ -4,19 +4,10 @@ _base_ = [
     '../../../../configs/_base_/default_runtime.py',
     '../../../../configs/_base_/schedule_iters.py',
     '../datasets/minitown.py',
-    '../models/small.py',
+    '../models/small_features.py',
 ]
 
-model = dict(
-    network=dict(head=dict(_delete_=True, type='feature', out_channels=64)),
-    losses=dict(
-        rgb=None,
-        teacher_depth=dict(type='LogDepthLoss', loss_weight=1.0),
-        # The numbers of a code vector are as small as an eighth.
-        features=dict(type='RGBL1Loss', loss_weight=20.0),
-    ),
-    text_encoder='minitown_code_book',
-)
+model = dict(losses=dict(teacher_depth=dict(type='LogDepthLoss', loss_weight=1.0)))
 
 _pipeline = [
     dict(type='LoadViews'),

@@ -22,12 +22,41 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...files import atomic_path, require_file
+from ...minitown.classes import CLASS_ID, UNKNOWN_CLASS
 from ..infos import Info, save_infos
 from ..poses import inverse_pose, pose_matrix
 from .common import DOWNLOAD_AGAIN, camera_record, image_size, link_frames, sweep_record
 
 CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_camera', 'back_camera', 'left_camera')
 LIDAR_HEIGHT = 1.5
+# MiniTown's names for PandaSet's classes of points; the others (``Other Static Object``, ...) stay unknown.
+CLASS_OF_NAME = {
+    'Road': 'road',
+    'Lane Line Marking': 'road',
+    'Stop Line Marking': 'road',
+    'Other Road Marking': 'road',
+    'Sidewalk': 'pavement',
+    'Driveway': 'pavement',
+    'Ground': 'terrain',
+    'Building': 'building',
+    'Vegetation': 'vegetation',
+    'Signs': 'furniture',
+    'Construction Signs': 'furniture',
+    'Car': 'car',
+    'Pickup Truck': 'truck',
+    'Medium-sized Truck': 'truck',
+    'Semi-truck': 'truck',
+    'Bus': 'bus',
+    'Motorcycle': 'motorcycle',
+    'Motorized Scooter': 'motorcycle',
+    'Bicycle': 'bicycle',
+    'Pedestrian': 'pedestrian',
+    'Pedestrian with Object': 'pedestrian',
+    'Pylons': 'traffic_cone',
+    'Cones': 'traffic_cone',
+    'Road Barriers': 'barrier',
+    'Temporary Construction Barriers': 'barrier',
+}
 # LiDAR of other frames is listed as a frame's sweeps up to so far in time, seconds: what moves has not moved far.
 SWEEP_SPAN = 0.25
 POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd')
@@ -44,7 +73,7 @@ def convert(
     step: int = 5,
     workers: int = 1,
 ) -> list[Path]:
-    """Write ``{tag}_infos_{train,val}.pkl`` and ``lidar/{sequence}/{frame}.bin`` to ``out_dir``.
+    """Write ``{tag}_infos_{train,val}.pkl`` and ``lidar/{sequence}/{frame}[.classes].bin`` to ``out_dir``.
 
     Args:
         root: folder of the sequences (``001``, ``002``, ...).
@@ -236,7 +265,29 @@ def _lidar_record(
         points[:, :3] = points[:, :3] @ global2lidar[:3, :3].T + global2lidar[:3, 3]
         with atomic_path(target) as temporary:
             points.astype(np.float32).tofile(temporary)
-    return {'lidar_path': relative, 'num_pts_feats': len(POINT_COLUMNS), 'lidar2ego': lidar2ego.tolist()}
+    record = {'lidar_path': relative, 'num_pts_feats': len(POINT_COLUMNS), 'lidar2ego': lidar2ego.tolist()}
+    return {**record, 'pts_semantic_mask_path': _point_classes(folder, frame, out_dir, target)}
+
+
+def _point_classes(folder: Path, frame: int, out_dir: Path, points: Path) -> str | None:
+    """Write the classes of a frame's points as uint8 ids of MiniTown's classes; None where PandaSet has none."""
+    source = folder / 'annotations' / 'semseg' / f'{frame:02d}.pkl.gz'
+    if not source.is_file():
+        return None
+    relative = f'lidar/{folder.name}/{frame:02d}.classes.bin'
+    target = out_dir / relative
+    if not target.is_file():
+        table, names = read_table(source), _read_json(source.with_name('classes.json'))
+        count = points.stat().st_size // (4 * len(POINT_COLUMNS))
+        if 'class' not in table or len(table) != count:
+            raise InputError(f'{source}: holds no class for each of the {count} points of its frame; {DOWNLOAD_AGAIN}')
+        ids = np.full(256, UNKNOWN_CLASS, np.uint8)
+        for number, name in names.items():
+            if name in CLASS_OF_NAME:
+                ids[int(number)] = CLASS_ID[CLASS_OF_NAME[name]]
+        with atomic_path(target) as temporary:
+            ids[table['class'].to_numpy(dtype=np.uint8)].tofile(temporary)
+    return relative
 
 
 def read_table(path: Path) -> pd.DataFrame:
