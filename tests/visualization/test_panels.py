@@ -119,6 +119,22 @@ def test_errors_of_depth_are_differences_of_distance(name):
     assert (tile[3, 4] != inferno[0]).any()
 
 
+def test_the_row_of_lidar_marks_the_sky():
+    z = torch.full((6, 6, 10), math.nan)
+    z[:, 1, 2] = 20.0
+    sky = torch.zeros(6, 6, 10)
+    sky[:, :2] = 1
+    views = make_views(lidar_depth=z, sky_mask=sky)
+    picture = panel(views, views, {'depth': torch.full((6, 6, 10), 20.0)})
+    # Rows: input, rendered depth, LiDAR.
+    row, scale = HEADER_HEIGHT + 2 * (HEIGHT * 12 + GAP), 240 // 10
+    tile = picture[row : row + HEIGHT * 12, LABEL_WIDTH : LABEL_WIDTH + WIDTH * 12]
+    middles = tile[scale // 2 :: scale, scale // 2 :: scale]
+    marked = (middles == SKY_COLOUR).all(-1)
+    assert marked[:2].sum() == 19 and not marked[1, 2], 'a return is a return'
+    assert not marked[2:].any()
+
+
 def test_half_precision_and_odd_selections_can_be_drawn():
     views = make_views()
     shown = {key: value.half() for key, value in prediction(views).items()}

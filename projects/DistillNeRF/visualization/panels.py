@@ -121,12 +121,13 @@ def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list
     rows = []
     if views.lidar_depth is not None:
         points, images = _numpy(_distance(views.lidar_depth, views.cameras)), to_uint8(views.images)
+        backgrounds = [_lidar_background(*pair, *size) for pair in zip(images, _skies(views), strict=True)]
         errors = np.abs(points - _at_size(rendered, points))
         for label, values, colours in (
             ('LiDAR', points, depth_to_colours),
             ('LiDAR\ndepth error', errors, _depth_error_colours),
         ):
-            tiles = [_draw_points(*pair, *size, colours) for pair in zip(values, images, strict=True)]
+            tiles = [_draw_points(*pair, colours) for pair in zip(values, backgrounds, strict=True)]
             rows.append(Row(label, named(views, tiles)))
     for name, z, sky in (
         ('teacher', views.teacher_depth, None if views.sky_mask is None else views.sky_mask > 0),
@@ -161,15 +162,26 @@ def _distance(z: Tensor, cameras: Cameras) -> Tensor:
     return z * cameras.ray_lengths(*z.shape[-2:]).to(z)
 
 
-def _draw_points(
-    values: np.ndarray, image: np.ndarray, height: int, width: int, colours: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Sparse values ``(h, w)`` as squares over the darkened image; where squares overlap, the smallest value wins."""
+def _skies(views: Views) -> list[np.ndarray | None]:
+    """Where the sky of each view is told to be, ``(h, w)`` bool."""
+    return [None] * len(views) if views.sky_mask is None else list(_numpy(views.sky_mask > 0))
+
+
+def _lidar_background(image: np.ndarray, sky: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    """The darkened image, and the sky in the colour of the sky: the LiDAR loss puts it far away."""
+    background = (enlarge(image, height, width) * DIMMED).astype(np.uint8)
+    if sky is not None:
+        background[enlarge(sky.astype(np.uint8), height, width) > 0] = SKY_COLOUR
+    return background
+
+
+def _draw_points(values: np.ndarray, background: np.ndarray, colours: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Sparse values ``(h, w)`` as squares over an image; where squares overlap, the smallest value wins."""
+    height, width = background.shape[:2]
     points = enlarge(np.where(np.isnan(values), math.inf, values), height, width)
     missing = POINT_SIZE - width // values.shape[1]
     if missing > 0:
         points = cv2.erode(points, np.ones((missing + 1, missing + 1), np.uint8))
-    background = (enlarge(image, height, width) * DIMMED).astype(np.uint8)
     known = np.isfinite(points)
     return np.where(known[..., None], colours(np.where(known, points, math.nan)), background)
 
