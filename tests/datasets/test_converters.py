@@ -226,7 +226,15 @@ def test_bad_classes_of_points(pandaset_root, tmp_path):
     pd.DataFrame({'class': [7, 7]}).to_pickle(table)
     with pytest.raises(InputError, match=r'semseg/00.pkl.gz: holds no class for each of the'):
         pandaset.convert(root, tmp_path / 'out', **FRAME_RANGES)
+    shutil.copy(pandaset_root / '001/annotations/semseg/00.pkl.gz', table)
+    names = table.with_name('classes.json')
+    text = names.read_text()
+    for content in ('["Road"]', '{"road": "Road"}', '{"300": "Road"}'):
+        names.write_text(content)
+        with pytest.raises(InputError, match=r'semseg/00.pkl.gz: its classes or those of classes.json are no numbers'):
+            pandaset.convert(root, tmp_path / 'out', **FRAME_RANGES)
     assert not list((tmp_path / 'out').rglob('*.classes.bin'))
+    names.write_text(text)
     table.unlink()
     pandaset.convert(root, tmp_path / 'out', **FRAME_RANGES)
     options = {'data_prefix': {'img': str(root)}, 'pipeline': CLASS_PIPELINE}

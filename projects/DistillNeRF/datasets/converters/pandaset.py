@@ -282,11 +282,16 @@ def _point_classes(folder: Path, frame: int, out_dir: Path, points: Path) -> str
         if 'class' not in table or len(table) != count:
             raise InputError(f'{source}: holds no class for each of the {count} points of its frame; {DOWNLOAD_AGAIN}')
         ids = np.full(256, UNKNOWN_CLASS, np.uint8)
-        for number, name in names.items():
-            if name in CLASS_OF_NAME:
-                ids[int(number)] = CLASS_ID[CLASS_OF_NAME[name]]
+        try:
+            for number, name in names.items():
+                ids[int(number)] = CLASS_ID[CLASS_OF_NAME[name]] if name in CLASS_OF_NAME else UNKNOWN_CLASS
+            classes = ids[table['class'].to_numpy(dtype=np.uint8)]
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise InputError(
+                f'{source}: its classes or those of classes.json are no numbers below 256 ({error}); {DOWNLOAD_AGAIN}'
+            ) from error
         with atomic_path(target) as temporary:
-            ids[table['class'].to_numpy(dtype=np.uint8)].tofile(temporary)
+            classes.tofile(temporary)
     return relative
 
 
