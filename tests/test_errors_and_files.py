@@ -8,7 +8,7 @@ import stat
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError, command
+from projects.DistillNeRF.errors import InputError, command, warn
 from projects.DistillNeRF.files import atomic_path, require_file, require_writable, save_json, save_npy
 
 
@@ -29,6 +29,11 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys):
         2,
         'error: a.pkl: cut short; convert again\n',
     )
+
+
+def test_a_warning_is_one_line_on_stderr(capsys):
+    warn('a.png: nearly black;\n  look at it')
+    assert capsys.readouterr().err == 'warning: a.png: nearly black; look at it\n'
 
 
 def test_the_traceback_of_a_worker_process_is_left_out(capsys):

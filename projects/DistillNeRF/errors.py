@@ -2,20 +2,45 @@
 
 Everything that a user can cause (a missing file, a broken calibration, an unknown option) is raised as
 :class:`InputError` with one line that names the file and the cure. :func:`command` turns it into that
-line on stderr and exit code 2; every other exception is a bug and keeps its traceback.
+line on stderr and exit code 2; every other exception is a bug and keeps its traceback. What is doubtful but can be
+gone on with is said by :func:`warn`, never passed over.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable
 
 EXIT_BAD_INPUT = 2
+# The run of a training adds its log file to this logger.
+LOGGER = logging.getLogger('distillnerf')
 
 
 class InputError(Exception):
     """Wrong input from outside. The message is one line: what is wrong, where, and how to cure it."""
+
+
+class _StderrHandler(logging.Handler):
+    """Write to what is stderr now; a stream handler keeps the stream of the import."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+_handler = _StderrHandler()
+_handler.setFormatter(logging.Formatter('warning: %(message)s'))
+LOGGER.addHandler(_handler)
+
+
+def warn(message: str) -> None:
+    """Print one line ``warning: MESSAGE`` on stderr; a run has it in its log, too.
+
+    Args:
+        message: what is doubtful, in which file, how much of it, and the cure.
+    """
+    LOGGER.warning(' '.join(message.split()))
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:

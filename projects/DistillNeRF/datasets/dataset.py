@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset, force_full_init
-from mmengine.logging import print_log
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from .boxes import read_boxes
 from .draws import Draw
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
@@ -215,7 +214,7 @@ class DistillNeRFDataset(BaseDataset):
                     f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_CURES[kind]}, '
                     'or set SKIP_MISSING=True in the dataset config to go on without'
                 )
-            print_log(f'{self.ann_file}: {missing} of {total} {kind} files are missing: NaN instead', logger='current')
+            warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing: NaN instead')
 
     def _used_positions(self, infos: Sequence[Info]) -> list[int]:
         """Samples and, if neighbours can be targets, their neighbours."""

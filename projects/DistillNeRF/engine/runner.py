@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet3d.registry import HOOKS, RUNNERS
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+
+from ..errors import LOGGER
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
 PENDING_GRADIENTS = 'pending_gradients'
@@ -18,7 +22,19 @@ PENDING_GRADIENTS = 'pending_gradients'
 
 @RUNNERS.register_module()
 class WholeCheckpointRunner(Runner):
-    """A runner that writes a checkpoint under another name and renames it when it is complete."""
+    """A runner that writes a checkpoint under another name and renames it when it is complete.
+
+    Its log file has the warnings of :func:`..errors.warn`, too.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Like the base class; this run's log file takes over the warnings from that of a run before."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in [handler for handler in LOGGER.handlers if isinstance(handler, logging.FileHandler)]:
+            LOGGER.removeHandler(handler)
+        for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
+            LOGGER.addHandler(handler)
+        return logger
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Like the base class, but no reader ever sees half a file."""

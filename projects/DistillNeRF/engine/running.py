@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..files import require_writable
 from ..models.checkpoint import load_weights, read_checkpoint, require_training_state
@@ -111,7 +110,7 @@ def newest_checkpoint(work_dir: Path) -> str | None:
         try:
             require_training_state(read_checkpoint(path), path)
         except InputError as error:
-            print(f'warning: {error}; trying the checkpoint before it', file=sys.stderr)
+            warn(f'{error}; trying the checkpoint before it')
             problem = problem or error
         else:
             return str(path)

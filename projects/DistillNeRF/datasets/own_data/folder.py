@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, warn
 from ...files import atomic_path, save_json
 from ...modules.cameras import Cameras
 from ...modules.views import Views
@@ -105,7 +104,7 @@ def _cut(
 
 
 def _report(calibration: Calibration, message: str) -> None:
-    print(f'warning: {calibration.where}: {message}', file=sys.stderr)
+    warn(f'{calibration.where}: {message}')
 
 
 def write_folder(views: Views, folder: str | os.PathLike) -> Path:
