@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import InputError
 from ...files import require_file
 from ..poses import check_intrinsics, check_poses
-from .checks import check_rig
+from ..rig_checks import check_distinct, check_rig
 from .distortion import COEFFICIENTS, Distortion
 
 FILE_NAME = 'cameras.json'
@@ -82,6 +82,7 @@ def read_calibrations(folder: Path) -> list[Calibration]:
     check_poses(poses, [f'{label}: cam2vehicle' for label in labels], CURE)
     cam2world = _vehicle2world(content, path) @ poses
     check_rig(intrinsics, cam2world, sizes, ORIGIN_HEIGHT, labels, CURE)
+    check_distinct(cam2world[None], [labels], names, CURE)
     return [
         Calibration(where, name, folder / camera['image'], *size, matrix, pose, distortion)
         for where, name, camera, size, matrix, pose, distortion in zip(

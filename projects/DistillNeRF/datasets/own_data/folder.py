@@ -15,8 +15,8 @@ from ...files import atomic_path, save_json
 from ...modules.cameras import Cameras
 from ...modules.views import Views
 from ..image_files import read_image, resize, to_rgb
+from ..rig_checks import lonely_cameras
 from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
-from .checks import lonely_cameras
 
 # Images whose shape differs by no more than this are resized as they are, like those of the data sets; others are cut.
 SHAPE_TOLERANCE = 0.03

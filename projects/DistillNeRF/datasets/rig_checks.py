@@ -1,0 +1,178 @@
+"""Whether cameras can be those of a car, beyond what every calibration must fulfil (``datasets/poses.py``).
+
+Own folders (``datasets/own_data``), converters and info files (``datasets/info_checks.py``) ask the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..modules.cameras import Cameras
+
+# Metres between a camera and the origin of the vehicle.
+FARTHEST = 20.0
+# Degrees above or below the horizon, and about the line of sight.
+STEEPEST = 50.0
+MOST_TURNED = 45.0
+# Poses as close as this, in metres and in entries of the rotation, are the same.
+SAME = 1e-3
+# Two cameras overlap if one sees a point that lies before the other at one of these distances, metres.
+OVERLAP_DISTANCES = (5.0, 10.0, 20.0, 40.0)
+# Degrees between where a camera looks and where its name says; front_left may look 0 to 90 degrees to the left.
+MOST_MISNAMED = 50.0
+# Sine of the angle from which on a camera looks to one side rather than straight.
+ONE_SIDED = 0.3
+OVERLAP_SIZE = 100
+
+_DIRECTIONS = {'front': (0, 1), 'back': (0, -1), 'rear': (0, -1), 'left': (-1, 0), 'right': (1, 0)}
+_DIRECTION = '|'.join(_DIRECTIONS)
+_WORD = re.compile(f'(?:{_DIRECTION}|cam|camera|image|side)+')
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What the messages call things.
+
+    Attributes:
+        pose: the pose of a camera on the vehicle.
+        too_low: what to do about a camera below the road.
+    """
+
+    pose: str = 'cam2vehicle'
+    too_low: str = "correct cam2vehicle, or origin_height: the height of the vehicle's origin above the road"
+
+
+def check_rig(
+    intrinsics: np.ndarray,
+    cam2world: np.ndarray,
+    sizes: np.ndarray,
+    origin_height: float,
+    labels: Sequence[str],
+    cure: str,
+    wording: Wording | None = None,
+) -> None:
+    """Check each of ``n`` cameras that are rigid, finite and of plausible focal lengths.
+
+    Args:
+        intrinsics: ``(n, 3, 3)``.
+        cam2world: ``(n, 4, 4)``; the world is x right, y forward, z up.
+        sizes: ``(n, 2)``, height and width of each image.
+        origin_height: of the world's origin above the road, metres.
+        labels: file and name of each camera, for messages.
+        cure: what to do.
+        wording: of the messages; None: that of ``cameras.json``.
+
+    Raises:
+        InputError: names the first bad camera, what is wrong with it and the cure.
+    """
+    wording = wording or Wording()
+    sizes = np.asarray(sizes)
+    points = intrinsics[:, :2, 2]
+    outside = ~((points >= 0) & (points < sizes[:, ::-1])).all(1)
+    if outside.any():
+        number = int(outside.argmax())
+        (cx, cy), (height, width) = points[number], sizes[number].astype(int)
+        raise InputError(
+            f'{labels[number]}: the principal point ({cx:g}, {cy:g}) lies outside the image of {width}x{height}; {cure}'
+        )
+    _check_attitude(cam2world, labels, cure, wording)
+    _check_position(cam2world, origin_height, labels, wording)
+
+
+def _check_attitude(poses: np.ndarray, labels: Sequence[str], cure: str, wording: Wording) -> None:
+    """Upright and near the horizon."""
+    axes = f'{wording.pose} maps a camera that looks along +z, x right, y down (OpenCV) to the vehicle: {cure}'
+    pitch = np.degrees(np.arcsin(np.clip(poses[:, 2, 2], -1, 1)))
+    steep = np.abs(pitch) > STEEPEST
+    if steep.any():
+        number = int(steep.argmax())
+        direction = 'up' if pitch[number] > 0 else 'down'
+        degrees = abs(pitch[number])
+        raise InputError(f'{labels[number]}: looks {direction}, {degrees:.0f} degrees from the horizon; {axes}')
+    turned = np.abs(np.degrees(np.arctan2(poses[:, 2, 0], -poses[:, 2, 1])))
+    if (turned > MOST_TURNED).any():
+        number = int((turned > MOST_TURNED).argmax())
+        degrees = turned[number]
+        raise InputError(f'{labels[number]}: is turned by {degrees:.0f} degrees about its line of sight; {axes}')
+
+
+def _check_position(poses: np.ndarray, origin_height: float, labels: Sequence[str], wording: Wording) -> None:
+    distances = np.linalg.norm(poses[:, :3, 3], axis=1)
+    if (distances > FARTHEST).any():
+        number = int((distances > FARTHEST).argmax())
+        raise InputError(
+            f'{labels[number]}: is {distances[number]:.6g} m from the origin of the vehicle; give {wording.pose} in '
+            'metres, relative to the vehicle and not to a map'
+        )
+    depths = -origin_height - poses[:, 2, 3]
+    if (depths > 0).any():
+        number = int((depths > 0).argmax())
+        raise InputError(f'{labels[number]}: is {depths[number]:.2f} m below the road; {wording.too_low}')
+
+
+def check_distinct(
+    cam2world: np.ndarray, labels: Sequence[Sequence[str]], names: Sequence[str], cure: str, pose: str = 'cam2vehicle'
+) -> None:
+    """Refuse two cameras of one rig that have one pose.
+
+    Args:
+        cam2world: ``(n, cameras, 4, 4)`` of n rigs.
+        labels: file and name of each camera of each rig, for messages.
+        names: of the cameras.
+        cure: what to do.
+        pose: what the message calls the pose of a camera.
+
+    Raises:
+        InputError: names the second camera of the first such pair.
+    """
+    for number in range(len(names)):
+        for other in range(number):
+            same = np.abs(cam2world[:, number] - cam2world[:, other]).max(axis=(1, 2)) < SAME
+            if same.any():
+                where = labels[int(same.argmax())][number]
+                raise InputError(f'{where}: {pose} is the same as that of camera {names[other]}; {cure}')
+
+
+def direction_of_name(name: str) -> np.ndarray | None:
+    """Where a camera of this name looks: ``(2,)`` unit vector (right, forward); None where the name does not say."""
+    words = [word for word in re.findall('[a-z]+', name.lower()) if _WORD.fullmatch(word)]
+    parts = [_DIRECTIONS[part] for word in words for part in re.findall(_DIRECTION, word)]
+    total = np.sum(parts, axis=0, dtype=np.float64) if parts else np.zeros(2)
+    length = np.linalg.norm(total)
+    return total / length if length else None
+
+
+def lonely_cameras(cameras: Cameras) -> list[int]:
+    """Those of ``(V,)`` cameras that see nothing that another sees, if there are others."""
+    if len(cameras) < 2:
+        return []
+    overlap = overlaps(cameras)
+    return (~(overlap | overlap.T).any(1)).nonzero()[:, 0].tolist()
+
+
+def lonely_in_rig(intrinsics: np.ndarray, cam2world: np.ndarray, sizes: np.ndarray) -> list[int]:
+    """:func:`lonely_cameras` of ``(V, 3, 3)``, ``(V, 4, 4)`` and ``(V, 2)`` sizes (height, width), which may differ."""
+    scale = np.ones((len(sizes), 3, 1))
+    scale[:, :2, 0] = OVERLAP_SIZE / np.asarray(sizes)[:, ::-1]
+    matrices = torch.from_numpy(scale * intrinsics)
+    return lonely_cameras(Cameras(matrices, torch.from_numpy(cam2world), OVERLAP_SIZE, OVERLAP_SIZE))
+
+
+def overlaps(cameras: Cameras) -> Tensor:
+    """``(V, V)`` bool: whether camera j sees anything at :data:`OVERLAP_DISTANCES` before camera i (i is not j)."""
+    origins, directions = cameras.rays(9, 17)
+    distances = directions.new_tensor(OVERLAP_DISTANCES)
+    points = origins[:, None, None, None] + distances[:, None] * directions[..., None, :]
+    pixels, z = cameras.project(points.reshape(-1, 3))
+    u, v = pixels.unbind(-1)
+    inside = (z > 0) & (u >= 0) & (u <= cameras.width - 1) & (v >= 0) & (v <= cameras.height - 1)
+    count = len(cameras)
+    seen = inside.view(count, count, -1).any(-1).T
+    return seen & ~torch.eye(count, dtype=torch.bool, device=seen.device)
