@@ -32,6 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         sub.add_argument('--out-dir', type=Path, help='where info files go; default: the root path')
         sub.add_argument('--extra-tag', default=name, help='info files are named TAG_infos_SPLIT.pkl')
         sub.add_argument('--workers', type=int, default=1, help='processes')
+        if name != 'minitown':
+            sub.add_argument('--cameras', nargs='+', help='cameras to convert; default: all that are there')
         return sub
 
     nuscenes_options = add('nuscenes', 'nuScenes, or any data set written as its tables')

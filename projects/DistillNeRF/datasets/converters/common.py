@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ...errors import InputError
+from ...errors import InputError, warn
 from ...files import require_file
 from ..infos import Info
 from ..layout import feature_path, teacher_path
 from ..poses import inverse_pose
 
 DOWNLOAD_AGAIN = 'restore it from the data set'
+# The ring is cut between the camera to the front left and that to the left: degrees from straight ahead, clockwise.
+RING_START = -75.0
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -93,3 +96,64 @@ def link_frames(infos: Sequence[Info], step: int = 1) -> None:
     for info in infos:
         info['prev'] = tokens.get((info['scene'], info['frame'] - step))
         info['next'] = tokens.get((info['scene'], info['frame'] + step))
+
+
+def choose_cameras(there: Sequence[str], wanted: Sequence[str] | None, where: str | Path) -> tuple[str, ...]:
+    """The cameras to convert: those wanted, else all that are there.
+
+    Args:
+        there: names of the cameras of a data set or sequence.
+        wanted: names given with ``--cameras``; None takes all.
+        where: data set or sequence, for messages.
+
+    Raises:
+        InputError: no camera is there, or a wanted one is not, or one is wanted twice.
+    """
+    if not there:
+        raise InputError(f'{where}: holds no camera; {DOWNLOAD_AGAIN}')
+    if wanted is None:
+        return tuple(there)
+    if unknown := [name for name in wanted if name not in there]:
+        raise InputError(f'{where}: has no camera {unknown[0]}; give --cameras some of {", ".join(there)}')
+    if twice := [name for name, count in Counter(wanted).items() if count > 1]:
+        raise InputError(f'--cameras names {twice[0]} twice; name it once')
+    return tuple(name for name in there if name in wanted)
+
+
+def ring_order(infos: Iterable[Info]) -> tuple[str, ...]:
+    """Names of all cameras of the records, clockwise as seen from above, beginning to the front left.
+
+    The directions are those of the optical axes in the LiDAR frame (x right, y forward) in the first record that has
+    the camera. The standard rigs of six come out as front left, front, front right, back right, back, back left; a
+    part of a rig keeps the order that it has in the whole.
+    """
+    clockwise: dict[str, float] = {}
+    for info in infos:
+        for camera, image in info['images'].items():
+            if camera not in clockwise:
+                right, forward = np.asarray(image['lidar2cam'], dtype=np.float64)[2, :2]
+                clockwise[camera] = (np.degrees(np.arctan2(right, forward)) - RING_START) % 360
+    return tuple(sorted(clockwise, key=clockwise.__getitem__))
+
+
+def common_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
+    """The cameras that every record has, in ring order; the others are counted in a warning.
+
+    Raises:
+        InputError: no camera is in all records.
+    """
+    counts = Counter(camera for info in infos for camera in info['images'])
+    order = ring_order(infos)
+    common = tuple(camera for camera in order if counts[camera] == len(infos))
+    if not common:
+        few = min(order, key=counts.__getitem__)
+        raise InputError(
+            f'{where}: no camera is in all of its {len(infos)} samples ({few} in {counts[few]} of them); '
+            'convert sequences with the same cameras, or choose some with --cameras'
+        )
+    if rest := [f'{camera} ({counts[camera]})' for camera in order if camera not in common]:
+        warn(
+            f'{where}: only some of its {len(infos)} samples have {", ".join(rest)}: the info file names the other '
+            f'{len(common)} cameras, which all samples have'
+        )
+    return common
