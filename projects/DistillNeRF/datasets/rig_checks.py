@@ -21,6 +21,8 @@ FARTHEST = 20.0
 # Degrees above or below the horizon, and about the line of sight.
 STEEPEST = 50.0
 MOST_TURNED = 45.0
+# Height of the LiDAR, the origin of the network's world, above the road: that of nuScenes, MiniTown and our PandaSet.
+ORIGIN_HEIGHT = 1.84
 # Poses as close as this, in metres and in entries of the rotation, are the same.
 SAME = 1e-3
 # Two cameras overlap if one sees a point that lies before the other at one of these distances, metres.

@@ -14,13 +14,11 @@ import numpy as np
 from ...errors import InputError
 from ...files import require_file
 from ..poses import check_intrinsics, check_poses
-from ..rig_checks import check_distinct, check_rig
+from ..rig_checks import ORIGIN_HEIGHT, check_distinct, check_rig
 from .distortion import COEFFICIENTS, Distortion
 
 FILE_NAME = 'cameras.json'
 CURE = 'correct the calibration, see docs/OWN_DATA.md'
-# Height of the LiDAR, the origin of the network's world, above the road: that of nuScenes, MiniTown and our PandaSet.
-ORIGIN_HEIGHT = 1.84
 # Axes of the vehicle's frame in those of the network's world: x right, y forward, z up.
 FRAMES = {
     'rfu': np.eye(4),

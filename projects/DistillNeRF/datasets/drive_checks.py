@@ -1,0 +1,192 @@
+"""Whether a vehicle can have driven like this: which way is up, how fast, forwards or not, and in what units.
+
+Quaternions written x y z w where w x y z is expected, millimetres and microseconds are rigid and finite; only what a
+car can do tells them from right ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError, warn
+from .poses import inverse_pose
+from .rig_checks import FARTHEST
+
+# Degrees between the vehicle's up and that of the map. The steepest streets have 20 degrees.
+MOST_TILTED = 30.0
+# Metres per second; 250 km/h.
+FASTEST = 70.0
+# Degrees per second; a hard turn at a crossing has 60.
+FASTEST_TURN = 120.0
+# What errors of localization may add to the motion from frame to frame: metres, degrees.
+SLACK = 0.5
+TURN_SLACK = 10.0
+# A vehicle moves, so that its direction says something, from so many metres per second on.
+MOVING = 1.0
+# Cosine between heading and motion below which it drives sideways, below minus which backwards.
+SIDEWAYS = 0.5
+# Seconds between keyframes. A median outside is no number of seconds.
+PLAUSIBLE_STEP = (1e-3, 100.0)
+# No time in seconds is beyond: the year 5138 counted from 1970.
+LATEST = 1e11
+QUATERNION_HINT = 'a quaternion x y z w that is read as w x y z looks like this'
+
+
+@dataclass(frozen=True)
+class Drive:
+    """The keyframes of a file.
+
+    Attributes:
+        ego2global, lidar2global: ``(n, 4, 4)``, metres. The LiDAR frame is x right, y forward, z up.
+        times: ``(n,)`` seconds.
+        scenes: ``(n,)`` scene of each keyframe.
+        frames: ``(n,)`` its number in the scene.
+        labels: file and keyframe, for messages.
+    """
+
+    ego2global: np.ndarray
+    lidar2global: np.ndarray
+    times: np.ndarray
+    scenes: Sequence[str]
+    frames: np.ndarray
+    labels: Sequence[str]
+
+    def steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``(m,)`` indices of keyframes that are followed by another of their scene, of those, and of their scenes."""
+        _, scene = np.unique(np.asarray(self.scenes, dtype=str), return_inverse=True)
+        order = np.lexsort((self.frames, scene))
+        first, second = order[:-1], order[1:]
+        together = scene[first] == scene[second]
+        return first[together], second[together], scene[first[together]]
+
+
+def check_drive(drive: Drive, where: str, cure: str) -> None:
+    """Check how the vehicle stands and moves.
+
+    Raises:
+        InputError: the first keyframe, or the file as a whole, that cannot be right; what is wrong and the cure.
+    """
+    _check_up(drive, cure)
+    _check_lidar_place(drive, cure)
+    first, second, scene = drive.steps()
+    _check_times(drive, first, second, where, cure)
+    if not len(first):
+        if len(drive.times) > 1:
+            warn(
+                f'{where}: each of its {len(drive.times)} scenes has one keyframe only, so that none has neighbours; '
+                'if they belong together, correct scenes and time stamps'
+            )
+        return
+    _check_speed(drive, first, second, cure)
+    _check_heading(drive, first, second, scene, where, cure)
+
+
+def _check_up(drive: Drive, cure: str) -> None:
+    lowest = np.cos(np.radians(MOST_TILTED))
+    for name, poses in {'ego2global': drive.ego2global, 'lidar2global': drive.lidar2global}.items():
+        tilted = ~(poses[:, 2, 2] > lowest)
+        if tilted.any():
+            number = int(tilted.argmax())
+            degrees = np.degrees(np.arccos(np.clip(poses[number, 2, 2], -1, 1)))
+            raise InputError(
+                f'{drive.labels[number]}: {name}: its up is tilted by {degrees:.0f} degrees against that of the map '
+                f'(z up in both; no road is steeper than {MOST_TILTED:.0f}); {QUATERNION_HINT}: {cure}'
+            )
+
+
+def _check_lidar_place(drive: Drive, cure: str) -> None:
+
+    distances = np.linalg.norm(drive.lidar2global[:, :3, 3] - drive.ego2global[:, :3, 3], axis=1)
+    if (distances > FARTHEST).any():
+        number = int((distances > FARTHEST).argmax())
+        raise InputError(
+            f'{drive.labels[number]}: the LiDAR is {distances[number]:.6g} m from the origin of the vehicle; give its '
+            f'position in metres, relative to the vehicle and not to a map: {cure}'
+        )
+
+
+def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str, cure: str) -> None:
+    """Seconds, and forwards."""
+    latest = int(np.abs(drive.times).argmax())
+    if abs(drive.times[latest]) > LATEST:
+        raise InputError(
+            f'{drive.labels[latest]}: timestamp {drive.times[latest]:.6g} is no number of seconds (milli-, micro- or '
+            f'nanoseconds?): {cure}'
+        )
+    if not len(first):
+        return
+    durations = drive.times[second] - drive.times[first]
+    if not (durations > 0).all():
+        number = int((~(durations > 0)).argmax())
+        raise InputError(
+            f'{drive.labels[second[number]]}: is not later than the frame before it in its scene '
+            f'(timestamp {drive.times[second[number]]:.6f} after {drive.times[first[number]]:.6f}); {cure}'
+        )
+    step = float(np.median(durations))
+    low, high = PLAUSIBLE_STEP
+    if not low < step < high:
+        raise InputError(
+            f'{where}: its keyframes are {step:.3g} s apart, so its time stamps are no seconds (milli-, micro- or '
+            f'nanoseconds?): {cure}'
+        )
+
+
+def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, cure: str) -> None:
+    """How fast the vehicle moves and turns from frame to frame."""
+    durations = drive.times[second] - drive.times[first]
+    relative = inverse_pose(drive.ego2global[first]) @ drive.ego2global[second]
+    distances, angles = motion(relative)
+    for amounts, limits, what in (
+        (distances, FASTEST * durations + SLACK, 'moves {:.6g} m in {:.3g} s: give positions in metres and'),
+        (angles, FASTEST_TURN * durations + TURN_SLACK, 'turns by {:.0f} degrees in {:.3g} s: correct ego2global and'),
+    ):
+        if not (amounts <= limits).all():
+            number = int((~(amounts <= limits)).argmax())
+            raise InputError(
+                f'{drive.labels[second[number]]}: the vehicle '
+                f'{what.format(amounts[number], durations[number])} times in seconds; {cure}'
+            )
+
+
+def motion(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Metres ``(n,)`` and degrees ``(n,)`` of relative poses ``(n, 4, 4)``."""
+    cosines = (np.trace(relative[:, :3, :3], axis1=1, axis2=2) - 1) / 2
+    return np.linalg.norm(relative[:, :3, 3], axis=1), np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+
+
+def _check_heading(
+    drive: Drive, first: np.ndarray, second: np.ndarray, scene: np.ndarray, where: str, cure: str
+) -> None:
+    """The vehicle moves where it looks, apart from some scenes in which it reverses."""
+    moved = drive.ego2global[second, :3, 3] - drive.ego2global[first, :3, 3]
+    distances = np.linalg.norm(moved, axis=1)
+    heading = drive.lidar2global[first, :3, 1] + drive.lidar2global[second, :3, 1]
+    heading /= np.maximum(np.linalg.norm(heading, axis=1, keepdims=True), 1e-9)
+    moving = distances > MOVING * (drive.times[second] - drive.times[first])
+    if not moving.any():
+        return
+    along = np.bincount(scene[moving], (moved * heading).sum(1)[moving])
+    total = np.bincount(scene[moving], distances[moving])
+    names = np.unique(np.asarray(drive.scenes, dtype=str))[: len(total)][total > 0]
+    cosines = along[total > 0] / total[total > 0]
+    backwards, sideways = names[cosines < -SIDEWAYS], names[np.abs(cosines) <= SIDEWAYS]
+    if len(backwards) == len(names):
+        raise InputError(
+            f'{where}: in {"its only moving scene" if len(names) == 1 else f"all its {len(names)} moving scenes"} the '
+            f'vehicle drives backwards ({some(backwards)}); a LiDAR frame with y to the back, or {QUATERNION_HINT}: '
+            f'{cure}'
+        )
+    for chosen, how in ((backwards, 'backwards'), (sideways, 'sideways')):
+        if len(chosen):
+            warn(
+                f'{where}: the vehicle drives {how} in {len(chosen)} of {len(names)} moving scenes ({some(chosen)}); '
+                f'the LiDAR frame must be x right, y forward: if it is, and the car really drove so, nothing is wrong'
+            )
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    return ', '.join(map(str, names[:most])) + (f' and {len(names) - most} more' if len(names) > most else '')

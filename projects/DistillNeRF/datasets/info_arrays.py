@@ -1,0 +1,172 @@
+"""The records of the info format as arrays, for checks of all of them at once; what is no record is refused here."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .drive_checks import Drive
+
+Info = dict[str, Any]
+
+_INFO_FIELDS = ('token', 'scene', 'frame', 'timestamp', 'prev', 'next', 'ego2global', 'lidar2global', 'images')
+_INFO_FIELDS += ('lidar_points',)
+_IMAGE_FIELDS = ('img_path', 'cam2img', 'lidar2cam', 'cam2global', 'height', 'width', 'timestamp')
+_LIDAR_FIELDS = ('lidar_path', 'num_pts_feats')
+_FEWEST_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Images:
+    """All images of a file, one after the other.
+
+    Attributes:
+        sample: ``(n,)`` index of each image's keyframe.
+        names, labels: of cameras; labels name file and keyframe, too.
+        cam2global, lidar2cam: ``(n, 4, 4)``.
+        cam2img: ``(n, 3, 3)``.
+        sizes: ``(n, 2)`` height, width.
+        times: ``(n,)`` seconds.
+        cam2ego: ``(n, 4, 4)``; None if some record lacks it.
+    """
+
+    sample: np.ndarray
+    names: Sequence[str]
+    labels: Sequence[str]
+    cam2global: np.ndarray
+    lidar2cam: np.ndarray
+    cam2img: np.ndarray
+    sizes: np.ndarray
+    times: np.ndarray
+    cam2ego: np.ndarray | None
+
+
+def gather_drive(infos: Sequence[Info], where: str, cure: str) -> Drive:
+    """The keyframes.
+
+    Raises:
+        InputError: names ``where``, the keyframe, the field that is missing or no number or pose, and the cure.
+    """
+    labels = []
+    for index, info in enumerate(infos):
+        label = f'{where}: sample {info.get("token", index) if isinstance(info, Mapping) else index}'
+        require_fields(info, _INFO_FIELDS, label, cure)
+        for field in ('token', 'scene'):
+            _require(isinstance(info[field], str) and info[field] != '', label, field, info[field], 'a name', cure)
+        _require(_is_whole(info['frame']), label, 'frame', info['frame'], 'a whole number', cure)
+        _require_time(info['timestamp'], label, cure)
+        _require(isinstance(info['images'], Mapping), label, 'images', info['images'], 'records of images', cure)
+        if not info['images']:
+            raise InputError(f'{label}: has no images; {cure}')
+        if info['lidar_points'] is not None:
+            require_points(info['lidar_points'], label, cure)
+        labels.append(label)
+    return Drive(
+        _poses(infos, 'ego2global', labels, cure),
+        _poses(infos, 'lidar2global', labels, cure),
+        np.array([info['timestamp'] for info in infos], dtype=np.float64),
+        [info['scene'] for info in infos],
+        np.array([info['frame'] for info in infos]),
+        labels,
+    )
+
+
+def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], cure: str) -> Images:
+    """All images, of records that :func:`gather_drive` has seen.
+
+    Raises:
+        InputError: names file, keyframe and camera, the field that is missing or wrong, and the cure.
+    """
+    records, names, labels, sample = [], [], [], []
+    for index, info in enumerate(infos):
+        for camera, image in info['images'].items():
+            label = f'{sample_labels[index]}, {camera}'
+            require_fields(image, _IMAGE_FIELDS, label, cure)
+            path = image['img_path']
+            _require(isinstance(path, str) and path != '', label, 'img_path', path, 'the name of a file', cure)
+            for field in ('height', 'width'):
+                _require(_is_whole(image[field]), label, field, image[field], 'a whole number of pixels', cure)
+            _require_time(image['timestamp'], label, cure)
+            records.append(image)
+            names.append(str(camera))
+            labels.append(label)
+            sample.append(index)
+    has_ego = all('cam2ego' in image for image in records)
+    return Images(
+        np.array(sample),
+        names,
+        labels,
+        _poses(records, 'cam2global', labels, cure),
+        _poses(records, 'lidar2cam', labels, cure),
+        stack_matrices([image['cam2img'] for image in records], (3, 3), [f'{name}: cam2img' for name in labels], cure),
+        np.array([[image['height'], image['width']] for image in records], dtype=np.float64),
+        np.array([image['timestamp'] for image in records], dtype=np.float64),
+        _poses(records, 'cam2ego', labels, cure) if has_ego else None,
+    )
+
+
+def require_points(points: Any, label: str, cure: str) -> None:
+    """``lidar_points`` of a keyframe or a sweep."""
+    require_fields(points, _LIDAR_FIELDS, f'{label}: lidar_points', cure)
+    path, columns = (points[field] for field in _LIDAR_FIELDS)
+    _require(isinstance(path, str) and path != '', label, 'lidar_path', path, 'the name of a file', cure)
+    enough = _is_whole(columns) and columns >= _FEWEST_COLUMNS
+    _require(enough, label, 'num_pts_feats', columns, 'a number of columns (x, y, z and more)', cure)
+
+
+def require_fields(record: Any, fields: Sequence[str], label: str, cure: str) -> None:
+    """Refuse what is no record, and a record that lacks some of ``fields``."""
+    if not isinstance(record, Mapping):
+        raise InputError(f'{label} is no record ({str(record)[:40]!r}); {cure}')
+    if missing := [field for field in fields if field not in record]:
+        raise InputError(f'{label}: lacks {", ".join(missing)}; {cure}')
+
+
+def stack_matrices(matrices: Sequence[Any], shape: tuple[int, int], labels: Sequence[str], cure: str) -> np.ndarray:
+    """``(n, *shape)`` float64 of nested lists.
+
+    Raises:
+        InputError: names the label of the first that is no matrix of numbers, or of another shape, and the cure.
+    """
+    stacked = _numbers(matrices)
+    if stacked is not None and stacked.shape[1:] == shape:
+        return stacked
+    for matrix, label in zip(matrices, labels, strict=True):
+        found = _numbers(matrix)
+        if found is None or found.shape != shape:
+            what = 'no matrix of numbers' if found is None else 'empty' if not found.size else found.shape
+            raise InputError(f'{label} is {what}, not {shape}; {cure}')
+    raise InputError(f'{labels[0]}: no matrices of {shape}; {cure}')
+
+
+def _poses(records: Sequence[Info], field: str, labels: Sequence[str], cure: str) -> np.ndarray:
+    return stack_matrices([record[field] for record in records], (4, 4), [f'{name}: {field}' for name in labels], cure)
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """As float64; None if it is ragged or holds anything but numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    return array.astype(np.float64) if array.dtype.kind in 'fiu' else None
+
+
+def _require(fits: bool, label: str, field: str, value: Any, what: str, cure: str) -> None:
+    if not fits:
+        raise InputError(f'{label}: {field} is {str(value)[:40]!r}, not {what}; {cure}')
+
+
+def _require_time(value: Any, label: str, cure: str) -> None:
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    _require(fits, label, 'timestamp', value, 'a finite number of seconds', cure)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -1,0 +1,275 @@
+"""Whether records of the info format can be true: links, poses that agree, cameras of a car, a car that drives.
+
+Converters ask before they write, the dataset class when it reads: what is refused in one place is refused in all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError, warn
+from . import poses
+from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
+from .info_arrays import Images, Info, gather_drive, gather_images, require_fields, require_points, stack_matrices
+from .poses import check_intrinsics, check_poses, inverse_pose
+from .rig_checks import (
+    MOST_MISNAMED,
+    ONE_SIDED,
+    ORIGIN_HEIGHT,
+    Wording,
+    check_distinct,
+    check_rig,
+    direction_of_name,
+    lonely_in_rig,
+)
+
+CONVERT_AGAIN = 'convert the data again with tools/create_data.py'
+# While converting there is no info file yet that could be made again.
+CORRECT = 'correct it in the raw data'
+WORDING = Wording(
+    'its pose',
+    f'the origin of the world, the LiDAR, is {ORIGIN_HEIGHT} m above the road: correct the pose of camera or LiDAR',
+)
+# Seconds between an image and its keyframe.
+LONGEST_LAG = 0.3
+# Seconds between a sweep and its keyframe; beyond, one of them is not in seconds.
+LONGEST_SWEEP_LAG = 100.0
+# Two ways to one pose may differ by rounding (calibrations to a few digits, poses in float32): metres, the same per
+# metre of the position on the map, and entries of the rotation.
+AGREEMENT = 0.05
+AGREEMENT_PER_METRE = 1e-6
+ROTATION_AGREEMENT = 5e-3
+
+
+@dataclass(frozen=True)
+class _Cures:
+    """What to do about a wrong record, and about a wrong calibration."""
+
+    record: str
+    calibration: str
+
+
+_LOADING = _Cures(CONVERT_AGAIN, poses.CONVERT_AGAIN)
+_CONVERTING = _Cures(CORRECT, CORRECT)
+
+
+def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> None:
+    """Check every record: fields, links, rigid poses that agree, plausible cameras, a plausible drive.
+
+    Args:
+        infos: the records.
+        where: file that they come from, for messages.
+        converting: the cure is to correct the raw data, rather than to convert again.
+
+    Raises:
+        InputError: names ``where``, the token and the camera of the first bad record, and the cure.
+    """
+    cures = _CONVERTING if converting else _LOADING
+    if not infos:
+        raise InputError(f'{where}: holds no samples; {cures.record}')
+    drive = gather_drive(infos, where, cures.record)
+    images = gather_images(infos, drive.labels, cures.record)
+    _check_numbers(drive, images, cures.calibration)
+    _check_links(infos, where, cures.record)
+    _check_agreement(infos, drive, images, cures.record)
+    # Which way is up and how far is the LiDAR: a wrong LiDAR would be blamed on the cameras.
+    check_drive(drive, where, cures.record)
+    check_rig(
+        images.cam2img,
+        inverse_pose(images.lidar2cam),
+        images.sizes,
+        ORIGIN_HEIGHT,
+        images.labels,
+        f'{QUATERNION_HINT}; {cures.calibration}',
+        WORDING,
+    )
+    _check_image_times(drive, images, cures.record)
+    _check_sweeps(infos, drive, cures)
+    _check_names(drive, images, where, cures.record)
+    _check_rigs(drive, images, cures.calibration)
+
+
+def _check_numbers(drive: Drive, images: Images, cure: str) -> None:
+    """Rigid poses and plausible intrinsics."""
+    for field in ('ego2global', 'lidar2global'):
+        check_poses(getattr(drive, field), [f'{label}: {field}' for label in drive.labels], cure)
+    for field in ('cam2global', 'lidar2cam', 'cam2ego'):
+        if (matrices := getattr(images, field)) is not None:
+            check_poses(matrices, [f'{label}: {field}' for label in images.labels], cure)
+    check_intrinsics(images.cam2img, images.sizes, [f'{label}: cam2img' for label in images.labels], cure)
+
+
+def _check_links(infos: Sequence[Info], where: str, cure: str) -> None:
+    """Neighbours are in the same scene, and before or after in time."""
+    by_token = {info['token']: info for info in infos}
+    if len(by_token) != len(infos):
+        raise InputError(f'{where}: two samples share a token; {cure}')
+    for info in infos:
+        for link, sign in (('prev', -1), ('next', 1)):
+            if info[link] is None:
+                continue
+            other, label = by_token.get(info[link]), f'{where}: sample {info["token"]}: {link} leads to {info[link]}'
+            if other is None or other['scene'] != info['scene']:
+                raise InputError(f'{label}, which is not in its scene; {cure}')
+            if not sign * (other['timestamp'] - info['timestamp']) > 0:
+                raise InputError(f'{label}, which is not {"later" if sign > 0 else "earlier"} in time; {cure}')
+
+
+def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: str) -> None:
+    """Where there are two ways to a pose, both lead to the same."""
+    lidar2global = drive.lidar2global[images.sample]
+    _agree(
+        inverse_pose(images.cam2global) @ lidar2global,
+        images.lidar2cam,
+        np.abs(images.cam2global[:, :3, 3]).max(1),
+        [f'{label}: cam2global and lidar2global contradict lidar2cam' for label in images.labels],
+        cure,
+    )
+    known = [index for index, info in enumerate(infos) if 'lidar2ego' in (info['lidar_points'] or {})]
+    if known:
+        labels = [drive.labels[index] for index in known]
+        lidar2ego = stack_matrices(
+            [infos[index]['lidar_points']['lidar2ego'] for index in known],
+            (4, 4),
+            [f'{label}: lidar2ego' for label in labels],
+            cure,
+        )
+        ego2global = drive.ego2global[known]
+        _agree(
+            inverse_pose(ego2global) @ drive.lidar2global[known],
+            lidar2ego,
+            np.abs(ego2global[:, :3, 3]).max(1),
+            [f'{label}: ego2global and lidar2ego contradict lidar2global' for label in labels],
+            cure,
+        )
+
+
+def _agree(found: np.ndarray, expected: np.ndarray, reach: np.ndarray, messages: Sequence[str], cure: str) -> None:
+    """Two stacks of poses ``(n, 4, 4)`` are the same but for rounding; ``reach`` ``(n,)`` is their place on a map."""
+    difference = np.abs(found - expected)
+    metres, turned = difference[:, :3, 3].max(1), difference[:, :3, :3].max(axis=(1, 2))
+    bad = ~((metres <= AGREEMENT + AGREEMENT_PER_METRE * reach) & (turned <= ROTATION_AGREEMENT))
+    if bad.any():
+        number = int(bad.argmax())
+        raise InputError(f'{messages[number]} (by {metres[number]:.3g} m); {cure}')
+
+
+def _check_image_times(drive: Drive, images: Images, cure: str) -> None:
+    """Images are taken near their keyframe, by a vehicle that cannot have come from anywhere."""
+    lags = images.times - drive.times[images.sample]
+    if (bad := ~(np.abs(lags) <= LONGEST_LAG)).any():
+        number = int(bad.argmax())
+        raise InputError(
+            f'{images.labels[number]}: its timestamp is {lags[number]:+.6g} s off that of its keyframe (at most '
+            f'{LONGEST_LAG}); {cure}'
+        )
+    if images.cam2ego is None:
+        return
+    ego_at_image = images.cam2global @ inverse_pose(images.cam2ego)
+    distances, angles = motion(inverse_pose(drive.ego2global[images.sample]) @ ego_at_image)
+    bad = ~(distances <= FASTEST * np.abs(lags) + SLACK) | ~(angles <= FASTEST_TURN * np.abs(lags) + TURN_SLACK)
+    if bad.any():
+        number = int(bad.argmax())
+        raise InputError(
+            f'{images.labels[number]}: the vehicle is {distances[number]:.6g} m away and turned by '
+            f'{angles[number]:.0f} degrees when the image is taken, {lags[number]:+.3f} s from the keyframe; '
+            f'correct the ego pose of the image; {cure}'
+        )
+
+
+def _check_sweeps(infos: Sequence[Info], drive: Drive, cures: _Cures) -> None:
+    """Sweeps are LiDAR measurements near their keyframe."""
+    sample, matrices, labels, lags = [], [], [], []
+    for index, info in enumerate(infos):
+        for number, sweep in enumerate(info.get('lidar_sweeps', ())):
+            label = f'{drive.labels[index]}, sweep {number}'
+            require_fields(sweep, ('lidar_points', 'lidar2global'), label, cures.record)
+            require_points(sweep['lidar_points'], label, cures.record)
+            sample.append(index)
+            matrices.append(sweep['lidar2global'])
+            labels.append(f'{label}: lidar2global')
+            lags.append(sweep.get('timestamp', info['timestamp']) - info['timestamp'] if 'timestamp' in sweep else 0.0)
+    if not matrices:
+        return
+    lidar2global = stack_matrices(matrices, (4, 4), labels, cures.record)
+    check_poses(lidar2global, labels, cures.calibration)
+    moved, turned = motion(inverse_pose(drive.lidar2global[sample]) @ lidar2global)
+    seconds = np.abs(np.asarray(lags))
+    known = np.array(['timestamp' in sweep for info in infos for sweep in info.get('lidar_sweeps', ())])
+    far = (moved > FASTEST * seconds + SLACK) | (turned > FASTEST_TURN * seconds + TURN_SLACK)
+    bad = ~(seconds <= LONGEST_SWEEP_LAG) | (known & far)
+    if bad.any():
+        number = int(bad.argmax())
+        raise InputError(
+            f'{labels[number]} is {moved[number]:.6g} m and {turned[number]:.0f} degrees off that of the keyframe, '
+            f'{lags[number]:+.6g} s from it; {cures.record}'
+        )
+
+
+def _check_names(drive: Drive, images: Images, where: str, cure: str) -> None:
+    """Cameras look where their names say."""
+    directions = {name: direction_of_name(name) for name in set(images.names)}
+    named = np.array([directions[name] is not None for name in images.names])
+    if not named.any():
+        return
+    expected = np.array([directions[name] for name in images.names if directions[name] is not None])
+    sample, labels = images.sample[named], np.asarray(images.labels)[named]
+    axes = images.lidar2cam[named, 2, :2]
+    axes = axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-9)
+    for axis, what in ((0, 'left and right are swapped'), (1, 'front and back are swapped')):
+        clear = (np.abs(expected[:, axis]) > ONE_SIDED) & (np.abs(axes[:, axis]) > ONE_SIDED)
+        wrong = clear & (expected[:, axis] * axes[:, axis] < 0)
+        counts = np.bincount(sample[clear], minlength=len(drive.times))
+        all_wrong = (counts > 1) & (np.bincount(sample[wrong], minlength=len(drive.times)) == counts)
+        if all_wrong.any():
+            number = int(all_wrong.argmax())
+            raise InputError(
+                f'{drive.labels[number]}: all its cameras look to the other side than their names say: {what} '
+                f'(the LiDAR frame is x right, y forward); correct the poses or the names; {cure}'
+            )
+    off = np.degrees(np.arccos(np.clip((expected * axes).sum(1), -1, 1)))
+    names = np.asarray(images.names)[named]
+    for name in dict.fromkeys(names[off > MOST_MISNAMED].tolist()):
+        chosen = (names == name) & (off > MOST_MISNAMED)
+        first = int(chosen.argmax())
+        warn(
+            f'{labels[first]}: looks {off[first]:.0f} degrees off the direction of its name (in {chosen.sum()} of the '
+            f'{(names == name).sum()} images of this camera in {where}); compare its pictures with its calibration'
+        )
+
+
+def _check_rigs(drive: Drive, images: Images, cure: str) -> None:
+    """No two cameras of a keyframe have one pose; those of which no part is seen by others are reported."""
+    starts = np.flatnonzero(np.r_[True, np.diff(images.sample) > 0])
+    ends = np.r_[starts[1:], len(images.sample)]
+    groups = defaultdict(list)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        groups[tuple(images.names[start:end])].append(start)
+    lonely: dict[str, str] = {}
+    for names, begins in groups.items():
+        index = np.asarray(begins)[:, None] + np.arange(len(names))
+        cam2lidar = inverse_pose(images.lidar2cam[index])
+        labels = [images.labels[begin : begin + len(names)] for begin in begins]
+        check_distinct(cam2lidar, labels, names, cure, 'its pose')
+        for row in _different(images, drive, index):
+            numbers = index[row]
+            for camera in lonely_in_rig(images.cam2img[numbers], cam2lidar[row], images.sizes[numbers]):
+                lonely.setdefault(names[camera], images.labels[numbers[camera]])
+    for label in lonely.values():
+        warn(f'{label}: sees nothing that another camera sees; if it should, correct its calibration')
+
+
+def _different(images: Images, drive: Drive, index: np.ndarray) -> list[int]:
+    """Rows of ``index`` (keyframes x cameras) that begin a scene and have a calibration of their own."""
+    scenes = np.asarray(drive.scenes, dtype=str)[images.sample[index[:, 0]]]
+    _, rows = np.unique(scenes, return_index=True)
+    mounted = images.lidar2cam if images.cam2ego is None else images.cam2ego
+    content = np.concatenate(
+        [mounted[index[rows]].reshape(len(rows), -1), images.cam2img[index[rows]].reshape(len(rows), -1)], 1
+    )
+    _, first = np.unique(content.round(2), axis=0, return_index=True)
+    return sorted(rows[first].tolist())
