@@ -16,7 +16,7 @@ from .poses import inverse_pose
 from .rig_checks import FARTHEST
 
 # Degrees between the vehicle's up and that of the map. The steepest streets have 20 degrees.
-MOST_TILTED = 30.0
+MOST_TILTED = 25.0
 # Metres per second; 250 km/h.
 FASTEST = 70.0
 # Degrees per second; a hard turn at a crossing has 60.

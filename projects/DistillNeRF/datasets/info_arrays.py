@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +54,13 @@ def gather_drive(infos: Sequence[Info], where: str, cure: str) -> Drive:
     """
     labels = []
     for index, info in enumerate(infos):
-        label = f'{where}: sample {info.get("token", index) if isinstance(info, Mapping) else index}'
+        label = f'{where}: sample {info.get("token", index) if isinstance(info, dict) else index}'
         require_fields(info, _INFO_FIELDS, label, cure)
         for field in ('token', 'scene'):
             _require(isinstance(info[field], str) and info[field] != '', label, field, info[field], 'a name', cure)
         _require(_is_whole(info['frame']), label, 'frame', info['frame'], 'a whole number', cure)
         _require_time(info['timestamp'], label, cure)
-        _require(isinstance(info['images'], Mapping), label, 'images', info['images'], 'records of images', cure)
+        _require(isinstance(info['images'], dict), label, 'images', info['images'], 'records of images', cure)
         if not info['images']:
             raise InputError(f'{label}: has no images; {cure}')
         if info['lidar_points'] is not None:
@@ -122,7 +121,7 @@ def require_points(points: Any, label: str, cure: str) -> None:
 
 def require_fields(record: Any, fields: Sequence[str], label: str, cure: str) -> None:
     """Refuse what is no record, and a record that lacks some of ``fields``."""
-    if not isinstance(record, Mapping):
+    if not isinstance(record, dict):
         raise InputError(f'{label} is no record ({str(record)[:40]!r}); {cure}')
     if missing := [field for field in fields if field not in record]:
         raise InputError(f'{label}: lacks {", ".join(missing)}; {cure}')
@@ -164,9 +163,13 @@ def _require(fits: bool, label: str, field: str, value: Any, what: str, cure: st
 
 
 def _require_time(value: Any, label: str, cure: str) -> None:
-    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    fits = (
+        isinstance(value, (int, float, np.integer, np.floating))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
     _require(fits, label, 'timestamp', value, 'a finite number of seconds', cure)
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
