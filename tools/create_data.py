@@ -41,6 +41,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     nuscenes_options.add_argument('--sweeps', type=int, default=10, help='LiDAR sweeps before a keyframe to list')
     nuscenes_options.add_argument('--from-info', type=Path, help='an info pickle of mmdet3d (v2), not the tables')
 
+    nuscenes_options.add_argument(
+        '--skip-incomplete-scenes',
+        action='store_true',
+        help='leave out scenes of which images or LiDAR are missing (archives that were not unpacked)',
+    )
+
     pandaset_options = add('pandaset', 'PandaSet as published')
     pandaset_options.add_argument('--sequences', nargs='+', help='sequences to convert, such as 002; default: all')
     pandaset_options.add_argument('--val-sequences', nargs='+', default=[], help='sequences of the val split')
@@ -87,10 +93,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             width=args.width,
         )
     elif args.from_info is not None:
-        written = [from_mmdet3d_info(args.from_info, args.root_path, out_dir, args.extra_tag)]
+        written = [
+            from_mmdet3d_info(
+                args.from_info,
+                args.root_path,
+                out_dir,
+                args.extra_tag,
+                args.cameras,
+                args.sweeps,
+                args.skip_incomplete_scenes,
+            )
+        ]
     else:
         written = nuscenes.convert(
-            args.root_path, out_dir, args.extra_tag, args.version, sweeps=args.sweeps, workers=args.workers
+            args.root_path,
+            out_dir,
+            args.extra_tag,
+            args.version,
+            sweeps=args.sweeps,
+            workers=args.workers,
+            cameras=args.cameras,
+            skip_incomplete=args.skip_incomplete_scenes,
         )
     for path in written:
         print(f'wrote {path}')

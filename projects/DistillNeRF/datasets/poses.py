@@ -25,10 +25,10 @@ def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
     Raises:
         InputError: a norm that is not 1, with ``where`` in the message.
     """
-    values = np.asarray(quaternion, dtype=np.float64)
+    values = _vector(quaternion, 4)
     norm = np.linalg.norm(values)
-    if values.shape != (4,) or not abs(norm - 1) < ROTATION_TOLERANCE:
-        raise InputError(f'{where}: {values.tolist()} is no unit quaternion (w, x, y, z); restore the calibration file')
+    if not abs(norm - 1) < ROTATION_TOLERANCE:
+        raise InputError(f'{where}: {quaternion} is no unit quaternion (w, x, y, z); restore the calibration file')
     w, x, y, z = values / norm
     return np.array(
         [
@@ -43,10 +43,22 @@ def pose_matrix(quaternion: Sequence[float], translation: Sequence[float], where
     """The ``(4, 4)`` pose of a unit quaternion ``(w, x, y, z)`` and a translation in metres."""
     pose = np.eye(4)
     pose[:3, :3] = quaternion_matrix(quaternion, where)
-    pose[:3, 3] = translation
+    pose[:3, 3] = _vector(translation, 3)
     if not np.isfinite(pose).all():
-        raise InputError(f'{where}: the position holds NaN or infinity; restore the calibration file')
+        raise InputError(
+            f'{where}: the position {translation} holds NaN or infinity, or is not three numbers; '
+            'restore the calibration file'
+        )
     return pose
+
+
+def _vector(values: Sequence[float], length: int) -> np.ndarray:
+    """``(length,)`` float64; NaN if it is anything else."""
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.empty(0)
+    return vector if vector.shape == (length,) else np.full(length, np.nan)
 
 
 def inverse_pose(pose: np.ndarray) -> np.ndarray:

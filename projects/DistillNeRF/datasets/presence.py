@@ -18,7 +18,7 @@ MAP_CURES = {
 }
 
 
-class _Folders:
+class Folders:
     """Remembers the listing of every folder it was asked about."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ def check_images_and_lidar(
     Raises:
         InputError: names the first missing file, its sample and the cure.
     """
-    folders = _Folders()
+    folders = Folders()
     for info in infos:
         for camera in cameras:
             path = Path(roots['img']) / info['images'][camera]['img_path']
@@ -66,7 +66,7 @@ def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
     Raises:
         InputError: names the first missing file and the cure.
     """
-    folders = _Folders()
+    folders = Folders()
     for info in infos:
         for camera in cameras:
             for name in names:
@@ -83,7 +83,7 @@ def count_missing_maps(
     infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
 ) -> tuple[int, int, Path | None]:
     """(missing files, all files, the first missing one) of the maps of one kind."""
-    folders = _Folders()
+    folders = Folders()
     missing, total, example = 0, 0, None
     for relative in _map_paths(infos, cameras, kind):
         path = Path(root) / relative

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ..datasets.point_checks import check_ranges
 from ..datasets.poses import inverse_pose
 from ..errors import InputError
 from ..files import require_file
@@ -23,7 +24,8 @@ def read_points(path: str | Path, columns: int) -> np.ndarray:
     """Read float32 points ``(n, columns)``; x, y, z come first.
 
     Raises:
-        InputError: a missing or empty file, a size that is no multiple of a point, NaN or infinite positions.
+        InputError: a missing or empty file, a size that is no multiple of a point, NaN or infinite positions, distances
+            that are none in metres.
     """
     size = require_file(path, RESTORE).stat().st_size
     if size % (4 * columns):
@@ -31,6 +33,7 @@ def read_points(path: str | Path, columns: int) -> np.ndarray:
     points = np.fromfile(path, np.float32).reshape(-1, columns)
     if not np.isfinite(points[:, :3]).all():
         raise InputError(f'{path}: holds NaN or infinite positions; {RESTORE}')
+    check_ranges(points, path, RESTORE)
     return points
 
 

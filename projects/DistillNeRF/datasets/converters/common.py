@@ -18,6 +18,12 @@ from ..poses import inverse_pose
 DOWNLOAD_AGAIN = 'restore it from the data set'
 # The ring is cut between the camera to the front left and that to the left: degrees from straight ahead, clockwise.
 RING_START = -75.0
+# How many make a second.
+TIME_UNITS = {'seconds': 1.0, 'milliseconds': 1e3, 'microseconds': 1e6, 'nanoseconds': 1e9}
+# Seconds between keyframes; the ranges of the four units do not overlap.
+USUAL_STEP = (0.02, 5.0)
+# Seconds since 1970 are between these from 1973 to 2286.
+SINCE_1970 = (1e8, 1e10)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -157,3 +163,45 @@ def common_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
             f'{len(common)} cameras, which all samples have'
         )
     return common
+
+
+def same_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
+    """The cameras of all records, in ring order.
+
+    Raises:
+        InputError: some records lack cameras that others have; the cure is to choose those that all have.
+    """
+    order = ring_order(infos)
+    counts = Counter(camera for info in infos for camera in info['images'])
+    partial = [f'{camera} (in {counts[camera]})' for camera in order if counts[camera] < len(infos)]
+    if not partial:
+        return order
+    info = next(info for info in infos if len(info['images']) < len(order))
+    absent = [camera for camera in order if camera not in info['images']]
+    common = [camera for camera in order if counts[camera] == len(infos)]
+    cure = f'choose those that all have: --cameras {" ".join(common)}' if common else 'convert them apart'
+    raise InputError(
+        f'{where}: sample {info["token"]} has no {", ".join(absent)}; not all of the {len(infos)} samples have '
+        f'{", ".join(partial)}; {DOWNLOAD_AGAIN}, or {cure}'
+    )
+
+
+def units_per_second(times: Sequence[float], steps: Sequence[float], expected: str, where: str | Path) -> float:
+    """How many of the units of ``times`` make a second; says so where it is not the expected one.
+
+    Args:
+        times: of keyframes.
+        steps: from keyframe to keyframe, in the same unit.
+        expected: name of the format's unit; taken where the times tell nothing.
+        where: file, for messages.
+    """
+    low, high = USUAL_STEP
+    step = float(np.median(steps)) if len(steps) else 0.0
+    found = [name for name, count in TIME_UNITS.items() if low <= step / count <= high]
+    if not found:
+        latest, (low, high) = max(map(abs, times)), SINCE_1970
+        found = [name for name, count in TIME_UNITS.items() if low <= latest / count < high]
+    unit = found[0] if found else expected
+    if unit != expected:
+        warn(f'{where}: its time stamps are {unit} rather than {expected}, and converted as such')
+    return TIME_UNITS[unit]

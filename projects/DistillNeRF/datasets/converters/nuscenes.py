@@ -6,8 +6,10 @@ Splits are the official ones, or those of a ``splits.json`` beside the table fol
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,25 @@ from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import create_splits_scenes
 from tqdm import tqdm
 
-from ...errors import InputError
+from ...errors import InputError, warn
 from ...files import require_file
 from ..boxes import DETECTION_CLASSES
+from ..drive_checks import some
 from ..infos import Info, save_infos
 from ..poses import inverse_pose, pose_matrix, quaternion_matrix
-from .common import DOWNLOAD_AGAIN, camera_record, check_image_size, link_frames, sweep_record
+from .common import (
+    DOWNLOAD_AGAIN,
+    camera_record,
+    check_image_size,
+    choose_cameras,
+    link_frames,
+    same_cameras,
+    sweep_record,
+    units_per_second,
+)
+from .scene_files import check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
+# The rig of nuScenes; other tables may have others.
 CAMERAS = ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT')
 LIDAR = 'LIDAR_TOP'
 POINT_COLUMNS = 5
@@ -34,7 +48,6 @@ OFFICIAL_SPLITS = {
 }
 TABLES = ('sample', 'sample_data', 'scene', 'ego_pose', 'calibrated_sensor', 'sensor', 'log', 'map', 'category')
 TABLES += ('attribute', 'instance', 'sample_annotation', 'visibility')
-MICROSECONDS = 1e6
 
 
 def convert(
@@ -46,6 +59,8 @@ def convert(
     workers: int = 1,
     dataset: str = 'nuscenes',
     finish: Callable[[Info], None] | None = None,
+    cameras: Sequence[str] | None = None,
+    skip_incomplete: bool = False,
 ) -> list[Path]:
     """Write ``{tag}_infos_{split}.pkl`` for every split of ``version``.
 
@@ -56,29 +71,47 @@ def convert(
         workers: threads that compare image files with their records.
         dataset: name for ``metainfo``.
         finish: adds to each record what only this data set has.
+        cameras: channels to convert; None takes all that are there.
+        skip_incomplete: leave out scenes of which files are missing.
 
     Returns:
         the info files.
     """
-    scene_splits = _splits(root, version)
-    nusc = _open_tables(root, version)
-    scenes = {scene['name']: scene for scene in nusc.scene}
+    check_sweep_count(sweeps)
+    tables = _open_tables(root, version)
+    splits = {split: _scenes(tables, names, split) for split, names in _splits(root, version).items()}
+    everything = [scene for scenes in splits.values() for scene in scenes]
+    rig = _Rig(tables, everything, cameras)
+    files = {scene.name: rig.files(scene) for scene in everything}
+    whole = set(complete_scenes(files, root, skip_incomplete))
     written = []
-    for split, names in scene_splits.items():
-        if missing := [name for name in names if name not in scenes]:
-            raise InputError(f'{root / version}: lacks scene {missing[0]} of split {split}; {DOWNLOAD_AGAIN}')
+    for split, scenes in splits.items():
+        there = [scene for scene in scenes if scene.name in whole]
+        if not there:
+            warn(f'{root / version}: no scene of split {split} is complete: no info file of it is written')
+            continue
         infos: list[Info] = []
-        for name in tqdm(names, desc=f'{dataset} {split}'):
-            infos += _convert_scene(nusc, root, scenes[name], sweeps)
+        for scene in tqdm(there, desc=f'{dataset} {split}'):
+            infos += rig.convert(scene, sweeps)
         for index, info in enumerate(infos):
             info['sample_idx'] = index
             if finish is not None:
                 finish(info)
+        ring = same_cameras(infos, root / version)
         _check_images(root, infos, workers)
+        check_first_points(infos, root)
+        drop_missing_sweeps(infos, root)
         path = out_dir / f'{tag}_infos_{split}.pkl'
-        save_infos(path, dataset, CAMERAS, infos, split=split, version=version, categories=_categories())
+        more = {'split': split, 'version': version, 'categories': _categories()}
+        save_infos(path, dataset, ring, infos, root / version, **more)
         written.append(path)
     return written
+
+
+def check_sweep_count(sweeps: int) -> None:
+    """Refuse a number of sweeps below 0."""
+    if sweeps < 0:
+        raise InputError(f'--sweeps is {sweeps}; give 0 or more')
 
 
 def _categories() -> dict[str, int]:
@@ -105,7 +138,7 @@ def _splits(root: Path, version: str) -> dict[str, Sequence[str]]:
 def _open_tables(root: Path, version: str) -> NuScenes:
     folder = root / version
     if not folder.is_dir():
-        raise InputError(f'{folder}: no such folder of tables; give the data root and --version that are there')
+        raise InputError(f'{folder}: no such folder of tables; {_where_tables_are(root)}')
     for name in TABLES:
         path = require_file(folder / f'{name}.json', DOWNLOAD_AGAIN)
         # A table cut short has lost its closing bracket; parsing all of them here would double the loading time.
@@ -115,99 +148,223 @@ def _open_tables(root: Path, version: str) -> NuScenes:
                 raise InputError(f'{path}: the table is cut short; {DOWNLOAD_AGAIN}')
     try:
         return NuScenes(version, str(root), verbose=False)
-    except (AssertionError, ValueError, KeyError) as error:  # the devkit asserts that the map masks are there
+    except (AssertionError, AttributeError, TypeError, ValueError, KeyError) as error:
+        # The devkit asserts that the map masks are there.
         raise InputError(
             f'{folder}: nuscenes-devkit cannot load the tables ({type(error).__name__}: {error}); {DOWNLOAD_AGAIN}'
         ) from error
 
 
-def _convert_scene(nusc: NuScenes, root: Path, scene: dict[str, Any], sweeps: int) -> list[Info]:
-    """The linked infos of one scene, in order of time."""
-    infos = []
-    token = scene['first_sample_token']
-    try:
-        while token:
-            sample = nusc.get('sample', token)
-            infos.append(_convert_sample(nusc, sample, scene['name'], len(infos), sweeps))
-            token = sample['next']
-    except KeyError as error:
+def _where_tables_are(root: Path) -> str:
+    """What to give instead, by what is there."""
+    if (root / 'sample_data.json').is_file():
+        return f'{root} is a folder of tables itself; give --root-path {root.resolve().parent} --version {root.name}'
+    found = sorted(path.parent.name for path in root.glob('*/sample_data.json'))
+    if found:
+        return f'there is {", ".join(found)}; give --version {found[0]}'
+    deeper = sorted(path.parent.parent for path in root.glob('*/*/sample_data.json'))
+    if deeper:
+        return f'there are tables in {deeper[0]}; give --root-path {deeper[0]}'
+    return 'give --root-path the folder that holds samples, sweeps and the tables, and --version the name of the latter'
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A scene and its keyframes, in order of time."""
+
+    name: str
+    samples: Sequence[dict[str, Any]]
+
+
+def _scenes(nusc: NuScenes, names: Sequence[str], split: str) -> list[_Scene]:
+    where = Path(nusc.dataroot) / nusc.version
+    scenes = {scene['name']: scene for scene in nusc.scene}
+    if missing := [name for name in names if name not in scenes]:
         raise InputError(
-            f'{root / nusc.version}: scene {scene["name"]}, sample {token}: {error} is not in the tables; '
+            f'{where}: lacks {len(missing)} of {len(names)} scenes of split {split} ({some(missing)}); '
+            f'{DOWNLOAD_AGAIN}, or write the scenes that it has to {where.parent / "splits.json"}'
+        )
+    return [_Scene(name, _samples(nusc, scenes[name], where)) for name in names]
+
+
+def _samples(nusc: NuScenes, scene: dict[str, Any], where: Path) -> list[dict[str, Any]]:
+    """The keyframes of a scene, by their links."""
+    samples, seen = [], set()
+    token = scene.get('first_sample_token')
+    while token:
+        if token in seen:
+            raise InputError(f'{where}: scene {scene["name"]}: next leads round to {token} again; {DOWNLOAD_AGAIN}')
+        seen.add(token)
+        try:
+            sample = nusc.get('sample', token)
+            token = sample['next']
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f'{where}: scene {scene["name"]}, sample {token}: {error} is not in the tables; {DOWNLOAD_AGAIN}'
+            ) from error
+        samples.append(sample)
+    if not samples:
+        raise InputError(f'{where}: scene {scene["name"]} has no samples; {DOWNLOAD_AGAIN}')
+    expected = scene.get('nbr_samples', len(samples))
+    if expected != len(samples):
+        raise InputError(
+            f'{where}: scene {scene["name"]} has {expected} samples, and their links lead to {len(samples)}; '
             f'{DOWNLOAD_AGAIN}'
-        ) from error
-    link_frames(infos)
-    return infos
+        )
+    return samples
 
 
-def _convert_sample(nusc: NuScenes, sample: dict[str, Any], scene: str, frame: int, sweeps: int) -> Info:
-    lidar = nusc.get('sample_data', sample['data'][LIDAR])
-    sensor2ego, ego2global = _poses(nusc, lidar)
-    lidar2global = ego2global @ sensor2ego
-    return {
-        'token': sample['token'],
-        'scene': scene,
-        'frame': frame,
-        'timestamp': sample['timestamp'] / MICROSECONDS,
-        'ego2global': ego2global.tolist(),
-        'lidar2global': lidar2global.tolist(),
-        'images': {camera: _camera(nusc, sample, camera, lidar2global) for camera in CAMERAS},
-        'lidar_points': {
-            'lidar_path': lidar['filename'],
-            'num_pts_feats': POINT_COLUMNS,
-            'lidar2ego': sensor2ego.tolist(),
-        },
-        'lidar_sweeps': _sweeps(nusc, lidar, lidar2global, sweeps),
-        'instances': _instances(nusc, sample, lidar2global),
-    }
+class _Rig:
+    """The sensors that are converted, and the records that they make."""
 
+    def __init__(self, nusc: NuScenes, scenes: Sequence[_Scene], wanted: Sequence[str] | None) -> None:
+        self._nusc = nusc
+        self._where = Path(nusc.dataroot) / nusc.version
+        channels = dict.fromkeys(name for scene in scenes for sample in scene.samples for name in sample['data'])
+        if not channels:
+            raise InputError(
+                f'{self._where}/sample_data.json: none of its measurements is a keyframe (is_key_frame) of these '
+                f'scenes; {DOWNLOAD_AGAIN}'
+            )
+        modality = {sensor['channel']: sensor['modality'] for sensor in nusc.sensor}
+        there = [name for name in channels if modality.get(name) == 'camera']
+        self._cameras = choose_cameras(there, wanted, self._where)
+        self._lidar = self._choose_lidar([name for name in channels if modality.get(name) == 'lidar'])
+        times = [_number(sample, 'timestamp', self._where) for scene in scenes for sample in scene.samples]
+        in_scene = [scene.name for scene in scenes for _ in scene.samples]
+        pairs = zip(in_scene, times, in_scene[1:], times[1:], strict=False)
+        steps = [later - time for name, time, other, later in pairs if name == other and later > time]
+        self._unit = units_per_second(times, steps, 'microseconds', self._where)
 
-def _poses(nusc: NuScenes, data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Sensor to ego and ego to global at the time of this measurement."""
-    sensor = nusc.get('calibrated_sensor', data['calibrated_sensor_token'])
-    ego = nusc.get('ego_pose', data['ego_pose_token'])
-    return (
-        pose_matrix(sensor['rotation'], sensor['translation'], f'calibrated_sensor {sensor["token"]}'),
-        pose_matrix(ego['rotation'], ego['translation'], f'ego_pose {ego["token"]}'),
-    )
+    def _choose_lidar(self, there: Sequence[str]) -> str:
+        if not there:
+            raise InputError(
+                f'{self._where}: its keyframes have no LiDAR, whose frame is the world of the network; give tables '
+                'with one, or reconstruct images alone with tools/infer.py (docs/OWN_DATA.md)'
+            )
+        chosen = LIDAR if LIDAR in there else sorted(there, key=lambda name: ('TOP' not in name.upper(), name))[0]
+        if len(there) > 1:
+            warn(f'{self._where}: of its LiDARs {", ".join(there)}, {chosen} is converted')
+        return chosen
 
+    def _data(self, sample: dict[str, Any], channel: str) -> dict[str, Any]:
+        """The keyframe measurement of a sensor."""
+        if channel not in sample['data']:
+            raise InputError(
+                f'{self._where}: sample {sample["token"]} has no keyframe of {channel} (is_key_frame in '
+                f'sample_data.json); {DOWNLOAD_AGAIN}'
+            )
+        return self._nusc.get('sample_data', sample['data'][channel])
 
-def _camera(nusc: NuScenes, sample: dict[str, Any], camera: str, lidar2global: np.ndarray) -> Info:
-    data = nusc.get('sample_data', sample['data'][camera])
-    cam2ego, ego2global = _poses(nusc, data)
-    intrinsics = nusc.get('calibrated_sensor', data['calibrated_sensor_token'])['camera_intrinsic']
-    record = camera_record(
-        camera,
-        data['filename'],
-        (data['height'], data['width']),
-        np.asarray(intrinsics, dtype=np.float64),
-        ego2global @ cam2ego,
-        lidar2global,
-        ego2global,
-        data['timestamp'] / MICROSECONDS,
-    )
-    return {**record, 'sample_data_token': data['token']}
+    def _channels(self, sample: dict[str, Any]) -> list[str]:
+        return [camera for camera in self._cameras if camera in sample['data']]
 
+    def files(self, scene: _Scene) -> list[str]:
+        """Images and LiDAR of the keyframes of a scene, relative to the data root."""
+        channels = [(sample, name) for sample in scene.samples for name in (*self._channels(sample), self._lidar)]
+        return [self._file(self._data(sample, name)) for sample, name in channels]
 
-def _sweeps(nusc: NuScenes, lidar: dict[str, Any], lidar2global: np.ndarray, count: int) -> list[Info]:
-    """The LiDAR measurements before a keyframe, newest first."""
-    sweeps = []
-    while lidar['prev'] and len(sweeps) < count:
-        lidar = nusc.get('sample_data', lidar['prev'])
-        sensor2ego, ego2global = _poses(nusc, lidar)
-        sweep2global = ego2global @ sensor2ego
-        measurement = {
-            'timestamp': lidar['timestamp'] / MICROSECONDS,
+    def _file(self, data: dict[str, Any]) -> str:
+        name = data.get('filename')
+        if not isinstance(name, str) or not name:
+            raise InputError(f'{self._where}/sample_data.json: {data["token"]}: filename is {name!r}; {DOWNLOAD_AGAIN}')
+        return plain_path(name)
+
+    def convert(self, scene: _Scene, sweeps: int) -> list[Info]:
+        """The linked infos of one scene, in order of time."""
+        infos = []
+        for frame, sample in enumerate(scene.samples):
+            where = f'{self._where}: scene {scene.name}, sample {sample["token"]}'
+            try:
+                infos.append(self._sample(sample, scene.name, frame, sweeps))
+            except KeyError as error:
+                raise InputError(f'{where}: {error} is not in the tables; {DOWNLOAD_AGAIN}') from error
+            except (TypeError, ValueError) as error:
+                raise InputError(f'{where}: a record holds no numbers ({error}); {DOWNLOAD_AGAIN}') from error
+        link_frames(infos)
+        return infos
+
+    def _sample(self, sample: dict[str, Any], scene: str, frame: int, sweeps: int) -> Info:
+        lidar = self._data(sample, self._lidar)
+        sensor2ego, ego2global = self._poses(lidar)
+        lidar2global = ego2global @ sensor2ego
+        return {
+            'token': sample['token'],
+            'scene': scene,
+            'frame': frame,
+            'timestamp': self._seconds(sample),
             'ego2global': ego2global.tolist(),
-            'lidar2global': sweep2global.tolist(),
-            'lidar_points': {
-                'lidar_path': lidar['filename'],
-                'num_pts_feats': POINT_COLUMNS,
-                'lidar2ego': sensor2ego.tolist(),
-            },
+            'lidar2global': lidar2global.tolist(),
+            'images': {camera: self._camera(sample, camera, lidar2global) for camera in self._channels(sample)},
+            'lidar_points': self._points(lidar, sensor2ego),
+            'lidar_sweeps': self._sweeps(lidar, lidar2global, sweeps),
+            'instances': _instances(self._nusc, sample, lidar2global),
         }
-        record = sweep_record(measurement, inverse_pose(sweep2global) @ lidar2global)
-        sweeps.append({'sample_data_token': lidar['token'], **record})
-    return sweeps
+
+    def _seconds(self, record: dict[str, Any]) -> float:
+        return _number(record, 'timestamp', self._where) / self._unit
+
+    def _points(self, data: dict[str, Any], sensor2ego: np.ndarray) -> Info:
+        return {'lidar_path': self._file(data), 'num_pts_feats': POINT_COLUMNS, 'lidar2ego': sensor2ego.tolist()}
+
+    def _poses(self, data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Sensor to ego and ego to global at the time of this measurement."""
+        poses = []
+        for table in ('calibrated_sensor', 'ego_pose'):
+            record = self._nusc.get(table, data[f'{table}_token'])
+            where = f'{self._where}/{table}.json: {record["token"]}'
+            poses.append(pose_matrix(record['rotation'], record['translation'], where))
+        return poses[0], poses[1]
+
+    def _camera(self, sample: dict[str, Any], camera: str, lidar2global: np.ndarray) -> Info:
+        data = self._data(sample, camera)
+        cam2ego, ego2global = self._poses(data)
+        record = camera_record(
+            camera,
+            self._file(data),
+            (data['height'], data['width']),
+            self._intrinsics(data, camera),
+            ego2global @ cam2ego,
+            lidar2global,
+            ego2global,
+            self._seconds(data),
+        )
+        return {**record, 'sample_data_token': data['token']}
+
+    def _intrinsics(self, data: dict[str, Any], camera: str) -> np.ndarray:
+        sensor = self._nusc.get('calibrated_sensor', data['calibrated_sensor_token'])
+        matrix = np.asarray(sensor['camera_intrinsic'], dtype=np.float64)
+        if matrix.shape != (3, 3):
+            what = 'empty' if not matrix.size else f'of shape {matrix.shape}'
+            raise InputError(
+                f'{self._where}/calibrated_sensor.json: {sensor["token"]} ({camera}): camera_intrinsic is {what}, not '
+                f'3 x 3; {DOWNLOAD_AGAIN}, or leave the camera out with --cameras'
+            )
+        return matrix
+
+    def _sweeps(self, lidar: dict[str, Any], lidar2global: np.ndarray, count: int) -> list[Info]:
+        """The LiDAR measurements before a keyframe, newest first."""
+        sweeps = []
+        while lidar['prev'] and len(sweeps) < count:
+            lidar = self._nusc.get('sample_data', lidar['prev'])
+            sensor2ego, ego2global = self._poses(lidar)
+            sweep2global = ego2global @ sensor2ego
+            measurement = {
+                'timestamp': self._seconds(lidar),
+                'ego2global': ego2global.tolist(),
+                'lidar2global': sweep2global.tolist(),
+                'lidar_points': self._points(lidar, sensor2ego),
+            }
+            record = sweep_record(measurement, inverse_pose(sweep2global) @ lidar2global)
+            sweeps.append({'sample_data_token': lidar['token'], **record})
+        return sweeps
+
+
+def _number(record: dict[str, Any], field: str, where: Path) -> float:
+    value = record.get(field)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f'{where}: {record.get("token")}: {field} is {value!r}, not a finite number; {DOWNLOAD_AGAIN}')
+    return value
 
 
 def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray) -> list[Info]:
@@ -240,9 +397,7 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
 
 
 def _check_images(root: Path, infos: Sequence[Info], workers: int) -> None:
-    """Compare every image file with the size in its record; every sweep of a keyframe must be there."""
-    for info in infos:
-        require_file(root / info['lidar_points']['lidar_path'], DOWNLOAD_AGAIN)
+    """Compare every image file with the size in its record."""
     images = [image for info in infos for image in info['images'].values()]
     with ThreadPoolExecutor(max(1, workers)) as pool:
         checks = pool.map(lambda i: check_image_size(root / i['img_path'], (i['height'], i['width'])), images)
