@@ -5,6 +5,7 @@ What our format knows is converted and checked; other fields (``cam_instances``,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ...errors import InputError
 from ..infos import Info, read_pickle, save_infos
 from ..poses import check_poses, inverse_pose
 from .common import (
+    SINCE_1970,
     TIME_UNITS,
     camera_record,
     choose_cameras,
@@ -172,9 +174,8 @@ def _set_times(records: Sequence[_Record], path: Path) -> float:
     """Set the time of every keyframe; returns how many units make a second."""
     raw = [_number(record.fields, 'timestamp', record.label) for record in records]
     in_order = sorted(zip((record.log for record in records), raw, strict=True))
-    steps = [
-        time - before for (log, before), (other, time) in zip(in_order, in_order[1:], strict=False) if log == other
-    ]
+    pairs = itertools.pairwise(in_order)
+    steps = [time - before for (log, before), (other, time) in pairs if log == other]
     unit = units_per_second(raw, [step for step in steps if step > 0], 'seconds', path)
     for record, time in zip(records, raw, strict=True):
         record.time = time / unit
@@ -182,8 +183,10 @@ def _set_times(records: Sequence[_Record], path: Path) -> float:
 
 
 def _seconds(record: dict[str, Any], keyframe: _Record, unit: float, label: str) -> float:
-    """Time of an image or sweep, in the unit of its keyframe or in the one that brings it near it."""
+    """Time of an image or sweep; since 1970, an own unit shows, else it is that of the keyframes."""
     raw = _number(record, 'timestamp', label)
+    if keyframe.time < SINCE_1970[0]:
+        return raw / unit
     near = [count for count in (unit, *TIME_UNITS.values()) if abs(raw / count - keyframe.time) < NEAR]
     return raw / (near[0] if near else unit)
 

@@ -36,11 +36,9 @@ def complete_scenes(files: Mapping[str, Sequence[str]], root: Path, skip_incompl
     if skip_incomplete and whole:
         warn(f'{root / first}: no such file; {what}: the other scenes are left out')
         return whole
-    cure = 'restore them, or unpack the other archives of the data set there'
-    cure += (
-        ', or convert the complete scenes alone with --skip-incomplete-scenes' if whole else ', or correct --root-path'
-    )
-    raise InputError(f'{root / first}: no such file; {what}; {cure}, or {instead}')
+    instead = 'convert the complete scenes alone with --skip-incomplete-scenes' if whole else 'correct --root-path'
+    cure = f'restore them, or unpack the other archives of the data set there, or {instead}'
+    raise InputError(f'{root / first}: no such file; {what}; {cure}')
 
 
 def drop_missing_sweeps(infos: Sequence[Info], root: Path) -> None:
