@@ -86,7 +86,9 @@ def test_sweeps_have_their_own_poses_and_lead_into_their_own_frame(infos):
         np.testing.assert_allclose(sweep['lidar2global'], lidar2global(frame), atol=1e-9)
         between = np.linalg.inv(lidar2global(frame)) @ lidar2global(2)
         np.testing.assert_allclose(sweep['lidar_points']['lidar2sensor'], between, atol=1e-9)
-        assert np.linalg.norm(np.array(sweep['lidar_points']['lidar2sensor'])[:3, 3]) == pytest.approx(2.0 * (2 - frame))
+        assert np.linalg.norm(np.array(sweep['lidar_points']['lidar2sensor'])[:3, 3]) == pytest.approx(
+            2.0 * (2 - frame)
+        )
 
 
 def test_times_are_seconds_and_images_have_those_of_their_cameras(infos):
@@ -101,4 +103,3 @@ def test_cameras_stand_on_the_car_of_their_own_time(infos):
         cam2ego = WORLD.cam2ego(BOX_CAMERA[name])
         np.testing.assert_allclose(image['cam2ego'], cam2ego, atol=1e-9)
         np.testing.assert_allclose(image['cam2global'], WORLD.ego2global(1 - lag) @ cam2ego, atol=1e-9)
-
