@@ -14,7 +14,7 @@ from projects.DistillNeRF.modules.views import Views
 
 
 def test_colors_are_clamped_and_depth_is_compared_as_z():
-    """Focal length 2 of an image 8 rows high and 9 columns wide: rays differ from z; the rendering is of half the size."""
+    """Focal length 2 of an image of 8 x 9: rays are longer than z. The rendering has half the size."""
     intrinsics = torch.tensor([[[2.0, 0, 4], [0, 2, 3.5], [0, 0, 1]]])
     cameras = Cameras(intrinsics, torch.eye(4)[None], 8, 9)
     truth = torch.full((1, 8, 9), 20.0)

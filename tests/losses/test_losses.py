@@ -231,6 +231,7 @@ def test_density_loss_is_the_squared_error_of_opacity_over_a_step():
 
 RAND = torch.Generator().manual_seed(0)
 NEAR, FAR_OFF = torch.rand(1, 3, 12, 16, generator=RAND), torch.rand(1, 3, 12, 16, generator=RAND)
+JUMP = torch.cat([NEAR[0, :1] + 9, NEAR[0, :1] + 49], 2)
 WEIGHTS_OF_RAYS = torch.rand(1, 5, 12, 16, generator=RAND) / 5
 # Every registered loss with its other settings and inputs that give it a value.
 COEFFICIENTS = {
@@ -239,10 +240,7 @@ COEFFICIENTS = {
     'DepthClampLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
     'TeacherDepthLoss': ({}, (90 * NEAR, 90 * FAR_OFF)),
     'LogDepthLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
-    'DepthEdgeLoss': (
-        {'distance': 20},
-        (torch.cat([NEAR[0, :1] + 9, NEAR[0, :1] + 49], 2), torch.full((1, 12, 32), 5.0), 0),
-    ),
+    'DepthEdgeLoss': ({'distance': 20}, (JUMP, torch.full_like(JUMP, 5.0), 0)),
     'DensityLoss': ({}, (NEAR, FAR_OFF)),
     'WeightEntropyLoss': ({}, (WEIGHTS_OF_RAYS,)),
     'OpacityLoss': ({}, (WEIGHTS_OF_RAYS,)),
@@ -264,7 +262,7 @@ def test_the_coefficient_of_every_loss_counts(monkeypatch, name):
     monkeypatch.setattr(registered.PerceptualDistance, 'forward', lambda _, a, b: (a - b).square().mean())
     settings, inputs = COEFFICIENTS[name]
     one, three, none = (
-        MODELS.build({'type': name, 'loss_weight': weight, **settings})(*inputs) for weight in (1.0, 3.0, 0.0)
+        getattr(registered, name)(loss_weight=weight, **settings)(*inputs) for weight in (1.0, 3.0, 0.0)
     )
     assert one > 1e-4
     torch.testing.assert_close(three, 3 * one)
