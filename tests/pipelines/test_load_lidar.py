@@ -11,7 +11,7 @@ from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.minitown.classes import UNKNOWN_CLASS
 from projects.DistillNeRF.pipelines.lidar import LoadLidarDepth, read_point_classes, read_points
 
-# A camera that looks along +y of the world, x to the right; 20 x 20 pixels, one pixel is a tenth of the depth.
+# A camera that looks along +y of the world, x to the right; 20 x 30 pixels, one pixel is a tenth of the depth.
 CAM2WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 MATRIX = np.array([[10.0, 0, 10], [0, 10, 10], [0, 0, 1]])
 
@@ -28,11 +28,11 @@ def shift(x: float, y: float) -> np.ndarray:
 
 
 def view(*sweeps: dict) -> dict:
-    return {'height': 20, 'width': 20, 'intrinsics': MATRIX, 'cam2world': CAM2WORLD, 'lidar': list(sweeps) or None}
+    return {'height': 20, 'width': 30, 'intrinsics': MATRIX, 'cam2world': CAM2WORLD, 'lidar': list(sweeps) or None}
 
 
 def load(*views: dict, with_classes: bool = False, lidar_range: float = 80.0) -> list[dict]:
-    results = {'views': dict(enumerate(views)), 'render_size': (10, 10), 'lidar_range': lidar_range}
+    results = {'views': dict(enumerate(views)), 'render_size': (10, 15), 'lidar_range': lidar_range}
     return list(LoadLidarDepth(with_classes).transform(results)['views'].values())
 
 
@@ -43,22 +43,22 @@ def known(image: np.ndarray) -> dict[tuple[int, int], float]:
 
 def test_points_go_through_the_pose_of_their_sweep_and_the_nearest_counts(tmp_path):
     """The second sweep stands 2 m farther on and 1 m to the right."""
-    own = write(tmp_path / 'own.bin', (0, 10, 0, 7), (-4, 10, 2, 7))
+    own = write(tmp_path / 'own.bin', (0, 10, 0, 7), (-4, 10, 2, 7), (15, 10, 0, 7), (0, 10, -11, 7))
     other = write(tmp_path / 'other.bin', (-1, 3, 0, 7), (1, 8, 0, 7))
     sweeps = [
         {'path': own, 'columns': 4, 'lidar2world': np.eye(4), 'classes': None},
         {'path': other, 'columns': 4, 'lidar2world': shift(1, 2), 'classes': None},
     ]
     alone, both = load(view(sweeps[0]), view(*sweeps))
-    # (0, 10, 0) is pixel (10, 10); (-4, 10, 2) is pixel (6, 8); (2, 10, 0) is pixel (12, 10).
-    assert known(alone['lidar_depth']) == {(5, 5): 10, (4, 3): 10}
-    assert known(both['lidar_depth']) == {(5, 5): 5, (4, 3): 10, (5, 6): 10}
+    # (0, 10, 0) is pixel (10, 10), (-4, 10, 2) is (6, 8), (15, 10, 0) is (25, 10), (2, 10, 0) is (12, 10).
+    assert known(alone['lidar_depth']) == {(5, 5): 10, (4, 3): 10, (5, 12): 10}
+    assert known(both['lidar_depth']) == {(5, 5): 5, (4, 3): 10, (5, 6): 10, (5, 12): 10}
     assert 'lidar_classes' not in both
 
 
 def test_a_frame_without_lidar_is_unknown_and_a_dataset_without_it_is_left_alone():
     without, other = load(view(), {'img_path': 'x'})
-    assert without['lidar_depth'].shape == (10, 10) and np.isnan(without['lidar_depth']).all()
+    assert without['lidar_depth'].shape == (10, 15) and np.isnan(without['lidar_depth']).all()
     assert 'lidar_depth' not in other
     (classes,) = load(view(), with_classes=True)
     assert (classes['lidar_classes'] == UNKNOWN_CLASS).all()
