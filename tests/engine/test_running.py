@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from projects.DistillNeRF.engine import running
 from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.running import (
     EVALUATIONS,
@@ -16,6 +19,8 @@ from projects.DistillNeRF.engine.running import (
 )
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.views import Views
 
 
 def test_a_run_has_a_config_of_its_own(project, tmp_path):
@@ -52,3 +57,41 @@ def test_a_checkpoint_of_another_model_is_refused_before_anything_runs(project, 
     config = load_config(project.config, {'model.network.fine.hidden': 8})
     with pytest.raises(InputError, match=r'iter_3\.pth: the weights do not fit the config: fine_net\.'):
         next(predictions(config, str(trained / 'iter_3.pth'), tmp_path))
+
+
+def even(shade: float, name: str = 'A') -> dict[str, dict[str, Views]]:
+    """A packed sample of one even image; its target is the same."""
+    cameras = Cameras(torch.eye(3)[None], torch.eye(4)[None], 2, 3)
+    views = Views(torch.full((1, 3, 2, 3), shade), cameras, (name,), (0,))
+    return {'inputs': {'input_views': views, 'target_views': views}}
+
+
+def test_baselines_are_means_of_the_training_data_on_the_test_data(monkeypatch):
+    """Training images of 0.2 and 0.4, test images of 0.5 and 0.9: their own mean would be nearer."""
+    data = {'train': [even(0.2), even(0.4)], 'test': [even(0.5), even(0.9)]}
+    asked = []
+
+    def build(config: object, split: str) -> list:
+        asked.append(split)
+        return data[split]
+
+    monkeypatch.setattr(running, 'build_dataset', build)
+    monkeypatch.setattr(running, '_samples', iter)
+    figures = running.baselines(None)
+    expected = (-20 * math.log10(0.2) - 20 * math.log10(0.6)) / 2
+    assert figures == pytest.approx({'mean_colour/psnr': expected, 'camera_mean/psnr': expected}, abs=1e-3)
+    assert set(asked) == {'train', 'test'}
+
+
+def test_every_sample_of_a_data_set_is_loaded_once():
+    loaded = list(running._samples([even(shade) for shade in (0.1, 0.2, 0.3)]))
+    shades = [sample['inputs']['input_views'].images[0, 0, 0, 0].item() for sample in loaded]
+    assert shades == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_data_set_is_that_of_its_split(project):
+    config = load_config(
+        project.config, {'val_dataloader.dataset.indices': 1, 'test_dataloader.dataset.indices': [2, 0]}
+    )
+    assert [len(running.build_dataset(config, split)) for split in ('train', 'val', 'test')] == [3, 1, 2]
+    assert [running.build_dataset(config, split).test_mode for split in ('train', 'val', 'test')] == [False, True, True]

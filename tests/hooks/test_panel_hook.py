@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,3 +124,28 @@ def test_only_the_main_process_draws(monkeypatch):
 
 def test_the_hook_is_registered():
     assert HOOKS.module_dict['PanelHook'] is PanelHook
+
+
+def test_every_validation_and_test_draws_from_the_first_sample_on(monkeypatch):
+    """Three validations of three outputs in batches of two; two panels each."""
+    drawn: list[tuple] = []
+    monkeypatch.setattr(
+        'projects.DistillNeRF.hooks.panel_hook._draw', lambda runner, *names: drawn.append((runner.iter, *names))
+    )
+    hook = PanelHook(samples=2)
+    for iteration in (10, 20):
+        runner = SimpleNamespace(iter=iteration)
+        hook.before_val_epoch(runner)
+        hook.after_val_iter(runner, 0, outputs=['a'])
+        hook.after_val_iter(runner, 1, outputs=['b', 'c'])
+        hook.after_val_iter(runner, 2, outputs=['d'])
+    assert drawn == [
+        (iteration, f'val_{iteration:07d}_{number:03d}', f'val_{number:03d}', sample)
+        for iteration in (10, 20)
+        for number, sample in enumerate('ab')
+    ]
+    drawn.clear()
+    for _ in range(2):
+        hook.before_test_epoch(runner)
+        hook.after_test_iter(runner, 0, outputs=['a', 'b', 'c'])
+    assert drawn == [(20, f'test_{number:03d}', f'test_{number:03d}', sample) for number, sample in enumerate('ab')] * 2

@@ -11,10 +11,12 @@ import torch
 from mmdet3d.registry import MODELS
 
 from projects.DistillNeRF.losses import registered
+from projects.DistillNeRF.losses.color import l1
 from projects.DistillNeRF.losses.density import density_loss
 from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
 from projects.DistillNeRF.losses.depth_edges import near_depth_edges
 from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
+from projects.DistillNeRF.losses.reduce import masked_mean
 from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
 
 DEPTH, IMAGE, WEIGHTS = ('depth_estimate', 'depth_gt'), ('img_est', 'img_gt'), ('weights',)
@@ -225,3 +227,160 @@ def test_density_loss_is_the_squared_error_of_opacity_over_a_step():
     value.backward()
     assert (free.grad[1:] > 0).all() and (surface.grad < 0).all()
     assert density_loss(torch.zeros(0), torch.full((1,), 99.0), 0.5) < 1e-30
+
+
+RAND = torch.Generator().manual_seed(0)
+NEAR, FAR_OFF = torch.rand(1, 3, 12, 16, generator=RAND), torch.rand(1, 3, 12, 16, generator=RAND)
+JUMP = torch.cat([NEAR[0, :1] + 9, NEAR[0, :1] + 49], 2)
+WEIGHTS_OF_RAYS = torch.rand(1, 5, 12, 16, generator=RAND) / 5
+# Every registered loss with its other settings and inputs that give it a value.
+COEFFICIENTS = {
+    'RGBL1Loss': ({}, (NEAR, FAR_OFF)),
+    'DepthLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
+    'DepthClampLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
+    'TeacherDepthLoss': ({}, (90 * NEAR, 90 * FAR_OFF)),
+    'LogDepthLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
+    'DepthEdgeLoss': ({'distance': 20}, (JUMP, torch.full_like(JUMP, 5.0), 0)),
+    'DensityLoss': ({}, (NEAR, FAR_OFF)),
+    'WeightEntropyLoss': ({}, (WEIGHTS_OF_RAYS,)),
+    'OpacityLoss': ({}, (WEIGHTS_OF_RAYS,)),
+    'LineOfSightLoss': ({'start': 0}, (WEIGHTS_OF_RAYS, 20 * WEIGHTS_OF_RAYS, torch.full((1, 12, 16), 3.0), 0)),
+    'LPIPSLoss': ({}, (NEAR, FAR_OFF)),
+    'DSSIMLoss': ({}, (NEAR, FAR_OFF)),
+}
+
+
+def test_every_loss_is_among_those_whose_coefficient_is_tested():
+    assert {name for name in vars(registered) if name.endswith('Loss')} == set(COEFFICIENTS)
+
+
+@pytest.mark.parametrize('name', COEFFICIENTS)
+def test_the_coefficient_of_every_loss_counts(monkeypatch, name):
+    """Three times the coefficient, three times the loss; none at all, no loss."""
+    # LPIPS has no weights here: any distance of the two images will do.
+    monkeypatch.setattr(registered.PerceptualDistance, 'load', lambda *_: None)
+    monkeypatch.setattr(registered.PerceptualDistance, 'forward', lambda _, a, b: (a - b).square().mean())
+    settings, inputs = COEFFICIENTS[name]
+    one, three, none = (
+        getattr(registered, name)(loss_weight=weight, **settings)(*inputs) for weight in (1.0, 3.0, 0.0)
+    )
+    assert one > 1e-4
+    torch.testing.assert_close(three, 3 * one)
+    assert none == 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('RGBL1Loss', {'loss_weight': 1.0}),
+        ('DepthLoss', {'loss_weight': 1.0, 'max_depth': 80.0}),
+        ('DepthClampLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 80.0}),
+        ('TeacherDepthLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 120.0, 'inner_range': 50.0}),
+        ('LogDepthLoss', {'loss_weight': 1.0, 'min_depth': 0.1, 'max_depth': 120.0}),
+        ('DepthEdgeLoss', {'loss_weight': 10.0, 'start': 0, 'distance': 2, 'min_depth': 1e-5, 'max_depth': 80.0}),
+        ('DensityLoss', {'loss_weight': 0.1, 'step': 0.5, 'margin': 1.0}),
+        ('WeightEntropyLoss', {'loss_weight': 0.01, 'dim': 1}),
+        ('OpacityLoss', {'loss_weight': 0.1, 'dim': 1}),
+        (
+            'LineOfSightLoss',
+            {'loss_weight': 0.1, 'start': 14000, 'end': 28000, 'first_epsilon': 6.0, 'last_epsilon': 2.5, 'dim': 1},
+        ),
+        ('DSSIMLoss', {'loss_weight': 1.0}),
+    ],
+)
+def test_usual_settings_of_losses(name, settings):
+    loss = getattr(registered, name)()
+    assert {key: getattr(loss, key) for key in settings} == settings
+    assert all(f'{key}={value}' in repr(loss) for key, value in settings.items())
+
+
+DISTANCES, TRUTH = torch.tensor([10.0, 90.0, 40.0, 3.0]), torch.tensor([14.0, 70.0, math.nan, 1.0])
+
+
+def mixed(*differences: float) -> float:
+    return sum(d * d + 0.1 * abs(d) for d in differences) / len(differences)
+
+
+def test_depth_losses_by_hand():
+    """Squared plus a tenth of absolute differences, as shares of the largest depth."""
+    assert depth_loss(DISTANCES, TRUTH, 80.0).item() == pytest.approx(mixed(4 / 80, 20 / 80, 2 / 80))
+    assert clamped_depth_loss(DISTANCES, TRUTH, 2.0, 80.0).item() == pytest.approx(mixed(4 / 80, 10 / 80, 1 / 80))
+    near, far = mixed(4 / 50, 1 / 50), mixed(10 / 80)
+    assert teacher_depth_loss(DISTANCES, TRUTH, 2.0, 80.0, 50.0).item() == pytest.approx(near + far)
+    # A target at the border of the groups belongs to the far one.
+    at_border = teacher_depth_loss(torch.tensor([40.0]), torch.tensor([50.0]), 2.0, 80.0, 50.0)
+    assert at_border.item() == pytest.approx(mixed(10 / 80))
+    assert depth_loss(DISTANCES, torch.full((4,), math.inf), 80.0) == 0
+
+
+def test_entropy_by_hand():
+    """Two rays of two samples: halves have log 2, one alone has none; the mean over the rays."""
+    weights = torch.tensor([[0.5, 1.0], [0.5, 0.0]])[None, :, :, None].requires_grad_()
+    entropy = weight_entropy(weights)
+    assert entropy.item() == pytest.approx(math.log(2) / 2, rel=1e-5)
+    entropy.backward()
+    # d(-p log p) = -(log p + 1), halved by the mean; 1e-10 is added to every weight.
+    expected = torch.tensor([[math.log(2) - 1, -1.0], [math.log(2) - 1, 10 * math.log(10) - 1]]) / 2
+    torch.testing.assert_close(weights.grad[0, :, :, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_opacity_by_hand():
+    """The mean of -log of what rays stop; rays that stop everything cost nothing, and more than that neither."""
+    weights = torch.tensor([[0.25, 0.7, 0.9], [0.25, 0.3, 0.9]])[None, :, :, None].requires_grad_()
+    loss = opacity_loss(weights)
+    assert loss.item() == pytest.approx(math.log(2) / 3, rel=1e-5)
+    loss.backward()
+    torch.testing.assert_close(weights.grad[0, :, 0, 0], torch.full((2,), -2.0 / 3))
+    assert not weights.grad[0, :, 2].any()
+
+
+def test_line_of_sight_by_hand():
+    """Samples at 1, 4, 5 and 9 m, a return at 5 m, a band of 3 m around it: one before, two inside, one behind."""
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4]).view(1, 4, 1, 1)
+    mids = torch.tensor([1.0, 4.0, 5.0, 9.0]).view(1, 4, 1, 1)
+    peak = 1 / math.sqrt(2 * math.pi)
+    inside = ((0.2 - peak * math.exp(-0.5)) ** 2 + (0.3 - peak) ** 2) / 2
+    loss = line_of_sight_loss(weights, mids, torch.full((1, 1, 1), 5.0), 3.0)
+    assert loss.item() == pytest.approx(0.1**2 + inside + 0.4**2, rel=1e-5)
+    assert line_of_sight_loss(weights, mids, torch.zeros(1, 1, 1), 3.0) == 0
+    # A sample on the border of the band is in no group.
+    assert line_of_sight_loss(weights[:, :1], mids[:, :1], torch.full((1, 1, 1), 4.0), 3.0) == 0
+    last = line_of_sight_loss(weights.movedim(1, -1), mids.movedim(1, -1), torch.full((1, 1, 1), 5.0), 3.0, dim=-1)
+    torch.testing.assert_close(last, loss)
+
+
+@pytest.mark.parametrize(('iteration', 'expected'), [(9, None), (10, 4.0), (15, 3.0), (20, 2.0), (99, 2.0)])
+def test_the_band_narrows_from_its_start_to_its_end(iteration, expected):
+    assert line_of_sight_epsilon(iteration, 10, 20, 4.0, 2.0) == expected
+
+
+def test_the_loss_has_its_own_schedule():
+    weights, mids, target = (
+        torch.full((1, 2, 1, 1), 0.5),
+        torch.tensor([2.0, 9.0]).view(1, 2, 1, 1),
+        torch.ones(1, 1, 1),
+    )
+    loss = registered.LineOfSightLoss(2.0, start=10, end=20, first_epsilon=4.0, last_epsilon=2.0)
+    assert loss(weights, mids, target, 9) == 0
+    torch.testing.assert_close(loss(weights, mids, target, 15), 2 * line_of_sight_loss(weights, mids, target, 3.0))
+
+
+def test_colors_differ_by_the_mean_of_absolute_differences():
+    assert l1(torch.tensor([0.0, 1.0, 0.5]), torch.tensor([0.3, 0.4, 0.5])).item() == pytest.approx(0.3)
+    with pytest.raises(ValueError, match=r'\(1, 3\).*\(2, 3\)'):
+        l1(torch.zeros(1, 3), torch.zeros(2, 3))
+
+
+def test_means_of_masks():
+    values, mask = torch.tensor([1.0, 2.0, 9.0], requires_grad=True), torch.tensor([True, True, False])
+    mean = masked_mean(values, mask)
+    mean.backward()
+    assert mean.item() == 1.5 and values.grad.tolist() == [0.5, 0.5, 0]
+    assert masked_mean(values, torch.zeros(3, dtype=torch.bool)) == 0
+
+
+@pytest.mark.parametrize(
+    ('near', 'far', 'edge'), [(10.0, 11.5, False), (10.0, 16.0, True), (3.0, 5.0, True), (1.0, 1.9, False)]
+)
+def test_an_edge_begins_where_depth_grows_by_a_half(near, far, edge):
+    assert near_depth_edges(jump(near, far), 0).any().item() == edge

@@ -95,3 +95,23 @@ def test_dssim_is_that_of_scikit_image():
 def test_gradient_of_dssim():
     first = images(0)[:1, :, :9, :10].double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: dssim(x, images(1)[:1, :, :9, :10].double()), first, atol=1e-5)
+
+
+@pytest.mark.parametrize('constants', [(0.5, 0.6), (0.02, 0.03)])
+def test_dssim_of_even_images_by_hand(constants):
+    """Without variance SSIM is (2 a b + c) / (a^2 + b^2 + c); c is a hundredth of the range of 0 to 1, squared."""
+    a, b = constants
+    one, other = (torch.full((1, 3, 8, 9), value, dtype=torch.float64) for value in constants)
+    expected = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
+    assert dssim(one, other).item() == pytest.approx((1 - expected) / 2, rel=1e-6)
+
+
+def test_dssim_of_one_window_by_hand():
+    """Sample variances and covariance of 49 pixels, with 0.03^2 beside them."""
+    x, y = images(0)[:1, :1, :7, :7].double(), images(1)[:1, :1, :7, :7].double()
+    a, b = x.mean(), y.mean()
+    va, vb, cov = x.var(), y.var(), ((x - a) * (y - b)).sum() / 48
+    expected = (2 * a * b + 1e-4) * (2 * cov + 9e-4) / ((a * a + b * b + 1e-4) * (va + vb + 9e-4))
+    assert dssim(x, y).item() == pytest.approx((1 - expected.item()) / 2, rel=1e-9)
+    with pytest.raises(ValueError, match='estimate'):
+        dssim(x, y[:, :, :, :6])

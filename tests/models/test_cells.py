@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from projects.DistillNeRF.models.cells import CORNERS, colours_seen, occupied_cells
+from projects.DistillNeRF.models.cells import CORNERS, Cells, colours_seen, occupied_cells
 from projects.DistillNeRF.models.scene import Rendering, Scene
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.heads import build_head
@@ -88,3 +88,94 @@ def test_a_cell_has_the_colour_of_the_pixel_that_shows_it():
     assert colours[first].tolist() == [0.25, 0.5, 0.75]
     _, seen = colours_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance) + 3), **maps))
     assert not seen.any()
+
+
+def test_cells_of_the_inner_range_by_hand():
+    """Level 3: 8 cells over 2 / 0.8 * 50 m = 125 m in x and y, over 16 m in z."""
+    scene = scene_of(torch.tensor([[1.0, -20.0, 1.0]]), torch.tensor([2.0]), (2, 3))
+    cells = occupied_cells(scene)
+    lower, upper = torch.tensor([0.0, -31.25, 0.0]), torch.tensor([15.625, -15.625, 2.0])
+    torch.testing.assert_close(cells.centers, ((lower + upper) / 2)[None])
+    expected = [[(upper if bit else lower)[axis] for axis, bit in enumerate(corner)] for corner in CORNERS]
+    torch.testing.assert_close(cells.corners[0], torch.tensor(expected))
+    torch.testing.assert_close(cells.features, torch.tensor([[1.0] * 4 + [0.5] * 4]))
+    torch.testing.assert_close(cells.density, torch.exp(10 * torch.tanh(torch.tensor([0.2])) - 1))
+    coarse = occupied_cells(scene, 'coarse')
+    # Its density is exp(0.5 - 1) = 0.6 per metre; there is no fine cell to have features.
+    torch.testing.assert_close(coarse.features, torch.tensor([[0.0] * 4 + [0.5] * 4]))
+    torch.testing.assert_close(coarse.density, torch.tensor([0.6065]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(coarse.corners[0, 7] - coarse.corners[0, 0], torch.tensor([31.25, 31.25, 4.0]))
+
+
+def test_the_corners_of_the_cube_are_drawn_a_quarter_of_a_cell_inside():
+    scene = scene_of(torch.tensor([[1e6, -1e6, 0.1]]), torch.ones(1), (2, 3))
+    corners = occupied_cells(scene).corners[0]
+    inside = scene.space.contract(corners)
+    torch.testing.assert_close(inside[7, 0], torch.tensor(1 - 0.25 / 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inside[0, 1], torch.tensor(-1 + 0.25 / 4), atol=1e-4, rtol=0)
+
+
+def ahead(height: int = 10, width: int = 20, count: int = 1) -> Cameras:
+    """Cameras at the origin that look along +y; one pixel is a tenth of the depth."""
+    cam2world = torch.eye(4).repeat(count, 1, 1)
+    cam2world[:, :3, :3] = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    intrinsics = torch.tensor([[10.0, 0.0, 9.5], [0.0, 10.0, 4.5], [0.0, 0.0, 1.0]]).repeat(count, 1, 1)
+    return Cameras(intrinsics, cam2world, height, width)
+
+
+def points(*positions: tuple[float, float, float]) -> Cells:
+    centers = torch.tensor(positions)
+    return Cells(centers, centers[:, None].expand(-1, 8, 3), torch.ones(len(centers)), torch.zeros(len(centers), 2))
+
+
+def rendered(image: torch.Tensor, depth: torch.Tensor) -> Rendering:
+    return Rendering(image, depth, None, None, None)
+
+
+def test_colours_are_the_mean_of_the_cameras_that_show_a_cell():
+    images = torch.zeros(3, 3, 10, 20)
+    images[0], images[1], images[2] = 0.2, 0.6, 5.0
+    depth = torch.full((3, 5, 10), 10.0)
+    depth[2] = 30.0
+    colours, seen = colours_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
+    assert seen.tolist() == [True]
+    torch.testing.assert_close(colours, torch.full((1, 3), 0.4))
+    depth[2] = 10.0
+    colours, _ = colours_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
+    torch.testing.assert_close(colours, torch.full((1, 3), (0.2 + 0.6 + 1.0) / 3))
+
+
+@pytest.mark.parametrize(
+    ('distance', 'tolerance', 'off', 'shown'),
+    [
+        (5.0, 1.0, 0.9, True),
+        (5.0, 1.0, 1.1, False),
+        (5.0, 2.0, 1.9, True),
+        (30.0, 1.0, 2.9, True),
+        (30.0, 1.0, 3.1, False),
+    ],
+)
+def test_a_pixel_shows_what_is_within_a_metre_or_a_tenth_of_the_distance(distance, tolerance, off, shown):
+    for sign in (-1, 1):
+        depth = torch.full((1, 10, 20), distance + sign * off)
+        seen = colours_seen(
+            points((0.0, distance, 0.0)), ahead(), rendered(torch.zeros(1, 3, 10, 20), depth), tolerance
+        )[1]
+        assert seen.tolist() == [shown]
+
+
+def test_pixels_are_those_into_which_centers_project():
+    """Row 2, column 15 is 5.5 pixels to the right and 2.5 up; depth maps of half the size hold it in (1, 7)."""
+    cells = points((5.6, 10.0, 2.6), (0.0, -10.0, 0.0), (10.1, 10.0, 0.0), (-10.1, 10.0, 0.0), (0.0, 10.0, 5.1))
+    image, depth = torch.zeros(1, 3, 10, 20), torch.full((1, 5, 10), 99.0)
+    image[0, :, 2, 15] = torch.tensor([0.1, 0.2, 0.3])
+    depth[0, 1, 7] = cells.centers[0].norm()
+    colours, seen = colours_seen(cells, ahead(), rendered(image, depth))
+    assert seen.tolist() == [True, False, False, False, False]
+    torch.testing.assert_close(colours[0], torch.tensor([0.1, 0.2, 0.3]))
+    # Behind and beside the image nothing is seen even if the depth fits.
+    everywhere = rendered(image, torch.full((1, 5, 10), 10.0))
+    assert colours_seen(cells[torch.tensor([1])], ahead(), everywhere)[1].tolist() == [False]
+    assert not colours_seen(
+        cells[torch.tensor([2, 3, 4])], ahead(), rendered(image, torch.full((1, 5, 10), 13.0)), 9.0
+    )[1].any()

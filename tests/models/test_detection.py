@@ -153,3 +153,40 @@ def test_mirrored_boxes_have_mirrored_corners_and_velocities():
     yaw, before = flipped[0, 6].item(), CAR[6]
     assert (math.cos(yaw), math.sin(yaw)) == pytest.approx((-math.cos(before), math.sin(before)), abs=1e-6)
     torch.testing.assert_close(mirror_boxes(flipped)[0, :6], torch.tensor(CAR[:6]))
+
+
+def test_the_head_is_given_the_centers_of_boxes_not_their_bottoms():
+    """mmdet3d's boxes stand on their bottom center; ours name the center. Labels are those of the head's classes."""
+    made = branch(classes=('truck', 'car'))
+    other = [5.0, 6.0, 0.5, 8.0, 2.5, 3.0, -1.0, 0.0, 0.0]
+    instances = made._instances(sample(CAR, [0.0] * 9, other, names=('car', 'pedestrian', 'truck')))
+    boxes = instances.bboxes_3d
+    torch.testing.assert_close(boxes.gravity_center, torch.tensor([CAR[:3], other[:3]]))
+    torch.testing.assert_close(boxes.bottom_center[:, 2], torch.tensor([-0.9 - 0.75, 0.5 - 1.5]))
+    torch.testing.assert_close(boxes.dims, torch.tensor([CAR[3:6], other[3:6]]))
+    torch.testing.assert_close(boxes.yaw, torch.tensor([0.3, -1.0]))
+    torch.testing.assert_close(boxes.tensor[:, 7:], torch.tensor([[1.0, -2.0], [0.0, 0.0]]))
+    assert instances.labels_3d.tolist() == [1, 0]
+
+
+def test_the_head_has_the_range_and_the_cells_of_the_view():
+    made = branch()
+    head = made._center_head(16)
+    edge, cell = made.extent, made.cell
+    assert head['bbox_coder']['pc_range'] == [-edge, -edge] and head['bbox_coder']['voxel_size'] == [cell, cell]
+    assert head['train_cfg']['point_cloud_range'] == [-edge, -edge, -5.0, edge, edge, 3.0]
+    assert head['train_cfg']['grid_size'] == [50, 50, 1] and head['train_cfg']['voxel_size'] == [cell, cell, 8.0]
+    assert head['in_channels'] == head['share_conv_channel'] == 16
+    assert head['train_cfg']['code_weights'] == [1.0] * 8 + [0.2] * 2
+    assert made.loss_weight == 0.1
+
+
+@pytest.mark.parametrize('point', [(48.7, 0.0, 0.0), (-48.7, 0.0, 0.0), (0.0, 48.7, 2.9), (0.0, 0.0, -4.9)])
+def test_voxels_up_to_the_edge_of_the_view_are_seen(point):
+    """The view reaches 48.8 m to every side, from 5 m below to 3 m above the LiDAR."""
+    made = branch(level=7)  # cells of 0.125 m in z
+    made.neck = Whole()
+    scene = scene_of(torch.tensor([point]), torch.ones(1), levels=(7, 8))
+    assert (made(scene) != 0).sum() == 5
+    outside = scene_of(torch.tensor([point]) * torch.tensor([1.1, 1.1, 1.2]), torch.ones(1), levels=(7, 8))
+    assert not made(outside).any()

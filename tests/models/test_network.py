@@ -14,6 +14,7 @@ from projects.DistillNeRF.models.network import DistillNeRF, Encoded
 from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name, published_settings
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.pooling import pool_views
 from projects.DistillNeRF.modules.views import Views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
 from projects.DistillNeRF.parity.weights import rule_weight
@@ -234,3 +235,61 @@ def test_weights_of_the_rule_are_the_published_ones():
         'multi_view_pooling_octree_encoder.sparse_voxel_convnet.init_conv.0.conv.weight', (27, 33, 128)
     )
     assert weight.astype('float64').sum() == pytest.approx(-5.587127992, abs=1e-6)
+
+
+class Frozen:
+    """In the place of the frozen depth network: gives ones, and remembers how many images it was asked about."""
+
+    path = 'weights.pth'
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(images))
+        return torch.ones(len(images), 6, *images.shape[2:], dtype=images.dtype)
+
+
+def test_the_frozen_network_makes_the_features_that_views_do_not_bring():
+    network, frozen = small_network(), Frozen()
+    network.frozen_depth = frozen
+    given, bare = random_views(2, 0), replace(random_views(3, 1), depth_features=None)
+    ready = replace(given, depth_features=torch.zeros(2, 6, 18, 34, dtype=torch.float64))
+    features = network._depth_features([ready, bare])
+    assert frozen.asked == [3]
+    assert features.shape == (5, 6, 18, 34)
+    assert not features[:2].any() and (features[2:] == 1).all()
+    without = small_network(coarse={**SMALL['coarse'], 'depth_channels': None})
+    without.frozen_depth = frozen
+    assert without._depth_features([bare]) is None and frozen.asked == [3]
+
+
+def test_a_scene_has_the_settings_of_its_network():
+    network = small_network(downscale=1, sampling={'fine_samples': 7, 'stride': 2}, published_quirks=True)
+    scene = network(random_views(1, 0))
+    assert scene.downscale == 1 and scene.space is network.space and scene.head is network.head
+    assert (scene.sampling.fine_samples, scene.sampling.stride, scene.sampling.published_quirks) == (7, 2, True)
+    assert (scene.grid.coarse_level, scene.grid.fine_level) == (3, 5)
+    assert scene.coarse.shape[1] == scene.fine.shape[1] == 4 + 1
+
+
+def test_settings_that_are_not_given_are_the_published_ones():
+    small = {'coarse': {'depth_channels': None, 'width': 2, 'channels': 4}, 'fine': {'width': 2, 'hidden': 2}}
+    network = DistillNeRF(**small, voxel={'width': 4}, head={'width': 32})
+    assert (network.coarse_level, network.fine_level, network.channels, network.downscale) == (7, 9, 32, 2)
+    assert not network.published_quirks and not network.sampling.published_quirks and network.head.renders == 'rgb'
+    assert network.fine_net.feature_head[-1].out_channels == 64
+
+
+def test_the_fine_net_reads_the_feature_of_the_coarse_one():
+    """One camera: what the encoder makes is what its parts make one after the other."""
+    network, views = small_network(), random_views(2, 0)
+    edges = network.space.bin_edges(views.images)
+    coarse = network.coarse_net(views.images, views.depth_features, edges)
+    fine = network.fine_net(views.images, coarse)
+    (encoded,) = network.encode([views])
+    torch.testing.assert_close(encoded.coarse.weights, coarse.weights)
+    torch.testing.assert_close(encoded.fine.logits, fine.logits)
+    grid, pooled_coarse, pooled_fine = pool_views(views.cameras, fine, network.space, 3, 5)
+    torch.testing.assert_close(encoded.scene.fine, pooled_fine)
+    torch.testing.assert_close(encoded.scene.coarse, network.voxel_net(pooled_coarse, pooled_fine, grid))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.losses.registered import DepthClampLoss, OpacityLoss, RGBL1Loss, WeightEntropyLoss
-from projects.DistillNeRF.models.objective import MIN_DEPTH, Objective, resize_depth
+from projects.DistillNeRF.models.objective import MIN_DEPTH, Objective, feature_target, resize_depth, stored_depth
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.views import Views
@@ -244,3 +244,87 @@ def test_features_that_are_unknown_do_not_count():
     assert torch.equal((gradient != 0).any(1), known)
     nothing = make_views(features=torch.full_like(features, NAN))
     assert objective([encoded], [rendering], [nothing], [nothing])['loss_features'] == 0
+
+
+def test_line_of_sight_sees_the_weights_of_each_stage_with_the_lidar_of_its_own_views():
+    """Coarse weights between the edges of the bins against the inputs, rendered ones against the targets."""
+    inputs = make_views(lidar_depth=torch.full((2, HEIGHT, WIDTH), 7.0))
+    targets = make_views(lidar_depth=torch.full((2, *SIZE), 9.0))
+    encoded, rendering = made()
+    edges = SPACE.bin_edges(torch.empty(()))
+    encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, len(edges) - 1)
+    rendering.depths = torch.rand(2, *SIZE, 8).cumsum(-1)
+    loss = Recorder()
+    objective = Objective({'line_of_sight': loss}, SPACE, False)
+    result = objective([encoded], [rendering], [inputs], [targets], iteration=17)
+    assert list(result) == ['loss_line_of_sight_coarse', 'loss_line_of_sight']
+    (weights, mids, known, iteration), (rendered, depths, seen, again) = loss.calls
+    assert iteration == again == 17
+    torch.testing.assert_close(weights, encoded.coarse.weights.permute(0, 3, 1, 2))
+    middle = (edges[1:] + edges[:-1]) / 2
+    torch.testing.assert_close(mids, middle[None, :, None, None].expand_as(weights))
+    torch.testing.assert_close(known, 7 * inputs.cameras.ray_lengths(HEIGHT, WIDTH))
+    torch.testing.assert_close(rendered, rendering.weights.permute(0, 3, 1, 2))
+    ends = rendering.depths
+    torch.testing.assert_close(depths, ((ends[..., 1:] + ends[..., :-1]) / 2).permute(0, 3, 1, 2))
+    torch.testing.assert_close(seen, 9 * targets.cameras.ray_lengths(*SIZE))
+
+
+def test_line_of_sight_knows_no_sky():
+    """What LiDAR does not return from stays unknown, whatever the mask says."""
+    views = make_views(lidar_depth=torch.full((2, *SIZE), NAN), sky_mask=torch.ones(2, *SIZE))
+    encoded, rendering = made()
+    encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, len(SPACE.bin_edges(torch.empty(()))) - 1)
+    rendering.depths = torch.rand(2, *SIZE, 8).cumsum(-1)
+    loss = Recorder()
+    Objective({'line_of_sight': loss}, SPACE, False)([encoded], [rendering], [views], [views])
+    assert all(known.isnan().all() for _, _, known, _ in loss.calls)
+
+
+def test_free_points_end_a_margin_before_the_surface(monkeypatch):
+    """With the largest random number they lie a metre before it, 59 - 5 - 1 m away in the sky; never behind the eye."""
+    monkeypatch.setattr(torch, 'rand_like', torch.ones_like)
+    sky, depth = torch.zeros(2, *SIZE), torch.full((2, *SIZE), 20.0)
+    sky[:, 0] = 1
+    depth[:, 1] = 0.3
+    views = make_views(teacher_depth=depth, sky_mask=sky)
+    loss = Recorder()
+    loss.margin = 1.0
+    encoded, rendering = made()
+    encoded.scene = Walls()
+    result = Objective({'density': loss}, SPACE, False)([encoded], [rendering], [views], [views])
+    assert list(result) == ['loss_density']
+    distance = encoded.scene.asked[0].norm(dim=1).view(2, *SIZE)
+    rays = views.cameras.ray_lengths(*SIZE)
+    torch.testing.assert_close(distance[:, 0], torch.full((2, 6), FAR - 5 - 1))
+    torch.testing.assert_close(distance[:, 1], (0.3 * rays[:, 1] - 1).clamp_min(0))
+    torch.testing.assert_close(distance[:, 2:], 20 * rays[:, 2:] - 1)
+    # The loss is given the densities of the free points first.
+    ((free, surface),) = loss.calls
+    torch.testing.assert_close(free, encoded.scene.asked[0][:, 2])
+    torch.testing.assert_close(surface, encoded.scene.asked[1][:, 2])
+
+
+def test_features_of_another_size_are_resized_to_those_rendered():
+    """Half-pixel centers: four columns from two lie at -0.25, 0.25, 0.75 and 1.25."""
+    views = make_views(features=torch.tensor([0.0, 4.0]).view(1, 1, 1, 2).expand(2, 3, 1, 2))
+    target = feature_target(views, torch.empty(2, 3, 1, 4))
+    torch.testing.assert_close(target, torch.tensor([0.0, 1, 3, 4]).expand(2, 3, 1, 4))
+    assert feature_target(views, torch.empty(2, 3, 1, 2)) is views.features
+    with pytest.raises(InputError, match='load_features=True'):
+        feature_target(make_views(), torch.empty(1))
+
+
+@pytest.mark.parametrize(('name', 'option'), [('lidar_depth', 'load_lidar'), ('teacher_depth', 'load_teacher')])
+def test_what_was_not_loaded_is_named(name, option):
+    with pytest.raises(InputError, match=f'needs {name} that the dataset does not load; set its {option}=True'):
+        stored_depth(name, make_views())
+
+
+def test_every_image_loss_gets_rendered_and_target_images():
+    losses = {name: Recorder(value) for name, value in (('rgb', 1.0), ('lpips', 2.0), ('dssim', 3.0))}
+    (encoded, rendering), targets = made(), make_views()
+    result = Objective(losses, SPACE, False)([encoded], [rendering], [make_views()], [targets])
+    assert {name: value.item() for name, value in result.items()} == {'loss_rgb': 1, 'loss_lpips': 2, 'loss_dssim': 3}
+    for loss in losses.values():
+        assert loss.calls[0][0] is rendering.image and loss.calls[0][1] is targets.images

@@ -12,7 +12,7 @@ from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.scene import Rendering, Scene
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.heads import build_head
-from projects.DistillNeRF.modules.renderer import RaySampling
+from projects.DistillNeRF.modules.renderer import RaySampling, render_rays
 from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
@@ -286,3 +286,60 @@ def test_voxels_that_are_not_numbers(wall, tmp_path):
     fine[3, 1] = math.nan
     dataclasses.replace(wall, fine=fine).save(tmp_path / 'scene.pt')
     refused(tmp_path / 'scene.pt', 'fine voxels hold NaN')
+
+
+# The class of the camera.
+
+
+@torch.no_grad()
+def test_the_usual_camera_class_is_one_and_another_can_be_asked_for():
+    wall = make_scene(WALL, LEFT)
+    composite = wall.render_composite(cameras(yaws=(0.0, 90.0))).composite
+    for options, number in (({}, 1), ({'camera_class': 0}, 0), ({'camera_class': 2}, 2)):
+        expected = wall.head(composite, torch.tensor([number, number]))
+        assert torch.equal(wall.render(cameras(yaws=(0.0, 90.0)), **options).image, expected)
+        other = wall.head(composite, torch.tensor([number + 1, number + 1]) % 3)
+        assert not torch.equal(expected, other)
+
+
+@torch.no_grad()
+def test_a_pixel_is_the_ray_through_its_place_in_the_image():
+    """Maps are half the size of the images and span them corner to corner; views come one after the other."""
+    wall = make_scene(WALL, LEFT)
+    view = cameras(yaws=(0.0, 25.0))
+    rays = wall.render_composite(view)
+    origins, directions = view.rays(6, 10)
+    tables = wall.tables()
+    alone = render_rays(
+        tables, SPACE, wall.sampling, wall.head.compositor(tables), origins[[1]], directions[1, 4, 7][None]
+    )
+    assert rays.depth.shape == rays.opacity.shape == (2, 6, 10)
+    torch.testing.assert_close(rays.depth[1, 4, 7], alone.depth[0])
+    torch.testing.assert_close(rays.opacity[1, 4, 7], alone.opacity[0])
+    torch.testing.assert_close(rays.composite[1, :, 4, 7], alone.composite[0])
+    torch.testing.assert_close(rays.weights[1, 4, 7], alone.weights[0])
+    torch.testing.assert_close(rays.depths[1, 4, 7], alone.depths[0])
+
+
+@torch.no_grad()
+def test_a_query_tells_density_and_whether_there_is_a_cell():
+    point = torch.tensor([[3.1, 10.2, 0.5]])
+    scene = make_scene(point, LEFT, logit=3.0)
+    # In the fine cell, in its coarse cell (1.95 x 1.95 x 0.25 m) beside it, and elsewhere.
+    near = point + torch.tensor([0.0, 0.0, 0.125])
+    if (scene.space.contract(near) * 32).floor().equal((scene.space.contract(point) * 32).floor()):
+        beside = near
+    else:
+        beside = point - torch.tensor([0.0, 0.0, 0.125])
+    density, occupied = scene.query(torch.cat([point, beside, -point]))
+    assert occupied.tolist() == [True, True, False]
+    expected = [math.exp(10 * math.tanh(0.3) - 1), math.exp(10 * math.tanh(-1) - 1), math.exp(-31)]
+    torch.testing.assert_close(density, torch.tensor(expected))
+
+
+def test_occupancy_counts_from_half_a_unit_of_density_on():
+    scene = make_scene(torch.tensor([[3.1, 10.2, 0.5]]), LEFT, logit=0.4)
+    box = ((0.0, 8.0, 0.0), (4.0, 12.0, 4.0), 4.0)
+    assert scene.occupancy(*box).tolist() == [[[True]]]  # exp(0.4 - 1) = 0.55
+    scene = make_scene(torch.tensor([[3.1, 10.2, 0.5]]), LEFT, logit=0.25)
+    assert scene.occupancy(*box).tolist() == [[[False]]]  # exp(0.25 - 1) = 0.47

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 import projects.DistillNeRF.register  # noqa: F401
-from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, ViewsPreprocessor
+from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, NonFiniteLoss, ViewsPreprocessor
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views
 
@@ -143,3 +146,68 @@ def test_the_preprocessor_moves_views_and_leaves_images_as_they_are():
 def test_losses_are_found_in_any_default_scope():
     with DefaultScope.overwrite_default_scope('mmengine'):
         assert set(make_model().objective.losses) == set(LOSSES)
+
+
+def test_psnr_is_that_of_the_rendered_target_images():
+    """The mean over samples, in dB, of the mean squared error over all views of a sample."""
+    model, batch = make_model(), make_batch(1, 3)
+    losses = model(batch, mode='loss')
+    with torch.no_grad():
+        _, renderings = model(batch, mode='tensor')
+    errors = [(r.image - v.images).square().mean() for r, v in zip(renderings, batch['target_views'], strict=True)]
+    expected = torch.stack([-10 * error.log10() for error in errors]).mean()
+    torch.testing.assert_close(losses['psnr'], expected, rtol=1e-4, atol=0)
+    assert not losses['psnr'].requires_grad
+
+
+def test_losses_see_inputs_targets_and_the_iteration(monkeypatch):
+    model, calls = make_model({'rgb': {'type': 'RGBL1Loss'}}), []
+
+    def objective(*arguments) -> dict[str, torch.Tensor]:
+        calls.append(arguments)
+        return {'loss_rgb': torch.ones(())}
+
+    monkeypatch.setattr(model.objective, 'forward', objective)
+    inputs, targets = [make_views(2, 0)], [make_views(3, 1)]
+    with mock.patch.dict(MessageHub._instance_dict, clear=True):
+        MessageHub.get_instance('a run').update_info('iter', 41)
+        model({'input_views': inputs, 'target_views': targets}, mode='loss')
+    ((encoded, renderings, seen_inputs, seen_targets, iteration),) = calls
+    assert seen_inputs is inputs and seen_targets is targets and iteration == 41
+    assert len(encoded[0].coarse.depth) == 2 and len(renderings[0].depth) == 3
+
+
+def test_a_loss_that_is_no_number_is_named_with_its_samples():
+    model = make_model({'rgb': {'type': 'RGBL1Loss'}})
+    model(make_batch(1), [BaseDataElement(metainfo={'token': 'a'}), BaseDataElement(metainfo={'token': 'b'})], 'tensor')
+    good = torch.ones(())
+    with pytest.raises(NonFiniteLoss) as error:
+        model.parse_losses({'loss_a': good, 'loss_b': good * float('nan'), 'loss_c': good * float('inf'), 'psnr': good})
+    assert (error.value.losses, error.value.samples) == ('loss_b, loss_c', 'a, b')
+    total, values = model.parse_losses({'loss_a': good, 'loss_b': 2 * good, 'psnr': 7 * good})
+    assert total == 3 and values['psnr'] == 7
+
+
+def test_losses_of_none_are_left_out_and_boxes_are_for_the_detection_branch():
+    model = make_model({'rgb': {'type': 'RGBL1Loss'}, 'lidar_depth': None})
+    assert list(model.objective.losses) == ['rgb'] and model.detection is None
+    assert DistillNeRFModel(NETWORK).objective.losses.keys() == set()
+    assert make_model(published_quirks=True).objective.published_quirks
+    assert not model.objective.published_quirks and model.objective.space is model.network.space
+    assert DistillNeRFModel(NETWORK, num_camera=2).num_camera == 2
+
+
+def test_detection_losses_are_added(monkeypatch):
+    model, calls = make_model({'rgb': {'type': 'RGBL1Loss'}}), []
+
+    class Branch:
+        def losses(self, scenes: list, samples: list) -> dict[str, torch.Tensor]:
+            calls.append((scenes, samples))
+            return {'loss_detection': torch.ones(())}
+
+    model.__dict__['detection'] = Branch()
+    monkeypatch.delitem(model._modules, 'detection', raising=False)
+    samples = [BaseDataElement(metainfo={'token': 'a'})]
+    losses = model(make_batch(1), samples, mode='loss')
+    assert set(losses) == {'loss_rgb', 'loss_detection', 'psnr'}
+    assert calls[0][1] is samples and len(calls[0][0]) == 1

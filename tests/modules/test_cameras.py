@@ -104,3 +104,21 @@ def test_autocast_does_not_reach_the_geometry():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         ours = (*cameras.rays(5, 9), cameras.ray_lengths(5, 9), *cameras.project(points))
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
+
+
+def test_points_in_the_plane_of_the_camera_have_finite_pixels():
+    pixels, z = rig().project(torch.tensor([[0.3, 0.1, 0.0], [0.3, 0.1, -2.0]]))
+    assert pixels.isfinite().all() and z.tolist() == [[0.0, -2.0]]
+
+
+def test_a_point_by_hand():
+    """Skewed pixels of a camera that stands at (1, 2, 3), looks along world +y and is 5 rows high, 9 columns wide."""
+    cameras = rig()
+    cameras.cam2world[0, :3, :3] = facing_world_y()
+    cameras.cam2world[0, :3, 3] = torch.tensor([1.0, 2, 3])
+    cameras.intrinsics[0] = torch.tensor([[4.0, 0.5, 4], [0, 6, 2], [0, 0, 1]])
+    # 1 m to the right, 2 m down, 4 m ahead.
+    pixels, z = cameras.project(torch.tensor([[2.0, 6.0, 1.0]]))
+    assert z.item() == 4
+    torch.testing.assert_close(pixels, torch.tensor([[[4 * 0.25 + 0.5 * 0.5 + 4, 6 * 0.5 + 2]]]))
+    torch.testing.assert_close(cameras.pixel_directions(5, 9)[0, 0, 0], torch.tensor([-(4 - 0.5 / 3) / 4, -1 / 3, 1]))

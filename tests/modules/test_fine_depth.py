@@ -5,6 +5,7 @@ from __future__ import annotations
 import plain
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
@@ -101,3 +102,41 @@ def test_outputs_and_gradients_of_the_whole_net():
     for gradient in (depth.grad, context.grad):
         assert torch.isfinite(gradient).all()
         assert gradient.abs().max() > 0
+
+
+def test_the_whole_net_written_out():
+    """Its outputs from its own parts; the image features are clamped softly, the logits are not."""
+    torch.manual_seed(0)
+    bounds = {'feature_bound': 0.05, 'logit_bound': 4.0, 'num_candidates': 5}
+    net = FineDepthNet(channels=6, context_channels=3, width=4, hidden=4, blocks=(1, 1, 1, 1), **bounds).double()
+    images, context = torch.rand(2, 3, 16, 20).double(), torch.randn(2, 3, 16, 20).double()
+    depth = 2 + 30 * torch.rand(2, 16, 20).double()
+    fine = net(images, CoarseDepth(depth, torch.empty(0), context))
+
+    def conv(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
+        return F.conv2d(x, layer.weight, layer.bias, padding=layer.padding)
+
+    def head(x: Tensor, layers: torch.nn.Sequential) -> Tensor:
+        return conv(F.leaky_relu(conv(x, layers[0]), 0.2), layers[2])
+
+    x = torch.cat([net.pyramid(images), context], 1)
+    for layer in (net.combiner[0], net.combiner[2]):
+        assert layer.padding == (1, 1)
+        x = F.leaky_relu(F.instance_norm(conv(x, layer), eps=1e-5), 0.2)
+    torch.testing.assert_close(fine.features, 0.05 * torch.tanh(head(x, net.feature_head) / 0.05))
+    candidates = net.candidates(depth)
+    occupancy = net.scorer(head(x, net.depth_head), candidates).sigmoid()
+    logits = 4 * (2 * occupancy - 1)
+    torch.testing.assert_close((fine.candidates, fine.occupancy, fine.logits), (candidates, occupancy, logits))
+    density = torch.exp((logits[..., 1:] + logits[..., :-1]) / 2 - 1)
+    weights = plain.interval_weights(density * candidates.diff(dim=-1))
+    middle = (candidates[..., 1:] + candidates[..., :-1]) / 2
+    torch.testing.assert_close(fine.weights, weights)
+    torch.testing.assert_close(fine.depth, (weights * middle).sum(-1) / weights.sum(-1).clamp(1e-6, 1))
+
+
+def test_candidates_of_other_spacing_and_number():
+    net = FineDepthNet(4, 4, num_candidates=3, candidate_ratio=0.1, candidate_step=(0.5, 2.0))
+    found = net.candidates(torch.tensor([[[1.0, 10.0, 90.0, 0.2]]]))[0, 0]
+    expected = [[0.5, 1, 1.5], [9, 10, 11], [88, 90, 92], [0, 0.2, 0.7]]
+    torch.testing.assert_close(found, torch.tensor(expected))

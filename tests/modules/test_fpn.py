@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from projects.DistillNeRF.modules.fpn import FPN
 
@@ -31,3 +32,25 @@ def test_images_of_a_batch_do_not_influence_each_other():
     images = torch.rand(3, 3, 20, 36, dtype=torch.float64)
     apart = torch.cat([pyramid(image[None]) for image in images])
     torch.testing.assert_close(pyramid(images), apart)
+
+
+def test_the_pyramid_written_out():
+    """Down five stages, then up: every stage but the last has a lateral convolution with a leaky ReLU."""
+    torch.manual_seed(0)
+    net = FPN(2, 3, 5, blocks=(1, 1, 1, 1)).double()
+    images = torch.rand(2, 3, 32, 48, dtype=torch.float64)
+    x = F.instance_norm(F.conv2d(images, net.stem.weight, padding=1), eps=1e-5).relu()
+    maps = []
+    for stage in net.stages:
+        x = stage(x)
+        maps.append(x)
+    assert [tuple(m.shape[1:]) for m in maps] == [(4, 32, 48), (4, 16, 24), (6, 8, 12), (8, 4, 6), (8, 2, 3)]
+
+    def leaky(x: torch.Tensor, conv: torch.nn.Conv2d) -> torch.Tensor:
+        return F.leaky_relu(F.conv2d(x, conv.weight, conv.bias, padding=conv.padding), 0.2)
+
+    merged = F.conv2d(maps[4], net.top.weight, net.top.bias)
+    for lateral, skip in zip(net.laterals, (maps[3], maps[2], maps[1], maps[0]), strict=True):
+        large = F.interpolate(merged, size=skip.shape[-2:], mode='bilinear', align_corners=False)
+        merged = large + leaky(skip, lateral)
+    torch.testing.assert_close(net(images), leaky(merged, net.final))

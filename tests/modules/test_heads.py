@@ -64,3 +64,26 @@ def test_heads_are_built_by_name():
     assert build_head('feature', 4, out_channels=7).net[-1].out_features == 7
     with pytest.raises(ValueError, match='colour'):
         build_head('colour', 4)
+
+
+def test_one_opaque_cell_composites_itself():
+    """A ray with weight 1 at one fine cell."""
+    features = torch.tensor([[1.0, 2, 10, 20]])
+    torch.testing.assert_close(ColorHead(2, width=32).opaque(features), torch.tensor([[1.0, 3, 19, 39, -1]]))
+    torch.manual_seed(0)
+    head = FeatureHead(2, out_channels=3, bound=0.5)
+    torch.testing.assert_close(head.opaque(features), 2 * 0.5 * torch.tanh(head.net(features) / 0.5) - 1)
+
+
+def test_features_of_a_composite_are_those_of_the_voxels():
+    composite = torch.tensor([1.0, 3, 19, 39, -1]).view(1, 5, 1, 1)
+    assert ColorHead(2, width=32).features(composite).flatten().tolist() == [1, 2, 10, 20]
+
+
+def test_settings_build_the_same_head_again():
+    for head in (ColorHead(2, width=32, num_layers=3, num_upsample=2), FeatureHead(2, out_channels=7, bound=3.0)):
+        again = build_head(**head.settings)
+        assert type(again) is type(head) and again.settings == head.settings
+        assert [p.shape for p in again.parameters()] == [p.shape for p in head.parameters()]
+    assert (ColorHead.renders, FeatureHead.renders) == ('rgb', 'features')
+    assert FeatureHead(2).bound == 10.0 and FeatureHead(2).net[-1].out_features == 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,8 @@ import torch.nn.functional as F
 from projects.DistillNeRF.modules.fpn import FPN
 from projects.DistillNeRF.modules.layers import (
     Bottleneck,
+    LeakyInstanceNorm,
+    LeakyReLU,
     enlarge,
     instance_norm,
     leaky_relu_,
@@ -96,3 +100,58 @@ def test_no_convolution_of_one_pixel_has_a_stride():
     convs = [module for module in FPN(4, 8, 8).modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(convs) > 50
     assert all(conv.stride == (1, 1) for conv in convs if conv.kernel_size == (1, 1))
+
+
+@pytest.mark.parametrize(('outputs', 'stride'), [(4, 1), (5, 1), (4, 2)])
+def test_a_bottleneck_written_out(outputs, stride):
+    generator = torch.Generator().manual_seed(0)
+    block = Bottleneck(4, outputs, stride).double()
+    for parameter in block.parameters():
+        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
+    x = torch.randn(2, 4, 7, 8, dtype=torch.float64, generator=generator)
+    y = F.instance_norm(F.conv2d(x, block.conv1.weight), eps=1e-5)
+    y = F.instance_norm(F.conv2d(y.relu(), block.conv2.weight, stride=stride, padding=1), eps=1e-5)
+    y = F.instance_norm(F.conv2d(y.relu(), block.conv3.weight), eps=1e-5)
+    if (outputs, stride) == (4, 1):
+        short = x
+    else:
+        short = F.instance_norm(F.conv2d(x, block.shortcut.weight, stride=stride), eps=1e-5)
+    torch.testing.assert_close(block(x), (y + short).relu(), check_stride=False)
+
+
+def test_instance_norm_by_hand():
+    x = torch.tensor([[[[1.0, 3.0]], [[0.0, 0.02]]]], dtype=torch.float64)
+    # Variances 1 and 1e-4, to which 1e-5 is added.
+    small = 0.01 / (1.1e-4) ** 0.5
+    expected = torch.tensor([[[[-1.0, 1.0]], [[-small, small]]]], dtype=torch.float64)
+    torch.testing.assert_close(instance_norm(x), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(instance_norm(x, 0.25)[..., 0], expected[..., 0] / 4, rtol=1e-5, atol=0)
+
+
+def test_under_autocast_norms_are_computed_in_single_and_convolutions_in_half_precision():
+    conv = torch.nn.Conv2d(3, 4, 1, bias=False)
+    x = torch.randn(1, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = relu_conv(x, conv)
+        normed = instance_norm(x)
+    assert half.dtype == torch.bfloat16 and normed.dtype == torch.float32
+    torch.testing.assert_close(normed, instance_norm(x), rtol=0, atol=0)
+    assert instance_norm(x.bfloat16()).dtype == torch.bfloat16
+    assert relu_conv(x, conv).dtype == torch.float32
+
+
+def test_modules_do_what_their_functions_do():
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(LeakyInstanceNorm()(x), F.leaky_relu(F.instance_norm(x, eps=1e-5), 0.2))
+    torch.testing.assert_close(LeakyReLU()(x.clone()), F.leaky_relu(x, 0.2))
+
+
+def test_a_soft_clamp_by_hand():
+    assert soft_clamp(torch.tensor(3.0), 2.0).item() == pytest.approx(2 * math.tanh(1.5))
+
+
+def test_enlarging_along_one_side_alone():
+    """Half-pixel centres: rows at -0.25, 0.25, 0.75, 1.25 of the old ones."""
+    x = torch.tensor([[[[0.0], [4.0]]]])
+    torch.testing.assert_close(enlarge(x, (4, 1)), torch.tensor([[[[0.0], [1], [3], [4]]]]))
+    torch.testing.assert_close(enlarge(x, (2, 2)), torch.tensor([[[[0.0, 0], [4, 4]]]]))

@@ -96,3 +96,28 @@ def test_half_precision_features_are_averaged_in_float32():
     _, half_coarse, half_fine = pool_views(cameras, half, ParameterizedSpace(), 3, 5)
     assert half_coarse.dtype == half_fine.dtype == torch.float32
     torch.testing.assert_close((half_coarse, half_fine), (coarse, fine), rtol=0.02, atol=0.02)
+
+
+def test_two_pixels_by_hand():
+    """One camera at the origin that looks along +z; two candidates of each of two pixels.
+
+    The space is linear up to 8 m, which are 0.8 of the cube: coarse cells of 5 m, fine ones of 2.5 m. Depths along the
+    axis of 1, 2, 6 m and, to the side, of 3 m at pixel (1, 0), which is 3 m / sqrt(2) right and ahead.
+    """
+    space = ParameterizedSpace(inner_range=8.0, inner_range_z=8.0, contract_ratio=0.8)
+    cameras = Cameras(torch.eye(3)[None], torch.eye(4)[None], 1, 2)
+    fine = FineDepth(
+        depth=torch.zeros(1, 1, 2),
+        weights=torch.zeros(1, 1, 2, 1),
+        candidates=torch.tensor([[[[1.0, 2.0], [3.0, 9.0]]]]),
+        occupancy=torch.tensor([[[[0.5, 1.0], [0.25, 0.1]]]]),
+        logits=torch.tensor([[[[1.0, 3.0], [-2.0, 5.0]]]]),
+        features=torch.tensor([[10.0, 40.0], [20.0, 80.0]]).view(1, 2, 1, 2),
+    )
+    grid, coarse, pooled = pool_views(cameras, fine, space, 2, 3)
+    # Fine cells (x, y, z): (4, 4, 4) holds three candidates (1, 2 and 3 m), (6, 4, 6) the one at 9 m, 6.4 m ahead.
+    assert grid.cells(3).tolist() == [[4, 4, 4], [6, 4, 6]]
+    assert grid.cells(2).tolist() == [[2, 2, 2], [3, 2, 3]]
+    near = (0.5 * 10 + 1.0 * 10 + 0.25 * 40) / 3, (0.5 * 20 + 1.0 * 20 + 0.25 * 80) / 3, (1.0 + 3.0 - 2.0) / 3
+    torch.testing.assert_close(coarse, torch.tensor([[near[0], near[2]], [0.1 * 40, 5.0]]))
+    torch.testing.assert_close(pooled, torch.tensor([[near[1], near[2]], [0.1 * 80, 5.0]]))

@@ -17,9 +17,11 @@ from projects.DistillNeRF.modules.renderer import (
     RaySampling,
     VoxelTables,
     merge_order,
+    place_coarse_samples,
     place_samples,
     read,
     render_rays,
+    rows_along,
 )
 from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
@@ -196,3 +198,83 @@ def test_no_rays():
     rendering = render(scene, head, quirks=False, rays=0)
     assert rendering.composite.shape == (0, 2 * CHANNELS + 1)
     assert rendering.depth.shape == (0,)
+
+
+@pytest.mark.parametrize('quirks', [True, False])
+@pytest.mark.parametrize(('wall', 'end'), [(0.3, 0.0), (11.5, FAR)])
+def test_fine_samples_stay_between_the_camera_and_the_far_plane(quirks, wall, end):
+    """A wall so near or so far that fine samples would lie behind the camera or beyond the far plane."""
+    point = torch.tensor([[wall, 0.1, 0.1]]).double()
+    grid, _ = VoxelGrid.build(point_codes(SPACE.contract(point), 4), *LEVELS)
+    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=torch.float64)
+    tables = VoxelTables.build(grid, voxels, voxels, 10.0, published_quirks=False)
+    origin, direction = torch.tensor([[0.0, 0.1, 0.1]]).double(), torch.tensor([[1.0, 0, 0]]).double()
+    sampling = replace(SAMPLING, published_quirks=quirks, fine_samples=9, fine_step=2.0)
+    depths, _ = place_samples(tables, SPACE, sampling, origin, direction, jitter=False)
+    edges = SPACE.bin_edges(depths)
+    coarse = (edges[1:] + edges[:-1]) / 2
+    assert len(depths[0]) == len(coarse) + 9
+    assert depths.min() >= 0 and depths.max() <= FAR
+    assert (depths[0] == end).sum() >= 2
+
+
+def test_a_stride_makes_every_bin_of_coarse_samples_wider():
+    scene = random_scene(60)
+    tables = VoxelTables.build(*scene, 10.0, published_quirks=False)
+    origins, directions = random_rays(3)
+    depths, rows = place_coarse_samples(tables, SPACE, replace(SAMPLING, stride=4), origins, directions)
+    # Bins of 2 m from 0.2 m to 8 m, then of 0.2 in s from 0.8 to s(12) = 0.867: none is whole.
+    expected = torch.tensor([1.2, 3.2, 5.2, 7.1], dtype=torch.float64)
+    torch.testing.assert_close(depths, expected.expand(3, -1))
+    points = origins[:, None] + expected[:, None] * directions[:, None]
+    assert torch.equal(rows, scene[0].rows(SPACE.contract(points)))
+
+
+def test_rows_along_rays_in_many_pieces_are_the_same(monkeypatch):
+    grid, *_ = random_scene(60)
+    rays, depths = random_rays(7), torch.linspace(0.5, 11, 5, dtype=torch.float64).expand(7, -1)
+    whole = rows_along(grid, SPACE, *rays, depths)
+    monkeypatch.setattr('projects.DistillNeRF.modules.renderer.SAMPLES_IN_CACHE', 10)
+    assert torch.equal(rows_along(grid, SPACE, *rays, depths), whole)
+    points = rays[0][:, None] + depths[..., None] * rays[1][:, None]
+    assert torch.equal(whole, grid.rows(SPACE.contract(points)))
+
+
+@pytest.mark.parametrize('quirks', [True, False])
+def test_tables_by_hand(quirks):
+    """The first cell of each level reads as zero with the quirk; logits are clamped softly at 2."""
+    grid, _ = VoxelGrid.build(torch.tensor([0, 7, 63], dtype=torch.int32), 1, 2)
+    fine = torch.tensor([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
+    coarse = torch.tensor([[10.0, 20, -30], [40, 50, 1]])
+    tables = VoxelTables.build(grid, coarse, fine, 2.0, quirks)
+    first = 0.0 if quirks else 1.0
+    logits = [first * 3, 6, 9, first * -30, 1]
+    expected = [2 * math.tanh(x / 2) for x in logits] + [2 * math.tanh(-15) if quirks else -30.0]
+    torch.testing.assert_close(tables.logits, torch.tensor(expected))
+    assert tables.fine.tolist() == [[first, 2 * first], [4, 5], [7, 8]]
+    assert tables.coarse.tolist() == [[10 * first, 20 * first], [40, 50]]
+
+
+def test_usual_sampling_is_the_published_one_without_its_quirks():
+    assert RaySampling() == RaySampling(1, 30, 0.1, 'exp', 10.0, False)
+
+
+def test_a_composite_is_twice_the_colour_less_one():
+    """Two samples of weights w1, w2, w3 between four depths: a sample counts half in each of its two intervals."""
+    scene = random_scene(60)
+    tables = VoxelTables.build(*scene, 10.0, published_quirks=False)
+    seen = []
+
+    def composite(rows: Tensor, weights: Tensor) -> Tensor:
+        seen.append(weights)
+        return weights[:, :2]
+
+    rendering = render_rays(tables, SPACE, SAMPLING, composite, *random_rays(5))
+    w = rendering.weights
+    torch.testing.assert_close(seen[0][:, 0], w[:, 0] / 2)
+    torch.testing.assert_close(seen[0][:, 1:-1], (w[:, :-1] + w[:, 1:]) / 2)
+    torch.testing.assert_close(seen[0][:, -1], w[:, -1] / 2)
+    torch.testing.assert_close(rendering.composite, 2 * seen[0][:, :2] - 1)
+    middle = (rendering.depths[:, 1:] + rendering.depths[:, :-1]) / 2
+    torch.testing.assert_close(rendering.depth, ((w * middle).sum(1) / (w.sum(1) + 1e-10)).clamp(1e-5, FAR))
+    torch.testing.assert_close(rendering.opacity, w.sum(1))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.DistillNeRF.modules import neighbours
 from projects.DistillNeRF.modules.neighbours import NeighbourTable
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, pairs_between
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
@@ -119,3 +120,72 @@ def test_network_of_small_scenes_has_finite_gradients(layers, count):
     for leaf in (coarse, fine, *network.parameters()):
         assert leaf.grad is not None
         assert torch.isfinite(leaf.grad).all()
+
+
+@pytest.mark.parametrize('limit', [1, 40])
+@pytest.mark.parametrize('jump', [0, 1, 2])
+def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit):
+    """Values and gradients; in the second and later chunks pairs and rows begin where the chunk does."""
+    grid = grid_of(random_cells(60, 4), 4 - jump, 4)
+    conv = random_conv(3, 5)
+    x = torch.randn(grid.num_fine, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    results, counts = [], []
+    for size in (1 << 23, limit):
+        monkeypatch.setattr(neighbours, 'CHUNK_SIZE', size)
+        pairs = pairs_between(grid, 4, 4 - jump, channels=6)
+        counts.append(len(pairs[0].chunks))
+        y = conv(x, pairs)
+        results.append((y, *torch.autograd.grad(y, (x, conv.weight, conv.bias), y.detach().cos())))
+    assert counts[0] == 1 < counts[1]
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_the_network_written_out(monkeypatch):
+    """The fine level first, then its result downwards beside the coarse level's own, both through the coarse layers."""
+    torch.manual_seed(0)
+    network = SparseVoxelNet(channels=2, width=4, num_layers=2, feature_bound=0.3, logit_bound=0.7).double()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.6)
+    grid = grid_of(random_cells(30, 4), 2, 4)
+    fine_cells, coarse_cells = (
+        {tuple(cell): i for i, cell in enumerate(grid.cells(level).tolist())} for level in (4, 2)
+    )
+    coarse, fine = torch.randn(grid.num_coarse, 3).double(), torch.randn(grid.num_fine, 3).double()
+
+    def conv(x: Tensor, layer: SparseConv, inputs: dict, outputs: dict) -> Tensor:
+        return plain.sparse_conv(x, inputs, outputs, layer.weight, layer.bias, 0 if inputs is outputs else 2)
+
+    def layer(x: Tensor, block: torch.nn.Module, cells: dict) -> Tensor:
+        y = F.leaky_relu(conv(x, block.conv, cells, cells), 0.2)
+        return F.layer_norm(y, (4,), block.norm.weight, block.norm.bias)
+
+    x = F.leaky_relu(conv(fine, network.fine_in, fine_cells, fine_cells), 0.2)
+    for block in network.fine_layers:
+        x = layer(x, block, fine_cells)
+    x = F.leaky_relu(conv(x, network.down, fine_cells, coarse_cells), 0.2)
+    y = F.leaky_relu(conv(coarse, network.coarse_in, coarse_cells, coarse_cells), 0.2)
+    x = torch.cat([x, y], 1)
+    for block in network.coarse_layers:
+        x = layer(x, block, coarse_cells)
+    x = conv(x, network.out, coarse_cells, coarse_cells)
+    expected = torch.cat([0.3 * torch.tanh(x[:, :2] / 0.3), 0.7 * torch.tanh(x[:, 2:] / 0.7)], 1)
+    torch.testing.assert_close(network(coarse, fine, grid), expected)
+
+
+def test_sums_are_kept_in_single_precision_under_autocast():
+    grid = grid_of(random_cells(30, 4), 4, 4)
+    conv = random_conv(3, 5).float()
+    x = torch.randn(grid.num_fine, 3, generator=torch.Generator().manual_seed(1))
+    exact = conv(x, pairs_between(grid, 4, 4, channels=6))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        mixed = conv(x, pairs_between(grid, 4, 4, channels=6))
+    assert mixed.dtype == torch.float32 and not torch.equal(mixed, exact)
+    # bfloat16 has 8 bits; sums of up to 27 * 3 products of about 1.
+    torch.testing.assert_close(mixed, exact, rtol=0.05, atol=0.1)
+
+
+def test_weights_begin_with_unit_gain():
+    torch.manual_seed(0)
+    conv = SparseConv(16, 64)
+    assert conv.weight.std().item() == pytest.approx((27 * 16) ** -0.5, rel=0.02)
+    assert not conv.bias.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import plain
 import pytest
 import torch
@@ -151,3 +153,47 @@ def test_half_precision_is_computed_in_float32():
 def test_unknown_activation_is_refused():
     with pytest.raises(ValueError, match='relu'):
         activate_density(torch.zeros(1), 'relu')
+
+
+def test_activations_by_hand():
+    logit = torch.tensor([1.0, 3.0])
+    torch.testing.assert_close(activate_density(logit, 'exp'), torch.tensor([1.0, math.exp(2)]))
+    expected = torch.tensor([math.log(2), math.log(1 + math.exp(2))])
+    torch.testing.assert_close(activate_density(logit, 'softplus'), expected)
+    torch.testing.assert_close(activate_density(logit, 'sigmoid'), torch.tensor([0.5, 1 / (1 + math.exp(-2))]))
+
+
+def test_two_intervals_by_hand():
+    """Half of the light is stopped in the first metre, three quarters of the rest in the next two."""
+    density = torch.tensor([[math.log(2), math.log(4) / 2]])
+    depth, weights = render_intervals(density, torch.tensor([1.0, 2.0, 4.0]), dim=-1)
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.375]]))
+    torch.testing.assert_close(depth, torch.tensor([(0.5 * 1.5 + 0.375 * 3) / 0.875]))
+
+
+def test_a_march_by_hand():
+    """The density of an interval is that of the mean logit of its ends; the logit 1 is a density of 1 per metre."""
+    logits = torch.tensor([[0.0, 2.0, 0.0]]) + math.log(math.log(2))
+    weights = march(logits, torch.tensor([3.0, 4.0, 6.0]), 'exp')
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.375]]))
+    soft = march(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]]), 'softplus')
+    torch.testing.assert_close(soft, torch.tensor([[0.5]]))
+
+
+def test_expected_depths_by_hand():
+    depths = torch.tensor([[1.0, 3.0, 5.0]]).repeat(3, 1)
+    weights = torch.tensor([[0.2, 0.6], [0.5, 0.0], [0.0, 1.0]])
+    torch.testing.assert_close(expected_depth(weights, depths, far=3.75), torch.tensor([3.5, 2.0, 3.75]))
+    assert expected_depth(weights[:1], depths[:1], far=50, near=3.6).item() == pytest.approx(3.6)
+
+
+def test_rays_that_hardly_stop_have_the_depth_of_what_they_stop_at():
+    """Sums of weights down to 1e-6 are divided by."""
+    depth, _ = render_intervals(
+        torch.tensor([[2e-6, 0.0]], dtype=torch.float64), torch.tensor([1.0, 2, 3]).double(), -1
+    )
+    assert depth.item() == pytest.approx(1.5, rel=1e-6)
+    depth, _ = render_intervals(
+        torch.tensor([[1e-7, 0.0]], dtype=torch.float64), torch.tensor([1.0, 2, 3]).double(), -1
+    )
+    assert depth.item() == pytest.approx(0.15, rel=1e-3)

@@ -90,3 +90,30 @@ def test_rows_work_for_any_leading_shape():
     grid, _ = VoxelGrid.build(point_codes(random_points(50, 0), 4), 2, 4)
     queries = random_points(24, 1)
     assert grid.rows(queries.view(2, 3, 4, 3)).flatten().tolist() == grid.rows(queries).tolist()
+
+
+def test_codes_by_hand():
+    """x is the most significant of the three bits, at every level."""
+    cells = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [2, 0, 0], [3, 1, 2], [1023, 1023, 1023]])
+    assert morton_encode(cells).tolist() == [4, 2, 1, 32, 32 + 4 + 2 + 8, 2**30 - 1]
+
+
+def test_cells_of_points_by_hand():
+    """Level 2: four cells of 0.5 per axis, from -1 on; a border belongs to the upper cell."""
+    points = torch.tensor([[-1.0, -0.5, 0.0], [0.49, 0.5, 0.99], [-0.51, -0.49, 2.0]])
+    assert morton_decode(point_codes(points, 2)).tolist() == [[0, 1, 2], [2, 3, 3], [0, 1, 3]]
+
+
+def test_tables_by_hand():
+    """Fine cells 5, 6 (of coarse cell 0) and 63 (of coarse cell 7) of levels 1 and 2."""
+    grid, of_point = VoxelGrid.build(torch.tensor([63, 5, 6, 5], dtype=torch.int32), 1, 2)
+    assert of_point.tolist() == [2, 0, 1, 0]
+    assert grid.coarse_codes.tolist() == [0, 7] and grid.fine_codes.tolist() == [5, 6, 63]
+    assert grid.parents.tolist() == [0, 0, 1]
+    assert grid.index.tolist() == [0, 2, 2, 2, 2, 2, 2, 1]
+    assert grid.leaves.tolist() == [3, 3, 3, 3, 3, 0, 1, 3] + [4] * 7 + [2] + [5] * 8
+    assert (grid.num_coarse, grid.num_fine, grid.empty_row) == (2, 3, 5)
+    assert grid.rows_of_codes(torch.tensor([[5, 4], [63, 8]], dtype=torch.int32)).tolist() == [[0, 3], [2, 5]]
+    assert grid.centers(1).tolist() == [[-0.5] * 3, [0.5] * 3]
+    assert grid.centers(2).tolist() == [[-0.25, -0.75, -0.25], [-0.25, -0.25, -0.75], [0.75] * 3]
+    assert grid.cells(2).tolist() == [[1, 0, 1], [1, 1, 0], [3, 3, 3]]

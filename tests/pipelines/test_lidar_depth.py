@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.lidar_depth import (
     LidarProjection,
     lidar_class_image,
@@ -40,3 +42,55 @@ def test_the_class_image_shows_the_points_of_the_depth_image():
         image = lidar_class_image(projection, classes, *grid, unknown=0)
         assert image.dtype == np.uint8 and np.array_equal(image, np.nan_to_num(depth).astype(np.uint8))
         assert depth.shape == (rows, columns) and image.any()
+
+
+def place(u: float, v: float, depth: float = 5.0, height: int = 21, width: int = 31) -> LidarProjection:
+    """A point at a pixel, projected."""
+    lidar2img = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    return project_lidar(np.array([[u * depth, v * depth, depth]], np.float32), lidar2img, height, width, 80.0)
+
+
+def test_what_lies_in_the_image():
+    """Pixel centers are whole numbers: the image ends half a pixel behind the last one, and begins at the first."""
+    seen = {(0, 0): True, (30.4, 20.4): True, (30.6, 3): False, (3, 20.6): False, (-0.1, 3): False, (3, -0.1): False}
+    assert {where: bool(place(*where).visible[0]) for where in seen} == seen
+    depths = {0.99: False, 1.0: True, 79.9: True, 80.0: False, -5.0: False}
+    assert {depth: bool(place(3, 4, depth).visible[0]) for depth in depths} == depths
+
+
+def test_pixels_and_depths_by_hand():
+    """Points with more columns; the camera stands 1 m before the LiDAR's origin and has another focal length in v."""
+    lidar2img = np.array([[10.0, 0, 8, -8], [0, 20, 6, -6], [0, 0, 1, -1], [0, 0, 0, 1]])
+    points = np.array([[1.0, -0.5, 6.0, 99.0], [0, 0, 0.5, 99.0]], np.float32)
+    projection = project_lidar(points, lidar2img, 20, 30, 80.0)
+    np.testing.assert_allclose(projection.pixels[0], [10 / 5 + 8, -10 / 5 + 6], rtol=1e-6)
+    assert projection.depth[0] == 5 and projection.depth[1] == np.float32(1e-5)
+    assert projection.visible.tolist() == [True, False]
+
+
+def test_the_flip_of_the_published_code():
+    """Left and right of the LiDAR are exchanged, and the columns are counted from the other side."""
+    lidar2img = np.array([[10.0, 20, 8, 0], [0, 20, 6, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    points = np.array([[1.0, 0.5, 5.0]], np.float32)
+    flipped = project_lidar(points, lidar2img, 20, 30, 80.0, flip=True)
+    np.testing.assert_allclose(flipped.pixels[0], [30 - (10 - 10 + 40) / 5, (-10 + 30) / 5], rtol=1e-6)
+
+
+def test_cells_are_blocks_of_whole_pixels():
+    """21 x 31 pixels in 5 x 7 cells: 5 x 7 blocks of 4 x 4; the last row and columns are left out."""
+
+    def cell(u: float, v: float) -> list[list[int]]:
+        return np.argwhere(np.isfinite(lidar_depth_image(place(u, v), 21, 31, 5, 7))).tolist()
+
+    assert cell(0, 0) == [[0, 0]] and cell(3.4, 3.4) == [[0, 0]] and cell(3.6, 3.4) == [[0, 1]]
+    assert cell(3.4, 3.6) == [[1, 0]] and cell(27.4, 19.4) == [[4, 6]]
+    assert cell(28, 10) == [] and cell(10, 20) == []
+
+
+def test_the_map_of_blocks_is_resized_by_nearest_neighbour():
+    """6 blocks of 3 pixels become 5 cells: cell i shows block i * 6 // 5."""
+    image = [lidar_depth_image(place(3 * i + 1, 1, 5.0 + i, 3, 19), 3, 19, 1, 5) for i in range(6)]
+    shown = [np.argwhere(np.isfinite(one[0])).flatten().tolist() for one in image]
+    assert shown == [[0], [1], [2], [3], [4], []]
+    with pytest.raises(InputError, match='larger than its image of 3 x 20'):
+        lidar_depth_image(place(1, 1, 5.0, 3, 20), 3, 20, 4, 5)

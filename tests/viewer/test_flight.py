@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
+import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from projects.DistillNeRF.viewer import flight as flight_module
 from projects.DistillNeRF.viewer.flight import OUTSIDE, Flight, go_to, places
 from projects.DistillNeRF.viewer.glances import Glance, ring
 from projects.DistillNeRF.viewer.player import Player
@@ -16,6 +18,8 @@ from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
 from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES, trajectory
 from tests.viewer.scenes import make_scene
 
+# Seconds after which a thread that does not come is given up.
+PATIENCE = 60.0
 START = looking((1.0, 2.0, 3.0), (1.0, 3.0, 3.0), 1.0)
 
 
@@ -65,42 +69,119 @@ def test_go_to_looks_where_the_pose_looks():
     np.testing.assert_allclose(target.camera.up_direction, (0, 0, 1))
 
 
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+class Clock:
+    """In the place of a flight's stop event: the test lets time pass, step by step."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self._stopped = False
+        self._turn = threading.Condition()
+        self._steps = self._begun = 0
+
+    def is_set(self) -> bool:
+        return self._stopped
+
+    def set(self) -> None:
+        with self._turn:
+            self._stopped = True
+            self._turn.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """What the flight calls before every step; True ends it."""
+        with self._turn:
+            self.waits.append(seconds)
+            self._begun += 1
+            self._turn.notify_all()
+            assert self._turn.wait_for(lambda: self._stopped or self._steps > 0, PATIENCE)
+            self._steps -= 1
+            return self._stopped
+
+    def let(self, steps: int) -> None:
+        """Let so many steps pass, and wait until the flight waits for the next one."""
+        with self._turn:
+            assert self._turn.wait_for(lambda: self._begun > 0, PATIENCE)
+            goal = self._begun + steps
+            self._steps += steps
+            self._turn.notify_all()
+            assert self._turn.wait_for(lambda: self._begun == goal, PATIENCE)
 
 
-def test_the_camera_flies_until_it_is_paused():
+@pytest.fixture
+def clocks(monkeypatch) -> Iterator[list[Clock]]:
+    """The clock of every start of a flight, in order; the first belongs to the flight that stands still."""
+    made: list[Clock] = []
+
+    def event() -> Clock:
+        made.append(Clock())
+        return made[-1]
+
+    threads: list[threading.Thread] = []
+
+    def thread(**options) -> threading.Thread:
+        threads.append(threading.Thread(**options))
+        return threads[-1]
+
+    monkeypatch.setattr(flight_module, 'threading', SimpleNamespace(Event=event, Thread=thread))
+    yield made
+    for clock in made:
+        clock.set()
+    for ended in threads:
+        ended.join(PATIENCE)
+        assert not ended.is_alive()
+
+
+def test_the_camera_flies_until_it_is_paused(clocks):
     target = client()
     flight = Flight(target, lambda: START, 'left_right')
-    flight.speed = 500.0
+    flight.speed = 4.0
     assert not flight.playing
     flight.play()
-    wait_for(lambda: len(target.camera.positions) >= 5)
-    flight.pause()
-    assert not flight.playing
+    assert flight.playing
+    flight.play()
+    assert len(clocks) == 2, 'who plays already goes on'
+    clocks[1].let(3)
+    flight.speed = 8.0
+    clocks[1].let(2)
     # The first 12 steps of left_right go right by 0.1 m each.
-    for index, position in enumerate(target.camera.positions[:5]):
-        np.testing.assert_allclose(position, (1 + 0.1 * (index + 1), 2, 3), atol=1e-9)
-    time.sleep(0.05)
-    count = len(target.camera.positions)
-    time.sleep(0.05)
-    assert len(target.camera.positions) == count
+    expected = [(1 + 0.1 * (index + 1), 2, 3) for index in range(5)]
+    np.testing.assert_allclose(target.camera.positions, expected, atol=1e-9)
+    # A step waits for as long as the speed says when it begins.
+    assert clocks[1].waits == [0.25] * 4 + [0.125] * 2
+    flight.pause()
+    assert not flight.playing and len(target.camera.positions) == 5
 
 
-def test_another_trajectory_begins_from_where_the_camera_is():
+def test_after_a_pause_it_goes_on_from_where_the_camera_is(clocks):
+    target = client()
+    where = [START]
+    flight = Flight(target, lambda: where[0], 'left_right')
+    flight.play()
+    clocks[1].let(2)
+    flight.pause()
+    where[0] = looking((5.0, 6.0, 7.0), (5.0, 7.0, 7.0), 1.0)
+    flight.play()
+    assert len(clocks) == 3, 'a thread of an earlier start must not go on'
+    clocks[2].let(1)
+    np.testing.assert_allclose(target.camera.positions[2:], [(5.1, 6, 7)], atol=1e-9)
+
+
+def test_another_trajectory_begins_from_where_the_camera_is(clocks):
     target = client()
     flight = Flight(target, lambda: START, 'left_right')
-    flight.speed = 500.0
     flight.choose('translation')
     assert not flight.playing
     flight.play()
-    wait_for(lambda: len(target.camera.positions) >= 2)
-    flight.pause()
-    np.testing.assert_allclose(target.camera.positions[0], (2, 2, 3))
-    np.testing.assert_allclose(target.camera.positions[1], (3, 2, 3))
+    clocks[1].let(2)
+    np.testing.assert_allclose(target.camera.positions, [(2, 2, 3), (3, 2, 3)])
+    # Chosen while it flies: on at once, from the beginning of the other one.
+    flight.choose('left_right')
+    assert flight.playing
+    clocks[2].let(1)
+    np.testing.assert_allclose(target.camera.positions[2], (1.1, 2, 3))
+
+
+def test_ten_poses_a_second_are_usual():
+    assert Flight(client(), lambda: START, 'left_right').speed == 10
 
 
 def test_from_outside_all_cameras_are_in_view():
@@ -115,3 +196,12 @@ def test_from_outside_all_cameras_are_in_view():
     assert ((pixels > 0) & (pixels < pixels.new_tensor([camera.width, camera.height]))).all()
     np.testing.assert_allclose(there['a'].cam2world[:3, 2], (0, 1, 0), atol=1e-6)
     np.testing.assert_allclose(glance.front.cam2world, there['a'].cam2world)
+
+
+def test_the_place_outside_is_behind_and_above_the_front_camera():
+    """14 m behind and 8 m above it; it looks at what is 5 m ahead of it, with its field of view."""
+    scene = make_scene()
+    there = places(Glance('by hand', scene, ring(scene), tuple('abcdef'), None))[OUTSIDE]
+    np.testing.assert_allclose(there.position, (0, -14, 8), atol=1e-6)
+    np.testing.assert_allclose(there.cam2world[:3, 2], np.array([0, 19, -8]) / np.hypot(19, 8), atol=1e-6)
+    assert there.fov == pytest.approx(np.radians(45), abs=1e-6)

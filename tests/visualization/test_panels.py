@@ -14,8 +14,8 @@ from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views
 from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, depth_to_colours
 from projects.DistillNeRF.visualization.images import to_uint8, write_png
-from projects.DistillNeRF.visualization.layout import GAP, HEADER_HEIGHT, LABEL_WIDTH, Row, compose
-from projects.DistillNeRF.visualization.panels import panel, ring_order
+from projects.DistillNeRF.visualization.layout import FOOTER_HEIGHT, GAP, HEADER_HEIGHT, LABEL_WIDTH, Row, compose
+from projects.DistillNeRF.visualization.panels import _draw_points, panel, panel_rows, ring_order
 
 HEIGHT, WIDTH = 12, 20
 # Yaw clockwise from the front, degrees, in the order of nuScenes' infos.
@@ -176,3 +176,108 @@ def test_a_failed_png_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_png(tmp_path / 'b.png', np.zeros((2, 2, 7), np.float64))
     assert not list(tmp_path.iterdir())
+
+
+def test_columns_begin_at_the_left_side():
+    """Clockwise from 100 degrees to the left of the front on."""
+    cameras = rig_cameras(['CAM_FRONT'] * 4)
+    for pose, degrees in zip(cameras.cam2world, (-99, -101, 0, 179), strict=True):
+        yaw = math.radians(degrees)
+        pose[:3, 2] = torch.tensor([math.sin(yaw), math.cos(yaw), 0])
+    assert ring_order(cameras) == [0, 2, 3, 1]
+
+
+def rows_of(views: Views, shown: dict, **options: bool) -> dict[str, dict[str, np.ndarray]]:
+    return {row.label: row.tiles for row in panel_rows(make_views(), views, shown, **options)}
+
+
+def test_errors_of_color_are_means_over_the_channels():
+    """Half of the range is the end of the scale; colors are clamped before."""
+    views = make_views()
+    rgb = views.images.clone()
+    rgb[0, 0] += 0.3
+    rgb[1] = 9.0
+    rows = rows_of(views, prediction(views) | {'rgb': rgb})
+    inferno = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+    assert rows['colour\nerror']['CAM_FRONT'][3, 4].tolist() == inferno[round(0.1 / 0.5 * 255)].tolist()
+    shade = views.images[1, 0, 0, 0].item()
+    assert (
+        rows['colour\nerror']['CAM_FRONT_RIGHT'][3, 4].tolist()
+        == inferno[min(255, round((1 - shade) / 0.5 * 255))].tolist()
+    )
+    assert rows['rendered']['CAM_FRONT_RIGHT'].min() == 255
+
+
+def test_rays_that_hardly_stop_are_sky():
+    views = make_views()
+    opacity = torch.full((6, 6, 10), 0.51)
+    opacity[0, 2, 3] = 0.49
+    tile = rows_of(views, prediction(views) | {'opacity': opacity})['rendered\ndepth']['CAM_FRONT']
+    assert np.argwhere((tile == SKY_COLOUR).all(-1)).tolist() == [[2, 3]]
+
+
+def test_rows_of_every_instant_have_their_own_pictures():
+    """Current first, then the next, the previous, and others; each with its own rendering."""
+    views = make_views((-1, 0, 1, 2))
+    shown = prediction(views)
+    shown['depth'] = torch.arange(24.0)[:, None, None].expand(-1, 6, 10) + 3
+    rows = panel_rows(make_views(), views, shown)
+    assert [row.label for row in rows] == [
+        'input',
+        *('rendered', 'rendered\ndepth', 'colour\nerror'),
+        *('next\ntrue image', 'next\nrendered', 'next\nrendered\ndepth', 'next\ncolour\nerror'),
+        *('previous\ntrue image', 'previous\nrendered', 'previous\nrendered\ndepth', 'previous\ncolour\nerror'),
+        *('frame +2\ntrue image', 'frame +2\nrendered', 'frame +2\nrendered\ndepth', 'frame +2\ncolour\nerror'),
+    ]
+    depths = {row.label: row.tiles['CAM_FRONT'][0, 0] for row in rows if row.label.endswith('depth')}
+    for label, first in (('rendered\ndepth', 6), ('next\nrendered\ndepth', 12), ('previous\nrendered\ndepth', 0)):
+        assert (depths[label] == depth_to_colours(np.array([[first + 3.0]]))[0, 0]).all()
+
+
+def test_depths_of_the_encoder_are_those_of_the_input_views():
+    views = make_views((0, 1))
+    coarse, fine = (torch.full((6, HEIGHT, WIDTH), metres) for metres in (4.0, 40.0))
+    rows = rows_of(views, prediction(views) | {'coarse_depth': coarse, 'fine_depth': fine})
+    for label, metres in (('coarse depth', 4.0), ('fine depth', 40.0)):
+        assert (rows[label]['CAM_BACK'] == depth_to_colours(np.array([[metres]]))[0, 0]).all()
+    assert len(rows) == 6 + 4
+
+
+def test_points_are_drawn_as_squares_and_the_nearest_wins():
+    """10 columns on a tile of 20 pixels: 2 pixels a cell, drawn 4 wide."""
+    values = np.full((6, 10), np.nan, np.float32)
+    values[2, 3], values[2, 4] = 30.0, 5.0
+    background = np.full((12, 20, 3), 9, np.uint8)
+    tile = _draw_points(values, background, depth_to_colours)
+    near, far = (tuple(depth_to_colours(np.array([[d]]))[0, 0]) for d in (5.0, 30.0))
+    drawn = {tuple(place): tuple(tile[tuple(place)]) for place in np.argwhere((tile != 9).any(-1)).tolist()}
+    assert set(drawn.values()) == {near, far}
+    columns = {colour: sorted({c for (_, c), shown in drawn.items() if shown == colour}) for colour in (near, far)}
+    assert len(columns[near]) == 4 and len(columns[far]) == 2, 'where squares overlap the nearer one is seen'
+    assert max(columns[far]) < min(columns[near])
+
+
+def test_a_canvas_has_its_tiles_where_rows_and_columns_cross():
+    tiles = {name: np.full((2, 3, 3), shade, np.uint8) for name, shade in (('x', 10), ('y', 20))}
+    other = {'x': np.full((2, 3, 3), 30, np.uint8)}
+    picture = compose([Row('a', tiles), Row('b', other)], ['y', 'x'], 40, 60)
+    assert picture.shape == (HEADER_HEIGHT + 2 * (40 + GAP) + FOOTER_HEIGHT, 900, 3)
+    for row, column, shade in ((0, 0, 20), (0, 1, 10), (1, 1, 30), (1, 0, 255)):
+        top, left = HEADER_HEIGHT + row * (40 + GAP), LABEL_WIDTH + column * (60 + GAP)
+        assert (picture[top : top + 40, left : left + 60] == shade).all()
+    wide = compose([Row('a', tiles)], list('abcdefghijklmnop'), 40, 60)
+    assert wide.shape[1] == LABEL_WIDTH + 16 * (60 + GAP) + 8
+
+
+def test_the_footer_has_the_scales():
+    picture = compose([], [], 40, 60)
+    bar = picture[HEADER_HEIGHT + 8 + 2]
+    turbo, inferno = (
+        cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], colormap)[:, 0, ::-1]
+        for colormap in (cv2.COLORMAP_TURBO, cv2.COLORMAP_INFERNO)
+    )
+    assert (bar[LABEL_WIDTH] == turbo[0]).all() and (bar[LABEL_WIDTH + 299] == turbo[255]).all()
+    assert (bar[LABEL_WIDTH + 300 + 24 + 10] == UNKNOWN_COLOUR).all()
+    assert (bar[LABEL_WIDTH + 300 + 24 + 66 + 10] == SKY_COLOUR).all()
+    begin = LABEL_WIDTH + 300 + 24 + 66 + 80
+    assert (bar[begin] == inferno[0]).all() and (bar[begin + 199] == inferno[255]).all()

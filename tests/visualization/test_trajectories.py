@@ -11,8 +11,12 @@ import torch
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.visualization.trajectories import (
+    circle,
     distinct,
+    left_right,
     move_cameras,
+    shifts,
+    three_from,
     trajectory,
     translation,
 )
@@ -97,3 +101,56 @@ def test_repeated_poses_are_left_out():
     turned = translation('x', start=1, count=1).clone()
     turned[0, :2, :2] = torch.tensor([[0.0, -1], [1, 0]])
     assert len(distinct(torch.cat([turned, translation('x', start=1, count=1), turned]))) == 2
+
+
+def positions(motions: torch.Tensor) -> list[list[float]]:
+    """Shifts (x, y, z), rounded to the millimetre; nothing may be turned."""
+    assert torch.equal(motions[:, :3, :3], torch.eye(3, dtype=motions.dtype).expand(len(motions), 3, 3))
+    return [[round(value, 3) + 0.0 for value in motion[:3, 3].tolist()] for motion in motions]
+
+
+def test_left_right_goes_to_the_right_first():
+    """From the middle 1.2 m to the right and back, then to the left and back; turning points and middle come twice."""
+    out = [round(0.1 * step, 1) for step in range(13)]
+    x = [*out, *out[::-1], *(-value for value in out), *(-value for value in out[::-1])]
+    assert positions(trajectory('left_right')) == [[value + 0.0, 0, 0] for value in x]
+    assert positions(left_right(steps=1, step=2.0)) == [[x, 0, 0] for x in (0, 2, 2, 0, 0, -2, -2, 0)]
+
+
+def test_the_circle_goes_out_to_the_right_and_over_the_top():
+    found = positions(circle(radius=1.0, step=0.5, arc_steps=4))
+    half = 0.707
+    arc = [[1, 0, 0], [half, 0, half], [0, 0, 1], [-half, 0, half], [-1, 0, 0]]
+    assert found == [[0, 0, 0], [0.5, 0, 0], *arc, [-0.5, 0, 0]]
+    usual = positions(trajectory('circle'))
+    assert len(usual) == 50 and usual[9] == [0.9, 0, 0] and usual[10] == [1, 0, 0]
+    assert usual[25] == [0, 0, 1] and usual[41] == [-0.9, 0, 0] and usual[49] == [-0.1, 0, 0]
+
+
+def test_a_translation_is_three_steps_of_a_metre_to_the_right():
+    assert positions(trajectory('translation')) == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
+    assert positions(translation('y', start=-1, step=0.5, count=2)) == [[0, -1, 0], [0, -0.5, 0]]
+    assert positions(translation('z', count=1, start=4)) == [[0, 0, 4]]
+
+
+def test_three_from_a_pose_on():
+    motions = translation('x', count=5)
+    assert [len(three_from(motions, index)) for index in (0, 2, 3, 4)] == [3, 3, 2, 1]
+    assert positions(three_from(motions, 1)) == [[1, 0, 0], [2, 0, 0], [3, 0, 0]]
+
+
+def test_distinct_poses_come_in_the_order_of_x_then_y_then_z():
+    motions = shifts(torch.tensor([[1.0, 0, 0], [0, 2, 1], [0, 2, 0], [1, 0, 1e-8], [0, -1, 5]]))
+    assert positions(distinct(motions)) == [[0, -1, 5], [0, 2, 0], [0, 2, 1], [1, 0, 0]]
+
+
+def test_published_rotations_leave_cameras_at_their_place():
+    quarter = torch.eye(4)[None].clone()
+    quarter[0, :2, :2] = torch.tensor([[0.0, -1], [1, 0]])
+    quarter[0, :3, 3] = torch.tensor([5.0, 0, 0])
+    moved = move_cameras(two_cameras(), quarter, published_rotation=True)
+    torch.testing.assert_close(moved.cam2world[:, :3, 3], torch.tensor([[5.0, 1, 0.5], [6, 0, 0.5]]))
+    torch.testing.assert_close(moved.cam2world[0, :3, :3], quarter[0, :3, :3])
+    rigid = move_cameras(two_cameras(), quarter)
+    torch.testing.assert_close(rigid.cam2world[:, :3, 3], torch.tensor([[4.0, 0, 0.5], [5, 1, 0.5]]))
+    torch.testing.assert_close(rigid.cam2world[0, :3, :3], quarter[0, :3, :3])

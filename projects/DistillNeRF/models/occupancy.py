@@ -45,7 +45,7 @@ def occupancy(scene: Scene, lower: Sequence[float], upper: Sequence[float], voxe
 def _shape(lower: Sequence[float], upper: Sequence[float], voxel: float) -> tuple[int, int, int]:
     """How many voxels there are along each axis."""
     sizes = [(high - low) / voxel if voxel > 0 else math.nan for low, high in zip(lower, upper, strict=True)]
-    if len(sizes) != 3 or not all(abs(size - round(size)) < TOLERANCE and size > 0.5 for size in sizes):
+    if len(sizes) != 3 or not all(size > 0.5 and abs(size - round(size)) < TOLERANCE for size in sizes):
         raise ValueError(f'{list(lower)} and {list(upper)} are not some whole voxels of {voxel} m apart on 3 axes')
     return tuple(round(size) for size in sizes)
 

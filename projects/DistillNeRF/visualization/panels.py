@@ -181,7 +181,9 @@ def _draw_points(values: np.ndarray, background: np.ndarray, colours: Callable[[
     points = enlarge(np.where(np.isnan(values), math.inf, values), height, width)
     missing = POINT_SIZE - width // values.shape[1]
     if missing > 0:
-        points = cv2.erode(points, np.ones((missing + 1, missing + 1), np.uint8))
+        # The usual border is the largest float, which is no infinity: it would frame the tile as far points.
+        square = np.ones((missing + 1, missing + 1), np.uint8)
+        points = cv2.erode(points, square, borderType=cv2.BORDER_REPLICATE)
     known = np.isfinite(points)
     return np.where(known[..., None], colours(np.where(known, points, math.nan)), background)
 

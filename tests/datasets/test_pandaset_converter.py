@@ -1,0 +1,82 @@
+"""PandaSet files of a few literal numbers: cuboids, points, links and sweeps of the infos."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from projects.DistillNeRF.datasets.converters import pandaset
+from projects.DistillNeRF.datasets.infos import load_infos
+from tests.datasets.fixtures.boxworld import rotation_z, shift
+from tests.datasets.fixtures.rawdata import pandaset_world, write_pandaset
+
+# The vehicle heads 60 degrees to the left of PandaSet's y axis in frame 0: rotation_z(30) of the world, and no turn.
+WORLD = pandaset_world(frames=4, size=(12, 20), lidar_frames=(0, 1), turn=0.0)
+
+
+@pytest.fixture(scope='module')
+def converted(tmp_path_factory) -> tuple[Path, list[dict]]:
+    """The output folder and three training frames; the only cuboid of frame 0 is 2 m wide, 5 m long, 1.6 m high."""
+    root = tmp_path_factory.mktemp('pandaset_literal')
+    write_pandaset(WORLD, root / 'raw')
+    cuboid = {'position.x': 410.0, 'position.y': -190.0, 'position.z': 1.0}
+    cuboid |= {'dimensions.x': 2.0, 'dimensions.y': 5.0, 'dimensions.z': 1.6}
+    table = pd.DataFrame([{**cuboid, 'yaw': math.radians(25), 'label': 'Car', 'uuid': 'u'}])
+    table.to_pickle(root / 'raw/001/annotations/cuboids/00.pkl.gz')
+    options = {'train_frames': (0, 2), 'val_frames': (3, 3), 'step': 2}
+    train, _ = pandaset.convert(root / 'raw', root / 'out', **options)
+    return root / 'out', load_infos(train)[1]
+
+
+def test_a_cuboid_has_length_then_width_then_height_and_its_centre(converted):
+    (instance,) = converted[1][0]['instances']
+    *centre, length, width, height, _ = instance['bbox_3d']
+    assert (length, width, height) == (5.0, 2.0, 1.6)
+    expected = np.linalg.inv(converted[1][0]['lidar2global']) @ [410.0, -190.0, 1.0, 1]
+    np.testing.assert_allclose(centre, expected[:3], atol=1e-9)
+    assert instance['label'] == 'Car'
+
+
+def test_the_yaw_of_a_cuboid_is_that_of_its_length(converted):
+    """PandaSet's yaw turns the y axis: at 25 degrees the length points 115 degrees from the x axis of the world."""
+    info = converted[1][0]
+    yaw = info['instances'][0]['bbox_3d'][6]
+    heading = np.array(info['lidar2global'])[:3, :3].T @ [math.cos(math.radians(115)), math.sin(math.radians(115)), 0]
+    assert (math.cos(yaw), math.sin(yaw)) == pytest.approx(tuple(heading[:2]), abs=1e-9)
+    assert -math.pi <= yaw < math.pi
+
+
+def test_the_lidar_frame_is_the_vehicle_frame_raised(converted):
+    """The box world drives along its x axis, which the vehicle frame calls y; the origin is 1.5 m above it."""
+    vehicle = shift(400, -200, 0) @ rotation_z(30) @ rotation_z(-90)
+    np.testing.assert_allclose(converted[1][0]['ego2global'], vehicle, atol=1e-9)
+    np.testing.assert_allclose(converted[1][0]['lidar2global'], vehicle @ shift(0, 0, 1.5), atol=1e-9)
+
+
+def test_points_are_in_the_lidar_frame_of_their_own_frame(converted):
+    out, infos = converted
+    for frame in (0, 1):
+        points = np.fromfile(out / infos[frame]['lidar_points']['lidar_path'], np.float32).reshape(-1, 5)
+        expected = WORLD.points(WORLD.ego2global(frame) @ WORLD.lidar2ego)
+        # Stored in float32 after a way through coordinates of hundreds of metres.
+        np.testing.assert_allclose(points[:, :3], expected[:, :3], atol=1e-3)
+        np.testing.assert_array_equal(points[:, 3], expected[:, 3])
+
+
+def test_links_lead_step_frames_on(converted):
+    _, infos = converted
+    assert [info['token'] for info in infos] == ['001_00', '001_01', '001_02']
+    assert [info['prev'] for info in infos] == [None, None, '001_00']
+    assert [info['next'] for info in infos] == ['001_02', None, None]
+
+
+def test_sweeps_are_the_other_frames_nearest_first(converted):
+    _, infos = converted
+    times = [[round(sweep['timestamp'], 3) for sweep in info['lidar_sweeps']] for info in infos]
+    assert times == [[0.1], [0.0], [0.1, 0.0]]
+    between = np.linalg.inv(infos[0]['lidar2global']) @ infos[2]['lidar2global']
+    np.testing.assert_allclose(infos[2]['lidar_sweeps'][1]['lidar_points']['lidar2sensor'], between, atol=1e-9)

@@ -1,0 +1,95 @@
+"""Switches of a config and the places that they change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from projects.DistillNeRF.engine.options import (
+    apply_switches,
+    load_boxes_for_detection,
+    spread_num_camera,
+    use_mixed_precision,
+)
+from projects.DistillNeRF.errors import InputError
+
+
+def config(tmp_path=None, model: dict | None = None, **more) -> Config:
+    loaders = {f'{split}_dataloader': {'dataset': {'cameras': ['A']}} for split in ('train', 'val', 'test')}
+    backends = {'visualizer': {'vis_backends': [{'type': 'LocalVisBackend'}]}}
+    rest = {'optim_wrapper': {'type': 'OptimWrapper'}, 'custom_hooks': [], 'work_dir': str(tmp_path)}
+    return Config({'model': model or {}, **loaders, **backends, **rest, **more})
+
+
+def test_a_number_of_cameras_reaches_all_datasets():
+    made = config(model={'num_camera': 2})
+    spread_num_camera(made)
+    assert [made[f'{split}_dataloader'].dataset.num_camera for split in ('train', 'val', 'test')] == [2, 2, 2]
+    none = config()
+    spread_num_camera(none)
+    assert 'num_camera' not in none.train_dataloader.dataset
+    part = Config({'model': {'num_camera': 1}, 'test_dataloader': {'dataset': {}}})
+    spread_num_camera(part)
+    assert part.test_dataloader.dataset.num_camera == 1
+
+
+def test_a_detection_head_loads_boxes_for_training_alone():
+    made = config(model={'det_head_3d': {}})
+    load_boxes_for_detection(made)
+    assert made.train_dataloader.dataset.load_boxes is True
+    assert 'load_boxes' not in made.val_dataloader.dataset
+    none = config(model={'det_head_3d': None})
+    load_boxes_for_detection(none)
+    assert 'load_boxes' not in none.train_dataloader.dataset
+
+
+@pytest.mark.parametrize(('cuda', 'kind'), [(True, 'AmpOptimWrapper'), (False, 'BFloat16OptimWrapper')])
+def test_mixed_precision_is_that_of_the_device(monkeypatch, cuda, kind):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
+    made = config()
+    use_mixed_precision(made)
+    assert made.optim_wrapper.type == kind
+    assert made.optim_wrapper.get('loss_scale') == ('dynamic' if cuda else None)
+
+
+def test_nothing_is_switched_on_by_itself(tmp_path):
+    made = config(tmp_path, ema=False, val_before_train=False, wandb=None)
+    apply_switches(made)
+    assert made.custom_hooks == [] and len(made.visualizer.vis_backends) == 1
+
+
+@pytest.mark.parametrize(('given', 'momentum'), [(True, 2e-4), (0.01, 0.01)])
+def test_an_average_of_weights_has_its_momentum(tmp_path, given, momentum):
+    made = config(tmp_path, ema=given)
+    apply_switches(made)
+    assert made.custom_hooks == [{'type': 'EMAHook', 'momentum': momentum}]
+
+
+def test_validation_first(tmp_path):
+    made = config(tmp_path, val_before_train=True)
+    apply_switches(made)
+    assert made.custom_hooks == [{'type': 'ValidateFirstHook'}]
+
+
+def test_wandb_gets_a_backend_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv('WANDB_API_KEY', raising=False)
+    made = config(tmp_path, wandb='offline')
+    apply_switches(made)
+    backend = made.visualizer.vis_backends[-1]
+    assert backend['type'] == 'WandbVisBackend'
+    assert (backend['init_kwargs']['mode'], backend['init_kwargs']['dir']) == ('offline', str(tmp_path))
+    with pytest.raises(InputError, match="wandb is 'cloud'"):
+        apply_switches(config(tmp_path, wandb='cloud'))
+
+
+def test_first_pictures_go_into_the_work_folder_or_where_the_model_says(tmp_path):
+    made = config(tmp_path, model={'visualize_imgs': True})
+    apply_switches(made)
+    (hook,) = made.custom_hooks
+    assert hook['type'] == 'FirstPicturesHook' and hook['directory'] == str(tmp_path / 'visualization')
+    assert hook['options'].visualize_imgs and not hook['options'].visualize_voxels
+    elsewhere = tmp_path / 'elsewhere'
+    made = config(tmp_path, model={'visualize_voxels': True, 'vis_save_directory': str(elsewhere)})
+    apply_switches(made)
+    assert made.custom_hooks[0]['directory'] == str(elsewhere)

@@ -1,0 +1,23 @@
+"""Names that were probably meant."""
+
+from __future__ import annotations
+
+from projects.DistillNeRF.engine.suggestions import did_you_mean, meant_argument
+
+
+def test_the_nearest_name_or_none():
+    assert did_you_mean('optimiser', ['optimizer', 'model', 'optim_wrapper']) == '; did you mean optimizer?'
+    assert did_you_mean('xyz', ['optimizer', 'model']) == ''
+    assert did_you_mean('xyz', []) == ''
+
+
+def test_an_argument_of_a_class_or_of_its_bases():
+    import projects.DistillNeRF.losses.registered  # noqa: F401
+
+    unexpected = "got an unexpected keyword argument 'max_dept'"
+    assert meant_argument(f'TypeError: DepthLoss.__init__() {unexpected}') == '; did you mean max_depth?'
+    assert meant_argument(f'TypeError: Nobody.__init__() {unexpected}') == ''
+    assert meant_argument('ValueError: something else') == ''
+    weight = "DepthLoss.__init__() got an unexpected keyword argument 'loss_wight'"
+    assert meant_argument(weight) == '; did you mean loss_weight?'
+    assert meant_argument("DepthLoss.__init__() got an unexpected keyword argument 'selff'") == ''

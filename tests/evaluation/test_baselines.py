@@ -1,0 +1,74 @@
+"""Baselines by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from projects.DistillNeRF.evaluation.baselines import evaluate_baselines, mean_images
+from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.modules.views import Views
+
+
+def views(*images: tuple[str, int, float]) -> Views:
+    """Even images ``(name, frame, shade)``."""
+    names, frames, shades = zip(*images, strict=True)
+    count = len(images)
+    cameras = Cameras(torch.eye(3).repeat(count, 1, 1), torch.eye(4).repeat(count, 1, 1), 2, 3)
+    return Views(torch.tensor(shades).view(-1, 1, 1, 1).expand(-1, 3, 2, 3).clone(), cameras, names, frames)
+
+
+def decibels(*differences: float) -> float:
+    return -10 * math.log10(sum(d * d for d in differences) / len(differences))
+
+
+TRAINING = [views(('A', 0, 0.2), ('B', 0, 0.8)), views(('A', 0, 0.4))]
+
+
+def test_means_count_every_image_once():
+    """The mean color is that of all three images, not of the two cameras."""
+    means = mean_images(TRAINING)
+    torch.testing.assert_close(means.colour, torch.full((3,), (0.2 + 0.8 + 0.4) / 3))
+    torch.testing.assert_close(means.by_camera['A'], torch.full((3, 2, 3), 0.3))
+    torch.testing.assert_close(means.by_camera['B'], torch.full((3, 2, 3), 0.8))
+    assert list(means.by_camera) == ['A', 'B'] and means.colour.dtype == torch.float32
+
+
+def test_channels_and_pixels_keep_their_place():
+    image = torch.arange(18.0).view(1, 3, 2, 3) / 18
+    changed = Views(image, TRAINING[1].cameras, ('A',), (0,))
+    means = mean_images([changed])
+    torch.testing.assert_close(means.by_camera['A'], image[0])
+    torch.testing.assert_close(means.colour, image[0].mean((1, 2)))
+
+
+def test_every_group_has_its_own_baselines():
+    inputs = views(('A', 0, 0.5), ('B', 0, 0.6))
+    targets = views(('A', 1, 0.55), ('A', 0, 0.5), ('B', 0, 0.6), ('A virtual', 0, 0.1))
+    figures = evaluate_baselines(mean_images(TRAINING), [(inputs, targets)])
+    mean = 1.4 / 3
+    assert figures == pytest.approx(
+        {
+            'mean_colour/next/psnr': decibels(0.55 - mean),
+            'camera_mean/next/psnr': decibels(0.25),
+            'current_frame/next/psnr': decibels(0.05),
+            'mean_colour/psnr': decibels(0.5 - mean, 0.6 - mean),
+            'camera_mean/psnr': decibels(0.2, 0.2),
+            'mean_colour/virtual/psnr': decibels(0.1 - mean),
+        },
+        abs=1e-4,
+    )
+
+
+def test_a_camera_without_a_current_image_has_no_current_frame():
+    figures = evaluate_baselines(mean_images(TRAINING), [(views(('A', 0, 0.5)), views(('B', 1, 0.7)))])
+    assert set(figures) == {'mean_colour/next/psnr', 'camera_mean/next/psnr'}
+
+
+def test_figures_are_the_mean_over_samples():
+    means = mean_images(TRAINING)
+    one, other = (views(('A', 0, 0.3 + step)) for step in (0.1, 0.01))
+    figures = evaluate_baselines(means, [(one, one), (other, other)])
+    assert figures['camera_mean/psnr'] == pytest.approx((20 + 40) / 2, abs=1e-3)

@@ -1,0 +1,67 @@
+"""Image measures by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from projects.DistillNeRF.evaluation.image import psnr, psnr_tensor, recolored, ssim
+
+
+def even(*values: float) -> torch.Tensor:
+    """One image of 9 x 8 pixels per value."""
+    return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, 9, 8)
+
+
+@pytest.mark.parametrize(
+    ('difference', 'decibels'), [(0.1, 20.0), (0.01, 40.0), (1.0, 0.0), (0.0, 100.0), (1e-6, 100.0)]
+)
+def test_psnr_by_hand(difference, decibels):
+    zeros = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
+    assert psnr(zeros + difference, zeros) == pytest.approx(decibels, abs=1e-6)
+
+
+def test_psnr_is_over_all_pixels_together():
+    """Not the mean over the images: (0.1^2 + 0.3^2) / 2 = 0.05."""
+    value = psnr_tensor(even(0.6, 0.2), even(0.5, 0.5))
+    assert value.item() == pytest.approx(-10 * math.log10(0.05), abs=1e-5) and value.ndim == 0
+
+
+def test_ssim_of_even_images_by_hand():
+    """Without variance it is (2 a b + c) / (a^2 + b^2 + c); c is a hundredth of the range of 0 to 1, squared."""
+
+    def expected(a: float, b: float) -> float:
+        return (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
+
+    # scikit-image computes float32 images in float32.
+    assert ssim(even(0.02), even(0.03)) == pytest.approx(expected(0.02, 0.03), abs=1e-4)
+    both = (expected(0.02, 0.03) + expected(0.5, 0.9)) / 2
+    assert ssim(even(0.02, 0.5), even(0.03, 0.9)) == pytest.approx(both, abs=1e-4)
+
+
+def test_ssim_looks_at_variances_in_windows_of_seven():
+    x, y = (torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    a, b = x.mean(), y.mean()
+    cov = ((x - a) * (y - b)).sum() / 48
+    expected = (2 * a * b + 1e-4) * (2 * cov + 9e-4) / ((a * a + b * b + 1e-4) * (x.var() + y.var() + 9e-4))
+    assert ssim(x, y) == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_the_best_change_of_exposure_is_found_for_each_channel():
+    target = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+    gains, offsets = torch.tensor([0.5, 2.0, 1.0])[:, None, None], torch.tensor([0.1, -0.3, 0.0])[:, None, None]
+    estimate = (target - offsets) / gains
+    torch.testing.assert_close(recolored(estimate, target), target, rtol=0, atol=1e-5)
+    partly = recolored(estimate, target, channels=1)
+    torch.testing.assert_close(partly[:, 0], target[:, 0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(partly[:, 1:], estimate[:, 1:].clamp(0, 1))
+
+
+def test_recolored_images_stay_in_range_and_the_estimate_as_it_is():
+    estimate = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3).clone().requires_grad_()
+    target = torch.tensor([-0.5, 0.5, 1.5]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    changed = recolored(estimate, target)
+    torch.testing.assert_close(changed[0, 0, 0], torch.tensor([0.0, 0.5, 1.0]))
+    assert not changed.requires_grad and estimate[0, 0, 0, 1] == 0.5

@@ -1,0 +1,86 @@
+"""The coarse depth net, written out with plain torch."""
+
+from __future__ import annotations
+
+import math
+
+import plain
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from projects.DistillNeRF.modules.coarse_depth import CoarseDepthNet, DepthFeatureCombiner
+
+EDGES = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.double().parameters():
+        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.4
+    return module
+
+
+def rand(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def net(**changes) -> CoarseDepthNet:
+    settings = {'width': 2, 'channels': 3, 'blocks': (1, 1, 1, 1), 'depth_channels': 4} | changes
+    return randomized(CoarseDepthNet(3, **settings))
+
+
+def test_the_combiner_adds_its_mixture_to_the_frozen_features():
+    combiner = randomized(DepthFeatureCombiner(3, 4))
+    features, frozen = rand(2, 3, 6, 8), rand(2, 4, 3, 4)
+    large = F.interpolate(frozen, size=(6, 8), mode='bilinear', align_corners=False)
+    mixed = combiner.mix(torch.cat([features, large], 1))
+    residual = F.instance_norm(F.conv2d(mixed, combiner.residual.weight, combiner.residual.bias), eps=1e-5)
+    expected = F.leaky_relu(F.conv2d(large + residual, combiner.final.weight, combiner.final.bias), 0.2)
+    torch.testing.assert_close(combiner(features, frozen), expected)
+
+
+def test_depth_and_weights_are_those_of_volume_rendering():
+    made = net(logit_bound=2.0)
+    features = rand(2, 3, 4, 5)
+    first, last = made.head[0], made.head[2]
+    hidden = F.leaky_relu(F.conv2d(features, first.weight, first.bias, padding=1), 0.2)
+    logits = F.conv2d(hidden, last.weight, last.bias).permute(0, 2, 3, 1)
+    density = torch.exp(2 * torch.tanh(logits / 2) - 1)
+    weights = plain.interval_weights(density * EDGES.diff())
+    depth = (weights * torch.tensor([1.5, 3.0, 5.5], dtype=torch.float64)).sum(-1) / weights.sum(-1)
+    coarse = made.render(features, EDGES)
+    torch.testing.assert_close(coarse.weights, weights)
+    torch.testing.assert_close(coarse.depth, depth)
+    assert coarse.features is features
+
+
+def test_forward_is_pyramid_then_combiner_then_rendering():
+    made, images, frozen = net(), rand(2, 3, 16, 20), rand(2, 4, 8, 10)
+    features = made.combiner(made.pyramid(images), frozen)
+    coarse, expected = made(images, frozen, EDGES), made.render(features, EDGES)
+    torch.testing.assert_close(coarse.features, features)
+    torch.testing.assert_close(coarse.depth, expected.depth)
+    without = net(depth_channels=None)
+    torch.testing.assert_close(without.features(images, None), without.pyramid(images))
+
+
+@pytest.mark.parametrize(
+    ('activation', 'density'),
+    [('exp', math.exp(-3)), ('softplus', math.log1p(math.exp(-3))), ('sigmoid', 1 / (1 + math.exp(3)))],
+)
+def test_it_starts_with_thin_fog(activation, density):
+    """Logits of about -2; one bin of a metre then stops 1 - exp(-density) of the light."""
+    made = CoarseDepthNet(1, 2, 3, (1, 1, 1, 1), None, density_activation=activation)
+    made.head[-1].weight.data.zero_()
+    weights = made.render(torch.zeros(1, 3, 1, 1), torch.tensor([1.0, 2.0])).weights
+    # The soft clamp at 30 takes 0.15 % off a logit of -2.
+    assert weights.item() == pytest.approx(1 - math.exp(-density), rel=0.005)
+
+
+def test_frozen_features_are_given_if_and_only_if_it_was_built_for_them():
+    with pytest.raises(ValueError, match='built for frozen depth features, but the views hold none'):
+        net().features(rand(1, 3, 16, 16), None)
+    with pytest.raises(ValueError, match='the network was built without them'):
+        net(depth_channels=None).features(rand(1, 3, 16, 16), rand(1, 4, 16, 16))

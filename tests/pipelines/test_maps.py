@@ -1,0 +1,121 @@
+"""Maps on their way from files to the network, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.pipelines.maps import LoadFeatures, LoadTeacher, LoadTruth, read_map, require_one_size
+
+
+def save(path: Path, values: object, kind: type = np.float16) -> str:
+    np.save(path, np.array(values, kind))
+    return str(path)
+
+
+def run(transform, *views: dict, size: tuple[int, int] = (2, 3), skip: bool = False) -> list[dict]:
+    results = {'views': dict(enumerate(views)), 'image_size': size, 'skip_missing': skip}
+    return list(transform.transform(results)['views'].values())
+
+
+def test_a_map_is_float32(tmp_path):
+    array = read_map(save(tmp_path / 'a.npy', [[1, 2], [3, np.nan]]), 2, 'cure')
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, [[1, 2], [3, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ('values', 'kind', 'word'),
+    [
+        ([1, 2], np.float32, 'not numbers in 2 axes'),
+        (np.zeros((0, 3)), np.float32, 'not numbers in 2 axes'),
+        ([['a']], str, 'not numbers in 2 axes'),
+        ([[1, np.inf]], np.float32, 'infinite values; cure'),
+        ([[1, -np.inf]], np.float32, 'infinite values; cure'),
+    ],
+)
+def test_maps_that_are_refused(tmp_path, values, kind, word):
+    with pytest.raises(InputError, match=rf'a\.npy: .*{word}'):
+        read_map(save(tmp_path / 'a.npy', values, kind), 2, 'cure')
+
+
+def test_missing_maps(tmp_path):
+    assert read_map(tmp_path / 'a.npy', 2, 'cure', skip_missing=True) is None
+    with pytest.raises(InputError, match=r'a\.npy: no such file; cure'):
+        read_map(tmp_path / 'a.npy', 2, 'cure')
+    (tmp_path / 'a.npy').write_bytes(b'no array')
+    with pytest.raises(InputError, match='not a readable array'):
+        read_map(tmp_path / 'a.npy', 2, 'cure', skip_missing=True)
+
+
+def test_the_map_that_differs_from_most_is_named():
+    sizes = [('a', np.zeros((2, 3))), ('b', np.zeros((2, 4))), ('c', None), ('d', np.zeros((2, 3)))]
+    with pytest.raises(InputError, match=r'b: has size \(2, 4\), most maps of this sample \(2, 3\)'):
+        require_one_size(sizes, 'cure')
+    require_one_size(sizes[:1] + sizes[2:], 'cure')
+    require_one_size([], 'cure')
+
+
+def test_teacher_maps(tmp_path):
+    depth, sky = save(tmp_path / 'd.npy', [[3, np.nan]]), save(tmp_path / 's.npy', [[0, 1]], np.uint8)
+    with_teacher, without = run(LoadTeacher(), {'teacher': {'depth': depth, 'sky_mask': sky}}, {'img_path': 'x'})
+    np.testing.assert_array_equal(with_teacher['teacher_depth'], [[3, np.nan]])
+    np.testing.assert_array_equal(with_teacher['sky_mask'], [[0, 1]])
+    assert set(without) == {'img_path'}
+    gone = {'teacher': {'depth': str(tmp_path / 'gone.npy'), 'sky_mask': sky}}
+    (half,) = run(LoadTeacher(), gone, skip=True)
+    assert half['teacher_depth'] is None and half['sky_mask'] is not None
+    with pytest.raises(InputError, match='no such file'):
+        run(LoadTeacher(), {'teacher': dict(gone['teacher'])})
+
+
+@pytest.mark.parametrize(
+    ('depth', 'sky', 'word'),
+    [
+        ([[np.nan, np.nan]], [[0, 1]], 'nothing but NaN'),
+        ([[1, -0.1]], [[0, 1]], 'negative depths'),
+        ([[1, 2]], [[0, 1.1]], 'outside 0 to 1'),
+        ([[1, 2]], [[0, -0.1]], 'outside 0 to 1'),
+        ([[1, 2]], [[0, np.nan]], 'outside 0 to 1'),
+    ],
+)
+def test_teacher_maps_that_are_refused(tmp_path, depth, sky, word):
+    files = {'depth': save(tmp_path / 'd.npy', depth), 'sky_mask': save(tmp_path / 's.npy', sky)}
+    with pytest.raises(InputError, match=word):
+        run(LoadTeacher(), {'teacher': files})
+
+
+def test_a_depth_of_zero_is_taken(tmp_path):
+    files = {'depth': save(tmp_path / 'd.npy', [[0, 2]]), 'sky_mask': save(tmp_path / 's.npy', [[0, 1]])}
+    assert run(LoadTeacher(), {'teacher': files})[0]['teacher_depth'][0, 0] == 0
+
+
+def test_every_pixel_takes_the_truth_at_its_center(tmp_path):
+    """4 x 6 to 2 x 3: centers 0.5 * 2 = 1 and 3, and 1, 3, 5; to 3 x 4 rows 0, 2, 3 and columns 0, 2, 3, 5."""
+    grid = [[10 * row + column for column in range(6)] for row in range(4)]
+    path = save(tmp_path / 'a.npy', grid)
+    (half,) = run(LoadTruth(), {'truth': {'depth': path}})
+    assert half['true_depth'].tolist() == [[11, 13, 15], [31, 33, 35]]
+    (other,) = run(LoadTruth(), {'truth': {'depth': path}}, size=(3, 4))
+    assert other['true_depth'].tolist() == [[10 * r + c for c in (0, 2, 3, 5)] for r in (0, 2, 3)]
+    (same,) = run(LoadTruth(), {'truth': {'depth': path}}, size=(4, 6))
+    assert same['true_depth'].tolist() == grid
+    gone, without = run(LoadTruth(), {'truth': {'depth': str(tmp_path / 'b.npy')}}, {'img_path': 'x'}, skip=True)
+    assert gone['true_depth'] is None and 'true_depth' not in without
+
+
+def test_channels_of_features_come_first(tmp_path):
+    values = np.arange(24).reshape(2, 3, 4)
+    view, without = run(LoadFeatures(), {'features': save(tmp_path / 'a.npy', values)}, {'img_path': 'x'})
+    assert view['features'].shape == (4, 2, 3) and view['features'].dtype == np.float32
+    assert view['features'][1, 0].tolist() == [1, 5, 9] and 'features' not in without
+    with pytest.raises(InputError, match='holds NaN'):
+        run(LoadFeatures(), {'features': save(tmp_path / 'b.npy', values * np.nan)})
+    (gone,) = run(LoadFeatures(), {'features': str(tmp_path / 'c.npy')}, skip=True)
+    assert gone['features'] is None
+    two = [{'features': save(tmp_path / f'{n}.npy', np.zeros((2, n, 4)))} for n in (3, 5)]
+    with pytest.raises(InputError, match='cannot be stacked'):
+        run(LoadFeatures(), *two)

@@ -1,0 +1,57 @@
+"""What a config asks to be drawn."""
+
+from __future__ import annotations
+
+import pytest
+
+from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.visualization.options import USUAL_QUERY, PictureOptions
+
+
+def test_nothing_is_drawn_that_is_not_asked_for():
+    options = PictureOptions.of({'network': {}, 'visualize_imgs': None})
+    assert options == PictureOptions() and not options.anything
+    assert options.save_visualized_imgs and options.voxel_min_density == 0.5
+
+
+@pytest.mark.parametrize(
+    'key', ['visualize_imgs', 'visualize_voxels', 'visualize_foundation_model_feat', 'language_query']
+)
+def test_each_of_the_four_is_something(key):
+    assert PictureOptions.of({key: True}).anything
+    assert not PictureOptions.of({key: False}).anything
+
+
+@pytest.mark.parametrize(
+    ('given', 'words'),
+    [
+        (True, USUAL_QUERY),
+        (False, ()),
+        ('traffic cone', ('traffic_cone',)),
+        ([' car ', 'bus'], ('car', 'bus')),
+        (('road',), ('road',)),
+    ],
+)
+def test_words(given, words):
+    assert PictureOptions.of({'language_query': given}).language_query == words
+    if not isinstance(given, bool):
+        assert PictureOptions.of({'voxel_colours': given}).voxel_colours == words
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'word'),
+    [
+        ('visualize_imgs', 'yes', 'give True or False'),
+        ('voxel_min_density', 'thin', 'give a number'),
+        ('vis_save_directory', 3, 'give a text'),
+        ('text_encoder', True, 'give a text'),
+        ('voxel_colours', True, 'give rgb, height, features'),
+    ],
+)
+def test_values_of_the_wrong_kind(key, value, word):
+    with pytest.raises(InputError, match=rf'model\.{key} is .*{word}'):
+        PictureOptions.of({key: value})
+
+
+def test_a_density_may_be_a_whole_number():
+    assert PictureOptions.of({'voxel_min_density': 2, 'vis_save_directory': 'x'}).voxel_min_density == 2
