@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..files import require_file
-from .options import load_boxes_for_detection, spread_num_camera
+from .config_files import Layer, read_layers, value_of
+from .config_keys import TOP_LEVEL, check_keys, meant_key
+from .options import (
+    all_datasets,
+    leave_out_worker_options,
+    load_boxes_for_detection,
+    move_data,
+    spread_num_camera,
+)
+from .schedule import stretch
 from .suggestions import did_you_mean, meant_argument
 
-# What may be set from outside though a config does not name it.
-RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters, 'find_unused_parameters'}
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
+# What belongs together: all of them or none.
+TOGETHER = tuple((f'{name}_dataloader', f'{name}_cfg', f'{name}_evaluator') for name in ('val', 'test'))
+# Options of a dataset that count only while evaluating, or only while training.
+WHILE_TESTING = ('add_next_frame_for_eval',)
+WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample')
 
 
 def load_config(
@@ -27,37 +37,103 @@ def load_config(
 ) -> Config:
     """A config with overrides such as ``{'model.visualize_imgs': True}``.
 
+    What one setting says for several places is spread to them (:mod:`.options`, :mod:`.schedule`).
+
     Args:
         path: a config file.
         options: overrides.
         sections: what the config must have.
 
     Raises:
-        InputError: no such file, it is not a config, or a section is missing.
+        InputError: no such file, it is not a config, a section is missing, or a setting is there that does nothing.
     """
     path = require_file(path, 'give a config, such as one of projects/DistillNeRF/configs/model_wrapper/')
+    options = dict(options or {})
     try:
         config = Config.fromfile(str(path))
-        known = set(config)
         if options:
-            config.merge_from_dict(dict(options))
+            config.merge_from_dict(options)
+        layer = read_layers(path, config, options)
     except Exception as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: not a usable config ({cause}); correct it, or the options that change it') from error
-    for option in options or ():
-        if (first := option.partition('.')[0]) not in known | RUNNER_KEYS:
-            hint = did_you_mean(first, known)
-            raise InputError(f'{path}: the config has no {first} that {option} could change{hint}')
+    _check_top_level(config, layer)
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
+    check_keys(config)
+    move_data(config, layer)
     if 'model' in sections:
-        spread_num_camera(config)
+        spread_num_camera(config, layer)
         load_boxes_for_detection(config)
+    leave_out_worker_options(config, layer)
+    stretch(config, layer)
+    _check_what_wins(config)
     for key in sections:
         if key.endswith('_dataloader'):
             _check_sizes(config, key)
     return config
+
+
+def _check_top_level(config: Config, layer: Layer) -> None:
+    """Names at the top of a config are sections, or variables that the file that gives them a value reads.
+
+    A variable of a base has done its work when a config that inherits from it, or the command line, changes it.
+    """
+    for option in layer.said:
+        if (first := option.partition('.')[0]) not in TOP_LEVEL:
+            hint = meant_key(option, config) if option == first else did_you_mean(first, TOP_LEVEL)
+            raise InputError(f'{config.filename}: nothing reads {first}, which the option {option} sets{hint}')
+    for file in layer.files():
+        for name in sorted(set(file.variables) - TOP_LEVEL - set(file.reads)):
+            raise InputError(
+                f'{file.path}: nothing reads {name}{meant_key(name, config)}; a variable changes nothing in the files '
+                'that this one inherits from: set the key itself, or leave the variable away'
+            )
+
+
+def _check_what_wins(config: Config) -> None:
+    """Settings that count for nothing because of others."""
+    for names in TOGETHER:
+        given = [name for name in names if config.get(name) is not None]
+        if missing := [name for name in names if name not in given and given]:
+            raise InputError(
+                f'{config.filename}: {given[0]} does nothing without {" and ".join(missing)}; give all of '
+                f'{", ".join(names)}, or set all of them to None'
+            )
+    if config.get('launcher', 'none') != 'none':
+        raise InputError(f'{config.filename}: launcher is no setting; start with --launcher {config.launcher}')
+    if config.get('data_preprocessor') is not None and value_of(config, 'model.data_preprocessor') is not None:
+        raise InputError(f'{config.filename}: model.data_preprocessor beats data_preprocessor; leave the latter away')
+    for path, dataset in all_datasets(config):
+        testing = bool(dataset.get('test_mode'))
+        for name in WHILE_TRAINING if testing else WHILE_TESTING:
+            if dataset.get(name):
+                raise InputError(
+                    f'{config.filename}: {path}.{name} does nothing with test_mode={testing}; leave it away'
+                )
+        if not testing and dataset.get('test_samples', 'all') != 'all':
+            raise InputError(f'{config.filename}: {path}.test_samples does nothing with test_mode=False; use indices')
+
+
+def warn_of_unread(options: Mapping[str, Any] | None, reads: Sequence[str], but: Sequence[str] = ()) -> None:
+    """Say which options of the command line the command has no use for.
+
+    Args:
+        options: as given.
+        reads: dotted keys that it reads.
+        but: those within them that it does not read.
+    """
+
+    def within(option: str, keys: Sequence[str]) -> bool:
+        return any(f'{option}.'.startswith(f'{key}.') for key in keys)
+
+    def reach(option: str) -> bool:
+        return within(option, reads) or any(f'{key}.'.startswith(f'{option}.') for key in reads)
+
+    idle = [option for option in options or () if not reach(option) or within(option, but)]
+    if idle:
+        warn(f'{", ".join(idle)}: this command does not read that; leave it away')
 
 
 def _check_sizes(config: Config, loader: str) -> None:
@@ -83,7 +159,7 @@ def building(config: Config) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         hint = meant_argument(cause)
         raise InputError(f'{config.filename}: the settings cannot be built ({cause}){hint}; correct them') from error

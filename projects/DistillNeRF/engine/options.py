@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -12,24 +13,101 @@ from mmengine.config import Config
 from ..errors import InputError
 from ..files import require_writable
 from ..visualization.options import PictureOptions
+from .config_files import Layer
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+DATASET = 'DistillNeRFDataset'
 
 
-def spread_num_camera(config: Config) -> None:
-    """``model.num_camera=N`` keeps N cameras in all datasets."""
+def datasets(path: str, loader: Any) -> Iterator[tuple[str, dict]]:
+    """The datasets of a loader with their dotted keys; those within mmengine's wrappers, where there are any."""
+    waiting = [(f'{path}.dataset', loader.get('dataset'))] if isinstance(loader, Mapping) else []
+    for place, dataset in waiting:
+        if not isinstance(dataset, Mapping):
+            continue
+        if 'dataset' in dataset:
+            waiting.append((f'{place}.dataset', dataset['dataset']))
+        elif 'datasets' in dataset:
+            waiting += [(f'{place}.datasets.{number}', part) for number, part in enumerate(dataset['datasets'])]
+        else:
+            yield place, dataset
+
+
+def all_datasets(config: Config) -> Iterator[tuple[str, dict]]:
+    """Those of all loaders that a config has."""
+    for loader in LOADERS:
+        yield from datasets(loader, config.get(loader))
+
+
+def move_data(config: Config, layer: Layer) -> None:
+    """``data_root=DIR`` is the folder of all data, but where a dataset is given one in the same place or over it.
+
+    Raises:
+        InputError: all are, so that it does nothing.
+    """
+    root = config.get('data_root')
+    if root is None:
+        return
+    place = layer.origin('data_root')
+    moved = 0
+    for path, dataset in all_datasets(config):
+        if place.inherits(layer.origin(f'{path}.data_root')) and (
+            'data_root' in dataset or dataset.get('type') == DATASET
+        ):
+            dataset['data_root'] = root
+            moved += 1
+    if not moved and 'data_root' not in place.reads:
+        raise InputError(
+            f'{config.filename}: data_root={root} moves no data: every dataset is given a data_root; '
+            'leave one of the two'
+        )
+
+
+def spread_num_camera(config: Config, layer: Layer) -> None:
+    """``model.num_camera=N`` keeps N cameras in all datasets.
+
+    Raises:
+        InputError: a dataset is given another number in the same place or over it.
+    """
     count = config.model.get('num_camera')
     if count is None:
         return
-    for loader in LOADERS:
-        if loader in config:
-            config[loader].dataset.num_camera = count
+    place = layer.origin('model.num_camera')
+    for path, dataset in all_datasets(config):
+        own = dataset.get('num_camera')
+        if own not in (None, count) and not place.inherits(layer.origin(f'{path}.num_camera')):
+            raise InputError(
+                f'{config.filename}: model.num_camera={count} is for all datasets, but {path}.num_camera is {own}; '
+                'leave one of them away'
+            )
+        dataset['num_camera'] = count
+
+
+def leave_out_worker_options(config: Config, layer: Layer) -> None:
+    """``num_workers=0`` loads in the main process: nothing is kept or fetched ahead there.
+
+    Raises:
+        InputError: the command line asks for both.
+    """
+    for path in LOADERS:
+        loader = config.get(path)
+        if not isinstance(loader, Mapping) or loader.get('num_workers', 0) != 0:
+            continue
+        for name, off in (('persistent_workers', False), ('prefetch_factor', None)):
+            if loader.get(name) and f'{path}.{name}' in layer.said:
+                raise InputError(
+                    f'{config.filename}: {path}.{name} needs worker processes, but {path}.num_workers is 0; '
+                    'leave it away, or set num_workers to 1 or more'
+                )
+            if name in loader:
+                loader[name] = off
 
 
 def load_boxes_for_detection(config: Config) -> None:
     """``model.det_head_3d`` is trained on boxes."""
     if config.model.get('det_head_3d') is not None and 'train_dataloader' in config:
-        config.train_dataloader.dataset.load_boxes = True
+        for _, dataset in datasets('train_dataloader', config.train_dataloader):
+            dataset['load_boxes'] = True
 
 
 def use_mixed_precision(config: Config) -> None:
