@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import config_parser
-from projects.DistillNeRF.engine.config import default_work_dir, load_config
+from projects.DistillNeRF.engine.config import default_work_dir, load_config, warn_of_unread
+from projects.DistillNeRF.engine.config_keys import RUN_BY_TESTS
 from projects.DistillNeRF.engine.pictures import draw_pictures
 from projects.DistillNeRF.errors import command
 
@@ -26,6 +27,7 @@ def main() -> None:
     """Draw what is asked for."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
+    warn_of_unread(args.cfg_options, RUN_BY_TESTS)
     directory = Path(config.model.get('vis_save_directory') or default_work_dir(args.config) / 'visualization')
     for path in draw_pictures(config, args.checkpoint, directory, args.samples):
         print(f'wrote {path}', flush=True)

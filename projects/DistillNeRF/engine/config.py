@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from ..errors import InputError, warn
 from ..files import require_file
@@ -26,7 +27,11 @@ from .suggestions import did_you_mean, meant_argument
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
 # What belongs together: all of them or none.
-TOGETHER = tuple((f'{name}_dataloader', f'{name}_cfg', f'{name}_evaluator') for name in ('val', 'test'))
+TOGETHER = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
 # Options of a dataset that count only while evaluating, or only while training.
 WHILE_TESTING = ('add_next_frame_for_eval',)
 WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample')
@@ -94,13 +99,6 @@ def _check_top_level(config: Config, layer: Layer) -> None:
 
 def _check_what_wins(config: Config) -> None:
     """Settings that count for nothing because of others."""
-    for names in TOGETHER:
-        given = [name for name in names if config.get(name) is not None]
-        if missing := [name for name in names if name not in given and given]:
-            raise InputError(
-                f'{config.filename}: {given[0]} does nothing without {" and ".join(missing)}; give all of '
-                f'{", ".join(names)}, or set all of them to None'
-            )
     if config.get('launcher', 'none') != 'none':
         raise InputError(f'{config.filename}: launcher is no setting; start with --launcher {config.launcher}')
     if config.get('data_preprocessor') is not None and value_of(config, 'model.data_preprocessor') is not None:
@@ -114,6 +112,36 @@ def _check_what_wins(config: Config) -> None:
                 )
         if not testing and dataset.get('test_samples', 'all') != 'all':
             raise InputError(f'{config.filename}: {path}.test_samples does nothing with test_mode=False; use indices')
+
+
+def check_together(config: Config) -> None:
+    """Sections of which a run needs all or none.
+
+    Raises:
+        InputError: some are there, others not.
+    """
+    for names in TOGETHER:
+        given = [name for name in names if config.get(name) is not None]
+        if missing := [name for name in names if name not in given and given]:
+            raise InputError(
+                f'{config.filename}: {given[0]} does nothing without {" and ".join(missing)}; give all of '
+                f'{", ".join(names)}, or set all of them to None'
+            )
+
+
+def check_custom_keys(config: Config, model: nn.Module) -> None:
+    """Learning rates and decays of single parameters (``paramwise_cfg.custom_keys``).
+
+    Raises:
+        InputError: no parameter has such a name.
+    """
+    for key in value_of(config, 'optim_wrapper.paramwise_cfg.custom_keys') or {}:
+        if not any(key in name for name, _ in model.named_parameters()):
+            parts = sorted({'.'.join(name.split('.')[:2]) for name, _ in model.named_parameters()})
+            raise InputError(
+                f'{config.filename}: optim_wrapper.paramwise_cfg.custom_keys has {key!r}, which is in the name of no '
+                f'parameter; names begin with {", ".join(parts)}'
+            )
 
 
 def warn_of_unread(options: Mapping[str, Any] | None, reads: Sequence[str], but: Sequence[str] = ()) -> None:
@@ -168,3 +196,14 @@ def building(config: Config) -> Iterator[None]:
 def default_work_dir(path: str | Path) -> Path:
     """Where a config's runs go unless the user says otherwise."""
     return Path('work_dirs') / Path(path).stem
+
+
+def work_dir_of(config: Config, given: Path | None, options: Mapping[str, Any] | None = None) -> Path:
+    """Where a run goes: ``--work-dir``, else the ``work_dir`` of its config, else :func:`default_work_dir`.
+
+    Raises:
+        InputError: the command line has both.
+    """
+    if given is not None and 'work_dir' in (options or {}):
+        raise InputError(f'--work-dir {given} and work_dir={options["work_dir"]}; leave one of them away')
+    return given or Path(config.get('work_dir') or default_work_dir(config.filename))

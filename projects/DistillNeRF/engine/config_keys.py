@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ..modules.heads import FeatureHead
 from ..modules.renderer import RaySampling
 from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
+from ..visualization.options import PictureOptions
 from .options import DATASET, LOADERS, SWITCHES, datasets
 from .suggestions import arguments, did_you_mean
 
@@ -41,6 +43,14 @@ OF_RUNNER = (
     'sync_bn',
 )
 TOP_LEVEL = {*arguments(Runner), *OF_RUNNER, *SWITCHES, 'data_root'} - {'cfg'}
+# What a command of that kind reads of a config.
+DATA_AND_NETWORK = ('model.network', 'model.num_camera', 'test_dataloader.dataset', 'data_root', 'custom_imports')
+RUN_BY_TESTS = (
+    *('model', 'test_dataloader', 'data_root', 'default_hooks', 'custom_hooks', 'visualizer', 'log_processor'),
+    *('log_level', 'env_cfg', 'randomness', 'experiment_name', 'default_scope', 'custom_imports', 'compile'),
+)
+# Keys of a model that say what is to be drawn.
+PICTURES = tuple(f'model.{field.name}' for field in dataclasses.fields(PictureOptions))
 NETWORK = {
     'space': ParameterizedSpace,
     'coarse': CoarseDepthNet,

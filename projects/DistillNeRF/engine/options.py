@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ..errors import InputError
 from ..files import require_writable
 from ..visualization.options import PictureOptions
-from .config_files import Layer
+from .config_files import Layer, value_of
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 DATASET = 'DistillNeRFDataset'
@@ -110,8 +110,34 @@ def load_boxes_for_detection(config: Config) -> None:
             dataset['load_boxes'] = True
 
 
+def seed_of(config: Config) -> int:
+    """The seed of a config's ``randomness``, 0 if there is none."""
+    seed = value_of(config, 'randomness.seed')
+    return 0 if seed is None else seed
+
+
+def resume_of(config: Config) -> str | None:
+    """What ``resume=True`` in a config asks for: ``load_from``, or the newest checkpoint if that is empty.
+
+    Raises:
+        InputError: it is neither True nor False.
+    """
+    if not isinstance(wanted := config.get('resume') or False, bool):
+        raise InputError(f'{config.filename}: resume is {wanted!r}; give True or False, and a checkpoint as load_from')
+    return (config.get('load_from') or 'auto') if wanted else None
+
+
 def use_mixed_precision(config: Config) -> None:
-    """float16 with dynamic loss scaling on CUDA, bfloat16 elsewhere."""
+    """float16 with dynamic loss scaling on CUDA, bfloat16 elsewhere.
+
+    Raises:
+        InputError: the config has an optimizer wrapper of its own.
+    """
+    kind = config.optim_wrapper.get('type', 'OptimWrapper')
+    if kind != 'OptimWrapper':
+        raise InputError(
+            f'{config.filename}: --amp would take the place of optim_wrapper.type={kind}; leave one of the two away'
+        )
     if torch.cuda.is_available():
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.loss_scale = 'dynamic'
@@ -119,12 +145,23 @@ def use_mixed_precision(config: Config) -> None:
         config.optim_wrapper.type = 'BFloat16OptimWrapper'
 
 
-def _use_ema(config: Config, momentum: float) -> None:
-    config.custom_hooks.append({'type': 'EMAHook', 'momentum': 2e-4 if momentum is True else float(momentum)})
+def _use_ema(config: Config, momentum: Any) -> None:
+    momentum = 2e-4 if momentum is True else momentum
+    if not isinstance(momentum, float) or not 0 < momentum < 1:
+        raise InputError(f'ema is {momentum!r}; give True, or the momentum of the average, between 0 and 1')
+    _add_hook(config, type='EMAHook', momentum=momentum)
 
 
-def _validate_first(config: Config, wanted: bool) -> None:
-    config.custom_hooks.append({'type': 'ValidateFirstHook'})
+def _validate_first(config: Config, wanted: Any) -> None:
+    if wanted is not True:
+        raise InputError(f'val_before_train is {wanted!r}; give True or False')
+    if config.get('val_cfg') is None:
+        raise InputError(f'{config.filename}: val_before_train=True, but there is no val_cfg; leave one of them')
+    _add_hook(config, type='ValidateFirstHook')
+
+
+def _add_hook(config: Config, **hook: Any) -> None:
+    config.custom_hooks = [*(config.get('custom_hooks') or []), hook]
 
 
 def _use_wandb(config: Config, mode: str) -> None:
@@ -144,10 +181,11 @@ def _use_wandb(config: Config, mode: str) -> None:
 def _draw_first(config: Config) -> None:
     """Pictures before the first iteration, if ``model`` asks for any."""
     options = PictureOptions.of(config.model)
+    options.check_use()
     if options.anything:
         directory = options.vis_save_directory or str(Path(config.work_dir) / 'visualization')
         require_writable(directory)
-        config.custom_hooks.append({'type': 'FirstPicturesHook', 'options': options, 'directory': directory})
+        _add_hook(config, type='FirstPicturesHook', options=options, directory=directory)
 
 
 # Key of a config -> what it does if it is set to something.

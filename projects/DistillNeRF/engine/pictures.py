@@ -26,6 +26,7 @@ def draw_pictures(config: Config, checkpoint: str | None, directory: Path, count
             f'{config.filename}: nothing to draw; add --cfg-options model.visualize_imgs=True (or visualize_voxels, '
             'visualize_foundation_model_feat, language_query)'
         )
+    options.check_use()
     if count < 1:
         raise InputError(f'{count} samples: nothing to draw; ask for 1 or more')
     for number, sample in enumerate(itertools.islice(predictions(config, checkpoint, directory), count)):
