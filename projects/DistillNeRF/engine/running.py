@@ -22,6 +22,7 @@ from ..models.network import DistillNeRF
 from ..models.wrapper import DistillNeRFModel, NonFiniteLoss
 from ..modules.views import Views
 from .config import building, check_custom_keys, check_together
+from .config_files import value_of
 from .distributed import join
 from .options import apply_switches, resume_of, seed_of, use_mixed_precision
 from .processor import prepare_processor
@@ -159,7 +160,12 @@ def evaluate(
 def _evaluators(config: Config, evaluations: Sequence[str] | None) -> list[dict]:
     given = config.get('test_evaluator') or []
     given = [given] if isinstance(given, Mapping) else list(given)
-    wanted = [EVALUATIONS[name] for name in (EVALUATIONS if evaluations is None else evaluations)]
+    names = list(EVALUATIONS) if evaluations is None else evaluations
+    if value_of(config, 'model.network.head.type') == 'feature':
+        if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
+            raise InputError(f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth')
+        names = [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
+    wanted = [EVALUATIONS[name] for name in names]
     settings = {metric.get('type'): metric for metric in given}
     usual = {metric['type'] for metric in EVALUATIONS.values()}
     own = [metric for metric in given if metric.get('type') not in usual] if evaluations is None else []
