@@ -30,7 +30,11 @@ def main() -> None:
     """Write everything that can be seen of the scene."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))
-    drawn = [key for key in PICTURES if key not in ('model.vis_save_directory', 'model.visualize_voxels')]
+    drawn = [
+        key
+        for key in PICTURES
+        if key not in ('model.vis_save_directory', 'model.visualize_imgs', 'model.visualize_voxels')
+    ]
     warn_of_unread(args.cfg_options, ('model.network', 'test_dataloader.dataset.image_size', *drawn))
     how = {'undistort': args.undistort, 'path': args.trajectory, 'device': args.device}
     for path in infer(args.folder, config, args.checkpoint, args.out, **how):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.combinations import refuse_together, refuse_without
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
-from projects.DistillNeRF.engine.config import default_work_dir, load_config, warn_of_unread
+from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
 from projects.DistillNeRF.engine.novel_truth import compare_with_truth
 from projects.DistillNeRF.engine.novel_views import NovelViews
@@ -39,8 +39,8 @@ def main() -> None:
     refuse_without(args, '--truth', ('--samples', '--out'))
     refuse_together(args, '--video', ('index', '--out-dir'), 'is of the whole trajectory')
     config = load_config(args.config, args.cfg_options)
-    features = () if args.truth else ('model.visualize_foundation_model_feat',)
-    warn_of_unread(args.cfg_options, (*DATA_AND_NETWORK, *features))
+    more = () if args.truth else ('model.visualize_foundation_model_feat', 'work_dir')
+    warn_of_unread(args.cfg_options, (*DATA_AND_NETWORK, *more))
     if args.truth:
         print(compare_with_truth(config, args.checkpoint, args.trajectory, args.samples, args.out))
         if args.out:
@@ -51,7 +51,7 @@ def main() -> None:
         novel.video(args.trajectory, args.video)
         print(f'wrote {args.video}')
         return
-    directory = args.out_dir or default_work_dir(args.config) / 'novel_views'
+    directory = args.out_dir or work_dir_of(config) / 'novel_views'
     for path in novel.strips(args.trajectory, args.index or 0, directory):
         print(f'wrote {path}')
 

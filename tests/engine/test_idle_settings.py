@@ -206,6 +206,7 @@ def test_a_training_of_two_iterations():
     assert config.train_cfg.val_interval == 2
     (cosine,) = config.param_scheduler
     assert (cosine.begin, cosine.end, cosine.T_max) == (0, 2, 2)
+    assert load_config(MINITOWN, {'train_cfg.max_iters': 2.0}).param_scheduler[0].end == 2
     assert config.default_hooks.checkpoint.interval == config.default_hooks.logger.interval == 2
 
 
@@ -275,6 +276,10 @@ def test_a_short_training_ends_its_schedule_and_is_validated(project, tmp_path):
         (('train_dataloader.prefetch_factor=2',), ('needs worker processes', 'num_workers')),
         (('optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult=0.1',), ("'backbone'", 'voxel_net')),
         (('train_cfg.max_iters=0',), ('train_cfg.max_iters is 0',)),
+        (('train_cfg.val_interval=0',), ('train_cfg.val_interval is 0', 'val_cfg=None')),
+        (('default_hooks.checkpoint.save_best=pnsr',), ('did you mean psnr?',)),
+        (('model.network.head.type=feature', 'model.network.head.width=None'), ('nothing reads', "'width'")),
+        (('val_dataloader.dataset.load_features=True',), ('no LoadFeatures', 'before PackViews')),
         (('default_hooks.checkpoint.by_epoch=True',), ('counts epochs',)),
     ],
 )
@@ -344,6 +349,13 @@ def test_options_of_tools_that_leave_each_other_without_use(project, tool, argum
     refused(run(tool, project.config, 'None', *arguments), *words, 'do nothing')
 
 
+def test_more_pictures_than_samples(project, tmp_path):
+    options = ('--cfg-options', 'model.visualize_imgs=True', f'model.vis_save_directory={tmp_path}')
+    result = run('visualization', project.config, 'None', '--samples', 9, *options)
+    assert result.code == 0
+    assert '9 samples are asked for, but the test data has 3' in result.err
+
+
 def test_more_options_of_tools(project, tmp_path):
     refused(run('viewer', project.config, 'x.pth', '--scene', 'x.pt'), 'checkpoint would do nothing')
     refused(run('viewer', project.config), project.config, 'give a checkpoint', 'None for random weights')
@@ -354,6 +366,26 @@ def test_more_options_of_tools(project, tmp_path):
 
 
 # Evaluators.
+
+
+FEATURES = """
+model = dict(network=dict(head=dict(_delete_=True, type='feature')), losses=dict(rgb=None))
+"""
+
+
+def test_metrics_of_colors_for_a_network_of_features(project, tmp_path):
+    path = own(tmp_path, FEATURES, project.config)
+    refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'ImageMetric', "dict(type='DepthMetric')")
+    result = run('test', path, 'None', '--eval', 'psnr', '--work-dir', tmp_path / 'out')
+    refused(result, path, 'no colors for --eval psnr', 'choose depth')
+    result = run('test', path, 'None', '--work-dir', tmp_path / 'out')
+    assert result.code == 0, result.err
+    assert 'lidar/abs_rel' in result.out and 'psnr' not in result.out
+
+
+def test_the_best_checkpoint_needs_its_metric(project, tmp_path):
+    path = own(tmp_path, "val_evaluator = [dict(type='DepthMetric')]", project.config)
+    refused(run('train', path, '--work-dir', tmp_path / 'out'), 'save_best is psnr', 'choose from abs_rel')
 
 
 def test_the_settings_of_the_test_evaluator_count(project, tmp_path):

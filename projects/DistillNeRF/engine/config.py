@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import nn
 
 from ..errors import InputError, warn
 from ..files import require_file
-from .config_files import Layer, read_layers, value_of
+from .config_files import Layer, read_layers
 from .config_keys import TOP_LEVEL, check_keys, meant_key
+from .contradictions import check_what_wins
 from .options import (
-    all_datasets,
     leave_out_worker_options,
     load_boxes_for_detection,
     move_data,
@@ -26,15 +25,6 @@ from .suggestions import did_you_mean, meant_argument
 
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
-# What belongs together: all of them or none.
-TOGETHER = (
-    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
-    ('val_dataloader', 'val_cfg', 'val_evaluator'),
-    ('test_dataloader', 'test_cfg', 'test_evaluator'),
-)
-# Options of a dataset that count only while evaluating, or only while training.
-WHILE_TESTING = ('add_next_frame_for_eval',)
-WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample')
 
 
 def load_config(
@@ -73,7 +63,7 @@ def load_config(
         load_boxes_for_detection(config)
     leave_out_worker_options(config, layer)
     stretch(config, layer)
-    _check_what_wins(config)
+    check_what_wins(config)
     for key in sections:
         if key.endswith('_dataloader'):
             _check_sizes(config, key)
@@ -94,53 +84,6 @@ def _check_top_level(config: Config, layer: Layer) -> None:
             raise InputError(
                 f'{file.path}: nothing reads {name}{meant_key(name, config)}; a variable changes nothing in the files '
                 'that this one inherits from: set the key itself, or leave the variable away'
-            )
-
-
-def _check_what_wins(config: Config) -> None:
-    """Settings that count for nothing because of others."""
-    if config.get('launcher', 'none') != 'none':
-        raise InputError(f'{config.filename}: launcher is no setting; start with --launcher {config.launcher}')
-    if config.get('data_preprocessor') is not None and value_of(config, 'model.data_preprocessor') is not None:
-        raise InputError(f'{config.filename}: model.data_preprocessor beats data_preprocessor; leave the latter away')
-    for path, dataset in all_datasets(config):
-        testing = bool(dataset.get('test_mode'))
-        for name in WHILE_TRAINING if testing else WHILE_TESTING:
-            if dataset.get(name):
-                raise InputError(
-                    f'{config.filename}: {path}.{name} does nothing with test_mode={testing}; leave it away'
-                )
-        if not testing and dataset.get('test_samples', 'all') != 'all':
-            raise InputError(f'{config.filename}: {path}.test_samples does nothing with test_mode=False; use indices')
-
-
-def check_together(config: Config) -> None:
-    """Sections of which a run needs all or none.
-
-    Raises:
-        InputError: some are there, others not.
-    """
-    for names in TOGETHER:
-        given = [name for name in names if config.get(name) is not None]
-        if missing := [name for name in names if name not in given and given]:
-            raise InputError(
-                f'{config.filename}: {given[0]} does nothing without {" and ".join(missing)}; give all of '
-                f'{", ".join(names)}, or set all of them to None'
-            )
-
-
-def check_custom_keys(config: Config, model: nn.Module) -> None:
-    """Learning rates and decays of single parameters (``paramwise_cfg.custom_keys``).
-
-    Raises:
-        InputError: no parameter has such a name.
-    """
-    for key in value_of(config, 'optim_wrapper.paramwise_cfg.custom_keys') or {}:
-        if not any(key in name for name, _ in model.named_parameters()):
-            parts = sorted({'.'.join(name.split('.')[:2]) for name, _ in model.named_parameters()})
-            raise InputError(
-                f'{config.filename}: optim_wrapper.paramwise_cfg.custom_keys has {key!r}, which is in the name of no '
-                f'parameter; names begin with {", ".join(parts)}'
             )
 
 
@@ -198,7 +141,7 @@ def default_work_dir(path: str | Path) -> Path:
     return Path('work_dirs') / Path(path).stem
 
 
-def work_dir_of(config: Config, given: Path | None, options: Mapping[str, Any] | None = None) -> Path:
+def work_dir_of(config: Config, given: Path | None = None, options: Mapping[str, Any] | None = None) -> Path:
     """Where a run goes: ``--work-dir``, else the ``work_dir`` of its config, else :func:`default_work_dir`.
 
     Raises:

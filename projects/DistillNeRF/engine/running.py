@@ -21,8 +21,9 @@ from ..models.checkpoint import load_weights, read_checkpoint, require_training_
 from ..models.network import DistillNeRF
 from ..models.wrapper import DistillNeRFModel, NonFiniteLoss
 from ..modules.views import Views
-from .config import building, check_custom_keys, check_together
+from .config import building
 from .config_files import value_of
+from .contradictions import check_custom_keys, check_together, check_validation
 from .distributed import join
 from .options import apply_switches, resume_of, seed_of, use_mixed_precision
 from .processor import prepare_processor
@@ -70,6 +71,7 @@ def train(
     """
     config = prepare(config, work_dir, seed_of(config) if seed is None else seed)
     check_schedule(config)
+    check_validation(config)
     resume = resume_of(config) if resume is None else resume
     join(config, launcher)
     apply_switches(config)

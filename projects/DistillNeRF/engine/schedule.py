@@ -24,10 +24,10 @@ def stretch(config: Config, layer: Layer) -> None:
     key = _length_key(config)
     if key is None:
         return
-    length = config.train_cfg[key]
+    length = config.train_cfg[key] = int(config.train_cfg[key])
     for name in ('val_interval', 'val_begin'):
         value, old = config.train_cfg.get(name), _length_at(layer.origin(f'train_cfg.{name}', by_name=True), key)
-        if isinstance(value, int) and old is not None:
+        if isinstance(value, int) and value > 0 and old is not None:
             config.train_cfg[name] = max(1, round(value * length / old))
     _stretch_schedules(config, layer, key, length)
     place = layer.origin(f'train_cfg.{key}', by_name=True)
@@ -41,7 +41,12 @@ def stretch(config: Config, layer: Layer) -> None:
 def _length_key(config: Mapping[str, Any]) -> str | None:
     """``max_iters`` or ``max_epochs``, whichever the training is counted in."""
     loop = config.get('train_cfg')
-    return next((key for key in UNITS if isinstance(value_of(config, f'train_cfg.{key}'), int)), None) if loop else None
+    return next((key for key in UNITS if _is_whole(value_of(config, f'train_cfg.{key}'))), None) if loop else None
+
+
+def _is_whole(value: Any) -> bool:
+    """``1500``, or ``1.5e3``."""
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def _length_at(layer: Layer, key: str) -> int | None:
@@ -104,6 +109,11 @@ def check_schedule(config: Config) -> None:
     length, unit = config.train_cfg[key], UNITS[key]
     if length < 1:
         raise InputError(f'{config.filename}: train_cfg.{key} is {length}; give 1 or more')
+    if (interval := config.train_cfg.get('val_interval', 1)) < 1:
+        raise InputError(
+            f'{config.filename}: train_cfg.val_interval is {interval}; give 1 or more, or for no validation '
+            'val_dataloader=None val_cfg=None val_evaluator=None'
+        )
     for problem in _other_unit(config, key):
         raise InputError(f'{config.filename}: {problem}')
     for late in _too_late(config, length, key):
