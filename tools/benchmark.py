@@ -17,6 +17,7 @@ from projects.DistillNeRF.benchmark.cases import Case, apart, run, scaling
 from projects.DistillNeRF.benchmark.scenes import SIZES
 from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured
 from projects.DistillNeRF.benchmark.watches import ceilings
+from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.files import require_writable, save_json
 
@@ -25,9 +26,9 @@ def parse_args() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--size', choices=sorted(SIZES), nargs='+', default=['published'])
-    parser.add_argument('--cameras', type=int, nargs='+', default=[1])
+    parser.add_argument('--cameras', type=int, nargs='+', help='default: 1')
     parser.add_argument('--backward', action='store_true', help='training steps: forward with gradients, and backward')
-    parser.add_argument('--method', choices=sorted(METHODS), nargs='+', default=list(METHODS))
+    parser.add_argument('--method', choices=sorted(METHODS), nargs='+', help='default: all')
     parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--scaling', action='store_true', help='how our time grows with cameras, rays and voxels')
@@ -134,6 +135,8 @@ def main() -> None:
     args = parse_args()
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise InputError(f'--device {args.device}: there is no CUDA GPU here; leave the option out')
+    refuse_together(args, '--scaling', ('--cameras', '--backward', '--method'), 'measures our forward pass alone')
+    args.cameras, args.method = args.cameras or [1], args.method or list(METHODS)
     if min(args.cameras) < 1 or args.repetitions < 1:
         raise InputError('--cameras and --repetitions: give numbers of 1 or more')
     if args.json:

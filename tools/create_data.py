@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.datasets.converters import minitown, nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
+from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.errors import command
 
 
@@ -37,10 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         return sub
 
     nuscenes_options = add('nuscenes', 'nuScenes, or any data set written as its tables')
-    nuscenes_options.add_argument('--version', default='v1.0-trainval', help='v1.0-mini, v1.0-trainval, v1.0-test')
+    nuscenes_options.add_argument('--version', help='v1.0-mini, v1.0-trainval (the default) or v1.0-test')
     nuscenes_options.add_argument('--sweeps', type=int, default=10, help='LiDAR sweeps before a keyframe to list')
     nuscenes_options.add_argument('--from-info', type=Path, help='an info pickle of mmdet3d (v2), not the tables')
-
     nuscenes_options.add_argument(
         '--skip-incomplete-scenes',
         action='store_true',
@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Convert and say what was written and how the dataset config finds it."""
     args = parse_args(argv)
     out_dir = args.out_dir or args.root_path
+    if args.dataset == 'nuscenes':
+        refuse_together(args, '--from-info', ('--version',), 'takes the samples of its file')
     if args.dataset == 'pandaset':
         written = pandaset.convert(
             args.root_path,
@@ -109,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.root_path,
             out_dir,
             args.extra_tag,
-            args.version,
+            args.version or 'v1.0-trainval',
             sweeps=args.sweeps,
             workers=args.workers,
             cameras=args.cameras,

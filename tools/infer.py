@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
-from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.engine.config import load_config, warn_of_unread
+from projects.DistillNeRF.engine.config_keys import PICTURES
 from projects.DistillNeRF.engine.own_images import infer
 from projects.DistillNeRF.errors import command
 
@@ -29,6 +30,12 @@ def main() -> None:
     """Write everything that can be seen of the scene."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))
+    drawn = [
+        key
+        for key in PICTURES
+        if key not in ('model.vis_save_directory', 'model.visualize_imgs', 'model.visualize_voxels')
+    ]
+    warn_of_unread(args.cfg_options, ('model.network', 'test_dataloader.dataset.image_size', *drawn))
     how = {'undistort': args.undistort, 'path': args.trajectory, 'device': args.device}
     for path in infer(args.folder, config, args.checkpoint, args.out, **how):
         print(f'wrote {path}')

@@ -8,8 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.engine.combinations import refuse_together, refuse_without
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
-from projects.DistillNeRF.engine.config import default_work_dir, load_config
+from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
 from projects.DistillNeRF.engine.novel_truth import compare_with_truth
 from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.errors import command
@@ -18,9 +20,9 @@ from projects.DistillNeRF.errors import command
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__)
-    parser.add_argument('index', nargs='?', type=int, default=0, help='first of the three poses to draw')
+    parser.add_argument('index', nargs='?', type=int, help='first of the three poses to draw; default: 0')
     add_trajectory(parser)
-    parser.add_argument('--sample', type=int, default=0, help='number of the sample in the test data')
+    parser.add_argument('--sample', type=int, help='number of the sample in the test data; default: 0')
     parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
     parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
     parser.add_argument('--truth', action='store_true', help='MiniTown: compare with the truth at every pose instead')
@@ -33,19 +35,24 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write three pictures, or a video, or compare with the truth."""
     args = parse_args()
+    refuse_together(args, '--truth', ('index', '--sample', '--video', '--out-dir'), 'compares all poses of all samples')
+    refuse_without(args, '--truth', ('--samples', '--out'))
+    refuse_together(args, '--video', ('index', '--out-dir'), 'is of the whole trajectory')
     config = load_config(args.config, args.cfg_options)
+    more = () if args.truth else ('model.visualize_foundation_model_feat', 'work_dir')
+    warn_of_unread(args.cfg_options, (*DATA_AND_NETWORK, *more))
     if args.truth:
         print(compare_with_truth(config, args.checkpoint, args.trajectory, args.samples, args.out))
         if args.out:
             print(f'wrote {args.out}')
         return
-    novel = NovelViews.of_sample(config, args.checkpoint, args.sample)
+    novel = NovelViews.of_sample(config, args.checkpoint, args.sample or 0)
     if args.video:
         novel.video(args.trajectory, args.video)
         print(f'wrote {args.video}')
         return
-    directory = args.out_dir or default_work_dir(args.config) / 'novel_views'
-    for path in novel.strips(args.trajectory, args.index, directory):
+    directory = args.out_dir or work_dir_of(config) / 'novel_views'
+    for path in novel.strips(args.trajectory, args.index or 0, directory):
         print(f'wrote {path}')
 
 

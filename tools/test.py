@@ -9,8 +9,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import config_parser
-from projects.DistillNeRF.engine.config import default_work_dir, load_config
-from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, evaluate
+from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.engine.config_keys import PICTURES, RUN_BY_TESTS
+from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, build_dataset, evaluate
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.evaluation.report import compare
 from projects.DistillNeRF.files import require_writable, save_json
@@ -19,7 +20,9 @@ from projects.DistillNeRF.files import require_writable, save_json
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__)
-    parser.add_argument('--eval', nargs='+', choices=sorted(EVALUATIONS), default=list(EVALUATIONS), dest='evaluations')
+    about = "default: all, and what else the config's test_evaluator has"
+    choices = sorted(EVALUATIONS)
+    parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
     parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')
     parser.add_argument('--out', type=Path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=Path, help='where logs and panels go; default: work_dirs/CONFIG')
@@ -31,9 +34,13 @@ def main() -> None:
     """Print one table of all figures."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    work_dir = args.work_dir or default_work_dir(args.config)
+    train = ('train_dataloader.dataset', 'train_dataloader.num_workers') if args.baselines else ()
+    warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'test_cfg', 'test_evaluator', 'work_dir', *train), but=PICTURES)
+    work_dir = work_dir_of(config, args.work_dir, args.cfg_options)
     if args.out:
         require_writable(args.out.parent)
+    if args.baselines:
+        build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
     model = evaluate(config, args.checkpoint, work_dir, args.evaluations)
     others = baselines(config) if args.baselines else {}
     print(compare(model, others))

@@ -9,16 +9,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import config_parser
-from projects.DistillNeRF.engine.config import default_work_dir, load_config
+from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.engine.config_keys import TOP_LEVEL
 from projects.DistillNeRF.engine.running import train
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.errors import InputError, command
 
 
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__, checkpoint=False)
     parser.add_argument('--work-dir', type=Path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, help="default: that of the config's randomness, or 0")
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on CUDA, bfloat16 elsewhere')
     parser.add_argument('--resume', nargs='?', const='auto', help='go on from a checkpoint; without a name, the newest')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
@@ -32,7 +33,13 @@ def main() -> None:
     """Train as the config says."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    work_dir = args.work_dir or default_work_dir(args.config)
+    options = args.cfg_options or {}
+    warn_of_unread(options, sorted(TOP_LEVEL), but=('test_dataloader', 'test_cfg', 'test_evaluator'))
+    if args.seed is not None and 'randomness.seed' in options:
+        raise InputError(f'--seed {args.seed} and randomness.seed={options["randomness.seed"]}; leave one of them away')
+    if args.resume not in (None, 'auto') and 'load_from' in options:
+        raise InputError(f'--resume {args.resume} and load_from={options["load_from"]}; leave one of them away')
+    work_dir = work_dir_of(config, args.work_dir, options)
     train(config, work_dir, args.seed, args.amp, args.resume, args.launcher)
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.engine.config import warn_of_unread
+from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
+from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
 from projects.DistillNeRF.viewer.start import open_source
 
@@ -20,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data', type=Path, help='a folder of own images instead of the test data (docs/OWN_DATA.md)')
     parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses of own images')
     parser.add_argument('--scene', type=Path, help='a scene that Scene.save or tools/infer.py wrote, instead of data')
-    parser.add_argument('--sample', type=int, default=0, help='number of the first sample in the test data')
+    parser.add_argument('--sample', type=int, help='number of the first sample in the test data; default: 0')
     add_trajectory(parser)
     parser.add_argument('--host', default=USUAL_HOST, help='address to listen on; the default is this machine alone')
     parser.add_argument('--port', type=int, default=USUAL_PORT, help='0 takes any that is free')
@@ -28,20 +31,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _check_use(args: argparse.Namespace) -> None:
+    """Refuse what would do nothing."""
+    refuse_together(args, '--scene', ('checkpoint', '--sample'), 'is looked at as it is')
+    refuse_together(args, '--data', ('--sample',), 'is one sample')
+    if args.config is None and args.cfg_options:
+        raise InputError('--cfg-options would do nothing without a config; give one')
+    if args.config is not None and args.scene is None and not hasattr(args, 'checkpoint'):
+        raise InputError(f'{args.config}: give a checkpoint after it, or None for random weights')
+    data = ('test_dataloader.dataset.image_size',) if args.data else DATA_AND_NETWORK
+    read = ('model.text_encoder',) if args.scene else ('model.text_encoder', 'model.network', *data)
+    warn_of_unread(args.cfg_options, read)
+
+
 @command
 def main() -> None:
     """Serve until Ctrl-C."""
     args = parse_args()
+    _check_use(args)
     source, text_encoder = open_source(
         args.config,
-        args.checkpoint,
+        getattr(args, 'checkpoint', None),
         args.cfg_options,
         data=args.data,
         undistort=args.undistort,
         scene=args.scene,
         device=args.device,
     )
-    viewer = Viewer(source, args.sample, text_encoder, args.trajectory, args.host, args.port)
+    viewer = Viewer(source, args.sample or 0, text_encoder, args.trajectory, args.host, args.port)
     print(f'viewer: {viewer.url} (Ctrl-C ends it)', flush=True)
     viewer.serve()
 

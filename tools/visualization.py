@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import config_parser
-from projects.DistillNeRF.engine.config import default_work_dir, load_config
+from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.engine.config_keys import RUN_BY_TESTS
 from projects.DistillNeRF.engine.pictures import draw_pictures
 from projects.DistillNeRF.errors import command
 
@@ -17,7 +18,7 @@ from projects.DistillNeRF.errors import command
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__)
-    parser.add_argument('--samples', type=int, default=4, help='how many samples of the test data')
+    parser.add_argument('--samples', type=int, help='how many samples of the test data; default: 4')
     return parser.parse_args()
 
 
@@ -26,7 +27,8 @@ def main() -> None:
     """Draw what is asked for."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    directory = Path(config.model.get('vis_save_directory') or default_work_dir(args.config) / 'visualization')
+    warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'work_dir'))
+    directory = Path(config.model.get('vis_save_directory') or work_dir_of(config) / 'visualization')
     for path in draw_pictures(config, args.checkpoint, directory, args.samples):
         print(f'wrote {path}', flush=True)
 

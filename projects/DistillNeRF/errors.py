@@ -51,6 +51,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except InputError as error:
+            _end_other_output()
             print(f'error: {_one_line(error)}', file=sys.stderr)
             sys.exit(EXIT_BAD_INPUT)
         except KeyboardInterrupt:
@@ -58,6 +59,14 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapped
+
+
+def _end_other_output() -> None:
+    """Write what waits to be written, and end the lines of progress bars, so that the error comes last and alone."""
+    if 'tqdm' in sys.modules:
+        for bar in list(sys.modules['tqdm'].tqdm._instances):
+            bar.close()
+    sys.stdout.flush()
 
 
 def _one_line(error: InputError) -> str:

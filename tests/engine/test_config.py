@@ -24,10 +24,10 @@ def test_every_entry_point_loads(path):
 
 
 def test_overrides_reach_their_place(project):
-    config = load_config(project.config, {'model.network.channels': 6, 'train_cfg.new': [1, 2]})
+    config = load_config(project.config, {'model.network.channels': 6, 'train_cfg.dynamic_intervals': [(2, 1)]})
     assert config.model.network.channels == 6
     assert config.model.network.levels == (3, 5)
-    assert config.train_cfg.new == [1, 2]
+    assert config.train_cfg.dynamic_intervals == [(2, 1)]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from ..visualization.trajectories import TRAJECTORIES
 
 
 class Overrides(DictAction):
-    """``--cfg-options key=value ...``; anything else is refused like every wrong argument."""
+    """``--cfg-options key=value ...``, once or several times; of one key the last value counts.
+
+    Anything else is refused like every wrong argument.
+    """
 
     def __call__(
         self,
@@ -25,7 +28,9 @@ class Overrides(DictAction):
         for value in values:
             if not value.partition('=')[0] or '=' not in value:
                 parser.error(f'argument {option_string}: {value!r} is not of the form key=value')
+        before = dict(getattr(namespace, self.dest) or {})
         super().__call__(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, before | getattr(namespace, self.dest))
 
 
 def config_parser(
@@ -33,7 +38,8 @@ def config_parser(
 ) -> argparse.ArgumentParser:
     """A parser of ``[FOLDER] CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``.
 
-    ``folder`` says what is in the folder, if there is one. With ``optional`` config and checkpoint may be left away.
+    ``folder`` says what is in the folder, if there is one. With ``optional`` config and checkpoint may be
+    left away; a checkpoint that was is no attribute of the result.
     """
     parser = argparse.ArgumentParser(description=description)
     if folder is not None:
@@ -42,7 +48,8 @@ def config_parser(
     parser.add_argument('config', help='config file', **count)
     if checkpoint:
         about = 'checkpoint, or None for random weights'
-        parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **count)
+        left_out = {**count, 'default': argparse.SUPPRESS} if optional else {}
+        parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **left_out)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..files import require_file
-from .options import load_boxes_for_detection, spread_num_camera
+from .config_files import Layer, read_layers
+from .config_keys import TOP_LEVEL, check_keys, meant_key
+from .contradictions import check_what_wins
+from .options import (
+    leave_out_worker_options,
+    load_boxes_for_detection,
+    move_data,
+    spread_num_camera,
+)
+from .schedule import stretch
 from .suggestions import did_you_mean, meant_argument
 
-# What may be set from outside though a config does not name it.
-RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters, 'find_unused_parameters'}
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
 
@@ -27,37 +32,79 @@ def load_config(
 ) -> Config:
     """A config with overrides such as ``{'model.visualize_imgs': True}``.
 
+    What one setting says for several places is spread to them (:mod:`.options`, :mod:`.schedule`).
+
     Args:
         path: a config file.
         options: overrides.
         sections: what the config must have.
 
     Raises:
-        InputError: no such file, it is not a config, or a section is missing.
+        InputError: no such file, it is not a config, a section is missing, or a setting is there that does nothing.
     """
     path = require_file(path, 'give a config, such as one of projects/DistillNeRF/configs/model_wrapper/')
+    options = dict(options or {})
     try:
         config = Config.fromfile(str(path))
-        known = set(config)
         if options:
-            config.merge_from_dict(dict(options))
+            config.merge_from_dict(options)
+        layer = read_layers(path, config, options)
     except Exception as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: not a usable config ({cause}); correct it, or the options that change it') from error
-    for option in options or ():
-        if (first := option.partition('.')[0]) not in known | RUNNER_KEYS:
-            hint = did_you_mean(first, known)
-            raise InputError(f'{path}: the config has no {first} that {option} could change{hint}')
+    _check_top_level(config, layer)
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
+    check_keys(config)
+    move_data(config, layer)
     if 'model' in sections:
-        spread_num_camera(config)
+        spread_num_camera(config, layer)
         load_boxes_for_detection(config)
+    leave_out_worker_options(config, layer)
+    stretch(config, layer)
+    check_what_wins(config)
     for key in sections:
         if key.endswith('_dataloader'):
             _check_sizes(config, key)
     return config
+
+
+def _check_top_level(config: Config, layer: Layer) -> None:
+    """Names at the top of a config are sections, or variables that the file that gives them a value reads.
+
+    A variable of a base has done its work when a config that inherits from it, or the command line, changes it.
+    """
+    for option in layer.said:
+        if (first := option.partition('.')[0]) not in TOP_LEVEL:
+            hint = meant_key(option, config) if option == first else did_you_mean(first, TOP_LEVEL)
+            raise InputError(f'{config.filename}: nothing reads {first}, which the option {option} sets{hint}')
+    for file in layer.files():
+        for name in sorted(set(file.variables) - TOP_LEVEL - set(file.reads)):
+            raise InputError(
+                f'{file.path}: nothing reads {name}{meant_key(name, config)}; a variable changes nothing in the files '
+                'that this one inherits from: set the key itself, or leave the variable away'
+            )
+
+
+def warn_of_unread(options: Mapping[str, Any] | None, reads: Sequence[str], but: Sequence[str] = ()) -> None:
+    """Say which options of the command line the command has no use for.
+
+    Args:
+        options: as given.
+        reads: dotted keys that it reads.
+        but: those within them that it does not read.
+    """
+
+    def within(option: str, keys: Sequence[str]) -> bool:
+        return any(f'{option}.'.startswith(f'{key}.') for key in keys)
+
+    def reach(option: str) -> bool:
+        return within(option, reads) or any(f'{key}.'.startswith(f'{option}.') for key in reads)
+
+    idle = [option for option in options or () if not reach(option) or within(option, but)]
+    if idle:
+        warn(f'{", ".join(idle)}: this command does not read that; leave it away')
 
 
 def _check_sizes(config: Config, loader: str) -> None:
@@ -83,7 +130,7 @@ def building(config: Config) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         hint = meant_argument(cause)
         raise InputError(f'{config.filename}: the settings cannot be built ({cause}){hint}; correct them') from error
@@ -92,3 +139,14 @@ def building(config: Config) -> Iterator[None]:
 def default_work_dir(path: str | Path) -> Path:
     """Where a config's runs go unless the user says otherwise."""
     return Path('work_dirs') / Path(path).stem
+
+
+def work_dir_of(config: Config, given: Path | None = None, options: Mapping[str, Any] | None = None) -> Path:
+    """Where a run goes: ``--work-dir``, else the ``work_dir`` of its config, else :func:`default_work_dir`.
+
+    Raises:
+        InputError: the command line has both.
+    """
+    if given is not None and 'work_dir' in (options or {}):
+        raise InputError(f'--work-dir {given} and work_dir={options["work_dir"]}; leave one of them away')
+    return given or Path(config.get('work_dir') or default_work_dir(config.filename))

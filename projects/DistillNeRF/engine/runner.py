@@ -16,6 +16,13 @@ from torch import Tensor, nn
 
 from ..errors import LOGGER
 
+# What mmengine says of its own inside, whatever a user does.
+INSIDE = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'The prefix is not set in metric class',
+    'Distributed training is not used',
+)
 # What a checkpoint holds for :class:`ExactResumeHook`.
 PENDING_GRADIENTS = 'pending_gradients'
 
@@ -24,7 +31,8 @@ PENDING_GRADIENTS = 'pending_gradients'
 class WholeCheckpointRunner(Runner):
     """A runner that writes a checkpoint under another name and renames it when it is complete.
 
-    Its log file has the warnings of :func:`..errors.warn`, too.
+    Its log file has the warnings of :func:`..errors.warn`, too. What takes many lines (the environment, the
+    configuration, the order of the hooks) is in the log file alone, so that the console ends with what matters.
     """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
@@ -32,8 +40,12 @@ class WholeCheckpointRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in [handler for handler in LOGGER.handlers if isinstance(handler, logging.FileHandler)]:
             LOGGER.removeHandler(handler)
-        for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
-            LOGGER.addHandler(handler)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                LOGGER.addHandler(handler)
+                logger.info(f'log, with the configuration: {handler.baseFilename}')
+            else:
+                handler.addFilter(_for_the_console)
         return logger
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -43,6 +55,13 @@ class WholeCheckpointRunner(Runner):
         part = Path(out_dir) / unfinished
         if part.exists():  # the main process writes
             part.replace(Path(out_dir) / filename)
+
+
+def _for_the_console(record: logging.LogRecord) -> bool:
+    """Whether a record is more than a listing, and no notice about the inside of mmengine."""
+    message = record.getMessage()
+    listing = record.levelno <= logging.INFO and '\n' in message
+    return not listing and not message.startswith(INSIDE)
 
 
 @HOOKS.register_module()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,13 +19,16 @@ from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..files import require_writable
 from ..models.checkpoint import load_weights, read_checkpoint, require_training_state
 from ..models.network import DistillNeRF
-from ..models.wrapper import NonFiniteLoss
+from ..models.wrapper import DistillNeRFModel, NonFiniteLoss
 from ..modules.views import Views
 from .config import building
+from .config_files import value_of
+from .contradictions import check_custom_keys, check_together, check_validation
 from .distributed import join
-from .options import apply_switches, use_mixed_precision
+from .options import apply_switches, resume_of, seed_of, use_mixed_precision
 from .processor import prepare_processor
 from .runner import WholeCheckpointRunner
+from .schedule import check_schedule, warn_of_late_losses
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {
@@ -36,36 +39,47 @@ EVALUATIONS = {
 
 
 def prepare(config: Config, work_dir: Path, seed: int | None = None) -> Config:
-    """A copy of the config for one run in ``work_dir``.
+    """A copy of the config for one run in ``work_dir``; a ``seed`` takes the place of that of ``randomness``.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: nothing can be written there, or settings that belong together are not all there.
     """
+    check_together(config)
     config = copy.deepcopy(config)
     config.work_dir = str(require_writable(work_dir))
     if seed is not None:
-        config.randomness = {'seed': seed}
+        config.randomness = {**config.get('randomness', {}), 'seed': seed}
     return config
 
 
 def train(
-    config: Config, work_dir: Path, seed: int = 0, amp: bool = False, resume: str | None = None, launcher: str = 'none'
+    config: Config,
+    work_dir: Path,
+    seed: int | None = None,
+    amp: bool = False,
+    resume: str | None = None,
+    launcher: str = 'none',
 ) -> None:
     """Train as the config says.
 
     Args:
+        seed: of all random numbers; ``None`` takes that of the config's ``randomness``, or 0.
         resume: checkpoint to go on from; ``auto`` takes the newest in ``work_dir``, and starts if there is none.
 
     Raises:
         InputError: wrong input anywhere on the way.
     """
-    config = prepare(config, work_dir, seed)
+    config = prepare(config, work_dir, seed_of(config) if seed is None else seed)
+    check_schedule(config)
+    check_validation(config)
+    resume = resume_of(config) if resume is None else resume
     join(config, launcher)
     apply_switches(config)
     if amp:
         use_mixed_precision(config)
     if resume == 'auto':
         resume = newest_checkpoint(work_dir)
+    config.resume = False
     if resume is not None:
         config.resume, config.load_from = True, resume
         require_training_state(read_checkpoint(resume), resume)
@@ -79,6 +93,12 @@ def train(
         # mmengine would build the datasets later, where a wrong option could not be told from a bug.
         _ = runner.train_loop, runner.val_loop
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+        runner.auto_scale_lr = None
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    check_custom_keys(config, runner.model)
+    warn_of_late_losses(config, model_of(runner).objective.losses, runner.max_iters)
     try:
         runner.train()
     except NonFiniteLoss as error:
@@ -121,27 +141,46 @@ def newest_checkpoint(work_dir: Path) -> str | None:
     return None
 
 
-def evaluate(config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str]) -> dict[str, float]:
+def evaluate(
+    config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str] | None = None
+) -> dict[str, float]:
     """Metrics of a checkpoint on the test data.
 
     Args:
         checkpoint: ``None`` evaluates random weights.
-        evaluations: some of :data:`EVALUATIONS`.
+        evaluations: some of :data:`EVALUATIONS`; ``None`` for all, and what else the config's ``test_evaluator`` has.
+            Its settings of a metric are used in either case.
     """
     config = prepare(config, work_dir)
-    config.test_evaluator = [EVALUATIONS[name] for name in evaluations]
+    config.test_evaluator = _evaluators(config, evaluations)
     runner = runner_with_weights(config, checkpoint)
     with building(config):
         _ = runner.test_loop
     return {key: float(value) for key, value in runner.test().items()}
 
 
+def _evaluators(config: Config, evaluations: Sequence[str] | None) -> list[dict]:
+    given = config.get('test_evaluator') or []
+    given = [given] if isinstance(given, Mapping) else list(given)
+    names = list(EVALUATIONS) if evaluations is None else evaluations
+    if value_of(config, 'model.network.head.type') == 'feature':
+        if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
+            raise InputError(f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth')
+        names = [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
+    wanted = [EVALUATIONS[name] for name in names]
+    settings = {metric.get('type'): metric for metric in given}
+    usual = {metric['type'] for metric in EVALUATIONS.values()}
+    own = [metric for metric in given if metric.get('type') not in usual] if evaluations is None else []
+    return [{**settings.get(metric['type'], {}), **metric} for metric in wanted] + own
+
+
 def baselines(config: Config) -> dict[str, float]:
     """What needs no model, on the same test views (:mod:`..evaluation.baselines`)."""
     training = build_dataset(config, 'train')
     test = build_dataset(config, 'test')
-    means = mean_images(sample['inputs']['input_views'] for sample in _samples(training))
-    inputs = (sample['inputs'] for sample in _samples(test))
+    workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
+    means = mean_images(sample['inputs']['input_views'] for sample in _samples(training, workers[0]))
+    inputs = (sample['inputs'] for sample in _samples(test, workers[1]))
     return evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
 
 
@@ -194,10 +233,14 @@ def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:
 
 def network_of(runner: Runner) -> DistillNeRF:
     """The network that a runner trains."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model.network
+    return model_of(runner).network
 
 
-def _samples(dataset: torch.utils.data.Dataset) -> Iterator[dict[str, dict[str, Views]]]:
-    """Every sample once, loaded by one worker."""
-    return iter(DataLoader(dataset, batch_size=None, num_workers=1))
+def model_of(runner: Runner) -> DistillNeRFModel:
+    """The model of a runner, without what distributes it."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:
+    """Every sample once."""
+    return iter(DataLoader(dataset, batch_size=None, num_workers=workers))

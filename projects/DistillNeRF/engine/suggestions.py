@@ -6,10 +6,15 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # Where the classes are that configs name.
 PACKAGES = ('projects.DistillNeRF', 'mmengine', 'torch.optim')
+# Classes that hand keyword arguments on to others, and what those take.
+HANDED_ON = {
+    'CheckpointHook': {'meta'},
+    'EMAHook': {'momentum', 'gamma', 'interval', 'device', 'update_buffers'},
+}
 _UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -26,6 +31,21 @@ def meant_argument(message: str) -> str:
         return ''
     class_name, argument = found.groups()
     return did_you_mean(argument, _arguments(class_name))
+
+
+def arguments(built: Callable) -> set[str] | None:
+    """Names that a class or function takes as keyword arguments; ``None`` if that cannot be told."""
+    names: set[str] = set(HANDED_ON.get(built.__name__, ()))
+    functions = [built]
+    if inspect.isclass(built):
+        functions = [base.__init__ for base in built.__mro__[:-1] if '__init__' in vars(base)]
+    for function in functions:
+        parameters = inspect.signature(function).parameters.values()
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names - {'self'}
+    # All of them pass on what they do not know.
+    return names - {'self'} if built.__name__ in HANDED_ON or not functions else None
 
 
 def _arguments(class_name: str) -> set[str]:

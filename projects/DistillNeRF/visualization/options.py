@@ -63,6 +63,17 @@ class PictureOptions:
         asked = (self.visualize_imgs, self.visualize_voxels, self.visualize_foundation_model_feat, self.language_query)
         return any(asked)
 
+    def check_use(self) -> None:
+        """Whether every option has something to act on.
+
+        Raises:
+            InputError: options of pictures that are not asked for.
+        """
+        usual = PictureOptions()
+        for name in ('voxel_colours', 'voxel_min_density'):
+            if getattr(self, name) != getattr(usual, name) and not self.visualize_voxels:
+                raise InputError(f'model.{name} does nothing without model.visualize_voxels=True; add it, or leave it')
+
 
 _KINDS = {bool: 'True or False', float: 'a number', str: 'a text', tuple: 'words'}
 
