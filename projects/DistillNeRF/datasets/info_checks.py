@@ -271,7 +271,9 @@ def _check_rigs(drive: Drive, images: Images, cure: str) -> None:
         cam2lidar = inverse_pose(images.lidar2cam[index])
         labels = [images.labels[begin : begin + len(names)] for begin in begins]
         check_distinct(cam2lidar, labels, names, cure, 'its pose')
-        _report_narrow(cam2lidar[..., :3, 3], drive, index, images)
+        # Between images that are taken one after the other the vehicle moves.
+        mounted = cam2lidar if images.cam2ego is None else images.cam2ego[index]
+        _report_narrow(mounted[..., :3, 3], drive, index, images)
         for row in _different(images, drive, index):
             numbers = index[row]
             for camera in lonely_in_rig(images.cam2img[numbers], cam2lidar[row], images.sizes[numbers]):
