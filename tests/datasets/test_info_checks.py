@@ -254,6 +254,8 @@ ONE_FRAME = {
         lambda info: info['lidar_sweeps'][0].update(lidar2global=(2 * np.eye(4)).tolist()),
         'sweep 0: lidar2global',
     ),
+    'box in degrees': (lambda info: info['instances'][1]['bbox_3d'].__setitem__(6, 90.0), 'yaw in radians'),
+    'NaN in a box': (lambda info: info['instances'][1]['bbox_3d'].__setitem__(0, float('nan')), 'no box'),
     'scene of no name': (lambda info: info.update(scene=None), 'scene is'),
     'next in the past': (lambda info: info.update(next='box0'), 'next leads to box0, which is not later in time'),
 }  # fmt: skip

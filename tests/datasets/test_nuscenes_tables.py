@@ -311,6 +311,9 @@ def test_missing_sweeps_are_counted(root):
         ('ego_pose', lambda record: record.update(translation=[1, 2]), 'is not three numbers'),
         ('ego_pose', lambda record: record.update(rotation=None), 'no unit quaternion'),
         ('sample_data', lambda record: record.pop('height'), "'height' is not in the tables"),
+        ('sensor', lambda record: record.update(modality='x'), "modality 'x', not camera, lidar, radar"),
+        ('scene', lambda record: record.pop('name'), 'lacks 1 of 1 scenes'),
+        ('sample_annotation', lambda record: record.update(size=[0.004, 0.002, 0.001]), 'no box near the LiDAR'),
         ('sample_annotation', lambda record: record.update(size=None), 'a record holds no numbers'),
     ],
 )  # fmt: skip
@@ -320,6 +323,20 @@ def test_damaged_records(root, table, change, word):
 
     edit(root, table, changed)
     refused(root, word)
+
+
+def test_what_is_doubtful_is_said(root):
+    edit(root, 'calibrated_sensor', scaled(1e-3))
+    edit(root, 'sample_data', lambda record: record.update(prev=''))
+    edit(root, 'category', lambda record: record.update(name='Wagen'))
+    result = convert(root)
+    assert result.code == 0
+    for words in (
+        'all its cameras are within 0.00094 m of each other (in 3 of 3 samples)',
+        'no keyframe has LiDAR sweeps before it',
+        '18 of 18 boxes have categories that are none of nuScenes (Wagen)',
+    ):
+        assert words in result.err, words
 
 
 def test_official_splits_that_the_tables_lack(root):

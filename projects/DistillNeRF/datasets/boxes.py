@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,32 @@ DETECTION_CLASSES = (
     'traffic_cone',
     'barrier',
 )
+
+# Metres; what is longer, shorter or farther is not in metres, or not in the LiDAR frame.
+SMALLEST_BOX = 0.02
+LARGEST_BOX = 100.0
+FARTHEST_BOX = 300.0
+# Radians; a larger yaw is in degrees.
+LARGEST_YAW = 4 * np.pi
+
+
+def check_boxes(boxes: np.ndarray, labels: Sequence[str], cure: str) -> None:
+    """Check ``(n, 7)`` boxes x, y, z, length, width, height, yaw in the LiDAR frame.
+
+    Raises:
+        InputError: names the label of the first that is no box in metres and radians, and the cure.
+    """
+    sizes = boxes[:, 3:6]
+    bad = (
+        ~np.isfinite(boxes).all(1) | ~(sizes > 0).all(1) | (sizes > LARGEST_BOX).any(1) | (sizes.max(1) < SMALLEST_BOX)
+    )
+    bad |= (np.abs(boxes[:, 6]) > LARGEST_YAW) | (np.linalg.norm(boxes[:, :3], axis=1) > FARTHEST_BOX)
+    if bad.any():
+        number = int(bad.argmax())
+        raise InputError(
+            f'{labels[number]}: bbox_3d {boxes[number].tolist()} is no box near the LiDAR; give x, y, z, length, '
+            f'width, height in metres and yaw in radians, in its frame; {cure}'
+        )
 
 
 def read_boxes(info: Mapping[str, Any], categories: Mapping[str, int], file: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError, warn
 from . import poses
+from .boxes import check_boxes
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import Images, Info, gather_drive, gather_images, require_fields, require_points, stack_matrices
 from .poses import check_intrinsics, check_poses, inverse_pose
@@ -34,6 +35,8 @@ WORDING = Wording(
     'its pose',
     f'the origin of the world, the LiDAR, is {ORIGIN_HEIGHT} m above the road: correct the pose of camera or LiDAR',
 )
+# Metres between the cameras of a car.
+NARROWEST = 0.02
 # Seconds between an image and its keyframe.
 LONGEST_LAG = 0.3
 # Seconds between a sweep and its keyframe; beyond, one of them is not in seconds.
@@ -89,6 +92,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     )
     _check_image_times(drive, images, cures.record)
     _check_sweeps(infos, drive, cures)
+    _check_instances(infos, drive, cures.record)
     _check_names(drive, images, where, cures.record)
     _check_rigs(drive, images, cures.calibration)
 
@@ -210,6 +214,18 @@ def _check_sweeps(infos: Sequence[Info], drive: Drive, cures: _Cures) -> None:
         )
 
 
+def _check_instances(infos: Sequence[Info], drive: Drive, cure: str) -> None:
+    """Boxes of objects, where there are any."""
+    rows, labels = [], []
+    for index, info in enumerate(infos):
+        for box in info.get('instances', ()):
+            require_fields(box, ('bbox_3d',), f'{drive.labels[index]}: an instance', cure)
+            rows.append([box['bbox_3d']])
+            labels.append(drive.labels[index])
+    if rows:
+        check_boxes(stack_matrices(rows, (1, 7), labels, cure)[:, 0], labels, cure)
+
+
 def _check_names(drive: Drive, images: Images, where: str, cure: str) -> None:
     """Cameras look where their names say."""
     directions = {name: direction_of_name(name) for name in set(images.names)}
@@ -255,12 +271,27 @@ def _check_rigs(drive: Drive, images: Images, cure: str) -> None:
         cam2lidar = inverse_pose(images.lidar2cam[index])
         labels = [images.labels[begin : begin + len(names)] for begin in begins]
         check_distinct(cam2lidar, labels, names, cure, 'its pose')
+        # Between images that are taken one after the other the vehicle moves.
+        mounted = cam2lidar if images.cam2ego is None else images.cam2ego[index]
+        _report_narrow(mounted[..., :3, 3], drive, index, images)
         for row in _different(images, drive, index):
             numbers = index[row]
             for camera in lonely_in_rig(images.cam2img[numbers], cam2lidar[row], images.sizes[numbers]):
                 lonely.setdefault(names[camera], images.labels[numbers[camera]])
     for label in lonely.values():
         warn(f'{label}: sees nothing that another camera sees; if it should, correct its calibration')
+
+
+def _report_narrow(positions: np.ndarray, drive: Drive, index: np.ndarray, images: Images) -> None:
+    """Say where all cameras ``(n, cameras, 3)`` of a keyframe stand in one place, as in kilometres."""
+    spread = np.ptp(positions, axis=1).max(1)
+    narrow = spread < NARROWEST if positions.shape[1] > 1 else np.zeros(len(positions), bool)
+    if narrow.any():
+        first = int(narrow.argmax())
+        warn(
+            f'{drive.labels[images.sample[index[first, 0]]]}: all its cameras are within {spread[first]:.2g} m of each '
+            f'other (in {narrow.sum()} of {len(narrow)} samples); give their positions in metres'
+        )
 
 
 def _different(images: Images, drive: Drive, index: np.ndarray) -> list[int]:

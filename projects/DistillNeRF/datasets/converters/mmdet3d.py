@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ..boxes import check_boxes
 from ..infos import Info, read_pickle, save_infos
 from ..poses import check_poses, inverse_pose
 from .common import (
@@ -35,10 +36,6 @@ CURE = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
 MAX_GAP = 1.0
 # Seconds between what is measured and its keyframe: only to tell the unit of its time.
 NEAR = 100.0
-# Radians; a larger yaw is in degrees.
-LARGEST_YAW = 4 * math.pi
-# Metres; a longer box is in centimetres or less.
-LARGEST_BOX = 100.0
 # Metres and entries of the rotation by which ``lidar2sensor`` of a sweep may differ from what its poses say.
 SWEEP_AGREEMENT = (0.1, 5e-3)
 
@@ -335,24 +332,27 @@ def _instance(box: Any, label: str) -> Info:
     """A box of mmdet3d; its center, sizes and yaw mean the same as ours."""
     box = _dict(box, f'{label}: an instance')
     values = _matrix(box, 'bbox_3d', label)
-    if values.shape != (7,) or not np.isfinite(values).all():
-        raise InputError(f'{label}: bbox_3d is {box["bbox_3d"]}, not seven finite numbers; correct it in the pickle')
-    if not (values[3:6] > 0).all() or values[3:6].max() > LARGEST_BOX or abs(values[6]) > LARGEST_YAW:
-        raise InputError(
-            f'{label}: bbox_3d {values.tolist()} is no box; give x, y, z, length, width, height in metres and yaw in '
-            'radians'
-        )
-    chosen = int(box.get('bbox_label', box.get('bbox_label_3d', -1)))
+    if values.shape != (7,):
+        raise InputError(f'{label}: bbox_3d is {box["bbox_3d"]}, not seven numbers; correct it in the pickle')
+    check_boxes(values[None], [label], 'correct it in the pickle')
+    chosen = _label(box, 'bbox_label', _label(box, 'bbox_label_3d', -1, label), label)
     velocity = _matrix({'velocity': box.get('velocity', (math.nan, math.nan))}, 'velocity', label)
     if velocity.shape not in ((2,), (3,)):
         raise InputError(f'{label}: velocity is {box["velocity"]}, not two numbers; correct it in the pickle')
     record = {
         'bbox_3d': values.tolist(),
         'bbox_label': chosen,
-        'bbox_label_3d': int(box.get('bbox_label_3d', chosen)),
+        'bbox_label_3d': _label(box, 'bbox_label_3d', chosen, label),
         # NaN is nuScenes' way to say that it is unknown.
         'velocity': velocity[:2].tolist(),
     }
-    counts = {key: int(box[key]) for key in ('num_lidar_pts', 'num_radar_pts') if key in box}
+    counts = {key: _label(box, key, 0, label) for key in ('num_lidar_pts', 'num_radar_pts') if key in box}
     valid = {'bbox_3d_isvalid': bool(box['bbox_3d_isvalid'])} if 'bbox_3d_isvalid' in box else {}
     return record | counts | valid
+
+
+def _label(box: dict[str, Any], field: str, default: int, label: str) -> int:
+    value = box.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f'{label}: {field} of an instance is {value!r}, not a whole number; correct it in the pickle')
+    return int(value)

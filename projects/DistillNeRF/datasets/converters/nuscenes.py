@@ -41,6 +41,9 @@ from .scene_files import check_first_points, complete_scenes, drop_missing_sweep
 CAMERAS = ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT')
 LIDAR = 'LIDAR_TOP'
 POINT_COLUMNS = 5
+MODALITIES = ('camera', 'lidar', 'radar')
+# How the categories of nuScenes begin; those that are no detection class are known, too.
+KNOWN_CATEGORIES = ('animal', 'human.', 'movable_object.', 'static_object.', 'vehicle.')
 OFFICIAL_SPLITS = {
     'v1.0-mini': {'train': 'mini_train', 'val': 'mini_val'},
     'v1.0-trainval': {'train': 'train', 'val': 'val'},
@@ -101,11 +104,24 @@ def convert(
         _check_images(root, infos, workers)
         check_first_points(infos, root)
         drop_missing_sweeps(infos, root)
+        _report(infos, sweeps, root / version)
         path = out_dir / f'{tag}_infos_{split}.pkl'
         more = {'split': split, 'version': version, 'categories': _categories()}
         save_infos(path, dataset, ring, infos, root / version, **more)
         written.append(path)
     return written
+
+
+def _report(infos: Sequence[Info], sweeps: int, where: Path) -> None:
+    """Say what the records lack although it was asked for."""
+    if sweeps and len(infos) > 1 and not any(info['lidar_sweeps'] for info in infos):
+        warn(f'{where}: no keyframe has LiDAR sweeps before it (prev in sample_data.json)')
+    names = [box['category'] for info in infos for box in info['instances']]
+    if unknown := [name for name in names if not str(name).startswith(KNOWN_CATEGORIES)]:
+        warn(
+            f'{where}: {len(unknown)} of {len(names)} boxes have categories that are none of nuScenes '
+            f'({some(sorted(set(map(str, unknown))))}) and no class for the detection head'
+        )
 
 
 def check_sweep_count(sweeps: int) -> None:
@@ -178,7 +194,7 @@ class _Scene:
 
 def _scenes(nusc: NuScenes, names: Sequence[str], split: str) -> list[_Scene]:
     where = Path(nusc.dataroot) / nusc.version
-    scenes = {scene['name']: scene for scene in nusc.scene}
+    scenes = {scene.get('name'): scene for scene in nusc.scene}
     if missing := [name for name in names if name not in scenes]:
         raise InputError(
             f'{where}: lacks {len(missing)} of {len(names)} scenes of split {split} ({some(missing)}); '
@@ -226,7 +242,13 @@ class _Rig:
                 f'{self._where}/sample_data.json: none of its measurements is a keyframe (is_key_frame) of these '
                 f'scenes; {DOWNLOAD_AGAIN}'
             )
-        modality = {sensor['channel']: sensor['modality'] for sensor in nusc.sensor}
+        modality = {sensor.get('channel'): sensor.get('modality') for sensor in nusc.sensor}
+        for name in channels:
+            if not isinstance(name, str) or modality.get(name) not in MODALITIES:
+                raise InputError(
+                    f'{self._where}/sensor.json: channel {name!r} is of modality {modality.get(name)!r}, not '
+                    f'{", ".join(MODALITIES)}; {DOWNLOAD_AGAIN}'
+                )
         there = [name for name in channels if modality.get(name) == 'camera']
         self._cameras = choose_cameras(there, wanted, self._where)
         self._lidar = self._choose_lidar([name for name in channels if modality.get(name) == 'lidar'])
@@ -379,16 +401,16 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
         centre = global2lidar[:3, :3] @ annotation['translation'] + global2lidar[:3, 3]
         width, length, height = annotation['size']
         velocity = global2lidar[:3, :3] @ nusc.box_velocity(token)
+        counts = {key: int(annotation[key]) for key in ('num_lidar_pts', 'num_radar_pts')}
         label = labels.get(category_to_detection_name(annotation['category_name']), -1)
         boxes.append(
             {
                 'bbox_3d': [*centre.tolist(), length, width, height, float(np.arctan2(rotation[1, 0], rotation[0, 0]))],
-                'bbox_3d_isvalid': annotation['num_lidar_pts'] + annotation['num_radar_pts'] > 0,
+                'bbox_3d_isvalid': sum(counts.values()) > 0,
                 'bbox_label': label,
                 'bbox_label_3d': label,
                 'category': annotation['category_name'],
-                'num_lidar_pts': annotation['num_lidar_pts'],
-                'num_radar_pts': annotation['num_radar_pts'],
+                **counts,
                 'velocity': velocity[:2].tolist(),
                 'instance_token': annotation['instance_token'],
             }
