@@ -11,32 +11,36 @@ import pytest
 from projects.DistillNeRF.datasets.infos import check_infos, lidar_measurements, load_infos, read_pickle, save_infos
 from projects.DistillNeRF.errors import InputError
 
+# A camera that looks along y of the LiDAR, upright, and its inverse.
+LIDAR2CAM = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 
-def record(token: str, previous: str | None = None, following: str | None = None, scene: str = 's') -> dict:
+
+def record(token: str, previous: str | None = None, following: str | None = None, frame: int = 0) -> dict:
     image = {
         'img_path': f'{token}.png',
         'cam2img': [[80.0, 0, 50], [0, 80, 30], [0, 0, 1]],
-        'lidar2cam': np.eye(4).tolist(),
-        'cam2global': np.eye(4).tolist(),
+        'lidar2cam': LIDAR2CAM.tolist(),
+        'cam2global': LIDAR2CAM.T.tolist(),
         'height': 60,
         'width': 100,
-        'timestamp': 0.0,
+        'timestamp': 0.5 * frame,
     }
     return {
         'token': token,
-        'scene': scene,
-        'frame': 0,
-        'timestamp': 0.0,
+        'scene': 's',
+        'frame': frame,
+        'timestamp': 0.5 * frame,
         'prev': previous,
         'next': following,
         'ego2global': np.eye(4).tolist(),
         'lidar2global': np.eye(4).tolist(),
         'images': {'A': image},
+        'lidar_points': None,
     }
 
 
 def two() -> list[dict]:
-    return [record('a', None, 'b'), record('b', 'a', None)]
+    return [record('a', None, 'b'), record('b', 'a', None, frame=1)]
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -71,7 +75,7 @@ def refused(change, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'field', ['scene', 'frame', 'timestamp', 'prev', 'next', 'ego2global', 'lidar2global', 'images']
+    'field', ['scene', 'frame', 'timestamp', 'prev', 'next', 'ego2global', 'lidar2global', 'images', 'lidar_points']
 )
 def test_every_field_is_needed(field):
     refused(lambda infos: infos[1].pop(field), 'sample b', f'lacks {field}')
@@ -110,7 +114,7 @@ def test_links_stay_within_the_scene_and_tokens_are_unique():
         check_infos([], 'x.pkl')
 
 
-@pytest.mark.parametrize(('value', 'found'), [([[1.0, 2.0]], r'\(1, 2\)'), ('text', 'not a matrix of numbers')])
+@pytest.mark.parametrize(('value', 'found'), [([[1.0, 2.0]], r'\(1, 2\)'), ('text', 'no matrix of numbers')])
 def test_matrices_of_another_shape_are_named(value, found):
     infos = two()
     infos[1]['lidar2global'] = value

@@ -1,4 +1,4 @@
-"""What the cameras of an own rig must fulfil, at its limits."""
+"""What the cameras of a rig must fulfil, at its limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.datasets.own_data.checks import check_rig, lonely_cameras, overlaps
+from projects.DistillNeRF.datasets.rig_checks import check_distinct, check_rig, lonely_cameras, overlaps
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.modules.cameras import Cameras
 
@@ -36,8 +36,11 @@ def pose(position=(0.0, 0.0, 0.0), axis: int = 0, degrees: float = 0.0) -> np.nd
 
 def check(*poses: np.ndarray, matrix: np.ndarray = K, height: float = 1.84) -> None:
     count = len(poses)
-    labels = [f'f: camera {name}' for name in 'abcd'[:count]]
-    check_rig(np.stack([matrix] * count), np.stack(poses), [(60, 100)] * count, height, labels, 'the cure')
+    names = 'abcd'[:count]
+    labels = [f'f: camera {name}' for name in names]
+    sizes = np.array([(60, 100)] * count)
+    check_rig(np.stack([matrix] * count), np.stack(poses), sizes, height, labels, 'the cure')
+    check_distinct(np.stack(poses)[None], [labels], names, 'the cure')
 
 
 @pytest.mark.parametrize('degrees', [49.5, -49.5])
