@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..models.published import PUBLISHED_VARIANTS, published_settings
 from .comparison import Report
+from .conditioning import measured
 from .end_to_end import check_end_to_end
 from .float64 import check_float64
 from .frozen_depth import NAME, check_depth_anything, check_head, check_resizing
@@ -60,17 +62,17 @@ def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, l
         raise InputError(f'{vectors.folder}: holds no vectors of {", ".join(variants or PUBLISHED_VARIANTS)}; {CURE}')
     for variant in sharp:
         report.heading = f'float64 {variant}: '
-        check_float64(vectors, variant, report)
+        measured(partial(check_float64, vectors, variant), report)
     _check_float32(vectors, stored, report)
     unused: list[str] = []
     if not variants and (vectors.folder / f'{NAME}.npz').is_file():
         report.heading = f'float32 {NAME}: '
-        check_depth_anything(vectors, report)
+        measured(partial(check_depth_anything, vectors), report)
     if not variants and (vectors.folder / 'unit.npz').is_file():
         report.heading = 'unit: '
         unit = UnitArrays(vectors)
         for check in (*NETWORK_CHECKS, *DATA_CHECKS, check_resizing, check_head):
-            check(unit, report)
+            measured(partial(check, unit), report)
         unused = unit.unused
     return report, unused
 
@@ -86,7 +88,12 @@ def _check_float32(vectors: Vectors, variants: Sequence[str], report: Report) ->
         if base is None:
             raise InputError(f'{vectors.folder}: no file has the encoder of {variant}; {CURE}')
         report.heading = f'float32 {variant}: '
-        scene, stored = check_encoder(vectors, base, report if base == variant else Report())
-        check_rendering(vectors, variant, scene_of_variant(scene, variant), stored, report)
+        measured(partial(_check_stages, vectors, variant, base), report)
         report.heading = f'float32 {variant}, end to end: '
         check_end_to_end(vectors, variant, report)
+
+
+def _check_stages(vectors: Vectors, variant: str, base: str, report: Report) -> None:
+    """``base`` is the variant that has the encoder."""
+    scene, stored = check_encoder(vectors, base, report if base == variant else Report())
+    check_rendering(vectors, variant, scene_of_variant(scene, variant), stored, report)

@@ -12,21 +12,26 @@ from .comparison import Bound, Bounds, Report
 from .run import Run, run_network
 from .vectors import Vectors
 
-# (median, 99 %) relative to the mean size. Rounding moves points into neighbouring cells, so the original, run with
-# another number of threads and in float64, differs from itself: coarse depth 9e-6 and 3e-4, fine depth 1e-5 and 4e-2,
-# composite 6e-4 and 0.23, rendered depth 5e-4 and 0.13, colours 9e-3 and 0.09 (section 11, for ``model``). Twice that,
-# and more for the tails of other variants, of which no such figures exist. Proof of equality is the float64 part.
+# Median and 90 %, relative to the mean size. Rounding moves points into neighbouring cells, so two runs differ by what
+# the scene does between cells: there is no sharp bound, and a run takes long, so the change by rounding is not measured
+# each time. These are four times what two runs inside ``conditioning.Rounding`` change at most in the five variants
+# (coarse depth 1.5e-5 and 1.6e-4, fine depth 2.4e-5 and 2.3e-3, composite 1.1e-2 and 7.6e-2, rendered depth 1.6e-3 and
+# 2.5e-2, colours 1.9e-2 and 0.11). AVX2 and SSE4.1 kernels change 1.8e-2 and 9.6e-2 of the colours, less of the rest;
+# section 11 has the same orders for the original. Proof of equality is the float64 part.
 BOUNDS: dict[str, Bounds] = {
-    'coarse/depth': (Bound(2e-5, 0.5), Bound(6e-4, 0.99)),
-    'fine/depth': (Bound(3e-5, 0.5), Bound(1e-1, 0.99)),
-    'render/composite_features': (Bound(1e-2, 0.5), Bound(5e-1, 0.99)),
-    'render/depth': (Bound(1e-3, 0.5), Bound(3e-1, 0.99)),
-    'out/recons': (Bound(2e-2, 0.5), Bound(5e-1, 0.99)),
+    'coarse/depth': (Bound(6e-5, 0.5), Bound(7e-4, 0.9)),
+    'fine/depth': (Bound(1e-4, 0.5), Bound(1e-2, 0.9)),
+    'render/composite_features': (Bound(5e-2, 0.5), Bound(3e-1, 0.9)),
+    'render/depth': (Bound(7e-3, 0.5), Bound(1e-1, 0.9)),
+    'out/recons': (Bound(8e-2, 0.5), Bound(5e-1, 0.9)),
 }
-# Share of cells that only one of two runs of the original has: 1.2 % of those of level 9.
-CELLS: Bounds = (Bound(0.025),)
-# Relative L2 difference per parameter: medians 0.12 to 0.22 between runs of the original.
-GRADIENTS: Bounds = (Bound(0.45, 0.5),)
+# Share of cells that only one of two runs has: of level 9 up to 1.2 % between runs of the original, 1.4 % between
+# kernels.
+CELLS: Bounds = (Bound(0.05),)
+# Relative L2 difference per parameter: of A medians up to 0.24 between kernels (1.4 is no relation at all), of B, which
+# does not pass the cells, 4e-3 here, but 0.22 between runs of the original, whose norms sum in another order.
+GRADIENTS: dict[str, Bounds] = {'A': (Bound(0.8, 0.5),), 'B': (Bound(0.1, 0.5),)}
+EPS = torch.finfo(torch.float32).eps
 
 
 def check_end_to_end(vectors: Vectors, variant: str, report: Report) -> None:
@@ -47,24 +52,31 @@ def check_end_to_end(vectors: Vectors, variant: str, report: Report) -> None:
         if f'octree/voxels{level}' in expected:
             mine = set(map(tuple, run.encoded.scene.grid.cells(level).tolist()))
             theirs = set(map(tuple, expected[f'octree/voxels{level}'].tolist()))
-            share = np.array([len(mine ^ theirs) / len(theirs)])
-            report.add_row(f'octree/voxels{level} in one run only', len(theirs), share, CELLS)
+            report.add_errors(f'octree/voxels{level} in one run only', mine, theirs, CELLS, _share_of_cells, EPS)
     _check_gradients(run, expected, report)
 
 
 def _check_gradients(run: Run, expected: Mapping[str, np.ndarray], report: Report) -> None:
     names, parameters = zip(*run.network.named_parameters(), strict=True)
     losses = run.losses()
-    for loss, value in (('A', losses['A']), ('B', losses['C'] + losses['F'])):
+    for loss, bounds in GRADIENTS.items():
         if f'grad{loss}/summary' not in expected:
             continue
-        gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(losses[loss].sum(), parameters, retain_graph=True, allow_unused=True)
         found = dict(zip(map(published_name, names), gradients, strict=True))
-        errors = []
+        ours, theirs = {}, {}
         for name, summary in zip(expected['grad/param_names'].tolist(), expected[f'grad{loss}/summary'], strict=True):
             stored, gradient = expected.get(f'grad{loss}/{name}'), found.get(name)
             if stored is None or gradient is None or not np.linalg.norm(stored) > 1e-3 * summary[0] > 0:
                 continue
-            elements = gradient.flatten()[:: int(expected[f'grad_stride/{name}'])].numpy()
-            errors.append(np.linalg.norm(elements - stored) / np.linalg.norm(stored))
-        report.add_row(f'grad{loss} per parameter', len(errors), np.array(errors), GRADIENTS)
+            ours[name] = gradient.flatten()[:: int(expected[f'grad_stride/{name}'])].numpy()
+            theirs[name] = stored
+        report.add_errors(f'grad{loss} per parameter', ours, theirs, bounds, _gradient_errors, EPS)
+
+
+def _share_of_cells(ours: set, expected: set) -> np.ndarray:
+    return np.array([len(ours ^ expected) / len(expected)])
+
+
+def _gradient_errors(ours: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.array([np.linalg.norm(ours[name] - x) / np.linalg.norm(x) for name, x in expected.items()])

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..models.published import published_name
 from ..modules.pooling import candidate_positions, pool_views
 from ..modules.renderer import heaviest_interval, place_coarse_samples
-from .comparison import EQUAL, FLOAT64, Report
+from .comparison import EQUAL, FLOAT64, FLOAT64_SUM, Report
 from .run import Run, run_network
 from .vectors import Vectors, thinned
 from .weights import normal_by_name
@@ -88,31 +88,45 @@ def _check_gradients(run: Run, expected: Mapping[str, np.ndarray], report: Repor
     names, parameters = zip(*run.network.named_parameters(), strict=True)
     known = [name for name in losses if f'grad{name}_loss' in expected]
     for loss in known:
-        report.add(f'grad{loss}_loss', losses[loss], expected[f'grad{loss}_loss'], FLOAT64)
-        gradients = torch.autograd.grad(losses[loss], parameters, retain_graph=loss != known[-1], allow_unused=True)
+        terms = losses[loss]
+        value = terms.sum()
+        report.add(f'grad{loss}_loss', value, expected[f'grad{loss}_loss'], FLOAT64_SUM, terms=terms)
+        gradients = torch.autograd.grad(value, parameters, retain_graph=loss != known[-1], allow_unused=True)
         found = dict(zip(map(published_name, names), gradients, strict=True))
-        summaries = zip(expected['grad_param_names'].tolist(), expected[f'grad{loss}_summary'], strict=True)
-        errors = [
-            error
-            for name, summary in summaries
-            for error in _gradient_errors(found.get(name), summary, expected, loss, name)
-        ]
-        report.add_row(f'grad{loss} of all parameters', len(errors), np.array(errors), FLOAT64)
+        sizes = {published_name(name): parameter.numel() for name, parameter in zip(names, parameters, strict=True)}
+        stored = _stored_gradients(expected, loss, sizes)
+        ours = {name: _summary(found.get(name), name, len(numbers), expected) for name, numbers in stored.items()}
+        report.add_errors(
+            f'grad{loss} of all parameters', ours, stored, FLOAT64, _gradient_errors, torch.finfo(torch.float64).eps
+        )
 
 
-def _gradient_errors(
-    gradient: Tensor | None, summary: np.ndarray, expected: Mapping[str, np.ndarray], loss: str, name: str
-) -> list[float]:
-    """Errors of the norm, the sum, a random projection and the stored elements, relative to the gradient's norm."""
-    norm = summary[0]
-    if norm < NO_GRADIENT:
-        return [] if gradient is None or gradient.norm() < NO_GRADIENT else [np.inf]
+def _stored_gradients(expected: Mapping[str, np.ndarray], loss: str, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Norm, sum / sqrt(size), a random projection and some elements of the gradient of every parameter."""
+    stored = {}
+    for name, summary in zip(expected['grad_param_names'].tolist(), expected[f'grad{loss}_summary'], strict=True):
+        # The sum of n numbers is as large as their norm times the square root of n.
+        scales = np.array([1, np.sqrt(sizes[name]), 1])
+        stored[name] = np.concatenate([summary / scales, expected.get(f'grad{loss}/{name}', [])])
+    return stored
+
+
+def _summary(gradient: Tensor | None, name: str, count: int, expected: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The same ``count`` numbers of our gradient."""
     if gradient is None:
-        return [np.inf]
+        return np.zeros(count)
     flat = gradient.flatten().double().numpy()
-    ours = np.array([np.linalg.norm(flat), flat.sum(), flat @ normal_by_name(f'gradsum:{name}', flat.shape)])
-    errors = list(np.abs(ours - summary) / (norm * np.array([1, np.sqrt(flat.size), 1])))
-    if f'grad{loss}/{name}' in expected:
-        elements = flat[:: int(expected[f'grad_stride/{name}'])]
-        errors.append(np.abs(elements - expected[f'grad{loss}/{name}']).max() / norm)
-    return errors
+    elements = flat[:: int(expected[f'grad_stride/{name}'])] if count > 3 else []
+    projection = flat @ normal_by_name(f'gradsum:{name}', flat.shape)
+    return np.concatenate([[np.linalg.norm(flat), flat.sum() / np.sqrt(flat.size), projection], elements])
+
+
+def _gradient_errors(ours: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The greatest error of every parameter, relative to the norm of its gradient."""
+    errors = []
+    for name, stored in expected.items():
+        if stored[0] >= NO_GRADIENT:
+            errors.append(np.abs(ours[name] - stored).max() / stored[0])
+        elif ours[name][0] >= NO_GRADIENT:
+            errors.append(np.inf)
+    return np.array(errors)

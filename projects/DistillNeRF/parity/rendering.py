@@ -12,15 +12,15 @@ from torch import Tensor
 from ..models.scene import Scene
 from ..modules.renderer import RayRendering, heaviest_interval, place_coarse_samples, place_samples, read, render_rays
 from ..modules.volume_rendering import march
-from .comparison import DEEP, EQUAL, EXPONENTIAL, HEAVIEST, RAYS, SHALLOW, Bounds, Report
+from .comparison import DEEP, EXPONENTIAL, HEAVIEST, LOOK_UPS, RAYS, SHALLOW, Bounds, Report
 from .probes import DECODER_LAYERS, check_probes, outputs_of
 from .vectors import Vectors, stride_of
-from .weights import rule_network
+from .weights import shared_rule_network
 
 
 def scene_of_variant(scene: Scene, variant: str) -> Scene:
     """The scene of a variant with the same encoder: other samples and another head."""
-    network = rule_network(variant, torch.float32)
+    network = shared_rule_network(variant, torch.float32)
     return replace(scene, sampling=network.sampling, head=network.head)
 
 
@@ -75,9 +75,9 @@ def _check_first_pass(
     stride = stride_of(len(rows), len(expected['render/coarse_query7_sub']))
     some = rows[::stride]
     parents = torch.cat([grid.parents, torch.arange(grid.num_coarse, dtype=torch.int32), torch.tensor([-1]).int()])
-    report.add('render/coarse_query7_sub', parents[some.long()], expected['render/coarse_query7_sub'], EQUAL)
+    report.add('render/coarse_query7_sub', parents[some.long()], expected['render/coarse_query7_sub'], LOOK_UPS)
     in_fine = torch.where(some < grid.num_fine, some, -1)
-    report.add('render/coarse_query9_sub', in_fine, expected['render/coarse_query9_sub'], EQUAL)
+    report.add('render/coarse_query9_sub', in_fine, expected['render/coarse_query9_sub'], LOOK_UPS)
     weights = march(read(tables.logits, rows), depths, scene.sampling.density_activation)
     report.add('render/coarse_weights_sub', weights[::stride], expected['render/coarse_weights_sub'], along_rays)
     argmax = heaviest_interval(tables, scene.sampling, depths, rows).squeeze(1)

@@ -11,7 +11,7 @@ from ..models.network import DistillNeRF, Encoded
 from ..models.scene import Rendering, Scene
 from ..modules.cameras import Cameras
 from .vectors import Vectors
-from .weights import normal_by_name, rule_network
+from .weights import normal_by_name, shared_rule_network
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,27 @@ class Run:
         return self.rendering.image if self.network.head.renders == 'rgb' else self.composite
 
     def losses(self) -> dict[str, Tensor]:
-        """A: through everything; C: of the coarse depth; F: of the fine depth (sections 8 and 8b; B = C + F)."""
+        """Terms whose sums are the losses of sections 8 and 8b, flat.
+
+        A: through everything; C: of the coarse depth; F: of the fine depth; B is both.
+        """
 
         def against(name: str, values: Tensor) -> Tensor:
-            return (values * torch.from_numpy(normal_by_name(name, tuple(values.shape))).to(values.dtype)).sum()
+            return (values * torch.from_numpy(normal_by_name(name, tuple(values.shape))).to(values.dtype)).flatten()
 
+        coarse = against('grad_coarse_depth', self.encoded.coarse.depth)
+        fine = against('grad_fine_depth', self.encoded.fine.depth)
         return {
-            'A': against('grad_recons', self.recons) + against('grad_depth', self.rendering.depth[:, None]),
-            'C': against('grad_coarse_depth', self.encoded.coarse.depth),
-            'F': against('grad_fine_depth', self.encoded.fine.depth),
+            'A': torch.cat([against('grad_recons', self.recons), against('grad_depth', self.rendering.depth[:, None])]),
+            'B': torch.cat([coarse, fine]),
+            'C': coarse,
+            'F': fine,
         }
 
 
 def run_network(vectors: Vectors, variant: str, dtype: torch.dtype) -> Run:
     """The network of the weights rule on the inputs of the vectors, in ``dtype``, with gradients."""
-    network = rule_network(variant, dtype)
+    network = shared_rule_network(variant, dtype)
     kept: dict[str, list[Tensor]] = {'logits': [], 'scores': [], 'composites': []}
     hooks = [
         network.coarse_net.head.register_forward_hook(lambda *call: kept['logits'].append(call[-1])),

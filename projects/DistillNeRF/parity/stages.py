@@ -18,11 +18,13 @@ from ..modules.cameras import Cameras
 from ..modules.coarse_depth import CoarseDepth
 from ..modules.fine_depth import FineDepth
 from ..modules.pooling import candidate_positions, pool_points
+from ..modules.voxels import morton_decode, point_codes
 from .comparison import DEEP, EQUAL, EXPONENTIAL, SHALLOW, Report
+from .conditioning import exact
 from .octree import octree_arrays
 from .probes import ENCODER_LAYERS, VOXEL_LAYERS, check_probes, outputs_of
 from .vectors import Vectors, thinned
-from .weights import rule_network
+from .weights import shared_rule_network
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def check_encoder(vectors: Vectors, variant: str, report: Report) -> tuple[Scene
         the scene for rendering, and whether it is made of stored numbers alone.
     """
     stored = Stored(vectors.arrays(variant))
-    network = rule_network(variant, torch.float32)
+    network = shared_rule_network(variant, torch.float32)
     views = vectors.views(torch.float32)
     with torch.no_grad(), outputs_of(network, ENCODER_LAYERS) as found:
         edges = network.space.bin_edges(views.images)
@@ -133,7 +135,7 @@ def _check_voxels(network: DistillNeRF, cameras: Cameras, fine: FineDepth, store
     points = network.space.contract(flat)
     report.add('octree/param_coord', points, expected['octree/param_coord'], SHALLOW)
     points = stored.or_ours('octree/param_coord', points).view(n, count, height, width, 3).permute(0, 2, 3, 1, 4)
-    grid, pooled, pooled_fine = pool_points(points.reshape(-1, 3), fine, 7, 9)
+    grid, pooled, pooled_fine = pool_points(_cell_centers(points.reshape(-1, 3), 9), fine, 7, 9)
     for level, codes, values in ((7, grid.coarse_codes, pooled), (9, grid.fine_codes, pooled_fine)):
         bytes_, pyramid = octree_arrays(codes, level)
         report.add(f'octree/voxels{level}', grid.cells(level), expected[f'octree/voxels{level}'], EQUAL)
@@ -147,3 +149,9 @@ def _check_voxels(network: DistillNeRF, cameras: Cameras, fine: FineDepth, store
     check_probes(found, expected, report, DEEP)
     report.add('octree/convout7', thinned(processed, expected['octree/convout7']), expected['octree/convout7'], DEEP)
     return network.scene(grid, stored.or_ours('octree/convout7', processed), pooled_fine)
+
+
+def _cell_centers(points: Tensor, level: int) -> Tensor:
+    """Points ``(P, 3)`` moved to the centers of their cells, out of which rounding does not move them."""
+    with exact():
+        return (morton_decode(point_codes(points, level)) + 0.5).to(points.dtype) * 2.0 ** (1 - level) - 1

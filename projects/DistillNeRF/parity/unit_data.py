@@ -21,8 +21,8 @@ from ..losses.weights import opacity_loss, weight_entropy
 from ..modules.cameras import Cameras
 from ..pipelines.lidar_depth import lidar_depth_image, project_lidar
 from ..visualization.trajectories import circle, left_right, move_cameras, three_from, translation
-from .comparison import DEEP, EQUAL, SHALLOW, Report
-from .units import ROUNDING, Arrays
+from .comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
+from .units import Arrays
 
 ERRORS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3')
 SKY_CLASS, SKY_DEPTH = 10, 120.0
@@ -90,14 +90,16 @@ def check_metrics(unit: Arrays, report: Report) -> None:
     report.add('metric/ssim', ssim(*images), published['ssim'], ROUNDING)
     for limit in (80, 50):
         errors = depth_errors(load('pred_depth'), load('gt_lidar'), limit)
-        report.add(f'metric/depth_errors_max{limit}', _values(errors), unit[f'metric/depth_errors_max{limit}'], SHALLOW)
+        report.add(
+            f'metric/depth_errors_max{limit}', _values(errors), unit[f'metric/depth_errors_max{limit}'].float(), SHALLOW
+        )
     for part, limit in (('emernerf', 80), ('emernerf_inner', 50)):
         errors = depth_errors(load('pred_depth'), load('gt_emernerf'), limit)
-        expected = torch.tensor([published[f'target_{part}_{name}'] for name in ERRORS], dtype=torch.float64)
+        expected = torch.tensor([published[f'target_{part}_{name}'] for name in ERRORS])
         report.add(f'metric/target_{part}', _values(errors), expected, SHALLOW)
     sparse = [load(f'sparse_{name}')[:, 0] for name in ('pred', 'loc', 'depth', 'mask')]
     errors = point_depth_errors(*sparse)
-    report.add('metric/sparse_input_error', _values(errors), unit['metric/sparse_input_error'], SHALLOW)
+    report.add('metric/sparse_input_error', _values(errors), unit['metric/sparse_input_error'].float(), SHALLOW)
     for channels in (2, 3):
         ours = recolored(*images, channels)
         report.add(f'metric/recoloring_N{channels}', ours, load(f'recoloring_N{channels}'), DEEP)

@@ -18,12 +18,10 @@ from ..modules.space import ParameterizedSpace, contract, expand
 from ..modules.sparse_conv import SparseConv, pairs_between
 from ..modules.volume_rendering import expected_depth, march, render_intervals
 from ..modules.voxels import VoxelGrid, morton_encode, point_codes
-from .comparison import DEEP, EQUAL, SHALLOW, Bound, Bounds, Report
+from .comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
+from .conditioning import exact
 from .octree import octree_arrays
 from .weights import normal_by_name, rule_weight
-
-# Maps of the space: two or three operations.
-ROUNDING: Bounds = (Bound(1e-6),)
 
 Arrays = Mapping[str, Tensor]
 
@@ -87,7 +85,8 @@ def check_octree(unit: Arrays, report: Report) -> None:
     report.add('spc/morton', morton_encode(unit['spc/morton_in']), unit['spc/morton_out'], EQUAL)
     points, features = unit['spc/points'], unit['spc/features']
     for coarse, fine in ((2, 3), (3, 5), (7, 9)):
-        codes = point_codes(points, fine)
+        with exact():
+            codes = point_codes(points, fine)
         grid, of_point = VoxelGrid.build(codes, coarse, fine)
         bytes_, pyramid = octree_arrays(grid.fine_codes, fine)
         report.add(f'spc/octree_bytes_L{fine}', bytes_, unit[f'spc/octree_bytes_L{fine}'], EQUAL)

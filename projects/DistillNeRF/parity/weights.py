@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -54,3 +55,9 @@ def rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
         state[name] = torch.from_numpy(rule_weight(published_name(name), tuple(value.shape)))
     network.load_state_dict(state)
     return network.to(dtype).eval()
+
+
+@lru_cache(maxsize=2)
+def shared_rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
+    """:func:`rule_network`, the same object each time: it must not be changed."""
+    return rule_network(variant, dtype)

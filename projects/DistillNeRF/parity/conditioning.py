@@ -1,0 +1,125 @@
+"""How much rounding changes the numbers of a check: the conditioning from which its bounds follow.
+
+A check runs once as it is and once per seed inside :class:`Rounding`, where the result of every operation that rounds
+is multiplied by ``1 + eps * u`` with u uniform in [-1, 1], forwards and backwards. That is what other kernels do: other
+orders of summation (oneDNN's convolutions, MKL's matrix products), fused multiply-adds, other approximations of exp,
+log and tanh (MKL's and SLEEF's, which MKL chooses by the maker of the processor). Perturbed inputs and weights alone
+would miss what is lost behind them, such as the digits of ``1 - exp(-a)`` on rays that are nearly transparent: one unit
+in the last place of exp there is 1e-9 of ``fine_depth`` in float64. A bound is
+
+    min(ceiling, max(4 eps, 16 * change))
+
+with the change measured at the same quantile of the same numbers as the difference from the stored ones. It is computed
+when the check runs, so it holds for any folder of vectors and is as sharp on one processor as on another. The factor:
+the greatest difference between kernels that was found is about five times the change (AVX-512, AVX2 and SSE4.1 kernels
+of ATen, oneDNN and MKL, one and two threads), and one pass is only a sample. The ceiling keeps a wrong program that is
+badly conditioned from excusing itself.
+
+Differences between the kernels of one machine (relative to the mean size; ``model``; the setting alone, one thread):
+
+| setting | library | float64 fine depth | float32 rendered depth, 99 % | float32 ``layer5`` |
+| --- | --- | --- | --- | --- |
+KERNEL_TABLE
+
+In float32 cells of samples change sides in some passes, and an ``exp`` that is exactly one is moved, too, though no
+processor does that, so the tails are wide: those rows are judged at their median, 90 % and 99 %, not by the maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from .comparison import Report
+
+T = TypeVar('T')
+
+SEEDS = (1, 2)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Correctly rounded on every processor, but fused by compilers and ordered otherwise by other programs.
+ARITHMETIC = _names('mul mul_ add add_ sub sub_ div div_ rsub addcmul pow reciprocal sqrt')
+# Approximated.
+FUNCTIONS = _names("""exp exp_ tanh sigmoid softplus log log10 gelu sin cos rsqrt tanh_backward sigmoid_backward
+    binary_cross_entropy binary_cross_entropy_backward binary_cross_entropy_with_logits""")
+# Summed in an order that depends on vectors, blocks and threads.
+SUMS = _names("""convolution convolution_backward mm bmm addmm baddbmm sum mean cumsum cumprod index_add linalg_vector_norm
+    linalg_inv_ex linalg_lstsq native_layer_norm native_layer_norm_backward native_group_norm native_group_norm_backward
+    _embedding_bag _embedding_bag_forward_only _embedding_bag_per_sample_weights_backward embedding_dense_backward
+    unfold_backward _scaled_dot_product_flash_attention_for_cpu mse_loss mse_loss_backward""")
+# Coordinates are as large as the map, so their rounding moves what is read by as many units.
+RESAMPLINGS = _names("""upsample_bilinear2d upsample_bilinear2d_backward upsample_bicubic2d _upsample_bicubic2d_aa
+    grid_sampler_2d""")
+# Units in the last place; a sum of hundreds of terms is off by more than a single operation.
+SUM_UNITS = 2.0
+
+# Random numbers are made once and read from a random place: as long as the table, results repeat their pattern.
+TABLE = 65521
+
+
+class Rounding(TorchDispatchMode):
+    """Inside, every operation that rounds does so a little differently. Reproducible: one seed, one sequence."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = np.random.default_rng(seed)
+        noise = torch.from_numpy(self._random.uniform(-1, 1, 2 * TABLE))
+        self._tables = {dtype: noise.to(dtype) * torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        results = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in ARITHMETIC or name in FUNCTIONS or name in SUMS or name in RESAMPLINGS:
+            for x in results if isinstance(results, (tuple, list)) else (results,):
+                if isinstance(x, Tensor) and x.dtype in self._tables and x.numel():
+                    self._perturb(x, _units(name, x))
+        return results
+
+    def _perturb(self, x: Tensor, units: float) -> None:
+        start = int(self._random.integers(TABLE))
+        table = 1 + units * self._tables[x.dtype][start : start + TABLE]
+        if not torch.ops.aten.is_non_overlapping_and_dense(x):
+            x.mul_(table[torch.arange(x.numel()) % TABLE].view(x.shape))
+            return
+        flat = x.as_strided((x.numel(),), (1,), x.storage_offset())
+        whole = x.numel() // TABLE * TABLE
+        flat[:whole].view(-1, TABLE).mul_(table)
+        flat[whole:].mul_(table[: x.numel() - whole])
+
+
+def exact() -> AbstractContextManager:
+    """Inside, nothing is perturbed: for the cells of stored points, which +, *, / and floor give on every processor."""
+    return _disable_current_modes()
+
+
+def _units(name: str, x: Tensor) -> float:
+    if name in RESAMPLINGS:
+        return max(x.shape[-2:]) / 2
+    return SUM_UNITS if name in SUMS else 1.0
+
+
+def measured(check: Callable[[Report], T], report: Report, seeds: tuple[int, ...] = SEEDS) -> T:
+    """Run ``check`` and give its rows the bounds of their conditioning; returns what it returns.
+
+    Args:
+        check: adds its comparisons to the report that it is given, every time the same ones.
+    """
+    plain = Report(heading=report.heading)
+    result = check(plain)
+    for seed in seeds:
+        perturbed = Report(heading=report.heading)
+        with Rounding(seed):
+            check(perturbed)
+        plain.add_changes(perturbed)
+    report.comparisons += plain.comparisons
+    return result
