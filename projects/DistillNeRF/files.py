@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
+
+# File systems take names of 255 bytes; suffixes and temporary names need some of them.
+LONGEST_STEM = 150
 
 
 @contextlib.contextmanager
@@ -43,7 +48,8 @@ def _temporary_file(path: Path) -> Path:
     """A new empty file beside ``path``, whose folder is made if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
+        # The name itself may be as long as the file system allows: no room for more.
+        handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:30]}.', suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise InputError(f'{path.parent}: cannot be written to ({error.strerror}); choose another folder') from error
     os.close(handle)
@@ -75,10 +81,45 @@ def save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
         np.save(temporary, array)
 
 
+def read_json(path: str | os.PathLike, cure: str) -> Any:
+    """The value in a JSON file, in any encoding of Unicode, with or without a byte order mark.
+
+    Raises:
+        InputError: a missing, empty or damaged file; names it and ``cure``.
+    """
+    path = require_file(path, cure)
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # of decoding as well
+        raise InputError(f'{path}: not readable as JSON ({error}); {cure}') from error
+
+
+def file_stems(names: Sequence[str]) -> list[str]:
+    """Names of files, without suffix, for things of different names: no two are the same, on any file system.
+
+    What cannot stand in a name of a file becomes ``_``. Where two would be the same then, or a name is too long, a
+    part of the hash of the whole name is added, except to a name that needed no change.
+    """
+    plain = [re.sub(r'[^\w.+-]+', '_', name).lstrip('.') or '_' for name in names]
+    # Names that stay as they are come first: theirs is the plain file.
+    order = sorted(range(len(names)), key=lambda number: plain[number] != names[number])
+    taken: set[str] = set()
+    stems = [''] * len(names)
+    for number in order:
+        stem = plain[number]
+        if stem.casefold() in taken or len(os.fsencode(stem)) > LONGEST_STEM:
+            short = os.fsencode(stem)[: LONGEST_STEM - 9].decode('utf-8', 'ignore')
+            stem = f'{short}-{hashlib.sha256(names[number].encode()).hexdigest()[:8]}'
+        taken.add(stem.casefold())
+        stems[number] = stem
+    return stems
+
+
 def require_file(path: str | os.PathLike, cure: str) -> Path:
     """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``cure``."""
     path = Path(path)
-    if not path.is_file():
+    # Unlike Path.is_file, this takes a name that is too long for any file to be one of no file.
+    if not os.path.isfile(path):
         raise InputError(f'{path}: no such file; {cure}')
     if path.stat().st_size == 0:
         raise InputError(f'{path}: the file is empty; {cure}')

@@ -1,37 +1,179 @@
-"""Read images the way every picture comes to the network."""
+"""Read images the way every picture comes to the network.
+
+There is one reader of sizes and one of pixels, and both take an image as it is stored: calibrations hold for stored
+pixels, and viewers alone turn a picture as its orientation tag says.
+"""
 
 from __future__ import annotations
 
+import re
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
 from ..files import require_file
 
 RESTORE = 'restore the image'
-# Marks of a complete file: a JPEG or PNG that was cut short still decodes, partly grey.
-_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}
+UPRIGHT = 1
+_ORIENTATION_TAG = 0x0112
+_JPEG, _PNG, _TIFF, _HEIF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'II*\0', b'MM\0*'), b'ftyp'
+# In the scans of a JPEG a byte 0xff is data if 0 follows, a restart mark with 0xd0 to 0xd7, or a filler.
+_JPEG_MARK = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')
+_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
+# Images of 16 bits must reach this: below lies what sensors of 10, 12 or 14 bits give, stored without scaling.
+FULL_RANGE = 2**14
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself.
+
+    Attributes:
+        height, width: of the stored pixels.
+        orientation: tag of EXIF or TIFF; :data:`UPRIGHT` where there is none. The pixels are never turned.
+        deep: whether it may hold more than 8 bits per channel.
+    """
+
+    height: int
+    width: int
+    orientation: int
+    deep: bool
+
+
+def read_header(path: str | Path, cure: str = RESTORE) -> Header:
+    """The header of an image file, without its pixels.
+
+    Raises:
+        InputError: a missing or unreadable file, or a turned TIFF.
+    """
+    path = require_file(path, cure)
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            deep = _is_deep(image, path)
+            orientation = _orientation(image)
+    except UnidentifiedImageError as error:
+        _decoded(path.read_bytes(), path)  # may say better what is wrong with it
+        raise InputError(f'{path}: not an image of a known format, such as JPEG or PNG; {cure}') from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f'{path}: not a readable image ({error}); {cure}') from error
+    if image.format == 'TIFF' and orientation != UPRIGHT:
+        # Every reader turns these pixels, so that none has them as they are stored.
+        raise InputError(
+            f'{path}: a TIFF with orientation {orientation}; store it as the calibrated camera sees it, without the tag'
+        )
+    return Header(height, width, orientation, deep)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file.
+    """Read an image file, as it is stored: no orientation tag turns it.
+
+    Grey images have three equal channels; transparency is left out. 16 bits become 8 by the factor 255 / 65535.
 
     Returns:
         ``(H, W, 3)`` uint8, channels in OpenCV's order blue, green, red.
 
     Raises:
-        InputError: a missing, truncated or unreadable file.
+        InputError: a missing, truncated or unreadable file, or pixels that are not 0 (black) to 255 or 65535 (white).
     """
     content = require_file(path, RESTORE).read_bytes()
-    end = _ENDS.get(content[:2])
-    if end is not None and end not in content[-1024:]:
+    if not _is_whole(content):
         raise InputError(f'{path}: the image is cut short; {RESTORE}')
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image = _decoded(content, path)
+    if content[:4] in _TIFF:
+        read_header(path)
+    return image
+
+
+def _decoded(content: bytes, path: str | Path) -> np.ndarray:
+    """:func:`read_image` of a whole file."""
+    # Of AVIF, OpenCV knows the number of bits itself, and scales.
+    depth = 0 if content[4:8] == _HEIF else cv2.IMREAD_ANYDEPTH
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | depth)
+    except cv2.error as error:
+        raise InputError(f'{path}: not a readable image ({error.err}); {RESTORE}') from error
     if image is None:
         raise InputError(f'{path}: not a readable image; {RESTORE}')
-    return image
+    return image if image.dtype == np.uint8 else _eight_bits(image, path)
+
+
+def _eight_bits(image: np.ndarray, path: str | Path) -> np.ndarray:
+    """An image of 16 bits in the range of 8.
+
+    There is no scaling by what an image holds: each of a set would have an exposure of its own.
+    """
+    if image.dtype != np.uint16:
+        raise InputError(
+            f'{path}: its pixels are {image.dtype}; store all images with 8 bits per channel, 0 black and 255 white'
+        )
+    largest = int(image.max())
+    if largest < FULL_RANGE:
+        bits = max(largest.bit_length(), 8)
+        divisor = 2 ** (bits - 8)
+        raise InputError(
+            f'{path}: its 16 bits reach {largest} of 65535, as unscaled values of {bits} bits do; store all images '
+            f'with 8 bits per channel (values of {bits} bits divided by {divisor})'
+        )
+    return cv2.convertScaleAbs(image, alpha=255 / 65535)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a JPEG or a PNG has its end; whatever follows it is of no concern. Others are left to their decoder.
+
+    Not all versions of OpenCV notice: some fill what lacks of a JPEG with grey. So the marks (of a JPEG) or chunks (of
+    a PNG) are followed as a decoder does, without decoding: an end in a thumbnail, or in what follows, is none.
+    """
+    if content[:2] == _JPEG:
+        return _ends_as_jpeg(content)
+    return content[:8] != _PNG or _ends_as_png(content)
+
+
+def _ends_as_jpeg(content: bytes) -> bool:
+    position, in_scan = 2, False
+    while (mark := _JPEG_MARK.search(content, position)) is not None:
+        if not in_scan and content[position : mark.start()].strip(b'\xff'):
+            return True  # no marks as they should be: what it is, the decoder must say
+        code, position = content[mark.end() - 1], mark.end()
+        if code == _JPEG_END:
+            return True
+        if position + 2 > len(content):
+            return False
+        position += int.from_bytes(content[position : position + 2], 'big')
+        in_scan = code == _JPEG_SCAN
+    return False
+
+
+def _ends_as_png(content: bytes) -> bool:
+    position = len(_PNG)
+    while position + 12 <= len(content):
+        length, kind = struct.unpack_from('>I4s', content, position)
+        position += 12 + length
+        if kind == b'IEND':
+            return position <= len(content)
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    """The tag that says how to turn an opened image."""
+    if image.format == 'PNG' and 'exif' not in image.info:
+        return UPRIGHT  # asked for it, Pillow would decode the pixels
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, UPRIGHT) or UPRIGHT
+    except (OSError, ValueError, SyntaxError, struct.error):
+        return UPRIGHT  # damaged notes about the image; it is not turned anyhow
+
+
+def _is_deep(image: Image.Image, path: Path) -> bool:
+    if image.format == 'PNG':
+        with path.open('rb') as file:
+            return file.read(25)[24] > 8
+    return image.format not in ('JPEG', 'MPO', 'WEBP', 'AVIF', 'BMP', 'GIF')
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError, warn
-from ...files import require_file
+from ..image_files import read_header
 from ..infos import Info
 from ..layout import feature_path, teacher_path
 from ..poses import inverse_pose
@@ -28,22 +27,8 @@ SINCE_1970 = (1e8, 1e10)
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) from the header of an image file."""
-    require_file(path, DOWNLOAD_AGAIN)
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f'{path}: not a readable image ({error}); {DOWNLOAD_AGAIN}') from error
-    return height, width
-
-
-def check_image_size(path: Path, recorded: tuple[int, int]) -> None:
-    """Compare the header of an image with its recorded (height, width)."""
-    found = image_size(path)
-    if found != recorded:
-        raise InputError(
-            f'{path}: the image is {found[1]}x{found[0]}, its record says {recorded[1]}x{recorded[0]}; {DOWNLOAD_AGAIN}'
-        )
+    header = read_header(path, DOWNLOAD_AGAIN)
+    return header.height, header.width
 
 
 def camera_record(

@@ -29,6 +29,7 @@ from .common import (
     units_per_second,
 )
 from .nuscenes import LIDAR, POINT_COLUMNS, check_sweep_count
+from .pictures import check_pictures
 from .scene_files import FileFinder, check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
 CURE = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
@@ -85,6 +86,7 @@ def from_mmdet3d_info(
     ring = same_cameras(infos, pickle_path)
     drop_missing_sweeps(infos, root)
     check_first_points(infos, root)
+    check_pictures(root, infos, target)
     metainfo = content.get('metainfo') if isinstance(content.get('metainfo'), dict) else {}
     # Categories that mmdet3d does not train on have the label -1.
     categories = {name: label for name, label in metainfo.get('categories', {}).items() if label >= 0}

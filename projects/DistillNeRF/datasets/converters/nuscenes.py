@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,13 @@ from ..poses import inverse_pose, pose_matrix, quaternion_matrix
 from .common import (
     DOWNLOAD_AGAIN,
     camera_record,
-    check_image_size,
     choose_cameras,
     link_frames,
     same_cameras,
     sweep_record,
     units_per_second,
 )
+from .pictures import check_pictures
 from .scene_files import check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
 # The rig of nuScenes; other tables may have others.
@@ -101,11 +100,11 @@ def convert(
             if finish is not None:
                 finish(info)
         ring = same_cameras(infos, root / version)
-        _check_images(root, infos, workers)
         check_first_points(infos, root)
         drop_missing_sweeps(infos, root)
         _report(infos, sweeps, root / version)
         path = out_dir / f'{tag}_infos_{split}.pkl'
+        check_pictures(root, infos, path, workers)
         more = {'split': split, 'version': version, 'categories': _categories()}
         save_infos(path, dataset, ring, infos, root / version, **more)
         written.append(path)
@@ -416,12 +415,3 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
             }
         )
     return boxes
-
-
-def _check_images(root: Path, infos: Sequence[Info], workers: int) -> None:
-    """Compare every image file with the size in its record."""
-    images = [image for info in infos for image in info['images'].values()]
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        checks = pool.map(lambda i: check_image_size(root / i['img_path'], (i['height'], i['width'])), images)
-        for _ in tqdm(checks, total=len(images), desc='images'):
-            pass

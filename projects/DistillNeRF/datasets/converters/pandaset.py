@@ -26,6 +26,7 @@ from ...minitown.classes import CLASS_ID, UNKNOWN_CLASS
 from ..infos import Info, save_infos
 from ..poses import inverse_pose, pose_matrix
 from .common import DOWNLOAD_AGAIN, camera_record, image_size, link_frames, sweep_record
+from .pictures import check_pictures
 
 CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_camera', 'back_camera', 'left_camera')
 LIDAR_HEIGHT = 1.5
@@ -111,6 +112,7 @@ def convert(
         for index, info in enumerate(infos):
             info['sample_idx'] = index
         path = out_dir / f'{tag}_infos_{split}.pkl'
+        check_pictures(root, infos, path, workers)
         save_infos(path, 'pandaset', CAMERAS, infos, split=split)
         written.append(path)
     return written
