@@ -119,7 +119,7 @@ def require_file(path: str | os.PathLike, cure: str) -> Path:
     """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``cure``."""
     path = Path(path)
     # Unlike Path.is_file, this takes a name that is too long for any file to be one of no file.
-    if not os.path.isfile(path):
+    if not os.path.isfile(path):  # noqa: PTH113
         raise InputError(f'{path}: no such file; {cure}')
     if path.stat().st_size == 0:
         raise InputError(f'{path}: the file is empty; {cure}')

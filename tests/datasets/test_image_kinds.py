@@ -116,12 +116,15 @@ WHOLE = {
 @pytest.mark.parametrize('rest', [b'\0' * 5000, b'\xff\xd8 no end, ' * 500, b'IEND' * 600, b'\n'])
 def test_what_follows_an_image_does_not_matter(tmp_path, kind, rest):
     path = tmp_path / 'image'
+    path.write_bytes(WHOLE[kind]())
+    before = read_image(path)
     path.write_bytes(WHOLE[kind]() + rest)
-    assert_is_the_picture(path)
+    assert np.array_equal(read_image(path), before)
+    assert image_size(path) == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize('kind', ['baseline', 'progressive', 'restart marks', 'png'])
-@pytest.mark.parametrize('left', [0.1, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize('left', [0.1, 0.5, 0.9])
 def test_what_is_cut_short_is_refused(tmp_path, kind, left):
     content = WHOLE[kind]()
     path = tmp_path / 'image'
@@ -130,6 +133,9 @@ def test_what_is_cut_short_is_refused(tmp_path, kind, left):
         with pytest.raises(InputError, match=r'cut short|not a readable image') as error:
             read_image(path)
         assert str(path) in str(error.value)
+    path.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r'cut short'):
+        read_image(path)
 
 
 def test_the_end_of_a_thumbnail_is_none(tmp_path):
