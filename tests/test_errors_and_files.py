@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.errors import InputError, command, warn
-from projects.DistillNeRF.files import atomic_path, require_file, require_writable, save_json, save_npy
+from projects.DistillNeRF.files import (
+    LONGEST_STEM,
+    atomic_path,
+    file_stems,
+    read_json,
+    require_file,
+    require_writable,
+    save_json,
+    save_npy,
+)
 
 
 def ended(error: BaseException, capsys) -> tuple[int, str]:
@@ -121,3 +130,44 @@ def test_files_that_must_be_there(tmp_path):
         assert str(error.value) == f'{path}: {"the file " * (word == "is empty")}{word}; make it again'
     path.write_text('x')
     assert require_file(str(path), '') == path
+
+
+def test_a_name_that_is_too_long_is_that_of_no_file(tmp_path):
+    with pytest.raises(InputError, match='no such file; correct it'):
+        require_file(tmp_path / ('x' * 300), 'correct it')
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    path = tmp_path / f'{"x" * 250}.json'
+    save_json(path, 1)
+    assert read_json(path, '') == 1
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-be'])
+def test_json_in_any_encoding(tmp_path, encoding):
+    path = tmp_path / 'a.json'
+    path.write_bytes('{"Straße":\r\n 1}'.encode(encoding))
+    assert read_json(path, '') == {'Straße': 1}
+
+
+@pytest.mark.parametrize('content', [b'{', b'\x00\xff\x00', b'[' * 100_000])
+def test_what_is_no_json(tmp_path, content):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r'a\.json: not readable as JSON .*; correct it'):
+        read_json(path, 'correct it')
+
+
+def test_names_of_files_are_unique():
+    names = ['front/left', 'front_left', 'front:left', 'FRONT_LEFT', 'up', '../up', '/', '', '.hidden', 'größe']
+    names += ['x' * 260, 'x' * 261, 'é' * 200]
+    stems = file_stems(names)
+    assert len({stem.casefold() for stem in stems}) == len(names)
+    assert stems[1] == 'front_left'
+    assert stems[4] == 'up'
+    assert stems[9] == 'größe'
+    for stem in stems:
+        assert stem and '/' not in stem and not stem.startswith('.')
+        assert len(stem.encode()) <= LONGEST_STEM
+    # A name alone has the same file as among others, if it needs no change.
+    assert file_stems(['front_left']) == ['front_left']

@@ -94,11 +94,11 @@ def read_json(path: str | os.PathLike, cure: str) -> Any:
         raise InputError(f'{path}: not readable as JSON ({error}); {cure}') from error
 
 
-def file_stems(names: Sequence[str]) -> list[str]:
+def file_stems(names: Sequence[str], longest: int = LONGEST_STEM) -> list[str]:
     """Names of files, without suffix, for things of different names: no two are the same, on any file system.
 
-    What cannot stand in a name of a file becomes ``_``. Where two would be the same then, or a name is too long, a
-    part of the hash of the whole name is added, except to a name that needed no change.
+    What cannot stand in a name of a file becomes ``_``. Where two would be the same then, or a name has more than
+    ``longest`` bytes, a part of the hash of the whole name is added, except to a name that needed no change.
     """
     plain = [re.sub(r'[^\w.+-]+', '_', name).lstrip('.') or '_' for name in names]
     # Names that stay as they are come first: theirs is the plain file.
@@ -107,19 +107,23 @@ def file_stems(names: Sequence[str]) -> list[str]:
     stems = [''] * len(names)
     for number in order:
         stem = plain[number]
-        if stem.casefold() in taken or len(os.fsencode(stem)) > LONGEST_STEM:
-            short = os.fsencode(stem)[: LONGEST_STEM - 9].decode('utf-8', 'ignore')
+        if stem.casefold() in taken or len(os.fsencode(stem)) > longest:
+            short = os.fsencode(stem)[: longest - 9].decode('utf-8', 'ignore')
             stem = f'{short}-{hashlib.sha256(names[number].encode()).hexdigest()[:8]}'
         taken.add(stem.casefold())
         stems[number] = stem
     return stems
 
 
+def is_file(path: str | os.PathLike) -> bool:
+    """Whether there is such a file; a name that is too long for any file is that of none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
+
+
 def require_file(path: str | os.PathLike, cure: str) -> Path:
     """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``cure``."""
     path = Path(path)
-    # Unlike Path.is_file, this takes a name that is too long for any file to be one of no file.
-    if not os.path.isfile(path):  # noqa: PTH113
+    if not is_file(path):
         raise InputError(f'{path}: no such file; {cure}')
     if path.stat().st_size == 0:
         raise InputError(f'{path}: the file is empty; {cure}')

@@ -247,6 +247,124 @@ def test_distortions_that_cannot_be_undone(folder, k):
     refused(folder, 'camera FRONT', 'cannot be undone', undistort=True)
 
 
+# Other ways of writing the same.
+
+
+def without_focal(camera: str, **changes: Any) -> dict[str, Any]:
+    return {key: value for key, value in record(camera).items() if key not in ('fx', 'fy', 'cx', 'cy')} | changes
+
+
+MATRIX = WORLD.intrinsics
+PROJECTION = np.eye(4)
+PROJECTION[:3, :3] = MATRIX
+SPELLINGS = {
+    'sizes with a point': lambda: record('FRONT', width=100.0, height=60.0),
+    'one list, row by row': lambda: without_focal('FRONT', intrinsics=MATRIX.ravel().tolist()),
+    'a list in a list': lambda: without_focal('FRONT', intrinsics=[MATRIX.ravel().tolist()]),
+    'fx fy cx cy': lambda: without_focal('FRONT', intrinsics=[MATRIX[0, 0], MATRIX[1, 1], MATRIX[0, 2], MATRIX[1, 2]]),
+    'named in intrinsics': lambda: without_focal(
+        'FRONT',
+        intrinsics=dict(zip(('fx', 'fy', 'cx', 'cy'), MATRIX[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), strict=True)),
+    ),
+    'projection 3 x 4': lambda: without_focal('FRONT', intrinsics=PROJECTION[:3].tolist()),
+    'projection 4 x 4': lambda: without_focal('FRONT', intrinsics=PROJECTION.tolist()),
+    'data of ROS': lambda: without_focal(
+        'FRONT', camera_matrix={'rows': 3, 'cols': 3, 'data': MATRIX.ravel().tolist()}
+    ),
+    'K': lambda: without_focal('FRONT', K=MATRIX.tolist()),
+    'pose in one list': lambda: record('FRONT', cam2vehicle=FRONT.ravel().tolist()),
+    'pose in a list in a list': lambda: record('FRONT', cam2vehicle=[FRONT.ravel().tolist()]),
+    'cam2ego': lambda: {key.replace('vehicle', 'ego'): value for key, value in record('FRONT').items()},
+    'no lens': lambda: record('FRONT', distortion='none'),
+    'no lens, by name': lambda: record('FRONT', distortion={'model': 'None', 'coefficients': None}),
+    'zeros': lambda: record('FRONT', distortion=[0, 0, 0, 0, 0]),
+    'nothing': lambda: record('FRONT', distortion=[]),
+    'zeros of plumb_bob': lambda: record('FRONT', distortion={'model': 'plumb_bob', 'coefficients': [0.0] * 5}),
+    'zeros of equidistant': lambda: record(
+        'FRONT', distortion={'model': 'equidistant', 'coefficients': [[0, 0, 0, 0]]}
+    ),
+}
+
+
+@pytest.mark.parametrize('name', SPELLINGS)
+def test_other_spellings_of_a_camera(folder, name):
+    before = read_folder(folder, SIZE)
+    views = read_folder(write(folder, [record('LEFT'), SPELLINGS[name](), record('RIGHT')]), SIZE)
+    assert views.names == before.names
+    assert torch.equal(views.images, before.images)
+    assert torch.equal(views.cameras.intrinsics, before.cameras.intrinsics)
+    assert torch.equal(views.cameras.cam2world, before.cameras.cam2world)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_other_spellings_of_the_file(folder, encoding):
+    """Byte order mark, line ends of Windows, cameras by name, frame in capitals, separators of Windows."""
+    before = read_folder(folder, SIZE)
+    (folder / 'images').mkdir()
+    (folder / 'FRONT.png').rename(folder / 'images/FRONT.png')
+    cameras = {camera: record(camera) for camera in CAMERAS[:3]}
+    cameras['FRONT']['image'] = r'images\FRONT.png'
+    del cameras['FRONT']['name']
+    content = json.dumps({'frame': 'FLU', 'origin_height': 0.0, 'cameras': cameras}, indent=1).replace('\n', '\r\n')
+    (folder / 'cameras.json').write_bytes(content.encode(encoding))
+    views = read_folder(folder, SIZE)
+    assert views.names == before.names
+    assert torch.equal(views.images, before.images)
+    assert torch.equal(views.cameras.cam2world, before.cameras.cam2world)
+
+
+RATIONAL = (*OPENCV, 0.01, -0.02, 0.003)
+LENSES = [
+    ('opencv', OPENCV, 'plumb_bob', OPENCV),
+    ('opencv', OPENCV, 'OPENCV', [OPENCV]),
+    ('opencv', OPENCV, 'radtan', [[value] for value in OPENCV]),
+    ('opencv', OPENCV, 'Brown-Conrady', (*OPENCV, 0, 0, 0)),
+    ('opencv', OPENCV, 'rational_polynomial', (*OPENCV, *[0] * 9)),
+    ('opencv', OPENCV, 'pinhole', {'rows': 1, 'cols': 12, 'data': (*OPENCV, *[0] * 7)}),
+    ('opencv', RATIONAL, 'rational_polynomial', RATIONAL),
+    ('opencv', RATIONAL, 'FULL_OPENCV', (*RATIONAL, *[0] * 6)),
+    ('opencv', OPENCV[:4], 'radial-tangential', (*OPENCV[:4], 0)),
+    ('fisheye', FISHEYE, 'equidistant', FISHEYE),
+    ('fisheye', FISHEYE, 'Kannala_Brandt', [FISHEYE]),
+    ('fisheye', FISHEYE, 'KannalaBrandt4', (*FISHEYE, 0)),
+    ('fisheye', FISHEYE, 'OPENCV_FISHEYE', (*FISHEYE, *[0] * 10)),
+]
+
+
+@pytest.mark.parametrize(('model', 'k', 'other', 'given'), LENSES)
+def test_other_spellings_of_a_lens(folder, model, k, other, given):
+    views = []
+    for lens in ({'model': model, 'coefficients': k}, {'model': other, 'coefficients': given}):
+        write(folder, [record('FRONT', distortion=lens)])
+        views.append(read_folder(folder, SIZE, undistort=True))
+    assert torch.equal(views[1].images, views[0].images)
+    assert torch.equal(views[1].cameras.intrinsics, views[0].cameras.intrinsics)
+    # And it does something.
+    assert not torch.equal(read_folder(write(folder, [record('FRONT')]), SIZE).images, views[0].images)
+
+
+def test_coefficients_that_say_what_they_are(folder):
+    """Five are OpenCV's; four may be those of either model."""
+    named = read_folder(
+        write(folder, [record('FRONT', distortion={'model': 'opencv', 'coefficients': OPENCV})]), SIZE, undistort=True
+    )
+    listed = read_folder(write(folder, [record('FRONT', distortion=OPENCV)]), SIZE, undistort=True)
+    assert torch.equal(named.images, listed.images)
+    write(folder, [record('FRONT', distortion=FISHEYE)])
+    refused(folder, 'camera FRONT', 'needs coefficients and a model', undistort=True)
+
+
+def test_a_lens_with_thin_prism_and_tilt_is_undone(folder):
+    """All 14 coefficients count: the last ones as OpenCV's documentation says."""
+    shifted = (*OPENCV, 0, 0, 0, 0.05, 0, 0, 0, 0, 0)
+    views = []
+    for k in (OPENCV, shifted, (*OPENCV, 0, 0, 0, 0, 0, 0, 0, 0.05, 0)):
+        write(folder, [record('FRONT', distortion={'model': 'opencv', 'coefficients': k})])
+        views.append(read_folder(folder, SIZE, undistort=True).images)
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
+
+
 # What can be wrong.
 
 
@@ -320,6 +438,22 @@ WRONG_CAMERAS = {
         {'distortion': {'model': 'opencv', 'coefficients': [1, 2, 3]}},
         'has the coefficients [1, 2, 3]',
     ),
+    'coefficients without a lens': (
+        {'distortion': {'model': 'none', 'coefficients': [0.1, 0, 0, 0]}},
+        'has the coefficients',
+    ),
+    'more than a fisheye has': (
+        {'distortion': {'model': 'equidistant', 'coefficients': [0.1, 0, 0, 0, 0.1]}},
+        'has the coefficients',
+    ),
+    'NaN in the coefficients': (
+        {'distortion': {'model': 'opencv', 'coefficients': [math.nan, 0, 0, 0]}},
+        'has the coefficients',
+    ),
+    'infinite focal length': ({'fx': math.inf}, 'holds NaN or infinity'),
+    'half a pixel': ({'width': 100.5}, 'are no size'),
+    'infinite size': ({'width': math.inf}, 'are no size'),
+    'projection that moves': ({'intrinsics': [[80, 0, 50, 9], [0, 80, 30, 0], [0, 0, 1, 0]]}, 'both intrinsics and fx'),
     'unknown field': ({'cam2world': FRONT.tolist()}, 'cam2world is unknown'),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -235,3 +236,46 @@ def test_a_distorted_folder_is_undone_on_request(project, folder, tmp_path):
     tile = np.array(Image.open(tmp_path / 'out/images_000/FRONT_input.png')).astype(int)
     plain = cv2.resize(cv2.imread(str(folder / 'FRONT.png'))[..., ::-1], IMAGE_SIZE[::-1])
     assert np.abs(tile - plain).max() > 50
+
+
+def test_tiles_of_cameras_with_names_like_files(project, sample, tmp_path):
+    """No camera overwrites the pictures of another, and no name is too long."""
+    names = ('front/left', 'front_left', 'x' * 260)
+    views = dataclasses.replace(sample[[0, 1, 2]], names=names)
+    folder = write_folder(views, tmp_path / 'own')
+    assert read_folder(folder, IMAGE_SIZE).names == names
+    out = tmp_path / 'out'
+    written(run('infer', folder, project.config, 'None', '--out', out, '--trajectory', 'translation'))
+    tiles = {path.name: np.array(Image.open(path)) for path in (out / 'images_000').glob('*input.png')}
+    assert len(tiles) == 3
+    [long] = [name for name in tiles if name.startswith('x')]
+    [left] = [name for name in tiles if name.startswith('front_left-')]
+    images = to_uint8(read_folder(folder, IMAGE_SIZE).images)
+    for name, image in zip((left, 'front_left_input.png', long), images, strict=True):
+        assert np.array_equal(tiles[name], image)
+
+
+def test_an_image_that_is_turned_and_one_that_is_black_are_reported(project, folder, tmp_path):
+    """Once each; the pixels are taken as they are stored."""
+    before = read_folder(folder, IMAGE_SIZE)
+    tag = Image.Exif()
+    tag[0x0112] = 3
+    Image.open(folder / 'FRONT.png').save(folder / 'FRONT.png', exif=tag)
+    assert torch.equal(read_folder(folder, IMAGE_SIZE).images, before.images)
+    cv2.imwrite(str(folder / 'BACK.png'), cv2.imread(str(folder / 'BACK.png')) // 32)
+    result = run('infer', folder, project.config, 'None', '--out', tmp_path / 'out', '--trajectory', 'translation')
+    written(result)
+    lines = [line for line in result.err.splitlines() if 'EXIF' in line or 'nearly' in line]
+    assert len(lines) == 2
+    assert any('camera FRONT: ' in line and 'orientation tag 3' in line for line in lines)
+    assert any('camera BACK: ' in line and 'nearly black' in line for line in lines)
+
+
+def test_twelve_bits_in_sixteen_are_refused(project, folder, tmp_path):
+    path = folder / 'FRONT.png'
+    cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * 16)
+    result = run('infer', folder, project.config, 'None', '--out', tmp_path / 'out')
+    assert result.code == 2
+    [line] = result.err.splitlines()
+    assert 'camera FRONT: ' in line and 'divided by 16' in line
+    assert not (tmp_path / 'out').exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from viser import SceneApi, SceneNodeHandle
 
+from ..files import file_stems
 from ..visualization.voxels import ColouredCells
 from .glances import Glance
 from .viewpoints import Viewpoint
@@ -37,7 +38,8 @@ def draw_frusta(scene: SceneApi, glance: Glance) -> None:
     scene.add_frame(FRUSTA, show_axes=False)
     if glance.images is None:
         return
-    for index, (name, image) in enumerate(zip(glance.names, glance.images, strict=True)):
+    # Slashes would make branches of the scene's tree.
+    for index, (name, image) in enumerate(zip(file_stems(glance.names), glance.images, strict=True)):
         view = Viewpoint.of_cameras(glance.cameras, index)
         scene.add_camera_frustum(
             f'{FRUSTA}/{name}',

@@ -23,7 +23,10 @@ def places(glance: Glance) -> dict[str, Viewpoint]:
     behind = tuple(front.position - 14 * front.cam2world[:3, 2] + (0, 0, 8))
     ahead = tuple(front.position + 5 * front.cam2world[:3, 2])
     cameras = {name: Viewpoint.of_cameras(glance.cameras, i) for i, name in enumerate(glance.names)}
-    return {**cameras, OUTSIDE: looking(behind, ahead, front.fov)}
+    outside = OUTSIDE
+    while outside in cameras:
+        outside += '_'
+    return {**cameras, outside: looking(behind, ahead, front.fov)}
 
 
 def go_to(client: ClientHandle, cam2world: np.ndarray) -> None:

@@ -82,13 +82,23 @@ def compose(rows: list[Row], columns: list[str], tile_height: int, tile_width: i
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
     for c, name in enumerate(columns):
         centre = LABEL_WIDTH + c * (tile_width + GAP) + tile_width // 2
-        draw.text((centre, HEADER_HEIGHT // 2), name, INK, font, anchor='mm')
+        draw.text((centre, HEADER_HEIGHT // 2), _fitting(name, font, tile_width), INK, font, anchor='mm')
     for r, row in enumerate(rows):
         middle = HEADER_HEIGHT + r * (tile_height + GAP) + tile_height // 2
         draw.text((LABEL_WIDTH - MARGIN, middle), row.label, INK, font, anchor='rm', align='right')
     _write_scales(draw, font, footer)
     draw.text((width - MARGIN, footer + BAR_HEIGHT + 5), title, INK, font, anchor='ra')
     return np.array(picture)
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """As much of a line as so many pixels take, its middle left out: names often differ at their ends."""
+    line = ' '.join(text.split())
+    for kept in range(len(line) // 2, 0, -1):
+        if font.getlength(line) <= width:
+            break
+        line = f'{line[:kept]}…{line[-kept:]}'
+    return line
 
 
 # Horizontal extents of the depth scale, the scale of errors and similarities and the two swatches in the footer.

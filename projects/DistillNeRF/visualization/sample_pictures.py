@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import file_stems
 from ..models.scene import Scene
 from ..modules.views import Views
 from ..text_queries import encode_words
@@ -20,6 +21,9 @@ from .options import PictureOptions
 from .panels import assemble, panel_rows
 from .voxel_pictures import VoxelPictures
 from .voxels import coloured_cells
+
+# Names of cameras are shortened to so much in names of files.
+CAMERA_STEM = 100
 
 
 def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: Path, number: int) -> list[Path]:
@@ -110,8 +114,9 @@ def _voxels(prediction: Mapping[str, Any], options: PictureOptions) -> list[Voxe
 
 def _write_tiles(rows: list[Row], directory: Path) -> Path:
     """Every tile as ``<camera>_<row>.png``, in the size in which it was computed."""
-    for row in rows:
-        for camera, tile in row.tiles.items():
-            name = '_'.join([camera, *row.label.split()]).replace('/', '_')
-            write_png(directory / f'{name}.png', tile)
+    cameras = list(dict.fromkeys(camera for row in rows for camera in row.tiles))
+    stems = dict(zip(cameras, file_stems(cameras, CAMERA_STEM), strict=True))
+    tiles = {f'{stems[camera]} {row.label}': tile for row in rows for camera, tile in row.tiles.items()}
+    for stem, tile in zip(file_stems(list(tiles)), tiles.values(), strict=True):
+        write_png(directory / f'{stem}.png', tile)
     return directory

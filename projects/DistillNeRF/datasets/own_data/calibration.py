@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...files import require_file
+from ...files import is_file, read_json, require_file
 from ..poses import check_intrinsics, check_poses
 from ..rig_checks import ORIGIN_HEIGHT, check_distinct, check_rig
 from .distortion import COEFFICIENTS, Distortion
+from .spellings import NO_LENS, coefficients, lens_model, matrix, model_of_list, pinhole_matrix, whole_number
 
 FILE_NAME = 'cameras.json'
 CURE = 'correct the calibration, see docs/OWN_DATA.md'
@@ -26,6 +26,8 @@ FRAMES = {
 }
 _FILE_KEYS = {'frame', 'origin_height', 'cameras'}
 _FOCAL_KEYS = ('fx', 'fy', 'cx', 'cy')
+# Other names that can mean nothing else.
+SYNONYMS = {'K': 'intrinsics', 'camera_matrix': 'intrinsics', 'cam2img': 'intrinsics', 'cam2ego': 'cam2vehicle'}
 _CAMERA_KEYS = {'name', 'image', 'width', 'height', 'intrinsics', *_FOCAL_KEYS, 'cam2vehicle', 'distortion'}
 
 
@@ -61,7 +63,7 @@ def read_calibrations(folder: Path) -> list[Calibration]:
     """
     path = require_file(folder / FILE_NAME, 'write one as docs/OWN_DATA.md says')
     content = _content(path)
-    cameras = content['cameras']
+    cameras = _listed(content['cameras'], path)
     names = [_name(camera, number, path) for number, camera in enumerate(cameras)]
     if twice := [name for number, name in enumerate(names) if name in names[:number]]:
         raise InputError(f'{path}: two cameras are called {twice[0]}; give every camera a name of its own')
@@ -82,7 +84,7 @@ def read_calibrations(folder: Path) -> list[Calibration]:
     check_rig(intrinsics, cam2world, sizes, ORIGIN_HEIGHT, labels, CURE)
     check_distinct(cam2world[None], [labels], names, CURE)
     return [
-        Calibration(where, name, folder / camera['image'], *size, matrix, pose, distortion)
+        Calibration(where, name, _image_file(folder, camera['image']), *size, matrix, pose, distortion)
         for where, name, camera, size, matrix, pose, distortion in zip(
             labels, names, cameras, sizes, intrinsics, cam2world, distortions, strict=True
         )
@@ -91,16 +93,31 @@ def read_calibrations(folder: Path) -> list[Calibration]:
 
 def _content(path: Path) -> dict[str, Any]:
     """The file, with a list of at least one camera in it."""
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:  # of decoding as well
-        raise InputError(f'{path}: not readable as JSON ({error}); correct it') from error
+    content = read_json(path, 'correct it')
     if not isinstance(content, dict):
         raise InputError(f'{path}: holds no object {{"cameras": [...]}}; {CURE}')
     _check_keys(content, _FILE_KEYS, {'cameras'}, str(path))
-    if not isinstance(content['cameras'], list) or not content['cameras']:
+    if not isinstance(content['cameras'], list | dict) or not content['cameras']:
         raise InputError(f'{path}: names no cameras; give a list of one or more, see docs/OWN_DATA.md')
     return content
+
+
+def _listed(cameras: list[Any] | dict[str, Any], path: Path) -> list[Any]:
+    """The records of the cameras, also of ``{name: camera}``, with the keys that we know."""
+    if isinstance(cameras, dict):
+        cameras = [{'name': name, **camera} if isinstance(camera, dict) else camera for name, camera in cameras.items()]
+    return [_known_keys(camera, path) if isinstance(camera, dict) else camera for camera in cameras]
+
+
+def _known_keys(camera: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A record in which other names of a key are replaced."""
+    renamed: dict[str, Any] = {}
+    for key, value in camera.items():
+        known = SYNONYMS.get(key, key)
+        if known in renamed:
+            raise InputError(f'{path}: camera {camera.get("name")}: gives {known} twice, as {key}, too; leave one')
+        renamed[known] = value
+    return renamed
 
 
 def _check_keys(record: Mapping[str, Any], known: set[str], needed: set[str], where: str) -> None:
@@ -114,6 +131,7 @@ def _check_keys(record: Mapping[str, Any], known: set[str], needed: set[str], wh
 def _vehicle2world(content: Mapping[str, Any], path: Path) -> np.ndarray:
     """``(4, 4)`` from the file's frame to the network's world: other axes, and the road where the network knows it."""
     frame, height = content.get('frame', 'rfu'), content.get('origin_height', ORIGIN_HEIGHT)
+    frame = frame.strip().lower() if isinstance(frame, str) else frame
     if not isinstance(frame, str) or frame not in FRAMES:
         raise InputError(f'{path}: frame is {frame!r}; choose one of {", ".join(FRAMES)}')
     if not _is_number(height):
@@ -124,19 +142,30 @@ def _vehicle2world(content: Mapping[str, Any], path: Path) -> np.ndarray:
 
 
 def _name(camera: Any, number: int, path: Path) -> str:
-    if not isinstance(camera, dict) or not isinstance(camera.get('name'), str) or not camera['name'].strip():
+    name = camera.get('name') if isinstance(camera, dict) else None
+    if isinstance(name, int) and not isinstance(name, bool):
+        name = str(name)
+    if not isinstance(name, str) or not name.strip():
         raise InputError(f'{path}: camera number {number} has no name; {CURE}')
     if not isinstance(camera.get('image', ''), str):
-        raise InputError(f'{path}: camera {camera["name"]}: image is {camera["image"]!r}; give the name of a file')
-    return camera['name']
+        raise InputError(f'{path}: camera {name}: image is {camera["image"]!r}; give the name of a file')
+    return name
+
+
+def _image_file(folder: Path, name: str) -> Path:
+    """The file of an image, whose name may have the separators of Windows or begin at home."""
+    path = folder / Path(name).expanduser()
+    return path if is_file(path) else folder / name.replace('\\', '/')
 
 
 def _size(camera: Mapping[str, Any], where: str) -> tuple[int, int]:
     """(height, width)."""
-    size = camera['height'], camera['width']
-    if not all(isinstance(side, int) and side > 0 for side in size):
-        raise InputError(f'{where}: width {size[1]!r} and height {size[0]!r} are no size; give whole pixels')
-    return size
+    height, width = whole_number(camera['height']), whole_number(camera['width'])
+    if height is None or width is None or min(height, width) <= 0:
+        raise InputError(
+            f'{where}: width {camera["width"]!r} and height {camera["height"]!r} are no size; give whole pixels'
+        )
+    return height, width
 
 
 def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
@@ -145,7 +174,9 @@ def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
     if 'intrinsics' in camera:
         if given:
             raise InputError(f'{where}: has both intrinsics and {given[0]}; leave one of them')
-        return _matrix(camera, 'intrinsics', (3, 3), where)
+        if (found := pinhole_matrix(camera['intrinsics'])) is None:
+            raise InputError(f'{where}: intrinsics is no matrix of 3 rows of 3 numbers, nor fx, fy, cx, cy; {CURE}')
+        return found
     if len(given) < len(_FOCAL_KEYS):
         raise InputError(f'{where}: lacks intrinsics, or fx, fy, cx and cy; {CURE}')
     if wrong := [key for key in given if not _is_number(camera[key], finite=False)]:
@@ -156,13 +187,9 @@ def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
 
 def _matrix(camera: Mapping[str, Any], key: str, shape: tuple[int, int], where: str) -> np.ndarray:
     rows, columns = shape
-    try:
-        matrix = np.asarray(camera[key], dtype=np.float64)
-    except (TypeError, ValueError):
-        matrix = np.empty(0)
-    if matrix.shape != shape:
+    if (found := matrix(camera[key], shape)) is None:
         raise InputError(f'{where}: {key} is no matrix of {rows} rows of {columns} numbers; {CURE}')
-    return matrix
+    return found
 
 
 def _distortion(camera: Mapping[str, Any], where: str) -> Distortion | None:
@@ -170,24 +197,24 @@ def _distortion(camera: Mapping[str, Any], where: str) -> Distortion | None:
     given = camera.get('distortion')
     if given is None:
         return None
-    known = ', '.join(f'{name} ({" or ".join(map(str, counts))} numbers)' for name, counts in COEFFICIENTS.items())
-    if (
-        not isinstance(given, dict)
-        or set(given) != {'model', 'coefficients'}
-        or not isinstance(given['model'], str)
-        or given['model'] not in COEFFICIENTS
-    ):
-        raise InputError(f'{where}: distortion needs coefficients and a model, {known}; {CURE}')
-    values = given['coefficients']
-    if (
-        not isinstance(values, Sequence)
-        or len(values) not in COEFFICIENTS[given['model']]
-        or not all(_is_number(value) for value in values)
-    ):
-        raise InputError(f'{where}: distortion has the coefficients {values!r}; give those of a model, {known}')
-    if not any(values):
-        return None
-    return Distortion(given['model'], tuple(map(float, values)))
+    if isinstance(given, str):
+        given = {'model': given}
+    elif not isinstance(given, dict):
+        given = {'model': model_of_list(given), 'coefficients': given}
+    model = lens_model(given.get('model'))
+    lacks = 'coefficients' not in given and model != NO_LENS
+    if model is None or lacks or set(given) - {'model', 'coefficients'}:
+        raise InputError(f'{where}: distortion needs coefficients and a model, {_known()}; {CURE}')
+    values = given.get('coefficients')
+    found = coefficients([] if values is None else values, model)
+    if found is None:
+        raise InputError(f'{where}: distortion has the coefficients {values!r}; give those of a model, {_known()}')
+    return Distortion(model, found) if found else None
+
+
+def _known() -> str:
+    """The models, for messages."""
+    return ', '.join(f'{name} ({" or ".join(map(str, counts))} numbers)' for name, counts in COEFFICIENTS.items())
 
 
 def _is_number(value: Any, finite: bool = True) -> bool:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, warn
-from ...files import atomic_path, save_json
+from ...files import atomic_path, file_stems, save_json
 from ...modules.cameras import Cameras
 from ...modules.views import Views
-from ..image_files import read_image, resize, to_rgb
+from ..exposure import CURE, exposure_doubt
+from ..image_files import UPRIGHT, read_header, read_image, resize, to_rgb
 from ..rig_checks import lonely_cameras
 from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
 
@@ -26,8 +27,8 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
     """The images of a folder, as input views of the network.
 
     Every image becomes one of ``image_size``: where its shape differs by more than 3 %, as much as need be is cut off,
-    the same from both sides; its intrinsics follow. What is cut, and cameras that see nothing that another one sees,
-    are reported on stderr.
+    the same from both sides; its intrinsics follow. What is cut, cameras that see nothing that another one sees, images
+    that are nearly black or burnt out, and orientation tags, which are passed over, are reported on stderr.
 
     Args:
         folder: images and ``cameras.json`` (``docs/OWN_DATA.md``).
@@ -48,6 +49,8 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
     images, matrices, whole = [], [], []
     for calibration in calibrations:
         image, matrix = _load(calibration, undistort)
+        if doubt := exposure_doubt(image):
+            _report(calibration, f'{calibration.image.name} is {doubt}; {CURE}')
         whole.append(_resized(matrix, image, image_size))
         image, matrix = _cut(image, matrix, height / width, calibration)
         images.append(to_rgb(resize(image, height, width)))
@@ -70,7 +73,7 @@ def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.nda
     """The image of a pinhole camera ``(H, W, 3)`` in OpenCV's order, and its intrinsics."""
     where = calibration.where
     try:
-        image = read_image(calibration.image)
+        image, orientation = read_image(calibration.image), read_header(calibration.image).orientation
     except InputError as error:
         raise InputError(f'{where}: {error}') from error
     found, size = image.shape[:2], (calibration.height, calibration.width)
@@ -78,6 +81,12 @@ def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.nda
         raise InputError(
             f'{where}: the calibration is for {size[1]}x{size[0]}, but {calibration.image} is {found[1]}x{found[0]}; '
             'give the image that was calibrated, or scale width, height and intrinsics together'
+        )
+    if orientation != UPRIGHT:
+        _report(
+            calibration,
+            f'{calibration.image.name} has the orientation tag {orientation} (EXIF); its pixels are taken as they are '
+            'stored, for which calibrations hold: turn the file if yours does not',
         )
     if calibration.distortion is None:
         return image, calibration.intrinsics
@@ -121,14 +130,15 @@ def write_folder(views: Views, folder: str | os.PathLike) -> Path:
         raise ValueError(f'two views have one name: {", ".join(views.names)}')
     folder, cameras = Path(folder), views.cameras
     records = []
-    for number, (name, image) in enumerate(zip(views.names, views.images, strict=True)):
+    stems = file_stems(views.names)
+    for number, (name, stem, image) in enumerate(zip(views.names, stems, views.images, strict=True)):
         pixels = (image.detach().float().clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy()
-        with atomic_path(folder / f'{name}.png') as temporary:
+        with atomic_path(folder / f'{stem}.png') as temporary:
             cv2.imwrite(str(temporary), pixels[..., ::-1])
         records.append(
             {
                 'name': name,
-                'image': f'{name}.png',
+                'image': f'{stem}.png',
                 'width': cameras.width,
                 'height': cameras.height,
                 'intrinsics': cameras.intrinsics[number].double().tolist(),
