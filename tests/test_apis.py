@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from projects.DistillNeRF.apis import init_model, load_weights, reconstruct
 from projects.DistillNeRF.engine.config import load_config
@@ -12,6 +16,7 @@ from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.cells import colours_seen, occupied_cells
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views
 
 
@@ -115,6 +120,40 @@ def test_a_scene_as_a_point_cloud(project, trained, views, tmp_path):
     assert b'element face' in path.read_bytes()[:300]
     with pytest.raises(ValueError, match='choose one of'):
         scene.to_ply(path, views.cameras, 'medium')
+
+
+WRONG_VIEWS = {
+    'normalised': (lambda v: {'images': (v.images - 0.45) / 0.22}, r'colours are in \[0, 1\]'),
+    'in 0 to 2': (lambda v: {'images': v.images * 2}, 'images / 255'),
+    'NaN in one pixel': (lambda v: {'images': v.images.index_fill(3, torch.tensor([7]), math.nan)}, 'holds NaN'),
+    'normalised intrinsics': (
+        lambda v: {'cameras': changed(v.cameras, intrinsics=v.cameras.intrinsics / torch.tensor([[32.0], [16], [1]]))},
+        r'cameras\.intrinsics has an implausible focal length .*Cameras\.resized',
+    ),
+    'poses that scale': (lambda v: {'cameras': changed(v.cameras, cam2world=v.cameras.cam2world * 2)}, 'cam2world'),
+}
+
+
+def changed(cameras: Cameras, **changes: Tensor) -> Cameras:
+    return dataclasses.replace(cameras, **changes)
+
+
+@pytest.mark.parametrize('name', WRONG_VIEWS)
+def test_views_that_were_made_wrong(project, views, name):
+    change, word = WRONG_VIEWS[name]
+    with pytest.raises(ValueError, match=word):
+        reconstruct(init_model(project.config), dataclasses.replace(views, **change(views)))
+
+
+def test_intrinsics_of_images_of_half_the_size_are_reported(project, views, capsys):
+    model = init_model(project.config)
+    reconstruct(model, views)
+    assert capsys.readouterr().err == ''
+    halves = views.cameras.intrinsics * torch.tensor([[0.5], [0.5], [1]])
+    reconstruct(model, dataclasses.replace(views, cameras=changed(views.cameras, intrinsics=halves)))
+    [line] = capsys.readouterr().err.splitlines()
+    assert 'warning: 2 of 2 cameras have a principal point far from the middle' in line
+    assert 'use Cameras.resized' in line
 
 
 def test_a_device_that_is_none(project):

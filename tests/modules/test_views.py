@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
 
 from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.views import Views
@@ -55,3 +56,42 @@ def test_to_reaches_the_cameras():
 def test_contradicting_sizes_are_refused(change):
     with pytest.raises(ValueError, match='images'):
         dataclasses.replace(views(), **change)
+
+
+def small(intrinsics: Tensor, images: Tensor) -> Views:
+    """Two views of 64 x 112."""
+    cameras = Cameras(intrinsics.repeat(2, 1, 1), torch.eye(4).repeat(2, 1, 1), 64, 112)
+    return Views(images, cameras, ('A', 'B'), (0, 0))
+
+
+FULL = torch.tensor([[1266.4, 0, 816.3], [0, 1266.4, 491.5], [0, 0, 1]])
+FITTING = Cameras(FULL, torch.eye(4), 900, 1600).resized(64, 112).intrinsics
+
+
+def test_intrinsics_of_larger_images_are_noticed():
+    images = torch.rand(2, 3, 64, 112)
+    with pytest.raises(ValueError, match=r'\(816.3, 491.5\) outside of images of 112x64.*\.resized\(64, 112\)'):
+        small(FULL, images)
+    # Half as large is enough to be noticed.
+    with pytest.raises(ValueError, match='those of larger images'):
+        small(Cameras(FULL, torch.eye(4), 900, 1600).resized(128, 224).intrinsics, images)
+    assert len(small(FITTING, images)) == 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'cure'),
+    [
+        (lambda images: images * 255, 'images / 255'),
+        (lambda images: (images * 255).byte(), r'images\.float\(\) / 255'),
+        (lambda images: images.movedim(1, -1), r'images\.movedim\(-1, 1\)'),
+    ],
+)
+def test_images_of_another_form_are_noticed(change, cure):
+    with pytest.raises(ValueError, match=cure):
+        small(FITTING, change(torch.rand(2, 3, 64, 112, generator=torch.Generator().manual_seed(0))))
+
+
+def test_crops_may_lose_their_principal_point():
+    """To one side; and images without a view are views."""
+    cameras = Cameras(torch.tensor([[[50.0, 0, -9], [0, 50, 70], [0, 0, 1]]]), torch.eye(4)[None], 64, 112)
+    assert len(Views(torch.rand(1, 3, 64, 112), cameras, ('A',), (0,))[[]]) == 0

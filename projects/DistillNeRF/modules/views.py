@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from .cameras import Cameras
 from .tensors import TensorFields
+
+# Images in [0, 1] stay below, those in 0 to 255 do not; so many rows and columns are looked at.
+BRIGHTEST = 10
+LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,8 @@ class Views(TensorFields):
             raise ValueError(
                 f'{count} images, {len(self.cameras)} cameras, {len(self.names)} names, {len(self.frames)} frames'
             )
-        if tuple(self.images.shape[-2:]) != (self.cameras.height, self.cameras.width):
-            raise ValueError(
-                f'images are {tuple(self.images.shape[-2:])}, cameras {(self.cameras.height, self.cameras.width)}'
-            )
+        _check_images(self.images, self.cameras.height, self.cameras.width)
+        _check_size_of_intrinsics(self.cameras)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,3 +72,43 @@ class Views(TensorFields):
         names = tuple(self.names[i] for i in chosen)
         frames = tuple(self.frames[i] for i in chosen)
         return dataclasses.replace(self, **changed, names=names, frames=frames)
+
+
+def _check_images(images: Tensor, height: int, width: int) -> None:
+    """Shape and range, as far as they can be told without waiting for a device.
+
+    Raises:
+        ValueError: says what the images are, and how they become what the network takes.
+    """
+    if tuple(images.shape[1:]) == (height, width, 3):
+        raise ValueError(f'images are {tuple(images.shape)}, channels last; give images.movedim(-1, 1)')
+    if tuple(images.shape[-2:]) != (height, width):
+        raise ValueError(
+            f'images are {tuple(images.shape[-2:])}, cameras {(height, width)}; cameras.resized(height, width) are '
+            'those of resized images'
+        )
+    if images.dtype == torch.uint8:
+        raise ValueError('images are uint8, 0 to 255; give images.float() / 255')
+    if images.device.type == 'cpu' and images.numel():
+        some = images.detach()[..., :: max(1, height // LOOKED_AT), :: max(1, width // LOOKED_AT)]
+        if (brightest := some.max().item()) > BRIGHTEST:
+            raise ValueError(f'images reach {brightest:g}, but colours are in [0, 1]; give images / 255')
+
+
+def _check_size_of_intrinsics(cameras: Cameras) -> None:
+    """Principal points right of and below the images are those of larger images. Asked on CPUs: it would wait for GPUs.
+
+    Raises:
+        ValueError: says so, and the cure.
+    """
+    if cameras.intrinsics.device.type != 'cpu' or not len(cameras):
+        return
+    centers = cameras.intrinsics.detach()[..., :2, 2].double()
+    outside = (centers >= centers.new_tensor([cameras.width, cameras.height])).all(-1)
+    if outside.any():
+        cx, cy = centers[outside][0].tolist()
+        raise ValueError(
+            f'intrinsics have the principal point ({cx:g}, {cy:g}) outside of images of {cameras.width}x'
+            f'{cameras.height}: they are those of larger images; give Cameras(intrinsics, cam2world, full_height, '
+            f'full_width).resized({cameras.height}, {cameras.width})'
+        )
