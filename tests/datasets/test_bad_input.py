@@ -60,6 +60,7 @@ LIDAR = 'lidar/0.bin'
 TEACHER = 'samples_0_0_0_0_0_0/depths/FRONT/frame0.npy'
 SKY = 'samples_0_0_0_0_0_0/gt_sky_masks/FRONT/frame0.npy'
 FEATURES = 'FRONT/frame0.npy'
+TRUTH = 'truth/depth/FRONT/frame0.npy'
 
 
 @pytest.mark.parametrize('name', [IMAGE, LIDAR, TEACHER, FEATURES, 'infos.pkl'])
@@ -102,7 +103,16 @@ def test_truncated_jpeg(root, share):
         (TEACHER, np.full((60, 100), np.inf), 'infinite'),
         (TEACHER, np.full((60, 100), -1.0), 'negative'),
         (TEACHER, np.array([['a']]), 'numbers'),
+        (TEACHER, np.full((60, 100), 12000, np.uint16), 'divide by 1000 what is in millimetres'),
+        (TEACHER, np.full((60, 100), 12 * 256, np.uint16), '256: KITTI'),
+        (TEACHER, 1 / np.linspace(2, 80, 6000).reshape(60, 100), 'not its inverse'),
+        (TEACHER, np.linspace(0.01, 1, 6000).reshape(60, 100), 'no share of a range'),
+        (TEACHER, np.where(np.arange(100) % 2, 9.0, np.zeros((60, 1))), '50% of its depths are zero; write NaN'),
+        (TRUTH, np.full((60, 100), 12000.0), 'millimetres'),
         (SKY, np.full((60, 100), 255, np.uint8), 'outside 0 to 1'),
+        (SKY, np.where(np.arange(60)[:, None] < 30, 255, np.zeros((60, 100), np.uint8)), 'divide by 255'),
+        (SKY, np.where(np.arange(60)[:, None] < 30, 0, np.ones((60, 100), np.uint8)), 'invert it'),
+        (SKY, np.full((60, 100), np.nan), 'outside 0 to 1'),
         (FEATURES, np.full((4, 6, 8), np.nan), 'NaN'),
         (FEATURES, np.zeros((4, 6)), 'axes'),
     ],

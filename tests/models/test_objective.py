@@ -328,3 +328,12 @@ def test_every_image_loss_gets_rendered_and_target_images():
     assert {name: value.item() for name, value in result.items()} == {'loss_rgb': 1, 'loss_lpips': 2, 'loss_dssim': 3}
     for loss in losses.values():
         assert loss.calls[0][0] is rendering.image and loss.calls[0][1] is targets.images
+
+
+def test_features_of_another_width_are_named():
+    views = make_views(features=torch.zeros(2, 32, 4, 6))
+    with pytest.raises(InputError, match='have 32 channels, the network renders 64: extract them again'):
+        feature_target(views, torch.zeros(2, 64, 4, 6))
+    # One unknown pixel where all are missing.
+    missing = make_views(features=torch.full((2, 1, 1, 1), torch.nan))
+    assert feature_target(missing, torch.zeros(2, 64, 4, 6)).isnan().all()

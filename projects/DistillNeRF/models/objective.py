@@ -193,6 +193,13 @@ def feature_target(views: Views, like: Tensor) -> Tensor:
     """
     if views.features is None:
         raise InputError('the loss features needs features that the dataset does not load; set its load_features=True')
+    found, wanted = views.features.shape[1], like.shape[1]
+    # Where the features of all views are missing, one unknown pixel stands for them.
+    if found != wanted and tuple(views.features.shape[1:]) != (1, 1, 1):
+        raise InputError(
+            f'the features that the dataset loads have {found} channels, the network renders {wanted}: extract them '
+            f'again with so many, or set model.network.head.out_channels={found}'
+        )
     if views.features.shape[-2:] == like.shape[-2:]:
         return views.features
     return F.interpolate(views.features, size=like.shape[-2:], mode='bilinear', align_corners=False)

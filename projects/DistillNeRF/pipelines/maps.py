@@ -13,6 +13,15 @@ from mmdet3d.registry import TRANSFORMS
 from ..datasets.presence import MAP_CURES
 from ..errors import InputError
 
+# Of depth maps, about so many rows and columns are looked at.
+LOOKED_AT = 64
+# A camera of a car sees the road nearer than this, and something beyond that, metres.
+FARTHEST_ROAD, NEAREST_VIEW = 200.0, 2.0
+# Percent of the pixels that may be wrong, and share of zeros.
+NEAR_PERCENT, MOST_ZEROS = 1, 0.1
+# Share of sky in a tenth of the rows that is as good as none.
+LITTLE_SKY = 0.1
+
 
 def read_map(path: str | Path, dimensions: int, cure: str, skip_missing: bool = False) -> np.ndarray | None:
     """Read an array ``.npy`` as float32.
@@ -60,6 +69,52 @@ def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], cure: str) -
     )
 
 
+def check_depth(path: str | Path, depth: np.ndarray, cure: str) -> None:
+    """Whether ``(h, w)`` can be z in metres, NaN where unknown, as seen from a car.
+
+    Raises:
+        InputError: negative values, another unit, inverse depth, or zeros for what is unknown.
+    """
+    few = depth[:: max(1, depth.shape[0] // LOOKED_AT), :: max(1, depth.shape[1] // LOOKED_AT)]
+    known = few[np.isfinite(few)]
+    if (depth < 0).any():
+        raise InputError(f'{path}: holds negative depths; {cure}')
+    if not known.size:
+        return
+    zeros = float((known == 0).mean())
+    if zeros > MOST_ZEROS:
+        raise InputError(f'{path}: {zeros:.0%} of its depths are zero; write NaN where the depth is unknown, or {cure}')
+    nearest, farthest = np.percentile(known[known > 0], (NEAR_PERCENT, 100 - NEAR_PERCENT))
+    if nearest > FARTHEST_ROAD:
+        raise InputError(
+            f'{path}: its nearest depths are {nearest:.4g}, which are no metres; divide by 1000 what is in millimetres '
+            f'(by 100: centimetres, by 256: KITTI), or {cure}'
+        )
+    if farthest < NEAREST_VIEW:
+        raise InputError(
+            f'{path}: its farthest depths are {farthest:.4g}, which are no metres; give z itself, not its inverse and '
+            f'no share of a range, or {cure}'
+        )
+
+
+def check_sky(path: str | Path, sky: np.ndarray, cure: str) -> None:
+    """Whether ``(h, w)`` can be 1 where the sky is.
+
+    Raises:
+        InputError: values outside of 0 to 1, or 1 where the road is and 0 above.
+    """
+    if not ((sky >= 0) & (sky <= 1)).all():
+        largest = np.nanmax(sky, initial=0)
+        raise InputError(
+            f'{path}: holds values outside 0 to 1, up to {largest:g}; divide by 255 what is in 0 to 255, or {cure}'
+        )
+    border = max(1, len(sky) // 10)
+    if sky[:border].mean() < LITTLE_SKY and sky[-border:].mean() > 1 - LITTLE_SKY:
+        raise InputError(
+            f'{path}: says that the sky is below and not above; 1 is sky and 0 is not: invert it, or {cure}'
+        )
+
+
 @TRANSFORMS.register_module()
 class LoadTeacher(BaseTransform):
     """Read the teacher's depth (z, metres) and sky mask of every view, at the size they were stored in.
@@ -79,10 +134,10 @@ class LoadTeacher(BaseTransform):
             sky = read_map(files['sky_mask'], 2, cure, results['skip_missing'])
             if depth is not None and np.isnan(depth).all():
                 raise InputError(f'{files["depth"]}: holds nothing but NaN; {cure}')
-            if depth is not None and (depth < 0).any():
-                raise InputError(f'{files["depth"]}: holds negative depths; {cure}')
-            if sky is not None and not ((sky >= 0) & (sky <= 1)).all():
-                raise InputError(f'{files["sky_mask"]}: holds values outside 0 to 1; {cure}')
+            if depth is not None:
+                check_depth(files['depth'], depth, cure)
+            if sky is not None:
+                check_sky(files['sky_mask'], sky, cure)
             view['teacher_depth'], view['sky_mask'] = depth, sky
         for name, file in (('teacher_depth', 'depth'), ('sky_mask', 'sky_mask')):
             views = [view for view in results['views'].values() if 'teacher' in view]
@@ -106,6 +161,7 @@ class LoadTruth(BaseTransform):
                 continue
             depth = read_map(view['truth']['depth'], 2, MAP_CURES['truth'], results['skip_missing'])
             if depth is not None:
+                check_depth(view['truth']['depth'], depth, MAP_CURES['truth'])
                 rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(np.int64)
                 columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(np.int64)
                 depth = depth[rows[:, None], columns]
