@@ -18,6 +18,7 @@ from projects.DistillNeRF.benchmark.scenes import SIZES
 from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured
 from projects.DistillNeRF.benchmark.watches import ceilings
 from projects.DistillNeRF.engine.combinations import refuse_together
+from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.files import require_writable, save_json
 
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--scaling', action='store_true', help='how our time grows with cameras, rays and voxels')
-    parser.add_argument('--json', type=Path, help='write all figures to this file, too')
+    parser.add_argument('--json', type=file_path, help='write all figures to this file, too')
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.files import require_writable, save_json
 from projects.DistillNeRF.parity.checks import check_all
@@ -19,9 +20,9 @@ EXIT_DIFFERENT = 1
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('vectors', type=Path, help='folder of parity vectors')
+    parser.add_argument('vectors', type=file_path, help='folder of parity vectors')
     parser.add_argument('--variant', action='append', default=[], help='only this published variant (may be repeated)')
-    parser.add_argument('--json', type=Path, help='write the table to this file, too')
+    parser.add_argument('--json', type=file_path, help='write the table to this file, too')
     return parser.parse_args()
 
 

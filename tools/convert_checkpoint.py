@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.files import atomic_path, require_writable
 from projects.DistillNeRF.models.conversion import as_checkpoint, convert, read_published
@@ -18,8 +19,8 @@ from projects.DistillNeRF.models.conversion import as_checkpoint, convert, read_
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('published', type=Path, help='checkpoint of the published code')
-    parser.add_argument('ours', type=Path, help='where to write')
+    parser.add_argument('published', type=file_path, help='checkpoint of the published code')
+    parser.add_argument('ours', type=file_path, help='where to write')
     parser.add_argument('--unsafe-pickle', action='store_true', help='run code in the file; only if you trust it')
     return parser.parse_args()
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.DistillNeRF.datasets.converters import minitown, nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.engine.combinations import refuse_together
+from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.errors import command
 
 
@@ -29,8 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
     def add(name: str, help_text: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=help_text)
-        sub.add_argument('--root-path', type=Path, required=True, help='folder of the raw data set')
-        sub.add_argument('--out-dir', type=Path, help='where info files go; default: the root path')
+        sub.add_argument('--root-path', type=file_path, required=True, help='folder of the raw data set')
+        sub.add_argument('--out-dir', type=file_path, help='where info files go; default: the root path')
         sub.add_argument('--extra-tag', default=name, help='info files are named TAG_infos_SPLIT.pkl')
         sub.add_argument('--workers', type=int, default=1, help='processes')
         if name != 'minitown':
@@ -40,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     nuscenes_options = add('nuscenes', 'nuScenes, or any data set written as its tables')
     nuscenes_options.add_argument('--version', help='v1.0-mini, v1.0-trainval (the default) or v1.0-test')
     nuscenes_options.add_argument('--sweeps', type=int, default=10, help='LiDAR sweeps before a keyframe to list')
-    nuscenes_options.add_argument('--from-info', type=Path, help='an info pickle of mmdet3d (v2), not the tables')
+    nuscenes_options.add_argument('--from-info', type=file_path, help='an info pickle of mmdet3d (v2), not the tables')
     nuscenes_options.add_argument(
         '--skip-incomplete-scenes',
         action='store_true',

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread
 from projects.DistillNeRF.engine.config_keys import PICTURES
 from projects.DistillNeRF.engine.own_images import infer
@@ -18,7 +18,7 @@ from projects.DistillNeRF.errors import command
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__, folder='images and cameras.json (docs/OWN_DATA.md)')
-    parser.add_argument('--out', type=Path, required=True, help='where pictures, voxels, scene and video go')
+    parser.add_argument('--out', type=file_path, required=True, help='where pictures, voxels, scene and video go')
     parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses')
     add_trajectory(parser)
     parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.combinations import refuse_together, refuse_without
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
 from projects.DistillNeRF.engine.novel_truth import compare_with_truth
@@ -23,11 +23,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('index', nargs='?', type=int, help='first of the three poses to draw; default: 0')
     add_trajectory(parser)
     parser.add_argument('--sample', type=int, help='number of the sample in the test data; default: 0')
-    parser.add_argument('--video', type=Path, help='write the whole trajectory to this MP4 file instead')
-    parser.add_argument('--out-dir', type=Path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
+    parser.add_argument('--video', type=file_path, help='write the whole trajectory to this MP4 file instead')
+    parser.add_argument('--out-dir', type=file_path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
     parser.add_argument('--truth', action='store_true', help='MiniTown: compare with the truth at every pose instead')
     parser.add_argument('--samples', type=int, help='with --truth: so many samples, evenly spread; default: all')
-    parser.add_argument('--out', type=Path, help='with --truth: write the figures to this JSON file')
+    parser.add_argument('--out', type=file_path, help='with --truth: write the figures to this JSON file')
     return parser.parse_args()
 
 

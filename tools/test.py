@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import PICTURES, RUN_BY_TESTS
 from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, build_dataset, evaluate
@@ -24,8 +24,8 @@ def parse_args() -> argparse.Namespace:
     choices = sorted(EVALUATIONS)
     parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
     parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')
-    parser.add_argument('--out', type=Path, help='write all figures to this JSON file')
-    parser.add_argument('--work-dir', type=Path, help='where logs and panels go; default: work_dirs/CONFIG')
+    parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
+    parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     return parser.parse_args()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.command_line import config_parser
+from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import TOP_LEVEL
 from projects.DistillNeRF.engine.running import train
@@ -18,7 +18,7 @@ from projects.DistillNeRF.errors import InputError, command
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__, checkpoint=False)
-    parser.add_argument('--work-dir', type=Path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
+    parser.add_argument('--work-dir', type=file_path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
     parser.add_argument('--seed', type=int, help="default: that of the config's randomness, or 0")
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on CUDA, bfloat16 elsewhere')
     parser.add_argument('--resume', nargs='?', const='auto', help='go on from a checkpoint; without a name, the newest')

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.combinations import refuse_together
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.config import warn_of_unread
 from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
 from projects.DistillNeRF.errors import InputError, command
@@ -20,9 +20,13 @@ from projects.DistillNeRF.viewer.start import open_source
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__, optional=True)
-    parser.add_argument('--data', type=Path, help='a folder of own images instead of the test data (docs/OWN_DATA.md)')
+    parser.add_argument(
+        '--data', type=file_path, help='a folder of own images instead of the test data (docs/OWN_DATA.md)'
+    )
     parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses of own images')
-    parser.add_argument('--scene', type=Path, help='a scene that Scene.save or tools/infer.py wrote, instead of data')
+    parser.add_argument(
+        '--scene', type=file_path, help='a scene that Scene.save or tools/infer.py wrote, instead of data'
+    )
     parser.add_argument('--sample', type=int, help='number of the first sample in the test data; default: 0')
     add_trajectory(parser)
     parser.add_argument('--host', default=USUAL_HOST, help='address to listen on; the default is this machine alone')

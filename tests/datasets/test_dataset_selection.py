@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 
@@ -242,3 +243,32 @@ def test_flips_mirror_inputs_and_targets(box_root):
         ours, expected = flipped['inputs'][name], plain['inputs'][name]
         assert torch.equal(ours.images, expected.images.flip(-1))
         torch.testing.assert_close(ours.lidar_depth, expected.lidar_depth.flip(-1), rtol=0, atol=0, equal_nan=True)
+
+
+def test_sizes_may_be_lists_of_whole_numbers(box_root):
+    dataset = build_dataset(box_root, image_size=[30.0, 50.0], render_size=[15, 25])
+    assert dataset.image_size == (30, 50)
+    assert dataset[0]['inputs']['input_views'].images.shape[-2:] == (30, 50)
+
+
+@pytest.mark.parametrize('size', ['3050', 30, (30.5, 50), (math.nan, 50), None])
+def test_sizes_that_are_none(box_root, size):
+    with pytest.raises(InputError, match=r'image_size is .*; give \(height, width\) in pixels'):
+        build_dataset(box_root, image_size=size)
+
+
+def test_folders_at_home(box_root, monkeypatch):
+    monkeypatch.setenv('HOME', str(box_root.parent))
+    dataset = build_dataset(f'~/{box_root.name}/', data_prefix={'img': f'~/{box_root.name}/'}, load_lidar=False)
+    assert dataset[0]['inputs']['input_views'].images.isfinite().all()
+
+
+def test_the_brightness_of_the_first_sample_is_looked_at(box_root, tmp_path, capsys):
+    build_dataset(box_root)
+    assert 'nearly black' not in capsys.readouterr().err
+    shutil.copytree(box_root, tmp_path / 'dark')
+    path = tmp_path / 'dark/samples/FRONT/frame0.png'
+    cv2.imwrite(str(path), cv2.imread(str(path)) // 32)
+    build_dataset(tmp_path / 'dark')
+    [line] = [line for line in capsys.readouterr().err.splitlines() if 'nearly black' in line]
+    assert f'1 of 6 images that were looked at are nearly black, first {path}' in line

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.datasets.converters import pandaset
+from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.common import image_size
 from projects.DistillNeRF.datasets.exposure import exposure_doubt
 from projects.DistillNeRF.datasets.image_files import read_header, read_image
 from projects.DistillNeRF.errors import InputError
-from tests.datasets.fixtures.rawdata import pandaset_world, write_pandaset
+from tests.datasets.fixtures.boxworld import BoxWorld
+from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset
 
 HEIGHT, WIDTH = 48, 80
 
@@ -251,3 +252,13 @@ def test_a_conversion_counts_dark_images(sequence, capsys):
     [line] = [line for line in capsys.readouterr().err.splitlines() if 'warning: ' in line]
     assert 'train.pkl: 3 of 18 images that were looked at are nearly black' in line
     assert str(image_of(sequence, 0)) in line
+
+
+def test_tables_and_splits_with_marks_and_line_ends_of_windows(tmp_path):
+    root = tmp_path / 'raw'
+    write_nuscenes(BoxWorld(), root, {'train': ['scene-a'], 'val': ['scene-b']})
+    before = [path.read_bytes() for path in nuscenes.convert(root, tmp_path / 'before', version='v1.0-mini')]
+    for path in [*root.rglob('*.json')]:
+        path.write_bytes(path.read_text().replace(', ', ',\r\n').encode('utf-8-sig'))
+    after = [path.read_bytes() for path in nuscenes.convert(root, tmp_path / 'after', version='v1.0-mini')]
+    assert after == before

@@ -17,6 +17,8 @@ from mmengine.dataset import BaseDataset, force_full_init
 from ..errors import InputError, warn
 from .boxes import read_boxes
 from .draws import Draw
+from .exposure import warn_of_exposure
+from .image_files import read_image
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .poses import inverse_pose
 from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_missing_maps
@@ -132,9 +134,9 @@ class DistillNeRFDataset(BaseDataset):
         self._chosen = indices
         roots = dict.fromkeys(('img', 'lidar', *self.MAPS), '') | (data_prefix or {})
         super().__init__(
-            ann_file=ann_file,
-            data_root=data_root,
-            data_prefix=roots,
+            ann_file=str(Path(ann_file).expanduser()),
+            data_root=str(Path(data_root).expanduser()) if data_root else data_root,
+            data_prefix={kind: str(Path(root).expanduser()) if root else root for kind, root in roots.items()},
             pipeline=list(pipeline),
             test_mode=test_mode,
             lazy_init=lazy_init,
@@ -215,6 +217,8 @@ class DistillNeRFDataset(BaseDataset):
                     'or set SKIP_MISSING=True in the dataset config to go on without'
                 )
             warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing: NaN instead')
+        first = [Path(self.data_prefix['img']) / used[0]['images'][camera]['img_path'] for camera in self.cameras]
+        warn_of_exposure(((path, read_image(path)) for path in first), self.ann_file)
 
     def _used_positions(self, infos: Sequence[Info]) -> list[int]:
         """Samples and, if neighbours can be targets, their neighbours."""
@@ -357,9 +361,13 @@ def _lidar_note(info: Info, sweeps: int) -> str:
 
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    if (
+        not isinstance(size, list | tuple)
+        or len(size) != 2
+        or not all(isinstance(side, int | float) and side > 0 and side % 1 == 0 for side in size)
+    ):
         raise InputError(f'{option} is {size}; give (height, width) in pixels')
-    return size[0], size[1]
+    return int(size[0]), int(size[1])
 
 
 def _virtual_views(wanted: bool, upward: bool, features: bool) -> tuple[str, ...]:

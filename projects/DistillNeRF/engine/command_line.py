@@ -43,9 +43,9 @@ def config_parser(
     """
     parser = argparse.ArgumentParser(description=description)
     if folder is not None:
-        parser.add_argument('folder', type=Path, help=folder)
+        parser.add_argument('folder', type=file_path, help=folder)
     count = {'nargs': '?'} if optional else {}
-    parser.add_argument('config', help='config file', **count)
+    parser.add_argument('config', type=_expanded, help='config file', **count)
     if checkpoint:
         about = 'checkpoint, or None for random weights'
         left_out = {**count, 'default': argparse.SUPPRESS} if optional else {}
@@ -73,4 +73,13 @@ def _trajectory(name: str) -> str:
 
 
 def _checkpoint_or_none(name: str) -> str | None:
-    return None if name == 'None' else name
+    return None if name == 'None' else _expanded(name)
+
+
+def file_path(name: str) -> Path:
+    """The path of an argument; ``~`` is the home folder, also in ``--option=~/name``, where no shell says so."""
+    return Path(name).expanduser()
+
+
+def _expanded(name: str) -> str:
+    return str(file_path(name))

@@ -7,7 +7,6 @@ cameras of a rig at once. The named paths are the published ones (parity notes, 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import require_file
+from ..files import read_json
 from ..modules.cameras import Cameras
 
 AXES = ('x', 'y', 'z')
@@ -89,11 +88,7 @@ def read_trajectory(path: str | os.PathLike) -> Tensor:
     Raises:
         InputError: names the file, and the pose that is wrong.
     """
-    path = require_file(path, 'give a JSON list of poses')
-    try:
-        poses = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f'{path}: not readable as JSON ({error}); give a list of poses') from error
+    poses = read_json(path, 'give a JSON list of poses')
     if not isinstance(poses, list) or not poses:
         raise InputError(f'{path}: holds no list of poses; give {POSE_FORMATS}')
     return torch.stack([_motion(pose, f'{path}: pose {number}') for number, pose in enumerate(poses)])

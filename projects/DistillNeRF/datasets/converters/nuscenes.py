@@ -5,7 +5,6 @@ Splits are the official ones, or those of a ``splits.json`` beside the table fol
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from nuscenes.utils.splits import create_splits_scenes
 from tqdm import tqdm
 
 from ...errors import InputError, warn
-from ...files import require_file
+from ...files import read_json, require_file
 from ..boxes import DETECTION_CLASSES
 from ..drive_checks import some
 from ..infos import Info, save_infos
@@ -137,10 +136,7 @@ def _splits(root: Path, version: str) -> dict[str, Sequence[str]]:
     """Scene names of each split."""
     path = root / 'splits.json'
     if path.is_file():
-        try:
-            splits = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f'{path}: not readable as JSON ({error}); {DOWNLOAD_AGAIN}') from error
+        splits = read_json(path, DOWNLOAD_AGAIN)
         if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
             raise InputError(f'{path}: is not of the form {{split: [scene names]}}; {DOWNLOAD_AGAIN}')
         return {split: names for split, names in splits.items() if names}
@@ -148,6 +144,13 @@ def _splits(root: Path, version: str) -> dict[str, Sequence[str]]:
         raise InputError(f'version {version} has no official splits; use {", ".join(OFFICIAL_SPLITS)} or write {path}')
     official = create_splits_scenes()
     return {split: official[name] for split, name in OFFICIAL_SPLITS[version].items()}
+
+
+class _Tables(NuScenes):
+    """The devkit's tables; ours may be in any encoding of Unicode, and a damaged one is named."""
+
+    def __load_table__(self, table_name: str) -> list[dict[str, Any]]:
+        return read_json(Path(self.table_root) / f'{table_name}.json', DOWNLOAD_AGAIN)
 
 
 def _open_tables(root: Path, version: str) -> NuScenes:
@@ -162,7 +165,7 @@ def _open_tables(root: Path, version: str) -> NuScenes:
             if not file.read().rstrip().endswith(b']'):
                 raise InputError(f'{path}: the table is cut short; {DOWNLOAD_AGAIN}')
     try:
-        return NuScenes(version, str(root), verbose=False)
+        return _Tables(version, str(root), verbose=False)
     except (AssertionError, AttributeError, TypeError, ValueError, KeyError) as error:
         # The devkit asserts that the map masks are there.
         raise InputError(

@@ -45,7 +45,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; give one of images and {FILE_NAME}, see docs/OWN_DATA.md')
     calibrations = read_calibrations(folder)
-    height, width = image_size
+    image_size = height, width = int(image_size[0]), int(image_size[1])
     images, matrices, whole = [], [], []
     for calibration in calibrations:
         image, matrix = _load(calibration, undistort)
