@@ -465,6 +465,36 @@ def test_a_wrong_camera_is_named(folder, name):
     refused(folder, 'camera FRONT: ', word)
 
 
+def to_millimeters(pose: np.ndarray) -> np.ndarray:
+    pose[:3, 3] *= 1000
+    return pose
+
+
+POSE_CONVENTIONS = {
+    'inverted: vehicle to camera was given': np.linalg.inv,
+    "OpenGL's axes: negate its second and third column": lambda pose: pose @ np.diag([1, -1, -1, 1]),
+    'inverted, and its second and third column then negated': lambda pose: np.linalg.inv(
+        pose @ np.diag([1, -1, -1, 1])
+    ),
+    'in millimetres: divide them by 1000': to_millimeters,
+}
+
+
+@pytest.mark.parametrize('cure', POSE_CONVENTIONS)
+def test_poses_of_another_convention_are_recognised(folder, cure):
+    """All cameras have it; the cure says which it is, and no other."""
+    given = {camera: POSE_CONVENTIONS[cure](WORLD.cam2ego(camera)).tolist() for camera in CAMERAS[:3]}
+    write(folder, [record(camera, cam2vehicle=pose) for camera, pose in given.items()])
+    refused(folder, 'they fit a car if', cure)
+
+
+def test_the_name_of_an_image_that_is_nearly_right(folder):
+    write(folder, [record('LEFT', image='left.PNG')])
+    refused(folder, 'camera LEFT', 'left.PNG: no such file; correct image in cameras.json', 'did you mean LEFT.png?')
+    write(folder, [record('LEFT', image='x' * 300)])
+    refused(folder, 'camera LEFT', 'no such file; correct image in cameras.json')
+
+
 @pytest.mark.parametrize('key', ['image', 'width', 'height', 'cam2vehicle'])
 def test_a_field_that_lacks(folder, key):
     camera = record('FRONT')

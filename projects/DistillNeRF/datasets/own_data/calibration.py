@@ -15,6 +15,7 @@ from ...files import is_file, read_json, require_file
 from ..poses import check_intrinsics, check_poses
 from ..rig_checks import ORIGIN_HEIGHT, check_distinct, check_rig
 from .distortion import COEFFICIENTS, Distortion
+from .pose_hints import pose_hint
 from .spellings import NO_LENS, coefficients, lens_model, matrix, model_of_list, pinhole_matrix, whole_number
 
 FILE_NAME = 'cameras.json'
@@ -80,8 +81,16 @@ def read_calibrations(folder: Path) -> list[Calibration]:
         intrinsics, np.asarray(sizes, dtype=np.float64), [f'{label}: intrinsics' for label in labels], CURE
     )
     check_poses(poses, [f'{label}: cam2vehicle' for label in labels], CURE)
-    cam2world = _vehicle2world(content, path) @ poses
-    check_rig(intrinsics, cam2world, sizes, ORIGIN_HEIGHT, labels, CURE)
+    vehicle2world = _vehicle2world(content, path)
+    cam2world = vehicle2world @ poses
+
+    def check(candidates: np.ndarray) -> None:
+        check_rig(intrinsics, candidates, sizes, ORIGIN_HEIGHT, labels, CURE)
+
+    try:
+        check(cam2world)
+    except InputError as error:
+        raise InputError(f'{error}{pose_hint(poses, vehicle2world, check)}') from error
     check_distinct(cam2world[None], [labels], names, CURE)
     return [
         Calibration(where, name, _image_file(folder, camera['image']), *size, matrix, pose, distortion)

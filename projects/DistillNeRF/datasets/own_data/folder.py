@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, warn
-from ...files import atomic_path, file_stems, save_json
+from ...files import atomic_path, file_stems, is_file, save_json
 from ...modules.cameras import Cameras
 from ...modules.views import Views
 from ..exposure import CURE, exposure_doubt
@@ -72,6 +72,8 @@ def _resized(intrinsics: np.ndarray, image: np.ndarray, size: tuple[int, int]) -
 def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.ndarray]:
     """The image of a pinhole camera ``(H, W, 3)`` in OpenCV's order, and its intrinsics."""
     where = calibration.where
+    if not is_file(calibration.image):
+        raise InputError(f'{where}: {calibration.image}: no such file; {_image_cure(calibration.image)}')
     try:
         image, orientation = read_image(calibration.image), read_header(calibration.image).orientation
     except InputError as error:
@@ -96,6 +98,15 @@ def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.nda
             '(read_folder(..., undistort=True)), or remove distortion if the image is undistorted already'
         )
     return calibration.distortion.undo(image, calibration.intrinsics, where)
+
+
+def _image_cure(path: Path) -> str:
+    """What to do about an image that is not there."""
+    cure = f'correct image in {FILE_NAME}, a file relative to the folder'
+    if not path.parent.is_dir():
+        return cure
+    alike = [other.name for other in path.parent.iterdir() if other.stem.casefold() == path.stem.casefold()]
+    return f'{cure}; did you mean {min(alike)}?' if alike else cure
 
 
 def _cut(
