@@ -47,7 +47,7 @@ def test_a_quaternion_of_nearly_length_one_is_made_exact():
 def test_a_pose_has_its_rotation_and_its_translation():
     pose = pose_matrix((HALF, 0, 0, HALF), (1, 2, 3), 'here')
     np.testing.assert_allclose(pose, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-12)
-    with pytest.raises(InputError, match='here: the position .* holds NaN'):
+    with pytest.raises(InputError, match=r'here: the position .* holds NaN'):
         pose_matrix((1, 0, 0, 0), (0, math.inf, 0), 'here')
 
 

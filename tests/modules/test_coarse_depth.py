@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import plain
@@ -84,3 +85,33 @@ def test_frozen_features_are_given_if_and_only_if_it_was_built_for_them():
         net().features(rand(1, 3, 16, 16), None)
     with pytest.raises(ValueError, match='the network was built without them'):
         net(depth_channels=None).features(rand(1, 3, 16, 16), rand(1, 4, 16, 16))
+
+
+def test_usual_settings_are_the_published_ones():
+    parameters = inspect.signature(CoarseDepthNet).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert defaults == {
+        'width': 64,
+        'channels': 64,
+        'blocks': (2, 3, 5, 5),
+        'depth_channels': 128,
+        'density_activation': 'exp',
+        'logit_bound': 30.0,
+    }
+
+
+def test_every_width_is_its_own():
+    """Pyramid of width 2 with a stem and an output of 3, frozen features of 4, 7 bins."""
+    made = CoarseDepthNet(7, width=2, channels=3, blocks=(1, 1, 1, 1), depth_channels=4)
+    shapes = {name: tuple(value.shape) for name, value in made.state_dict().items()}
+    assert shapes['pyramid.stem.weight'][0] == shapes['pyramid.final.weight'][0] == 3
+    assert shapes['pyramid.final.weight'][1] == 6
+    assert shapes['combiner.mix.0.conv1.weight'] == (4, 7, 1, 1) and shapes['combiner.mix.1.conv1.weight'] == (
+        4,
+        4,
+        1,
+        1,
+    )
+    assert shapes['combiner.residual.weight'] == (4, 4, 1, 1) and shapes['combiner.final.weight'] == (3, 4, 1, 1)
+    assert shapes['head.0.weight'] == (3, 3, 3, 3) and shapes['head.2.weight'] == (7, 3, 1, 1)
+    assert made.head[0].padding == (1, 1)

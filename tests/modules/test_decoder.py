@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -67,3 +69,17 @@ def test_the_decoder_written_out(times):
     found = decoder(composite, classes)
     assert decoder.scale == 2**times and found.shape == (2, 3, 4 * 2**times, 6 * 2**times)
     torch.testing.assert_close(found, x)
+
+
+def test_usual_settings_are_the_published_ones():
+    parameters = inspect.signature(ColorDecoder).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert defaults == {'width': 160, 'num_layers': 4, 'num_upsample': 1, 'num_camera_classes': 3, 'style_channels': 32}
+
+
+def test_every_width_is_its_own():
+    decoder = ColorDecoder(5, width=32, num_layers=3, num_camera_classes=2, style_channels=4)
+    shapes = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
+    assert shapes['styles.weight'] == (2, 4) and shapes['first.weight'] == (32, 5, 3, 3)
+    assert shapes['convs.2.conv.weight'] == (32, 32, 3, 3) and shapes['convs.0.style.weight'] == (64, 4)
+    assert shapes['last.weight'] == (3, 32, 3, 3) and len(decoder.convs) == 3

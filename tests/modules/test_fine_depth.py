@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import plain
 import pytest
 import torch
@@ -140,3 +142,33 @@ def test_candidates_of_other_spacing_and_number():
     found = net.candidates(torch.tensor([[[1.0, 10.0, 90.0, 0.2]]]))[0, 0]
     expected = [[0.5, 1, 1.5], [9, 10, 11], [88, 90, 92], [0, 0.2, 0.7]]
     torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_usual_settings_are_the_published_ones():
+    parameters = inspect.signature(FineDepthNet).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert defaults == {
+        'channels': 64,
+        'context_channels': 64,
+        'width': 16,
+        'hidden': 32,
+        'blocks': (2, 3, 5, 5),
+        'num_candidates': 15,
+        'first_candidate': None,
+        'candidate_ratio': 0.025,
+        'candidate_step': (0.05, 0.3),
+        'density_activation': 'exp',
+        'feature_bound': 5.0,
+        'logit_bound': 30.0,
+    }
+
+
+def test_every_width_is_its_own():
+    net = FineDepthNet(channels=6, context_channels=3, width=4, hidden=5, blocks=(1, 1, 1, 1))
+    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    assert shapes['pyramid.stem.weight'][0] == shapes['pyramid.final.weight'][0] == 4
+    assert shapes['combiner.0.weight'] == (5, 7, 3, 3) and shapes['combiner.2.weight'] == (5, 5, 3, 3)
+    assert shapes['feature_head.0.weight'] == (4, 5, 3, 3) and shapes['feature_head.2.weight'] == (6, 4, 1, 1)
+    assert shapes['depth_head.0.weight'] == (4, 5, 3, 3) and shapes['depth_head.2.weight'] == (7, 4, 1, 1)
+    assert shapes['scorer.expand.weight'] == (7, 1) and shapes['scorer.conv1.weight'] == (4, 7, 3)
+    assert shapes['scorer.conv3.weight'] == (1, 4, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,3 +56,24 @@ def test_the_pyramid_written_out():
         large = F.interpolate(merged, size=skip.shape[-2:], mode='bilinear', align_corners=False)
         merged = large + leaky(skip, lateral)
     torch.testing.assert_close(net(images), leaky(merged, net.final))
+
+
+def test_usual_settings_are_the_published_ones():
+    parameters = inspect.signature(FPN).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert defaults == {'blocks': (2, 3, 5, 5)}
+
+
+def test_every_width_is_its_own():
+    """Width 2, a stem of 3, an output of 5; the first stage keeps its size, the others halve it."""
+    pyramid = FPN(2, 3, 5, blocks=(1, 2, 1, 3))
+    shapes = {name: tuple(value.shape) for name, value in pyramid.state_dict().items()}
+    assert shapes['stem.weight'] == (3, 3, 3, 3)
+    assert [shapes[f'stages.{i}.0.conv1.weight'][:2] for i in range(5)] == [(4, 3), (4, 4), (6, 4), (8, 6), (8, 8)]
+    assert [len(stage) for stage in pyramid.stages] == [1, 2, 1, 3, 3]
+    assert [stage[0].stride for stage in pyramid.stages] == [1, 2, 2, 2, 2]
+    # What follows in a stage keeps its channels, so it needs no other shortcut than itself.
+    assert pyramid.stages[3][1].shortcut is None and shapes['stages.3.1.conv1.weight'][:2] == (8, 8)
+    assert shapes['top.weight'][:2] == (6, 8)
+    assert [shapes[f'laterals.{i}.weight'][:2] for i in range(4)] == [(6, 8), (6, 6), (6, 4), (6, 4)]
+    assert shapes['final.weight'] == (5, 6, 3, 3)

@@ -121,3 +121,14 @@ def test_two_pixels_by_hand():
     near = (0.5 * 10 + 1.0 * 10 + 0.25 * 40) / 3, (0.5 * 20 + 1.0 * 20 + 0.25 * 80) / 3, (1.0 + 3.0 - 2.0) / 3
     torch.testing.assert_close(coarse, torch.tensor([[near[0], near[2]], [0.1 * 40, 5.0]]))
     torch.testing.assert_close(pooled, torch.tensor([[near[1], near[2]], [0.1 * 80, 5.0]]))
+
+
+def test_half_precision_candidates_are_lifted_in_single_precision():
+    """Whole metres below 256 are exact in bfloat16: they must land in the same cells."""
+    exact = random_fine_depth(1)
+    single = FineDepth(*(getattr(exact, field.name).detach().float() for field in dataclasses.fields(exact)))
+    whole = dataclasses.replace(single, candidates=single.candidates.round())
+    half = dataclasses.replace(whole, candidates=whole.candidates.bfloat16())
+    cameras = rig(1, torch.float32)
+    grids = [pool_views(cameras, fine, ParameterizedSpace(), 5, 7)[0] for fine in (whole, half)]
+    assert torch.equal(grids[0].fine_codes, grids[1].fine_codes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import plain
 import pytest
 import torch
@@ -189,3 +191,20 @@ def test_weights_begin_with_unit_gain():
     conv = SparseConv(16, 64)
     assert conv.weight.std().item() == pytest.approx((27 * 16) ** -0.5, rel=0.02)
     assert not conv.bias.any()
+
+
+def test_usual_settings_are_the_published_ones():
+    parameters = inspect.signature(SparseVoxelNet).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert defaults == {'channels': 32, 'width': 128, 'num_layers': 2, 'feature_bound': 5.0, 'logit_bound': 30.0}
+
+
+@pytest.mark.parametrize(('layers', 'first', 'last'), [(0, None, 8), (1, 8, 4), (2, 8, 4)])
+def test_every_width_is_its_own(layers, first, last):
+    network = SparseVoxelNet(channels=2, width=4, num_layers=layers)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert shapes['fine_in.weight'] == shapes['coarse_in.weight'] == (27, 3, 4) and shapes['down.weight'] == (27, 4, 4)
+    assert shapes['out.weight'] == (27, last, 3)
+    assert len(network.fine_layers) == len(network.coarse_layers) == layers
+    if layers:
+        assert shapes['coarse_layers.0.conv.weight'] == (27, first, 4) and shapes['fine_layers.0.norm.weight'] == (4,)

@@ -117,3 +117,8 @@ def test_tables_by_hand():
     assert grid.centers(1).tolist() == [[-0.5] * 3, [0.5] * 3]
     assert grid.centers(2).tolist() == [[-0.25, -0.75, -0.25], [-0.25, -0.25, -0.75], [0.75] * 3]
     assert grid.cells(2).tolist() == [[1, 0, 1], [1, 1, 0], [3, 3, 3]]
+
+
+def test_cells_of_codes_of_any_shape():
+    codes = torch.tensor([[4, 2], [1, 32]])
+    assert morton_decode(codes).tolist() == [[[1, 0, 0], [0, 1, 0]], [[0, 0, 1], [2, 0, 0]]]

@@ -43,9 +43,10 @@ def test_sizes_other_than_the_recorded_one_are_refused(tmp_path, size):
 
 
 def test_intrinsics_follow_a_rendering_of_another_size(tmp_path):
-    view = load(save(tmp_path / 'a.png', 30, 25), 60, 50, (20, 30), resizable=True)
-    assert (view['height'], view['width']) == (30, 25)
-    np.testing.assert_allclose(view['intrinsics'], [[40, 0, 25], [0, 45, 15], [0, 0, 1]])
+    """Half as wide, and a pixel higher than half as high."""
+    view = load(save(tmp_path / 'a.png', 31, 25), 60, 50, (20, 30), resizable=True)
+    assert (view['height'], view['width']) == (31, 25)
+    np.testing.assert_allclose(view['intrinsics'], [[40, 0, 25], [0, 46.5, 15.5], [0, 0, 1]])
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def place(u: float, v: float, depth: float = 5.0, height: int = 21, width: int =
 
 def test_what_lies_in_the_image():
     """Pixel centers are whole numbers: the image ends half a pixel behind the last one, and begins at the first."""
-    seen = {(0, 0): True, (30.4, 20.4): True, (30.6, 3): False, (3, 20.6): False, (-0.1, 3): False, (3, -0.1): False}
+    seen = {(0, 0): True, (30.4, 20.4): True, (30.5, 3): False, (3, 20.5): False, (-0.1, 3): False, (3, -0.1): False}
     assert {where: bool(place(*where).visible[0]) for where in seen} == seen
     depths = {0.99: False, 1.0: True, 79.9: True, 80.0: False, -5.0: False}
     assert {depth: bool(place(3, 4, depth).visible[0]) for depth in depths} == depths

@@ -19,10 +19,13 @@ from projects.DistillNeRF.viewer.drawing import (
     NEAREST,
     POINTS,
     TRIANGLES,
+    _frustum_scale,
+    _linear,
     draw_cells,
     draw_frusta,
 )
 from projects.DistillNeRF.viewer.glances import Glance, ring
+from projects.DistillNeRF.viewer.viewpoints import Viewpoint
 from projects.DistillNeRF.visualization.voxels import ColouredCells
 from tests.viewer.scenes import make_scene
 
@@ -84,3 +87,17 @@ def test_cells_as_points_and_boxes(server, glance):
     np.testing.assert_allclose(boxes.batched_positions - boxes.batched_scales / 2, lower, atol=1e-4)
     np.testing.assert_allclose(boxes.batched_positions + boxes.batched_scales / 2, upper, atol=1e-4)
     assert (boxes.batched_colors <= colours).all() and boxes.batched_colors.max() > 200
+
+
+def test_frusta_are_as_long_as_they_shall_be():
+    """The browser draws a frustum 1 / cbrt(tan^2(fov / 2) * aspect / 3) long at scale 1."""
+    view = Viewpoint(np.eye(4), np.pi / 2, 3.0)
+    assert _frustum_scale(view) == pytest.approx(0.8)
+    assert _frustum_scale(Viewpoint(np.eye(4), np.pi / 2, 24.0)) == pytest.approx(1.6)
+
+
+def test_colors_of_boxes_are_linear():
+    """sRGB: 188 is half as bright as 255; below 11 it is linear."""
+    assert _linear(np.array([[0, 188, 255]], np.uint8)).tolist() == [[0, 128, 255]]
+    assert _linear(np.array([[10]], np.uint8)).tolist() == [[round(10 / 12.92)]]
+    assert _linear(np.array([[64]], np.uint8)).tolist() == [[13]]

@@ -8,7 +8,7 @@ import torch
 
 from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.minitown.code_book import code_vector
-from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, MODES, RGB, TEXT, Painter
+from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, MODES, NEEDS, RGB, TEXT, Painter, _relief
 from projects.DistillNeRF.viewer.tiles import Seen
 from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, depth_to_colours
 from projects.DistillNeRF.visualization.feature_colours import FeatureColours
@@ -86,3 +86,15 @@ def test_a_word_lights_up_what_is_like_it():
     assert bright[:, :2].min() > 1.5 * bright[:, 2:].max()
     bright = some.paint(maps, TEXT, some.vector(' road ')).astype(int).sum(axis=-1)
     assert bright[:, 2].min() > 1.5 * bright[:, [0, 1, 3]].max()
+
+
+def test_what_has_to_be_rendered_for_a_way_to_look():
+    assert NEEDS == {RGB: 'rgb', DEPTH: 'depth', FEATURES: 'features', TEXT: 'features'} and set(NEEDS) == set(MODES)
+
+
+def test_relief_is_bright_where_things_are_near():
+    depth = np.array([[1.0, 2.0, np.sqrt(160), 80.0, 500.0, 2.0]])
+    sky = np.array([[False] * 5 + [True]])
+    relief = _relief(depth, sky)
+    assert relief.shape == (1, 6, 3) and (relief == relief[..., :1]).all()
+    assert relief[0, :, 0].tolist() == [255, 255, 127, 0, 0, 0]

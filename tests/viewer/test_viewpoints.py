@@ -83,3 +83,24 @@ def test_looking_is_level():
     np.testing.assert_allclose(right, (1, 0, 0), atol=1e-12)
     np.testing.assert_allclose(forward, (0, HALF, -HALF), atol=1e-12)
     np.testing.assert_allclose(down, (0, -HALF, -HALF), atol=1e-12)
+
+
+def test_windows_beyond_the_largest_aspect_are_drawn_at_it():
+    view = Viewpoint(np.eye(4), 1.0, 9.0).cameras(10, 2, torch.zeros(()))
+    assert (view.height, view.width) == (20, 80)
+    view = Viewpoint(np.eye(4), 1.0, 0.01).cameras(10, 2, torch.zeros(()))
+    assert (view.height, view.width) == (20, 4)
+
+
+def test_a_viewpoint_is_that_of_the_camera_asked_for():
+    intrinsics = torch.tensor([[[10.0, 0, 5], [0, 30, 4], [0, 0, 1]], [[50, 0, 5], [0, 4, 4], [0, 0, 1]]])
+    poses = torch.eye(4).repeat(2, 1, 1)
+    poses[1, :3, 3] = torch.tensor([1.0, 2, 3])
+    view = Viewpoint.of_cameras(Cameras(intrinsics, poses, 8, 10), 1)
+    # The vertical focal length and height count.
+    assert view.fov == pytest.approx(np.pi / 2) and view.aspect == 1.25
+    assert view.position.tolist() == [1, 2, 3] and view.look_at.tolist() == [1, 2, 8]
+    browser = SimpleNamespace(wxyz=(1, 0, 0, 0), position=(4.0, 5, 6), fov=0.5, aspect=2.0)
+    seen = Viewpoint.of_browser(browser)
+    assert seen.cam2world.tolist() == [[1, 0, 0, 4], [0, 1, 0, 5], [0, 0, 1, 6], [0, 0, 0, 1]]
+    assert (seen.fov, seen.aspect) == (0.5, 2.0)
