@@ -256,6 +256,10 @@ ONE_FRAME = {
     ),
     'box in degrees': (lambda info: info['instances'][1]['bbox_3d'].__setitem__(6, 90.0), 'yaw in radians'),
     'NaN in a box': (lambda info: info['instances'][1]['bbox_3d'].__setitem__(0, float('nan')), 'no box'),
+    'sweeps': (lambda info: info.update(lidar_sweeps=None), 'lidar_sweeps is'),
+    'teacher': (image(teacher={'depth': 'x.npy'}), 'RIGHT: teacher: lacks sky_mask'),
+    'path of the teacher': (image(teacher={'depth': None, 'sky_mask': 'x.npy'}), 'teacher depth is'),
+    'features': (image(features=1.0), 'features is'),
     'scene of no name': (lambda info: info.update(scene=None), 'scene is'),
     'next in the past': (lambda info: info.update(next='box0'), 'next leads to box0, which is not later in time'),
 }  # fmt: skip

@@ -19,6 +19,8 @@ _INFO_FIELDS += ('lidar_points',)
 _IMAGE_FIELDS = ('img_path', 'cam2img', 'lidar2cam', 'cam2global', 'height', 'width', 'timestamp')
 _LIDAR_FIELDS = ('lidar_path', 'num_pts_feats')
 _FEWEST_COLUMNS = 3
+# Files of each kind of map that the loaders read; features are one file.
+MAP_FILES = {'teacher': ('depth', 'sky_mask'), 'truth': ('depth',)}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def gather_drive(infos: Sequence[Info], where: str, cure: str) -> Drive:
             raise InputError(f'{label}: has no images; {cure}')
         if info['lidar_points'] is not None:
             require_points(info['lidar_points'], label, cure)
+        for field in ('lidar_sweeps', 'instances'):
+            _require(isinstance(info.get(field, []), list), label, field, info.get(field), 'a list of records', cure)
         labels.append(label)
     return Drive(
         _poses(infos, 'ego2global', labels, cure),
@@ -92,6 +96,7 @@ def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], cure: str
             for field in ('height', 'width'):
                 _require(_is_whole(image[field]), label, field, image[field], 'a whole number of pixels', cure)
             _require_time(image['timestamp'], label, cure)
+            _require_maps(image, label, cure)
             records.append(image)
             names.append(str(camera))
             labels.append(label)
@@ -117,6 +122,17 @@ def require_points(points: Any, label: str, cure: str) -> None:
     _require(isinstance(path, str) and path != '', label, 'lidar_path', path, 'the name of a file', cure)
     enough = _is_whole(columns) and columns >= _FEWEST_COLUMNS
     _require(enough, label, 'num_pts_feats', columns, 'a number of columns (x, y, z and more)', cure)
+
+
+def _require_maps(image: Info, label: str, cure: str) -> None:
+    """Paths of teacher, truth and features, where there are any."""
+    files = {'features': image['features']} if image.get('features') else {}
+    for kind, names in MAP_FILES.items():
+        if record := image.get(kind):
+            require_fields(record, names, f'{label}: {kind}', cure)
+            files |= {f'{kind} {name}': path for name, path in record.items()}
+    for name, path in files.items():
+        _require(isinstance(path, str) and path != '', label, name, path, 'the name of a file', cure)
 
 
 def require_fields(record: Any, fields: Sequence[str], label: str, cure: str) -> None:

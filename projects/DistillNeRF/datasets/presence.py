@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from .info_arrays import MAP_FILES
 from .infos import Info, lidar_measurements
 from .virtual import teacher_files
 
-# Which files of a record each kind of map reads.
-MAP_FILES = {'teacher': ('depth', 'sky_mask'), 'truth': ('depth',)}
 MAP_CURES = {
     'teacher': 'make the teacher maps with tools/render_scene_nerf.py',
     'truth': 'make the ground truth with tools/create_data.py minitown',
