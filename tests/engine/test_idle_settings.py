@@ -120,6 +120,15 @@ def test_json_configs(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'option', ['train_dataloader.dataset.load_teacher', 'model.visualize_imgs', 'default_hooks.checkpoint.save_last']
+)
+def test_words_are_no_switches(option):
+    """``no`` would count as True."""
+    with pytest.raises(InputError, match=f"{option} is 'no'; give True or False"):
+        load_config(MINITOWN, {option: 'no'})
+
+
+@pytest.mark.parametrize(
     'text',
     [
         'length = 30\ntrain_cfg = dict(max_iters=length)',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
 from ..visualization.options import PictureOptions
 from .options import DATASET, LOADERS, SWITCHES, datasets
-from .suggestions import arguments, did_you_mean
+from .suggestions import arguments, did_you_mean, switches
 
 # What mmengine's runner asks a whole config for beside its own arguments.
 OF_RUNNER = (
@@ -89,18 +89,20 @@ class Section:
         path: its dotted key.
         given: what it holds.
         known: keys that something reads.
+        switches: those of them that are True or False.
     """
 
     path: str
     given: Mapping[str, Any]
     known: set[str]
+    switches: Collection[str] = ()
 
 
 def check_keys(config: Config) -> None:
     """Look at every section that is known here; what other classes do with theirs shows when they are built.
 
     Raises:
-        InputError: keys that nothing reads; the message names the nearest right ones.
+        InputError: keys that nothing reads, of which the message names the nearest right ones; a word for a switch.
     """
     sections = list(_sections(config))
     wrong = []
@@ -108,6 +110,9 @@ def check_keys(config: Config) -> None:
         for key in section.given:
             if key not in section.known:
                 wrong.append(f'{key!r} of {section.path}{_cure(key, section, sections)}')
+        for key in set(section.switches) & set(section.given):
+            if isinstance(value := section.given[key], str):
+                raise InputError(f'{config.filename}: {section.path}.{key} is {value!r}; give True or False')
     if wrong:
         raise InputError(f'{config.filename}: nothing reads these settings: {"; ".join(wrong)}; correct them')
 
@@ -261,7 +266,7 @@ def _component(
     """What is built from a registry: its class says what is read; nothing, if the class is not known."""
     built = _find(kinds, _get(given, 'type') or usual)
     if isinstance(given, Mapping) and built is not None and (known := arguments(built)) is not None:
-        yield Section(path, given, known | ANY_COMPONENT | set(extra))
+        yield Section(path, given, known | ANY_COMPONENT | set(extra), switches(built))
 
 
 def _find(kinds: Registry | None, name: Any) -> Callable | None:
