@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread
-from projects.DistillNeRF.engine.options import LOADERS
+from projects.DistillNeRF.engine.options import LOADERS, keep_unused_parameters
 from projects.DistillNeRF.errors import InputError
 from tests.tools.commands import ROOT, run
 from tests.tools.test_commands_bad_input import refused
@@ -45,6 +46,9 @@ def data_roots(config: Config) -> list[str]:
         ('resume_from', 'give --resume'),
         ('trian_cfg.max_iters', 'did you mean train_cfg?'),
         ('foo.bar', 'nothing reads foo'),
+        ('optimizer.lr', 'did you mean optim_wrapper.optimizer?'),
+        ('data.samples_per_gpu', 'did you mean train_dataloader'),
+        ('runner.max_iters', 'did you mean train_cfg?'),
         # Deeper.
         ('train_cfg.max_itres', 'did you mean max_iters?'),
         ('train_cfg.lr', 'did you mean optim_wrapper.optimizer.lr?'),
@@ -117,6 +121,15 @@ def test_json_configs(tmp_path):
     path.write_text(f'{{"_base_": {str(MINITOWN)!r}, "max_iters": 10}}'.replace("'", '"'))
     with pytest.raises(InputError, match=r'own\.json: nothing reads max_iters; did you mean train_cfg\.max_iters\?'):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    'option', ['train_dataloader.dataset.load_teacher', 'model.visualize_imgs', 'default_hooks.checkpoint.save_last']
+)
+def test_words_are_no_switches(option):
+    """``no`` would count as True."""
+    with pytest.raises(InputError, match=f"{option} is 'no'; give True or False"):
+        load_config(MINITOWN, {option: 'no'})
 
 
 @pytest.mark.parametrize(
@@ -325,6 +338,21 @@ def test_options_that_a_command_does_not_read(project, tmp_path, capsys):
     result = run('test', project.config, 'None', '--eval', 'depth', '--work-dir', tmp_path, *options)
     assert result.code == 0
     assert 'warning: load_from, model.visualize_imgs: this command does not read that' in result.err
+
+
+def test_resume_in_a_config_is_resume_on_the_command_line(project, trained, tmp_path):
+    work_dir = shutil.copytree(trained, tmp_path / 'work')
+    path = own(tmp_path, 'resume = True\ntrain_cfg = dict(max_iters=4)\ncustom_hooks = []', project.config)
+    result = run('train', path, '--work-dir', work_dir)
+    assert result.code == 0, result.err
+    assert [line for line in result.out.splitlines() if 'Iter(train) [' in line and '[4/4]' not in line] == []
+    assert (work_dir / 'iter_4.pth').is_file()
+
+
+def test_unused_parameters_are_found_where_the_wrapper_is_given():
+    config = Config({'find_unused_parameters': True, 'model_wrapper_cfg': {'type': 'MMDistributedDataParallel'}})
+    keep_unused_parameters(config)
+    assert config.model_wrapper_cfg.find_unused_parameters
 
 
 def test_several_groups_of_options_count(project, tmp_path):

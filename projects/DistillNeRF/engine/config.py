@@ -21,7 +21,7 @@ from .options import (
     spread_num_camera,
 )
 from .schedule import stretch
-from .suggestions import did_you_mean, meant_argument
+from .suggestions import meant_argument
 
 # What the commands need of a config.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
@@ -77,7 +77,7 @@ def _check_top_level(config: Config, layer: Layer) -> None:
     """
     for option in layer.said:
         if (first := option.partition('.')[0]) not in TOP_LEVEL:
-            hint = meant_key(option, config) if option == first else did_you_mean(first, TOP_LEVEL)
+            hint = meant_key(first, config)
             raise InputError(f'{config.filename}: nothing reads {first}, which the option {option} sets{hint}')
     for file in layer.files():
         for name in sorted(set(file.variables) - TOP_LEVEL - set(file.reads)):

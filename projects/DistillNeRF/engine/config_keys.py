@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
 from ..visualization.options import PictureOptions
 from .options import DATASET, LOADERS, SWITCHES, datasets
-from .suggestions import arguments, did_you_mean
+from .suggestions import arguments, did_you_mean, switches
 
 # What mmengine's runner asks a whole config for beside its own arguments.
 OF_RUNNER = (
@@ -78,7 +78,29 @@ USUAL_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_schedul
 ANY_COMPONENT = {'type', '_scope_'}
 MANY = 12
 # What is no setting, but an option of a command.
-OF_COMMANDS = {'seed': '--seed', 'amp': '--amp', 'checkpoint': 'a checkpoint', 'resume_from': '--resume CHECKPOINT'}
+OF_COMMANDS = {
+    'seed': '--seed',
+    'amp': '--amp',
+    'fp16': '--amp',
+    'checkpoint': 'a checkpoint',
+    'resume_from': '--resume CHECKPOINT',
+    'auto_resume': '--resume',
+}
+# Sections of mmdetection3d before its version 1.1.
+OLD_SECTIONS = {
+    'data': 'train_dataloader, val_dataloader, test_dataloader',
+    'runner': 'train_cfg',
+    'total_epochs': 'train_cfg.max_epochs',
+    'optimizer': 'optim_wrapper.optimizer',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'lr_config': 'param_scheduler',
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'log_config': 'default_hooks.logger',
+    'evaluation': 'train_cfg.val_interval, val_evaluator',
+    'dist_params': 'env_cfg.dist_cfg',
+}
+# What the runner gives to what it builds.
+GIVEN = {'runner', 'dataloader', 'evaluator'}
 
 
 @dataclass(frozen=True)
@@ -89,18 +111,20 @@ class Section:
         path: its dotted key.
         given: what it holds.
         known: keys that something reads.
+        switches: those of them that are True or False.
     """
 
     path: str
     given: Mapping[str, Any]
     known: set[str]
+    switches: Collection[str] = ()
 
 
 def check_keys(config: Config) -> None:
     """Look at every section that is known here; what other classes do with theirs shows when they are built.
 
     Raises:
-        InputError: keys that nothing reads; the message names the nearest right ones.
+        InputError: keys that nothing reads, of which the message names the nearest right ones; a word for a switch.
     """
     sections = list(_sections(config))
     wrong = []
@@ -108,6 +132,9 @@ def check_keys(config: Config) -> None:
         for key in section.given:
             if key not in section.known:
                 wrong.append(f'{key!r} of {section.path}{_cure(key, section, sections)}')
+        for key in set(section.switches) & set(section.given):
+            if isinstance(value := section.given[key], str):
+                raise InputError(f'{config.filename}: {section.path}.{key} is {value!r}; give True or False')
     if wrong:
         raise InputError(f'{config.filename}: nothing reads these settings: {"; ".join(wrong)}; correct them')
 
@@ -116,6 +143,8 @@ def meant_key(name: str, config: Config) -> str:
     """The cure for a name that is no section of a config, or nothing."""
     if name in OF_COMMANDS:
         return f'; give {OF_COMMANDS[name]} to the command'
+    if name in OLD_SECTIONS:
+        return f'; did you mean {OLD_SECTIONS[name]}?'
     return _elsewhere(name, list(_sections(config))) or did_you_mean(name, TOP_LEVEL)
 
 
@@ -207,7 +236,7 @@ def _training(config: Config) -> Iterator[Section]:
     loop = config.get('train_cfg')
     if isinstance(loop, Mapping) and 'type' not in loop:
         kind = EpochBasedTrainLoop if loop.get('by_epoch') else IterBasedTrainLoop
-        yield Section('train_cfg', loop, arguments(kind) - {'runner', 'dataloader'} | {'by_epoch'})
+        yield Section('train_cfg', loop, arguments(kind) - GIVEN | {'by_epoch'})
     else:
         yield from _component('train_cfg', loop, registry.LOOPS)
     wrapper = config.get('optim_wrapper')
@@ -261,7 +290,7 @@ def _component(
     """What is built from a registry: its class says what is read; nothing, if the class is not known."""
     built = _find(kinds, _get(given, 'type') or usual)
     if isinstance(given, Mapping) and built is not None and (known := arguments(built)) is not None:
-        yield Section(path, given, known | ANY_COMPONENT | set(extra))
+        yield Section(path, given, known - GIVEN | ANY_COMPONENT | set(extra), switches(built))
 
 
 def _find(kinds: Registry | None, name: Any) -> Callable | None:

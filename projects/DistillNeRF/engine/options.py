@@ -127,6 +127,12 @@ def resume_of(config: Config) -> str | None:
     return (config.get('load_from') or 'auto') if wanted else None
 
 
+def keep_unused_parameters(config: Config) -> None:
+    """``find_unused_parameters`` counts where a model is wrapped as ``model_wrapper_cfg`` says, too."""
+    if config.get('find_unused_parameters') and config.get('model_wrapper_cfg') is not None:
+        config.model_wrapper_cfg.setdefault('find_unused_parameters', True)
+
+
 def use_mixed_precision(config: Config) -> None:
     """float16 with dynamic loss scaling on CUDA, bfloat16 elsewhere.
 

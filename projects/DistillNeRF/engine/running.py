@@ -25,7 +25,7 @@ from .config import building
 from .config_files import value_of
 from .contradictions import check_custom_keys, check_together, check_validation
 from .distributed import join
-from .options import apply_switches, resume_of, seed_of, use_mixed_precision
+from .options import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
 from .processor import prepare_processor
 from .runner import WholeCheckpointRunner
 from .schedule import check_schedule, warn_of_late_losses
@@ -74,6 +74,7 @@ def train(
     check_validation(config)
     resume = resume_of(config) if resume is None else resume
     join(config, launcher)
+    keep_unused_parameters(config)
     apply_switches(config)
     if amp:
         use_mixed_precision(config)

@@ -48,6 +48,13 @@ def arguments(built: Callable) -> set[str] | None:
     return names - {'self'} if built.__name__ in HANDED_ON or not functions else None
 
 
+def switches(built: Callable) -> set[str]:
+    """Those of :func:`arguments` that are True or False unless they are given."""
+    functions = [base.__init__ for base in built.__mro__[:-1]] if inspect.isclass(built) else [built]
+    parameters = [p for function in functions for p in inspect.signature(function).parameters.values()]
+    return {parameter.name for parameter in parameters if isinstance(parameter.default, bool)}
+
+
 def _arguments(class_name: str) -> set[str]:
     """What the classes of that name take, with their bases."""
     known: set[str] = set()
