@@ -76,13 +76,14 @@ def test_a_warning_of_a_run_is_in_its_log_file(project, tmp_path):
     assert log.read_text().count(warning) == 1
 
 
-def test_an_error_comes_after_a_progress_bar_and_what_was_printed(tmp_path):
+@pytest.mark.parametrize('before', ['', 'bar = tqdm(total=3, desc="frames"); bar.update(); '])
+def test_an_error_comes_after_a_progress_bar_and_what_was_printed(tmp_path, before):
     script = tmp_path / 'script.py'
     script.write_text(
         f'import sys\nsys.path.insert(0, {str(ROOT)!r})\n'
         'from tqdm import tqdm\nfrom projects.DistillNeRF.errors import InputError, command\n'
-        '@command\ndef main():\n    print("wrote a.png")\n    bar = tqdm(total=3, desc="frames")\n    bar.update()\n'
-        '    raise InputError("b.png: gone; restore it")\nmain()\n'
+        '@command\ndef main():\n    print("wrote a.png")\n'
+        f'    {before}raise InputError("b.png: gone; restore it")\nmain()\n'
     )
     buffered = {name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'}
     command = [sys.executable, str(script)]
