@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,16 +76,19 @@ def test_a_warning_of_a_run_is_in_its_log_file(project, tmp_path):
     assert log.read_text().count(warning) == 1
 
 
-def test_an_error_comes_after_a_progress_bar_and_what_was_printed(tmp_path):
+@pytest.mark.parametrize('before', ['', 'bar = tqdm(total=3, desc="frames"); bar.update(); '])
+def test_an_error_comes_after_a_progress_bar_and_what_was_printed(tmp_path, before):
     script = tmp_path / 'script.py'
     script.write_text(
         f'import sys\nsys.path.insert(0, {str(ROOT)!r})\n'
         'from tqdm import tqdm\nfrom projects.DistillNeRF.errors import InputError, command\n'
-        '@command\ndef main():\n    print("wrote a.png")\n    for number in tqdm(range(3), desc="frames"):\n'
-        '        if number: raise InputError("b.png: gone; restore it")\nmain()\n'
+        '@command\ndef main():\n    print("wrote a.png")\n'
+        f'    {before}raise InputError("b.png: gone; restore it")\nmain()\n'
     )
+    buffered = {name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'}
+    command = [sys.executable, str(script)]
     ended = subprocess.run(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, env=buffered
     )
     assert ended.returncode == 2
     assert ended.stdout.endswith('\nerror: b.png: gone; restore it\n')

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread
 from projects.DistillNeRF.engine.options import LOADERS, keep_unused_parameters
+from projects.DistillNeRF.engine.running import prepare
 from projects.DistillNeRF.errors import InputError
 from tests.tools.commands import ROOT, run
 from tests.tools.test_commands_bad_input import refused
@@ -331,6 +332,12 @@ def test_the_work_dir_and_the_seed_of_a_config_count(project, tmp_path):
     assert 'seed: 7\n' in log.read_text()
 
 
+def test_a_seed_leaves_the_rest_of_the_randomness(project, tmp_path):
+    config = load_config(project.config, {'randomness.deterministic': True, 'randomness.seed': 3})
+    assert prepare(config, tmp_path, 7).randomness == {'deterministic': True, 'seed': 7}
+    assert prepare(config, tmp_path).randomness == {'deterministic': True, 'seed': 3}
+
+
 def test_options_that_a_command_does_not_read(project, tmp_path, capsys):
     warn_of_unread({'model.network.channels': 4, 'model': 1, 'model.losses.rgb': None}, ('model.network',))
     assert capsys.readouterr().err == 'warning: model.losses.rgb: this command does not read that; leave it away\n'
@@ -416,10 +423,11 @@ def test_the_best_checkpoint_needs_its_metric(project, tmp_path):
     refused(run('train', path, '--work-dir', tmp_path / 'out'), 'save_best is psnr', 'choose from abs_rel')
 
 
-def test_the_settings_of_the_test_evaluator_count(project, tmp_path):
+def test_the_settings_of_the_test_evaluator_count(project, trained, tmp_path):
+    arguments = (project.config, trained / 'iter_3.pth', '--eval', 'depth', '--work-dir', tmp_path)
     results = [
-        run('test', project.config, 'None', '--eval', 'depth', '--work-dir', tmp_path, *options).out
-        for options in ((), ('--cfg-options', 'test_evaluator.1.published_quirks=True'))
+        run('test', *arguments, '--cfg-options', f'test_evaluator.1.published_quirks={quirks}').out
+        for quirks in (False, True)
     ]
     rows = [next(line for line in text.splitlines() if line.startswith('lidar/abs_rel')) for text in results]
     assert rows[0] != rows[1]

@@ -52,10 +52,10 @@ def load_config(
     except Exception as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: not a usable config ({cause}); correct it, or the options that change it') from error
-    _check_top_level(config, layer)
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
+    _check_top_level(config, layer)
     check_keys(config)
     move_data(config, layer)
     if 'model' in sections:

@@ -49,10 +49,10 @@ def arguments(built: Callable) -> set[str] | None:
 
 
 def switches(built: Callable) -> set[str]:
-    """Those of :func:`arguments` that are True or False unless they are given."""
+    """Those of :func:`arguments` that are True or False, and nothing else, as their annotations say."""
     functions = [base.__init__ for base in built.__mro__[:-1]] if inspect.isclass(built) else [built]
     parameters = [p for function in functions for p in inspect.signature(function).parameters.values()]
-    return {parameter.name for parameter in parameters if isinstance(parameter.default, bool)}
+    return {parameter.name for parameter in parameters if parameter.annotation in (bool, 'bool')}
 
 
 def _arguments(class_name: str) -> set[str]:
