@@ -135,10 +135,18 @@ def is_file(path: str | os.PathLike) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
+def is_folder(path: str | os.PathLike) -> bool:
+    """Whether there is a folder; a name that is too long is that of none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
 def require_file(path: str | os.PathLike, cure: str) -> Path:
     """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``cure``."""
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f'{path}: is a folder, not a file; {cure}')
     if not is_file(path):
         raise InputError(f'{path}: no such file; {cure}')

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from ..errors import InputError
 from ..files import require_writable
 from ..visualization.options import PictureOptions
 from .config_files import Layer, value_of

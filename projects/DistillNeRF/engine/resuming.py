@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 
 from ..errors import InputError, warn
+from ..files import is_folder
 from ..models.checkpoint import CURE, read_checkpoint, require_training_state
 from ..models.checkpoint_folder import checkpoints_in
 
@@ -29,7 +30,7 @@ def checkpoint_to_resume(resume: str, work_dir: Path) -> str | None:
     if resume == 'auto':
         return newest_checkpoint(work_dir)
     folder = Path(resume)
-    if not folder.is_dir():
+    if not is_folder(folder):
         return resume
     found = newest_checkpoint(folder)
     if found is None:

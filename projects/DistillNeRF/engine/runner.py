@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmdet3d.registry import HOOKS, RUNNERS
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -52,7 +53,7 @@ class WholeCheckpointRunner(Runner):
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Like the base class, but no reader ever sees half a file."""
-        kwargs['meta'] = {**(kwargs.get('meta') or {}), WORLD_SIZE: self.world_size}
+        kwargs['meta'] = {**(kwargs.get('meta') or {}), WORLD_SIZE: get_world_size()}
         unfinished = f'.{filename}.part'
         part = Path(out_dir) / unfinished
         try:

@@ -50,11 +50,12 @@ def use_wandb(config: Config, mode: str) -> None:
         'dir': config.work_dir,
         'settings': {'init_timeout': BEGINNING},
     }
-    backend = {'type': 'CheckedWandbVisBackend', 'init_kwargs': settings, 'fall_back': mode == 'auto'}
+    backend = {'type': 'WandbVisBackend', 'init_kwargs': settings, 'fall_back': mode == 'auto'}
     config.visualizer.vis_backends.append(backend)
 
 
-@VISBACKENDS.register_module()
+# Under the name of the base class, which it stands for in configs as well.
+@VISBACKENDS.register_module(name='WandbVisBackend')
 class CheckedWandbVisBackend(WandbVisBackend):
     """A key that the service refuses, or a service that goes away at the beginning, is one line and no traceback.
 

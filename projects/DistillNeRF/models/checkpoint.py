@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InputError, warn
+from ..files import is_folder
 from ..torch_compat import allow_mmengine_checkpoints
 from ..torch_files import load_torch, refused_object
 from .checkpoint_folder import checkpoints_in
@@ -37,7 +38,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: missing, a folder, truncated, or no checkpoint of ours.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f'{path}: is a folder; {_checkpoint_in(path)}')
     if importlib.util.find_spec('mmengine'):
         allow_mmengine_checkpoints()
