@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from projects.DistillNeRF.files import (
     save_json,
     save_npy,
 )
+from tests.conftest import ROOT
 
 
 def ended(error: BaseException, capsys) -> tuple[int, str]:
@@ -171,3 +174,34 @@ def test_names_of_files_are_unique():
         assert len(stem.encode()) <= LONGEST_STEM
     # A name alone has the same file as among others, if it needs no change.
     assert file_stems(['front_left']) == ['front_left']
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """A limit on the size of files stands for the end of the disk."""
+    code = """
+import resource, sys
+import numpy as np, torch
+from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.files import save_json, save_npy
+from projects.DistillNeRF.torch_files import save_torch
+from projects.DistillNeRF.visualization.images import write_png
+
+@command
+def main():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    path = sys.argv[2]
+    {
+        'npy': lambda: save_npy(path, np.zeros(9999)),
+        'json': lambda: save_json(path, 'a' * 9999),
+        'png': lambda: write_png(path, np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)),
+        'pt': lambda: save_torch(path, torch.zeros(9999)),
+    }[sys.argv[1]]()
+
+main()
+"""
+    for kind in ('npy', 'json', 'png', 'pt'):
+        path = tmp_path / f'a.{kind}'
+        ended = subprocess.run([sys.executable, '-c', code, kind, str(path)], cwd=ROOT, capture_output=True, text=True)
+        (line,) = ended.stderr.splitlines()
+        assert ended.returncode == 2 and line.startswith(f'error: {path}: could not be written ('), ended.stderr
+        assert not list(tmp_path.iterdir())

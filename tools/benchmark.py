@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured
 from projects.DistillNeRF.benchmark.watches import ceilings
 from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.files import require_writable, save_json
 
@@ -95,9 +97,11 @@ def rates(result: Measured, limits: dict[str, float]) -> str:
 def about() -> dict[str, str]:
     """Machine and code."""
     root = Path(__file__).resolve().parents[1]
-    commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=root, capture_output=True, text=True)
+    git = shutil.which('git')  # an installation may have none, or the code may be in no repository
+    command = [git, 'rev-parse', '--short', 'HEAD']
+    commit = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.strip() if git else ''
     return {
-        'commit': commit.stdout.strip() or 'unknown',
+        'commit': commit or 'unknown',
         'torch': torch.__version__,
         'threads': str(torch.get_num_threads()),
         'machine': platform.processor() or platform.machine(),
@@ -134,6 +138,7 @@ def measure_scaling(size: str, args: argparse.Namespace) -> dict:
 def main() -> None:
     """Print a table per size and number of cameras."""
     args = parse_args()
+    require_one_process()
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise InputError(f'--device {args.device}: there is no CUDA GPU here; leave the option out')
     refuse_together(args, '--scaling', ('--cameras', '--backward', '--method'), 'measures our forward pass alone')

@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.files import require_writable, save_json
 from projects.DistillNeRF.parity.checks import check_all
@@ -30,6 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print the table; exit code 1 if anything differs by more than its bound."""
     args = parse_args()
+    require_one_process()
     if args.json:
         require_writable(args.json.parent)
     report, unused = check_all(Vectors(args.vectors), args.variant)

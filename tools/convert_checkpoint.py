@@ -8,12 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 
 from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.errors import command
-from projects.DistillNeRF.files import atomic_path, require_writable
+from projects.DistillNeRF.files import require_writable
 from projects.DistillNeRF.models.conversion import as_checkpoint, convert, read_published
+from projects.DistillNeRF.torch_files import save_torch
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,10 +30,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the converted checkpoint and say what became of every entry."""
     args = parse_args()
+    require_one_process()
     require_writable(args.ours.parent)
     converted = convert(read_published(args.published, args.unsafe_pickle), args.published)
-    with atomic_path(args.ours) as temporary:
-        torch.save(as_checkpoint(converted, args.published.name), temporary)
+    save_torch(args.ours, as_checkpoint(converted, args.published.name))
     print(f'{len(converted.weights)} weights, which fit {", ".join(converted.variants)}')
     for reason, count in sorted(converted.dropped.items()):
         print(f'left out: {count} of the {reason}')

@@ -13,6 +13,7 @@ from projects.DistillNeRF.datasets.converters import minitown, nuscenes, pandase
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.errors import command
 
 
@@ -68,6 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert and say what was written and how the dataset config finds it."""
     args = parse_args(argv)
+    require_one_process()
     out_dir = args.out_dir or args.root_path
     if args.dataset == 'nuscenes':
         refuse_together(args, '--from-info', ('--version',), 'takes the samples of its file')

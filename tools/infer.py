@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread
 from projects.DistillNeRF.engine.config_keys import PICTURES
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.own_images import infer
 from projects.DistillNeRF.errors import command
 
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write everything that can be seen of the scene."""
     args = parse_args()
+    require_one_process()
     config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))
     drawn = [
         key

@@ -12,9 +12,11 @@ from projects.DistillNeRF.engine.combinations import refuse_together, refuse_wit
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.novel_truth import compare_with_truth
 from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.visualization.video import require_video
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('index', nargs='?', type=int, help='first of the three poses to draw; default: 0')
     add_trajectory(parser)
     parser.add_argument('--sample', type=int, help='number of the sample in the test data; default: 0')
-    parser.add_argument('--video', type=file_path, help='write the whole trajectory to this MP4 file instead')
+    parser.add_argument('--video', type=file_path, help='write the whole trajectory to this file (.mp4) instead')
     parser.add_argument('--out-dir', type=file_path, help='where pictures go; default: work_dirs/CONFIG/novel_views')
     parser.add_argument('--truth', action='store_true', help='MiniTown: compare with the truth at every pose instead')
     parser.add_argument('--samples', type=int, help='with --truth: so many samples, evenly spread; default: all')
@@ -35,9 +37,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write three pictures, or a video, or compare with the truth."""
     args = parse_args()
+    require_one_process()
     refuse_together(args, '--truth', ('index', '--sample', '--video', '--out-dir'), 'compares all poses of all samples')
     refuse_without(args, '--truth', ('--samples', '--out'))
     refuse_together(args, '--video', ('index', '--out-dir'), 'is of the whole trajectory')
+    if args.video:
+        require_video(args.video)
     config = load_config(args.config, args.cfg_options)
     more = () if args.truth else ('model.visualize_foundation_model_feat', 'work_dir')
     warn_of_unread(args.cfg_options, (*DATA_AND_NETWORK, *more))

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import PICTURES, RUN_BY_TESTS
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, build_dataset, evaluate
 from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.evaluation.report import compare
@@ -33,6 +34,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print one table of all figures."""
     args = parse_args()
+    require_one_process()
     config = load_config(args.config, args.cfg_options)
     train = ('train_dataloader.dataset', 'train_dataloader.num_workers') if args.baselines else ()
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'test_cfg', 'test_evaluator', 'work_dir', *train), but=PICTURES)

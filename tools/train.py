@@ -21,7 +21,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=file_path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
     parser.add_argument('--seed', type=int, help="default: that of the config's randomness, or 0")
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on CUDA, bfloat16 elsewhere')
-    parser.add_argument('--resume', nargs='?', const='auto', help='go on from a checkpoint; without a name, the newest')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from a checkpoint, or the longest trained of a folder; without a name, of the work folder',
+    )
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     # torchrun's predecessor passes it; the environment says the same.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

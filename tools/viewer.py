@@ -12,6 +12,7 @@ from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.config import warn_of_unread
 from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.errors import InputError, command
 from projects.DistillNeRF.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
 from projects.DistillNeRF.viewer.start import open_source
@@ -53,6 +54,7 @@ def main() -> None:
     """Serve until Ctrl-C."""
     args = parse_args()
     _check_use(args)
+    require_one_process()
     source, text_encoder = open_source(
         args.config,
         getattr(args, 'checkpoint', None),

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import RUN_BY_TESTS
+from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.pictures import draw_pictures
 from projects.DistillNeRF.errors import command
 
@@ -26,6 +27,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw what is asked for."""
     args = parse_args()
+    require_one_process()
     config = load_config(args.config, args.cfg_options)
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'work_dir'))
     directory = Path(config.model.get('vis_save_directory') or work_dir_of(config) / 'visualization')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from .errors import InputError
 
 # File systems take names of 255 bytes; suffixes and temporary names need some of them.
 LONGEST_STEM = 150
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -27,14 +29,19 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     If the block raises, the temporary file is removed and what stood at ``path`` before is untouched.
 
     Raises:
-        InputError: nothing can be written there; before the block runs.
+        InputError: nothing can be written there (before the block runs), or the disk is full.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f'{path}: is a folder; give the name of a file')
     temporary = _temporary_file(path)
     try:
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            if (cause := disk_failure(error)) is None:
+                raise
+            raise InputError(f'{path}: could not be written ({cause}); make room, or choose another folder') from error
         # mkstemp makes private files; give the result the mode of an ordinary new file.
         umask = os.umask(0)
         os.umask(umask)
@@ -42,6 +49,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def disk_failure(error: OSError) -> str | None:
+    """What kept a file from being written whole, in words; ``None`` if the error is of another kind."""
+    if error.errno in DISK_ERRORS:
+        return os.strerror(error.errno)
+    # numpy gives no number.
+    return os.strerror(errno.ENOSPC) if error.errno is None and 'requested and' in str(error) else None
 
 
 def _temporary_file(path: Path) -> Path:
@@ -120,9 +135,19 @@ def is_file(path: str | os.PathLike) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
+def is_folder(path: str | os.PathLike) -> bool:
+    """Whether there is a folder; a name that is too long is that of none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
 def require_file(path: str | os.PathLike, cure: str) -> Path:
     """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``cure``."""
     path = Path(path)
+    if is_folder(path):
+        raise InputError(f'{path}: is a folder, not a file; {cure}')
     if not is_file(path):
         raise InputError(f'{path}: no such file; {cure}')
     if path.stat().st_size == 0:

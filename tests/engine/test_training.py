@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from projects.DistillNeRF.engine.resuming import newest_checkpoint
 from projects.DistillNeRF.engine.runner import ExactResumeHook
-from projects.DistillNeRF.engine.running import newest_checkpoint
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.tools.commands import ROOT, Project, Result, run
 from tests.tools.test_commands_bad_input import refused

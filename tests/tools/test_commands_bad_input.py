@@ -388,3 +388,18 @@ def test_the_nearest_right_key_is_named(project, tmp_path, option, meant):
 def test_training_options(project, tmp_path, monkeypatch, option, word):
     monkeypatch.delenv('WANDB_API_KEY', raising=False)
     refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option), word)
+
+
+@pytest.mark.parametrize('name', ['out.gif', 'out', 'out.avi'])
+def test_videos_of_other_suffixes_are_refused_at_the_start(project, tmp_path, name):
+    # The checkpoint is not even looked for.
+    result = run('novel_view_synthesis', project.config, tmp_path / 'gone.pth', '--video', tmp_path / name)
+    refused(result, tmp_path / name, 'suffix', 'give out.mp4')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_ffmpeg_is_found_before_the_model_is_built(project, tmp_path, monkeypatch):
+    monkeypatch.setenv('IMAGEIO_FFMPEG_EXE', '/bin/false')
+    out = tmp_path / 'out.mp4'
+    refused(run('novel_view_synthesis', project.config, tmp_path / 'gone.pth', '--video', out), out, '/bin/false')
+    assert not list(tmp_path.iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..errors import InputError
 from ..files import require_writable
 from ..visualization.options import PictureOptions
 from .config_files import Layer, value_of
+from .wandb_backend import use_wandb
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 DATASET = 'DistillNeRFDataset'
@@ -170,20 +170,6 @@ def _add_hook(config: Config, **hook: Any) -> None:
     config.custom_hooks = [*(config.get('custom_hooks') or []), hook]
 
 
-def _use_wandb(config: Config, mode: str) -> None:
-    """Scalars, configuration and panels to Weights & Biases as well.
-
-    Raises:
-        InputError: an unknown mode, or no key for the online service.
-    """
-    if mode not in ('online', 'offline'):
-        raise InputError(f'wandb is {mode!r}; choose online, offline or None')
-    if mode == 'online' and not os.environ.get('WANDB_API_KEY'):
-        raise InputError('wandb=online needs the key of your account in the environment variable WANDB_API_KEY')
-    settings = {'project': 'distillnerf', 'mode': mode, 'dir': config.work_dir}
-    config.visualizer.vis_backends.append({'type': 'WandbVisBackend', 'init_kwargs': settings})
-
-
 def _draw_first(config: Config) -> None:
     """Pictures before the first iteration, if ``model`` asks for any."""
     options = PictureOptions.of(config.model)
@@ -198,7 +184,7 @@ def _draw_first(config: Config) -> None:
 SWITCHES: dict[str, Callable[[Config, object], None]] = {
     'ema': _use_ema,
     'val_before_train': _validate_first,
-    'wandb': _use_wandb,
+    'wandb': use_wandb,
 }
 
 

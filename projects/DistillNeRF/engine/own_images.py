@@ -20,6 +20,7 @@ from ..visualization.options import PictureOptions
 from ..visualization.panels import ring_order
 from ..visualization.sample_pictures import draw_sample
 from ..visualization.trajectories import trajectory
+from ..visualization.video import require_video
 from .novel_views import NovelViews
 from .processor import prepare_processor
 
@@ -58,13 +59,13 @@ def infer(
     trajectory(path)  # whether there is such a one
     views = read_folder(folder, tuple(size), undistort)
     require_writable(out)
+    video = require_video(out / f'{Path(path).stem}.mp4')
     prepare_processor()
     fields = _predict(init_model(config, checkpoint, device), views[ring_order(views.cameras)].to(device))
     yield from draw_sample({**fields, 'scene': folder.resolve().name}, options, out, 0)
     scene = fields['scene_field']
     scene.save(out / 'scene.pt')
     yield out / 'scene.pt'
-    video = out / f'{Path(path).stem}.mp4'
     NovelViews(scene, fields['input_views'].cameras, asked.visualize_foundation_model_feat).video(path, video)
     yield video
 

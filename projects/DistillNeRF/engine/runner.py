@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmdet3d.registry import HOOKS, RUNNERS
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -15,6 +16,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import LOGGER
+from ..models.checkpoint import load_what_fits, read_checkpoint
+from .resuming import WORLD_SIZE
 
 # What mmengine says of its own inside, whatever a user does.
 INSIDE = (
@@ -50,11 +53,29 @@ class WholeCheckpointRunner(Runner):
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Like the base class, but no reader ever sees half a file."""
+        kwargs['meta'] = {**(kwargs.get('meta') or {}), WORLD_SIZE: get_world_size()}
         unfinished = f'.{filename}.part'
-        super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
         part = Path(out_dir) / unfinished
+        try:
+            super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
         if part.exists():  # the main process writes
             part.replace(Path(out_dir) / filename)
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Like the base class, but names are unwrapped, and what does not fit is said in one line.
+
+        Raises:
+            InputError: an unreadable checkpoint, nothing in it fits, or weights that are NaN or infinite.
+        """
+        checkpoint = read_checkpoint(filename)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_what_fits(_model(self), checkpoint['state_dict'], filename)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
 
 
 def _for_the_console(record: logging.LogRecord) -> bool:

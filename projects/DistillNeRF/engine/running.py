@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from ..errors import InputError, warn
+from ..errors import InputError
 from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..files import require_writable
-from ..models.checkpoint import load_weights, read_checkpoint, require_training_state
+from ..models.checkpoint import load_weights, read_checkpoint
 from ..models.network import DistillNeRF
 from ..models.wrapper import DistillNeRFModel, NonFiniteLoss
 from ..modules.views import Views
@@ -25,8 +27,11 @@ from .config import building
 from .config_files import value_of
 from .contradictions import check_custom_keys, check_together, check_validation
 from .distributed import join
+from .failures import machine_failures
 from .options import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
 from .processor import prepare_processor
+from .resuming import checkpoint_to_resume, is_finished, require_resumable, warn_of_earlier_run
+from .run_lock import training_in
 from .runner import WholeCheckpointRunner
 from .schedule import check_schedule, warn_of_late_losses
 
@@ -64,7 +69,8 @@ def train(
 
     Args:
         seed: of all random numbers; ``None`` takes that of the config's ``randomness``, or 0.
-        resume: checkpoint to go on from; ``auto`` takes the newest in ``work_dir``, and starts if there is none.
+        resume: checkpoint to go on from, or the folder of one; ``auto`` takes that of ``work_dir``, and starts if there
+            is none. Nothing is done if the run is finished.
 
     Raises:
         InputError: wrong input anywhere on the way.
@@ -74,19 +80,30 @@ def train(
     check_validation(config)
     resume = resume_of(config) if resume is None else resume
     join(config, launcher)
-    keep_unused_parameters(config)
-    apply_switches(config)
-    if amp:
-        use_mixed_precision(config)
-    if resume == 'auto':
-        resume = newest_checkpoint(work_dir)
-    config.resume = False
-    if resume is not None:
-        config.resume, config.load_from = True, resume
-        require_training_state(read_checkpoint(resume), resume)
-    elif config.get('load_from'):
-        # Fine-tuning may take over a part of the weights: mmengine says which.
-        read_checkpoint(config.load_from)
+    with training_in(work_dir) if is_main_process() else contextlib.nullcontext():
+        keep_unused_parameters(config)
+        apply_switches(config)
+        if amp:
+            use_mixed_precision(config)
+        if resume is not None:
+            resume = checkpoint_to_resume(resume, work_dir)
+        elif is_main_process():
+            warn_of_earlier_run(work_dir)
+        config.resume = False
+        if resume is not None:
+            config.resume, config.load_from = True, resume
+            state = read_checkpoint(resume)
+            require_resumable(config, state, resume)
+            if is_finished(config, state, resume):
+                return
+        elif config.get('load_from'):
+            # Fine-tuning may take over a part of the weights: the runner says which.
+            read_checkpoint(config.load_from)
+        _run(config, resume)
+
+
+def _run(config: Config, resume: str | None) -> None:
+    """Build everything and train."""
     runner = build_runner(config)
     if resume is not None:
         load_weights(network_of(runner), resume)
@@ -101,7 +118,8 @@ def train(
     check_custom_keys(config, runner.model)
     warn_of_late_losses(config, model_of(runner).objective.losses, runner.max_iters)
     try:
-        runner.train()
+        with machine_failures(config, 'train_dataloader'):
+            runner.train()
     except NonFiniteLoss as error:
         raise _diverged(runner, error) from error
 
@@ -115,31 +133,6 @@ def _diverged(runner: Runner, loss: NonFiniteLoss) -> InputError:
         f'samples {loss.samples}; the state before it is in {name}; lower optim_wrapper.optimizer.lr or look for wrong '
         'values in the data, and go on from an earlier checkpoint with --resume'
     )
-
-
-def newest_checkpoint(work_dir: Path) -> str | None:
-    """The newest checkpoint of a run from which training can go on; ``None`` if there is no checkpoint at all.
-
-    One that is damaged is passed over, loudly.
-
-    Raises:
-        InputError: there are checkpoints, but none can be read.
-    """
-    written = [*work_dir.glob('iter_*.pth'), *work_dir.glob('epoch_*.pth')]
-    problem = None
-    for path in sorted(written, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            require_training_state(read_checkpoint(path), path)
-        except InputError as error:
-            warn(f'{error}; trying the checkpoint before it')
-            problem = problem or error
-        else:
-            return str(path)
-    if problem is not None:
-        raise problem
-    if (pointer := work_dir / 'last_checkpoint').is_file():
-        return pointer.read_text().strip()  # gone, and the reader will say so
-    return None
 
 
 def evaluate(
@@ -157,7 +150,8 @@ def evaluate(
     runner = runner_with_weights(config, checkpoint)
     with building(config):
         _ = runner.test_loop
-    return {key: float(value) for key, value in runner.test().items()}
+    with machine_failures(config, 'test_dataloader'):
+        return {key: float(value) for key, value in runner.test().items()}
 
 
 def _evaluators(config: Config, evaluations: Sequence[str] | None) -> list[dict]:
@@ -199,11 +193,12 @@ def build_dataset(config: Config, split: str) -> torch.utils.data.Dataset:
 
 def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
     """What the model of a checkpoint (``None``: random weights) predicts for the test data, sample by sample."""
-    runner = runner_with_weights(prepare(config, work_dir), checkpoint)
+    config = prepare(config, work_dir)
+    runner = runner_with_weights(config, checkpoint)
     with building(config):
         loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), machine_failures(config, 'test_dataloader'):
         for batch in loader:
             yield from runner.model.test_step(batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import require_file
+from ..torch_files import load_torch
 from .reduce import require_same_shape
 
 # Widths of the convolutions of VGG-16; a pooling starts every block but the first.
@@ -50,13 +51,12 @@ class PerceptualDistance(nn.Module):
         Raises:
             InputError: no such file, or other names or shapes.
         """
-        path = require_file(path, CURE)
         try:
-            state = torch.load(path, map_location=self.shift.device, weights_only=True)
+            state = load_torch(path, 'file of LPIPS weights', CURE)
             for name, source in _names().items():
                 value = state[source]
                 getattr(self, name).copy_(value.reshape(getattr(self, name).shape))
-        except Exception as error:  # a damaged file can raise nearly anything
+        except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
             raise InputError(
                 f'{path}: no weights of LPIPS with VGG ({type(error).__name__}: {error}); {CURE}'
             ) from error

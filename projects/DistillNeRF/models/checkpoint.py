@@ -3,41 +3,74 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import InputError
-from ..files import require_file
+from ..errors import InputError, warn
+from ..files import is_folder
 from ..torch_compat import allow_mmengine_checkpoints
+from ..torch_files import load_torch, refused_object
+from .checkpoint_folder import checkpoints_in
 from .network import DistillNeRF
+from .scene_files import FORMAT
+from .weights import differences, find_weights
 
 CURE = 'give a checkpoint that tools/train.py wrote'
 # The network is this attribute of the mm model that is trained.
 PREFIX = 'network.'
+# A part of every network of ours, and those of the published one: what is before it is a prefix.
+PART, PUBLISHED_PARTS = 'voxel_net', ('coarse_monodepth_estimator', 'multi_view_pooling_octree_encoder')
 # What a checkpoint holds beside the weights if training can go on from it.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU.
+    """The contents of a checkpoint, on the CPU; the weights are under ``state_dict`` by the names of the mm model.
+
+    Names that were wrapped by distributed training or torch.compile are unwrapped, and weights that were saved alone
+    or under another key are found.
 
     Raises:
-        InputError: missing, truncated, or no checkpoint of ours.
+        InputError: missing, a folder, truncated, or no checkpoint of ours.
     """
-    path = require_file(path, CURE)
+    path = Path(path)
+    if is_folder(path):
+        raise InputError(f'{path}: is a folder; {_checkpoint_in(path)}')
     if importlib.util.find_spec('mmengine'):
         allow_mmengine_checkpoints()
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(f'{path}: not a readable checkpoint ({type(error).__name__}); {CURE}') from error
-    if not isinstance(state, dict) or not isinstance(state.get('state_dict'), dict):
-        raise InputError(f'{path}: holds no state_dict; {CURE}')
-    return state
+        content = load_torch(path, 'checkpoint', CURE)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f'{path}: not a readable checkpoint: it holds Python objects beside tensors{refused_object(error)}, which '
+            f'could run code; {CURE}, or save its weights alone: torch.save(model.state_dict(), FILE)'
+        ) from error
+    if isinstance(content, Mapping) and content.get('format') == FORMAT:
+        raise InputError(f'{path}: is a saved scene, not a checkpoint; see it with tools/viewer.py --scene, or {CURE}')
+    weights = find_weights(content)
+    if weights is None:
+        raise InputError(f'{path}: holds no state_dict of tensors; {CURE}')
+    if is_published(weights):
+        raise InputError(
+            f'{path}: is a checkpoint of the published code; convert it first: '
+            f'python tools/convert_checkpoint.py {path} ours.pth'
+        )
+    state = content if isinstance(content.get('state_dict'), Mapping) or 'meta' in content else {}
+    return {**state, 'state_dict': _named_as_in_training(weights)}
+
+
+def is_published(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of the published code."""
+    return any(part in name.split('.') for name in weights for part in PUBLISHED_PARTS)
+
+
+def is_ours(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of our network."""
+    return any(PART in name.split('.') for name in weights)
 
 
 def load_weights(network: DistillNeRF, path: str | Path) -> dict[str, Any]:
@@ -53,13 +86,48 @@ def load_weights(network: DistillNeRF, path: str | Path) -> dict[str, Any]:
     weights = {
         name.removeprefix(PREFIX): value for name, value in state['state_dict'].items() if name.startswith(PREFIX)
     }
-    if problem := _misfit(network.state_dict(), weights):
-        raise InputError(f'{path}: the weights do not fit the config: {problem}; give the config they were trained by')
+    if not weights:
+        names = ', '.join(list(state['state_dict'])[:2])
+        raise InputError(f'{path}: the weights are those of another network ({names}, ...); {CURE}')
+    expected = network.state_dict()
+    if problem := differences(expected, weights):
+        raise InputError(
+            f'{path}: the weights do not fit the config: {problem}{_reason(expected, weights)}; '
+            f'give the config they were trained by{_origin(state)}'
+        )
+    require_finite(weights, path)
+    network.load_state_dict(weights)
+    return state
+
+
+def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load the weights whose names and shapes fit; a warning says what does not.
+
+    Raises:
+        InputError: nothing fits, or weights that are NaN or infinite.
+    """
+    expected = model.state_dict()
+    problem = differences(expected, weights)
+    fitting = {
+        name: value for name, value in weights.items() if name in expected and value.shape == expected[name].shape
+    }
+    if not fitting:
+        raise InputError(f'{path}: none of its {len(weights)} weights fit the model ({problem}); {CURE}')
+    require_finite(fitting, path)
+    if problem:
+        warn(f'{path}: {len(fitting)} of {len(expected)} weights of the model are taken from it, but {problem}')
+    model.load_state_dict(fitting, strict=False)
+
+
+def require_finite(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Weights must be numbers.
+
+    Raises:
+        InputError: names the first that is not.
+    """
     for name, value in weights.items():
         if not value.isfinite().all():
             raise InputError(f'{path}: {name} holds NaN or infinity; training diverged, give an earlier checkpoint')
-    network.load_state_dict(weights)
-    return state
 
 
 def require_training_state(state: Mapping[str, Any], path: str | Path) -> None:
@@ -75,15 +143,43 @@ def require_training_state(state: Mapping[str, Any], path: str | Path) -> None:
         )
 
 
-def _misfit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str | None:
-    """The first difference in names or shapes in words, and how many there are; ``None`` if there is none."""
-    problems = [f'{name} is missing' for name in expected if name not in weights]
-    problems += [f'{name} is unknown' for name in weights if name not in expected]
-    problems += [
-        f'{name} is {tuple(weights[name].shape)}, not {tuple(value.shape)}'
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    if not problems:
-        return None
-    return problems[0] if len(problems) == 1 else f'{problems[0]}, and {len(problems) - 1} more'
+def _checkpoint_in(folder: Path) -> str:
+    """What to give instead of a folder."""
+    found = checkpoints_in(folder)
+    return f'give a checkpoint in it, such as {found[0]}' if found else CURE
+
+
+def _named_as_in_training(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose network may be under another prefix or none, by the names that the mm model has for them."""
+    prefixes = {name[: name.index(f'{PART}.')] for name in weights if f'.{PART}.' in f'.{name}'}
+    if not prefixes or PREFIX in prefixes:
+        return dict(weights)
+    # An average beside the weights has a longer prefix.
+    prefix = min(prefixes, key=lambda prefix: ('ema' in prefix, len(prefix), prefix))
+    outer = prefix.removesuffix(PREFIX) if prefix.endswith(PREFIX) else None
+    named = {}
+    for name, value in weights.items():
+        if name.startswith(prefix):
+            named[PREFIX + name.removeprefix(prefix)] = value
+        elif outer is not None and name.startswith(outer):
+            named[name.removeprefix(outer)] = value
+    return named
+
+
+def _reason(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """Why they probably differ, if that can be told."""
+
+    def renders(names: Mapping[str, Tensor]) -> str:
+        return 'colors' if any(name.startswith('head.decoder.') for name in names) else 'features'
+
+    ours, theirs = renders(expected), renders(weights)
+    return '' if ours == theirs else f' (the checkpoint is of a network of {theirs}, the config of one of {ours})'
+
+
+def _origin(state: Mapping[str, Any]) -> str:
+    """What the checkpoint says about the config it was trained by."""
+    meta = state.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
+    if variants := meta.get('variants'):
+        return f' (its settings are those of {", ".join(variants)})'
+    return f' (the run was {meta["experiment_name"]})' if meta.get('experiment_name') else ''

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import require_file
-from .checkpoint import PREFIX
+from ..torch_files import load_torch, refused_object
+from .checkpoint import PREFIX, is_ours, is_published
 from .network import DistillNeRF
 from .published import PUBLISHED_VARIANTS, published_name, published_settings
+from .weights import find_weights, in_words, shortened
 
 CURE = 'give a checkpoint of the published code, with its entries under state_dict'
 WRAPPER_PREFIX = 'model.'
@@ -55,22 +56,24 @@ def read_published(path: str | Path, unsafe_pickle: bool = False) -> dict[str, T
     Raises:
         InputError: missing, truncated, no checkpoint, or one that needs ``unsafe_pickle``.
     """
-    path = require_file(path, CURE)
     try:
-        content: Any = torch.load(path, map_location='cpu', weights_only=not unsafe_pickle)
+        content: Any = load_torch(path, 'checkpoint', CURE, unsafe_pickle)
     except pickle.UnpicklingError as error:
-        if 'weights_only' not in str(error) and 'Weights only' not in str(error):
-            raise InputError(f'{path}: not a readable checkpoint ({type(error).__name__}); {CURE}') from error
         raise InputError(
-            f'{path}: holds Python objects beside tensors; if you trust where it comes from, add --unsafe-pickle, '
-            'which runs the code in it'
+            f'{path}: holds Python objects beside tensors{refused_object(error)}; if you trust where it comes from, '
+            'add --unsafe-pickle, which runs the code in it'
         ) from error
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(f'{path}: not a readable checkpoint ({type(error).__name__}); {CURE}') from error
-    state = content.get('state_dict') if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if isinstance(content, torch.nn.Module):
+        content = content.state_dict()
+    state = find_weights(content)
+    if state is None:
         raise InputError(f'{path}: holds no state_dict of tensors; {CURE}')
-    return dict(state)
+    if is_ours(state) and not is_published(state):
+        raise InputError(f'{path}: is a checkpoint of ours already; give it to the tools as it is')
+    if not any(name.startswith(WRAPPER_PREFIX) for name in state):
+        # The network was saved without the model around it.
+        return {WRAPPER_PREFIX + name: value for name, value in state.items()}
+    return state
 
 
 def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
@@ -81,7 +84,7 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
         source: name for messages.
 
     Raises:
-        InputError: lists every entry that is unknown, missing, of another shape, NaN or infinite.
+        InputError: names entries that are unknown, missing, of another shape, NaN or infinite.
     """
     kept, dropped = _without_frozen(state)
     problems = {}
@@ -90,15 +93,15 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
         expected = _expected(variant)
         found = {name: value for name, value in kept.items() if not _unused(name, variant)}
         problems[variant] = _problems(expected, found)
-        if not problems[variant]:
+        if not any(problems[variant]):
             fitting.append(variant)
     if not fitting:
-        variant = min(problems, key=lambda name: len(problems[name]))
-        raise InputError(f'{source}: closest to {variant}, but: {"; ".join(problems[variant])}; {CURE}')
+        variant = min(problems, key=lambda name: sum(map(len, problems[name])))
+        raise InputError(f'{source}: closest to {variant}, but: {in_words(*problems[variant])}; {CURE}')
     expected = _expected(fitting[0])
     weights = {ours: kept[name].reshape(shape).float().clone() for name, (ours, shape) in expected.items()}
     if bad := [name for name, (ours, _) in expected.items() if not weights[ours].isfinite().all()]:
-        raise InputError(f'{source}: NaN or infinite weights in {", ".join(bad)}; give an undamaged checkpoint')
+        raise InputError(f'{source}: NaN or infinite weights in {shortened(bad)}; give an undamaged checkpoint')
     dropped.update(UNUSED_DECODER for name in kept if _unused(name, fitting[0]))
     return Converted(fitting, weights, dropped)
 
@@ -134,14 +137,17 @@ def _unused(name: str, variant: str) -> bool:
     return published_settings(variant)['head']['type'] == 'feature' and name.startswith('decoder.')
 
 
-def _problems(expected: Mapping[str, tuple[str, tuple[int, ...]]], found: Mapping[str, Tensor]) -> list[str]:
-    problems = [f'{name} is missing' for name in expected if name not in found]
-    problems += [f'{name} is unknown' for name in found if name not in expected]
-    for name, (_, shape) in expected.items():
-        # A convolution over candidates was published as a 3-D one: its shape has ones that ours has not.
-        if name in found and _without_ones(found[name].shape) != _without_ones(shape):
-            problems.append(f'{name} is {tuple(found[name].shape)}, not {shape}')
-    return problems
+def _problems(
+    expected: Mapping[str, tuple[str, tuple[int, ...]]], found: Mapping[str, Tensor]
+) -> tuple[list[str], list[str], list[str]]:
+    """Names that are missing, names that are unknown, and remarks on other shapes."""
+    # A convolution over candidates was published as a 3-D one: its shape has ones that ours has not.
+    others = [
+        f'{name} is {tuple(found[name].shape)}, not {shape}'
+        for name, (_, shape) in expected.items()
+        if name in found and _without_ones(found[name].shape) != _without_ones(shape)
+    ]
+    return [name for name in expected if name not in found], [name for name in found if name not in expected], others
 
 
 def _without_ones(shape: tuple[int, ...]) -> list[int]:

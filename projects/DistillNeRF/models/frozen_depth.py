@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import require_file
 from ..modules.depth_anything import DepthAnything, load_depth_anything
+from ..torch_files import load_torch
 
 CURE = (
     'put the weights of Depth-Anything v1 ViT-B (depth_anything_vitb14.pth) there, '
@@ -46,11 +46,11 @@ def read_depth_anything(path: str | Path) -> DepthAnything:
     Raises:
         InputError: missing, damaged, or not of this network.
     """
-    path = require_file(path, CURE)
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        return load_depth_anything(state)
-    except Exception as error:  # a damaged file can raise nearly anything
+        return load_depth_anything(load_torch(path, 'file of Depth-Anything weights', CURE))
+    except InputError:
+        raise
+    except Exception as error:  # what another file holds can fail in nearly any way
         cause = ' '.join(str(error).split())[:200]
         raise InputError(
             f'{path}: not weights of Depth-Anything ViT-B ({type(error).__name__}: {cause}); {CURE}'

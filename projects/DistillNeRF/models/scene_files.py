@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import atomic_path, require_file
 from ..modules.heads import build_head
 from ..modules.renderer import RaySampling
 from ..modules.space import ParameterizedSpace
 from ..modules.voxels import VoxelGrid
+from ..torch_files import load_torch, refused_object, save_torch
 from .scene import Scene
+from .weights import find_weights
 
 FORMAT = 'distillnerf scene'
 FORMAT_VERSION = 1
@@ -45,8 +46,7 @@ def save_scene(scene: Scene, path: str | os.PathLike) -> None:
         'head_weights': {name: _own(value) for name, value in scene.head.state_dict().items()},
         'downscale': scene.downscale,
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    save_torch(path, state)
 
 
 def load_scene(path: str | os.PathLike) -> Scene:
@@ -55,13 +55,15 @@ def load_scene(path: str | os.PathLike) -> Scene:
     Raises:
         InputError: a missing or damaged file, one of another format, or one of a later version.
     """
-    path = require_file(path, CURE)
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(f'{path}: not a readable scene ({type(error).__name__}); {CURE}') from error
+        state = load_torch(path, 'scene', CURE)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f'{path}: not a readable scene: it holds Python objects beside tensors{refused_object(error)}; {CURE}'
+        ) from error
     if not isinstance(state, dict) or state.get('format') != FORMAT:
-        raise InputError(f'{path}: not a scene; {CURE}')
+        what = ', but a checkpoint: tools/infer.py makes scenes with it' if find_weights(state) else ''
+        raise InputError(f'{path}: not a scene{what}; {CURE}')
     if (version := state.get('format_version')) != FORMAT_VERSION:
         raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSION}; save it again')
     try:

@@ -145,7 +145,8 @@ def write_folder(views: Views, folder: str | os.PathLike) -> Path:
     for number, (name, stem, image) in enumerate(zip(views.names, stems, views.images, strict=True)):
         pixels = (image.detach().float().clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy()
         with atomic_path(folder / f'{stem}.png') as temporary:
-            cv2.imwrite(str(temporary), pixels[..., ::-1])
+            if not cv2.imwrite(str(temporary), pixels[..., ::-1]):
+                raise InputError(f'{folder / stem}.png: could not be written; make room, or choose another folder')
         records.append(
             {
                 'name': name,

@@ -1,0 +1,98 @@
+"""What the environment says about how processes were started."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import InputError
+
+# Who starts several processes -> the variable that says how many. MPI's own launchers are not supported.
+MPI_COUNTS = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'MV2_COMM_WORLD_SIZE')
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun, or something that sets the same variables, started this process as one of several."""
+    named = all(name in os.environ for name in ('RANK', 'WORLD_SIZE'))
+    return named and _number('WORLD_SIZE') > 1
+
+
+def started_by_srun() -> bool:
+    """Whether srun started this process as one of several."""
+    if _slurm_tasks() < 2:
+        return False
+    return any(name in os.environ for name in ('SLURM_STEP_ID', 'SLURM_STEP_NUM_TASKS')) or _number('SLURM_PROCID') > 0
+
+
+def started_by_mpi() -> str | None:
+    """The variable by which mpirun says that this process is one of several, if it does."""
+    return next((name for name in MPI_COUNTS if _number(name) > 1), None)
+
+
+def require_one_process() -> None:
+    """Several processes of one command would all do the same and write the same files.
+
+    Raises:
+        InputError: this process is one of several.
+    """
+    starter = None
+    if started_by_torchrun():
+        starter = f'torchrun (WORLD_SIZE={os.environ["WORLD_SIZE"]})'
+    elif started_by_srun():
+        starter = f'srun ({_slurm_tasks()} tasks)'
+    elif name := started_by_mpi():
+        starter = f'mpirun ({name}={os.environ[name]})'
+    if starter is not None:
+        raise InputError(
+            f'this is one of several processes that {starter} started, and all would write the same files; '
+            'start this command once, with python alone (only tools/train.py knows several processes)'
+        )
+
+
+def require_launcher(launcher: str) -> None:
+    """The option ``--launcher`` must be what started this process.
+
+    Raises:
+        InputError: it is not; the processes would not know of each other, or wait for ever.
+    """
+    if launcher == 'none':
+        _require_alone()
+    elif launcher == 'slurm':
+        if 'TORCHELASTIC_RUN_ID' in os.environ:
+            raise InputError('--launcher slurm: torchrun started this process; give --launcher pytorch')
+        if 'SLURM_PROCID' not in os.environ:
+            raise InputError(
+                '--launcher slurm: the environment variable SLURM_PROCID is not set, so srun did not start '
+                'this process; start with srun or with one of slurm_scripts/, or leave --launcher away'
+            )
+    elif started_by_srun() and not all(name in os.environ for name in ('RANK', 'WORLD_SIZE')):
+        raise InputError('--launcher pytorch: srun started this process, not torchrun; give --launcher slurm')
+
+
+def _require_alone() -> None:
+    """Raises: InputError, if this process is one of several."""
+    if started_by_torchrun():
+        raise InputError(
+            f'torchrun started {os.environ["WORLD_SIZE"]} processes (WORLD_SIZE), but without --launcher each would '
+            'train alone and write the same files; add --launcher pytorch, or start with python'
+        )
+    # A batch script has SLURM_PROCID=0 as well: tasks that were asked for would stand idle.
+    if 'SLURM_PROCID' in os.environ and (tasks := _slurm_tasks()) > 1:
+        raise InputError(
+            f'slurm has {tasks} tasks for this (SLURM_NTASKS), but without --launcher each would train alone and write '
+            'the same files; start with srun and --launcher slurm, or one process with srun --ntasks=1'
+        )
+    if name := started_by_mpi():
+        raise InputError(
+            f'mpirun started {os.environ[name]} processes ({name}), which is not supported: each would train alone and '
+            'write the same files; start with torchrun and --launcher pytorch'
+        )
+
+
+def _slurm_tasks() -> int:
+    return _number('SLURM_STEP_NUM_TASKS') or _number('SLURM_NTASKS')
+
+
+def _number(name: str) -> int:
+    """The value of a variable; 0 if it is not there or no number."""
+    text = os.environ.get(name, '')
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,57 @@
+"""Failures of the machine that have a cure: memory, shared memory, disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from mmengine.config import Config
+
+from ..errors import InputError
+from ..files import disk_failure
+
+# What torch says about a worker that was killed or ran out of shared memory, and about memory that is not there.
+_WORKER = ('DataLoader worker (pid', 'unable to open shared memory', 'unable to mmap', 'received 0 items of ancdata')
+_MEMORY = ('out of memory', "can't allocate memory", 'not enough memory', 'Cannot allocate memory')
+
+
+@contextlib.contextmanager
+def machine_failures(config: Config, loader: str) -> Iterator[None]:
+    """Inside, failures that lie in the machine are reported with what helps.
+
+    Args:
+        loader: key of the dataloader that is used inside.
+
+    Raises:
+        InputError: instead of the failures that are recognized.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        message = _cure(error, config, loader)
+        if message is None:
+            raise
+        raise InputError(message) from error
+
+
+def _cure(error: Exception, config: Config, loader: str) -> str | None:
+    """One line with what helps; ``None`` for what is not recognized."""
+    text = ' '.join(str(error).split())
+    if any(words in text for words in _WORKER):
+        workers = config[loader].get('num_workers', 0)
+        return (
+            f'{config.work_dir}: a process of the data loader was killed or found no shared memory ({text[:120]}); '
+            f'lower {loader}.num_workers, now {workers} (0 with persistent_workers=False needs no shared '
+            ' memory), or enlarge /dev/shm'
+        )
+    if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
+        return (
+            f'{config.work_dir}: out of memory ({text[:120] or "MemoryError"}); lower {loader}.batch_size or '
+            'model.num_camera, or set model.network.activation_checkpointing=True'
+        )
+    if isinstance(error, OSError) and (cause := disk_failure(error)):
+        return (
+            f'{error.filename or config.work_dir}: could not be written ({cause}); make room, or give another '
+            '--work-dir; training goes on with --resume'
+        )
+    return None

@@ -1,0 +1,117 @@
+"""From which checkpoint a training goes on, and whether it can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+
+from ..errors import InputError, warn
+from ..files import is_folder
+from ..models.checkpoint import CURE, read_checkpoint, require_training_state
+from ..models.checkpoint_folder import checkpoints_in
+
+# What a checkpoint's ``meta`` has: the number of processes that trained it.
+WORLD_SIZE = 'world_size'
+
+
+def checkpoint_to_resume(resume: str, work_dir: Path) -> str | None:
+    """The checkpoint that ``--resume`` means; ``None`` if there is none yet.
+
+    Args:
+        resume: a checkpoint, a folder of checkpoints, or ``auto`` for those in ``work_dir``.
+
+    Raises:
+        InputError: a folder without checkpoints, or none of them can be read.
+    """
+    if resume == 'auto':
+        return newest_checkpoint(work_dir)
+    folder = Path(resume)
+    if not is_folder(folder):
+        return resume
+    found = newest_checkpoint(folder)
+    if found is None:
+        raise InputError(
+            f'{folder}: holds no checkpoint iter_N.pth or epoch_N.pth to go on from; give the work folder of a run or '
+            'a checkpoint, or leave --resume away to begin'
+        )
+    return found
+
+
+def newest_checkpoint(work_dir: Path) -> str | None:
+    """The checkpoint of a run that was trained longest and from which training can go on; ``None`` if there is none.
+
+    One that is damaged is passed over, loudly.
+
+    Raises:
+        InputError: there are checkpoints, but none can be read.
+    """
+    pointer = work_dir / 'last_checkpoint'
+    last = pointer.read_text().strip() if pointer.is_file() else None
+    problem = None
+    for path in checkpoints_in(work_dir):
+        try:
+            require_training_state(read_checkpoint(path), path)
+        except InputError as error:
+            warn(f'{error}; trying the checkpoint before it')
+            problem = problem or error
+            continue
+        if problem is None and last and Path(last).name != path.name and (work_dir / Path(last).name).is_file():
+            warn(
+                f'{work_dir}: {Path(last).name} was written last, but {path.name} was trained longer: going on from '
+                f'{path.name}; name the other one with --resume if that is meant'
+            )
+        return str(path)
+    if problem is not None:
+        raise problem
+    return last  # gone, and the reader will say so
+
+
+def require_resumable(config: Config, state: Mapping[str, Any], path: str) -> None:
+    """A checkpoint must fit the number of processes of this training.
+
+    Raises:
+        InputError: it holds weights alone, or its epochs have another number of iterations.
+    """
+    require_training_state(state, path)
+    if not {'iter', 'epoch'} <= set(state['meta']):
+        raise InputError(f'{path}: does not tell its iteration (meta.iter, meta.epoch); {CURE}')
+    before, now = state['meta'].get(WORLD_SIZE), get_world_size()
+    if before in (None, now):
+        return
+    if 'max_epochs' in config.train_cfg:
+        raise InputError(
+            f'{path}: was trained by {before} processes, this training has {now}, and its epochs have another number '
+            f'of iterations; start {before} processes, or begin anew from its weights: --cfg-options load_from={path}'
+        )
+    warn(
+        f'{path}: was trained by {before} processes, this training has {now}: an iteration sees another number of '
+        'samples, so the weights will not be those of one training; optim_wrapper.accumulative_counts or '
+        'train_dataloader.batch_size make up for it'
+    )
+
+
+def is_finished(config: Config, state: Mapping[str, Any], path: str) -> bool:
+    """Whether nothing is left to train after a checkpoint; then that is said."""
+    key, unit = ('max_epochs', 'epoch') if 'max_epochs' in config.train_cfg else ('max_iters', 'iter')
+    done, limit = state['meta'][unit], config.train_cfg[key]
+    if done < limit:
+        return False
+    name = {'iter': 'iteration'}.get(unit, unit)
+    warn(
+        f'{path}: the run is finished, at {name} {done} of {limit}: nothing is trained; to go on, raise the limit with '
+        f'--cfg-options train_cfg.{key}={done + max(1, limit // 2)} or more, or begin anew in another --work-dir'
+    )
+    return True
+
+
+def warn_of_earlier_run(work_dir: Path) -> None:
+    """A training that begins anew writes over the checkpoints of the one before."""
+    if found := checkpoints_in(work_dir):
+        warn(
+            f'{work_dir}: holds checkpoints of an earlier run, up to {found[0].name}; this run begins anew beside them '
+            '(a later --resume takes the one that was trained longest); give --resume to go on, or another --work-dir'
+        )
