@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             val_sequences=args.val_sequences,
             step=args.step,
             workers=args.workers,
+            cameras=args.cameras,
         )
     elif args.dataset == 'minitown':
         written = minitown.convert(
