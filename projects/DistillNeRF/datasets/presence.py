@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from .infos import Info, lidar_measurements
+from ..provenance import Provenance
+from .infos import CONVERT_AGAIN, Info, lidar_measurements
 from .virtual import teacher_files
 
 # Which files of a record each kind of map reads.
@@ -37,12 +38,13 @@ class Folders:
 def check_images_and_lidar(
     infos: Sequence[Info], cameras: Sequence[str], roots: dict[str, str], load_lidar: bool, sweeps: int = 1
 ) -> None:
-    """Every image of the cameras and every sweep must be there.
+    """Every image of the cameras and every sweep must be there, and the sweeps those of the info file.
 
     Raises:
         InputError: names the first missing file, its sample and the cure.
     """
     folders = Folders()
+    made: dict[Path, Provenance] = {}
     for info in infos:
         for camera in cameras:
             path = Path(roots['img']) / info['images'][camera]['img_path']
@@ -58,6 +60,15 @@ def check_images_and_lidar(
                     f'{path}: no such LiDAR file (sample {info["token"]}); '
                     'restore it or correct data_root and data_prefix.lidar in the dataset config'
                 )
+            source = measurement['lidar_points'].get('made_from')
+            if source is not None:
+                if path.parent not in made:
+                    made[path.parent] = Provenance(path.parent)
+                if made[path.parent].source(path) not in (None, source):
+                    raise InputError(
+                        f'{path}: was made again from other raw data or poses since the info file named it '
+                        f'(sample {info["token"]}); {CONVERT_AGAIN}'
+                    )
 
 
 def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> None:
