@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..provenance import Provenance
 from .infos import CONVERT_AGAIN, Info, lidar_measurements
+from .supply import Supply
 from .virtual import teacher_files
 
 # Which files of a record each kind of map reads.
@@ -90,24 +91,44 @@ def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
                         )
 
 
-def count_missing_maps(
-    infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
-) -> tuple[int, int, Path | None]:
-    """(missing files, all files, the first missing one) of the maps of one kind."""
+def count_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> Supply:
+    """Cameras of samples of which the teacher has at least one virtual view."""
     folders = Folders()
-    missing, total, example = 0, 0, None
-    for relative in _map_paths(infos, cameras, kind):
+    there = [
+        any(folders.has(Path(root) / teacher_files(info, camera, name)['rgb']) for name in names)
+        for info in infos
+        for camera in cameras
+    ]
+    return Supply(sum(there), len(there))
+
+
+def count_maps(
+    infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
+) -> tuple[dict[str, Supply], Path | None]:
+    """How many maps of one kind are there, such as ``teacher depth``, ``teacher sky_mask`` or ``features``.
+
+    Returns:
+        the counts, and the first missing file.
+    """
+    folders = Folders()
+    there: dict[str, int] = {}
+    total: dict[str, int] = {}
+    example = None
+    for name, relative in _map_paths(infos, cameras, kind):
         path = Path(root) / relative
-        total += 1
-        if not folders.has(path):
-            missing += 1
-            example = example or path
-    return missing, total, example
+        total[name] = total.get(name, 0) + 1
+        has = folders.has(path)
+        there[name] = there.get(name, 0) + has
+        example = example if has or example else path
+    return {name: Supply(there[name], count) for name, count in total.items()}, example
 
 
-def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iterator[str]:
-    """Paths of all maps of one kind, relative to their root."""
+def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iterator[tuple[str, str]]:
+    """Names and paths, relative to their root, of all maps of one kind."""
     for info in infos:
         for camera in cameras:
             record = info['images'][camera].get(kind) or {}
-            yield from [record] if isinstance(record, str) else [record[name] for name in MAP_FILES[kind]]
+            if isinstance(record, str):
+                yield kind, record
+            else:
+                yield from ((f'{kind} {name}', record[name]) for name in MAP_FILES[kind])
