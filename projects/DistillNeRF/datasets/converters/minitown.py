@@ -32,7 +32,9 @@ def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, 
             bar.total = total
             bar.update(done - bar.n)
 
-        chosen = _settings_of(root) | {name: value for name, value in settings.items() if value is not None}
+        usual = {name: getattr(Settings, name) for name in settings}
+        given = {name: value for name, value in settings.items() if value is not None}
+        chosen = usual | _settings_of(root) | given
         generate(root, workers=workers, progress=show, **chosen)
     return convert_tables(root, out_dir, tag, workers)
 
