@@ -140,7 +140,28 @@ def test_depth_of_lidar_beyond_every_view(own):
     )
 
 
+def test_training_that_goes_on_with_other_data_is_told(own):
+    options = ('train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=1')
+    arguments = (own.config, '--work-dir', own.root / 'work', '--resume', '--cfg-options', 'custom_hooks=[]')
+    assert run('train', *arguments, *options).code == 0
+    again = run('train', *arguments, *options[1:], 'train_cfg.max_iters=2')
+    assert again.code == 0 and 'was trained on other data' not in again.err
+    change_infos(own.root, lambda info: info.update(timestamp=info['timestamp'] + 1))
+    changed = run('train', *arguments, *options[1:], 'train_cfg.max_iters=3')
+    assert changed.code == 0 and 'trained_on.json: the run that goes on was trained on other data' in changed.err
+
+
 # --- the dataset
+
+
+def test_lidar_in_no_view_is_told_once(tmp_path, capsys):
+    root = BoxWorld(frames=2, lidar_frames=(0, 1)).write(tmp_path).parent
+    dataset = build_dataset(root, lidar_range=1.01)
+    assert capsys.readouterr().err == ''
+    assert all(dataset[index]['inputs']['input_views'].lidar_depth.isnan().all() for index in range(2))
+    line = f'warning: {root}/lidar/0.bin: none of its points lies in a view of its sample'
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(line)
 
 
 def test_sweeps_that_no_sample_lists(tmp_path, capsys):

@@ -30,6 +30,7 @@ from .processor import prepare_processor
 from .runner import WholeCheckpointRunner
 from .schedule import check_schedule, warn_of_late_losses
 from .supply import check_depth_metric, check_losses, possible_evaluations, warn_of_shared_samples
+from .trained_on import remember_data
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {
@@ -103,6 +104,7 @@ def train(
     check_custom_keys(config, runner.model)
     warn_of_late_losses(config, model_of(runner).objective.losses, runner.max_iters)
     check_supply(runner)
+    remember_data(runner.train_loop.dataloader.dataset, work_dir, resume is not None)
     try:
         runner.train()
     except NonFiniteLoss as error:
