@@ -116,7 +116,7 @@ def test_what_is_missing_is_counted(raw, tmp_path, capsys):
     (raw / '001/annotations/semseg/00.pkl.gz').unlink()
     (raw / '001/lidar/notes.txt').write_text('')
     pandaset.convert(raw, tmp_path / 'out', **FRAMES)
-    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith('warning')]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f'warning: {raw}')]
     passed = f'warning: {raw}/001/lidar: 1 of its files are passed over (notes.txt, ...): they are not named by the'
     assert [line.startswith(passed) for line in warnings] == [True, False, True, False]
     assert warnings[1] == (

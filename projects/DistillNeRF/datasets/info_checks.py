@@ -62,7 +62,7 @@ _CONVERTING = _Cures(CORRECT, CORRECT)
 
 
 def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> None:
-    """Check every record: fields, links, files of its own, rigid poses that agree, plausible cameras, a plausible drive.
+    """Check every record: fields, links, files of its own, poses that agree, plausible cameras and drive.
 
     Args:
         infos: the records.

@@ -117,9 +117,8 @@ def check_supply(runner: Runner) -> None:
     Raises:
         InputError: one has none.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     training = runner.train_loop.dataloader.dataset
-    check_losses(model.objective.losses, training)
+    check_losses(model_of(runner).objective.losses, training)
     if runner.val_loop is not None:
         validation = runner.val_loop.dataloader.dataset
         check_depth_metric(runner.val_loop.evaluator.metrics, validation, 'val_evaluator')
