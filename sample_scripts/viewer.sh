@@ -8,10 +8,12 @@ bash setup.sh
 python=${VENV:-.venv}/bin/python
 checkpoint=${1:-checkpoint/minitown.pth}
 shift $(($# > 0 ? 1 : 0))
-root=data/minitown
+root=data/minitown scene=()
 if [[ ! -f $root/minitown_infos_val.pkl ]]; then
   root=data/small/minitown # apart, so that it is not in the way of a whole town
-  "$python" tools/create_data.py minitown --root-path "$root" --scenes 2 --keyframes 3 --workers 2
+  scene=(--scenes 2 --keyframes 3)
 fi
+# What is there is checked, and made again where it is not whole.
+"$python" tools/create_data.py minitown --root-path "$root" --workers 2 "${scene[@]}"
 exec "$python" tools/viewer.py projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py "$checkpoint" "$@" \
   --cfg-options test_dataloader.dataset.data_root="$root"

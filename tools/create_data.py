@@ -57,11 +57,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbour keyframes')
 
     minitown_options = add('minitown', 'the synthetic town: made first, then converted')
-    minitown_options.add_argument('--scenes', type=int, default=10, help='the last fifth is for validation')
-    minitown_options.add_argument('--seed', type=int, default=0, help='of everything in the town')
-    minitown_options.add_argument('--keyframes', type=int, default=8, help='per scene, 0.5 s apart')
-    minitown_options.add_argument('--height', type=int, default=112, help='of the images, pixels')
-    minitown_options.add_argument('--width', type=int, default=200, help='of the images, pixels')
+    kept = '; default: as in the town that is there, else'
+    minitown_options.add_argument('--scenes', type=int, help=f'the last fifth is for validation{kept} 10')
+    minitown_options.add_argument('--seed', type=int, help=f'of everything in the town{kept} 0')
+    minitown_options.add_argument('--keyframes', type=int, help=f'per scene, 0.5 s apart{kept} 8')
+    minitown_options.add_argument('--height', type=int, help=f'of the images, pixels{kept} 112')
+    minitown_options.add_argument('--width', type=int, help=f'of the images, pixels{kept} 200')
     return parser.parse_args(argv)
 
 
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             val_sequences=args.val_sequences,
             step=args.step,
             workers=args.workers,
+            cameras=args.cameras,
         )
     elif args.dataset == 'minitown':
         written = minitown.convert(

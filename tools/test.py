@@ -21,7 +21,7 @@ from projects.DistillNeRF.files import require_writable, save_json
 def parse_args() -> argparse.Namespace:
     """The options."""
     parser = config_parser(__doc__)
-    about = "default: all, and what else the config's test_evaluator has"
+    about = "default: all that the data allow, and what else the config's test_evaluator has"
     choices = sorted(EVALUATIONS)
     parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
     parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')

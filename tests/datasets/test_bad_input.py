@@ -246,3 +246,45 @@ def test_a_worker_process_reports_one_line_too(root, capsys):
         main()
     assert error.value.code == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f'error: {root / LIDAR}: ')
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            lambda a, b: b['images']['LEFT'].update(img_path='./samples/LEFT/frame0.png'),
+            'sample box0, LEFT and sample box1, LEFT name one image file, ./samples/LEFT/frame0.png',
+        ),
+        (
+            lambda a, b: a['images']['RIGHT'].update(img_path=a['images']['LEFT']['img_path']),
+            'sample box0, LEFT and sample box0, RIGHT name one image file',
+        ),
+        (lambda a, b: b.update(lidar_points=a['lidar_points']), 'sample box0 and sample box1 name one LiDAR file'),
+        (
+            lambda a, b: b['images']['BACK'].update(teacher=a['images']['BACK']['teacher']),
+            'sample box0, BACK and sample box1, BACK name one teacher depth file',
+        ),
+        (
+            lambda a, b: b['images']['BACK']['teacher'].update(sky_mask=a['images']['BACK']['teacher']['sky_mask']),
+            'name one teacher sky_mask file',
+        ),
+        (
+            lambda a, b: b['images']['BACK'].update(features=a['images']['BACK']['features']),
+            'name one features file, BACK/frame0.npy',
+        ),
+        (
+            lambda a, b: b['images']['BACK'].update(truth=a['images']['BACK']['truth']),
+            'name one truth depth file',
+        ),
+        (lambda a, b: b.update(token='box0', prev=None), 'two samples share a token'),
+    ],
+)
+def test_records_that_share_a_file_are_refused(tmp_path, change, words):
+    path = BoxWorld(frames=2, lidar_frames=(0, 1)).write(tmp_path)
+    metainfo, infos = load_infos(path)
+    change(*infos)
+    with pytest.raises(InputError) as error:
+        save_infos(tmp_path / 'again.pkl', 'boxworld', metainfo['cameras'], infos)
+    assert words in str(error.value) and str(tmp_path / 'again.pkl') in str(error.value)
+    path.write_bytes(pickle.dumps({'metainfo': metainfo, 'data_list': infos}))
+    fails(tmp_path, words, 'convert the data again')

@@ -172,3 +172,10 @@ def test_baselines_say_what_is_wrong():
     )
     with pytest.raises(InputError, match='CAM_FRONT'):
         mean_images([constant(0.1), small])
+
+
+def test_depth_that_is_known_nowhere_is_told(capsys):
+    views = dataclasses.replace(sample()['target_views'], true_depth=None, lidar_depth=None, teacher_depth=None)
+    figures = evaluate(DepthMetric(), sample(target_views=views, input_views=views, coarse_depth=None, fine_depth=None))
+    assert figures == {}
+    assert 'warning: no depth is known in the views of any of the 1 samples' in capsys.readouterr().err

@@ -21,8 +21,9 @@ from .exposure import warn_of_exposure
 from .image_files import read_image
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .poses import inverse_pose
-from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_missing_maps
+from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
 from .selection import CURRENT, Key, one_neighbour_each, whole_frames
+from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told
 from .view_records import ViewRecords
 from .virtual import UPWARD, VIRTUAL_VIEWS, teacher_files
 
@@ -202,23 +203,59 @@ class DistillNeRFDataset(BaseDataset):
         return np.asarray(positions)
 
     def _check_files(self, infos: Sequence[Info]) -> None:
+        """Everything must be there, or be counted where it may be missing: in :attr:`supply`, by name."""
         used = [infos[position] for position in self._used_positions(infos)]
-        if self.virtual_views and not self.test_mode and not self.skip_missing:
-            samples = [infos[position] for position in self._positions]
-            check_virtual_views(samples, self.cameras, self.virtual_views, self.data_prefix['teacher'])
+        samples = [infos[position] for position in self._positions]
+        self.supply: dict[str, Supply] = {}
+        self._check_virtual_views(samples)
         check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
+        if self.load_lidar:
+            self.supply[LIDAR] = lidar_supply(used, self.lidar_sweeps, self.ann_file)
+        if self.load_boxes:
+            require_boxes(samples, self.ann_file)
+        if self._offsets():
+            accompanied = sum(self._has_neighbour(infos, position) for position in self._positions)
+            self.supply[OTHER_FRAMES] = Supply(accompanied, len(samples))
+            if not accompanied:
+                warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
         for kind in self.loaded_maps:
-            missing, total, example = count_missing_maps(used, self.cameras, self.data_prefix[kind], kind)
-            if not missing:
-                continue
-            if not self.skip_missing:
-                raise InputError(
-                    f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_CURES[kind]}, '
-                    'or set SKIP_MISSING=True in the dataset config to go on without'
-                )
-            warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing: NaN instead')
+            self._check_maps(used, kind)
         first = [Path(self.data_prefix['img']) / used[0]['images'][camera]['img_path'] for camera in self.cameras]
         warn_of_exposure(((path, read_image(path)) for path in first), self.ann_file)
+
+    def _check_virtual_views(self, samples: Sequence[Info]) -> None:
+        if self.test_mode or not self.virtual_views:
+            return
+        files = samples, self.cameras, self.virtual_views, self.data_prefix['teacher']
+        if not self.skip_missing:
+            check_virtual_views(*files)
+            return
+        views = count_virtual_views(*files)
+        if not views.there:
+            raise InputError(
+                f'{self.ann_file}: the teacher has no virtual view of any of its samples in '
+                f'{self.data_prefix["teacher"]}; {MAP_CURES["teacher"]}, or leave virtual_img_target_smart_sample'
+            )
+        if views.missing:
+            warn(f'{self.ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
+
+    def _check_maps(self, used: Sequence[Info], kind: str) -> None:
+        counts, example = count_maps(used, self.cameras, self.data_prefix[kind], kind)
+        self.supply |= counts
+        missing, total = sum(part.missing for part in counts.values()), sum(part.total for part in counts.values())
+        if not missing:
+            return
+        if not self.skip_missing:
+            raise InputError(
+                f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_CURES[kind]}, '
+                'or set SKIP_MISSING=True in the dataset config to go on without'
+            )
+        parts = f' ({told(counts)})' if len(counts) > 1 else ''
+        warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing{parts}: NaN instead')
+
+    def _has_neighbour(self, infos: Sequence[Info], position: int) -> bool:
+        """Whether some other frame of a sample can be a target."""
+        return any(self._neighbour(infos.__getitem__, position, offset) is not None for offset in self._offsets())
 
     def _used_positions(self, infos: Sequence[Info]) -> list[int]:
         """Samples and, if neighbours can be targets, their neighbours."""
@@ -248,6 +285,11 @@ class DistillNeRFDataset(BaseDataset):
     @force_full_init
     def __len__(self) -> int:
         return len(self._positions)
+
+    @force_full_init
+    def get_token(self, idx: int) -> str:
+        """The token of a sample."""
+        return super().get_data_info(int(self._positions[idx]))['token']
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from . import poses
 from .boxes import check_boxes
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import Images, Info, gather_drive, gather_images, require_fields, require_points, stack_matrices
+from .own_files import check_files_are_named_once
 from .poses import check_intrinsics, check_poses, inverse_pose
 from .rig_checks import (
     MOST_MISNAMED,
@@ -61,7 +62,7 @@ _CONVERTING = _Cures(CORRECT, CORRECT)
 
 
 def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> None:
-    """Check every record: fields, links, rigid poses that agree, plausible cameras, a plausible drive.
+    """Check every record: fields, links, files of its own, poses that agree, plausible cameras and drive.
 
     Args:
         infos: the records.
@@ -78,6 +79,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     images = gather_images(infos, drive.labels, cures.record)
     _check_numbers(drive, images, cures.calibration)
     _check_links(infos, where, cures.record)
+    check_files_are_named_once(infos, where, cures.record)
     _check_agreement(infos, drive, images, cures.record)
     # Which way is up and how far is the LiDAR: a wrong LiDAR would be blamed on the cameras.
     check_drive(drive, where, cures.record)

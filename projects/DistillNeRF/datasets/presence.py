@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..provenance import Provenance
 from .info_arrays import MAP_FILES
-from .infos import Info, lidar_measurements
+from .infos import CONVERT_AGAIN, Info, lidar_measurements
+from .supply import Supply
 from .virtual import teacher_files
 
 MAP_CURES = {
@@ -36,12 +38,13 @@ class Folders:
 def check_images_and_lidar(
     infos: Sequence[Info], cameras: Sequence[str], roots: dict[str, str], load_lidar: bool, sweeps: int = 1
 ) -> None:
-    """Every image of the cameras and every sweep must be there.
+    """Every image of the cameras and every sweep must be there, and the sweeps those of the info file.
 
     Raises:
         InputError: names the first missing file, its sample and the cure.
     """
     folders = Folders()
+    made: dict[Path, Provenance] = {}
     for info in infos:
         for camera in cameras:
             path = Path(roots['img']) / info['images'][camera]['img_path']
@@ -57,6 +60,15 @@ def check_images_and_lidar(
                     f'{path}: no such LiDAR file (sample {info["token"]}); '
                     'restore it or correct data_root and data_prefix.lidar in the dataset config'
                 )
+            source = measurement['lidar_points'].get('made_from')
+            if source is not None:
+                if path.parent not in made:
+                    made[path.parent] = Provenance(path.parent)
+                if made[path.parent].source(path) not in (None, source):
+                    raise InputError(
+                        f'{path}: was made again from other raw data or poses since the info file named it '
+                        f'(sample {info["token"]}); {CONVERT_AGAIN}'
+                    )
 
 
 def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> None:
@@ -78,24 +90,44 @@ def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
                         )
 
 
-def count_missing_maps(
-    infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
-) -> tuple[int, int, Path | None]:
-    """(missing files, all files, the first missing one) of the maps of one kind."""
+def count_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> Supply:
+    """Cameras of samples of which the teacher has at least one virtual view."""
     folders = Folders()
-    missing, total, example = 0, 0, None
-    for relative in _map_paths(infos, cameras, kind):
+    there = [
+        any(folders.has(Path(root) / teacher_files(info, camera, name)['rgb']) for name in names)
+        for info in infos
+        for camera in cameras
+    ]
+    return Supply(sum(there), len(there))
+
+
+def count_maps(
+    infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
+) -> tuple[dict[str, Supply], Path | None]:
+    """How many maps of one kind are there, such as ``teacher depth``, ``teacher sky_mask`` or ``features``.
+
+    Returns:
+        the counts, and the first missing file.
+    """
+    folders = Folders()
+    there: dict[str, int] = {}
+    total: dict[str, int] = {}
+    example = None
+    for name, relative in _map_paths(infos, cameras, kind):
         path = Path(root) / relative
-        total += 1
-        if not folders.has(path):
-            missing += 1
-            example = example or path
-    return missing, total, example
+        total[name] = total.get(name, 0) + 1
+        has = folders.has(path)
+        there[name] = there.get(name, 0) + has
+        example = example if has or example else path
+    return {name: Supply(there[name], count) for name, count in total.items()}, example
 
 
-def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iterator[str]:
-    """Paths of all maps of one kind, relative to their root."""
+def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iterator[tuple[str, str]]:
+    """Names and paths, relative to their root, of all maps of one kind."""
     for info in infos:
         for camera in cameras:
             record = info['images'][camera].get(kind) or {}
-            yield from [record] if isinstance(record, str) else [record[name] for name in MAP_FILES[kind]]
+            if isinstance(record, str):
+                yield kind, record
+            else:
+                yield from ((f'{kind} {name}', record[name]) for name in MAP_FILES[kind])

@@ -34,6 +34,8 @@ from .resuming import checkpoint_to_resume, is_finished, require_resumable, warn
 from .run_lock import training_in
 from .runner import WholeCheckpointRunner
 from .schedule import check_schedule, warn_of_late_losses
+from .supply import check_depth_metric, check_losses, possible_evaluations, warn_of_shared_samples
+from .trained_on import remember_data
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {
@@ -41,6 +43,8 @@ EVALUATIONS = {
     'novel_view': {'type': 'ImageMetric', 'reconstruction': False, 'novel_view': True},
     'depth': {'type': 'DepthMetric'},
 }
+# A figure that each of them gives, at the end of its key.
+FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'}
 
 
 def prepare(config: Config, work_dir: Path, seed: int | None = None) -> Config:
@@ -117,11 +121,27 @@ def _run(config: Config, resume: str | None) -> None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     check_custom_keys(config, runner.model)
     warn_of_late_losses(config, model_of(runner).objective.losses, runner.max_iters)
+    check_supply(runner)
+    remember_data(runner.train_loop.dataloader.dataset, Path(runner.work_dir), resume is not None)
     try:
         with machine_failures(config, 'train_dataloader'):
             runner.train()
     except NonFiniteLoss as error:
         raise _diverged(runner, error) from error
+
+
+def check_supply(runner: Runner) -> None:
+    """Losses and metrics of a training must have data (:mod:`.supply`).
+
+    Raises:
+        InputError: one has none.
+    """
+    training = runner.train_loop.dataloader.dataset
+    check_losses(model_of(runner).objective.losses, training)
+    if runner.val_loop is not None:
+        validation = runner.val_loop.dataloader.dataset
+        check_depth_metric(runner.val_loop.evaluator.metrics, validation, 'val_evaluator')
+        warn_of_shared_samples(training, validation)
 
 
 def _diverged(runner: Runner, loss: NonFiniteLoss) -> InputError:
@@ -142,30 +162,50 @@ def evaluate(
 
     Args:
         checkpoint: ``None`` evaluates random weights.
-        evaluations: some of :data:`EVALUATIONS`; ``None`` for all, and what else the config's ``test_evaluator`` has.
-            Its settings of a metric are used in either case.
+        evaluations: some of :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and what else
+            the config's ``test_evaluator`` has. Its settings of a metric are used in either case.
+
+    Raises:
+        InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
     """
     config = prepare(config, work_dir)
-    config.test_evaluator = _evaluators(config, evaluations)
+    names = _names(config, evaluations)
+    config.test_evaluator = _evaluators(config, names, evaluations is None)
     runner = runner_with_weights(config, checkpoint)
     with building(config):
-        _ = runner.test_loop
+        loop = runner.test_loop
+    possible = possible_evaluations(names, loop.dataloader.dataset, explicit=evaluations is not None)
+    metrics = loop.evaluator.metrics
+    chosen = [metric for name, metric in zip(names, metrics, strict=False) if name in possible]
+    loop.evaluator.metrics = [*chosen, *metrics[len(names) :]]
     with machine_failures(config, 'test_dataloader'):
-        return {key: float(value) for key, value in runner.test().items()}
+        figures = {key: float(value) for key, value in runner.test().items()}
+    if empty := [name for name in evaluations or () if not any(key.endswith(FIGURE[name]) for key in figures)]:
+        raise InputError(
+            f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: nothing known lies '
+            'in its views; look at the test data with tools/visualization.py'
+        )
+    return figures
 
 
-def _evaluators(config: Config, evaluations: Sequence[str] | None) -> list[dict]:
+def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
+    """The evaluations that the config's network allows."""
+    names = list(EVALUATIONS if evaluations is None else evaluations)
+    if value_of(config, 'model.network.head.type') != 'feature':
+        return names
+    if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
+        raise InputError(f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth')
+    return [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
+
+
+def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[dict]:
+    """One metric per name, with the config's settings of it; ``with_own``: then the config's metrics of other types."""
     given = config.get('test_evaluator') or []
     given = [given] if isinstance(given, Mapping) else list(given)
-    names = list(EVALUATIONS) if evaluations is None else evaluations
-    if value_of(config, 'model.network.head.type') == 'feature':
-        if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
-            raise InputError(f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth')
-        names = [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
     wanted = [EVALUATIONS[name] for name in names]
     settings = {metric.get('type'): metric for metric in given}
     usual = {metric['type'] for metric in EVALUATIONS.values()}
-    own = [metric for metric in given if metric.get('type') not in usual] if evaluations is None else []
+    own = [metric for metric in given if metric.get('type') not in usual] if with_own else []
     return [{**settings.get(metric['type'], {}), **metric} for metric in wanted] + own
 
 

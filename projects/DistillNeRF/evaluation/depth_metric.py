@@ -9,6 +9,7 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from ..errors import warn
 from ..modules.views import Views
 from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, resample_depth
 from .groups import key, view_groups
@@ -78,4 +79,6 @@ class DepthMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Average over the samples that have the figure."""
+        if results and not any(results):
+            warn(f'no depth is known in the views of any of the {len(results)} samples: no figures of depth')
         return average(results)

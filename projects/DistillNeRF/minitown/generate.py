@@ -18,7 +18,8 @@ Layout under the data root (``<stem>`` is ``<scene>__<channel>__<time stamp in m
                                        what a camera 1 m to the left (-1_0_0), right (1_0_0) or up (0_-1_0) sees
     truth/left_right.json              the novel-view path of the second key frame of each validation scene (below)
     truth/left_right/<stem>/<offset>.jpg|.npy   its images and depths, <offset> = -1.2 ... +0.0 ... +1.2
-    records/<scene>.json               everything the tables say about one scene; exists only if the scene is whole
+    records/<scene>.json               everything the tables say about one scene; with digests of its files;
+                                       exists only if the scene is whole
 
 and in ``<root>_emernerf``, the layout of the published teacher, for each view (original 0_0_0 and the three above)::
 
@@ -44,12 +45,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..files import save_json
 from .scene import Settings, export_scene, record_path
 from .tables import TABLES, common_rows
 from .truth import teacher_root
+from .wholeness import code_digest, damaged_files
 
 # The devkit and mmdetection3d know this name; what scenes are for stands in splits.json.
 VERSION = 'v1.0-mini'
@@ -73,7 +76,8 @@ def generate(
 ) -> None:
     """Write a MiniTown data set, its truth and its teacher files; finished scenes of an earlier call stay.
 
-    The files depend on the settings only, not on the number of workers.
+    The files depend on the settings only, not on the number of workers. A scene of which files are missing or were
+    changed since is made again. Scenes of another version of the generator stay as long as none has to be made.
 
     Args:
         root: data root; teacher files go to ``<root>_emernerf`` beside it.
@@ -86,19 +90,64 @@ def generate(
         samples: per pixel and direction, against aliasing.
 
     Raises:
-        InputError: a setting makes no sense, or ``root`` holds something else.
+        InputError: a setting makes no sense, ``root`` holds something else, or its scenes are of another version and
+            some are not whole.
     """
     root = Path(root).resolve()
     settings = Settings(scenes, seed, keyframes, height, width, samples)
     _check(settings, workers)
     _claim(root, settings)
-    missing = [i for i in range(scenes) if not record_path(root, settings.scene_name(i)).is_file()]
+    missing = _missing_scenes(root, settings)
     if progress:
         progress(scenes - len(missing), scenes)
     for number, _ in enumerate(_export(root, settings, missing, workers), start=scenes - len(missing) + 1):
         if progress:
             progress(number, scenes)
     _write_tables(root, settings)
+
+
+def _missing_scenes(root: Path, settings: Settings) -> list[int]:
+    """The scenes that are not there, or not as they were written.
+
+    Raises:
+        InputError: there are such scenes, and another version of the generator made the others.
+    """
+    missing, others = [], []
+    for index in range(settings.scenes):
+        name = settings.scene_name(index)
+        file = record_path(root, name)
+        record = _read_record(file)
+        if record is None:
+            missing.append(index)
+            continue
+        if record.get('code', code_digest()) != code_digest():
+            others.append(name)
+        if damaged := damaged_files(root, record):
+            warn(f'{root}: {name}: {len(damaged)} files are missing or changed ({damaged[0]}, ...): made again')
+            missing.append(index)
+    if others and missing:
+        raise InputError(
+            f'{root}: {len(others)} scenes ({others[0]}, ...) were made by another version of the generator, and '
+            f'{len(missing)} ({settings.scene_name(missing[0])}, ...) are not whole; two versions do not mix: '
+            'choose another folder, or remove this one and the _emernerf folder beside it'
+        )
+    if others:
+        warn(f'{root}: {len(others)} of {settings.scenes} scenes were made by another version of the generator: kept')
+    return missing
+
+
+def _read_record(file: Path) -> dict[str, Any] | None:
+    """The record of a scene; None if it is not there or damaged."""
+    try:
+        record = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not {'tables', 'left_right'} <= set(record):
+        warn(f'{file}: is damaged: the scene is made again')
+        return None
+    return record
 
 
 def _export(root: Path, settings: Settings, indices: list[int], workers: int) -> Iterator[int]:

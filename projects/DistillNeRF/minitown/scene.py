@@ -27,6 +27,7 @@ from .truth import (
     save_virtual,
 )
 from .visibility import silhouettes
+from .wholeness import code_digest, scene_files
 from .world import Render, Town
 
 # Times in microseconds since the start of the town's clock; the first camera fires after 0.
@@ -104,7 +105,8 @@ def export_scene(root: Path, settings: Settings, index: int) -> None:
     """Write scene ``index`` below ``root``; its record comes last, so that a scene with a record is whole."""
     name = settings.scene_name(index)
     export = _SceneExport(root, settings, name, index, town_of(settings, index))
-    save_json(record_path(root, name), export.run())
+    record = export.run()
+    save_json(record_path(root, name), {**record, 'code': code_digest(), 'files': scene_files(root, name, record)})
 
 
 def town_of(settings: Settings, index: int) -> Town:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.point_checks import check_ranges
 from ..datasets.poses import inverse_pose
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..files import require_file
 from ..minitown.classes import CLASSES, UNKNOWN_CLASS
 from .lidar_depth import LidarProjection, lidar_class_image, lidar_depth_image, project_lidar
@@ -77,6 +77,7 @@ class LoadLidarDepth(BaseTransform):
 
     def __init__(self, with_classes: bool = False) -> None:
         self.with_classes = with_classes
+        self._told = False
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``lidar_depth`` of every view."""
@@ -98,7 +99,20 @@ class LoadLidarDepth(BaseTransform):
             if self.with_classes:
                 ids = np.concatenate([np.empty(0, np.uint8), *(classes[sweep['path']] for sweep in sweeps)])
                 view['lidar_classes'] = lidar_class_image(projection, ids, *grid, unknown=UNKNOWN_CLASS)
+        self._tell_if_nothing_is_seen(results['views'].values())
         return results
+
+    def _tell_if_nothing_is_seen(self, views: Iterable[dict[str, Any]]) -> None:
+        """Say once, in each process that loads, that no LiDAR point of a sample lies in any of its views."""
+        measured = [view for view in views if view.get('lidar')]
+        if self._told or not measured or any(np.isfinite(view['lidar_depth']).any() for view in measured):
+            return
+        self._told = True
+        path = measured[0]['lidar'][0]['path']
+        warn(
+            f'{path}: none of its points lies in a view of its sample: nothing to compare with; look at the poses with '
+            'tools/visualization.py, and at lidar_range'
+        )
 
 
 def _project(

@@ -40,6 +40,7 @@ def camera_record(
     lidar2global: np.ndarray,
     ego2global: np.ndarray,
     timestamp: float,
+    scene: str | None = None,
 ) -> Info:
     """The record of one image.
 
@@ -52,6 +53,7 @@ def camera_record(
         lidar2global: ``(4, 4)`` pose of the LiDAR at the keyframe.
         ego2global: ``(4, 4)`` pose of the vehicle when the image was taken.
         timestamp: seconds.
+        scene: its name, where image names of two scenes can be the same (:mod:`..layout`).
     """
     return {
         'img_path': img_path,
@@ -63,10 +65,10 @@ def camera_record(
         'cam2global': cam2global.tolist(),
         'lidar2cam': (inverse_pose(cam2global) @ lidar2global).tolist(),
         'teacher': {
-            'depth': teacher_path('depths', camera, img_path),
-            'sky_mask': teacher_path('gt_sky_masks', camera, img_path),
+            'depth': teacher_path('depths', camera, img_path, scene=scene),
+            'sky_mask': teacher_path('gt_sky_masks', camera, img_path, scene=scene),
         },
-        'features': feature_path(camera, img_path),
+        'features': feature_path(camera, img_path, scene),
     }
 
 

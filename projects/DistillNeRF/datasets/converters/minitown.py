@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ...minitown.generate import generate
+from ...minitown.generate import SETTINGS_FILE, generate, read_settings
+from ...minitown.scene import Settings
 from ..infos import Info
 from ..layout import image_stem
 from . import nuscenes
@@ -14,11 +16,12 @@ from . import nuscenes
 VERSION = 'v1.0-mini'
 
 
-def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, **settings: int) -> list[Path]:
+def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, **settings: int | None) -> list[Path]:
     """Make the town at ``root`` and write its info files to ``out_dir``; finished scenes are kept.
 
     Args:
-        settings: of :func:`..minitown.generate.generate`: scenes, seed, keyframes, height, width.
+        settings: of :func:`..minitown.generate.generate`: scenes, seed, keyframes, height, width. What is not given
+            or None is as in the town that is there, if there is one.
 
     Returns:
         the info files.
@@ -29,8 +32,19 @@ def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, 
             bar.total = total
             bar.update(done - bar.n)
 
-        generate(root, workers=workers, progress=show, **settings)
+        usual = {name: getattr(Settings, name) for name in settings}
+        given = {name: value for name, value in settings.items() if value is not None}
+        chosen = usual | _settings_of(root) | given
+        generate(root, workers=workers, progress=show, **chosen)
     return convert_tables(root, out_dir, tag, workers)
+
+
+def _settings_of(root: Path) -> dict[str, int]:
+    """The settings of the town at ``root``; empty if there is none."""
+    file = root / SETTINGS_FILE
+    found = read_settings(file) if file.is_file() else {}
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return {name: found[name] for name in names if isinstance(found.get(name), int)}
 
 
 def convert_tables(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1) -> list[Path]:

@@ -10,26 +10,38 @@ LiDAR of nuScenes, which is where pretrained networks expect it.
 from __future__ import annotations
 
 import itertools
-import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from ...errors import InputError
-from ...files import atomic_path, require_file
+from ...errors import InputError, warn
+from ...files import atomic_path, read_json
 from ...minitown.classes import CLASS_ID, UNKNOWN_CLASS
+from ...provenance import Provenance, fingerprint
 from ..infos import Info, save_infos
-from ..poses import inverse_pose, pose_matrix
-from .common import DOWNLOAD_AGAIN, camera_record, image_size, link_frames, sweep_record
+from ..poses import inverse_pose
+from .common import DOWNLOAD_AGAIN, choose_cameras, common_cameras, link_frames, ring_order, sweep_record
+from .pandaset_raw import (
+    TABLE_SUFFIXES,
+    Camera,
+    camera_images,
+    frame_files,
+    numbers,
+    pose_of,
+    read_poses,
+    read_table,
+    read_times,
+)
 from .pictures import check_pictures
 
 CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_camera', 'back_camera', 'left_camera')
 LIDAR_HEIGHT = 1.5
+# Count up when the same raw data gives other points or classes than before.
+VERSION = 1
 # MiniTown's names for PandaSet's classes of points; the others (``Other Static Object``, ...) stay unknown.
 CLASS_OF_NAME = {
     'Road': 'road',
@@ -61,6 +73,7 @@ CLASS_OF_NAME = {
 # LiDAR of other frames is listed as a frame's sweeps up to so far in time, seconds: what moves has not moved far.
 SWEEP_SPAN = 0.25
 POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd')
+CENTER, SIZE = ('position.x', 'position.y', 'position.z'), ('dimensions.y', 'dimensions.x', 'dimensions.z')
 
 
 def convert(
@@ -73,24 +86,28 @@ def convert(
     val_sequences: Iterable[str] = (),
     step: int = 5,
     workers: int = 1,
+    cameras: Sequence[str] | None = None,
 ) -> list[Path]:
     """Write ``{tag}_infos_{train,val}.pkl`` and ``lidar/{sequence}/{frame}[.classes].bin`` to ``out_dir``.
 
     Args:
         root: folder of the sequences (``001``, ``002``, ...).
-        out_dir: where to write; points that are already there are kept.
+        out_dir: where to write; points that are there already are kept if they were made from the same files and
+            poses by this version (:mod:`...provenance`), otherwise made again.
         sequences: names of the sequences to convert; None takes all.
-        train_frames, val_frames: first and last frame (inclusive) of each split; None takes every frame with images.
+        train_frames, val_frames: first and last frame (inclusive) of each split; None takes every frame with an image
+            of every camera.
         val_sequences: sequences of the val split; if none are named, every sequence is in both splits, which then
             must be apart in frames.
         step: distance of the linked neighbour keyframes, in frames of 0.1 s. 5 gives 2 Hz as in nuScenes.
         workers: processes, one sequence each at a time.
+        cameras: names of the cameras to convert; None takes all that have images.
 
     Returns:
         the info files.
     """
     names = _sequence_names(root, sequences)
-    val_names = set(val_sequences)
+    val_names = {name.rstrip('/') for name in val_sequences}
     if unknown := val_names - set(names):
         raise InputError(f'{root}: no sequence {", ".join(sorted(unknown))}; name folders that are there')
     if not val_names and train_frames is None and val_frames is None:
@@ -101,19 +118,21 @@ def convert(
         raise InputError('give both --train-frames and --val-frames, or --val-sequences')
     if not val_names and train_frames[0] <= val_frames[1] and val_frames[0] <= train_frames[1]:
         raise InputError(f'train frames {train_frames} and val frames {val_frames} overlap; set them apart')
+    if val_names == set(names):
+        raise InputError(f'{root}: all of its sequences to convert are in the val split; leave some for training')
     splits = {
         'train': [(name, train_frames) for name in names if name not in val_names],
         'val': [(name, val_frames) for name in names if not val_names or name in val_names],
     }
     written = []
     for split, parts in splits.items():
-        jobs = [(root / name, out_dir, frames, step) for name, frames in parts]
+        jobs = [(root / name, out_dir, frames, step, cameras) for name, frames in parts]
         infos = [info for sequence in _in_processes(jobs, workers) for info in sequence]
         for index, info in enumerate(infos):
             info['sample_idx'] = index
         path = out_dir / f'{tag}_infos_{split}.pkl'
         check_pictures(root, infos, path, workers)
-        save_infos(path, 'pandaset', CAMERAS, infos, split=split)
+        save_infos(path, 'pandaset', common_cameras(infos, path), infos, split=split)
         written.append(path)
     return written
 
@@ -126,15 +145,18 @@ def _in_processes(jobs: Sequence[tuple], workers: int) -> Iterator[list[Info]]:
         yield from pool.map(convert_sequence, *zip(*jobs, strict=True))
 
 
-def convert_sequence(folder: Path, out_dir: Path, frames: tuple[int, int] | None, step: int) -> list[Info]:
+def convert_sequence(
+    folder: Path, out_dir: Path, frames: tuple[int, int] | None, step: int, cameras: Sequence[str] | None = None
+) -> list[Info]:
     """The linked infos of one sequence; writes its points."""
-    vehicle_poses = _read_json(folder / 'lidar' / 'poses.json')
-    times = _read_json(folder / 'lidar' / 'timestamps.json')
-    cameras = {name: _Camera(folder / 'camera' / name) for name in CAMERAS}
-    chosen = _frames_with_images(folder, frames, min(len(vehicle_poses), len(times)))
+    pose_file = folder / 'lidar' / 'poses.json'
+    vehicle_poses, times = read_poses(pose_file), read_times(folder / 'lidar' / 'timestamps.json')
+    rig = _read_cameras(folder, cameras)
+    chosen = _chosen_frames(folder, rig, frames, min(len(vehicle_poses), len(times)))
+    measurements = _Measurements(folder, out_dir)
     infos = []
     for frame in tqdm(chosen, desc=f'PandaSet {folder.name}'):
-        ego2global = _pose(vehicle_poses[frame], f'{folder}/lidar/poses.json[{frame}]')
+        ego2global = pose_of(vehicle_poses, frame, pose_file)
         lidar2ego = np.eye(4)
         lidar2ego[2, 3] = LIDAR_HEIGHT
         lidar2global = ego2global @ lidar2ego
@@ -146,15 +168,28 @@ def convert_sequence(folder: Path, out_dir: Path, frames: tuple[int, int] | None
                 'timestamp': times[frame],
                 'ego2global': ego2global.tolist(),
                 'lidar2global': lidar2global.tolist(),
-                'images': {name: camera.record(frame, lidar2global, ego2global) for name, camera in cameras.items()},
-                'lidar_points': _lidar_record(folder, frame, out_dir, lidar2global, lidar2ego),
+                'images': {camera.folder.name: camera.record(frame, lidar2global, ego2global) for camera in rig},
+                'lidar_points': measurements.lidar_record(frame, lidar2global, lidar2ego),
                 'lidar_sweeps': [],
-                'instances': _instances(folder, frame, lidar2global),
+                'instances': measurements.instances(frame, lidar2global),
             }
         )
+    measurements.tell(chosen)
+    order = ring_order(infos)
+    for info in infos:
+        info['images'] = {name: info['images'][name] for name in order}
     link_frames(infos, step)
     _list_sweeps(infos)
     return infos
+
+
+def _read_cameras(folder: Path, wanted: Sequence[str] | None) -> list[Camera]:
+    """The cameras to convert; said if one of PandaSet's is not among them though nobody chose."""
+    images = camera_images(folder)
+    names = choose_cameras(list(images), wanted, folder)
+    if wanted is None and (absent := [name for name in CAMERAS if name not in names]):
+        warn(f'{folder}: has no images of {", ".join(absent)}; converted are {", ".join(names)}')
+    return [Camera.read(folder / 'camera' / name, images[name]) for name in names]
 
 
 def _list_sweeps(infos: Sequence[Info]) -> None:
@@ -176,153 +211,176 @@ def _list_sweeps(infos: Sequence[Info]) -> None:
         ]
 
 
-class _Camera:
-    """One camera of one sequence: its images, intrinsics and pose per frame."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.poses = _read_json(folder / 'poses.json')
-        self.times = _read_json(folder / 'timestamps.json')
-        values = _read_json(folder / 'intrinsics.json')
-        try:
-            fx, fy, cx, cy = (float(values[key]) for key in ('fx', 'fy', 'cx', 'cy'))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f'{folder}/intrinsics.json: lacks fx, fy, cx, cy as numbers; {DOWNLOAD_AGAIN}') from error
-        self.cam2img = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-
-    def record(self, frame: int, lidar2global: np.ndarray, ego2global: np.ndarray) -> Info:
-        path = self.folder / f'{frame:02d}.jpg'
-        if frame >= min(len(self.poses), len(self.times)):
-            raise InputError(f'{self.folder}/poses.json: ends before frame {frame}; {DOWNLOAD_AGAIN}')
-        cam2global = _pose(self.poses[frame], f'{self.folder}/poses.json[{frame}]')
-        return camera_record(
-            self.folder.name,
-            f'{self.folder.parent.parent.name}/camera/{self.folder.name}/{path.name}',
-            image_size(path),
-            self.cam2img,
-            cam2global,
-            lidar2global,
-            ego2global,
-            self.times[frame],
-        )
-
-
 def _sequence_names(root: Path, wanted: Iterable[str] | None) -> list[str]:
     if not root.is_dir():
         raise InputError(f'{root}: no such folder; give the folder that holds the sequences 001, 002, ...')
-    names = sorted(wanted) if wanted else sorted(p.parent.name for p in root.glob('*/camera'))
+    names = (
+        sorted(name.rstrip('/') for name in wanted) if wanted else sorted(p.parent.name for p in root.glob('*/camera'))
+    )
     if not names:
         raise InputError(f'{root}: holds no PandaSet sequence; give the folder that holds 001, 002, ...')
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f'{root / twice[0]}: the sequence is named twice; name it once')
     if missing := [name for name in names if not (root / name / 'camera').is_dir()]:
         raise InputError(f'{root / missing[0]}: no such sequence; name folders that are there')
     return names
 
 
-def _frames_with_images(folder: Path, frames: tuple[int, int] | None, count: int) -> list[int]:
-    """Frames to convert: an explicit range must be complete, otherwise all frames that have a front image."""
+def _chosen_frames(folder: Path, rig: Sequence[Camera], frames: tuple[int, int] | None, count: int) -> list[int]:
+    """Frames to convert: an explicit range must be complete, otherwise all frames that have an image of each camera.
+
+    Args:
+        count: so many frames have a pose and a time of the vehicle.
+    """
     if frames is not None:
         if not 0 <= frames[0] <= frames[1] < count:
             raise InputError(f'{folder}: frames {frames[0]}-{frames[1]} are not within 0-{count - 1}; choose others')
         return list(range(frames[0], frames[1] + 1))
-    found = [frame for frame in range(count) if (folder / 'camera' / 'front_camera' / f'{frame:02d}.jpg').is_file()]
-    if not found:
-        raise InputError(f'{folder}/camera/front_camera: holds no images; {DOWNLOAD_AGAIN}')
+    everywhere = sorted({frame for camera in rig for frame in camera.images})
+    if posed := [frame for frame in everywhere if frame < min(count, *(camera.count for camera in rig))]:
+        found = [frame for frame in posed if all(frame in camera.images for camera in rig)]
+    if not posed or not found:
+        raise InputError(
+            f'{folder}: none of its frames with poses and times has an image of each of '
+            f'{", ".join(camera.folder.name for camera in rig)}; {DOWNLOAD_AGAIN}, or choose with --cameras'
+        )
+    if len(posed) < len(everywhere):
+        more = len(everywhere) - len(posed)
+        warn(f'{folder}: {more} of {len(everywhere)} frames have images but no pose or time, and are left out')
+    if len(found) < len(posed):
+        lacking = {camera.folder.name: sum(frame not in camera.images for frame in posed) for camera in rig}
+        told = ', '.join(f'{name} ({number})' for name, number in lacking.items() if number)
+        warn(
+            f'{folder}: {len(posed) - len(found)} of {len(posed)} frames lack images of {told} and are left out; '
+            f'{DOWNLOAD_AGAIN}, or choose cameras that have all with --cameras'
+        )
     return found
 
 
-def _read_json(path: Path) -> Any:
-    require_file(path, DOWNLOAD_AGAIN)
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f'{path}: not readable as JSON ({error}); {DOWNLOAD_AGAIN}') from error
+class _Measurements:
+    """LiDAR, classes of points and cuboids of one sequence; counts the frames that have none."""
 
+    def __init__(self, folder: Path, out_dir: Path) -> None:
+        annotations = folder / 'annotations'
+        self.folder, self.out_dir = folder, out_dir
+        self.lidar = frame_files(folder / 'lidar', TABLE_SUFFIXES)
+        self.semseg = frame_files(annotations / 'semseg', TABLE_SUFFIXES)
+        self.cuboids = frame_files(annotations / 'cuboids', TABLE_SUFFIXES)
+        self.made = Provenance(out_dir / 'lidar' / folder.name)
+        self.unnamed = 0
 
-def _pose(record: dict[str, dict[str, float]], where: str) -> np.ndarray:
-    try:
-        quaternion = [record['heading'][axis] for axis in 'wxyz']
-        position = [record['position'][axis] for axis in 'xyz']
-    except (KeyError, TypeError) as error:
-        raise InputError(f'{where}: lacks position x y z and heading w x y z; {DOWNLOAD_AGAIN}') from error
-    return pose_matrix(quaternion, position, where)
+    def tell(self, frames: Sequence[int]) -> None:
+        """Warn of what is missing in these frames, and of files that were made again."""
+        measured = [frame for frame in frames if frame in self.lidar]
+        counts = (
+            ('LiDAR', len(frames) - len(measured), len(frames)),
+            ('classes of LiDAR points', sum(frame not in self.semseg for frame in measured), len(measured)),
+            ('cuboids', sum(frame not in self.cuboids for frame in frames), len(frames)),
+        )
+        if told := [f'{missing} of {total} frames have no {name}' for name, missing, total in counts if missing]:
+            warn(f'{self.folder}: {"; ".join(told)}')
+        if self.unnamed:
+            warn(
+                f'{self.folder}/annotations/semseg: {self.unnamed} points have a class that classes.json does not name'
+            )
+        if self.made.replaced:
+            warn(
+                f'{self.made.path.parent}: {self.made.replaced} files were made from other raw data or poses, by '
+                'another version, or were changed since: made again'
+            )
 
+    def lidar_record(self, frame: int, lidar2global: np.ndarray, lidar2ego: np.ndarray) -> Info | None:
+        """Write the points of a frame in its LiDAR frame as float32 ``(n, 5)``: x, y, z, intensity, sensor (0, 1)."""
+        if frame not in self.lidar:
+            return None
+        raw, target = self.lidar[frame], self._target(f'{frame:02d}.bin')
+        source = fingerprint(version=VERSION, points=raw, lidar2global=lidar2global)
+        if not self.made.is_current(target, source):
+            points = numbers(read_table(raw, POINT_COLUMNS), POINT_COLUMNS, raw)
+            if not len(points):
+                raise InputError(f'{raw}: holds no points; {DOWNLOAD_AGAIN}')
+            global2lidar = inverse_pose(lidar2global)
+            points[:, :3] = points[:, :3] @ global2lidar[:3, :3].T + global2lidar[:3, 3]
+            with atomic_path(target) as temporary:
+                points.astype(np.float32).tofile(temporary)
+            self.made.record(target, source)
+        return {
+            'lidar_path': self._relative(target),
+            'num_pts_feats': len(POINT_COLUMNS),
+            'lidar2ego': lidar2ego.tolist(),
+            'made_from': source,
+            'pts_semantic_mask_path': self._point_classes(frame, target),
+        }
 
-def _lidar_record(
-    folder: Path, frame: int, out_dir: Path, lidar2global: np.ndarray, lidar2ego: np.ndarray
-) -> Info | None:
-    """Write the points of a frame in its LiDAR frame as float32 ``(n, 5)``: x, y, z, intensity, sensor (0, 1)."""
-    source = folder / 'lidar' / f'{frame:02d}.pkl.gz'
-    if not source.is_file():
-        return None
-    relative = f'lidar/{folder.name}/{frame:02d}.bin'
-    target = out_dir / relative
-    if not target.is_file():
-        table = read_table(source)
-        if missing := [column for column in POINT_COLUMNS if column not in table]:
-            raise InputError(f'{source}: lacks the columns {", ".join(missing)}; {DOWNLOAD_AGAIN}')
-        points = table[list(POINT_COLUMNS)].to_numpy(dtype=np.float64)
-        if not np.isfinite(points).all():
-            raise InputError(f'{source}: holds NaN or infinity; {DOWNLOAD_AGAIN}')
-        global2lidar = inverse_pose(lidar2global)
-        points[:, :3] = points[:, :3] @ global2lidar[:3, :3].T + global2lidar[:3, 3]
-        with atomic_path(target) as temporary:
-            points.astype(np.float32).tofile(temporary)
-    record = {'lidar_path': relative, 'num_pts_feats': len(POINT_COLUMNS), 'lidar2ego': lidar2ego.tolist()}
-    return {**record, 'pts_semantic_mask_path': _point_classes(folder, frame, out_dir, target)}
-
-
-def _point_classes(folder: Path, frame: int, out_dir: Path, points: Path) -> str | None:
-    """Write the classes of a frame's points as uint8 ids of MiniTown's classes; None where PandaSet has none."""
-    source = folder / 'annotations' / 'semseg' / f'{frame:02d}.pkl.gz'
-    if not source.is_file():
-        return None
-    relative = f'lidar/{folder.name}/{frame:02d}.classes.bin'
-    target = out_dir / relative
-    if not target.is_file():
-        table, names = read_table(source), _read_json(source.with_name('classes.json'))
+    def _point_classes(self, frame: int, points: Path) -> str | None:
+        """Write the classes of a frame's points as uint8 ids of MiniTown's; None where PandaSet has none."""
+        if frame not in self.semseg:
+            return None
+        raw, target = self.semseg[frame], self._target(f'{frame:02d}.classes.bin')
+        names = raw.with_name('classes.json')
+        ids, named = _class_ids(names, raw)
         count = points.stat().st_size // (4 * len(POINT_COLUMNS))
-        if 'class' not in table or len(table) != count:
-            raise InputError(f'{source}: holds no class for each of the {count} points of its frame; {DOWNLOAD_AGAIN}')
-        ids = np.full(256, UNKNOWN_CLASS, np.uint8)
-        try:
-            for number, name in names.items():
-                ids[int(number)] = CLASS_ID[CLASS_OF_NAME[name]] if name in CLASS_OF_NAME else UNKNOWN_CLASS
-            classes = ids[table['class'].to_numpy(dtype=np.uint8)]
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise InputError(
-                f'{source}: its classes or those of classes.json are no numbers below 256 ({error}); {DOWNLOAD_AGAIN}'
-            ) from error
-        with atomic_path(target) as temporary:
-            classes.tofile(temporary)
-    return relative
+        source = fingerprint(version=VERSION, classes=raw, ids=ids, points=count)
+        if not self.made.is_current(target, source):
+            table = read_table(raw)
+            if 'class' not in table or len(table) != count:
+                raise InputError(f'{raw}: holds no class for each of the {count} points of its frame; {DOWNLOAD_AGAIN}')
+            values = numbers(table, ['class'], raw)[:, 0]
+            if not ((values >= 0) & (values < len(ids)) & (values % 1 == 0)).all():
+                raise InputError(
+                    f'{raw}: its classes or those of classes.json are no numbers below 256 '
+                    f'({values.min():g} to {values.max():g}); {DOWNLOAD_AGAIN}'
+                )
+            values = values.astype(np.uint8)
+            self.unnamed += int((~named[values]).sum())
+            with atomic_path(target) as temporary:
+                ids[values].tofile(temporary)
+            self.made.record(target, source)
+        return self._relative(target)
+
+    def instances(self, frame: int, lidar2global: np.ndarray) -> list[Info]:
+        """Cuboids of a frame as boxes (x, y, z, length, width, height, yaw) in the LiDAR frame.
+
+        PandaSet's ``dimensions`` are x (width), y (length), z (height), and its yaw turns the y axis to the heading.
+        """
+        if frame not in self.cuboids:
+            return []
+        path = self.cuboids[frame]
+        table = read_table(path, (*CENTER, *SIZE, 'yaw', 'label', 'uuid'))
+        global2lidar = inverse_pose(lidar2global)
+        centers = numbers(table, CENTER, path) @ global2lidar[:3, :3].T + global2lidar[:3, 3]
+        turn = np.arctan2(global2lidar[1, 0], global2lidar[0, 0])
+        yaws = numbers(table, ['yaw'], path)[:, 0] + np.pi / 2 + turn
+        yaws = (yaws + np.pi) % (2 * np.pi) - np.pi
+        parts = zip(centers, numbers(table, SIZE, path), yaws, table['label'], table['uuid'], strict=True)
+        return [
+            {'bbox_3d': [*center.tolist(), *size.tolist(), float(yaw)], 'label': str(label), 'token': str(uuid)}
+            for center, size, yaw, label, uuid in parts
+        ]
+
+    def _target(self, name: str) -> Path:
+        return self.out_dir / 'lidar' / self.folder.name / name
+
+    def _relative(self, target: Path) -> str:
+        return target.relative_to(self.out_dir).as_posix()
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a pickled pandas table (``.pkl.gz``); a damaged one raises :class:`InputError`."""
-    require_file(path, DOWNLOAD_AGAIN)
-    try:
-        return pd.read_pickle(path)
-    except Exception as error:  # damage shows as nearly any exception of gzip, zlib, pickle or pandas
-        raise InputError(f'{path}: not a readable table ({type(error).__name__}: {error}); {DOWNLOAD_AGAIN}') from error
+def _class_ids(path: Path, table: Path) -> tuple[np.ndarray, np.ndarray]:
+    """``(256,)`` MiniTown's id of each of PandaSet's numbers of classes, and whether ``classes.json`` names it.
 
-
-def _instances(folder: Path, frame: int, lidar2global: np.ndarray) -> list[Info]:
-    """Cuboids of a frame as boxes (x, y, z, length, width, height, yaw) in the LiDAR frame.
-
-    PandaSet's ``dimensions`` are x (width), y (length), z (height), and its yaw turns the y axis to the heading.
+    Raises:
+        InputError: no numbers below 256, or not one name that we know.
     """
-    path = folder / 'annotations' / 'cuboids' / f'{frame:02d}.pkl.gz'
-    if not path.is_file():
-        return []
-    table = read_table(path)
-    global2lidar = inverse_pose(lidar2global)
-    centres = table[['position.x', 'position.y', 'position.z']].to_numpy(dtype=np.float64)
-    centres = centres @ global2lidar[:3, :3].T + global2lidar[:3, 3]
-    turn = np.arctan2(global2lidar[1, 0], global2lidar[0, 0])
-    sizes = table[['dimensions.y', 'dimensions.x', 'dimensions.z']].to_numpy(dtype=np.float64)
-    yaws = table['yaw'].to_numpy(dtype=np.float64) + np.pi / 2 + turn
-    yaws = (yaws + np.pi) % (2 * np.pi) - np.pi
-    return [
-        {'bbox_3d': [*centre.tolist(), *size.tolist(), float(yaw)], 'label': str(label), 'token': str(uuid)}
-        for centre, size, yaw, label, uuid in zip(centres, sizes, yaws, table['label'], table['uuid'], strict=True)
-    ]
+    names = read_json(path, DOWNLOAD_AGAIN)
+    ids, named = np.full(256, UNKNOWN_CLASS, np.uint8), np.zeros(256, bool)
+    try:
+        for number, name in names.items():
+            ids[int(number)] = CLASS_ID[CLASS_OF_NAME[name]] if name in CLASS_OF_NAME else UNKNOWN_CLASS
+            named[int(number)] = True
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            f'{table}: its classes or those of classes.json are no numbers below 256 ({error}); {DOWNLOAD_AGAIN}'
+        ) from error
+    if (ids == UNKNOWN_CLASS).all():
+        raise InputError(f"{path}: names none of PandaSet's classes (Road, Car, Vegetation, ...); {DOWNLOAD_AGAIN}")
+    return ids, named

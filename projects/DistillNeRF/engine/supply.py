@@ -1,0 +1,144 @@
+"""A loss or metric that was asked for and has no data at all is an error, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from ..datasets.dataset import DistillNeRFDataset
+from ..datasets.supply import LIDAR, OTHER_FRAMES
+from ..errors import InputError, warn
+from ..evaluation.depth_metric import DepthMetric
+
+TEACHER, FEATURES = 'teacher depth', 'features'
+DEPTHS = (LIDAR, TEACHER, 'truth depth')
+# What a loss compares with.
+LOSS_NEEDS = {
+    'lidar_depth': LIDAR,
+    'lidar_depth_edges': LIDAR,
+    'line_of_sight': LIDAR,
+    'teacher_depth': TEACHER,
+    'teacher_depth_edges': TEACHER,
+    'density': TEACHER,
+    'features': FEATURES,
+}
+
+
+def parts(dataset: Dataset) -> list[DistillNeRFDataset]:
+    """The datasets of ours in a dataset, which may be wrapped or concatenated; read by now."""
+    if isinstance(dataset, DistillNeRFDataset):
+        dataset.full_init()
+        return [dataset]
+    inner = [*getattr(dataset, 'datasets', ()), *filter(None, [getattr(dataset, 'dataset', None)])]
+    return [part for one in inner for part in parts(one)]
+
+
+def known(datasets: Iterable[DistillNeRFDataset], name: str) -> int | None:
+    """How many of a thing the datasets have together; None if none of them loads it."""
+    counts = [dataset.supply[name].there for dataset in datasets if name in dataset.supply]
+    return sum(counts) if counts else None
+
+
+def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
+    """Every loss with a weight must have something to compare with in the training data.
+
+    Raises:
+        InputError: names the loss, the info file and the cure.
+    """
+    ours = parts(dataset)
+    for name, loss in losses.items():
+        if name not in LOSS_NEEDS or not getattr(loss, 'loss_weight', 1):
+            continue
+        need = LOSS_NEEDS[name]
+        if need == FEATURES and known(ours, FEATURES) is None and _has(ours, 'LidarCodeBookFeatures'):
+            need = LIDAR
+        if known(ours, need) == 0:
+            raise InputError(
+                f'{_files(ours)}: the loss {name} is asked for, but no sample has {need}; set model.losses.{name}=None '
+                f'in the config, or give the training data {need}'
+            )
+
+
+def check_depth_metric(metrics: Iterable[Any], dataset: Dataset, evaluator: str) -> None:
+    """A configured metric of depth must have something to compare with.
+
+    Args:
+        metrics: of the evaluator.
+        dataset: what it is evaluated on.
+        evaluator: its key in the config, for the message.
+
+    Raises:
+        InputError: names the info file and the cure.
+    """
+    ours = parts(dataset)
+    if ours and any(isinstance(metric, DepthMetric) for metric in metrics) and not _any_depth(ours):
+        raise InputError(
+            f'{_files(ours)}: {evaluator} asks for DepthMetric, but no sample has LiDAR, teacher depth or true depth; '
+            f'leave DepthMetric out of {evaluator}, or give these data one of them'
+        )
+
+
+def possible_evaluations(wanted: Iterable[str], dataset: Dataset, explicit: bool) -> list[str]:
+    """The evaluations for which the test data has something.
+
+    Args:
+        wanted: names of evaluations (:data:`.running.EVALUATIONS`).
+        dataset: the test data.
+        explicit: each of them was asked for by name; otherwise one without data is left out with a warning.
+
+    Raises:
+        InputError: one that was asked for has no data.
+    """
+    ours = parts(dataset)
+    possible = []
+    for name in wanted:
+        problem = _problem(name, ours) if ours else None
+        if problem is None:
+            possible.append(name)
+        elif explicit:
+            raise InputError(f'{_files(ours)}: --eval {name} is asked for, but {problem}')
+        else:
+            warn(f'{_files(ours)}: no evaluation {name}: {problem}')
+    return possible
+
+
+def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
+    """Why the data has nothing for an evaluation, and the cure."""
+    if evaluation == 'depth' and not _any_depth(datasets):
+        return 'no test sample has LiDAR, teacher depth or true depth; evaluate psnr, or give the test data one of them'
+    if evaluation == 'novel_view':
+        count = known(datasets, OTHER_FRAMES)
+        if count is None:
+            return 'the test data has no other views; set test_dataloader.dataset.add_next_frame_for_eval=True'
+        if count == 0:
+            return 'no test sample has a next frame; choose others with test_samples, or convert longer scenes'
+    return None
+
+
+def _any_depth(datasets: Iterable[DistillNeRFDataset]) -> bool:
+    return any(known(datasets, name) for name in DEPTHS)
+
+
+def warn_of_shared_samples(training: Dataset, validation: Dataset) -> None:
+    """Say how many samples are both trained and validated on."""
+    tokens = [{token for dataset in parts(data) for token in _tokens(dataset)} for data in (training, validation)]
+    if shared := tokens[0] & tokens[1]:
+        warn(
+            f'{len(shared)} of {len(tokens[1])} validation samples are training samples, too (such as '
+            f'{min(shared)}): their figures say nothing about other scenes'
+        )
+
+
+def _tokens(dataset: DistillNeRFDataset) -> Iterator[str]:
+    return (dataset.get_token(index) for index in range(len(dataset)))
+
+
+def _has(datasets: Iterable[DistillNeRFDataset], transform: str) -> bool:
+    return any(type(one).__name__ == transform for dataset in datasets for one in dataset.pipeline.transforms)
+
+
+def _files(datasets: Iterable[DistillNeRFDataset]) -> str:
+    return ', '.join(dict.fromkeys(str(dataset.ann_file) for dataset in datasets))
