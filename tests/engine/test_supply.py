@@ -76,6 +76,9 @@ def test_training_with_a_loss_of_the_teacher_and_none_of_its_depths(own):
 def test_training_with_a_loss_of_features_and_none_of_them(own):
     for path in own.root.glob('*/frame*.npy'):
         path.unlink()
+    transforms = [{'type': name} for name in ('LoadViews', 'LoadLidarDepth', 'LoadFeatures', 'PackViews')]
+    with own.config.open('a') as file:
+        file.write(f"train_dataloader['dataset'] = dict(_sizes, pipeline={transforms})\n")
     options = ('train_dataloader.dataset.SKIP_MISSING=True', 'train_dataloader.dataset.load_features=True')
     refused(
         train(own, *options, 'model.losses.features.type=RGBL1Loss'),
@@ -146,7 +149,7 @@ def test_training_that_goes_on_with_other_data_is_told(own):
     assert run('train', *arguments, *options).code == 0
     again = run('train', *arguments, *options[1:], 'train_cfg.max_iters=2')
     assert again.code == 0 and 'was trained on other data' not in again.err
-    change_infos(own.root, lambda info: info.update(timestamp=info['timestamp'] + 1))
+    change_infos(own.root, lambda info: info.update(sample_idx=info['sample_idx'] + 1))
     changed = run('train', *arguments, *options[1:], 'train_cfg.max_iters=3')
     assert changed.code == 0 and 'trained_on.json: the run that goes on was trained on other data' in changed.err
 
@@ -154,20 +157,25 @@ def test_training_that_goes_on_with_other_data_is_told(own):
 # --- the dataset
 
 
+def told(capsys) -> list[str]:
+    """The warnings so far, without that of the box world's rig: its camera at the back sees what no other sees."""
+    return [line for line in capsys.readouterr().err.splitlines() if 'sees nothing that another' not in line]
+
+
 def test_lidar_in_no_view_is_told_once(tmp_path, capsys):
     root = BoxWorld(frames=2, lidar_frames=(0, 1)).write(tmp_path).parent
     dataset = build_dataset(root, lidar_range=1.01)
-    assert capsys.readouterr().err == ''
+    assert not told(capsys)
     assert all(dataset[index]['inputs']['input_views'].lidar_depth.isnan().all() for index in range(2))
     line = f'warning: {root}/lidar/0.bin: none of its points lies in a view of its sample'
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith(line)
+    (only,) = told(capsys)
+    assert only.startswith(line)
 
 
 def test_sweeps_that_no_sample_lists(tmp_path, capsys):
     root = BoxWorld(frames=2, lidar_frames=(0, 1)).write(tmp_path).parent
     build_dataset(root, lidar_sweeps=3)
-    assert capsys.readouterr().err == ''
+    assert not told(capsys)
     build_dataset(root, lidar_sweeps=10)
     assert 'infos.pkl: 2 of 2 samples list fewer than the 9 sweeps of lidar_sweeps=10, 0 of them none' in (
         capsys.readouterr().err
@@ -187,7 +195,7 @@ def test_sweeps_that_no_sample_lists(tmp_path, capsys):
 def test_lidar_of_a_part_is_counted(tmp_path, capsys):
     root = BoxWorld(lidar_frames=(1,)).write(tmp_path).parent
     dataset = build_dataset(root)
-    assert capsys.readouterr().err == f'warning: {root}/infos.pkl: 2 of 3 samples have no LiDAR of their own\n'
+    assert told(capsys) == [f'warning: {root}/infos.pkl: 2 of 3 samples have no LiDAR of their own']
     assert (dataset.supply['LiDAR'].there, dataset.supply['LiDAR'].total) == (1, 3)
 
 
@@ -196,7 +204,7 @@ def test_maps_are_counted_by_name(tmp_path, capsys):
     shutil.rmtree(root / 'samples_0_0_0_0_0_0/gt_sky_masks')
     (root / 'FRONT/frame0.npy').unlink()
     dataset = build_dataset(root, load_teacher=True, load_features=True, SKIP_MISSING=True)
-    assert capsys.readouterr().err.splitlines() == [
+    assert told(capsys) == [
         f'warning: {root}/infos.pkl: 6 of 12 teacher files are missing '
         '(teacher depth 0 of 6, teacher sky_mask 6 of 6): NaN instead',
         f'warning: {root}/infos.pkl: 1 of 6 features files are missing: NaN instead',
