@@ -16,6 +16,8 @@ from projects.DistillNeRF.errors import InputError
 CAMERAS = ('LEFT', 'FRONT', 'RIGHT', 'BACK')
 # Degrees to the right of the front.
 YAWS = {'LEFT': -70.0, 'FRONT': 5.0, 'RIGHT': 60.0, 'BACK': 180.0}
+# Metres to the right.
+PLACES = {'LEFT': -0.5, 'FRONT': 0.1, 'RIGHT': 0.6, 'BACK': 0.2}
 
 
 def pose(x: float, y: float = 0.0, yaw: float | None = None) -> np.ndarray:
@@ -28,21 +30,26 @@ def pose(x: float, y: float = 0.0, yaw: float | None = None) -> np.ndarray:
     return made
 
 
+def half_pose(y: float) -> list[list[float]]:
+    """The LiDAR's pose there."""
+    return (np.diag([-1.0, -1, 1, 1]) @ pose(0, y)).tolist()
+
+
 def record(scene: str, frame: int, count: int, lidar: bool) -> dict:
     """A keyframe 10 m farther on in y than the one before; a global frame that is turned by a half."""
     half = np.diag([-1.0, -1, 1, 1])
     here = half @ pose(0, 10 * frame)
     images = {}
     for camera in CAMERAS:
-        cam2global = half @ pose(1, 10 * frame, YAWS[camera])
+        cam2global = half @ pose(PLACES[camera], 10 * frame, YAWS[camera])
         images[camera] = {
             'img_path': f'{scene}{frame}{camera}.png',
             'cam2img': [[80.0, 0, 50], [0, 80, 30], [0, 0, 1]],
-            'lidar2cam': np.eye(4).tolist(),
+            'lidar2cam': (np.linalg.inv(cam2global) @ here).tolist(),
             'cam2global': cam2global.tolist(),
             'height': 60,
             'width': 100,
-            'timestamp': 0.0,
+            'timestamp': 0.5 * frame,
             'teacher': {
                 'depth': f'samples_0_0_0_0_0_0/depths/{camera}/{scene}{frame}.npy',
                 'sky_mask': f'samples_0_0_0_0_0_0/gt_sky_masks/{camera}/{scene}{frame}.npy',
@@ -50,7 +57,8 @@ def record(scene: str, frame: int, count: int, lidar: bool) -> dict:
         }
     points = {'lidar_path': f'{scene}{frame}.bin', 'num_pts_feats': 5}
     sweeps = [
-        {'timestamp': 0.5 * frame - 0.1 * n, 'lidar2global': here.tolist(), 'lidar_points': points} for n in (1, 2, 3)
+        {'timestamp': 0.5 * frame - 0.1 * n, 'lidar2global': half_pose(10 * frame - 2 * n), 'lidar_points': points}
+        for n in (1, 2, 3)
     ]
     return {
         'token': f'{scene}{frame}',
@@ -162,12 +170,12 @@ def test_neighbours_at_random(root):
 
 
 def test_poses_are_in_the_lidar_frame_of_the_current_keyframe(root):
-    """The neighbour's camera stands 1 m to the right and 10 m farther on, whatever the global frame."""
+    """The neighbour's cameras stand 10 m farther on, whatever the global frame."""
     made = dataset(root, test_mode=True, add_next_frame_for_eval=True)
     views = made.get_data_info(1)['views']
     for offset in (0, 1):
         for camera in CAMERAS:
-            expected = pose(1, 10 * offset, YAWS[camera])
+            expected = pose(PLACES[camera], 10 * offset, YAWS[camera])
             np.testing.assert_allclose(views[offset, camera]['cam2world'], expected, atol=1e-9)
 
 

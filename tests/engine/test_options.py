@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.options import (
     apply_switches,
     load_boxes_for_detection,
-    spread_num_camera,
     use_mixed_precision,
 )
 from projects.DistillNeRF.errors import InputError
@@ -22,16 +22,10 @@ def config(tmp_path=None, model: dict | None = None, **more) -> Config:
     return Config({'model': model or {}, **loaders, **backends, **rest, **more})
 
 
-def test_a_number_of_cameras_reaches_all_datasets():
-    made = config(model={'num_camera': 2})
-    spread_num_camera(made)
-    assert [made[f'{split}_dataloader'].dataset.num_camera for split in ('train', 'val', 'test')] == [2, 2, 2]
-    none = config()
-    spread_num_camera(none)
-    assert 'num_camera' not in none.train_dataloader.dataset
-    part = Config({'model': {'num_camera': 1}, 'test_dataloader': {'dataset': {}}})
-    spread_num_camera(part)
-    assert part.test_dataloader.dataset.num_camera == 1
+def test_a_number_of_cameras_reaches_all_datasets(project):
+    made = load_config(project.config, {'model.num_camera': 1})
+    assert [made[f'{split}_dataloader'].dataset.num_camera for split in ('train', 'val', 'test')] == [1, 1, 1]
+    assert load_config(project.config).train_dataloader.dataset.get('num_camera') is None
 
 
 def test_a_detection_head_loads_boxes_for_training_alone():
@@ -67,7 +61,7 @@ def test_an_average_of_weights_has_its_momentum(tmp_path, given, momentum):
 
 
 def test_validation_first(tmp_path):
-    made = config(tmp_path, val_before_train=True)
+    made = config(tmp_path, val_before_train=True, val_cfg={})
     apply_switches(made)
     assert made.custom_hooks == [{'type': 'ValidateFirstHook'}]
 
