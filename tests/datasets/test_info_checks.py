@@ -213,6 +213,11 @@ def swap_ends(info: dict) -> None:
     images['BACK_RIGHT'], images['RIGHT'] = images['RIGHT'], images['BACK_RIGHT']
 
 
+def turn_lidar2cam(info: dict, degrees: float) -> None:
+    image = info['images']['RIGHT']
+    image['lidar2cam'] = (np.asarray(image['lidar2cam']) @ rotation_z(degrees)).tolist()
+
+
 def image(**changes):
     return lambda info: info['images']['RIGHT'].update(changes)
 
@@ -226,6 +231,11 @@ ONE_FRAME = {
     'late image': (lambda info: image(timestamp=info['timestamp'] + 0.5)(info), 'RIGHT: its timestamp is +0.5 s off'),
     'image of no time': (image(timestamp=float('inf')), 'RIGHT: timestamp is'),
     'cam2global elsewhere': (image(cam2global=shift(400, -200, 1.5).tolist()), 'contradict lidar2cam'),
+    'lidar2cam turned': (lambda info: turn_lidar2cam(info, 3), 'contradict lidar2cam'),
+    'lidar2cam moved': (
+        lambda info: info['images']['RIGHT']['lidar2cam'][0].__setitem__(3, 0.3),
+        'contradict lidar2cam',
+    ),
     'lidar2ego': (
         lambda info: info['lidar_points'].update(lidar2ego=shift(1, 0, 1).tolist()),
         'contradict lidar2global',
@@ -260,6 +270,9 @@ ONE_FRAME = {
     'teacher': (image(teacher={'depth': 'x.npy'}), 'RIGHT: teacher: lacks sky_mask'),
     'path of the teacher': (image(teacher={'depth': None, 'sky_mask': 'x.npy'}), 'teacher depth is'),
     'features': (image(features=1.0), 'features is'),
+    'label of a box': (lambda info: info['instances'][0].update(bbox_label=[0]), 'bbox_label is'),
+    'velocity of a box': (lambda info: info['instances'][0].update(velocity=1.0), 'velocity is'),
+    'link': (lambda info: info.update(next=[]), 'next is'),
     'scene of no name': (lambda info: info.update(scene=None), 'scene is'),
     'next in the past': (lambda info: info.update(next='box0'), 'next leads to box0, which is not later in time'),
 }  # fmt: skip

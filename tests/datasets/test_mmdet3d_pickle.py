@@ -108,6 +108,7 @@ def refused(root: Path, records: list[dict], out: Path, *words: str, options: tu
 
 def test_sweeps_are_converted_like_keyframes(pristine, records, tmp_path):
     root, infos, _ = pristine
+    records[2]['lidar_sweeps'].reverse()
     assert convert(root, records, tmp_path).code == 0
     metainfo, again = converted(tmp_path)
     assert metainfo['cameras'] == list(nuscenes.CAMERAS) and metainfo['categories'] == {'car': 0}
@@ -151,7 +152,6 @@ SWEEP = {
     'elsewhere': (lambda sweep: sweep['ego2global'][0].__setitem__(3, 0.0), 'lidar2sensor and the poses'),
     'no pose': (lambda sweep: sweep.pop('ego2global'), "lacks 'ego2global'"),
     'no time': (lambda sweep: sweep.update(timestamp=None), 'timestamp is None'),
-    'long ago': (lambda sweep: sweep.update(timestamp=-1e6), 's from it'),
     'no file': (lambda sweep: sweep['lidar_points'].pop('lidar_path'), "lacks 'lidar_path'"),
     'no record': (lambda sweep: sweep.update(lidar_points=[]), 'is no record'),
     'one column': (lambda sweep: sweep['lidar_points'].update(num_pts_feats=1), 'num_pts_feats is 1'),
@@ -163,6 +163,11 @@ def test_bad_sweeps(pristine, records, tmp_path, name):
     change, word = SWEEP[name]
     change(records[2]['lidar_sweeps'][4])
     refused(pristine[0], records, tmp_path, 'train.pkl: sample scene-a-2, sweep 4', word)
+
+
+def test_a_sweep_of_another_time(pristine, records, tmp_path):
+    records[2]['lidar_sweeps'][4]['timestamp'] = -1e6
+    refused(pristine[0], records, tmp_path, 'train.pkl: sample scene-a-2, sweep 9', 's from it')
 
 
 @pytest.mark.parametrize(('unit', 'factor'), [('milliseconds', 1e3), ('microseconds', 1e6), ('nanoseconds', 1e9)])

@@ -60,6 +60,10 @@ def gather_drive(infos: Sequence[Info], where: str, cure: str) -> Drive:
         require_fields(info, _INFO_FIELDS, label, cure)
         for field in ('token', 'scene'):
             _require(isinstance(info[field], str) and info[field] != '', label, field, info[field], 'a name', cure)
+        for link in ('prev', 'next'):
+            _require(
+                info[link] is None or isinstance(info[link], str), label, link, info[link], 'a token or None', cure
+            )
         _require(_is_whole(info['frame']), label, 'frame', info['frame'], 'a whole number', cure)
         _require_time(info['timestamp'], label, cure)
         _require(isinstance(info['images'], dict), label, 'images', info['images'], 'records of images', cure)
@@ -141,6 +145,17 @@ def require_fields(record: Any, fields: Sequence[str], label: str, cure: str) ->
         raise InputError(f'{label} is no record ({str(record)[:40]!r}); {cure}')
     if missing := [field for field in fields if field not in record]:
         raise InputError(f'{label}: lacks {", ".join(missing)}; {cure}')
+
+
+def require_box(box: Any, label: str, cure: str) -> None:
+    """An entry of ``instances``, apart from the numbers of its ``bbox_3d``."""
+    require_fields(box, ('bbox_3d',), f'{label}: an instance', cure)
+    if 'bbox_label' in box:
+        _require(_is_whole(box['bbox_label']), label, 'bbox_label', box['bbox_label'], 'a whole number', cure)
+    if 'velocity' in box:
+        velocity = _numbers(box['velocity'])
+        fits = velocity is not None and velocity.shape == (2,)
+        _require(fits, label, 'velocity', box['velocity'], 'two numbers', cure)
 
 
 def stack_matrices(matrices: Sequence[Any], shape: tuple[int, int], labels: Sequence[str], cure: str) -> np.ndarray:

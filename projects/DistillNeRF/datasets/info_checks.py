@@ -15,7 +15,16 @@ from ..errors import InputError, warn
 from . import poses
 from .boxes import check_boxes
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
-from .info_arrays import Images, Info, gather_drive, gather_images, require_fields, require_points, stack_matrices
+from .info_arrays import (
+    Images,
+    Info,
+    gather_drive,
+    gather_images,
+    require_box,
+    require_fields,
+    require_points,
+    stack_matrices,
+)
 from .own_files import check_files_are_named_once
 from .poses import check_intrinsics, check_poses, inverse_pose
 from .rig_checks import (
@@ -221,7 +230,7 @@ def _check_instances(infos: Sequence[Info], drive: Drive, cure: str) -> None:
     rows, labels = [], []
     for index, info in enumerate(infos):
         for box in info.get('instances', ()):
-            require_fields(box, ('bbox_3d',), f'{drive.labels[index]}: an instance', cure)
+            require_box(box, drive.labels[index], cure)
             rows.append([box['bbox_3d']])
             labels.append(drive.labels[index])
     if rows:

@@ -299,9 +299,9 @@ def _columns(lidar: dict[str, Any], label: str) -> int:
 def _sweeps(
     record: _Record, finder: FileFinder, lidar2global: np.ndarray, columns: int, unit: float, count: int
 ) -> list[Info]:
-    """The first ``count`` sweeps, their global poses from the vehicle's at their own time."""
+    """The nearest ``count`` sweeps in time, their global poses from the vehicle's at their own time."""
     sweeps = []
-    for number, sweep in enumerate((record.fields.get('lidar_sweeps') or [])[:count]):
+    for number, sweep in enumerate(record.fields.get('lidar_sweeps') or [] if count else []):
         label = f'{record.label}, sweep {number}'
         points = _dict(_get(_dict(sweep, label), 'lidar_points', label), f'{label}: lidar_points')
         ego2global, lidar2ego = _pose(sweep, 'ego2global', label), _pose(points, 'lidar2ego', label)
@@ -327,7 +327,7 @@ def _sweeps(
         }
         token = sweep.get('sample_data_token')
         sweeps.append({'sample_data_token': token, **sweep_record(measurement, lidar2sensor)})
-    return sweeps
+    return sorted(sweeps, key=lambda sweep: abs(sweep['timestamp'] - record.time))[:count]
 
 
 def _instance(box: Any, label: str) -> Info:
