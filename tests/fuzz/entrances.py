@@ -21,9 +21,8 @@ from projects.DistillNeRF.models.published import published_name, published_sett
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
 from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset
-from tests.tools.commands import IMAGE_SIZE, load_tool, run, write_config
-
 from tests.fuzz import documents
+from tests.tools.commands import IMAGE_SIZE, load_tool, run, write_config
 
 SIZE = (32, 64)
 BEFORE = b'what stood here before'

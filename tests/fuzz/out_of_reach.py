@@ -1,4 +1,4 @@
-"""Changes that no check can notice, since the result is as likely as what was there. The fuzz test lets them be silent."""
+"""Changes that no check can notice, since the result is as likely as what was there; they may be silent."""
 
 from __future__ import annotations
 
