@@ -215,8 +215,9 @@ class OwnImages(Entrance):
             )
         assert result.code == 0, result.err
         cameras = views.cameras
-        matrices = {'intrinsics': cameras.intrinsics, 'cam2world': cameras.cam2world}
-        return {'names': views.names, 'images': views.images, **matrices}
+        parts = zip(views.names, views.images, cameras.intrinsics, cameras.cam2world, strict=True)
+        # The order of the file means nothing.
+        return {name: {'image': image, 'intrinsics': k, 'cam2world': pose} for name, image, k, pose in parts}
 
 
 class PublishedCheckpoint(Entrance):
@@ -241,7 +242,7 @@ class PublishedCheckpoint(Entrance):
     def build(self, root: Path) -> None:
         torch.manual_seed(0)
         network = DistillNeRF(**self.settings('model'))
-        state = {f'model.{published_name(name)}': value.clone() for name, value in network.state_dict().items()}
+        state = {f'model.{published_name(name)}': value.clone().contiguous() for name, value in network.state_dict().items()}
         state |= {'model.dx': torch.ones(3), 'seg_model.backbone.weight': torch.ones(2)}
         torch.save({'meta': {'epoch': 3}, 'state_dict': state}, root / 'published.pth')
 

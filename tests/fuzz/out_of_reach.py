@@ -16,7 +16,13 @@ class OutOfReach(NamedTuple):
     reason: str
 
 
-TABLE: tuple[OutOfReach, ...] = ()
+TABLE = (
+    OutOfReach('own images', 'cameras', r'\.name$', 'truncated', 'names of own cameras are free'),
+    OutOfReach('own images', 'cameras', r'\.f[xy]$', 'swapped', 'pixels are nearly square: fx and fy differ by 2 %'),
+    OutOfReach('own images', 'cameras', r'distortion$', 'removed|empty', 'most lenses of own images have none left'),
+    OutOfReach('own images', 'cameras', r'coefficients$', 'swapped', 'coefficients of a lens may have any small value'),
+    OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
+)
 
 
 def out_of_reach(entrance: str, name: str, field: str, operation: str) -> str | None:
