@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import shutil
@@ -41,7 +42,7 @@ class Subject:
 
 def subject(entrance: Entrance, folder: Path) -> Subject:
     """Build the valid input and run the command on it once."""
-    root = folder / 'valid'
+    root = folder / 'input'
     root.mkdir(parents=True)
     entrance.build(root)
     files = entrance.read(root)
@@ -57,7 +58,8 @@ def subject(entrance: Entrance, folder: Path) -> Subject:
 def run_on(entrance: Entrance, root: Path, out: Path) -> Attempt:
     """Run the command of an entrance."""
     out.mkdir(exist_ok=True)
-    return attempt(lambda: entrance.run(root, out))
+    made = attempt(lambda: entrance.convert(root, out), lambda: entrance.load(root, out))
+    return dataclasses.replace(made, folder=root.parent)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def draw(subjects: Sequence[Subject], seed: int, number: int) -> Case:
     """Case ``number`` of a seed; entrances and operations take turns, the rest is chance."""
     rng = random.Random(f'{seed}-{number}')
     subject = subjects[number % len(subjects)]
-    operation = list(OPERATIONS)[(number + number // len(subjects)) % len(OPERATIONS)]
+    operation = list(OPERATIONS)[number // len(subjects) % len(OPERATIONS)]
     groups = sorted(subject.fields)
     rng.shuffle(groups)
     for group in groups:

@@ -78,6 +78,7 @@ def _refusal(made: Attempt, folder: Path, words: set[str], left: dict[str, bytes
     paths = re.findall(re.escape(str(folder)) + r'[\w/.\-]*\w', made.errors[0])
     if not any(Path(path).exists() or Path(path).parent.exists() for path in paths):
         return f'names no file: {made.errors[0]}'
-    if left != before:
+    # What was converted before the loader refused it is whole.
+    if not made.steps and left != before:
         return f'{sorted(name for name in left if left[name] != before.get(name))} half-written or overwritten'
     return ''

@@ -19,8 +19,18 @@ class OutOfReach(NamedTuple):
 TABLE = (
     OutOfReach('own images', 'cameras', r'\.name$', 'truncated', 'names of own cameras are free'),
     OutOfReach('own images', 'cameras', r'\.f[xy]$', 'swapped', 'pixels are nearly square: fx and fy differ by 2 %'),
-    OutOfReach('own images', 'cameras', r'distortion$', 'removed|empty', 'most lenses of own images have none left'),
+    OutOfReach(
+        'own images',
+        'cameras',
+        r'distortion(\.coefficients)?$',
+        'removed|empty',
+        'most own images have no distortion left',
+    ),
     OutOfReach('own images', 'cameras', r'coefficients$', 'swapped', 'coefficients of a lens may have any small value'),
+    OutOfReach(
+        '', r'\.bin$', '^$', 'wrong shape', 'a file of points says nowhere how many there are, of how many numbers'
+    ),
+    OutOfReach('mmdet3d|loader', '', 'velocity$', 'NaN', 'NaN says that a velocity is unknown'),
     OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
 )
 
