@@ -16,6 +16,7 @@ from . import poses
 from .boxes import check_boxes
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import Images, Info, gather_drive, gather_images, require_fields, require_points, stack_matrices
+from .named_files import check_named_files
 from .poses import check_intrinsics, check_poses, inverse_pose
 from .rig_checks import (
     MOST_MISNAMED,
@@ -78,6 +79,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     images = gather_images(infos, drive.labels, cures.record)
     _check_numbers(drive, images, cures.calibration)
     _check_links(infos, where, cures.record)
+    check_named_files(infos, drive.labels, cures.record)
     _check_agreement(infos, drive, images, cures.record)
     # Which way is up and how far is the LiDAR: a wrong LiDAR would be blamed on the cameras.
     check_drive(drive, where, cures.record)
@@ -116,6 +118,8 @@ def _check_links(infos: Sequence[Info], where: str, cure: str) -> None:
         for link, sign in (('prev', -1), ('next', 1)):
             if info[link] is None:
                 continue
+            if not isinstance(info[link], str):
+                raise InputError(f'{where}: sample {info["token"]}: {link} is {info[link]!r}, no token; {cure}')
             other, label = by_token.get(info[link]), f'{where}: sample {info["token"]}: {link} leads to {info[link]}'
             if other is None or other['scene'] != info['scene']:
                 raise InputError(f'{label}, which is not in its scene; {cure}')

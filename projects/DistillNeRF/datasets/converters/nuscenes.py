@@ -21,7 +21,7 @@ from ...errors import InputError, warn
 from ...files import read_json, require_file
 from ..boxes import DETECTION_CLASSES
 from ..drive_checks import some
-from ..infos import Info, save_infos
+from ..infos import Info, InfoFile, save_info_files
 from ..poses import inverse_pose, pose_matrix, quaternion_matrix
 from .common import (
     DOWNLOAD_AGAIN,
@@ -83,9 +83,9 @@ def convert(
     splits = {split: _scenes(tables, names, split) for split, names in _splits(root, version).items()}
     everything = [scene for scenes in splits.values() for scene in scenes]
     rig = _Rig(tables, everything, cameras)
-    files = {scene.name: rig.files(scene) for scene in everything}
-    whole = set(complete_scenes(files, root, skip_incomplete))
-    written = []
+    needed = {scene.name: rig.files(scene) for scene in everything}
+    whole = set(complete_scenes(needed, root, skip_incomplete))
+    files = []
     for split, scenes in splits.items():
         there = [scene for scene in scenes if scene.name in whole]
         if not there:
@@ -105,9 +105,9 @@ def convert(
         path = out_dir / f'{tag}_infos_{split}.pkl'
         check_pictures(root, infos, path, workers)
         more = {'split': split, 'version': version, 'categories': _categories()}
-        save_infos(path, dataset, ring, infos, root / version, **more)
-        written.append(path)
-    return written
+        files.append(InfoFile(path, dataset, ring, infos, root / version, more))
+    save_info_files(files)
+    return [file.path for file in files]
 
 
 def _report(infos: Sequence[Info], sweeps: int, where: Path) -> None:
@@ -398,7 +398,7 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
     boxes = []
     for token in sample['anns']:
         annotation = nusc.get('sample_annotation', token)
-        where = f'sample_annotation {token}'
+        where = f'{Path(nusc.dataroot) / nusc.version}/sample_annotation.json: {token}'
         rotation = global2lidar[:3, :3] @ quaternion_matrix(annotation['rotation'], where)
         centre = global2lidar[:3, :3] @ annotation['translation'] + global2lidar[:3, 3]
         width, length, height = annotation['size']
