@@ -79,7 +79,6 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     images = gather_images(infos, drive.labels, cures.record)
     _check_numbers(drive, images, cures.calibration)
     _check_links(infos, where, cures.record)
-    check_named_files(infos, drive.labels, cures.record)
     _check_agreement(infos, drive, images, cures.record)
     # Which way is up and how far is the LiDAR: a wrong LiDAR would be blamed on the cameras.
     check_drive(drive, where, cures.record)
@@ -97,6 +96,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     _check_instances(infos, drive, cures.record)
     _check_names(drive, images, where, cures.record)
     _check_rigs(drive, images, cures.calibration)
+    check_named_files(infos, drive.labels, cures.record)
 
 
 def _check_numbers(drive: Drive, images: Images, cure: str) -> None:
@@ -208,8 +208,10 @@ def _check_sweeps(infos: Sequence[Info], drive: Drive, cures: _Cures) -> None:
     moved, turned = motion(inverse_pose(drive.lidar2global[sample]) @ lidar2global)
     seconds = np.abs(np.asarray(lags))
     known = np.array(['timestamp' in sweep for info in infos for sweep in info.get('lidar_sweeps', ())])
+    # Sweeps without a time are of the last second.
+    seconds = np.where(known, seconds, 1.0)
     far = (moved > FASTEST * seconds + SLACK) | (turned > FASTEST_TURN * seconds + TURN_SLACK)
-    bad = ~(seconds <= LONGEST_SWEEP_LAG) | (known & far)
+    bad = ~(seconds <= LONGEST_SWEEP_LAG) | far
     if bad.any():
         number = int(bad.argmax())
         raise InputError(

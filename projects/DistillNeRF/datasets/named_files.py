@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
+from statistics import median
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from .info_arrays import Info
 
 # Maps of an image, and the files of each; one file without a name of its own.
 KINDS = ('teacher', 'truth', 'features')
+# The end of ``n015-2018-07-24__CAM_FRONT__1532402927612460.jpg``.
+_TIME = re.compile(r'__(-?\d+)$')
+# Seconds.
+LARGEST_OFFSET = 0.05
 
 
 def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -> None:
@@ -22,19 +28,50 @@ def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -
         cure: what to do.
 
     Raises:
-        InputError: a name that is none, or an image or map that lies in the folder of another camera.
+        InputError: a name that is none.
     """
+    elsewhere: list[str] = []
+    total = 0
     for info, label in zip(infos, labels, strict=True):
-        others = frozenset(info['images'])
         for camera, image in info['images'].items():
             for kind, name in _names(image):
                 if not isinstance(name, str) or not name:
                     raise InputError(f'{label}, {camera}: {kind} is {str(name)[:40]!r}, not the name of a file; {cure}')
-                folders = PurePosixPath(name).parts[:-1]
-                if camera not in folders and (named := others.intersection(folders)):
-                    raise InputError(
-                        f'{label}, {camera}: its {kind} {name} lies in the folder of camera {min(named)}; {cure}'
-                    )
+                total += 1
+                if other := _other_camera(name, camera, info['images']):
+                    elsewhere.append(f'{label}, {camera}: its {kind} {name} lies in the folder of camera {other}')
+    if elsewhere:
+        warn(f'{elsewhere[0]}; so do {len(elsewhere)} of {total} files of images: {cure} if that is not so')
+    _compare_times(infos, labels)
+
+
+def _other_camera(name: str, camera: str, cameras: Collection[str]) -> str | None:
+    """The other camera in whose folder a file lies."""
+    folders = PurePosixPath(name).parts[:-1]
+    return None if camera in folders else next((folder for folder in folders if folder in cameras), None)
+
+
+def _compare_times(infos: Sequence[Info], labels: Sequence[str]) -> None:
+    """Names of nuScenes end with the time in microseconds; say so where it is not that of the record."""
+    named = []
+    for info, label in zip(infos, labels, strict=True):
+        records = [(f'{label}, {camera}', image['img_path'], image) for camera, image in info['images'].items()]
+        if info['lidar_points']:
+            records.append((f'{label}, LiDAR', info['lidar_points']['lidar_path'], info))
+        for where, name, record in records:
+            if match := _TIME.search(PurePosixPath(name).stem.partition('.')[0]):
+                named.append((f'{where}: {name}', int(match[1]) / 1e6 - record['timestamp']))
+    if not named:
+        return
+    usual = median(offset for _, offset in named)
+    off = [(name, offset - usual) for name, offset in named if abs(offset - usual) > LARGEST_OFFSET]
+    # Otherwise the digits are no times.
+    if off and len(off) < len(named) / 2:
+        name, seconds = off[0]
+        warn(
+            f'{name} carries a time {seconds:+.3f} s off that of its record (so do {len(off)} of {len(named)} files); '
+            'compare files and records'
+        )
 
 
 def _names(image: Info) -> Iterator[tuple[str, Any]]:
