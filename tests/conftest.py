@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which damaged inputs ``tests/fuzz`` tries."""
+    parser.addoption('--fuzz-seed', type=int, default=0, help='other damaged inputs for tests/fuzz')
+    parser.addoption('--fuzz-count', type=int, default=100, help='how many of them')
+
+
 @pytest.fixture(scope='session')
 def repo_root() -> Path:
     """The root of the repository."""

@@ -286,6 +286,7 @@ def test_missing_sweeps_are_counted(root):
     before = chosen | {
         'token': 'before',
         'prev': '',
+        'next': 'scene-b-0-LIDAR_TOP',
         'is_key_frame': False,
         'filename': 'sweeps/none.bin',
         'timestamp': -50_000,

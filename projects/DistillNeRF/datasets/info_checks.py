@@ -25,7 +25,7 @@ from .info_arrays import (
     require_points,
     stack_matrices,
 )
-from .own_files import check_files_are_named_once
+from .named_files import check_files_are_named_once, check_named_files
 from .poses import check_intrinsics, check_poses, inverse_pose
 from .rig_checks import (
     MOST_MISNAMED,
@@ -106,6 +106,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     _check_instances(infos, drive, cures.record)
     _check_names(drive, images, where, cures.record)
     _check_rigs(drive, images, cures.calibration)
+    check_named_files(infos, drive.labels, cures.record)
 
 
 def _check_numbers(drive: Drive, images: Images, cure: str) -> None:
@@ -127,6 +128,8 @@ def _check_links(infos: Sequence[Info], where: str, cure: str) -> None:
         for link, sign in (('prev', -1), ('next', 1)):
             if info[link] is None:
                 continue
+            if not isinstance(info[link], str):
+                raise InputError(f'{where}: sample {info["token"]}: {link} is {info[link]!r}, no token; {cure}')
             other, label = by_token.get(info[link]), f'{where}: sample {info["token"]}: {link} leads to {info[link]}'
             if other is None or other['scene'] != info['scene']:
                 raise InputError(f'{label}, which is not in its scene; {cure}')
@@ -215,8 +218,10 @@ def _check_sweeps(infos: Sequence[Info], drive: Drive, cures: _Cures) -> None:
     moved, turned = motion(inverse_pose(drive.lidar2global[sample]) @ lidar2global)
     seconds = np.abs(np.asarray(lags))
     known = np.array(['timestamp' in sweep for info in infos for sweep in info.get('lidar_sweeps', ())])
+    # Sweeps without a time are of the last second.
+    seconds = np.where(known, seconds, 1.0)
     far = (moved > FASTEST * seconds + SLACK) | (turned > FASTEST_TURN * seconds + TURN_SLACK)
-    bad = ~(seconds <= LONGEST_SWEEP_LAG) | (known & far)
+    bad = ~(seconds <= LONGEST_SWEEP_LAG) | far
     if bad.any():
         number = int(bad.argmax())
         raise InputError(

@@ -6,9 +6,11 @@ to the neighbour keyframes, exact camera poses and the paths of teacher and trut
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
@@ -20,6 +22,49 @@ FORMAT = 'distillnerf'
 FORMAT_VERSION = 1
 
 
+@dataclass(frozen=True)
+class InfoFile:
+    """An info file to write.
+
+    Attributes:
+        path: the pickle to write.
+        dataset: name of the data set, such as ``nuscenes``.
+        cameras: camera names in ring order: front left, front, front right, back right, back, back left.
+        infos: one record per keyframe, in order of scene and time.
+        source: what the records were made from, for messages; None: the pickle.
+        more: further entries of ``metainfo``.
+    """
+
+    path: str | os.PathLike
+    dataset: str
+    cameras: Sequence[str]
+    infos: Sequence[Info]
+    source: str | os.PathLike | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def save_info_files(files: Sequence[InfoFile]) -> None:
+    """Check all records of all files, then write the files: all or none, each whole.
+
+    Raises:
+        InputError: a record that cannot be true, before anything is written.
+    """
+    for file in files:
+        check_infos(file.infos, str(file.source or file.path), converting=True)
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            metainfo = {
+                'format': FORMAT,
+                'format_version': FORMAT_VERSION,
+                'dataset': file.dataset,
+                'cameras': list(file.cameras),
+                **file.more,
+            }
+            temporary = stack.enter_context(atomic_path(file.path))
+            content = {'metainfo': metainfo, 'data_list': list(file.infos)}
+            temporary.write_bytes(pickle.dumps(content, protocol=4))
+
+
 def save_infos(
     path: str | os.PathLike,
     dataset: str,
@@ -28,26 +73,8 @@ def save_infos(
     source: str | os.PathLike | None = None,
     **more: Any,
 ) -> None:
-    """Check the records and write them as one pickle, whole or not at all.
-
-    Args:
-        path: the pickle to write.
-        dataset: name of the data set, such as ``nuscenes``.
-        cameras: camera names in ring order: front left, front, front right, back right, back, back left.
-        infos: one record per keyframe, in order of scene and time.
-        source: what the records were made from, for messages; None: the pickle.
-        more: further entries of ``metainfo``.
-    """
-    check_infos(infos, str(source or path), converting=True)
-    metainfo = {
-        'format': FORMAT,
-        'format_version': FORMAT_VERSION,
-        'dataset': dataset,
-        'cameras': list(cameras),
-        **more,
-    }
-    with atomic_path(path) as temporary, temporary.open('wb') as file:
-        pickle.dump({'metainfo': metainfo, 'data_list': list(infos)}, file, protocol=4)
+    """Write one info file, with the attributes of :class:`InfoFile`."""
+    save_info_files([InfoFile(path, dataset, cameras, infos, source, more)])
 
 
 def read_pickle(path: str | os.PathLike, cure: str) -> Any:
@@ -75,6 +102,8 @@ def load_infos(path: str | os.PathLike) -> tuple[dict[str, Any], list[Info]]:
     if not isinstance(content, dict) or 'metainfo' not in content or 'data_list' not in content:
         raise InputError(f'{path}: not an info file (no metainfo and data_list); {CONVERT_AGAIN}')
     metainfo, infos = content['metainfo'], content['data_list']
+    if not isinstance(metainfo, dict) or not isinstance(infos, list):
+        raise InputError(f'{path}: its metainfo is no record, or its data_list no list; {CONVERT_AGAIN}')
     if metainfo.get('format') != FORMAT:
         raise InputError(
             f'{path}: an info file of another program; convert it with tools/create_data.py nuscenes --from-info {path}'
@@ -82,10 +111,19 @@ def load_infos(path: str | os.PathLike) -> tuple[dict[str, Any], list[Info]]:
     version = metainfo.get('format_version')
     if version != FORMAT_VERSION:
         raise InputError(f'{path}: format version {version}, not {FORMAT_VERSION}; {CONVERT_AGAIN}')
-    if not metainfo.get('cameras'):
+    cameras, categories = metainfo.get('cameras'), metainfo.get('categories', {})
+    if not isinstance(cameras, list) or not cameras or not all(isinstance(name, str) for name in cameras):
         raise InputError(f'{path}: metainfo names no cameras; {CONVERT_AGAIN}')
+    if len(set(cameras)) < len(cameras):
+        raise InputError(f'{path}: metainfo names a camera twice; {CONVERT_AGAIN}')
+    if not isinstance(categories, dict) or not all(_is_label(label) for label in categories.values()):
+        raise InputError(f'{path}: categories of metainfo are {str(categories)[:60]}, no numbers; {CONVERT_AGAIN}')
     check_infos(infos, str(path))
     return metainfo, infos
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def lidar_measurements(info: Info, count: int) -> list[Info]:

@@ -6,6 +6,7 @@ Splits are the official ones, or those of a ``splits.json`` beside the table fol
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from ...errors import InputError, warn
 from ...files import read_json, require_file
 from ..boxes import DETECTION_CLASSES
 from ..drive_checks import some
-from ..infos import Info, save_infos
+from ..infos import Info, InfoFile, save_info_files
 from ..poses import inverse_pose, pose_matrix, quaternion_matrix
 from .common import (
     DOWNLOAD_AGAIN,
@@ -34,6 +35,7 @@ from .common import (
 )
 from .pictures import check_pictures
 from .scene_files import check_first_points, complete_scenes, drop_missing_sweeps, plain_path
+from .table_links import check_links
 
 # The rig of nuScenes; other tables may have others.
 CAMERAS = ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT')
@@ -80,12 +82,14 @@ def convert(
     """
     check_sweep_count(sweeps)
     tables = _open_tables(root, version)
+    linked = ('sample', 'sample_data', 'sample_annotation', 'instance')
+    check_links({name: getattr(tables, name) for name in linked}, root / version)
     splits = {split: _scenes(tables, names, split) for split, names in _splits(root, version).items()}
     everything = [scene for scenes in splits.values() for scene in scenes]
     rig = _Rig(tables, everything, cameras)
-    files = {scene.name: rig.files(scene) for scene in everything}
-    whole = set(complete_scenes(files, root, skip_incomplete))
-    written = []
+    needed = {scene.name: rig.files(scene) for scene in everything}
+    whole = set(complete_scenes(needed, root, skip_incomplete))
+    files = []
     for split, scenes in splits.items():
         there = [scene for scene in scenes if scene.name in whole]
         if not there:
@@ -105,9 +109,9 @@ def convert(
         path = out_dir / f'{tag}_infos_{split}.pkl'
         check_pictures(root, infos, path, workers)
         more = {'split': split, 'version': version, 'categories': _categories()}
-        save_infos(path, dataset, ring, infos, root / version, **more)
-        written.append(path)
-    return written
+        files.append(InfoFile(path, dataset, ring, infos, root / version, more))
+    save_info_files(files)
+    return [file.path for file in files]
 
 
 def _report(infos: Sequence[Info], sweeps: int, where: Path) -> None:
@@ -137,13 +141,25 @@ def _splits(root: Path, version: str) -> dict[str, Sequence[str]]:
     path = root / 'splits.json'
     if path.is_file():
         splits = read_json(path, DOWNLOAD_AGAIN)
-        if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
+        if not isinstance(splits, dict) or not all(map(_are_names, splits.values())):
             raise InputError(f'{path}: is not of the form {{split: [scene names]}}; {DOWNLOAD_AGAIN}')
+        for split, names in splits.items():
+            if len(set(names)) < len(names):
+                raise InputError(f'{path}: split {split} names a scene twice; correct it')
+            if not names:
+                warn(f'{path}: split {split} names no scenes: no info file of it is written')
+        counts = Counter(name for names in splits.values() for name in names)
+        if shared := [name for name, count in counts.items() if count > 1]:
+            warn(f'{path}: scene {shared[0]} is in more than one split (so are {len(shared) - 1} others)')
         return {split: names for split, names in splits.items() if names}
     if version not in OFFICIAL_SPLITS:
         raise InputError(f'version {version} has no official splits; use {", ".join(OFFICIAL_SPLITS)} or write {path}')
     official = create_splits_scenes()
     return {split: official[name] for split, name in OFFICIAL_SPLITS[version].items()}
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 class _Tables(NuScenes):
@@ -303,7 +319,7 @@ class _Rig:
                 infos.append(self._sample(sample, scene.name, frame, sweeps))
             except KeyError as error:
                 raise InputError(f'{where}: {error} is not in the tables; {DOWNLOAD_AGAIN}') from error
-            except (TypeError, ValueError) as error:
+            except (OverflowError, TypeError, ValueError) as error:
                 raise InputError(f'{where}: a record holds no numbers ({error}); {DOWNLOAD_AGAIN}') from error
         link_frames(infos)
         return infos
@@ -398,8 +414,10 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
     boxes = []
     for token in sample['anns']:
         annotation = nusc.get('sample_annotation', token)
-        where = f'sample_annotation {token}'
+        where = f'{Path(nusc.dataroot) / nusc.version}/sample_annotation.json: {token}'
         rotation = global2lidar[:3, :3] @ quaternion_matrix(annotation['rotation'], where)
+        if not np.isfinite(np.asarray(annotation['translation'], dtype=np.float64)).all():
+            raise InputError(f'{where}: translation holds NaN or infinity; {DOWNLOAD_AGAIN}')
         centre = global2lidar[:3, :3] @ annotation['translation'] + global2lidar[:3, 3]
         width, length, height = annotation['size']
         velocity = global2lidar[:3, :3] @ nusc.box_velocity(token)

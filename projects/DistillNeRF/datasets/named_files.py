@@ -1,0 +1,110 @@
+"""The files that records name: names that are names, of the right camera, and of one record alone."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import PurePosixPath
+from statistics import median
+from typing import Any
+
+from ..errors import InputError, warn
+from .info_arrays import Info
+
+# Maps of an image, and the files of each; one file without a name of its own.
+KINDS = ('teacher', 'truth', 'features')
+# The end of ``n015-2018-07-24__CAM_FRONT__1532402927612460.jpg``.
+_TIME = re.compile(r'__(-?\d+)$')
+# Seconds.
+LARGEST_OFFSET = 0.05
+
+
+def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -> None:
+    """Check the names of images and their maps.
+
+    Args:
+        infos: the records.
+        labels: file and keyframe of each, for messages.
+        cure: what to do.
+
+    Raises:
+        InputError: a name that is none.
+    """
+    elsewhere: list[str] = []
+    total = 0
+    for info, label in zip(infos, labels, strict=True):
+        for camera, image in info['images'].items():
+            for kind, name in _names(image):
+                if not isinstance(name, str) or not name:
+                    raise InputError(f'{label}, {camera}: {kind} is {str(name)[:40]!r}, not the name of a file; {cure}')
+                total += 1
+                if other := _other_camera(name, camera, info['images']):
+                    elsewhere.append(f'{label}, {camera}: its {kind} {name} lies in the folder of camera {other}')
+    if elsewhere:
+        warn(f'{elsewhere[0]}; so do {len(elsewhere)} of {total} files of images: {cure} if that is not so')
+    _compare_times(infos, labels)
+
+
+def check_files_are_named_once(infos: Sequence[Info], where: str, cure: str) -> None:
+    """Two records that read one file are one measurement twice, or one of them reads another's.
+
+    Raises:
+        InputError: names ``where``, both records, the file and the cure.
+    """
+    owners: dict[tuple[str, str], str] = {}
+    for info in infos:
+        for kind, path, owner in _own_files(info):
+            key = kind, posixpath.normpath(path)
+            if (other := owners.setdefault(key, owner)) is not owner:
+                raise InputError(f'{where}: {other} and {owner} name one {kind} file, {path}; {cure}')
+
+
+def _own_files(info: Info) -> Iterator[tuple[str, str, str]]:
+    """(kind, path, owner) of every file that one record alone may name; sweeps are LiDAR of other frames, too."""
+    sample = f'sample {info["token"]}'
+    if info.get('lidar_points'):
+        yield 'LiDAR', info['lidar_points']['lidar_path'], sample
+    for camera, image in info['images'].items():
+        owner = f'{sample}, {camera}'
+        yield from ((kind, path, owner) for kind, path in _names(image))
+
+
+def _other_camera(name: str, camera: str, cameras: Collection[str]) -> str | None:
+    """The other camera in whose folder a file lies."""
+    folders = PurePosixPath(name).parts[:-1]
+    return None if camera in folders else next((folder for folder in folders if folder in cameras), None)
+
+
+def _compare_times(infos: Sequence[Info], labels: Sequence[str]) -> None:
+    """Names of nuScenes end with the time in microseconds; say so where it is not that of the record."""
+    named = []
+    for info, label in zip(infos, labels, strict=True):
+        records = [(f'{label}, {camera}', image['img_path'], image) for camera, image in info['images'].items()]
+        if info['lidar_points']:
+            records.append((f'{label}, LiDAR', info['lidar_points']['lidar_path'], info))
+        for where, name, record in records:
+            if match := _TIME.search(PurePosixPath(name).stem.partition('.')[0]):
+                named.append((f'{where}: {name}', int(match[1]) / 1e6 - record['timestamp']))
+    if not named:
+        return
+    usual = median(offset for _, offset in named)
+    off = [(name, offset - usual) for name, offset in named if abs(offset - usual) > LARGEST_OFFSET]
+    # Otherwise the digits are no times.
+    if off and len(off) < len(named) / 2:
+        name, seconds = off[0]
+        warn(
+            f'{name} carries a time {seconds:+.3f} s off that of its record (so do {len(off)} of {len(named)} files); '
+            'compare files and records'
+        )
+
+
+def _names(image: Info) -> Iterator[tuple[str, Any]]:
+    """(kind, name) of every file of an image."""
+    yield 'image', image['img_path']
+    for kind in KINDS:
+        files = image.get(kind)
+        if isinstance(files, dict):
+            yield from ((f'{kind} {name}', path) for name, path in files.items())
+        elif files is not None:
+            yield kind, files

@@ -1,0 +1,44 @@
+"""Changes that no check can notice, since the result is as likely as what was there; they may be silent."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class OutOfReach(NamedTuple):
+    """Regular expressions for entrance, file, field, operation; and why."""
+
+    entrance: str
+    file: str
+    field: str
+    operation: str
+    reason: str
+
+
+TABLE = (
+    OutOfReach('own images', 'cameras', r'\.name$', 'truncated', 'names of own cameras are free'),
+    OutOfReach('own images', 'cameras', r'\.f[xy]$', 'swapped', 'pixels are nearly square: fx and fy differ by 2 %'),
+    OutOfReach(
+        'own images',
+        'cameras',
+        r'distortion(\.coefficients)?$',
+        'removed|empty',
+        'most own images have no distortion left',
+    ),
+    OutOfReach('own images', 'cameras', r'coefficients$', 'swapped', 'coefficients of a lens may have any small value'),
+    OutOfReach(
+        '', r'\.bin$', '^$', 'wrong shape', 'a file of points says nowhere how many there are, of how many numbers'
+    ),
+    OutOfReach('mmdet3d|loader', '', 'velocity$', 'NaN', 'NaN says that a velocity is unknown'),
+    OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
+)
+
+
+def out_of_reach(entrance: str, name: str, field: str, operation: str) -> str | None:
+    """Why a change cannot be noticed; None if it can."""
+    for rule in TABLE:
+        asked = zip(rule[:4], (entrance, name, field, operation), strict=True)
+        if all(re.search(pattern, text) for pattern, text in asked):
+            return rule.reason
+    return None
