@@ -230,8 +230,8 @@ def _without_half(edges_or_density: Tensor, edges: Tensor, dim: int) -> tuple[Te
     return (weights * edges[..., :-1]).sum(dim) / weights.sum(dim).clamp(1e-6, 1), weights
 
 
-def _no_clamp(weights: Tensor) -> Tensor:
-    return -weights.sum(1).log().mean()
+def _without_log(weights: Tensor) -> Tensor:
+    return (1 - weights.sum(1).clamp(0, 1)).mean()
 
 
 WRONG_UNITS: dict[str, tuple[Callable, object, str, object]] = {
@@ -241,7 +241,7 @@ WRONG_UNITS: dict[str, tuple[Callable, object, str, object]] = {
     'next bin': (units.check_space, ParameterizedSpace, 'bin_edges', _one_bin_farther),
     'start of the interval': (units.check_volume_rendering, units, 'render_intervals', _without_half),
     'density without its -1': (units.check_volume_rendering, volume_rendering, 'activate_density', _without_minus_one),
-    'loss': (unit_data.check_losses, unit_data, 'LOSSES', {'OpacityLoss': (0.1, _no_clamp, ('weights',))}),
+    'loss': (unit_data.check_losses, unit_data, 'LOSSES', {'OpacityLoss': (0.1, _without_log, ('weights',))}),
     'metric': (unit_data.check_metrics, unit_data, 'psnr', lambda a, b: -10 * float((a - b).abs().mean().log10())),
 }
 

@@ -106,8 +106,9 @@ def _stored_gradients(expected: Mapping[str, np.ndarray], loss: str, sizes: Mapp
     """Norm, sum / sqrt(size), a random projection and some elements of the gradient of every parameter."""
     stored = {}
     for name, summary in zip(expected['grad_param_names'].tolist(), expected[f'grad{loss}_summary'], strict=True):
-        # The sum of n numbers is as large as their norm times the square root of n.
-        scales = np.array([1, np.sqrt(sizes[name]), 1])
+        # The sum of n numbers is as large as their norm times the square root of n. Variants that render
+        # features have no decoder here, and zeros are stored for its gradient.
+        scales = np.array([1, np.sqrt(sizes.get(name, 1)), 1])
         stored[name] = np.concatenate([summary / scales, expected.get(f'grad{loss}/{name}', [])])
     return stored
 
