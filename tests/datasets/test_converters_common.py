@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from PIL import Image
 
-from projects.DistillNeRF.datasets.converters.common import camera_record, check_image_size, image_size, link_frames
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.datasets.converters.common import camera_record, link_frames
 
 
 def at(x: float, turned: bool = False) -> np.ndarray:
@@ -30,14 +27,6 @@ def test_a_camera_record():
         'sky_mask': 'samples_0_0_0_0_0_0/gt_sky_masks/A/b.npy',
     }
     assert record['features'] == 'A/b.npy'
-
-
-def test_sizes_are_height_then_width(tmp_path):
-    Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
-    assert image_size(tmp_path / 'a.png') == (20, 30)
-    check_image_size(tmp_path / 'a.png', (20, 30))
-    with pytest.raises(InputError, match='the image is 30x20, its record says 20x30'):
-        check_image_size(tmp_path / 'a.png', (30, 20))
 
 
 def test_links_lead_to_the_frames_of_the_same_scene():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -81,20 +82,24 @@ def record(scene: str, frame: int, count: int, lidar: bool) -> dict:
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory) -> Path:
-    """Scene a of four keyframes, whose third has no LiDAR, b of one, c of three; files are there, and hold nothing."""
+    """Scene a of four keyframes, whose third has no LiDAR, b of one, c of three; files are there."""
     root = tmp_path_factory.mktemp('records')
     infos = [
         record(scene, f, n, (scene, f) != ('a', 2)) for scene, n in (('a', 4), ('b', 1), ('c', 3)) for f in range(n)
     ]
+    picture = np.random.default_rng(0).integers(60, 200, (60, 100, 3), np.uint8)
+    png, jpg = (cv2.imencode(suffix, picture)[1].tobytes() for suffix in ('.png', '.jpg'))
     for info in infos:
-        (root / f'{info["token"]}.bin').write_bytes(b'x')
+        np.ones((40, 5), np.float32).tofile(root / f'{info["token"]}.bin')
         for camera, image in info['images'].items():
-            (root / image['img_path']).write_bytes(b'x')
+            (root / image['img_path']).write_bytes(png)
             for shift in ('-1_0_0', '1_0_0', '0_-1_0'):
                 for kind, suffix in (('rgbs', 'jpg'), ('depths', 'npy'), ('gt_sky_masks', 'npy')):
                     path = root / f'samples_{shift}_0_0_0/{kind}/{camera}/{info["token"]}.{suffix}'
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(b'x')
+                    path.write_bytes(jpg) if suffix == 'jpg' else np.save(
+                        path, np.full((4, 6), 20.0 * (kind == 'depths'))
+                    )
     save_infos(root / 'infos.pkl', 'records', CAMERAS, infos, categories={'car': 0})
     return root
 

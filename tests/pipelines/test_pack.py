@@ -52,11 +52,12 @@ def test_boxes_go_with_the_sample():
 
 def test_cameras_are_resized_with_their_own_images():
     """From 60 x 100 and from 30 x 40 to 6 x 10."""
-    cameras = stack_views([view(0), view(1, size=(30, 40))]).cameras
+    small = np.array([[80.0, 0, 30], [0, 90, 20], [0, 0, 1]])
+    cameras = stack_views([view(0), {**view(1, size=(30, 40)), 'intrinsics': small}]).cameras
     assert (cameras.height, cameras.width) == (6, 10)
     assert cameras.intrinsics.dtype == cameras.cam2world.dtype == torch.float32
     torch.testing.assert_close(cameras.intrinsics[0], torch.tensor([[8.0, 0, 5], [0, 9, 3], [0, 0, 1]]))
-    torch.testing.assert_close(cameras.intrinsics[1], torch.tensor([[20.0, 0, 12.5], [0, 18, 6], [0, 0, 1]]))
+    torch.testing.assert_close(cameras.intrinsics[1], torch.tensor([[20.0, 0, 7.5], [0, 18, 4], [0, 0, 1]]))
 
 
 def test_maps_that_are_missing_are_unknown():
