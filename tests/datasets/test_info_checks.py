@@ -23,7 +23,21 @@ def two_scenes(box_root) -> list[dict]:
     for info in again:
         info['scene'], info['token'] = 'more', f'more-{info["token"]}'
         info.update({link: info[link] and f'more-{info[link]}' for link in ('prev', 'next')})
+        name_other_files(info)
     return infos + again
+
+
+def name_other_files(info: dict) -> None:
+    """Put all files of a record into a folder of their own."""
+    if info['lidar_points']:
+        info['lidar_points']['lidar_path'] = f'more/{info["lidar_points"]["lidar_path"]}'
+    for image in info['images'].values():
+        image['img_path'] = f'more/{image["img_path"]}'
+        for kind in ('teacher', 'truth', 'features'):
+            if isinstance(image.get(kind), dict):
+                image[kind] = {name: f'more/{path}' for name, path in image[kind].items()}
+            elif image.get(kind):
+                image[kind] = f'more/{image[kind]}'
 
 
 @pytest.fixture
