@@ -76,7 +76,8 @@ def test_training_with_a_loss_of_the_teacher_and_none_of_its_depths(own):
 def test_training_with_a_loss_of_features_and_none_of_them(own):
     for path in own.root.glob('*/frame*.npy'):
         path.unlink()
-    transforms = [{'type': name} for name in ('LoadViews', 'LoadLidarDepth', 'LoadFeatures', 'PackViews')]
+    names = ('LoadViews', 'LoadLidarDepth', 'LoadTeacher', 'LoadFeatures', 'PackViews')
+    transforms = [{'type': name} for name in names]
     with own.config.open('a') as file:
         file.write(f"train_dataloader['dataset'] = dict(_sizes, pipeline={transforms})\n")
     options = ('train_dataloader.dataset.SKIP_MISSING=True', 'train_dataloader.dataset.load_features=True')
