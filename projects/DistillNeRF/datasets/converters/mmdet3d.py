@@ -89,7 +89,10 @@ def from_mmdet3d_info(
     check_pictures(root, infos, target)
     metainfo = content.get('metainfo') if isinstance(content.get('metainfo'), dict) else {}
     # Categories that mmdet3d does not train on have the label -1.
-    categories = {name: label for name, label in metainfo.get('categories', {}).items() if label >= 0}
+    named = _dict(metainfo.get('categories', {}), f'{pickle_path}: categories of metainfo')
+    if bad := [name for name, label in named.items() if not isinstance(label, int) or isinstance(label, bool)]:
+        raise InputError(f'{pickle_path}: category {bad[0]} of metainfo is {named[bad[0]]!r}, no whole number; {CURE}')
+    categories = {name: label for name, label in named.items() if label >= 0}
     save_infos(target, 'nuscenes', ring, infos, pickle_path, split=split, categories=categories)
     return target
 
