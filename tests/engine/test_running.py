@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from projects.DistillNeRF.engine import running
 from projects.DistillNeRF.engine.config import load_config
@@ -76,15 +77,15 @@ def test_baselines_are_means_of_the_training_data_on_the_test_data(monkeypatch):
         return data[split]
 
     monkeypatch.setattr(running, 'build_dataset', build)
-    monkeypatch.setattr(running, '_samples', iter)
-    figures = running.baselines(None)
+    monkeypatch.setattr(running, '_samples', lambda dataset, workers: iter(dataset))
+    figures = running.baselines(Config({'train_dataloader': {}, 'test_dataloader': {}}))
     expected = (-20 * math.log10(0.2) - 20 * math.log10(0.6)) / 2
     assert figures == pytest.approx({'mean_colour/psnr': expected, 'camera_mean/psnr': expected}, abs=1e-3)
     assert set(asked) == {'train', 'test'}
 
 
 def test_every_sample_of_a_data_set_is_loaded_once():
-    loaded = list(running._samples([even(shade) for shade in (0.1, 0.2, 0.3)]))
+    loaded = list(running._samples([even(shade) for shade in (0.1, 0.2, 0.3)], 0))
     shades = [sample['inputs']['input_views'].images[0, 0, 0, 0].item() for sample in loaded]
     assert shades == pytest.approx([0.1, 0.2, 0.3])
 
