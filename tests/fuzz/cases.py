@@ -128,7 +128,7 @@ def words_of(case: Case) -> set[str]:
     for depth in range(len(case.keys)):
         around = get(document, case.keys[:depth])
         if isinstance(around, dict):
-            words |= {around[key] for key in ('token', 'name', 'channel') if isinstance(around.get(key), str)}
+            words |= {value for value in around.values() if isinstance(value, str)}
         words |= {key for key in case.keys[:depth] if isinstance(key, str)}
     if case.keys and isinstance(get(document, case.keys), str):
         words.add(get(document, case.keys))

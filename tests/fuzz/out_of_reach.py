@@ -22,15 +22,24 @@ TABLE = (
     OutOfReach(
         'own images',
         'cameras',
-        r'distortion(\.coefficients)?$',
+        r'distortion(\.coefficients|\.model)?$',
         'removed|empty',
         'most own images have no distortion left',
     ),
     OutOfReach('own images', 'cameras', r'coefficients$', 'swapped', 'coefficients of a lens may have any small value'),
+    OutOfReach('pandaset', 'intrinsics', '^f[xy]$', 'swapped', 'pixels are nearly square: fx and fy differ by 2 %'),
     OutOfReach(
         '', r'\.bin$', '^$', 'wrong shape', 'a file of points says nowhere how many there are, of how many numbers'
     ),
-    OutOfReach('mmdet3d|loader', '', 'velocity$', 'NaN', 'NaN says that a velocity is unknown'),
+    OutOfReach('mmdet3d|loader', '', 'velocity$', 'NaN|removed|empty', 'velocities may be unknown'),
+    OutOfReach('loader', '', r'lidar_sweeps(\.\*)?$', 'removed|empty|truncated', 'a keyframe may have any sweeps'),
+    OutOfReach(
+        'mmdet3d|loader',
+        '',
+        r'instances(\.\*(\.bbox_3d(\.\*)?|\.bbox_label|\.velocity)?)?$',
+        'removed|empty|truncated|swapped|duplicated',
+        'a street may hold any boxes, and info files do not say which belong together',
+    ),
     OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..modules.cameras import Cameras
 
 # Metres between a camera and the origin of the vehicle.
@@ -32,6 +32,8 @@ MOST_MISNAMED = 50.0
 # Sine of the angle from which on a camera looks to one side rather than straight.
 ONE_SIDED = 0.3
 OVERLAP_SIZE = 100
+# Share of the image's size between its middle and the principal point beyond which that is doubtful.
+OFF_CENTER = 0.3
 
 _DIRECTIONS = {'front': (0, 1), 'back': (0, -1), 'rear': (0, -1), 'left': (-1, 0), 'right': (1, 0)}
 _DIRECTION = '|'.join(_DIRECTIONS)
@@ -84,8 +86,21 @@ def check_rig(
         raise InputError(
             f'{labels[number]}: the principal point ({cx:g}, {cy:g}) lies outside the image of {width}x{height}; {cure}'
         )
+    _tell_of_off_center(intrinsics, sizes, labels)
     _check_attitude(cam2world, labels, cure, wording)
     _check_position(cam2world, origin_height, labels, wording)
+
+
+def _tell_of_off_center(intrinsics: np.ndarray, sizes: np.ndarray, labels: Sequence[str]) -> None:
+    """Warn of principal points near the border: cut images have them, and calibrations in another unit."""
+    off = np.abs(intrinsics[:, :2, 2] / sizes[:, ::-1] - 0.5).max(axis=1)
+    bad = np.flatnonzero(off > OFF_CENTER)
+    if len(bad):
+        (cx, cy), (height, width) = intrinsics[bad[0], :2, 2], sizes[bad[0]].astype(int)
+        warn(
+            f'{labels[bad[0]]}: the principal point ({cx:g}, {cy:g}) is near the border of the image of '
+            f'{width}x{height} (in {len(bad)} of {len(off)} images); if this is no cut image, correct the calibration'
+        )
 
 
 def _check_attitude(poses: np.ndarray, labels: Sequence[str], cure: str, wording: Wording) -> None:
@@ -149,6 +164,15 @@ def direction_of_name(name: str) -> np.ndarray | None:
     total = np.sum(parts, axis=0, dtype=np.float64) if parts else np.zeros(2)
     length = np.linalg.norm(total)
     return total / length if length else None
+
+
+def degrees_off_name(name: str, axis: np.ndarray) -> float:
+    """Degrees between the axis ``(3,)`` (x right, y forward) of a camera and what its name says; 0 if nothing."""
+    direction = direction_of_name(name)
+    length = np.linalg.norm(axis[:2])
+    if direction is None or not length:
+        return 0.0
+    return float(np.degrees(np.arccos(np.clip(direction @ axis[:2] / length, -1, 1))))
 
 
 def lonely_cameras(cameras: Cameras) -> list[int]:

@@ -99,6 +99,11 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
         variant = min(problems, key=lambda name: sum(map(len, problems[name])))
         raise InputError(f'{source}: closest to {variant}, but: {in_words(*problems[variant])}; {CURE}')
     expected = _expected(fitting[0])
+    if whole := [name for name in expected if not kept[name].is_floating_point()]:
+        raise InputError(
+            f'{source}: {kept[whole[0]].dtype} rather than floating-point weights in {", ".join(whole)}; give the '
+            'checkpoint as it was trained'
+        )
     weights = {ours: kept[name].reshape(shape).float().clone() for name, (ours, shape) in expected.items()}
     if bad := [name for name, (ours, _) in expected.items() if not weights[ours].isfinite().all()]:
         raise InputError(f'{source}: NaN or infinite weights in {shortened(bad)}; give an undamaged checkpoint')

@@ -161,12 +161,28 @@ class LoadTruth(BaseTransform):
                 continue
             depth = read_map(view['truth']['depth'], 2, MAP_CURES['truth'], results['skip_missing'])
             if depth is not None:
-                check_depth(view['truth']['depth'], depth, MAP_CURES['truth'])
+                _check_truth(depth, view)
                 rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(np.int64)
                 columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(np.int64)
                 depth = depth[rows[:, None], columns]
             view['true_depth'] = depth
         return results
+
+
+def _check_truth(depth: np.ndarray, view: dict[str, Any]) -> None:
+    """Whether ``(h, w)`` can be z in metres, in the shape of its image."""
+    path, cure = view['truth']['depth'], MAP_CURES['truth']
+    if np.isnan(depth).all():
+        raise InputError(f'{path}: holds nothing but NaN; {cure}')
+    check_depth(path, depth, cure)
+    height, width = depth.shape
+    # Sizes are whole pixels: a small map may be half a pixel off.
+    off = abs(width * view['height'] - height * view['width'])
+    if off > min(view['height'], view['width']):
+        raise InputError(
+            f"{path}: the map is {width}x{height}, which has not the shape of the camera's "
+            f'{view["width"]}x{view["height"]}; {cure}'
+        )
 
 
 @TRANSFORMS.register_module()

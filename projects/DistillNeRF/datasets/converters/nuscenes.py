@@ -420,7 +420,9 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
             raise InputError(f'{where}: translation holds NaN or infinity; {DOWNLOAD_AGAIN}')
         centre = global2lidar[:3, :3] @ annotation['translation'] + global2lidar[:3, 3]
         width, length, height = annotation['size']
-        velocity = global2lidar[:3, :3] @ nusc.box_velocity(token)
+        # Times that do not differ are refused later, with the file that has them.
+        with np.errstate(divide='ignore', invalid='ignore'):
+            velocity = global2lidar[:3, :3] @ nusc.box_velocity(token)
         counts = {key: int(annotation[key]) for key in ('num_lidar_pts', 'num_radar_pts')}
         label = labels.get(category_to_detection_name(annotation['category_name']), -1)
         boxes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,12 @@ from ...modules.cameras import Cameras
 from ...modules.views import Views
 from ..exposure import CURE, exposure_doubt
 from ..image_files import UPRIGHT, read_header, read_image, resize, to_rgb
-from ..rig_checks import lonely_cameras
+from ..rig_checks import MOST_MISNAMED, degrees_off_name, lonely_cameras
 from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
 
 # Images whose shape differs by no more than this are resized as they are, like those of the data sets; others are cut.
 SHAPE_TOLERANCE = 0.03
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistort: bool = False) -> Views:
@@ -45,6 +47,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; give one of images and {FILE_NAME}, see docs/OWN_DATA.md')
     calibrations = read_calibrations(folder)
+    _compare_names(folder, calibrations)
     image_size = height, width = int(image_size[0]), int(image_size[1])
     images, matrices, whole = [], [], []
     for calibration in calibrations:
@@ -61,6 +64,34 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
     cameras = Cameras(torch.stack(matrices).float(), poses.float(), height, width)
     names = tuple(calibration.name for calibration in calibrations)
     return Views(torch.from_numpy(np.stack(images)), cameras, names, (0,) * len(names))
+
+
+def _compare_names(folder: Path, calibrations: Sequence[Calibration]) -> None:
+    """Names of cameras and images say where they look and what belongs together.
+
+    Raises:
+        InputError: two cameras with one image.
+    """
+    of_image: dict[Path, Calibration] = {}
+    names = {calibration.name for calibration in calibrations}
+    for calibration in calibrations:
+        other = of_image.setdefault(calibration.image.resolve(), calibration)
+        if other is not calibration:
+            raise InputError(
+                f'{calibration.where}: has the image of camera {other.name}, {calibration.image}; give each its own'
+            )
+        off = degrees_off_name(calibration.name, calibration.cam2world[:3, 2])
+        if off > MOST_MISNAMED:
+            _report(
+                calibration, f'looks {off:.0f} degrees off the direction of its name; compare image and calibration'
+            )
+        stem = calibration.image.stem
+        if stem != calibration.name and stem in names:
+            _report(calibration, f'its image {calibration.image.name} has the name of another camera')
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    unused = [path for path in images if path.resolve() not in of_image]
+    if unused:
+        warn(f'{folder}: {len(unused)} images belong to no camera of {FILE_NAME}, first {unused[0].name}: left out')
 
 
 def _resized(intrinsics: np.ndarray, image: np.ndarray, size: tuple[int, int]) -> Tensor:
