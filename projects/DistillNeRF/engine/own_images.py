@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from ..apis import init_model
-from ..datasets.own_data import read_folder
+from ..datasets.own_data import read_folder, tell_of_unused_images
 from ..errors import InputError
 from ..files import require_writable
 from ..models.network import DistillNeRF
@@ -58,6 +58,7 @@ def infer(
     options = dataclasses.replace(asked, visualize_imgs=True, visualize_voxels=True)
     trajectory(path)  # whether there is such a one
     views = read_folder(folder, tuple(size), undistort)
+    tell_of_unused_images(folder)
     require_writable(out)
     video = require_video(out / f'{Path(path).stem}.mp4')
     prepare_processor()

@@ -1,5 +1,5 @@
 """Images and calibrations of one's own (``docs/OWN_DATA.md``): a folder in, ``Views`` out. Needs no mm*."""
 
-from .folder import read_folder, write_folder
+from .folder import read_folder, tell_of_unused_images, write_folder
 
-__all__ = ['read_folder', 'write_folder']
+__all__ = ['read_folder', 'tell_of_unused_images', 'write_folder']

@@ -88,9 +88,13 @@ def _compare_names(folder: Path, calibrations: Sequence[Calibration]) -> None:
         stem = calibration.image.stem
         if stem != calibration.name and stem in names:
             _report(calibration, f'its image {calibration.image.name} has the name of another camera')
+
+
+def tell_of_unused_images(folder: Path) -> None:
+    """Warn of images of a folder that no camera has: a camera may be missing in its file."""
+    used = {calibration.image.resolve() for calibration in read_calibrations(folder)}
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    unused = [path for path in images if path.resolve() not in of_image]
-    if unused:
+    if unused := [path for path in images if path.resolve() not in used]:
         warn(f'{folder}: {len(unused)} images belong to no camera of {FILE_NAME}, first {unused[0].name}: left out')
 
 
