@@ -90,8 +90,9 @@ def from_mmdet3d_info(
     metainfo = content.get('metainfo') if isinstance(content.get('metainfo'), dict) else {}
     # Categories that mmdet3d does not train on have the label -1.
     named = _dict(metainfo.get('categories', {}), f'{pickle_path}: categories of metainfo')
-    labels = {name: _label(named, name, -1, f'{pickle_path}: categories of metainfo') for name in named}
-    categories = {name: label for name, label in labels.items() if label >= 0}
+    if bad := [name for name, label in named.items() if not isinstance(label, int) or isinstance(label, bool)]:
+        raise InputError(f'{pickle_path}: category {bad[0]} of metainfo is {named[bad[0]]!r}, no whole number; {CURE}')
+    categories = {name: label for name, label in named.items() if label >= 0}
     save_infos(target, 'nuscenes', ring, infos, pickle_path, split=split, categories=categories)
     return target
 
@@ -358,5 +359,5 @@ def _instance(box: Any, label: str) -> Info:
 def _label(box: dict[str, Any], field: str, default: int, label: str) -> int:
     value = box.get(field, default)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f'{label}: {field} is {value!r}, not a whole number; correct it in the pickle')
+        raise InputError(f'{label}: {field} of an instance is {value!r}, not a whole number; correct it in the pickle')
     return int(value)
