@@ -133,11 +133,22 @@ class Mmdet3dPickle(Entrance):
         [path] = nuscenes.convert(root, root, version='v1.0-mini')
         _, infos = load_infos(path)
         path.unlink()
-        fields = ('sample_idx', 'token', 'timestamp', 'ego2global', 'images', 'lidar_points', 'instances')
+        fields = (
+            'sample_idx',
+            'token',
+            'timestamp',
+            'ego2global',
+            'images',
+            'lidar_points',
+            'lidar_sweeps',
+            'instances',
+        )
         plain = [{field: info[field] for field in fields} for info in infos]
         for info in plain:
             info['ego2global'] = np.float32(info['ego2global']).tolist()
             info['lidar_points']['lidar_path'] = Path(info['lidar_points']['lidar_path']).name
+            for sweep in info['lidar_sweeps']:
+                del sweep['lidar2global'], sweep['lidar_points']['num_pts_feats']
             for image in info['images'].values():
                 image['img_path'] = Path(image['img_path']).name
                 for key in ('cam2global', 'height', 'width', 'teacher', 'features'):

@@ -40,6 +40,9 @@ TABLE = (
         'removed|empty|truncated|swapped|duplicated',
         'a street may hold any boxes, and info files do not say which belong together',
     ),
+    OutOfReach('loader', '', r'sweeps\.\*\.lidar_points', 'swapped', 'which of two files of points belongs to a pose'),
+    OutOfReach('mmdet3d', '', r'^data_list(\.\*)?$', 'removed|truncated', 'a pickle may hold any samples'),
+    OutOfReach('nuscenes', 'calibrated_sensor', 'translation$', 'swapped|duplicated', 'cameras are 0.5 m apart'),
     OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
 )
 

@@ -135,6 +135,9 @@ def _check_links(infos: Sequence[Info], where: str, cure: str) -> None:
                 raise InputError(f'{label}, which is not in its scene; {cure}')
             if not sign * (other['timestamp'] - info['timestamp']) > 0:
                 raise InputError(f'{label}, which is not {"later" if sign > 0 else "earlier"} in time; {cure}')
+            back = 'prev' if link == 'next' else 'next'
+            if other[back] != info['token']:
+                raise InputError(f'{label}, whose {back} is {other[back]!r}; {cure}')
 
 
 def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: str) -> None:

@@ -22,7 +22,8 @@ from ...errors import InputError, warn
 from ...files import atomic_path, read_json
 from ...minitown.classes import CLASS_ID, UNKNOWN_CLASS
 from ...provenance import Provenance, fingerprint
-from ..infos import Info, save_infos
+from ..infos import Info, InfoFile, save_info_files
+from ..point_checks import check_ranges
 from ..poses import inverse_pose
 from .common import DOWNLOAD_AGAIN, choose_cameras, common_cameras, link_frames, ring_order, sweep_record
 from .pandaset_raw import (
@@ -70,6 +71,12 @@ CLASS_OF_NAME = {
     'Road Barriers': 'barrier',
     'Temporary Construction Barriers': 'barrier',
 }
+# Those that stay unknown. Any other name is no class of PandaSet.
+OTHER_CLASSES = (
+    *('Smoke', 'Exhaust', 'Spray or rain', 'Reflection', 'Towed Object', 'Other Vehicle - Construction Vehicle'),
+    *('Other Vehicle - Uncommon', 'Other Vehicle - Pedicab', 'Emergency Vehicle', 'Personal Mobility Device', 'Train'),
+    *('Trolley', 'Tram / Subway', 'Animals - Bird', 'Animals - Other', 'Rolling Containers', 'Other Static Object'),
+)
 # LiDAR of other frames is listed as a frame's sweeps up to so far in time, seconds: what moves has not moved far.
 SWEEP_SPAN = 0.25
 POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd')
@@ -124,7 +131,7 @@ def convert(
         'train': [(name, train_frames) for name in names if name not in val_names],
         'val': [(name, val_frames) for name in names if not val_names or name in val_names],
     }
-    written = []
+    files = []
     for split, parts in splits.items():
         jobs = [(root / name, out_dir, frames, step, cameras) for name, frames in parts]
         infos = [info for sequence in _in_processes(jobs, workers) for info in sequence]
@@ -132,9 +139,9 @@ def convert(
             info['sample_idx'] = index
         path = out_dir / f'{tag}_infos_{split}.pkl'
         check_pictures(root, infos, path, workers)
-        save_infos(path, 'pandaset', common_cameras(infos, path), infos, split=split)
-        written.append(path)
-    return written
+        files.append(InfoFile(path, 'pandaset', common_cameras(infos, path), infos, more={'split': split}))
+    save_info_files(files)
+    return [file.path for file in files]
 
 
 def _in_processes(jobs: Sequence[tuple], workers: int) -> Iterator[list[Info]]:
@@ -281,7 +288,8 @@ class _Measurements:
             warn(f'{self.folder}: {"; ".join(told)}')
         if self.unnamed:
             warn(
-                f'{self.folder}/annotations/semseg: {self.unnamed} points have a class that classes.json does not name'
+                f'{self.folder}/annotations/semseg: {self.unnamed} points have a class that classes.json names not, or '
+                'not as PandaSet does'
             )
         if self.made.replaced:
             warn(
@@ -301,6 +309,7 @@ class _Measurements:
                 raise InputError(f'{raw}: holds no points; {DOWNLOAD_AGAIN}')
             global2lidar = inverse_pose(lidar2global)
             points[:, :3] = points[:, :3] @ global2lidar[:3, :3].T + global2lidar[:3, 3]
+            check_ranges(points, raw, DOWNLOAD_AGAIN)
             with atomic_path(target) as temporary:
                 points.astype(np.float32).tofile(temporary)
             self.made.record(target, source)
@@ -366,7 +375,7 @@ class _Measurements:
 
 
 def _class_ids(path: Path, table: Path) -> tuple[np.ndarray, np.ndarray]:
-    """``(256,)`` MiniTown's id of each of PandaSet's numbers of classes, and whether ``classes.json`` names it.
+    """``(256,)`` MiniTown's id of each of PandaSet's numbers of classes, and whether ``classes.json`` has its name.
 
     Raises:
         InputError: no numbers below 256, or not one name that we know.
@@ -376,7 +385,7 @@ def _class_ids(path: Path, table: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         for number, name in names.items():
             ids[int(number)] = CLASS_ID[CLASS_OF_NAME[name]] if name in CLASS_OF_NAME else UNKNOWN_CLASS
-            named[int(number)] = True
+            named[int(number)] = name in CLASS_OF_NAME or name in OTHER_CLASSES
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f'{table}: its classes or those of classes.json are no numbers below 256 ({error}); {DOWNLOAD_AGAIN}'
