@@ -1,9 +1,9 @@
 """How much rounding changes the numbers of a check: the conditioning from which its bounds follow.
 
 A check runs once as it is and once per seed inside :class:`Rounding`, where the result of every operation that rounds
-is multiplied by ``1 + eps * u`` with u uniform in [-1, 1], forwards and backwards. That is what other kernels do: other
-orders of summation (oneDNN's convolutions, MKL's matrix products), fused multiply-adds, other approximations of exp,
-log and tanh (MKL's and SLEEF's, which MKL chooses by the maker of the processor). Perturbed inputs and weights alone
+is multiplied by ``1 + eps * u`` with u uniform in [-1, 1] (of sums 4 times that, of interpolations half
+the longer side of the map times), forwards and backwards. That is what other kernels do: other orders of
+summation, fused multiply-adds, other approximations of exp, log and tanh. Perturbed inputs and weights alone
 would miss what is lost behind them, such as the digits of ``1 - exp(-a)`` on rays that are nearly transparent: one unit
 in the last place of exp there is 1e-9 of ``fine_depth`` in float64. A bound is
 
@@ -15,11 +15,23 @@ the greatest difference between kernels that was found is about five times the c
 of ATen, oneDNN and MKL, one and two threads), and one pass is only a sample. The ceiling keeps a wrong program that is
 badly conditioned from excusing itself.
 
-Differences between the kernels of one machine (relative to the mean size; ``model``; the setting alone, one thread):
+What differs between the kernels of one machine (an Intel processor with AVX-512; median / 99 % / maximum, relative to
+the mean size; variant ``model``, one thread, one library changed at a time):
 
-| setting | library | float64 fine depth | float32 rendered depth, 99 % | float32 ``layer5`` |
+| setting | float64 fine depth | float32 ``coarse.layer5`` | float32 coarse depth | float32 rendered depth |
 | --- | --- | --- | --- | --- |
-KERNEL_TABLE
+| two threads | 0 | 2e-6 / 1e-5 / 1e-5 | 2e-7 / 7e-6 / 1e-4 | 0 |
+| ``ATEN_CPU_CAPABILITY=avx2`` | 0 | 0 | 0 | 0 |
+| ``ATEN_CPU_CAPABILITY=default`` | 3e-16 / 1e-14 / 1e-13 | 0 | 2e-7 / 7e-6 / 4e-5 | 0 / 2e-8 / 2e-7 |
+| ``ONEDNN_MAX_CPU_ISA=AVX2`` | 0 | 0 | 0 | 0 |
+| ``ONEDNN_MAX_CPU_ISA=SSE41`` | 0 | 5e-4 / 4e-3 / 4e-3 | 9e-6 / 2e-4 / 5e-4 | 0 |
+| ``MKL_ENABLE_INSTRUCTIONS=AVX2`` | 1e-14 / 5e-10 / 2e-9 | 2e-4 / 1e-3 / 2e-3 | 5e-6 / 3e-4 / 3e-3 | 0 / 2e-4 / 2e-4 |
+| ``MKL_CBWR=COMPATIBLE`` | 2e-14 / 5e-10 / 2e-9 | 3e-4 / 2e-3 / 3e-3 | 7e-6 / 3e-4 / 3e-3 | 0 / 2e-4 / 2e-4 |
+
+So it is MKL: compared one by one, its exp, log, tanh and matrix products (which PyTorch also uses for float64 and 1x1
+convolutions) give other bits with AVX2 kernels. With them, fixed bounds (1e-9 in float64, 1e-4 along rays) failed
+in the same five rows by the same amounts as on an AMD EPYC, so MKL seems to take such kernels there.
+oneDNN's convolutions and ATen's own loops give the same bits with AVX2 as with AVX-512, others with SSE4.1.
 
 In float32 cells of samples change sides in some passes, and an ``exp`` that is exactly one is moved, too, though no
 processor does that, so the tails are wide: those rows are judged at their median, 90 % and 99 %, not by the maximum.
