@@ -11,9 +11,9 @@ in the last place of exp there is 1e-9 of ``fine_depth`` in float64. A bound is
 
 with the change measured at the same quantile of the same numbers as the difference from the stored ones. It is computed
 when the check runs, so it holds for any folder of vectors and is as sharp on one processor as on another. The factor:
-the greatest difference between kernels that was found is about five times the change (AVX-512, AVX2 and SSE4.1 kernels
-of ATen, oneDNN and MKL, one and two threads), and one pass is only a sample. The ceiling keeps a wrong program that is
-badly conditioned from excusing itself.
+no row used more than a third of its limit, whichever of the kernels below computed it, with one and two threads, and
+each wrong step of the tests goes a hundred times beyond one. A ceiling keeps a wrong program that is badly conditioned
+from excusing itself. ``share_of_bound`` of ``--json`` tells how much of its limit a row uses.
 
 What differs between the kernels of one machine (an Intel processor with AVX-512; median / 99 % / maximum, relative to
 the mean size; variant ``model``, one thread, one library changed at a time):
