@@ -49,11 +49,12 @@ TABLE = (
     OutOfReach('loader', '', r'sweeps\.\*\.lidar_points', 'swapped', 'which of two files of points belongs to a pose'),
     OutOfReach('mmdet3d', '', r'^data_list(\.\*)?$', 'removed|truncated', 'a pickle may hold any samples'),
     OutOfReach('nuscenes', 'calibrated_sensor', 'translation$', 'swapped|duplicated', 'cameras are 0.5 m apart'),
+    OutOfReach('loader', '', r'timestamp$', 'swapped|duplicated', 'images of a keyframe are 0.2 s apart'),
     OutOfReach('pandaset', 'classes', '', 'swapped', 'the numbers of classes are what their file says'),
     OutOfReach(
         'pandaset|nuscenes|mmdet3d',
         'poses|ego_pose|pkl',
-        r'position|heading|translation|rotation|ego2global|lidar2ego|lidar2cam|cam2ego',
+        r'^\*$|position|heading|translation|rotation|ego2global|lidar2ego|lidar2cam|cam2ego',
         'swapped|duplicated',
         'the pose of a neighbor frame is a meter or four degrees off',
     ),

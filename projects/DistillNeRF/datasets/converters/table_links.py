@@ -38,6 +38,9 @@ def check_links(tables: Mapping[str, Sequence[Record]], where: Path) -> None:
 
 
 def _check_chain(records: Sequence[Record], shared: str, path: Path) -> None:
+    for record in records:
+        if not isinstance(record.get('token'), str):
+            raise InputError(f'{path}: a record has the token {record.get("token")!r}; {DOWNLOAD_AGAIN}')
     by_token = {record.get('token'): record for record in records}
     if len(by_token) < len(records):
         tokens = Counter(record.get('token') for record in records)
@@ -46,6 +49,8 @@ def _check_chain(records: Sequence[Record], shared: str, path: Path) -> None:
         for link, back in (('prev', 'next'), ('next', 'prev')):
             if not (token := record.get(link)):
                 continue
+            if not isinstance(token, str):
+                raise InputError(f'{path}: {record.get("token")}: {link} is {token!r}, no token; {DOWNLOAD_AGAIN}')
             other = by_token.get(token)
             fits = other is not None and other.get(shared) == record.get(shared)
             # Measurements before the first keyframe are found by prev alone.
