@@ -123,7 +123,12 @@ def _changed_bytes(case: Case, old: bytes, how: str, value: Any) -> bytes:
 
 def words_of(case: Case) -> set[str]:
     """What a message may call the affected thing: its file, the records around it, its own name or content."""
-    words = {Path(case.name).name, Path(case.name).name.partition('.')[0], *map(str, case.keys[-1:])}
+    words = {
+        *Path(case.name).parts,
+        f'{Path(case.name).stem[:-1]}ies',
+        Path(case.name).name.partition('.')[0],
+        *map(str, case.keys[-1:]),
+    }
     document = case.subject.files[case.name]
     for depth in range(len(case.keys)):
         around = get(document, case.keys[:depth])

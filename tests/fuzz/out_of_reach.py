@@ -17,7 +17,7 @@ class OutOfReach(NamedTuple):
 
 
 TABLE = (
-    OutOfReach('own images', 'cameras', r'\.name$', 'truncated', 'names of own cameras are free'),
+    OutOfReach('own images', 'cameras', r'\.name$', 'truncated|wrong shape', 'names of own cameras are free'),
     OutOfReach('own images', 'cameras', r'\.f[xy]$', 'swapped', 'pixels are nearly square: fx and fy differ by 2 %'),
     OutOfReach(
         'own images',
@@ -32,7 +32,13 @@ TABLE = (
         '', r'\.bin$', '^$', 'wrong shape', 'a file of points says nowhere how many there are, of how many numbers'
     ),
     OutOfReach('mmdet3d|loader', '', 'velocity$', 'NaN|removed|empty', 'velocities may be unknown'),
-    OutOfReach('loader', '', r'lidar_sweeps(\.\*)?$', 'removed|empty|truncated', 'a keyframe may have any sweeps'),
+    OutOfReach(
+        'loader',
+        '',
+        r'lidar_sweeps(\.\*)?$',
+        'removed|empty|truncated|duplicated|swapped',
+        'a keyframe may have any sweeps',
+    ),
     OutOfReach(
         'mmdet3d|loader',
         '',
@@ -43,6 +49,15 @@ TABLE = (
     OutOfReach('loader', '', r'sweeps\.\*\.lidar_points', 'swapped', 'which of two files of points belongs to a pose'),
     OutOfReach('mmdet3d', '', r'^data_list(\.\*)?$', 'removed|truncated', 'a pickle may hold any samples'),
     OutOfReach('nuscenes', 'calibrated_sensor', 'translation$', 'swapped|duplicated', 'cameras are 0.5 m apart'),
+    OutOfReach('loader', '', r'timestamp$', 'swapped|duplicated', 'images of a keyframe are 0.2 s apart'),
+    OutOfReach('pandaset', 'classes', '', 'swapped', 'the numbers of classes are what their file says'),
+    OutOfReach(
+        'pandaset|nuscenes|mmdet3d',
+        'poses|ego_pose|pkl',
+        r'^\*$|position|heading|translation|rotation|ego2global|lidar2ego|lidar2cam|cam2ego',
+        'swapped|duplicated',
+        'the pose of a neighbor frame is a meter or four degrees off',
+    ),
     OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
 )
 

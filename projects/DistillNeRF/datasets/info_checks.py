@@ -241,8 +241,18 @@ def _check_instances(infos: Sequence[Info], drive: Drive, cure: str) -> None:
             require_box(box, drive.labels[index], cure)
             rows.append([box['bbox_3d']])
             labels.append(drive.labels[index])
-    if rows:
-        check_boxes(stack_matrices(rows, (1, 7), labels, cure)[:, 0], labels, cure)
+    if not rows:
+        return
+    boxes = stack_matrices(rows, (1, 7), labels, cure)[:, 0]
+    check_boxes(boxes, labels, cure)
+    _, keyframe = np.unique(labels, return_inverse=True)
+    _, first = np.unique(np.column_stack([keyframe, boxes.round(3)]), axis=0, return_index=True)
+    if len(first) < len(boxes):
+        double = min(set(range(len(boxes))) - set(first.tolist()))
+        warn(
+            f'{labels[double]}: a box (instances) is there twice, at {boxes[double, :3].round(2).tolist()}; so are '
+            f'{len(boxes) - len(first)} of {len(boxes)} boxes of the file'
+        )
 
 
 def _check_names(drive: Drive, images: Images, where: str, cure: str) -> None:

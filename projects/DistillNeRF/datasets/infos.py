@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from ..files import atomic_path, require_file
 from .info_arrays import Info
 from .info_checks import CONVERT_AGAIN, check_infos
@@ -119,6 +119,8 @@ def load_infos(path: str | os.PathLike) -> tuple[dict[str, Any], list[Info]]:
     if not isinstance(categories, dict) or not all(_is_label(label) for label in categories.values()):
         raise InputError(f'{path}: categories of metainfo are {str(categories)[:60]}, no numbers; {CONVERT_AGAIN}')
     check_infos(infos, str(path))
+    if more := [name for name in infos[0]['images'] if name not in cameras and all(name in i['images'] for i in infos)]:
+        warn(f'{path}: its cameras (metainfo) do not name {", ".join(more)}, which every sample has: left out')
     return metainfo, infos
 
 

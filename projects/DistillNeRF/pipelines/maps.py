@@ -178,7 +178,7 @@ def _check_truth(depth: np.ndarray, view: dict[str, Any]) -> None:
     height, width = depth.shape
     # Sizes are whole pixels: a small map may be half a pixel off.
     off = abs(width * view['height'] - height * view['width'])
-    if off > min(view['height'], view['width']):
+    if off > min(view['height'], view['width']) / 2:
         raise InputError(
             f"{path}: the map is {width}x{height}, which has not the shape of the camera's "
             f'{view["width"]}x{view["height"]}; {cure}'

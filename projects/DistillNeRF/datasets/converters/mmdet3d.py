@@ -238,8 +238,16 @@ def _convert(record: _Record, root: Path, finder: FileFinder, unit: float, sweep
             'lidar2ego': lidar2ego.tolist(),
         },
         'lidar_sweeps': _sweeps(record, finder, lidar2global, columns, unit, sweeps),
-        'instances': [_instance(box, label) for box in record.fields.get('instances') or []],
+        'instances': [_instance(box, label) for box in _listed(record, 'instances')],
     }
+
+
+def _listed(record: _Record, field: str) -> list[Any]:
+    """A list that may be absent."""
+    value = record.fields.get(field)
+    if value is not None and not isinstance(value, list):
+        raise InputError(f'{record.label}: {field} is no list ({str(value)[:40]!r}); correct it in the pickle')
+    return value or []
 
 
 def _image(record: _Record, camera: str, root: Path, lidar2global: np.ndarray, unit: float) -> Info:
@@ -304,7 +312,7 @@ def _sweeps(
 ) -> list[Info]:
     """The nearest ``count`` sweeps in time, their global poses from the vehicle's at their own time."""
     sweeps = []
-    for number, sweep in enumerate(record.fields.get('lidar_sweeps') or [] if count else []):
+    for number, sweep in enumerate(_listed(record, 'lidar_sweeps') if count else []):
         label = f'{record.label}, sweep {number}'
         points = _dict(_get(_dict(sweep, label), 'lidar_points', label), f'{label}: lidar_points')
         ego2global, lidar2ego = _pose(sweep, 'ego2global', label), _pose(points, 'lidar2ego', label)

@@ -83,8 +83,8 @@ def convert(
     check_sweep_count(sweeps)
     tables = _open_tables(root, version)
     linked = ('sample', 'sample_data', 'sample_annotation', 'instance')
-    check_links({name: getattr(tables, name) for name in linked}, root / version)
     splits = {split: _scenes(tables, names, split) for split, names in _splits(root, version).items()}
+    check_links({name: getattr(tables, name) for name in linked}, root / version)
     everything = [scene for scenes in splits.values() for scene in scenes]
     rig = _Rig(tables, everything, cameras)
     needed = {scene.name: rig.files(scene) for scene in everything}

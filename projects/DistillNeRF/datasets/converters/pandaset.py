@@ -288,8 +288,8 @@ class _Measurements:
             warn(f'{self.folder}: {"; ".join(told)}')
         if self.unnamed:
             warn(
-                f'{self.folder}/annotations/semseg: {self.unnamed} points have a class that classes.json names not, or '
-                'not as PandaSet does'
+                f'{self.folder}/annotations/semseg: {self.unnamed} points have a class that classes.json does '
+                'not name, or not as PandaSet does'
             )
         if self.made.replaced:
             warn(

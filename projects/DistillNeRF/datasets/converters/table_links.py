@@ -38,18 +38,24 @@ def check_links(tables: Mapping[str, Sequence[Record]], where: Path) -> None:
 
 
 def _check_chain(records: Sequence[Record], shared: str, path: Path) -> None:
+    for record in records:
+        if not isinstance(record.get('token'), str):
+            raise InputError(f'{path}: a record has the token {record.get("token")!r}; {DOWNLOAD_AGAIN}')
     by_token = {record.get('token'): record for record in records}
     if len(by_token) < len(records):
         tokens = Counter(record.get('token') for record in records)
         raise InputError(f'{path}: two records have the token {tokens.most_common(1)[0][0]!r}; {DOWNLOAD_AGAIN}')
+    used = {link for link in ('prev', 'next') if any(record.get(link) for record in records)}
     for record in records:
         for link, back in (('prev', 'next'), ('next', 'prev')):
             if not (token := record.get(link)):
                 continue
+            if not isinstance(token, str):
+                raise InputError(f'{path}: {record.get("token")}: {link} is {token!r}, no token; {DOWNLOAD_AGAIN}')
             other = by_token.get(token)
             fits = other is not None and other.get(shared) == record.get(shared)
-            # Measurements before the first keyframe are found by prev alone.
-            optional = shared == CHAINED['sample_data'] and link == 'prev'
+            # Some tables link one way only, and measurements before the first keyframe are found by prev alone.
+            optional = back not in used or (shared == CHAINED['sample_data'] and link == 'prev')
             fits = fits and (other.get(back) == record.get('token') or (optional and not other.get(back)))
             if not fits:
                 what = 'is not there' if other is None else f'has another {back} or {shared}'
