@@ -82,7 +82,9 @@ def test_first_pictures_go_into_the_work_folder_or_where_the_model_says(tmp_path
     apply_switches(made)
     (hook,) = made.custom_hooks
     assert hook['type'] == 'FirstPicturesHook' and hook['directory'] == str(tmp_path / 'visualization')
-    assert hook['options'].visualize_imgs and not hook['options'].visualize_voxels
+    assert hook['options']['visualize_imgs'] and not hook['options']['visualize_voxels']
+    apply_switches(made)
+    assert len(made.custom_hooks) == 1, 'the configuration that a run leaves behind holds the hook already'
     elsewhere = tmp_path / 'elsewhere'
     made = config(tmp_path, model={'visualize_voxels': True, 'vis_save_directory': str(elsewhere)})
     apply_switches(made)

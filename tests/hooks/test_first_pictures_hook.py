@@ -64,7 +64,7 @@ def drawn(monkeypatch) -> list[tuple]:
 def start(dataset: Dataset, model: Model, **options: int) -> None:
     loader = SimpleNamespace(dataset=dataset)
     runner = SimpleNamespace(model=model, train_dataloader=loader, logger=logging.getLogger('first pictures'))
-    FirstPicturesHook(OPTIONS, 'somewhere', **options).before_train(runner)
+    FirstPicturesHook({'visualize_imgs': True}, 'somewhere', **options).before_train(runner)
 
 
 def test_the_random_generators_go_on_as_if_nothing_had_been_drawn(drawn):

@@ -92,11 +92,12 @@ def test_every_pixel_takes_the_truth_at_its_center(tmp_path):
     """4 x 6 to 2 x 3: centers 0.5 * 2 = 1 and 3, and 1, 3, 5; to 3 x 4 rows 0, 2, 3 and columns 0, 2, 3, 5."""
     grid = [[10 * row + column for column in range(6)] for row in range(4)]
     path = save(tmp_path / 'a.npy', grid)
-    (half,) = run(LoadTruth(), {'truth': {'depth': path}})
+    view = {'truth': {'depth': path}, 'height': 4, 'width': 6}
+    (half,) = run(LoadTruth(), view)
     assert half['true_depth'].tolist() == [[11, 13, 15], [31, 33, 35]]
-    (other,) = run(LoadTruth(), {'truth': {'depth': path}}, size=(3, 4))
+    (other,) = run(LoadTruth(), view, size=(3, 4))
     assert other['true_depth'].tolist() == [[10 * r + c for c in (0, 2, 3, 5)] for r in (0, 2, 3)]
-    (same,) = run(LoadTruth(), {'truth': {'depth': path}}, size=(4, 6))
+    (same,) = run(LoadTruth(), view, size=(4, 6))
     assert same['true_depth'].tolist() == grid
     gone, without = run(LoadTruth(), {'truth': {'depth': str(tmp_path / 'b.npy')}}, {'img_path': 'x'}, skip=True)
     assert gone['true_depth'] is None and 'true_depth' not in without

@@ -73,14 +73,16 @@ def load_config(
 def _check_top_level(config: Config, layer: Layer) -> None:
     """Names at the top of a config are sections, or variables that the file that gives them a value reads.
 
-    A variable of a base has done its work when a config that inherits from it, or the command line, changes it.
+    A variable of a base has done its work when a config that inherits from it, or the command line, changes it. A file
+    without bases may keep private variables (``_NAME``): the configuration that a run leaves behind does.
     """
     for option in layer.said:
         if (first := option.partition('.')[0]) not in TOP_LEVEL:
             hint = meant_key(first, config)
             raise InputError(f'{config.filename}: nothing reads {first}, which the option {option} sets{hint}')
     for file in layer.files():
-        for name in sorted(set(file.variables) - TOP_LEVEL - set(file.reads)):
+        private = set() if file.bases else {name for name in file.variables if name.startswith('_')}
+        for name in sorted(set(file.variables) - TOP_LEVEL - set(file.reads) - private):
             raise InputError(
                 f'{file.path}: nothing reads {name}{meant_key(name, config)}; a variable changes nothing in the files '
                 'that this one inherits from: set the key itself, or leave the variable away'

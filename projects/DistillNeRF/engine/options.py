@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,9 @@ def _draw_first(config: Config) -> None:
     if options.anything:
         directory = options.vis_save_directory or str(Path(config.work_dir) / 'visualization')
         require_writable(directory)
-        _add_hook(config, type='FirstPicturesHook', options=options, directory=directory)
+        hooks = [hook for hook in config.get('custom_hooks') or [] if hook.get('type') != 'FirstPicturesHook']
+        config.custom_hooks = hooks
+        _add_hook(config, type='FirstPicturesHook', options=dataclasses.asdict(options), directory=directory)
 
 
 # Key of a config -> what it does if it is set to something.
@@ -189,8 +192,11 @@ SWITCHES: dict[str, Callable[[Config, object], None]] = {
 
 
 def apply_switches(config: Config) -> None:
-    """Do what the switches ask for; the config has its work folder by now."""
+    """Do what the switches ask for; the config has its work folder by now.
+
+    A switch is gone afterwards: the configuration that a run leaves behind can be given to the commands again.
+    """
     for key, apply in SWITCHES.items():
-        if config.get(key):
-            apply(config, config[key])
+        if value := config.pop(key, None):
+            apply(config, value)
     _draw_first(config)

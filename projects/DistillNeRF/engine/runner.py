@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ class WholeCheckpointRunner(Runner):
             else:
                 handler.addFilter(_for_the_console)
         return logger
+
+    def dump_config(self) -> None:
+        """Like the base class, but a config that lies in the work folder is left as its user wrote it.
+
+        How processes were started is no part of it.
+        """
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+        path, given = Path(self.work_dir) / name, copy.deepcopy(self.cfg)
+        if self.cfg.filename and path.is_file() and path.samefile(self.cfg.filename):
+            return
+        given.pop('launcher', None)
+        given.dump(str(path))
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Like the base class, but no reader ever sees half a file."""

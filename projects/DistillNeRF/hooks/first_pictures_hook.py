@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet3d.registry import HOOKS
@@ -26,13 +28,13 @@ class FirstPicturesHook(Hook):
     model and of the random generators is as before afterwards. Only the main process draws.
 
     Args:
-        options: what to draw.
+        options: what to draw, the fields of :class:`PictureOptions`.
         directory: where pictures go.
         samples: how many samples.
     """
 
-    def __init__(self, options: PictureOptions, directory: str, samples: int = 4) -> None:
-        self.options, self.directory, self.samples = options, directory, samples
+    def __init__(self, options: Mapping[str, Any], directory: str, samples: int = 4) -> None:
+        self.options, self.directory, self.samples = PictureOptions.of(options), directory, samples
 
     @master_only
     def before_train(self, runner: Runner) -> None:
