@@ -87,7 +87,7 @@ def samples(path: Path, prefix: dict[str, str] | None = None, **options: Any) ->
             'intrinsics': views.cameras.intrinsics,
             'cam2world': views.cameras.cam2world,
             'images': views.images,
-            'times': [image['timestamp'] for image in info['images'].values()],
+            'times': [info['images'][camera]['timestamp'] for camera in metainfo['cameras']],
             'lidar': views.lidar_depth,
             'teacher': views.teacher_depth,
             'sky': views.sky_mask,

@@ -397,8 +397,12 @@ class DistillNeRFDataset(BaseDataset):
 
 def _lidar_note(info: Info, sweeps: int) -> str:
     """What takes the place of a keyframe's own LiDAR."""
-    others = [sweep['timestamp'] - info['timestamp'] for sweep in lidar_measurements(info, sweeps)]
-    instead = f', that of {", ".join(f"{seconds:+.2f}" for seconds in others)} s is used' if others else ''
+    others = [
+        # Sweeps need not say when they were measured.
+        f'{sweep["timestamp"] - info["timestamp"]:+.2f}' if 'timestamp' in sweep else '?'
+        for sweep in lidar_measurements(info, sweeps)
+    ]
+    instead = f', that of {", ".join(others)} s is used' if others else ''
     return f'{info["token"]}: has no LiDAR{instead}'
 
 

@@ -101,6 +101,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
         f'{QUATERNION_HINT}; {cures.calibration}',
         WORDING,
     )
+    _check_sizes(drive, images, cures.record)
     _check_image_times(drive, images, cures.record)
     _check_sweeps(infos, drive, cures)
     _check_instances(infos, drive, cures.record)
@@ -177,6 +178,20 @@ def _agree(found: np.ndarray, expected: np.ndarray, reach: np.ndarray, messages:
     if bad.any():
         number = int(bad.argmax())
         raise InputError(f'{messages[number]} (by {metres[number]:.3g} m); {cure}')
+
+
+def _check_sizes(drive: Drive, images: Images, cure: str) -> None:
+    """Images of one camera and scene with the same intrinsics have one size."""
+    first: dict[tuple[str, str], int] = {}
+    for number, (sample, name) in enumerate(zip(images.sample, images.names, strict=True)):
+        other = first.setdefault((drive.scenes[sample], name), number)
+        same = np.array_equal(images.cam2img[number], images.cam2img[other])
+        if same and not np.array_equal(images.sizes[number], images.sizes[other]):
+            (height, width), (rows, columns) = images.sizes[number].astype(int), images.sizes[other].astype(int)
+            raise InputError(
+                f'{images.labels[number]}: its image is {width}x{height}, another of this camera in its scene is '
+                f'{columns}x{rows}, and both have the same intrinsics; {cure}'
+            )
 
 
 def _check_image_times(drive: Drive, images: Images, cure: str) -> None:
