@@ -60,7 +60,7 @@ def test_files_of_other_kinds(tmp_path):
     path.write_text('model = dict()')
     with pytest.raises(InputError, match=r'config\.txt: not a usable config'):
         load_config(path)
-    with pytest.raises(InputError, match='no such file'):
+    with pytest.raises(InputError, match='is a folder, not a file; give a config'):
         load_config(tmp_path)
 
 

@@ -235,7 +235,13 @@ def test_resuming_from_what_is_damaged(project, trained, tmp_path, change, word,
 
 
 def test_resuming_another_network(project, trained, tmp_path):
-    arguments = ('--resume', trained / 'iter_3.pth', '--cfg-options', 'model.network.channels=8')
+    arguments = (
+        '--resume',
+        trained / 'iter_3.pth',
+        '--cfg-options',
+        'train_cfg.max_iters=9',
+        'model.network.channels=8',
+    )
     result = run('train', project.config, '--work-dir', tmp_path, *arguments)
     refused(result, trained / 'iter_3.pth', 'do not fit')
 
