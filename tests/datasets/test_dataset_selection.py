@@ -96,7 +96,7 @@ def test_skip_missing_goes_on_with_nan(tmp_path, caplog):
     BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
     missing = tmp_path / 'samples_0_0_0_0_0_0/depths/FRONT/frame0.npy'
     missing.unlink()
-    with pytest.raises(InputError, match=f'{missing}.*render_scene_nerf'):
+    with pytest.raises(InputError, match=f'{missing}.*data_prefix.teacher'):
         build_dataset(tmp_path, load_teacher=True)
     views = build_dataset(tmp_path, load_teacher=True, SKIP_MISSING=True)[0]['inputs']['input_views']
     front = CAMERAS.index('FRONT')
@@ -196,7 +196,7 @@ def test_missing_virtual_views(tmp_path):
     BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
     missing = tmp_path / 'samples_1_0_0_0_0_0/rgbs/FRONT/frame0.jpg'
     missing.unlink()
-    with pytest.raises(InputError, match=f'{missing}.*render_scene_nerf'):
+    with pytest.raises(InputError, match=f'{missing}.*data_prefix.teacher'):
         build_dataset(tmp_path, virtual_img_target_smart_sample=True)
     dataset = build_dataset(tmp_path, virtual_img_target_smart_sample=True, SKIP_MISSING=True)
     assert {dataset[0]['inputs']['target_views'].names[1] for _ in range(8)} == {'FRONT -1_0_0'}

@@ -295,8 +295,8 @@ def test_rotation_that_is_none(start, damaged, tool):
         ('train', IMAGE, lambda path: path.write_bytes(b'no picture'), ('not', 'restore')),
         ('train', LIDAR, Path.unlink, ('no such LiDAR file', 'restore')),
         ('visualization', LIDAR, lambda path: path.write_bytes(path.read_bytes()[:-4]), ('whole number', 'restore')),
-        ('test', TEACHER, Path.unlink, ('no such file', 'render_scene_nerf')),
-        ('train', TEACHER, lambda path: np.save(path, np.zeros(7)), ('axes', 'render_scene_nerf')),
+        ('test', TEACHER, Path.unlink, ('no such file', 'data_prefix.teacher')),
+        ('train', TEACHER, lambda path: np.save(path, np.zeros(7)), ('axes', 'data_prefix.teacher')),
         ('test', TEACHER, lambda path: np.save(path, np.full((32, 64), np.nan)), ('nothing but NaN', 'render_scene')),
     ],
 )

@@ -13,9 +13,9 @@ from .supply import Supply
 from .virtual import teacher_files
 
 MAP_CURES = {
-    'teacher': 'make the teacher maps with tools/render_scene_nerf.py',
-    'truth': 'make the ground truth with tools/create_data.py minitown',
-    'features': 'make the features with tools/extract_features.py',
+    'teacher': 'restore the teacher maps, or say where they are with the dataset option data_prefix.teacher',
+    'truth': 'make the ground truth with tools/create_data.py minitown, or say where it is with data_prefix.truth',
+    'features': 'restore the features, or say where they are with the dataset option data_prefix.features',
 }
 
 
