@@ -53,8 +53,8 @@ def _take_size(view: dict[str, Any], image: np.ndarray) -> None:
     if abs(scale_x * view['height'] - height) > 1:
         raise InputError(
             f"{view['img_path']}: the image is {width}x{height}, which has not the shape of the camera's "
-            f'{view["width"]}x{view["height"]}; render it again, or say where the right ones are with the dataset option '
-            'data_prefix.teacher'
+            f'{view["width"]}x{view["height"]}; render it again, or say where the right ones are with the dataset '
+            'option data_prefix.teacher'
         )
     view['intrinsics'] = np.diag([scale_x, scale_y, 1.0]) @ view['intrinsics']
     view['height'], view['width'] = height, width
