@@ -81,8 +81,7 @@ def samples(path: Path, prefix: dict[str, str] | None = None, **options: Any) ->
         result[f'sample {index}'] = {
             **{key: info[key] for key in ('scene', 'frame', 'timestamp', 'ego2global', 'lidar2global')},
             'links': [position[info[link]] for link in ('prev', 'next')],
-            'boxes': [[*box['bbox_3d'], *box.get('velocity', [])] for box in info.get('instances', [])],
-            'names': [box.get('bbox_label', box.get('label')) for box in info.get('instances', [])],
+            **boxes_of(info),
             'views': views.names,
             'intrinsics': views.cameras.intrinsics,
             'cam2world': views.cameras.cam2world,
@@ -96,6 +95,15 @@ def samples(path: Path, prefix: dict[str, str] | None = None, **options: Any) ->
             'sweeps': len(info.get('lidar_sweeps', [])),
         }
     return result
+
+
+def boxes_of(info: dict[str, Any]) -> dict[str, Any]:
+    """Boxes of a record and what they are, in an order that does not depend on that of the file."""
+    found = sorted(info.get('instances', []), key=lambda box: [round(value, 2) for value in box['bbox_3d']])
+    return {
+        'boxes': [[*box['bbox_3d'], *box.get('velocity', [])] for box in found],
+        'names': [box.get('bbox_label', box.get('label')) for box in found],
+    }
 
 
 class NuScenesTables(Entrance):

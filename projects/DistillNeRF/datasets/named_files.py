@@ -32,17 +32,25 @@ def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -
         InputError: a name that is none.
     """
     elsewhere: list[str] = []
-    total = 0
+    unnamed: list[str] = []
+    total, images = 0, 0
     for info, label in zip(infos, labels, strict=True):
         for camera, image in info['images'].items():
             for kind, name in _names(image):
                 if not isinstance(name, str) or not name:
                     raise InputError(f'{label}, {camera}: {kind} is {str(name)[:40]!r}, not the name of a file; {cure}')
                 total += 1
+                if kind == 'img_path':
+                    images += 1
+                    if camera not in PurePosixPath(name).parts:
+                        unnamed.append(f'{label}, {camera}: {name}')
                 if other := _other_camera(name, camera, info['images']):
                     elsewhere.append(f'{label}, {camera}: its {kind} {name} lies in the folder of camera {other}')
     if elsewhere:
         warn(f'{elsewhere[0]}; so do {len(elsewhere)} of {total} files of images: {cure} if that is not so')
+    # Where folders bear the names of cameras, all of them do.
+    if 0 < len(unnamed) < images / 2:
+        warn(f'{unnamed[0]} does not lie in a folder of this name (so do {len(unnamed)} of {images} images); {cure}')
     _compare_times(infos, labels)
 
 
