@@ -155,7 +155,7 @@ def _ends_as_png(content: bytes) -> bool:
         length, kind = struct.unpack_from('>I4s', content, position)
         position += 12 + length
         if kind == b'IEND':
-            return position <= len(content)
+            return True
     return False
 
 
