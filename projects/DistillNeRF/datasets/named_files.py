@@ -21,15 +21,12 @@ LARGEST_OFFSET = 0.05
 
 
 def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -> None:
-    """Check the names of images and their maps.
+    """Warn of images and maps of another camera or time, by their names, which must be names.
 
     Args:
         infos: the records.
         labels: file and keyframe of each, for messages.
         cure: what to do.
-
-    Raises:
-        InputError: a name that is none.
     """
     elsewhere: list[str] = []
     unnamed: list[str] = []
@@ -37,10 +34,8 @@ def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -
     for info, label in zip(infos, labels, strict=True):
         for camera, image in info['images'].items():
             for kind, name in _names(image):
-                if not isinstance(name, str) or not name:
-                    raise InputError(f'{label}, {camera}: {kind} is {str(name)[:40]!r}, not the name of a file; {cure}')
                 total += 1
-                if kind == 'img_path':
+                if kind == 'image':
                     images += 1
                     if camera not in PurePosixPath(name).parts:
                         unnamed.append(f'{label}, {camera}: {name}')
@@ -58,11 +53,13 @@ def check_files_are_named_once(infos: Sequence[Info], where: str, cure: str) -> 
     """Two records that read one file are one measurement twice, or one of them reads another's.
 
     Raises:
-        InputError: names ``where``, both records, the file and the cure.
+        InputError: names ``where``, both records, the file and the cure; or a name that is none.
     """
     owners: dict[tuple[str, str], str] = {}
     for info in infos:
         for kind, path, owner in _own_files(info):
+            if not isinstance(path, str) or not path:
+                raise InputError(f'{where}: {owner}: {kind} is {str(path)[:40]!r}, not the name of a file; {cure}')
             key = kind, posixpath.normpath(path)
             if (other := owners.setdefault(key, owner)) is not owner:
                 raise InputError(f'{where}: {other} and {owner} name one {kind} file, {path}; {cure}')

@@ -226,6 +226,8 @@ def _samples(nusc: NuScenes, scene: dict[str, Any], where: Path) -> list[dict[st
     samples, seen = [], set()
     token = scene.get('first_sample_token')
     while token:
+        if not isinstance(token, str):
+            raise InputError(f'{where}: scene {scene["name"]}: {token!r} is no token of a sample; {DOWNLOAD_AGAIN}')
         if token in seen:
             raise InputError(f'{where}: scene {scene["name"]}: next leads round to {token} again; {DOWNLOAD_AGAIN}')
         seen.add(token)
