@@ -27,6 +27,8 @@ from tests.fuzz import documents
 from tests.tools.commands import IMAGE_SIZE, load_tool, write_config
 
 SIZE = (32, 64)
+# Microseconds: small times are small in every unit.
+SINCE_1970 = 1_532_402_927_000_000
 BEFORE = b'what stood here before'
 
 
@@ -114,6 +116,10 @@ class NuScenesTables(Entrance):
 
     def build(self, root: Path) -> None:
         write_nuscenes(BoxWorld(size=SIZE, frames=2), root, {'train': ['scene-a'], 'val': ['scene-b']})
+        for table in ('sample', 'sample_data', 'ego_pose'):
+            path = root / f'v1.0-mini/{table}.json'
+            records = documents.read(path)
+            documents.write(path, [record | {'timestamp': record['timestamp'] + SINCE_1970} for record in records])
 
     def convert(self, root: Path, out: Path) -> None:
         create_data('nuscenes', '--root-path', root, '--out-dir', out, '--version', 'v1.0-mini')

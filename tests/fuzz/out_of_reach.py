@@ -57,6 +57,7 @@ TABLE = (
     OutOfReach('nuscenes', 'calibrated_sensor', 'translation$', 'swapped|duplicated', 'cameras are 0.5 m apart'),
     OutOfReach('loader', '', r'timestamp$', 'swapped|duplicated', 'images of a keyframe are 0.2 s apart'),
     OutOfReach('nuscenes', 'ego_pose', r'^\*(\.token)?$', 'swapped', 'the pose of a neighbor is a meter off'),
+    OutOfReach('nuscenes', '/sample_data', 'ego_pose_token', 'swapped|duplicated', 'the pose of a neighbor'),
     OutOfReach('pandaset', 'classes', '', 'swapped', 'the numbers of classes are what their file says'),
     OutOfReach(
         'pandaset|nuscenes|mmdet3d',
