@@ -212,9 +212,7 @@ class _Scene:
 
 def _scenes(nusc: NuScenes, names: Sequence[str], split: str) -> list[_Scene]:
     where = Path(nusc.dataroot) / nusc.version
-    if bad := [scene.get('name') for scene in nusc.scene if not isinstance(scene.get('name'), str)]:
-        raise InputError(f'{where}/scene.json: {bad[0]!r} is no name of a scene; {DOWNLOAD_AGAIN}')
-    scenes = {scene['name']: scene for scene in nusc.scene}
+    scenes = {scene['name']: scene for scene in nusc.scene if isinstance(scene.get('name'), str)}
     if missing := [name for name in names if name not in scenes]:
         raise InputError(
             f'{where}: lacks {len(missing)} of {len(names)} scenes of split {split} ({some(missing)}); '
