@@ -173,7 +173,7 @@ def empty_scene(network: DistillNeRF) -> Scene:
 @pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
 @pytest.mark.parametrize(('quirks', 'empty'), [(True, 1.8e-5), (False, 0.0)])
 def test_an_empty_scene_is_transparent(head, quirks, empty):
-    """As published, empty space has a density of 1.8e-5 per metre (parity notes, section 13, 3)."""
+    """As published, empty space has a density of 1.8e-5 per metre (foggy-empty-space)."""
     scene = empty_scene(small_network(head=head, published_quirks=quirks))
     rendering = scene.render(random_views(2, 0).cameras)
     assert torch.isfinite(rendering.image).all()
@@ -228,7 +228,7 @@ def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str
 
 
 def test_weights_of_the_rule_are_the_published_ones():
-    """Check values of the parity notes, section 3."""
+    """Check values of docs/NETWORK.md#weights-rule."""
     first = rule_weight('coarse_monodepth_estimator.depthnet.2.bias', (286,))
     assert first[:3].tolist() == pytest.approx([-18.0080338, -17.8973560, -18.1572075], abs=1e-6)
     weight = rule_weight(

@@ -1,4 +1,4 @@
-"""Slow and obvious versions of the fast kernels, written from the parity notes: loops, dictionaries, dense tensors."""
+"""Slow and obvious versions of the fast kernels, written from docs/NETWORK.md: loops, dictionaries, dense tensors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Cell = tuple[int, int, int]
 
 
 def morton(cell: Cell) -> int:
-    """Morton code of a cell, x most significant (section 6.7)."""
+    """Morton code of a cell, x most significant (docs/NETWORK.md#pooling)."""
     x, y, z = cell
     return sum((z >> i & 1) << 3 * i | (y >> i & 1) << 3 * i + 1 | (x >> i & 1) << 3 * i + 2 for i in range(10))
 
 
 def insertion_cells(points: Tensor, level: int) -> list[Cell]:
-    """Cell of each point ``(P, 3)`` of the cube, clamped to the border (section 6.7)."""
+    """Cell of each point ``(P, 3)`` of the cube, clamped to the border (docs/NETWORK.md#pooling)."""
     side = 2**level
     return [tuple(int(v) for v in row) for row in torch.floor((side * (points + 1) / 2).clamp(0, side - 1)).tolist()]
 
 
 def query_cell(point: Iterable[float], level: int) -> Cell:
-    """Cell in which a point is looked up, in double precision; it may lie outside the grid (section 6.10)."""
+    """Cell in which a point is looked up, in double precision; it may lie outside the grid."""
     return tuple(math.floor(2**level * (0.5 * s + 0.5)) for s in point)
 
 
@@ -45,7 +45,7 @@ def pool(points: Tensor, features: Tensor, level: int) -> tuple[dict[Cell, int],
 
 
 def lift(features: Tensor, occupancy: Tensor, logits: Tensor) -> Tensor:
-    """``(N, C, H, W)``, ``(N, H, W, K)`` twice -> lifted features ``(N * H * W * K, C + 1)`` (section 6.5, 10)."""
+    """``(N, C, H, W)``, ``(N, H, W, K)`` twice -> lifted features ``(N * H * W * K, C + 1)``."""
     product = occupancy[..., None] * features.permute(0, 2, 3, 1)[:, :, :, None]
     return torch.cat([product, logits[..., None]], -1).flatten(0, 3)
 
@@ -53,7 +53,7 @@ def lift(features: Tensor, occupancy: Tensor, logits: Tensor) -> Tensor:
 def sparse_conv(
     x: Tensor, inputs: dict[Cell, int], outputs: dict[Cell, int], weight: Tensor, bias: Tensor, jump: int
 ) -> Tensor:
-    """``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` (section 6.8)."""
+    """``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` (docs/NETWORK.md#sparse-convolution)."""
     rows = []
     for cell in outputs:
         y = bias
@@ -68,13 +68,13 @@ def sparse_conv(
 
 
 def interval_weights(optical_depth: Tensor) -> Tensor:
-    """Weights of intervals along the last dimension (section 6.4)."""
+    """Weights of intervals along the last dimension (docs/NETWORK.md#volume-rendering-on-intervals)."""
     before = torch.cat([torch.zeros_like(optical_depth[..., :1]), optical_depth[..., :-1]], -1).cumsum(-1)
     return torch.exp(-before) * (1 - torch.exp(-optical_depth))
 
 
 def marching_weights(alpha: Tensor) -> Tensor:
-    """Weights of the ray marcher along the last dimension (section 6.11)."""
+    """Weights of the ray marcher along the last dimension (docs/NETWORK.md#alpha-weights)."""
     through = torch.ones_like(alpha[..., 0])
     weights = []
     for a in alpha.unbind(-1):
@@ -84,7 +84,7 @@ def marching_weights(alpha: Tensor) -> Tensor:
 
 
 def score_candidates(features: Tensor, candidates: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-    """The literal 3-D convolutions over candidates (section 6.5, 2, 6 and 7).
+    """The literal 3-D convolutions over candidates (docs/NETWORK.md#fine-depth).
 
     Args:
         features: ``(N, C, H, W)`` before their layer norm; candidates ``(N, H, W, K)``.
@@ -120,7 +120,7 @@ def look_up(
 
 
 def march(logits: Tensor, depths: Tensor) -> Tensor:
-    """Weights ``(rays, n - 1)`` from density logits and depths of samples ``(rays, n)`` (section 6.11)."""
+    """Weights ``(rays, n - 1)`` from density logits and depths of samples ``(rays, n)``."""
     sigma = torch.exp((logits[:, 1:] + logits[:, :-1]) / 2 - 1)
     return marching_weights(1 - torch.exp(-sigma * (depths[:, 1:] - depths[:, :-1])))
 
@@ -135,7 +135,7 @@ def render(
     fine_step: float = 0.1,
     quirks: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Composite, depth, weights and sample depths of rays ``(rays, 3)`` (sections 6.9 to 6.11).
+    """Composite, depth, weights and sample depths of rays ``(rays, 3)`` (docs/NETWORK.md#rendering).
 
     Without ``quirks`` the fine samples lie evenly around the middle of the heaviest interval.
 

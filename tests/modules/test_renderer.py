@@ -71,7 +71,7 @@ def render(
 def plain_reader(
     scene: tuple[VoxelGrid, Tensor, Tensor], head: ColorHead | FeatureHead, quirks: bool
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Colours and clamped density logits at world points (parity notes, section 6.10)."""
+    """Colours and clamped density logits at world points (docs/NETWORK.md#voxel-look-up)."""
     grid, *tables = scene
     cells = [{tuple(cell): i for i, cell in enumerate(grid.cells(level).tolist())} for level in LEVELS]
 

@@ -99,7 +99,7 @@ def test_gradients_equal_finite_differences():
 
 
 def test_a_jump_by_two_levels_never_reads_position_two():
-    """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (parity notes, section 13, 5)."""
+    """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (strided-kernel-corner)."""
     cells = torch.tensor([[4, 4, 4], [7, 7, 7], [6, 4, 4], [8, 8, 8]])
     grid = grid_of(cells, 2, 4)
     table = NeighbourTable.between(grid, 4, 2, channels=6)

@@ -52,7 +52,7 @@ def test_random_scenes_equal_dictionaries(levels, count):
 
 
 def test_borders_are_inserted_inwards_and_looked_up_outside():
-    """Insertion clamps to the grid, a query does not (parity notes, 6.7 and 6.10): s = 1 is stored, but not found."""
+    """Insertion clamps to the grid, a query does not (docs/NETWORK.md#voxels): s = 1 is stored, but not found."""
     corners = torch.tensor([[1.0, 1, 1], [-1, -1, -1], [7, 0, 0]])
     grid, _ = VoxelGrid.build(point_codes(corners, 3), 1, 3)
     assert grid.cells(3).tolist() == [[0, 0, 0], [7, 4, 4], [7, 7, 7]]

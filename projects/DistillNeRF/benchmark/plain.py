@@ -1,7 +1,7 @@
 """The stages computed as the published code does, in plain torch: what the fast ones are measured against.
 
 Points x channels and samples x channels are materialised, cells are found by sorting rows, look-ups by binary search
-(parity notes, sections 6.5 to 6.11, and the notes beside their timings). The numbers are the same.
+(docs/NETWORK.md). The numbers are the same.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ SMALL_CONFIG = 'projects/DistillNeRF/configs/models/small.py'
 SIZES = {'published': (128, 228), 'small': (56, 100)}
 FIELD_OF_VIEW = math.radians(65)
 HEIGHT_ABOVE_LIDAR = -0.3
-# So that the published network with the weights of the rule fills about as many cells with one camera as in the notes
+# So that the published network with the weights of the rule fills about as many cells with one camera as the original
 # beside the timings of the published code (here 19,756 and 114,636, there 16,503 and 122,534).
 NOISE_PIXELS = 32
 
@@ -45,7 +45,7 @@ def random_views(
     combiner = network.coarse_net.combiner
     features = None
     if combiner is not None:
-        # Mean and spread of the real ones (parity notes, section 10).
+        # Mean and spread of the real ones (docs/NETWORK.md#frozen-depth-network).
         features = 8.6 * _smooth_noise(count, combiner.residual.in_channels, size, noise_pixels, generator) - 0.8
     return Views(
         images,

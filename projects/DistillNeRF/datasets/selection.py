@@ -1,4 +1,4 @@
-"""Which frames of which cameras a sample has as targets (parity notes, section 12)."""
+"""Which frames of which cameras a sample has as targets (docs/NETWORK.md#frames)."""
 
 from __future__ import annotations
 

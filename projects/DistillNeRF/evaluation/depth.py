@@ -1,4 +1,4 @@
-"""Depth errors (the set of Eigen et al., NIPS 2014, with the bounds of the parity notes, section 12)."""
+"""Depth errors (the set of Eigen et al., NIPS 2014, with the bounds of docs/NETWORK.md#metrics)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near a rendered image comes to the true one (parity notes, section 12)."""
+"""How near a rendered image comes to the true one (docs/NETWORK.md#metrics)."""
 
 from __future__ import annotations
 

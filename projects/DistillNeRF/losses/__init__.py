@@ -14,7 +14,7 @@
 The functions need torch alone; ``registered`` needs mmdet3d, and importing it registers the classes.
 ``sky`` prepares depth images where the sky is known.
 
-The maths is that of the published code (parity notes, sections 9 and 12), with two corrections. A mean over no
+The maths is that of the published code (docs/NETWORK.md#losses), with two corrections. A mean over no
 element at all (no LiDAR return in the images, no teacher pixel in the near group) is 0 and still connected to
 the graph, where the published code gives NaN or fails. The line-of-sight loss gives the weights of a pixel without
 a return (NaN) the gradient 0, where the published code gives NaN.

@@ -1,7 +1,7 @@
 """Line-of-sight loss: empty in front of a LiDAR return, a narrow peak at it, nothing behind.
 
 The idea is that of Urban Radiance Fields (Rematas et al., CVPR 2022, section 4.2), the form that of the
-published code (parity notes, section 12).
+published code (docs/NETWORK.md#losses).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sky in depth images.
 
 No sensor returns the depth of the sky; it is put a little nearer than the far end of the space, so that the
-network learns "far" there (parity notes, section 12).
+network learns "far" there (docs/NETWORK.md#sky).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Published checkpoints become ours: names, shapes, and what is left out (parity notes, section 12, "Checkpoints")."""
+"""Published checkpoints become ours: names, shapes, and what is left out (docs/NETWORK.md#checkpoints)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Encoded:
 
 
 class DistillNeRF(nn.Module):
-    """One glance of several cameras to a sparse voxel scene (paper section 3; parity notes, section 6).
+    """One glance of several cameras to a sparse voxel scene (paper section 3; docs/NETWORK.md).
 
     Args:
         space: keyword arguments of :class:`ParameterizedSpace`.

@@ -1,4 +1,4 @@
-"""What the network is trained for: which loss compares what with what (paper section 3.5; parity notes, section 12)."""
+"""What the network is trained for: which loss compares what with what (paper section 3.5; docs/NETWORK.md#losses)."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Objective(nn.Module):
     * ``weight_entropy``: coarse and rendered weights. ``opacity``: coarse, fine and rendered weights.
 
     Depth images hold z, the network's depths are distances along the ray; targets are converted, unless
-    ``published_quirks`` asks for the published comparison of the two as they are (quirk 15) and for the published
-    enlargement of LiDAR depth (bilinear, so that unknown pixels spread; quirk 27).
+    ``published_quirks`` asks for the published comparison of the two as they are (z-as-distance) and for the published
+    enlargement of LiDAR depth (bilinear, so that unknown pixels spread; lidar-spread).
 
     Args:
         losses: name (see :data:`LOSS_NAMES`) -> loss module.

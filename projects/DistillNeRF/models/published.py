@@ -1,6 +1,6 @@
 """The published network in our terms: its variants, and its parameter names.
 
-Names and settings are stated in the parity notes, sections 4 and 6; the settings live in ``configs/models/``. A
+Names are stated in docs/NETWORK.md#checkpoints; the settings live in ``configs/models/``. A
 parameter differs between the two at most in singleton dimensions (a convolution over candidates is published as a
 3-D one).
 """

@@ -47,7 +47,7 @@ class Cameras(TensorFields):
     def resized(self, height: int, width: int) -> Self:
         """The cameras of the same images resized to ``height`` x ``width``.
 
-        Follows the published convention (parity notes, section 12): ``pixel_new = pixel_old * new / old``
+        Follows the published convention (docs/NETWORK.md#conventions): ``pixel_new = pixel_old * new / old``
         on integer pixel positions, without a half-pixel shift.
         """
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])

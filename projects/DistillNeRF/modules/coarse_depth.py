@@ -1,4 +1,4 @@
-"""The coarse depth net: images to densities in depth bins (parity notes, section 6.3; paper section 3.2)."""
+"""The coarse depth net: images to densities in depth bins (docs/NETWORK.md#coarse-depth; paper section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From composited features to colours (parity notes, section 6.12)."""
+"""From composited features to colours (docs/NETWORK.md#color-decoder)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ColorDecoder(nn.Module):
 
 
 def upsampling_layers(num_layers: int, num_upsample: int) -> tuple[int, ...]:
-    """Indices of the layers that an enlargement follows (the published rule, parity notes section 6.12)."""
+    """Indices of the layers that an enlargement follows (the published rule, docs/NETWORK.md#color-decoder)."""
     if num_upsample == 0:
         return ()
     if num_upsample == 1:

@@ -1,4 +1,4 @@
-"""The frozen depth network, Depth-Anything v1 ViT-B: one feature map per image (parity notes, section 10).
+"""The frozen depth network, Depth-Anything v1 ViT-B: one feature map per image (docs/NETWORK.md#frozen-depth-network).
 
 Parameters have the names of the published weights (``depth_anything_vitb14.pth``).
 """

@@ -1,6 +1,6 @@
 """The fine depth net: candidates around the coarse depth, their densities, and one feature per pixel.
 
-Parity notes, section 6.5; paper section 3.2.
+See docs/NETWORK.md#fine-depth; paper section 3.2.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class FineDepthNet(nn.Module):
         blocks: see :class:`FPN`.
         num_candidates: K.
         first_candidate: candidates k run from here; ``None`` puts them around zero. The published ones are -8 ... 6
-            (parity notes, section 13, 6).
+            (off-center-candidates in docs/NETWORK.md#oddities-of-the-published-code).
         candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` metres.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.

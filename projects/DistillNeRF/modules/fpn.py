@@ -1,4 +1,4 @@
-"""The feature pyramid of both depth nets (parity notes, section 6.2)."""
+"""The feature pyramid of both depth nets (docs/NETWORK.md#feature-pyramid)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From samples of the voxel field to pixels: composited features and a CNN for RGB, or an MLP for features.
 
-Parity notes, sections 6.10 to 6.12; paper sections 3.3 and 3.4.
+See docs/NETWORK.md#rendering; paper sections 3.3 and 3.4.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ColorHead(nn.Module):
     def __init__(self, channels: int, **decoder) -> None:
         super().__init__()
         self.settings = {'type': 'color', 'channels': channels, **decoder}
-        # The composite has one channel more, constant -1: zero padding makes it mark the border (quirk 8).
+        # The composite has one channel more, constant -1: zero padding makes it mark the border (border-channel).
         self.decoder = ColorDecoder(2 * channels + 1, **decoder)
 
     def compositor(self, tables: VoxelTables) -> Compositor:

@@ -1,4 +1,4 @@
-"""Small layers that several networks share (parity notes, sections 2 and 6.1)."""
+"""Small layers that several networks share (docs/NETWORK.md#building-blocks)."""
 
 from __future__ import annotations
 

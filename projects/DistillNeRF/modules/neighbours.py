@@ -1,4 +1,4 @@
-"""Which occupied cells a sparse convolution reads (parity notes, section 6.8).
+"""Which occupied cells a sparse convolution reads (docs/NETWORK.md#sparse-convolution).
 
 A pair joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighbourhood reaches. All pairs of
 a convolution are found once per scene, shared by all layers, and ordered so that a layer is matrix products of many

@@ -1,4 +1,4 @@
-"""Lift the pixels' features into voxels (parity notes, sections 6.6 and 6.7; paper section 3.2)."""
+"""Lift the pixels' features into voxels (docs/NETWORK.md#pooling; paper section 3.2)."""
 
 from __future__ import annotations
 

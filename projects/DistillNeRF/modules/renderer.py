@@ -1,4 +1,4 @@
-"""Render the voxel field along rays (parity notes, sections 6.9 to 6.11; paper section 3.3)."""
+"""Render the voxel field along rays (docs/NETWORK.md#rendering; paper section 3.3)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class RaySampling:
         fine_step: distance between them, metres.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the density logits.
-        published_quirks: reproduce four oddities of the published code (parity notes, section 13). 3: empty space keeps
-            a little density, as its logit goes through the soft clamp. 6: fine samples are not centred. 7: they gather
-            around the sample before the heaviest interval, not around its middle. 13: jitter moves samples only
-            away from the camera.
+        published_quirks: reproduce foggy-empty-space, off-center-fine-samples, interval-as-sample and forward-jitter
+            (docs/NETWORK.md#oddities-of-the-published-code): empty space keeps a little density, as its logit goes
+            through the soft clamp; fine samples are not centered, and gather around the sample before the heaviest
+            interval; jitter moves samples only away from the camera.
     """
 
     stride: int = 1
@@ -70,7 +70,7 @@ class VoxelTables:
         """From voxels ``(C, channels + 1)`` and ``(F, channels + 1)`` whose last channel is the density logit.
 
         With ``published_quirks`` the first occupied cell of each level reads as zero, and empty space keeps a little
-        density (parity notes, section 13, 1 and 3).
+        density (first-cell-empty and foggy-empty-space in docs/NETWORK.md#oddities-of-the-published-code).
         """
         if published_quirks:
             coarse, fine = _without_first_row(coarse), _without_first_row(fine)

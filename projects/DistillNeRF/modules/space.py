@@ -1,4 +1,4 @@
-"""The parameterised space (paper section 3.2; parity notes, section 6.4b).
+"""The parameterised space (paper section 3.2; docs/NETWORK.md#parameterized-space).
 
 World coordinates x (metres) map to s in (-1, 1) per axis: linear within the inner range r, contracted outside,
 so that the whole world fits into the cube [-1, 1]^3 of the voxel grids.

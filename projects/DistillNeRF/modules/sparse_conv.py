@@ -1,4 +1,4 @@
-"""Convolutions over occupied cells only (parity notes, section 6.8).
+"""Convolutions over occupied cells only (docs/NETWORK.md#sparse-convolution).
 
 ``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` with the 27 offsets K of a 3x3x3 neighbourhood, P over
 the occupied output cells; cells that are empty or outside the grid count as zero.

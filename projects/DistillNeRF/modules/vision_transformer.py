@@ -1,4 +1,4 @@
-"""The vision transformer of DINOv2, as far as its patch tokens are needed (parity notes, section 10).
+"""The vision transformer of DINOv2, as far as its patch tokens are needed (docs/NETWORK.md#frozen-depth-network).
 
 Parameters have the names of the published weights, so that these load as they are. ``transformers`` has this network,
 too, but enlarges its position grid to the output size; the original uses scale factors, which moves the sampling grid.

@@ -79,7 +79,7 @@ def _sum_behind(values: Tensor, dim: int) -> Tensor:
 
 
 def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Weights and expected depth on given intervals (parity notes, section 6.4).
+    """Weights and expected depth on given intervals (docs/NETWORK.md#volume-rendering-on-intervals).
 
     Args:
         density: ``(..., D, ...)`` with D along ``dim``, per metre.
@@ -98,7 +98,7 @@ def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, 
 
 
 def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
-    """Weights ``(rays, n - 1)`` of the intervals between n samples (parity notes, section 6.11).
+    """Weights ``(rays, n - 1)`` of the intervals between n samples (docs/NETWORK.md#alpha-weights).
 
     Args:
         logits: ``(rays, n)`` density logits of the samples.

@@ -1,4 +1,4 @@
-"""The occupied cells of a two-level grid over the cube [-1, 1]^3 (parity notes, sections 6.7 and 6.10).
+"""The occupied cells of a two-level grid over the cube [-1, 1]^3 (docs/NETWORK.md#voxels).
 
 A dense grid of the coarse level points to blocks of fine cells ("leaves"); a look-up is two gathers, without search or
 hash. Cells are kept in Morton order at both levels, so that a fine cell's rank orders its parents as well.

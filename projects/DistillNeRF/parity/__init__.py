@@ -1,5 +1,5 @@
 """Proof that the network computes the published function: stored numbers of every stage against ours.
 
-The vectors, their names and the maths are those of the parity notes; ``tools/check_parity.py`` runs all of it on any
+The vectors, their names and the maths are in docs/NETWORK.md; ``tools/check_parity.py`` runs all of it on any
 folder of that format.
 """

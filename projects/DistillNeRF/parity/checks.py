@@ -1,4 +1,4 @@
-"""All checks of a folder of vectors, in the order of the parity notes."""
+"""All checks of a folder of vectors."""
 
 from __future__ import annotations
 

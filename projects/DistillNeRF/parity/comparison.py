@@ -32,12 +32,12 @@ FACTOR = 16
 
 # Cells, indices, counts: the same ones.
 EQUAL: Bounds = (Bound(0.0),)
-# Float64, where the notes expect agreement to 1e-12 of a faithful program. Rounding changes ill-conditioned numbers
+# Float64, where a faithful program agrees to 1e-12 of a faithful program. Rounding changes ill-conditioned numbers
 # more: the depth of rays that are nearly transparent by 1e-9, and so the losses that sum it.
 FLOAT64: Bounds = (Bound(1e-9, 0.5), Bound(1e-7, 0.99), Bound(1e-6))
 FLOAT64_SUM: Bounds = (Bound(1e-7),)
 
-# Float32, stage by stage, each stage fed with its stored inputs. Section 11 asks for about 1e-5, and for 1e-4 behind
+# Float32, stage by stage, each stage fed with its stored inputs. Faithful programs reach about 1e-5, and 1e-4 behind
 # deep stacks of convolutions; the original differs by that, and single numbers by more, from its own float64.
 # A map of the space, two or three operations.
 ROUNDING: Bounds = (Bound(1e-5),)

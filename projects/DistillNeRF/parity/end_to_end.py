@@ -1,4 +1,4 @@
-"""The whole network in float32, end to end, by medians and quantiles (parity notes, section 11)."""
+"""The whole network in float32, end to end, by medians and quantiles (docs/NETWORK.md#tolerances)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .vectors import Vectors
 # each time. These are four times what two runs inside ``conditioning.Rounding`` change at most in the five variants
 # (coarse depth 1.5e-5 and 1.6e-4, fine depth 2.4e-5 and 2.3e-3, composite 1.1e-2 and 7.6e-2, rendered depth 1.6e-3 and
 # 2.5e-2, colours 1.9e-2 and 0.11). AVX2 and SSE4.1 kernels change 1.8e-2 and 9.6e-2 of the colours, less of the rest;
-# section 11 has the same orders for the original. Proof of equality is the float64 part.
+# the original differs from itself by the same orders. Proof of equality is the float64 part.
 BOUNDS: dict[str, Bounds] = {
     'coarse/depth': (Bound(6e-5, 0.5), Bound(7e-4, 0.9)),
     'fine/depth': (Bound(1e-4, 0.5), Bound(1e-2, 0.9)),

@@ -1,4 +1,4 @@
-"""The whole network in float64: every cell, every heaviest interval, all numbers, all gradients (section 8b)."""
+"""The whole network in float64: every cell, every heaviest interval, all numbers, all gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run import Run, run_network
 from .vectors import Vectors, thinned
 from .weights import normal_by_name
 
-# Biases before a norm have a true gradient of zero: below this norm there is only noise (section 11).
+# Biases before a norm have a true gradient of zero: below this norm there is only noise.
 NO_GRADIENT = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""The frozen depth network in float32 against ``depth_anything.npz`` (parity notes, section 10)."""
+"""The frozen depth network in float32 against ``depth_anything.npz`` (docs/NETWORK.md#frozen-depth-network)."""
 
 from __future__ import annotations
 

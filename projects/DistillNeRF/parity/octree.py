@@ -1,4 +1,4 @@
-"""The octree arrays that the original keeps, made from the cells of our grid (parity notes, section 6.7)."""
+"""The octree arrays that the original keeps, made from the cells of our grid (docs/NETWORK.md#octree)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs of single layers under their published names (parity notes, section 7, ``probe/<layer>``)."""
+"""Outputs of single layers under their published names (``probe/<layer>``, docs/NETWORK.md#vectors)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering and decoding in float32, fed with the stored scene (parity notes, sections 6.9 to 6.12)."""
+"""Rendering and decoding in float32, fed with the stored scene (docs/NETWORK.md#rendering)."""
 
 from __future__ import annotations
 

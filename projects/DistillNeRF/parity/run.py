@@ -39,7 +39,7 @@ class Run:
         return self.rendering.image if self.network.head.renders == 'rgb' else self.composite
 
     def losses(self) -> dict[str, Tensor]:
-        """Terms whose sums are the losses of sections 8 and 8b, flat.
+        """Terms whose sums are the scalar losses of the vectors, flat.
 
         A: through everything; C: of the coarse depth; F: of the fine depth; B is both.
         """

@@ -1,4 +1,4 @@
-"""Every stage in float32, fed with the stored inputs of that stage (parity notes, sections 7 and 11).
+"""Every stage in float32, fed with the stored inputs of that stage (docs/NETWORK.md#vectors).
 
 Where only a part of an input is stored, the stage is fed with ours, which an earlier row has compared with that part.
 """

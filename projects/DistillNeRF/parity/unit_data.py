@@ -1,4 +1,4 @@
-"""Losses, metrics, depth images and camera paths on stored inputs (parity notes, sections 9 and 12)."""
+"""Losses, metrics, depth images and camera paths on stored inputs (docs/NETWORK.md#data)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single functions of the network on stored inputs (parity notes, section 9)."""
+"""Single functions of the network on stored inputs (docs/NETWORK.md#vectors)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of vectors: its inputs as our objects, its arrays by name (parity notes, sections 1, 5 and 7)."""
+"""A folder of vectors: its inputs as our objects, its arrays by name (docs/NETWORK.md#vectors)."""
 
 from __future__ import annotations
 

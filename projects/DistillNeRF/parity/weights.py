@@ -1,4 +1,4 @@
-"""Weights made from their published names (parity notes, section 3)."""
+"""Weights made from their published names (docs/NETWORK.md#weights-rule)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LiDAR points -> sparse depth image of a camera (parity notes, section 12, "LiDAR depth image")."""
+"""LiDAR points -> sparse depth image of a camera (docs/NETWORK.md#lidar-depth-image)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Motions of cameras for new views.
 
 A motion is a rigid 4 x 4 matrix in the world (the LiDAR frame: metres, x right, y forward, z up), applied to all
-cameras of a rig at once. The named paths are the published ones (parity notes, section 12 and quirk 22).
+cameras of a rig at once. The named paths are the published ones (docs/NETWORK.md#novel-views).
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ def move_cameras(cameras: Cameras, motions: Tensor, published_rotation: bool = F
     Args:
         cameras: ``(C,)`` cameras.
         motions: ``(n, 4, 4)`` motions in the world.
-        published_rotation: rotate the direction of a camera but not its position, like the published code (quirk 23
-            of the parity notes); without it the rig moves as a rigid body around the world's origin. The same for
-            motions that only shift, as all trajectories here do.
+        published_rotation: rotate the direction of a camera but not its position, like the published code
+            (rotation-about-itself in docs/NETWORK.md#oddities-of-the-published-code); without it the rig moves as a
+            rigid body around the world's origin. The same for motions that only shift, as all trajectories here do.
 
     Returns:
         ``(n * C,)`` cameras.
