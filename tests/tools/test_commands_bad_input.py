@@ -297,7 +297,7 @@ def test_rotation_that_is_none(start, damaged, tool):
         ('visualization', LIDAR, lambda path: path.write_bytes(path.read_bytes()[:-4]), ('whole number', 'restore')),
         ('test', TEACHER, Path.unlink, ('no such file', 'data_prefix.teacher')),
         ('train', TEACHER, lambda path: np.save(path, np.zeros(7)), ('axes', 'data_prefix.teacher')),
-        ('test', TEACHER, lambda path: np.save(path, np.full((32, 64), np.nan)), ('nothing but NaN', 'render_scene')),
+        ('test', TEACHER, lambda path: np.save(path, np.full((32, 64), np.nan)), ('but NaN', 'data_prefix.teacher')),
     ],
 )
 def test_damaged_files(start, damaged, tool, name, change, words):
