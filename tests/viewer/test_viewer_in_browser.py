@@ -55,6 +55,8 @@ def process(project, vivid) -> Iterator[subprocess.Popen]:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        # Tests that run in the background of a shell, and what they start, would not hear Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     yield process
     process.kill()
