@@ -61,8 +61,8 @@ def trained(project, tmp_path_factory) -> Path:
 def town(tmp_path_factory) -> Path:
     """The root of a converted town of boxes, two scenes of three keyframes; tests must not change it."""
     from projects.DistillNeRF.datasets.converters import minitown as converter
-    from projects.DistillNeRF.minitown import scene
-    from tests.minitown.boxtown import SMALL, BoxTown
+    from projects.MiniTown import scene
+    from tests.MiniTown.boxtown import SMALL, BoxTown
 
     root = tmp_path_factory.mktemp('minitown') / 'town'
     with pytest.MonkeyPatch.context() as patch:

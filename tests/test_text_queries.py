@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.minitown.code_book import code_vector
+from projects.DistillNeRF.semantics.classes import code_vector
 from projects.DistillNeRF.text_queries import encode_words
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .minitown.code_book import encode_words as encode_minitown_words
+from .semantics.classes import encode_words as encode_minitown_words
 
 # Name for ``model.text_encoder`` -> words to vectors in the space of the features that a network was trained on.
 TEXT_ENCODERS: dict[str, Callable[[Sequence[str]], np.ndarray]] = {'minitown_code_book': encode_minitown_words}

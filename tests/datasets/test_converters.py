@@ -16,8 +16,7 @@ from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.minitown.classes import CLASS_ID, UNKNOWN_CLASS
-from projects.DistillNeRF.minitown.code_book import code_book
+from projects.DistillNeRF.semantics.classes import CLASS_ID, UNKNOWN_CLASS, code_book
 from tests.datasets.fixtures.boxworld import COLOURS, GROUND, SKY, BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset

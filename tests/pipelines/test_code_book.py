@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.minitown.classes import CLASS_ID, SKY, UNKNOWN_CLASS
-from projects.DistillNeRF.minitown.code_book import code_vector
 from projects.DistillNeRF.pipelines.code_book import CodeBookFeatures, LidarCodeBookFeatures
+from projects.DistillNeRF.semantics.classes import CLASS_ID, SKY, UNKNOWN_CLASS, code_vector
 
 CAR, ROAD = CLASS_ID['car'], CLASS_ID['road']
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
-from projects.DistillNeRF.minitown.code_book import code_book
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from projects.DistillNeRF.semantics.classes import code_book
 from tests.tools.commands import ROOT, run
 
 ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))

@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from projects.DistillNeRF.minitown import scene
-from projects.DistillNeRF.minitown.classes import CLASSES
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.minitown.boxtown import BoxTown
+from projects.DistillNeRF.semantics.classes import CLASSES
+from projects.MiniTown import scene
+from tests.MiniTown.boxtown import BoxTown
 from tests.tools.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
 from tests.tools.test_commands import picture, written
 

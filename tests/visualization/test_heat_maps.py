@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.minitown.classes import CLASS_ID, CLASSES
-from projects.DistillNeRF.minitown.code_book import code_book, code_vector
 from projects.DistillNeRF.modules.similarity import similarities
+from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, code_book, code_vector
 from projects.DistillNeRF.text_queries import encode_words
 from projects.DistillNeRF.visualization.feature_rows import feature_rows, query_rows
 from projects.DistillNeRF.visualization.heat_maps import draw_heat_map

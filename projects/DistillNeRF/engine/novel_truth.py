@@ -13,13 +13,14 @@ from mmengine.config import Config
 from torch import Tensor
 from tqdm import tqdm
 
+from projects.MiniTown.true_views import MAKE_AGAIN, TrueViews
+
 from ..apis import init_model, reconstruct
 from ..errors import InputError
 from ..evaluation.depth import average
 from ..evaluation.novel_views import novel_view_errors
 from ..evaluation.report import table
 from ..files import require_writable, save_json
-from ..minitown.true_views import MAKE_AGAIN, TrueViews
 from ..models.network import DistillNeRF
 from ..modules.views import Views
 from ..visualization.trajectories import distinct, move_cameras, trajectory

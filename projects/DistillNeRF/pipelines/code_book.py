@@ -12,8 +12,7 @@ from PIL import Image
 from ..datasets.presence import MAP_CURES
 from ..errors import InputError
 from ..files import require_file
-from ..minitown.classes import CLASSES, SKY, UNKNOWN_CLASS
-from ..minitown.code_book import CHANNELS, code_book
+from ..semantics.classes import CHANNELS, CLASSES, SKY, UNKNOWN_CLASS, code_book
 
 
 @TRANSFORMS.register_module()

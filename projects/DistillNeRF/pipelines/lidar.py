@@ -14,7 +14,7 @@ from ..datasets.point_checks import check_ranges
 from ..datasets.poses import inverse_pose
 from ..errors import InputError, warn
 from ..files import require_file
-from ..minitown.classes import CLASSES, UNKNOWN_CLASS
+from ..semantics.classes import CLASSES, UNKNOWN_CLASS
 from .lidar_depth import LidarProjection, lidar_class_image, lidar_depth_image, project_lidar
 
 RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...minitown.generate import SETTINGS_FILE, generate, read_settings
-from ...minitown.scene import Settings
+from projects.MiniTown.generate import SETTINGS_FILE, generate, read_settings
+from projects.MiniTown.scene import Settings
+
 from ..infos import Info
 from ..layout import image_stem
 from . import nuscenes

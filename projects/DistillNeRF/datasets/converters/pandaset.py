@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from ...errors import InputError, warn
 from ...files import atomic_path, read_json
-from ...minitown.classes import CLASS_ID, UNKNOWN_CLASS
 from ...provenance import Provenance, fingerprint
+from ...semantics.classes import CLASS_ID, UNKNOWN_CLASS
 from ..infos import Info, InfoFile, save_info_files
 from ..point_checks import check_ranges
 from ..poses import inverse_pose

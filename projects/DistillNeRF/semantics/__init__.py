@@ -1,0 +1,1 @@
+"""What things are called: class names and codes, and vectors for words."""

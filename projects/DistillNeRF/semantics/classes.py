@@ -1,0 +1,95 @@
+"""What a ray can hit, and what the public benchmarks call it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import InputError
+
+# Name of each class id with the id of Occ3D-nuScenes, which for 1..16 is also that of the nuScenes-lidarseg challenge.
+_OCC3D_OF_NAME: dict[str, int] = {
+    'sky': 17,
+    'road': 11,
+    'pavement': 13,
+    'terrain': 14,
+    'building': 15,
+    'furniture': 15,
+    'vegetation': 16,
+    'car': 4,
+    'truck': 10,
+    'bus': 3,
+    'motorcycle': 6,
+    'bicycle': 2,
+    'pedestrian': 7,
+    'traffic_cone': 8,
+    'barrier': 1,
+}
+
+CLASSES: tuple[str, ...] = tuple(_OCC3D_OF_NAME)
+"""Name of each class id."""
+
+CLASS_ID: dict[str, int] = {name: index for index, name in enumerate(CLASSES)}
+"""Class id of each name."""
+
+UNKNOWN_CLASS = 255
+"""In class maps: no class is known here."""
+
+SKY: int = CLASS_ID['sky']
+"""Class id of the sky: no surface, no depth."""
+
+OCC3D_ID: np.ndarray = np.array([_OCC3D_OF_NAME[name] for name in CLASSES], dtype=np.uint8)
+"""``(len(CLASSES),)`` Occ3D-nuScenes id of each class id (17, *free*, for the sky)."""
+
+OCC3D_CLASSES: tuple[str, ...] = (
+    'others',
+    'barrier',
+    'bicycle',
+    'bus',
+    'car',
+    'construction_vehicle',
+    'motorcycle',
+    'pedestrian',
+    'traffic_cone',
+    'trailer',
+    'truck',
+    'driveable_surface',
+    'other_flat',
+    'sidewalk',
+    'terrain',
+    'manmade',
+    'vegetation',
+    'free',
+)
+"""Names of the Occ3D-nuScenes ids."""
+
+
+CHANNELS = 64
+
+
+def code_vector(name: str) -> np.ndarray:
+    """``(64,)`` float32 of length 1: the signs are bits of a digest of the name, so it is the same everywhere.
+
+    The cosine between any two classes is at most 0.35 (a test checks it).
+    """
+    bits = np.frombuffer(hashlib.shake_256(f'minitown/{name}'.encode()).digest(CHANNELS // 8), np.uint8)
+    return (np.unpackbits(bits) * 2.0 - 1.0).astype(np.float32) / np.float32(np.sqrt(CHANNELS))
+
+
+def code_book() -> np.ndarray:
+    """``(len(CLASSES), 64)``: the vector of each class id."""
+    return np.stack([code_vector(name) for name in CLASSES])
+
+
+def encode_words(words: Sequence[str]) -> np.ndarray:
+    """``(len(words), 64)`` vectors of names of classes.
+
+    Raises:
+        InputError: no such class.
+    """
+    for word in words:
+        if word not in CLASSES:
+            raise InputError(f'{word!r} is no class of MiniTown; ask for one of {", ".join(CLASSES)}')
+    return np.stack([code_vector(word) for word in words])
