@@ -258,7 +258,7 @@ if intruders:
              'reinstall opencv-python-headless), or delete the environment; then run setup.sh again')
 
 import cv2, mmdet, mmengine, nuscenes, torch, trimesh
-from projects.DistillNeRF.mmcv_ext import ensure_mmcv_ext
+from projects.DistillNeRF.utils.mmcv_ext import ensure_mmcv_ext
 
 logging.disable(logging.WARNING)
 ops = 'compiled' if ensure_mmcv_ext() else 'none (mmcv-lite; --with-ops builds them)'

@@ -13,11 +13,11 @@ from torch import Tensor
 from projects.DistillNeRF.apis import init_model, load_weights, reconstruct
 from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.cells import colours_seen, occupied_cells
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.utils.errors import InputError
 
 
 @pytest.fixture(scope='module')

@@ -63,7 +63,7 @@ def problems(repo_root: Path) -> dict[str, str]:
 
 
 def test_modules_are_discovered() -> None:
-    assert 'projects.DistillNeRF.modules.cameras' in MODULES
+    assert 'projects.DistillNeRF.geometry.cameras' in MODULES
 
 
 @pytest.mark.parametrize('name', NAMES)

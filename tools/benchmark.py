@@ -21,8 +21,8 @@ from projects.DistillNeRF.benchmark.watches import ceilings
 from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.errors import InputError, command
-from projects.DistillNeRF.files import require_writable, save_json
+from projects.DistillNeRF.utils.errors import InputError, command
+from projects.DistillNeRF.utils.files import require_writable, save_json
 
 
 def parse_args() -> argparse.Namespace:

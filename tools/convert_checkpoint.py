@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.errors import command
-from projects.DistillNeRF.files import require_writable
 from projects.DistillNeRF.models.conversion import as_checkpoint, convert, read_published
-from projects.DistillNeRF.torch_files import save_torch
+from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.utils.files import require_writable
+from projects.DistillNeRF.utils.torch_files import save_torch
 
 
 def parse_args() -> argparse.Namespace:

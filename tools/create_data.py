@@ -14,7 +14,7 @@ from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.utils.errors import command
 
 
 def _frames(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from projects.DistillNeRF.engine.config import load_config, warn_of_unread
 from projects.DistillNeRF.engine.config_keys import PICTURES
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.own_images import infer
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.utils.errors import command
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,7 +15,7 @@ from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.novel_truth import compare_with_truth
 from projects.DistillNeRF.engine.novel_views import NovelViews
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.visualization.video import require_video
 
 

@@ -13,9 +13,9 @@ from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work
 from projects.DistillNeRF.engine.config_keys import PICTURES, RUN_BY_TESTS
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, build_dataset, evaluate
-from projects.DistillNeRF.errors import command
 from projects.DistillNeRF.evaluation.report import compare
-from projects.DistillNeRF.files import require_writable, save_json
+from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.utils.files import require_writable, save_json
 
 
 def parse_args() -> argparse.Namespace:

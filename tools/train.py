@@ -12,7 +12,7 @@ from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.engine.config_keys import TOP_LEVEL
 from projects.DistillNeRF.engine.running import train
-from projects.DistillNeRF.errors import InputError, command
+from projects.DistillNeRF.utils.errors import InputError, command
 
 
 def parse_args() -> argparse.Namespace:

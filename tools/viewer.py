@@ -13,7 +13,7 @@ from projects.DistillNeRF.engine.command_line import add_trajectory, config_pars
 from projects.DistillNeRF.engine.config import warn_of_unread
 from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.errors import InputError, command
+from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
 from projects.DistillNeRF.viewer.start import open_source
 

@@ -13,7 +13,7 @@ from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work
 from projects.DistillNeRF.engine.config_keys import RUN_BY_TESTS
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.pictures import draw_pictures
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.utils.errors import command
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from .datasets.poses import check_intrinsics, check_poses
-from .errors import InputError, warn
+from .geometry.poses import check_intrinsics, check_poses
+from .geometry.views import Views
 from .models.checkpoint import load_weights
 from .models.network import DistillNeRF
 from .models.scene import Scene
-from .modules.views import Views
+from .utils.errors import InputError, warn
 
 if TYPE_CHECKING:
     from mmengine.config import Config

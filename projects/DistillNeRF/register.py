@@ -1,7 +1,7 @@
 """Importing this module registers everything with mmdet3d: the one entry of ``custom_imports`` in configs."""
 
-from .mmcv_ext import ensure_mmcv_ext
-from .torch_compat import allow_mmengine_checkpoints
+from .utils.mmcv_ext import ensure_mmcv_ext
+from .utils.torch_files import allow_mmengine_checkpoints
 
 # Both before anything of mmdet3d is imported or loaded.
 ensure_mmcv_ext()

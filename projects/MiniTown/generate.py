@@ -47,8 +47,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from projects.DistillNeRF.errors import InputError, warn
-from projects.DistillNeRF.files import save_json
+from projects.DistillNeRF.utils.errors import InputError, warn
+from projects.DistillNeRF.utils.files import save_json
 
 from .scene import Settings, export_scene, record_path
 from .tables import TABLES, common_rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from projects.DistillNeRF.files import atomic_path, save_json
+from projects.DistillNeRF.utils.files import atomic_path, save_json
 
 from .lidar import Sweep, in_town, scan
 from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, static_surface, voxelise, without_hidden

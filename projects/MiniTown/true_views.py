@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 from .generate import SETTINGS_FILE, read_settings
 from .rig import CAMERAS, Lidar

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from projects.DistillNeRF.files import atomic_path, save_npy
+from projects.DistillNeRF.utils.files import atomic_path, save_npy
 
 if TYPE_CHECKING:
     from .world import Render

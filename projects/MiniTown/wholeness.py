@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from projects.DistillNeRF.provenance import file_digest, fingerprint
+from projects.DistillNeRF.utils.provenance import file_digest, fingerprint
 
 from .truth import teacher_root
 

@@ -11,7 +11,7 @@ import pytest
 from boxtown import SMALL
 
 from projects.DistillNeRF.datasets.converters import minitown as converter
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from projects.MiniTown import generate as module
 from projects.MiniTown.generate import VERSION, generate
 from projects.MiniTown.truth import teacher_root

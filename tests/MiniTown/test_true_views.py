@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from projects.MiniTown.rig import CAMERAS
 from projects.MiniTown.true_views import TrueViews
 from projects.MiniTown.truth import jpeg

@@ -13,7 +13,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
-from projects.DistillNeRF.errors import InputError, command
+from projects.DistillNeRF.utils.errors import InputError, command
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
 

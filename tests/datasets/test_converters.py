@@ -15,8 +15,8 @@ import torch
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.datasets.infos import load_infos
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.semantics.classes import CLASS_ID, UNKNOWN_CLASS, code_book
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import COLOURS, GROUND, SKY, BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset

@@ -12,7 +12,7 @@ import pytest
 from projects.DistillNeRF.datasets.dataset import DistillNeRFDataset
 from projects.DistillNeRF.datasets.draws import Draw
 from projects.DistillNeRF.datasets.infos import save_infos
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 CAMERAS = ('LEFT', 'FRONT', 'RIGHT', 'BACK')
 # Degrees to the right of the front.

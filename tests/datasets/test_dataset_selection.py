@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import CAMERAS, TEACHER_SKY, BoxWorld
 from tests.datasets.fixtures.build import ALL_MAPS, PIPELINE, build_dataset
 

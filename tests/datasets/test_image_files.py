@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from projects.DistillNeRF.datasets.image_files import read_image, resize, to_rgb
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.common import image_size
 from projects.DistillNeRF.datasets.exposure import exposure_doubt
 from projects.DistillNeRF.datasets.image_files import read_header, read_image
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset
 

@@ -11,7 +11,7 @@ from pyquaternion import Quaternion
 
 from projects.DistillNeRF.datasets.infos import check_infos, load_infos, save_infos
 from projects.DistillNeRF.datasets.rig_checks import direction_of_name
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import rotation_z, shift
 
 

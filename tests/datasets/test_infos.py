@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.datasets.infos import check_infos, lidar_measurements, load_infos, read_pickle, save_infos
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 # A camera that looks along y of the LiDAR, upright, and its inverse.
 LIDAR2CAM = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])

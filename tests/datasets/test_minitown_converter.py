@@ -11,8 +11,8 @@ from PIL import Image
 
 from projects.DistillNeRF.datasets.converters import minitown as converter
 from projects.DistillNeRF.datasets.infos import load_infos
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.semantics.classes import code_book
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import write_nuscenes

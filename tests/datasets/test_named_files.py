@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from projects.DistillNeRF.datasets.named_files import check_files_are_named_once, check_named_files
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def infos() -> list[dict]:

@@ -12,7 +12,7 @@ import pytest
 
 from projects.DistillNeRF.datasets.converters import nuscenes
 from projects.DistillNeRF.datasets.infos import load_infos
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import BOX_CAMERA, write_nuscenes

@@ -17,8 +17,8 @@ import torch
 
 from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
 from projects.DistillNeRF.datasets.own_data.calibration import read_calibrations
-from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import CAMERAS, COLOURS, BoxWorld, rotation_z, save
 from tests.datasets.fixtures.build import build_dataset
 

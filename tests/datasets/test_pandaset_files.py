@@ -13,7 +13,7 @@ import pytest
 
 from projects.DistillNeRF.datasets.converters import pandaset
 from projects.DistillNeRF.datasets.infos import load_infos
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import pandaset_world, write_pandaset
 from tools.create_data import main

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from projects.DistillNeRF.datasets.rig_checks import check_distinct, check_rig, lonely_cameras, overlaps
-from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.utils.errors import InputError
 
 # Columns: x right, y down, z forward of a camera that looks along +y of the world, z up.
 AHEAD = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])

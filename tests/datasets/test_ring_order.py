@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.datasets.converters.common import choose_cameras, common_cameras, ring_order
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 NUSCENES = {'FL': -55, 'F': 0, 'FR': 55, 'BR': 110, 'B': 180, 'BL': -110}
 PANDASET = {'FL': -57.8, 'F': -0.3, 'FR': 57.8, 'BR': 88.6, 'B': 178.3, 'BL': -91.6}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from projects.DistillNeRF.datasets.converters.table_links import check_links
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def chain(shared: str) -> list[dict]:

@@ -8,7 +8,7 @@ import pytest
 
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.config import building, default_work_dir, load_config
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import Project
 
 ENTRIES = sorted(

@@ -81,7 +81,7 @@ def test_an_error_comes_after_a_progress_bar_and_what_was_printed(tmp_path, befo
     script = tmp_path / 'script.py'
     script.write_text(
         f'import sys\nsys.path.insert(0, {str(ROOT)!r})\n'
-        'from tqdm import tqdm\nfrom projects.DistillNeRF.errors import InputError, command\n'
+        'from tqdm import tqdm\nfrom projects.DistillNeRF.utils.errors import InputError, command\n'
         '@command\ndef main():\n    print("wrote a.png")\n'
         f'    {before}raise InputError("b.png: gone; restore it")\nmain()\n'
     )

@@ -14,7 +14,7 @@ from projects.DistillNeRF.engine.distributed import join
 from projects.DistillNeRF.engine.environment import require_launcher, require_one_process
 from projects.DistillNeRF.engine.failures import machine_failures
 from projects.DistillNeRF.engine.run_lock import NAME, training_in
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import ROOT, run
 from tests.tools.test_commands_bad_input import refused
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from projects.DistillNeRF.engine.config import load_config, warn_of_unread
 from projects.DistillNeRF.engine.options import LOADERS, keep_unused_parameters
 from projects.DistillNeRF.engine.running import prepare
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import ROOT, run
 from tests.tools.test_commands_bad_input import refused
 

@@ -7,9 +7,9 @@ import torch
 
 from projects.DistillNeRF.engine.novel_truth import TrueImages
 from projects.DistillNeRF.evaluation.novel_views import novel_view_errors
+from projects.DistillNeRF.geometry.trajectories import translation
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering
-from projects.DistillNeRF.modules.views import Views
-from projects.DistillNeRF.visualization.trajectories import translation
 from projects.MiniTown import scene
 from tests.datasets.fixtures.build import build_dataset
 from tests.MiniTown.boxtown import BoxTown

@@ -11,9 +11,9 @@ import torch
 
 from projects.DistillNeRF.engine import novel_views
 from projects.DistillNeRF.engine.novel_views import NovelViews
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Rendering
-from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.depth_colors import depth_to_colours
 
 

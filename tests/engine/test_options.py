@@ -12,7 +12,7 @@ from projects.DistillNeRF.engine.options import (
     load_boxes_for_detection,
     use_mixed_precision,
 )
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def config(tmp_path=None, model: dict | None = None, **more) -> Config:

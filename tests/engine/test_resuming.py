@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from projects.DistillNeRF.engine.resuming import is_finished, newest_checkpoint, require_resumable
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import Result, run
 from tests.tools.test_commands_bad_input import refused
 

@@ -18,10 +18,10 @@ from projects.DistillNeRF.engine.running import (
     prepare,
     runner_with_weights,
 )
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def test_a_run_has_a_config_of_its_own(project, tmp_path):

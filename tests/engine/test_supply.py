@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import PIPELINE, build_dataset
 from tests.tools.commands import Project, run, write_config, write_data

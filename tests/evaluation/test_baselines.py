@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from projects.DistillNeRF.evaluation.baselines import evaluate_baselines, mean_images
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 
 
 def views(*images: tuple[str, int, float]) -> Views:

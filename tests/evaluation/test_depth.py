@@ -14,7 +14,7 @@ from projects.DistillNeRF.evaluation.depth import (
     point_depth_errors,
     resample_depth,
 )
-from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.geometry.cameras import Cameras
 
 
 def test_the_seven_errors_by_hand():

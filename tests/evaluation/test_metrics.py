@@ -11,15 +11,15 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.evaluation.baselines import evaluate_baselines, mean_images
 from projects.DistillNeRF.evaluation.depth import depth_errors, resample_depth
 from projects.DistillNeRF.evaluation.depth_metric import DepthMetric
 from projects.DistillNeRF.evaluation.groups import view_groups
 from projects.DistillNeRF.evaluation.image import psnr
 from projects.DistillNeRF.evaluation.image_metric import ImageMetric
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.utils.errors import InputError
 
 HEIGHT, WIDTH = 16, 24
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from projects.DistillNeRF.evaluation.novel_views import novel_view_errors
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
 
 
 def test_colors_are_clamped_and_depth_is_compared_as_z():

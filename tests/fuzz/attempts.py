@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from projects.DistillNeRF.errors import command
+from projects.DistillNeRF.utils.errors import command
 
 _BAR = re.compile(r'\d+%\||\d+it \[|(it|s|frame|scene|file)/(s|it|frame)\b')
 

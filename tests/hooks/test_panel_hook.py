@@ -16,9 +16,9 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import nn
 
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.hooks.panel_hook import PanelHook, evaluating
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
 
 HEIGHT, WIDTH = 8, 12
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.evaluation.image import ssim
 from projects.DistillNeRF.losses.perceptual import PerceptualDistance, dssim
 from projects.DistillNeRF.losses.registered import LPIPSLoss
+from projects.DistillNeRF.utils.errors import InputError
 
 # Layers of VGG-16 as torchvision numbers them: convolutions by number, the rest by what they are.
 LAYERS = 'crcrpcrcrpcrcrcrpcrcrcrpcrcrcr'

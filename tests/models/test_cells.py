@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.cells import CORNERS, Cells, colours_seen, occupied_cells
 from projects.DistillNeRF.models.scene import Rendering, Scene
-from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
 POINTS = torch.tensor([[3.0, 10.0, 0.5], [-20.0, 4.0, 2.0], [70.0, -90.0, 9.0]])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.checkpoint import load_weights, read_checkpoint, require_training_state
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def tiny() -> nn.Module:

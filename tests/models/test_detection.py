@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from projects.DistillNeRF.datasets.boxes import DETECTION_CLASSES, mirror_boxes, read_boxes
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.boxes import DETECTION_CLASSES, mirror_boxes, read_boxes
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.detection_wrapper import LAYERS, DetectionBranch
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.pipelines.flip import FlipViews
+from projects.DistillNeRF.utils.errors import InputError
 from tests.models.test_cells import scene_of
 
 SPACE = ParameterizedSpace()

@@ -78,7 +78,7 @@ def test_no_module_names_a_device(repo_root: Path):
         'models/checkpoint_folder.py',
         'torch_files.py',
         # Values of images and cameras are looked at only where nothing waits for a device.
-        'modules/views.py',
+        'geometry/views.py',
         # The clock waits for GPUs, and memory is counted in another way there.
         'benchmark/watches.py',
         # The default of the user's own choice.

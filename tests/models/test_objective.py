@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.losses.registered import DepthClampLoss, OpacityLoss, RGBL1Loss, WeightEntropyLoss
 from projects.DistillNeRF.models.objective import MIN_DEPTH, Objective, feature_target, resize_depth, stored_depth
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.space import ParameterizedSpace
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.utils.errors import InputError
 
 FAR = 60.0
 SKY = FAR - 5

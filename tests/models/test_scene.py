@@ -8,13 +8,13 @@ import math
 import pytest
 import torch
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.scene import Rendering, Scene
-from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling, render_rays
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
+from projects.DistillNeRF.utils.errors import InputError
 
 CHANNELS = 4
 SPACE = ParameterizedSpace()

@@ -11,9 +11,9 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 import projects.DistillNeRF.register  # noqa: F401
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, NonFiniteLoss, ViewsPreprocessor
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
 
 NETWORK = {
     'space': {'inner_range': 10, 'inner_range_z': 4, 'step': 2.0, 'far': 30},

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules.fine_depth import FineDepth
 from projects.DistillNeRF.modules.pooling import candidate_positions, pool_views
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 
 HEIGHT, WIDTH, CANDIDATES, CHANNELS = 3, 5, 4, 6
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules.heads import ColorHead, FeatureHead
 from projects.DistillNeRF.modules.renderer import (
     RayRendering,
@@ -23,7 +24,6 @@ from projects.DistillNeRF.modules.renderer import (
     render_rays,
     rows_along,
 )
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
 LEVELS = (3, 4)

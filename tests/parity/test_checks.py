@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules import fine_depth, layers, renderer, volume_rendering
-from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.decoder import StyledConv
 from projects.DistillNeRF.modules.neighbours import NeighbourTable
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.parity import unit_data, units
 from projects.DistillNeRF.parity.checks import UnitArrays, check_all
 from projects.DistillNeRF.parity.comparison import DEEP, EQUAL, FACTOR, FLOOR, Bound, Report

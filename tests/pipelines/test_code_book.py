@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.code_book import CodeBookFeatures, LidarCodeBookFeatures
 from projects.DistillNeRF.semantics.classes import CLASS_ID, SKY, UNKNOWN_CLASS, code_vector
+from projects.DistillNeRF.utils.errors import InputError
 
 CAR, ROAD = CLASS_ID['car'], CLASS_ID['road']
 

@@ -7,8 +7,8 @@ import random
 import torch
 from mmengine.structures import BaseDataElement
 
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.pipelines.flip import FlipViews
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.images import LoadViews
+from projects.DistillNeRF.utils.errors import InputError
 
 MATRIX = np.array([[80.0, 0, 50], [0, 90, 30], [0, 0, 1]])
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.lidar_depth import (
     LidarProjection,
     lidar_class_image,
     lidar_depth_image,
     project_lidar,
 )
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def test_nearest_point_wins_and_empty_is_unknown():

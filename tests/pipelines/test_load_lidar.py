@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.lidar import LoadLidarDepth, read_point_classes, read_points
 from projects.DistillNeRF.semantics.classes import UNKNOWN_CLASS
+from projects.DistillNeRF.utils.errors import InputError
 
 # A camera that looks along +y of the world, x to the right; 20 x 30 pixels, one pixel is a tenth of the depth.
 CAM2WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])

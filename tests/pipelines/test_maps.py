@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.maps import LoadFeatures, LoadTeacher, LoadTruth, read_map, require_one_size
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def save(path: Path, values: object, kind: type = np.float16) -> str:

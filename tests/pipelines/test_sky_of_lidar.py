@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.pipelines.lidar_sky import SkyFromLidar, sky_above_returns
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def test_one_column_by_hand():

@@ -17,8 +17,8 @@ from PIL import Image
 
 from projects.DistillNeRF.apis import init_model, reconstruct
 from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.modules.views import Views
 from projects.DistillNeRF.visualization.depth_colors import depth_to_colours
 from projects.DistillNeRF.visualization.images import to_uint8
 from projects.DistillNeRF.visualization.panels import ring_order

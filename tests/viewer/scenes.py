@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling
-from projects.DistillNeRF.modules.space import ParameterizedSpace
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
 # As the small network of MiniTown.

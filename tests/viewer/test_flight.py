@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from projects.DistillNeRF.geometry.trajectories import TRAJECTORIES, trajectory
 from projects.DistillNeRF.viewer import flight as flight_module
 from projects.DistillNeRF.viewer.flight import OUTSIDE, Flight, go_to, places
 from projects.DistillNeRF.viewer.glances import Glance, ring
 from projects.DistillNeRF.viewer.player import Player
 from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
-from projects.DistillNeRF.visualization.trajectories import TRAJECTORIES, trajectory
 from tests.viewer.scenes import make_scene
 
 # Seconds after which a thread that does not come is given up.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.viewer.glances import Glance, SavedScene, require_only, ring
 from tests.viewer.scenes import make_scene
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.semantics.classes import code_vector
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, MODES, NEEDS, RGB, TEXT, Painter, _relief
 from projects.DistillNeRF.viewer.tiles import Seen
 from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, depth_to_colours

@@ -24,8 +24,8 @@ from PIL import Image
 from projects.DistillNeRF.apis import init_model, reconstruct
 from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.viewer.painter import DEPTH, RGB
 from projects.DistillNeRF.viewer.tiles import ROWS, SNAPSHOT_ROWS
 from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, depth_to_colours

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
 
 HALF = math.sqrt(0.5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.cells import CORNERS, Cells
-from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.visualization import voxel_page
 from projects.DistillNeRF.visualization.box_pictures import EYE_HEIGHT, INK, SHADES, BoxPictures, annotate_map
 from projects.DistillNeRF.visualization.boxes import SIDES, surface

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.modules.similarity import similarities
 from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, code_book, code_vector
-from projects.DistillNeRF.text_queries import encode_words
+from projects.DistillNeRF.semantics.text_encoders import encode_words, similarities
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.feature_rows import feature_rows, query_rows
 from projects.DistillNeRF.visualization.heat_maps import draw_heat_map
 from tests.visualization.worlds import HEIGHT, WIDTH, front_and_back

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.modules.views import Views
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, depth_to_colours
 from projects.DistillNeRF.visualization.images import to_uint8, write_png
 from projects.DistillNeRF.visualization.layout import FOOTER_HEIGHT, GAP, HEADER_HEIGHT, LABEL_WIDTH, Row, compose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.options import USUAL_QUERY, PictureOptions
 
 

@@ -10,8 +10,8 @@ import torch
 import trimesh
 from plyfile import PlyData
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.cells import CORNERS, Cells
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.ply import write_ply
 
 

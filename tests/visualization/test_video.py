@@ -8,7 +8,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.video import even_size, require_video, write_video
 
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from plyfile import PlyData
 
-from projects.DistillNeRF.errors import InputError
 from projects.DistillNeRF.models.cells import occupied_cells
 from projects.DistillNeRF.models.scene import Rendering
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization import voxel_page
 from projects.DistillNeRF.visualization.box_pictures import BoxPictures
 from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, colour_shares

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
+from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.modules.cameras import Cameras
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling
-from projects.DistillNeRF.modules.space import ParameterizedSpace
-from projects.DistillNeRF.modules.views import Views
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
 HEIGHT, WIDTH = 24, 40

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
+from ..geometry.contraction import ParameterizedSpace
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import CandidateScorer, FineDepth
 from ..modules.layers import LEAKY_SLOPE, soft_clamp
 from ..modules.neighbours import OFFSETS
 from ..modules.pooling import candidate_positions
 from ..modules.renderer import EMPTY_LOGIT, RaySampling
-from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseConv, SparseProcessing, SparseVoxelNet
 from ..modules.voxels import morton_encode
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
+from ..geometry.views import Views
 from ..models.network import DistillNeRF
-from ..modules.cameras import Cameras
-from ..modules.views import Views
 from ..parity.weights import rule_network
 
 SMALL_CONFIG = 'projects/DistillNeRF/configs/models/small.py'

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from ..geometry.views import Views
 from ..models.network import DistillNeRF
 from ..modules.coarse_depth import CoarseDepth
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.pooling import pool_views
-from ..modules.views import Views
 from . import plain
 from .watches import BACKWARD, Clock, Watch, Work, WorkCounter
 

@@ -14,13 +14,13 @@ import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset, force_full_init
 
-from ..errors import InputError, warn
-from .boxes import read_boxes
+from ..geometry.boxes import read_boxes
+from ..geometry.poses import inverse_pose
+from ..utils.errors import InputError, warn
 from .draws import Draw
 from .exposure import warn_of_exposure
 from .image_files import read_image
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
-from .poses import inverse_pose
 from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
 from .selection import CURRENT, Key, one_neighbour_each, whole_frames
 from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told

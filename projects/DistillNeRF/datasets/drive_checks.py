@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, warn
-from .poses import inverse_pose
+from ..geometry.poses import inverse_pose
+from ..utils.errors import InputError, warn
 from .rig_checks import FARTHEST
 
 # Degrees between the vehicle's up and that of the map. The steepest streets have 20 degrees.

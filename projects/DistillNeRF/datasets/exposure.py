@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import warn
+from ..utils.errors import warn
 
 # Of 255. At night lamps are brighter, and so is more than a hundredth of what a camera on a street sees.
 BLACK, WHITE = 16, 250

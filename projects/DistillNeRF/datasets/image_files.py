@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import InputError
-from ..files import require_file
+from ..utils.errors import InputError
+from ..utils.files import require_file
 
 RESTORE = 'restore the image'
 UPRIGHT = 1

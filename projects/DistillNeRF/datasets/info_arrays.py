@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .drive_checks import Drive
 
 Info = dict[str, Any]

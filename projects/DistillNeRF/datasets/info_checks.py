@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, warn
-from . import poses
-from .boxes import check_boxes
+from ..geometry import poses
+from ..geometry.boxes import check_boxes
+from ..geometry.poses import check_intrinsics, check_poses, inverse_pose
+from ..utils.errors import InputError, warn
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import (
     Images,
@@ -26,7 +27,6 @@ from .info_arrays import (
     stack_matrices,
 )
 from .named_files import check_files_are_named_once, check_named_files
-from .poses import check_intrinsics, check_poses, inverse_pose
 from .rig_checks import (
     MOST_MISNAMED,
     ONE_SIDED,

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError, warn
-from ..files import atomic_path, require_file
+from ..utils.errors import InputError, warn
+from ..utils.files import atomic_path, require_file
 from .info_arrays import Info
 from .info_checks import CONVERT_AGAIN, check_infos
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from statistics import median
 from typing import Any
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 from .info_arrays import Info
 
 # Maps of an image, and the files of each; one file without a name of its own.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Median distance of a file's points, metres; that of nuScenes is 10, of PandaSet 20.
 PLAUSIBLE_RANGE = (0.3, 300.0)

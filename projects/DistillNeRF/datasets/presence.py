@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import InputError
-from ..provenance import Provenance
+from ..utils.errors import InputError
+from ..utils.provenance import Provenance
 from .info_arrays import MAP_FILES
 from .infos import CONVERT_AGAIN, Info, lidar_measurements
 from .supply import Supply

@@ -1,4 +1,4 @@
-"""Whether cameras can be those of a car, beyond what every calibration must fulfil (``datasets/poses.py``).
+"""Whether cameras can be those of a car, beyond what every calibration must fulfil (``geometry/poses.py``).
 
 Own folders (``datasets/own_data``), converters and info files (``datasets/info_checks.py``) ask the same.
 """
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError, warn
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
+from ..utils.errors import InputError, warn
 
 # Metres between a camera and the origin of the vehicle.
 FARTHEST = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 from .infos import Info, lidar_measurements
 
 LIDAR, OTHER_FRAMES = 'LiDAR', 'other frames'

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.poses import inverse_pose
 from .infos import Info, lidar_measurements
-from .poses import inverse_pose
 from .selection import Key
 from .virtual import VIRTUAL_VIEWS, teacher_files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 
 def refuse_together(args: argparse.Namespace, option: str, others: Sequence[str], why: str) -> None:

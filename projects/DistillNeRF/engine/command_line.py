@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from ..visualization.trajectories import TRAJECTORIES
+from ..geometry.trajectories import TRAJECTORIES
 
 
 class Overrides(DictAction):

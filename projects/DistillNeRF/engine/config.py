@@ -9,8 +9,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import InputError, warn
-from ..files import require_file
+from ..utils.errors import InputError, warn
+from ..utils.files import require_file
 from .config_files import Layer, read_layers
 from .config_keys import TOP_LEVEL, check_keys, meant_key
 from .contradictions import check_what_wins

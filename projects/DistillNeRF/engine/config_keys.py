@@ -18,7 +18,7 @@ from mmengine.utils import import_modules_from_strings
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..geometry.contraction import ParameterizedSpace
 from ..models.network import DistillNeRF
 from ..models.objective import LOSS_NAMES
 from ..modules.coarse_depth import CoarseDepthNet
@@ -26,8 +26,8 @@ from ..modules.decoder import ColorDecoder
 from ..modules.fine_depth import FineDepthNet
 from ..modules.heads import FeatureHead
 from ..modules.renderer import RaySampling
-from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
+from ..utils.errors import InputError
 from ..visualization.options import PictureOptions
 from .options import DATASET, LOADERS, SWITCHES, datasets
 from .suggestions import arguments, did_you_mean, switches

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .config_files import value_of
 from .options import DATASET, all_datasets
 from .suggestions import did_you_mean

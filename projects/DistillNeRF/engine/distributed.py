@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 from .environment import require_launcher
 
 # What torchrun gives a process -> what slurm calls it.

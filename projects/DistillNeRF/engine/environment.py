@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Who starts several processes -> the variable that says how many. MPI's own launchers are not supported.
 MPI_COUNTS = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'MV2_COMM_WORLD_SIZE')

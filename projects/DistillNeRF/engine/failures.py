@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from ..errors import InputError
-from ..files import disk_failure
+from ..utils.errors import InputError
+from ..utils.files import disk_failure
 
 # What torch says about a worker that was killed or ran out of shared memory, and about memory that is not there.
 _WORKER = ('DataLoader worker (pid', 'unable to open shared memory', 'unable to mmap', 'received 0 items of ancdata')

@@ -16,14 +16,14 @@ from tqdm import tqdm
 from projects.MiniTown.true_views import MAKE_AGAIN, TrueViews
 
 from ..apis import init_model, reconstruct
-from ..errors import InputError
 from ..evaluation.depth import average
 from ..evaluation.novel_views import novel_view_errors
 from ..evaluation.report import table
-from ..files import require_writable, save_json
+from ..geometry.trajectories import distinct, move_cameras, trajectory
+from ..geometry.views import Views
 from ..models.network import DistillNeRF
-from ..modules.views import Views
-from ..visualization.trajectories import distinct, move_cameras, trajectory
+from ..utils.errors import InputError
+from ..utils.files import require_writable, save_json
 from .running import build_dataset
 
 # Largest mean difference between a stored image and the town built again; that of JPEG is 0.007.

@@ -11,16 +11,16 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..apis import init_model, reconstruct
-from ..errors import InputError
+from ..geometry.cameras import Cameras
+from ..geometry.trajectories import move_cameras, three_from, trajectory
+from ..geometry.views import Views
 from ..models.scene import Scene
-from ..modules.cameras import Cameras
-from ..modules.views import Views
+from ..utils.errors import InputError
 from ..visualization.depth_colors import depth_to_colours
 from ..visualization.feature_rows import palette
 from ..visualization.images import to_uint8, write_png
 from ..visualization.options import PictureOptions
 from ..visualization.panels import ring_order
-from ..visualization.trajectories import move_cameras, three_from, trajectory
 from ..visualization.video import write_video
 from .running import build_dataset
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from ..errors import InputError
-from ..files import require_writable
+from ..utils.errors import InputError
+from ..utils.files import require_writable
 from ..visualization.options import PictureOptions
 from .config_files import Layer, value_of
 from .wandb_backend import use_wandb

@@ -12,14 +12,14 @@ from mmengine.config import Config
 
 from ..apis import init_model
 from ..datasets.own_data import read_folder, tell_of_unused_images
-from ..errors import InputError
-from ..files import require_writable
+from ..geometry.trajectories import trajectory
+from ..geometry.views import Views
 from ..models.network import DistillNeRF
-from ..modules.views import Views
+from ..utils.errors import InputError
+from ..utils.files import require_writable
 from ..visualization.options import PictureOptions
 from ..visualization.panels import ring_order
 from ..visualization.sample_pictures import draw_sample
-from ..visualization.trajectories import trajectory
 from ..visualization.video import require_video
 from .novel_views import NovelViews
 from .processor import prepare_processor

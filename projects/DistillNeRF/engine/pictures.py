@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 from ..visualization.options import PictureOptions
 from ..visualization.sample_pictures import draw_sample
 from .running import predictions

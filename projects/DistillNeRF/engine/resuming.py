@@ -9,10 +9,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from ..errors import InputError, warn
-from ..files import is_folder
 from ..models.checkpoint import CURE, read_checkpoint, require_training_state
 from ..models.checkpoint_folder import checkpoints_in
+from ..utils.errors import InputError, warn
+from ..utils.files import is_folder
 
 # What a checkpoint's ``meta`` has: the number of processes that trained it.
 WORLD_SIZE = 'world_size'

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 
 NAME = 'training.lock'
 

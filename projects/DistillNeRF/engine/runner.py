@@ -16,8 +16,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..errors import LOGGER
 from ..models.checkpoint import load_what_fits, read_checkpoint
+from ..utils.errors import LOGGER
 from .resuming import WORLD_SIZE
 
 # What mmengine says of its own inside, whatever a user does.

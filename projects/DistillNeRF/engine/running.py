@@ -16,13 +16,13 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
 from ..evaluation.baselines import evaluate_baselines, mean_images
-from ..files import require_writable
+from ..geometry.views import Views
 from ..models.checkpoint import load_weights, read_checkpoint
 from ..models.network import DistillNeRF
 from ..models.wrapper import DistillNeRFModel, NonFiniteLoss
-from ..modules.views import Views
+from ..utils.errors import InputError
+from ..utils.files import require_writable
 from .config import building
 from .config_files import value_of
 from .contradictions import check_custom_keys, check_together, check_validation

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 from .config_files import Layer, value_of
 
 # Lengths of the schedules of mmengine, in the unit of the schedule.

@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 
 from ..datasets.dataset import DistillNeRFDataset
 from ..datasets.supply import LIDAR, OTHER_FRAMES
-from ..errors import InputError, warn
 from ..evaluation.depth_metric import DepthMetric
+from ..utils.errors import InputError, warn
 
 TEACHER, FEATURES = 'teacher depth', 'features'
 DEPTHS = (LIDAR, TEACHER, 'truth depth')

@@ -8,9 +8,9 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from torch.utils.data import Dataset
 
-from ..errors import warn
-from ..files import save_json
-from ..provenance import file_digest
+from ..utils.errors import warn
+from ..utils.files import save_json
+from ..utils.provenance import file_digest
 from .supply import parts
 
 FILE_NAME = 'trained_on.json'

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.visualization.vis_backend import WandbVisBackend
 
-from ..errors import InputError, warn
+from ..utils.errors import InputError, warn
 
 MODES = ('online', 'offline', 'auto')
 USUAL_SERVER = 'https://api.wandb.ai'

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..modules.views import Views
+from ..geometry.views import Views
+from ..utils.errors import InputError
 from .depth import average
 from .groups import key, view_groups
 from .image import psnr

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
 
 MIN_DEPTH = 1e-3
 FULL_RANGE = 80.0

@@ -9,8 +9,8 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from ..errors import warn
-from ..modules.views import Views
+from ..geometry.views import Views
+from ..utils.errors import warn
 from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, resample_depth
 from .groups import key, view_groups
 

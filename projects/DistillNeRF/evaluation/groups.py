@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..modules.views import Views
+from ..geometry.views import Views
 
 FRAME_NAMES = {0: '', 1: 'next', -1: 'previous'}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..geometry.views import Views
 from ..models.scene import Rendering
-from ..modules.views import Views
 from .depth import depth_errors, distance_to_z, resample_depth
 from .image import psnr, ssim
 

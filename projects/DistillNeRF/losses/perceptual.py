@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..torch_files import load_torch
+from ..utils.errors import InputError
+from ..utils.torch_files import load_torch
 from .reduce import require_same_shape
 
 # Widths of the convolutions of VGG-16; a pooling starts every block but the first.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..modules.cameras import Cameras
-from ..modules.tensors import TensorFields
+from ..geometry.cameras import Cameras
+from ..geometry.tensors import TensorFields
 from ..modules.volume_rendering import activate_density
 from .scene import MIN_DENSITY, Rendering, Scene
 

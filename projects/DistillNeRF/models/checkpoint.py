@@ -10,10 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import InputError, warn
-from ..files import is_folder
-from ..torch_compat import allow_mmengine_checkpoints
-from ..torch_files import load_torch, refused_object
+from ..utils.errors import InputError, warn
+from ..utils.files import is_folder
+from ..utils.torch_files import allow_mmengine_checkpoints, load_torch, refused_object
 from .checkpoint_folder import checkpoints_in
 from .network import DistillNeRF
 from .scene_files import FORMAT

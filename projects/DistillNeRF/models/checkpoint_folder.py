@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..torch_compat import allow_mmengine_checkpoints
+from ..utils.torch_files import allow_mmengine_checkpoints
 
 _NAME = re.compile(r'(iter|epoch)_(\d+)\.pth')
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..torch_files import load_torch, refused_object
+from ..utils.errors import InputError
+from ..utils.torch_files import load_torch, refused_object
 from .checkpoint import PREFIX, is_ours, is_published
 from .network import DistillNeRF
 from .published import PUBLISHED_VARIANTS, published_name, published_settings

@@ -12,9 +12,9 @@ from mmengine.registry import Registry
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
-from ..datasets.boxes import DETECTION_CLASSES
-from ..mmcv_ext import ensure_mmcv_ext
-from ..modules.space import ParameterizedSpace
+from ..geometry.boxes import DETECTION_CLASSES
+from ..geometry.contraction import ParameterizedSpace
+from ..utils.mmcv_ext import ensure_mmcv_ext
 from .scene import Scene
 
 # Height range of the objects in the LiDAR frame, metres, and the number of layers that stay apart in it.

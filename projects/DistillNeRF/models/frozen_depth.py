@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError
 from ..modules.depth_anything import DepthAnything, load_depth_anything
-from ..torch_files import load_torch
+from ..utils.errors import InputError
+from ..utils.torch_files import load_torch
 
 CURE = (
     'put the weights of Depth-Anything v1 ViT-B (depth_anything_vitb14.pth) there, '

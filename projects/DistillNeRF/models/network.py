@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
+from ..geometry.contraction import ParameterizedSpace
+from ..geometry.views import Views
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import build_head
 from ..modules.pooling import pool_views
 from ..modules.recompute import recompute_blocks
 from ..modules.renderer import RaySampling
-from ..modules.space import ParameterizedSpace
 from ..modules.sparse_conv import SparseVoxelNet
-from ..modules.views import Views
 from ..modules.voxels import VoxelGrid
 from .frozen_depth import FrozenDepth
 from .scene import Scene

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..geometry.contraction import ParameterizedSpace
+from ..geometry.views import Views
 from ..losses.sky import clamp_depth, fill_sky
-from ..modules.space import ParameterizedSpace
-from ..modules.views import Views
+from ..utils.errors import InputError
 from .network import Encoded
 from .scene import Rendering
 

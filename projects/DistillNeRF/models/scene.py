@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
+from ..geometry.contraction import ParameterizedSpace
+from ..geometry.tensors import TensorFields
 from ..modules.heads import ColorHead, FeatureHead
 from ..modules.renderer import RayRendering, RaySampling, VoxelTables, read, render_rays
-from ..modules.similarity import similarities
-from ..modules.space import ParameterizedSpace
-from ..modules.tensors import TensorFields
 from ..modules.volume_rendering import activate_density
 from ..modules.voxels import VoxelGrid
+from ..semantics.text_encoders import similarities
 from .occupancy import occupancy
 
 # Samples held at a time when no gradient is kept: about 64 bytes each, so a chunk of rays takes some 250 MB.

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..geometry.contraction import ParameterizedSpace
 from ..modules.heads import build_head
 from ..modules.renderer import RaySampling
-from ..modules.space import ParameterizedSpace
 from ..modules.voxels import VoxelGrid
-from ..torch_files import load_torch, refused_object, save_torch
+from ..utils.errors import InputError
+from ..utils.torch_files import load_torch, refused_object, save_torch
 from .scene import Scene
 from .weights import find_weights
 

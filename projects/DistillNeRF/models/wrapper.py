@@ -13,8 +13,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from ..evaluation.image import psnr_tensor
-from ..modules.tensors import TensorFields
-from ..modules.views import Views
+from ..geometry.tensors import TensorFields
+from ..geometry.views import Views
 from .detection_wrapper import DetectionBranch
 from .network import DistillNeRF, Encoded
 from .objective import Objective

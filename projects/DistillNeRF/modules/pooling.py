@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
+from ..geometry.contraction import ParameterizedSpace
 from .autocast import full_precision
-from .cameras import Cameras
 from .fine_depth import FineDepth
 from .segments import segment_offsets, weighted_segment_sum
-from .space import ParameterizedSpace
 from .voxels import VoxelGrid, point_codes
 
 

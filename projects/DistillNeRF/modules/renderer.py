@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry.contraction import ParameterizedSpace
 from .layers import soft_clamp
 from .pieces import by_pieces, numbers_at_a_time
-from .space import ParameterizedSpace
 from .volume_rendering import expected_depth, march
 from .voxels import VoxelGrid
 

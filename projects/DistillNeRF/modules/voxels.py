@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .tensors import TensorFields
+from ..geometry.tensors import TensorFields
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..errors import InputError
 from ..models.published import PUBLISHED_VARIANTS, published_settings
+from ..utils.errors import InputError
 from .comparison import Report
 from .conditioning import measured
 from .end_to_end import check_end_to_end

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
 from ..models.network import DistillNeRF, Encoded
 from ..models.scene import Rendering, Scene
-from ..modules.cameras import Cameras
 from .vectors import Vectors
 from .weights import normal_by_name, shared_rule_network
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
 from ..models.network import DistillNeRF
 from ..models.scene import Scene
-from ..modules.cameras import Cameras
 from ..modules.coarse_depth import CoarseDepth
 from ..modules.fine_depth import FineDepth
 from ..modules.pooling import candidate_positions, pool_points

@@ -13,14 +13,14 @@ from ..datasets.image_files import to_rgb
 from ..datasets.selection import Key, whole_frames
 from ..evaluation.depth import depth_errors, point_depth_errors
 from ..evaluation.image import psnr, recolored, ssim
+from ..geometry.cameras import Cameras
+from ..geometry.trajectories import circle, left_right, move_cameras, three_from, translation
 from ..losses.color import l1
 from ..losses.depth import clamped_depth_loss, depth_loss, teacher_depth_loss
 from ..losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
 from ..losses.sky import clamp_depth, fill_sky
 from ..losses.weights import opacity_loss, weight_entropy
-from ..modules.cameras import Cameras
 from ..pipelines.lidar_depth import lidar_depth_image, project_lidar
-from ..visualization.trajectories import circle, left_right, move_cameras, three_from, translation
 from .comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
 from .units import Arrays
 

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..geometry.contraction import ParameterizedSpace, contract, expand
 from ..models.published import published_name, published_settings
 from ..modules.decoder import ColorDecoder, StyledConv
 from ..modules.heads import ColorHead
 from ..modules.layers import Bottleneck
 from ..modules.renderer import VoxelTables, read
 from ..modules.segments import segment_offsets, weighted_segment_sum
-from ..modules.space import ParameterizedSpace, contract, expand
 from ..modules.sparse_conv import SparseConv, pairs_between
 from ..modules.volume_rendering import expected_depth, march, render_intervals
 from ..modules.voxels import VoxelGrid, morton_encode, point_codes

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..geometry.cameras import Cameras
+from ..geometry.views import Views
 from ..models.published import PUBLISHED_VARIANTS
-from ..modules.cameras import Cameras
-from ..modules.views import Views
+from ..utils.errors import InputError
 
 CURE = 'give a folder of parity vectors, such as shared/parity/public'
 

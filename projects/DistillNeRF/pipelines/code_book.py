@@ -10,9 +10,9 @@ from mmdet3d.registry import TRANSFORMS
 from PIL import Image
 
 from ..datasets.presence import MAP_CURES
-from ..errors import InputError
-from ..files import require_file
 from ..semantics.classes import CHANNELS, CLASSES, SKY, UNKNOWN_CLASS, code_book
+from ..utils.errors import InputError
+from ..utils.files import require_file
 
 
 @TRANSFORMS.register_module()

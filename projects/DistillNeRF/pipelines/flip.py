@@ -8,8 +8,8 @@ from typing import Any
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..datasets.boxes import mirror_boxes
-from ..modules.mirror import mirror_views
+from ..geometry.boxes import mirror_boxes
+from ..geometry.views import mirror_views
 
 
 @TRANSFORMS.register_module()

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.image_files import RESTORE, read_image, resize, to_rgb
-from ..errors import InputError
+from ..utils.errors import InputError
 
 
 @TRANSFORMS.register_module()

@@ -11,10 +11,10 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.point_checks import check_ranges
-from ..datasets.poses import inverse_pose
-from ..errors import InputError, warn
-from ..files import require_file
+from ..geometry.poses import inverse_pose
 from ..semantics.classes import CLASSES, UNKNOWN_CLASS
+from ..utils.errors import InputError, warn
+from ..utils.files import require_file
 from .lidar_depth import LidarProjection, lidar_class_image, lidar_depth_image, project_lidar
 
 RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 MIN_DEPTH = 1.0
 _EMPTY = 1000.0

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from scipy.ndimage import maximum_filter1d
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Columns to each side whose returns count for a column, and rows above the highest return that stay unknown.
 SIDE, GAP = 3, 2

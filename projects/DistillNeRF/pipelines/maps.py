@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.presence import MAP_CURES
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Of depth maps, about so many rows and columns are looked at.
 LOOKED_AT = 64

@@ -12,8 +12,8 @@ from mmdet3d.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from ..modules.cameras import Cameras
-from ..modules.views import Views
+from ..geometry.cameras import Cameras
+from ..geometry.views import Views
 
 _META = ('token', 'scene', 'frame', 'timestamp', 'sample_idx', 'notes')
 _MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth')

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Name of each class id with the id of Occ3D-nuScenes, which for 1..16 is also that of the nuScenes-lidarseg challenge.
 _OCC3D_OF_NAME: dict[str, int] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from viser import SceneApi, SceneNodeHandle
 
-from ..files import file_stems
+from ..utils.files import file_stems
 from ..visualization.voxels import ColouredCells
 from .glances import Glance
 from .viewpoints import Viewpoint

@@ -14,11 +14,11 @@ from mmengine.config import Config
 from ..apis import init_model, moved, reconstruct
 from ..datasets.own_data import read_folder
 from ..engine.running import build_dataset
-from ..errors import InputError
+from ..geometry.cameras import Cameras
+from ..geometry.views import Views
 from ..models.network import DistillNeRF
 from ..models.scene import Scene
-from ..modules.cameras import Cameras
-from ..modules.views import Views
+from ..utils.errors import InputError
 from ..visualization.images import to_uint8
 from ..visualization.panels import ring_order
 from .viewpoints import Viewpoint, looking

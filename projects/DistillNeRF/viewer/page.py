@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from viser import CameraHandle, ClientHandle
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from ..visualization.options import USUAL_QUERY
 from .flight import SPEEDS, USUAL_SPEED, Flight, go_to, places
 from .looks import Picture

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ..errors import InputError
 from ..models.scene import Scene
-from ..modules.similarity import similarities
-from ..text_queries import encode_words
+from ..semantics.text_encoders import encode_words, similarities
+from ..utils.errors import InputError
 from ..visualization.depth_colors import depth_to_colours, log_shares
 from ..visualization.feature_colours import FeatureColours
 from ..visualization.heat_maps import draw_heat_map

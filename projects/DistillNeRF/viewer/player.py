@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..visualization.trajectories import trajectory
+from ..geometry.trajectories import trajectory
 
 
 class Player:

@@ -9,8 +9,8 @@ import threading
 
 import viser
 
-from ..errors import InputError
-from ..visualization.trajectories import TRAJECTORIES, trajectory
+from ..geometry.trajectories import TRAJECTORIES, trajectory
+from ..utils.errors import InputError
 from .drawing import FRUSTA, NEAREST, SHAPES, draw_cells, draw_frusta, set_light
 from .glances import Source
 from .looks import Look

@@ -11,7 +11,7 @@ import torch
 
 from ..engine.config import load_config
 from ..engine.processor import prepare_processor
-from ..errors import InputError
+from ..utils.errors import InputError
 from .glances import OwnImages, Samples, SavedScene, Source
 
 

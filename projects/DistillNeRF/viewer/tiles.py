@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
 from ..models.scene import Scene
-from ..modules.cameras import Cameras
 from ..modules.renderer import render_rays
 
 # Rows of rays of the pictures that follow each other while the camera rests: 40 x 22, 80 x 45, 160 x 90 and 320 x 180

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from viser.transforms import SO3
 
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
 
 UP = (0.0, 0.0, 1.0)
 # The browser orbits around a point so far ahead of the camera, metres.

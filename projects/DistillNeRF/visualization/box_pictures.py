@@ -7,7 +7,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from PIL import Image, ImageDraw, ImageFont
 
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
 from .boxes import surface
 from .depth_colors import SKY_COLOUR
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..modules.similarity import similarities
-from ..modules.views import Views
+from ..geometry.views import Views
+from ..semantics.text_encoders import similarities
 from .feature_colours import FeatureColours
 from .heat_maps import draw_heat_map
 from .images import to_uint8

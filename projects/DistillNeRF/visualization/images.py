@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..files import atomic_path
+from ..utils.files import atomic_path
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

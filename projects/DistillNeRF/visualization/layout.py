@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..modules.views import Views
+from ..geometry.views import Views
 from .depth_colors import (
     FARTHEST,
     NEAREST,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # What ``model.language_query=True`` asks for.
 USUAL_QUERY = ('road', 'building', 'vegetation', 'car')

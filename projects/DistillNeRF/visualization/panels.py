@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..modules.cameras import Cameras
-from ..modules.views import Views
+from ..geometry.cameras import Cameras
+from ..geometry.views import Views
 from .depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, colour_shares, depth_to_colours
 from .feature_rows import feature_rows
 from .images import to_uint8

@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 
-from ..files import atomic_path
 from ..models.cells import Cells
+from ..utils.files import atomic_path
 from .boxes import surface
 
 _VERTEX = np.dtype(

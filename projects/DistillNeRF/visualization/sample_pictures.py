@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..files import file_stems
+from ..geometry.views import Views
 from ..models.scene import Scene
-from ..modules.views import Views
-from ..text_queries import encode_words
+from ..semantics.text_encoders import encode_words
+from ..utils.errors import InputError
+from ..utils.files import file_stems
 from .feature_rows import palette, query_rows
 from .images import write_png
 from .layout import Row

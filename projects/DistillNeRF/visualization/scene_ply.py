@@ -6,8 +6,8 @@ import os
 
 import torch
 
+from ..geometry.cameras import Cameras
 from ..models.scene import Scene
-from ..modules.cameras import Cameras
 from .feature_rows import palette
 from .ply import write_ply
 from .voxels import LEVELS, coloured_cells

@@ -11,8 +11,8 @@ import imageio_ffmpeg
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import InputError
-from ..files import atomic_path, require_writable
+from ..utils.errors import InputError
+from ..utils.files import atomic_path, require_writable
 
 # Containers of H.264 that ffmpeg knows by their suffix.
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')

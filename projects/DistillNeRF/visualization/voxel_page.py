@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from ..files import atomic_path
-from ..modules.cameras import Cameras
+from ..geometry.cameras import Cameras
+from ..utils.files import atomic_path
 from .boxes import surface
 from .voxels import ColouredCells
 

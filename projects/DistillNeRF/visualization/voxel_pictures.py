@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..modules.views import Views
+from ..geometry.views import Views
 from .box_pictures import BoxPictures, annotate_map
 from .images import write_png
 from .layout import Row, named

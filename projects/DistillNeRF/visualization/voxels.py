@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..geometry.cameras import Cameras
 from ..models.cells import Cells, colours_seen, occupied_cells
 from ..models.scene import MIN_DENSITY, Rendering, Scene
-from ..modules.cameras import Cameras
+from ..utils.errors import InputError
 from .depth_colors import colour_shares
 from .feature_colours import FeatureColours
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, warn
+from ...geometry.poses import inverse_pose
+from ...utils.errors import InputError, warn
 from ..image_files import read_header
 from ..infos import Info
 from ..layout import feature_path, teacher_path
-from ..poses import inverse_pose
 
 DOWNLOAD_AGAIN = 'restore it from the data set'
 # The ring is cut between the camera to the front left and that to the left: degrees from straight ahead, clockwise.

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
-from ..boxes import check_boxes
+from ...geometry.boxes import check_boxes
+from ...geometry.poses import check_poses, inverse_pose
+from ...utils.errors import InputError
 from ..infos import Info, read_pickle, save_infos
-from ..poses import check_poses, inverse_pose
 from .common import (
     SINCE_1970,
     TIME_UNITS,

@@ -18,12 +18,12 @@ from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import create_splits_scenes
 from tqdm import tqdm
 
-from ...errors import InputError, warn
-from ...files import read_json, require_file
-from ..boxes import DETECTION_CLASSES
+from ...geometry.boxes import DETECTION_CLASSES
+from ...geometry.poses import inverse_pose, pose_matrix, quaternion_matrix
+from ...utils.errors import InputError, warn
+from ...utils.files import read_json, require_file
 from ..drive_checks import some
 from ..infos import Info, InfoFile, save_info_files
-from ..poses import inverse_pose, pose_matrix, quaternion_matrix
 from .common import (
     DOWNLOAD_AGAIN,
     camera_record,

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ...errors import InputError, warn
-from ...files import atomic_path, read_json
-from ...provenance import Provenance, fingerprint
+from ...geometry.poses import inverse_pose
 from ...semantics.classes import CLASS_ID, UNKNOWN_CLASS
+from ...utils.errors import InputError, warn
+from ...utils.files import atomic_path, read_json
+from ...utils.provenance import Provenance, fingerprint
 from ..infos import Info, InfoFile, save_info_files
 from ..point_checks import check_ranges
-from ..poses import inverse_pose
 from .common import DOWNLOAD_AGAIN, choose_cameras, common_cameras, link_frames, ring_order, sweep_record
 from .pandaset_raw import (
     TABLE_SUFFIXES,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...errors import InputError, warn
-from ...files import read_json, require_file
+from ...geometry.poses import pose_matrix
+from ...utils.errors import InputError, warn
+from ...utils.files import read_json, require_file
 from ..infos import Info
-from ..poses import pose_matrix
 from .common import DOWNLOAD_AGAIN, camera_record, image_size
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ...errors import InputError, warn
+from ...utils.errors import InputError, warn
 from ..exposure import warn_of_exposure
 from ..image_files import UPRIGHT, Header, read_header, read_image
 from ..infos import Info

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...errors import InputError, warn
+from ...utils.errors import InputError, warn
 from ..infos import Info
 from ..point_checks import check_ranges
 from ..presence import Folders

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ...utils.errors import InputError
 from .common import DOWNLOAD_AGAIN
 
 Record = Mapping[str, Any]

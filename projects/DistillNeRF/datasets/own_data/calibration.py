@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
-from ...files import is_file, read_json, require_file
-from ..poses import check_intrinsics, check_poses
+from ...geometry.poses import check_intrinsics, check_poses
+from ...utils.errors import InputError
+from ...utils.files import is_file, read_json, require_file
 from ..rig_checks import ORIGIN_HEIGHT, check_distinct, check_rig
 from .distortion import COEFFICIENTS, Distortion
 from .pose_hints import pose_hint

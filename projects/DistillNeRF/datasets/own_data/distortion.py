@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...errors import InputError
+from ...utils.errors import InputError
 
 # Models and how many coefficients they take; OpenCV's order (k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 tx ty; k1 k2 k3 k4).
 COEFFICIENTS = {'opencv': (4, 5, 8, 12, 14), 'fisheye': (4,)}

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError, warn
-from ...files import atomic_path, file_stems, is_file, save_json
-from ...modules.cameras import Cameras
-from ...modules.views import Views
+from ...geometry.cameras import Cameras
+from ...geometry.views import Views
+from ...utils.errors import InputError, warn
+from ...utils.files import atomic_path, file_stems, is_file, save_json
 from ..exposure import CURE, exposure_doubt
 from ..image_files import UPRIGHT, read_header, read_image, resize, to_rgb
 from ..rig_checks import MOST_MISNAMED, degrees_off_name, lonely_cameras

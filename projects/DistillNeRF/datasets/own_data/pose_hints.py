@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...errors import InputError
-from ..poses import inverse_pose
+from ...geometry.poses import inverse_pose
+from ...utils.errors import InputError
 
 OPENGL = np.diag([1.0, -1, -1, 1])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.modules.tensors import TensorFields
+from projects.DistillNeRF.geometry.tensors import TensorFields
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from .autocast import exact_einsum
+from ..modules.autocast import exact_einsum
 from .tensors import TensorFields
 
 

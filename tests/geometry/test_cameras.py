@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from projects.DistillNeRF.modules.cameras import Cameras
+from projects.DistillNeRF.geometry.cameras import Cameras
 
 
 def rig(count: int = 1) -> Cameras:

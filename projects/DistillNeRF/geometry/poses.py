@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Published infos are stored in float32 and some calibrations are rounded to a few digits.
 ROTATION_TOLERANCE = 1e-3

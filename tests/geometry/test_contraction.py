@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from projects.DistillNeRF.modules.space import ParameterizedSpace, contract, expand
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace, contract, expand
 
 
 def test_bin_edges_ascend_and_stay_before_the_far_plane():

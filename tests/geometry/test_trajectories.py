@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.DistillNeRF.errors import InputError
-from projects.DistillNeRF.modules.cameras import Cameras
-from projects.DistillNeRF.visualization.trajectories import (
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.trajectories import (
     circle,
     distinct,
     left_right,
@@ -20,6 +19,7 @@ from projects.DistillNeRF.visualization.trajectories import (
     trajectory,
     translation,
 )
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def two_cameras() -> Cameras:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.datasets.boxes import DETECTION_CLASSES, mirror_boxes, read_boxes
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.geometry.boxes import DETECTION_CLASSES, mirror_boxes, read_boxes
+from projects.DistillNeRF.utils.errors import InputError
 
 
 def test_boxes_of_known_classes_with_their_velocity():

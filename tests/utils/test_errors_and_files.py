@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.errors import InputError, command, warn
-from projects.DistillNeRF.files import (
+from projects.DistillNeRF.utils.errors import InputError, command, warn
+from projects.DistillNeRF.utils.files import (
     LONGEST_STEM,
     atomic_path,
     file_stems,
@@ -181,9 +181,9 @@ def test_a_full_disk_is_one_line(tmp_path):
     code = """
 import resource, sys
 import numpy as np, torch
-from projects.DistillNeRF.errors import command
-from projects.DistillNeRF.files import save_json, save_npy
-from projects.DistillNeRF.torch_files import save_torch
+from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.utils.files import save_json, save_npy
+from projects.DistillNeRF.utils.torch_files import save_torch
 from projects.DistillNeRF.visualization.images import write_png
 
 @command

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.datasets.poses import (
+from projects.DistillNeRF.geometry.poses import (
     check_intrinsics,
     check_poses,
     inverse_pose,
     pose_matrix,
     quaternion_matrix,
 )
-from projects.DistillNeRF.errors import InputError
+from projects.DistillNeRF.utils.errors import InputError
 
 HALF = math.sqrt(0.5)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import InputError
-from .semantics.classes import encode_words as encode_minitown_words
+from ..modules.autocast import exact_einsum
+from ..utils.errors import InputError
+from .classes import encode_words as encode_minitown_words
 
 # Name for ``model.text_encoder`` -> words to vectors in the space of the features that a network was trained on.
 TEXT_ENCODERS: dict[str, Callable[[Sequence[str]], np.ndarray]] = {'minitown_code_book': encode_minitown_words}
@@ -40,3 +42,14 @@ def encode_words(encoder: str | None, words: Sequence[str], channels: int) -> Te
             f'{channels} channels; use a network that was trained on the features of this encoder'
         )
     return vectors
+
+
+def similarities(features: Tensor, vectors: Tensor) -> Tensor:
+    """Cosines ``(Q, V, h, w)`` in [-1, 1] of features ``(V, C, h, w)`` and vectors ``(Q, C)``; 0 for zeros.
+
+    Raises:
+        ValueError: the vectors have another number of channels.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != features.shape[1]:
+        raise ValueError(f'query vectors are {tuple(vectors.shape)}, the features have {features.shape[1]} numbers')
+    return exact_einsum('qc,vchw->qvhw', F.normalize(vectors.to(features), dim=1), F.normalize(features, dim=1))

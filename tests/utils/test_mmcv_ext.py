@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from projects.DistillNeRF.mmcv_ext import EXTENSION, MissingOpError, StandInExtension
+from projects.DistillNeRF.utils.mmcv_ext import EXTENSION, MissingOpError, StandInExtension
 
 
 def run_python(code: str, cwd: Path) -> str:
@@ -21,7 +21,7 @@ def run_python(code: str, cwd: Path) -> str:
 def test_everything_imports_and_a_called_op_says_what_to_do(repo_root: Path) -> None:
     code = """
 import importlib.util
-from projects.DistillNeRF.mmcv_ext import MissingOpError, ensure_mmcv_ext
+from projects.DistillNeRF.utils.mmcv_ext import MissingOpError, ensure_mmcv_ext
 has_real = importlib.util.find_spec('mmcv._ext') is not None
 assert ensure_mmcv_ext() is has_real
 assert ensure_mmcv_ext() is has_real
@@ -59,7 +59,7 @@ def test_a_real_extension_is_left_alone(repo_root: Path, tmp_path: Path) -> None
     code = f"""
 import sys
 sys.path[:0] = [{str(tmp_path)!r}, {str(repo_root)!r}]
-from projects.DistillNeRF.mmcv_ext import ensure_mmcv_ext
+from projects.DistillNeRF.utils.mmcv_ext import ensure_mmcv_ext
 assert ensure_mmcv_ext() and ensure_mmcv_ext()
 print(sys.modules['mmcv._ext'].answer)
 """

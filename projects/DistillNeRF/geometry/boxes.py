@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 # Those of nuScenes, in the order of mmdet3d's labels.
 DETECTION_CLASSES = (

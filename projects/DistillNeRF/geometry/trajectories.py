@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..files import read_json
-from ..modules.cameras import Cameras
+from ..utils.errors import InputError
+from ..utils.files import read_json
+from .cameras import Cameras
 
 AXES = ('x', 'y', 'z')
 POSE_FORMATS = '4 x 4 matrices, or {"x": 1.0, "y": 0.0, "z": 0.0, "yaw": 10.0} (metres, degrees)'

@@ -1,0 +1,1 @@
+"""What everything else uses: errors, files, stand-ins and compatibility."""
