@@ -14,15 +14,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from projects.DistillNeRF.benchmark.cases import Case, apart, run, scaling
-from projects.DistillNeRF.benchmark.scenes import SIZES
-from projects.DistillNeRF.benchmark.stages import METHODS, STAGES, Measured
-from projects.DistillNeRF.benchmark.watches import ceilings
 from projects.DistillNeRF.engine.combinations import refuse_together
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json
+from verification.benchmark.cases import Case, apart, run, scaling
+from verification.benchmark.profiler import ceilings
+from verification.benchmark.scenes import SIZES
+from verification.benchmark.stages import METHODS, STAGES, Measured
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.parity.checks import check_all
-from projects.DistillNeRF.parity.vectors import Vectors
 from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.utils.files import require_writable, save_json
+from verification.parity.checks import check_all
+from verification.parity.vectors import Vectors
 
 EXIT_DIFFERENT = 1
 

@@ -72,7 +72,7 @@ def test_no_module_names_a_device(repo_root: Path):
     named = re.compile(r"""['"](cuda|cpu|mps)(:\d+)?['"]|\.cuda\(""")
     allowed = {
         # Which kind of device a tensor is on decides how much work is done at a time, not where.
-        'modules/pieces.py',
+        'modules/chunked.py',
         'viewer/tiles.py',
         # Checkpoints are read into main memory, whatever they were written from.
         'models/checkpoint_folder.py',
@@ -80,7 +80,7 @@ def test_no_module_names_a_device(repo_root: Path):
         # Values of images and cameras are looked at only where nothing waits for a device.
         'geometry/views.py',
         # The clock waits for GPUs, and memory is counted in another way there.
-        'benchmark/watches.py',
+        'verification/benchmark/profiler.py',
         # The default of the user's own choice.
         'apis.py',
         'viewer/glances.py',

@@ -17,7 +17,7 @@ from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.pooling import pool_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
-from projects.DistillNeRF.parity.weights import rule_weight
+from verification.parity.weights import rule_weight
 
 SMALL = {
     'levels': (3, 5),

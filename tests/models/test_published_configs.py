@@ -11,11 +11,11 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
 import projects.DistillNeRF.register  # noqa: F401
-from projects.DistillNeRF.benchmark.scenes import random_views
 from projects.DistillNeRF.models.frozen_depth import read_depth_anything
 from projects.DistillNeRF.models.published import CONFIGS, PUBLISHED_VARIANTS
 from projects.DistillNeRF.models.wrapper import DistillNeRFModel
 from projects.DistillNeRF.utils.errors import InputError
+from verification.benchmark.scenes import random_views
 
 SIZES = {'400_224': (224, 400), 'waymo': (144, 216)}
 QUICK = ('model', 'model_linearspace_foundation_feature')

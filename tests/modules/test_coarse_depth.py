@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 
-import plain
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepthNet, DepthFeatureCombiner
+from verification.reference import kernels as plain
 
 EDGES = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
 

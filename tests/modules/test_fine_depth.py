@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 
-import plain
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
 from projects.DistillNeRF.modules.fine_depth import CandidateScorer, FineDepthNet
+from verification.reference import kernels as plain
 
 
 def random_scorer(channels: int, hidden: int) -> CandidateScorer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import plain
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules.fine_depth import FineDepth
 from projects.DistillNeRF.modules.pooling import candidate_positions, pool_views
+from verification.reference import kernels as plain
 
 HEIGHT, WIDTH, CANDIDATES, CHANNELS = 3, 5, 4, 6
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import plain
 import pytest
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from projects.DistillNeRF.modules.renderer import (
     rows_along,
 )
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
+from verification.reference import kernels as plain
 
 LEVELS = (3, 4)
 CHANNELS = 3

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 
-import plain
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.DistillNeRF.modules import neighbours
-from projects.DistillNeRF.modules.neighbours import NeighbourTable
+from projects.DistillNeRF.modules import kernel_map as neighbours
+from projects.DistillNeRF.modules.kernel_map import NeighbourTable
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, pairs_between
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
+from verification.reference import kernels as plain
 
 
 def grid_of(cells: Tensor, coarse_level: int, fine_level: int) -> VoxelGrid:

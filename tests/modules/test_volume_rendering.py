@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import plain
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from projects.DistillNeRF.modules.volume_rendering import (
     march,
     render_intervals,
 )
+from verification.reference import kernels as plain
 
 CASES = ['random', 'empty', 'opaque', 'spike', 'single']
 

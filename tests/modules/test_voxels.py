@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import plain
 import pytest
 import torch
 from torch import Tensor
 
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_decode, morton_encode, point_codes
+from verification.reference import kernels as plain
 
 
 def indices_at(grid: VoxelGrid, points: Tensor, level: int) -> Tensor:

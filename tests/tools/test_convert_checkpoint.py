@@ -13,9 +13,9 @@ from projects.DistillNeRF.models.checkpoint import load_weights
 from projects.DistillNeRF.models.conversion import convert
 from projects.DistillNeRF.models.network import DistillNeRF
 from projects.DistillNeRF.models.published import published_settings
-from projects.DistillNeRF.parity.weights import rule_network, rule_weight
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused, truncate
+from verification.parity.weights import rule_network, rule_weight
 
 
 def published_state(shared_dir: Path, variant: str) -> dict[str, torch.Tensor]:

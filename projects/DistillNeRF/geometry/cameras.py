@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from ..modules.autocast import exact_einsum
-from .tensors import TensorFields
+from .tensors import TensorFields, exact_einsum
 
 
 @dataclass(frozen=True)

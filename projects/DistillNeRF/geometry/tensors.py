@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import torch
+from torch import Tensor
 from typing_extensions import Self
 
 
@@ -36,3 +37,14 @@ class TensorFields:
             return moved if tensor.is_floating_point() else tensor.to(moved.device)
 
         return self.map(move)
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 become float32; float32 and float64 stay as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def exact_einsum(equation: str, *tensors: Tensor) -> Tensor:
+    """``torch.einsum`` in the dtype of the tensors, under autocast as well: half precision would bend the rays."""
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return torch.einsum(equation, *tensors)

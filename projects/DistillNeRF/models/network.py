@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.views import Views
+from ..modules.chunked import recompute_blocks
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import build_head
 from ..modules.pooling import pool_views
-from ..modules.recompute import recompute_blocks
 from ..modules.renderer import RaySampling
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.voxels import VoxelGrid

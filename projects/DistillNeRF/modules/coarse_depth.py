@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .chunked import by_pieces
 from .fpn import FPN
 from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu_, soft_clamp
-from .pieces import by_pieces
 from .volume_rendering import activate_density, render_intervals
 
 INITIAL_LOGIT = -2.0

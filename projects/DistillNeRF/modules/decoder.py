@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .chunked import Recomputable
 from .layers import leaky_relu_
-from .recompute import Recomputable
 
 
 class StyledConv(Recomputable):

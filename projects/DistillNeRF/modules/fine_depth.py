@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .autocast import full_precision
+from ..geometry.tensors import full_precision
+from .chunked import Recomputable
 from .coarse_depth import CoarseDepth
 from .fpn import FPN
 from .layers import LEAKY_SLOPE, LeakyInstanceNorm, LeakyReLU, instance_norm, soft_clamp
-from .recompute import Recomputable
 from .volume_rendering import activate_density, render_intervals
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .autocast import full_precision
+from ..geometry.tensors import full_precision
 from .decoder import ColorDecoder
 from .layers import soft_clamp
 from .renderer import Compositor, VoxelTables

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .autocast import full_precision
-from .recompute import Recomputable
+from ..geometry.tensors import full_precision
+from .chunked import Recomputable
 
 LEAKY_SLOPE = 0.2
 NORM_EPSILON = 1e-5

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
-from .autocast import full_precision
+from ..geometry.tensors import full_precision
 from .fine_depth import FineDepth
 from .segments import segment_offsets, weighted_segment_sum
 from .voxels import VoxelGrid, point_codes

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.contraction import ParameterizedSpace
+from .chunked import by_pieces, numbers_at_a_time
 from .layers import soft_clamp
-from .pieces import by_pieces, numbers_at_a_time
 from .volume_rendering import expected_depth, march
 from .voxels import VoxelGrid
 

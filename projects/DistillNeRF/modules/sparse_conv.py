@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .autocast import full_precision
+from ..geometry.tensors import full_precision
+from .chunked import Recomputable
+from .kernel_map import Chunk, NeighbourTable
 from .layers import leaky_relu_, soft_clamp
-from .neighbours import Chunk, NeighbourTable
-from .recompute import Recomputable
 from .voxels import VoxelGrid
 
 

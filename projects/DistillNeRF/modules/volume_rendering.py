@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .autocast import full_precision
+from ..geometry.tensors import full_precision
 
 MARCHING_EPSILON = 1e-10
 # Far beyond what changes any sum; exp of less than -87 is sixty times slower than of more on Intel's CPUs (MKL).

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..modules.autocast import exact_einsum
+from ..geometry.tensors import exact_einsum
 from ..utils.errors import InputError
 from .classes import encode_words as encode_minitown_words
 

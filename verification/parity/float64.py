@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.published import published_name
-from ..modules.pooling import candidate_positions, pool_views
-from ..modules.renderer import heaviest_interval, place_coarse_samples
-from .comparison import EQUAL, FLOAT64, FLOAT64_SUM, Report
-from .run import Run, run_network
-from .vectors import Vectors, thinned
-from .weights import normal_by_name
+from projects.DistillNeRF.models.published import published_name
+from projects.DistillNeRF.modules.pooling import candidate_positions, pool_views
+from projects.DistillNeRF.modules.renderer import heaviest_interval, place_coarse_samples
+from verification.parity.comparison import EQUAL, FLOAT64, FLOAT64_SUM, Report
+from verification.parity.run import Run, run_network
+from verification.parity.vectors import Vectors, thinned
+from verification.parity.weights import normal_by_name
 
 # Biases before a norm have a true gradient of zero: below this norm there is only noise.
 NO_GRADIENT = 1e-6

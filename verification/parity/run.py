@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..geometry.cameras import Cameras
-from ..models.network import DistillNeRF, Encoded
-from ..models.scene import Rendering, Scene
-from .vectors import Vectors
-from .weights import normal_by_name, shared_rule_network
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.models.network import DistillNeRF, Encoded
+from projects.DistillNeRF.models.scene import Rendering, Scene
+from verification.parity.vectors import Vectors
+from verification.parity.weights import normal_by_name, shared_rule_network
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from .comparison import Report
+from verification.parity.comparison import Report
 
 T = TypeVar('T')
 

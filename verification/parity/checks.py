@@ -8,18 +8,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..models.published import PUBLISHED_VARIANTS, published_settings
-from ..utils.errors import InputError
-from .comparison import Report
-from .conditioning import measured
-from .end_to_end import check_end_to_end
-from .float64 import check_float64
-from .frozen_depth import NAME, check_depth_anything, check_head, check_resizing
-from .rendering import check_rendering, scene_of_variant
-from .stages import check_encoder
-from .unit_data import DATA_CHECKS
-from .units import NETWORK_CHECKS
-from .vectors import CURE, Vectors
+from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_settings
+from projects.DistillNeRF.utils.errors import InputError
+from verification.parity.comparison import Report
+from verification.parity.conditioning import measured
+from verification.parity.end_to_end import check_end_to_end
+from verification.parity.float64 import check_float64
+from verification.parity.frozen_depth import NAME, check_depth_anything, check_head, check_resizing
+from verification.parity.rendering import check_rendering, scene_of_variant
+from verification.parity.stages import check_encoder
+from verification.parity.unit_data import DATA_CHECKS
+from verification.parity.units import NETWORK_CHECKS
+from verification.parity.vectors import CURE, Vectors
 
 
 class UnitArrays:

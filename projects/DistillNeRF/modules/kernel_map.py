@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .autocast import full_precision
-from .pieces import numbers_at_a_time
+from ..geometry.tensors import full_precision
+from .chunked import numbers_at_a_time
 from .segments import segment_offsets
 from .voxels import VoxelGrid, axis_codes
 

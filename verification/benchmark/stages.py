@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.views import Views
-from ..models.network import DistillNeRF
-from ..modules.coarse_depth import CoarseDepth
-from ..modules.fine_depth import FineDepth, FineDepthNet
-from ..modules.pooling import pool_views
-from . import plain
-from .watches import BACKWARD, Clock, Watch, Work, WorkCounter
+from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.models.network import DistillNeRF
+from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
+from projects.DistillNeRF.modules.fine_depth import FineDepth, FineDepthNet
+from projects.DistillNeRF.modules.pooling import pool_views
+from verification.benchmark.profiler import BACKWARD, Clock, Watch, Work, WorkCounter
+from verification.reference import network as plain
 
 # ``features``: pyramid and combiner of the coarse net. ``coarse``: its depth bins. ``fine``: the fine net.
 STAGES = ('features', 'coarse', 'fine', 'pooling', 'neighbours', 'sparse convolution', 'rendering', 'decoder')

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.cameras import Cameras
-from ..geometry.views import Views
-from ..models.published import PUBLISHED_VARIANTS
-from ..utils.errors import InputError
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
+from projects.DistillNeRF.utils.errors import InputError
 
 CURE = 'give a folder of parity vectors, such as shared/parity/public'
 

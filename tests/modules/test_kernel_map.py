@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.modules import neighbours
-from projects.DistillNeRF.modules.neighbours import CENTER, OFFSETS, NeighbourTable
+from projects.DistillNeRF.modules import kernel_map as neighbours
+from projects.DistillNeRF.modules.kernel_map import CENTER, OFFSETS, NeighbourTable
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 
 CELLS = [(0, 0, 0), (0, 0, 1), (1, 1, 1), (3, 3, 3), (6, 2, 0), (7, 2, 0)]

@@ -9,13 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.scene import Scene
-from ..modules.renderer import RayRendering, heaviest_interval, place_coarse_samples, place_samples, read, render_rays
-from ..modules.volume_rendering import march
-from .comparison import DEEP, EXPONENTIAL, HEAVIEST, LOOK_UPS, RAYS, SHALLOW, Bounds, Report
-from .probes import DECODER_LAYERS, check_probes, outputs_of
-from .vectors import Vectors, stride_of
-from .weights import shared_rule_network
+from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.modules.renderer import (
+    RayRendering,
+    heaviest_interval,
+    place_coarse_samples,
+    place_samples,
+    read,
+    render_rays,
+)
+from projects.DistillNeRF.modules.volume_rendering import march
+from verification.parity.comparison import DEEP, EXPONENTIAL, HEAVIEST, LOOK_UPS, RAYS, SHALLOW, Bounds, Report
+from verification.parity.probes import DECODER_LAYERS, check_probes, outputs_of
+from verification.parity.vectors import Vectors, stride_of
+from verification.parity.weights import shared_rule_network
 
 
 def scene_of_variant(scene: Scene, variant: str) -> Scene:

@@ -7,13 +7,14 @@ import json
 import pytest
 import torch
 
-from projects.DistillNeRF.benchmark import stages, watches
-from projects.DistillNeRF.benchmark.scenes import random_views, ring
-from projects.DistillNeRF.benchmark.watches import Clock, Watch, WorkCounter
 from projects.DistillNeRF.models.network import DistillNeRF
 from tests.models.test_wrapper import NETWORK
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused
+from verification.benchmark import profiler as watches
+from verification.benchmark import stages
+from verification.benchmark.profiler import Clock, Watch, WorkCounter
+from verification.benchmark.scenes import random_views, ring
 
 
 @pytest.mark.parametrize('cameras', [1, 3])

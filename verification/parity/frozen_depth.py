@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..modules.depth_anything import DepthAnything, DPTHead, load_depth_anything, network_size
-from .comparison import DEEP, EQUAL, SHALLOW, Report
-from .units import Arrays
-from .vectors import Vectors
-from .weights import rule_weight
+from projects.DistillNeRF.modules.depth_anything import DepthAnything, DPTHead, load_depth_anything, network_size
+from verification.parity.comparison import DEEP, EQUAL, SHALLOW, Report
+from verification.parity.units import Arrays
+from verification.parity.vectors import Vectors
+from verification.parity.weights import rule_weight
 
 NAME = 'depth_anything'
 PREFIX = 'mono_depth_pretained_model.model.'

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.cameras import Cameras
-from ..models.network import DistillNeRF
-from ..models.scene import Scene
-from ..modules.coarse_depth import CoarseDepth
-from ..modules.fine_depth import FineDepth
-from ..modules.pooling import candidate_positions, pool_points
-from ..modules.voxels import morton_decode, point_codes
-from .comparison import DEEP, EQUAL, EXPONENTIAL, SHALLOW, Report
-from .conditioning import exact
-from .octree import octree_arrays
-from .probes import ENCODER_LAYERS, VOXEL_LAYERS, check_probes, outputs_of
-from .vectors import Vectors, thinned
-from .weights import shared_rule_network
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.models.network import DistillNeRF
+from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
+from projects.DistillNeRF.modules.fine_depth import FineDepth
+from projects.DistillNeRF.modules.pooling import candidate_positions, pool_points
+from projects.DistillNeRF.modules.voxels import morton_decode, point_codes
+from verification.parity.comparison import DEEP, EQUAL, EXPONENTIAL, SHALLOW, Report
+from verification.parity.conditioning import exact
+from verification.parity.octree import octree_arrays
+from verification.parity.probes import ENCODER_LAYERS, VOXEL_LAYERS, check_probes, outputs_of
+from verification.parity.vectors import Vectors, thinned
+from verification.parity.weights import shared_rule_network
 
 
 @dataclass(frozen=True)

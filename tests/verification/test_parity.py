@@ -19,19 +19,19 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules import fine_depth, layers, renderer, volume_rendering
 from projects.DistillNeRF.modules.decoder import StyledConv
-from projects.DistillNeRF.modules.neighbours import NeighbourTable
-from projects.DistillNeRF.parity import unit_data, units
-from projects.DistillNeRF.parity.checks import UnitArrays, check_all
-from projects.DistillNeRF.parity.comparison import DEEP, EQUAL, FACTOR, FLOOR, Bound, Report
-from projects.DistillNeRF.parity.conditioning import Rounding, exact, measured
-from projects.DistillNeRF.parity.float64 import check_float64
-from projects.DistillNeRF.parity.frozen_depth import check_depth_anything, check_head, check_resizing
-from projects.DistillNeRF.parity.rendering import check_rendering
-from projects.DistillNeRF.parity.stages import check_encoder
-from projects.DistillNeRF.parity.unit_data import DATA_CHECKS
-from projects.DistillNeRF.parity.vectors import Vectors, thinned
+from projects.DistillNeRF.modules.kernel_map import NeighbourTable
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused
+from verification.parity import unit_data, units
+from verification.parity.checks import UnitArrays, check_all
+from verification.parity.comparison import DEEP, EQUAL, FACTOR, FLOOR, Bound, Report
+from verification.parity.conditioning import Rounding, exact, measured
+from verification.parity.float64 import check_float64
+from verification.parity.frozen_depth import check_depth_anything, check_head, check_resizing
+from verification.parity.rendering import check_rendering
+from verification.parity.stages import check_encoder
+from verification.parity.unit_data import DATA_CHECKS
+from verification.parity.vectors import Vectors, thinned
 
 
 @pytest.fixture(scope='module')
@@ -390,7 +390,7 @@ def test_folders_without_vectors(public, tmp_path):
 
 
 def test_weights_fill_every_parameter():
-    from projects.DistillNeRF.parity.weights import rule_network
+    from verification.parity.weights import rule_network
 
     network = rule_network('model_linearspace_foundation_feature', torch.float32)
     assert all(parameter.detach().abs().sum() > 0 for parameter in network.parameters())

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import torch
 
-from ..engine.processor import prepare_processor
-from ..models.network import DistillNeRF
-from .scenes import NOISE_PIXELS, SIZES, build_network, random_views
-from .stages import Measured, measure
-from .watches import now
+from projects.DistillNeRF.engine.processor import prepare_processor
+from projects.DistillNeRF.models.network import DistillNeRF
+from verification.benchmark.profiler import now
+from verification.benchmark.scenes import NOISE_PIXELS, SIZES, build_network, random_views
+from verification.benchmark.stages import Measured, measure
 
 A = TypeVar('A')
 T = TypeVar('T')

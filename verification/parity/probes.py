@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor, nn
 
-from ..modules.layers import instance_norm, leaky_relu_
-from .comparison import BOTTOM, Bounds, Report
+from projects.DistillNeRF.modules.layers import instance_norm, leaky_relu_
+from verification.parity.comparison import BOTTOM, Bounds, Report
 
 # Published layer -> our module, and what still has to be done to its output (activations are functions here).
 Layer = tuple[str, Callable[[Tensor], Tensor]]

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
-from ..geometry.cameras import Cameras
-from ..geometry.views import Views
-from ..models.network import DistillNeRF
-from ..parity.weights import rule_network
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.models.network import DistillNeRF
+from verification.parity.weights import rule_network
 
 SMALL_CONFIG = 'projects/DistillNeRF/configs/models/small.py'
 # Name -> image size.

@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.cameras import Cameras
-from ..geometry.contraction import ParameterizedSpace
-from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
-from ..modules.fine_depth import CandidateScorer, FineDepth
-from ..modules.layers import LEAKY_SLOPE, soft_clamp
-from ..modules.neighbours import OFFSETS
-from ..modules.pooling import candidate_positions
-from ..modules.renderer import EMPTY_LOGIT, RaySampling
-from ..modules.sparse_conv import SparseConv, SparseProcessing, SparseVoxelNet
-from ..modules.voxels import morton_encode
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
+from projects.DistillNeRF.modules.coarse_depth import CoarseDepth, CoarseDepthNet
+from projects.DistillNeRF.modules.fine_depth import CandidateScorer, FineDepth
+from projects.DistillNeRF.modules.kernel_map import OFFSETS
+from projects.DistillNeRF.modules.layers import LEAKY_SLOPE, soft_clamp
+from projects.DistillNeRF.modules.pooling import candidate_positions
+from projects.DistillNeRF.modules.renderer import EMPTY_LOGIT, RaySampling
+from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseProcessing, SparseVoxelNet
+from projects.DistillNeRF.modules.voxels import morton_encode
 
 # (output, input) cells of each of the 27 offsets.
 PairsByOffset = list[tuple[Tensor, Tensor]]

@@ -8,20 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.contraction import ParameterizedSpace, contract, expand
-from ..models.published import published_name, published_settings
-from ..modules.decoder import ColorDecoder, StyledConv
-from ..modules.heads import ColorHead
-from ..modules.layers import Bottleneck
-from ..modules.renderer import VoxelTables, read
-from ..modules.segments import segment_offsets, weighted_segment_sum
-from ..modules.sparse_conv import SparseConv, pairs_between
-from ..modules.volume_rendering import expected_depth, march, render_intervals
-from ..modules.voxels import VoxelGrid, morton_encode, point_codes
-from .comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
-from .conditioning import exact
-from .octree import octree_arrays
-from .weights import normal_by_name, rule_weight
+from projects.DistillNeRF.geometry.contraction import ParameterizedSpace, contract, expand
+from projects.DistillNeRF.models.published import published_name, published_settings
+from projects.DistillNeRF.modules.decoder import ColorDecoder, StyledConv
+from projects.DistillNeRF.modules.heads import ColorHead
+from projects.DistillNeRF.modules.layers import Bottleneck
+from projects.DistillNeRF.modules.renderer import VoxelTables, read
+from projects.DistillNeRF.modules.segments import segment_offsets, weighted_segment_sum
+from projects.DistillNeRF.modules.sparse_conv import SparseConv, pairs_between
+from projects.DistillNeRF.modules.volume_rendering import expected_depth, march, render_intervals
+from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode, point_codes
+from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
+from verification.parity.conditioning import exact
+from verification.parity.octree import octree_arrays
+from verification.parity.weights import normal_by_name, rule_weight
 
 Arrays = Mapping[str, Tensor]
 

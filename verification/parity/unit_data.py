@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.image_files import to_rgb
-from ..datasets.selection import Key, whole_frames
-from ..evaluation.depth import depth_errors, point_depth_errors
-from ..evaluation.image import psnr, recolored, ssim
-from ..geometry.cameras import Cameras
-from ..geometry.trajectories import circle, left_right, move_cameras, three_from, translation
-from ..losses.color import l1
-from ..losses.depth import clamped_depth_loss, depth_loss, teacher_depth_loss
-from ..losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
-from ..losses.sky import clamp_depth, fill_sky
-from ..losses.weights import opacity_loss, weight_entropy
-from ..pipelines.lidar_depth import lidar_depth_image, project_lidar
-from .comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
-from .units import Arrays
+from projects.DistillNeRF.datasets.image_files import to_rgb
+from projects.DistillNeRF.datasets.selection import Key, whole_frames
+from projects.DistillNeRF.evaluation.depth import depth_errors, point_depth_errors
+from projects.DistillNeRF.evaluation.image import psnr, recolored, ssim
+from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.trajectories import circle, left_right, move_cameras, three_from, translation
+from projects.DistillNeRF.losses.color import l1
+from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, teacher_depth_loss
+from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
+from projects.DistillNeRF.losses.sky import clamp_depth, fill_sky
+from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
+from projects.DistillNeRF.pipelines.lidar_depth import lidar_depth_image, project_lidar
+from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
+from verification.parity.units import Arrays
 
 ERRORS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3')
 SKY_CLASS, SKY_DEPTH = 10, 120.0

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ..models.published import published_name
-from .comparison import Bound, Bounds, Report
-from .run import Run, run_network
-from .vectors import Vectors
+from projects.DistillNeRF.models.published import published_name
+from verification.parity.comparison import Bound, Bounds, Report
+from verification.parity.run import Run, run_network
+from verification.parity.vectors import Vectors
 
 # Median and 90 %, relative to the mean size. Rounding moves points into neighbouring cells, so two runs differ by what
 # the scene does between cells: there is no sharp bound, and a run takes long, so the change by rounding is not measured

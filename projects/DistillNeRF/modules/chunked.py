@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 # Numbers per piece and tensor on a CPU: a megabyte in float32.
 NUMBERS_IN_CACHE = 1 << 18
@@ -67,3 +69,22 @@ def _pieces(x: Tensor) -> list[slice]:
     count = len(x)
     size = max(1, numbers_at_a_time(x.device, NUMBERS_IN_CACHE) * count // max(1, x.numel()))
     return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
+
+
+class Recomputable(nn.Module):
+    """A block that can keep its inputs alone and compute everything between again in the backward pass."""
+
+    recompute = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self.recompute and torch.is_grad_enabled():
+            # No block draws random numbers.
+            return checkpoint(super().__call__, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return super().__call__(*inputs)
+
+
+def recompute_blocks(network: nn.Module, recompute: bool) -> None:
+    """Switch it on or off in all blocks of a network."""
+    for module in network.modules():
+        if isinstance(module, Recomputable):
+            module.recompute = recompute
