@@ -60,7 +60,7 @@ def trained(project, tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def town(tmp_path_factory) -> Path:
     """The root of a converted town of boxes, two scenes of three keyframes; tests must not change it."""
-    from projects.DistillNeRF.datasets.converters import minitown as converter
+    from projects.DistillNeRF.engine import create_minitown as converter
     from projects.MiniTown import scene
     from tests.MiniTown.boxtown import SMALL, BoxTown
 

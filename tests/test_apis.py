@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.apis import init_model, load_weights, reconstruct
-from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views

@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from projects.DistillNeRF.engine.combinations import refuse_together
-from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine.command_line import file_path, refuse_together
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.datasets.converters import minitown, nuscenes, pandaset
+from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
-from projects.DistillNeRF.engine.combinations import refuse_together
-from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine import create_minitown as minitown
+from projects.DistillNeRF.engine.command_line import file_path, refuse_together
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.utils.errors import command
 

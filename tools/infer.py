@@ -8,11 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.configuration.config import load_config, warn_of_unread
+from projects.DistillNeRF.configuration.keys import PICTURES
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
-from projects.DistillNeRF.engine.config import load_config, warn_of_unread
-from projects.DistillNeRF.engine.config_keys import PICTURES
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.own_images import infer
+from projects.DistillNeRF.engine.infer import infer
 from projects.DistillNeRF.utils.errors import command
 
 

@@ -8,12 +8,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.combinations import refuse_together, refuse_without
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
-from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
-from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
+from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK
+from projects.DistillNeRF.engine.command_line import (
+    add_trajectory,
+    config_parser,
+    file_path,
+    refuse_together,
+    refuse_without,
+)
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.novel_truth import compare_with_truth
+from projects.DistillNeRF.engine.evaluate_novel_views import compare_with_truth
 from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.visualization.video import require_video

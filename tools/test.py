@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
-from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
-from projects.DistillNeRF.engine.config_keys import PICTURES, RUN_BY_TESTS
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, build_dataset, evaluate
 from projects.DistillNeRF.evaluation.report import compare

@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.configuration.keys import TOP_LEVEL
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
-from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
-from projects.DistillNeRF.engine.config_keys import TOP_LEVEL
 from projects.DistillNeRF.engine.running import train
 from projects.DistillNeRF.utils.errors import InputError, command
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.DistillNeRF.engine.combinations import refuse_together
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
-from projects.DistillNeRF.engine.config import warn_of_unread
-from projects.DistillNeRF.engine.config_keys import DATA_AND_NETWORK
+from projects.DistillNeRF.configuration.config import warn_of_unread
+from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK
+from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path, refuse_together
 from projects.DistillNeRF.engine.environment import require_one_process
+from projects.DistillNeRF.engine.view import open_source
 from projects.DistillNeRF.utils.errors import InputError, command
-from projects.DistillNeRF.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
-from projects.DistillNeRF.viewer.start import open_source
+from projects.DistillNeRF.visualization.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
 
 
 def parse_args() -> argparse.Namespace:

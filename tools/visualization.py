@@ -8,11 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
+from projects.DistillNeRF.configuration.keys import RUN_BY_TESTS
 from projects.DistillNeRF.engine.command_line import config_parser
-from projects.DistillNeRF.engine.config import load_config, warn_of_unread, work_dir_of
-from projects.DistillNeRF.engine.config_keys import RUN_BY_TESTS
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.pictures import draw_pictures
+from projects.DistillNeRF.engine.visualize import draw_pictures
 from projects.DistillNeRF.utils.errors import command
 
 

@@ -41,7 +41,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
     """
     from mmengine.config import Config
 
-    from .engine.config import building, load_config
+    from .configuration.config import building, load_config
 
     if not isinstance(config, Config):
         config = load_config(config, sections=('model',))

@@ -8,9 +8,9 @@ ensure_mmcv_ext()
 allow_mmengine_checkpoints()
 
 from . import pipelines  # noqa: E402, F401
-from .datasets import dataset, draws  # noqa: E402, F401
-from .engine import amp, loops, runner  # noqa: E402, F401
-from .evaluation import depth_metric, image_metric  # noqa: E402, F401
+from .datasets import dataset  # noqa: E402, F401
+from .engine import runner as amp  # noqa: E402, F401
+from .evaluation import metrics as depth_metric  # noqa: E402, F401
 from .hooks import first_pictures_hook, panel_hook, progress_hook  # noqa: E402, F401
-from .losses import registered  # noqa: E402, F401
+from .losses import modules as registered  # noqa: E402, F401
 from .models import wrapper  # noqa: E402, F401

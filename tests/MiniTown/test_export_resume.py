@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from boxtown import SMALL
 
-from projects.DistillNeRF.datasets.converters import minitown as converter
+from projects.DistillNeRF.engine import create_minitown as converter
 from projects.DistillNeRF.utils.errors import InputError
 from projects.MiniTown import generate as module
 from projects.MiniTown.generate import VERSION, generate

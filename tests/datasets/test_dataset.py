@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.datasets.dataset import DistillNeRFDataset
-from projects.DistillNeRF.datasets.draws import Draw
 from projects.DistillNeRF.datasets.infos import save_infos
+from projects.DistillNeRF.datasets.samplers import Draw
 from projects.DistillNeRF.utils.errors import InputError
 
 CAMERAS = ('LEFT', 'FRONT', 'RIGHT', 'BACK')

@@ -8,7 +8,7 @@ import random
 import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
-from projects.DistillNeRF.datasets.draws import Draw, DrawBatchSampler
+from projects.DistillNeRF.datasets.samplers import Draw, DrawBatchSampler
 from tests.datasets.fixtures.build import build_dataset
 
 

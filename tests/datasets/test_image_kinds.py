@@ -12,8 +12,7 @@ from PIL import Image
 
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.common import image_size
-from projects.DistillNeRF.datasets.exposure import exposure_doubt
-from projects.DistillNeRF.datasets.image_files import read_header, read_image
+from projects.DistillNeRF.datasets.image_files import exposure_doubt, read_header, read_image
 from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from projects.DistillNeRF.datasets.layout import feature_path, image_stem, teacher_path
-from projects.DistillNeRF.datasets.virtual import UPWARD, VIRTUAL_VIEWS, teacher_files
+from projects.DistillNeRF.datasets.teacher_files import (
+    UPWARD,
+    VIRTUAL_VIEWS,
+    feature_path,
+    image_stem,
+    teacher_files,
+    teacher_path,
+)
 
 IMAGE = 'samples/CAM_FRONT/n015__CAM_FRONT__1532402927612460.jpg'
 STEM = 'n015__CAM_FRONT__1532402927612460'

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.pipelines import SkyFromLidar
-from projects.DistillNeRF.pipelines.lidar_sky import GAP, SIDE, sky_above_returns
+from projects.DistillNeRF.pipelines.lidar_depth import GAP, SIDE, sky_above_returns
 from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import build_dataset

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from projects.DistillNeRF.datasets.converters import minitown as converter
 from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.engine import create_minitown as converter
 from projects.DistillNeRF.semantics.classes import code_book
 from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import BoxWorld

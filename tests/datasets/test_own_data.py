@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
-from projects.DistillNeRF.datasets.own_data.calibration import read_calibrations
+from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
+from projects.DistillNeRF.datasets.custom_rig.calibration import read_calibrations
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.utils.errors import InputError
 from tests.datasets.fixtures.boxworld import CAMERAS, COLOURS, BoxWorld, rotation_z, save
@@ -581,7 +581,7 @@ def test_reading_needs_no_mm(pristine):
     """Own images can be read where no mm* is installed."""
     code = (
         'import sys\n'
-        'from projects.DistillNeRF.datasets.own_data import read_folder\n'
+        'from projects.DistillNeRF.datasets.custom_rig import read_folder\n'
         f'read_folder({str(pristine)!r}, (60, 100))\n'
         "print([name for name in sys.modules if name.startswith(('mmcv', 'mmdet', 'mmengine'))])\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from projects.DistillNeRF.datasets.selection import CURRENT, one_neighbour_each, whole_frames
+from projects.DistillNeRF.datasets.view_records import CURRENT, one_neighbour_each, whole_frames
 
 
 def test_whole_frames_end_with_the_current_one():

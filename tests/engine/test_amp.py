@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.optim import OptimWrapper
 
-from projects.DistillNeRF.engine.amp import BFloat16OptimWrapper
+from projects.DistillNeRF.engine.runner import BFloat16OptimWrapper
 
 
 def test_the_forward_pass_alone_is_in_half_precision():

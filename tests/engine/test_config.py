@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from projects.DistillNeRF.configuration.config import building, default_work_dir, load_config
 from projects.DistillNeRF.engine.command_line import config_parser
-from projects.DistillNeRF.engine.config import building, default_work_dir, load_config
 from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import Project
 

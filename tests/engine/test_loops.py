@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from projects.DistillNeRF.engine.loops import ResumableEpochLoop
+from projects.DistillNeRF.engine.runner import ResumableEpochLoop
 
 
 @pytest.mark.parametrize(

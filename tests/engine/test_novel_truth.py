@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from projects.DistillNeRF.engine.novel_truth import TrueImages
-from projects.DistillNeRF.evaluation.novel_views import novel_view_errors
+from projects.DistillNeRF.engine.evaluate_novel_views import TrueImages, novel_view_errors
 from projects.DistillNeRF.geometry.trajectories import translation
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering

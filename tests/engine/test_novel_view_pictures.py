@@ -14,7 +14,7 @@ from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.depth_colors import depth_to_colours
+from projects.DistillNeRF.visualization.colors import depth_to_colours
 
 
 class Scene:

@@ -6,12 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.DistillNeRF.engine.config import load_config
-from projects.DistillNeRF.engine.options import (
-    apply_switches,
-    load_boxes_for_detection,
-    use_mixed_precision,
-)
+from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.configuration.options import apply_switches, load_boxes_for_detection, use_mixed_precision
 from projects.DistillNeRF.utils.errors import InputError
 
 

@@ -11,7 +11,7 @@ def test_small_numbers_are_zero_and_freed_memory_is_kept(repo_root: Path):
     """In a process of its own: the settings last."""
     script = """
 import torch
-from projects.DistillNeRF.engine.processor import prepare_processor
+from projects.DistillNeRF.engine.environment import prepare_processor
 def resident():
     return int(open('/proc/self/statm').read().split()[1]) * 4096
 prepare_processor()

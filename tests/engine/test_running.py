@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine import running
-from projects.DistillNeRF.engine.config import load_config
 from projects.DistillNeRF.engine.running import (
     EVALUATIONS,
     evaluate,

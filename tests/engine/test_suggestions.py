@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from projects.DistillNeRF.engine.suggestions import did_you_mean, meant_argument
+from projects.DistillNeRF.configuration.suggestions import did_you_mean, meant_argument
 
 
 def test_the_nearest_name_or_none():
@@ -12,7 +12,7 @@ def test_the_nearest_name_or_none():
 
 
 def test_an_argument_of_a_class_or_of_its_bases():
-    import projects.DistillNeRF.losses.registered  # noqa: F401
+    import projects.DistillNeRF.losses.modules  # noqa: F401
 
     unexpected = "got an unexpected keyword argument 'max_dept'"
     assert meant_argument(f'TypeError: DepthLoss.__init__() {unexpected}') == '; did you mean max_depth?'

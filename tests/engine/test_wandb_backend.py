@@ -12,7 +12,7 @@ import pytest
 import wandb
 from mmengine.config import Config
 
-from projects.DistillNeRF.engine.wandb_backend import KEY, use_wandb
+from projects.DistillNeRF.configuration.wandb_backend import KEY, use_wandb
 from tests.tools.commands import ROOT, Result, run
 from tests.tools.test_commands_bad_input import refused
 

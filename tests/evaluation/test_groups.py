@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from projects.DistillNeRF.evaluation.groups import key, view_groups
+from projects.DistillNeRF.evaluation.report import key, view_groups
 
 
 def views(*pairs: tuple[str, int]) -> SimpleNamespace:

@@ -13,10 +13,9 @@ from mmengine.structures import BaseDataElement
 
 from projects.DistillNeRF.evaluation.baselines import evaluate_baselines, mean_images
 from projects.DistillNeRF.evaluation.depth import depth_errors, resample_depth
-from projects.DistillNeRF.evaluation.depth_metric import DepthMetric
-from projects.DistillNeRF.evaluation.groups import view_groups
 from projects.DistillNeRF.evaluation.image import psnr
-from projects.DistillNeRF.evaluation.image_metric import ImageMetric
+from projects.DistillNeRF.evaluation.metrics import DepthMetric, ImageMetric
+from projects.DistillNeRF.evaluation.report import view_groups
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.utils.errors import InputError

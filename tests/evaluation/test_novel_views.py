@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from projects.DistillNeRF.evaluation.novel_views import novel_view_errors
+from projects.DistillNeRF.engine.evaluate_novel_views import novel_view_errors
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering

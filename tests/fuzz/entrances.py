@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from projects.DistillNeRF.datasets.converters import nuscenes
+from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
 from projects.DistillNeRF.datasets.infos import load_infos
-from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
 from projects.DistillNeRF.models import conversion
+from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
-from projects.DistillNeRF.models.published import published_name, published_settings
 from tests.datasets.fixtures.boxworld import BoxWorld
 from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
 from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset
@@ -240,7 +240,7 @@ class OwnImages(Entrance):
 
     def convert(self, root: Path, out: Path) -> None:
         arguments = ['infer', root, self._config, 'None', '--out', out, '--trajectory', 'translation', '--undistort']
-        pictures = 'projects.DistillNeRF.engine.own_images.draw_sample'
+        pictures = 'projects.DistillNeRF.engine.infer.draw_sample'
         # Panels and voxels are tested elsewhere, and take long.
         with mock.patch(pictures, lambda *_: iter([])), mock.patch('sys.argv', list(map(str, arguments))):
             load_tool('infer').main.__wrapped__()

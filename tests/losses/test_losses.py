@@ -10,14 +10,23 @@ import pytest
 import torch
 from mmdet3d.registry import MODELS
 
-from projects.DistillNeRF.losses import registered
-from projects.DistillNeRF.losses.color import l1
-from projects.DistillNeRF.losses.density import density_loss
-from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, log_depth_loss, teacher_depth_loss
-from projects.DistillNeRF.losses.depth_edges import near_depth_edges
-from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
-from projects.DistillNeRF.losses.reduce import masked_mean
-from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
+from projects.DistillNeRF.geometry.tensors import masked_mean
+from projects.DistillNeRF.losses import modules as registered
+from projects.DistillNeRF.losses.density import (
+    density_loss,
+    line_of_sight_epsilon,
+    line_of_sight_loss,
+    opacity_loss,
+    weight_entropy,
+)
+from projects.DistillNeRF.losses.depth import (
+    clamped_depth_loss,
+    depth_loss,
+    log_depth_loss,
+    near_depth_edges,
+    teacher_depth_loss,
+)
+from projects.DistillNeRF.losses.image import l1
 
 DEPTH, IMAGE, WEIGHTS = ('depth_estimate', 'depth_gt'), ('img_est', 'img_gt'), ('weights',)
 # Published name, our module, inputs (the first is what the gradient is taken of).

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from projects.DistillNeRF.evaluation.image import ssim
-from projects.DistillNeRF.losses.perceptual import PerceptualDistance, dssim
-from projects.DistillNeRF.losses.registered import LPIPSLoss
+from projects.DistillNeRF.losses.image import PerceptualDistance, dssim
+from projects.DistillNeRF.losses.modules import LPIPSLoss
 from projects.DistillNeRF.utils.errors import InputError
 
 # Layers of VGG-16 as torchvision numbers them: convolutions by number, the rest by what they are.

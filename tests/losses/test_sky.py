@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from projects.DistillNeRF.losses.sky import clamp_depth, fill_sky, resize_mask
+from projects.DistillNeRF.losses.depth import clamp_depth, fill_sky, resize_mask
 
 
 def test_a_mask_is_resized_without_new_values():

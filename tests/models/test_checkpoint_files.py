@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.DistillNeRF.models.checkpoint import load_weights, read_checkpoint
-from projects.DistillNeRF.models.checkpoint_folder import checkpoints_in
+from projects.DistillNeRF.models.checkpoint import checkpoints_in, load_weights, read_checkpoint
 from projects.DistillNeRF.models.conversion import read_published
 from projects.DistillNeRF.models.scene_files import FORMAT, load_scene
 from projects.DistillNeRF.models.weights import find_weights, shortened

@@ -12,8 +12,8 @@ import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF, Encoded
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name, published_settings
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.pooling import pool_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.losses.registered import DepthClampLoss, OpacityLoss, RGBL1Loss, WeightEntropyLoss
+from projects.DistillNeRF.losses.modules import DepthClampLoss, OpacityLoss, RGBL1Loss, WeightEntropyLoss
 from projects.DistillNeRF.models.objective import MIN_DEPTH, Objective, feature_target, resize_depth, stored_depth
 from projects.DistillNeRF.utils.errors import InputError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_name, published_settings
+from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_name, published_settings
 
 COARSE, FINE = 'coarse_monodepth_estimator', 'fine_mono_depth_estimator'
 SPARSE = 'multi_view_pooling_octree_encoder.sparse_voxel_convnet'

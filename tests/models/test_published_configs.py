@@ -11,8 +11,8 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
 import projects.DistillNeRF.register  # noqa: F401
+from projects.DistillNeRF.models.conversion import CONFIGS, PUBLISHED_VARIANTS
 from projects.DistillNeRF.models.frozen_depth import read_depth_anything
-from projects.DistillNeRF.models.published import CONFIGS, PUBLISHED_VARIANTS
 from projects.DistillNeRF.models.wrapper import DistillNeRFModel
 from projects.DistillNeRF.utils.errors import InputError
 from verification.benchmark.scenes import random_views

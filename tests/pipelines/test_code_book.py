@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.pipelines.code_book import CodeBookFeatures, LidarCodeBookFeatures
+from projects.DistillNeRF.pipelines.class_codes import CodeBookFeatures, LidarCodeBookFeatures
 from projects.DistillNeRF.semantics.classes import CLASS_ID, SKY, UNKNOWN_CLASS, code_vector
 from projects.DistillNeRF.utils.errors import InputError
 

@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.pipelines.flip import FlipViews
+from projects.DistillNeRF.pipelines.images import FlipViews
 
 
 def sample(boxes: bool = True) -> dict:

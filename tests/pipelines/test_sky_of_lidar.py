@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.pipelines.lidar_sky import SkyFromLidar, sky_above_returns
+from projects.DistillNeRF.pipelines.lidar_depth import SkyFromLidar, sky_above_returns
 from projects.DistillNeRF.utils.errors import InputError
 
 

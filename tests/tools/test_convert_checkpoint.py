@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from projects.DistillNeRF.models.checkpoint import load_weights
-from projects.DistillNeRF.models.conversion import convert
+from projects.DistillNeRF.models.conversion import convert, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
-from projects.DistillNeRF.models.published import published_settings
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused, truncate
 from verification.parity.weights import rule_network, rule_weight

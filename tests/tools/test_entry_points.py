@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import code_book

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from projects.DistillNeRF.apis import init_model, reconstruct
-from projects.DistillNeRF.datasets.own_data import read_folder, write_folder
+from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.visualization.depth_colors import depth_to_colours
-from projects.DistillNeRF.visualization.images import to_uint8
+from projects.DistillNeRF.visualization.colors import depth_to_colours
+from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.panels import ring_order
 from tests.datasets.fixtures.build import build_dataset
 from tests.tools.commands import IMAGE_SIZE, Result, run

@@ -184,7 +184,7 @@ import numpy as np, torch
 from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.utils.files import save_json, save_npy
 from projects.DistillNeRF.utils.torch_files import save_torch
-from projects.DistillNeRF.visualization.images import write_png
+from projects.DistillNeRF.visualization.panel_layout import write_png
 
 @command
 def main():

@@ -10,7 +10,7 @@ import torch
 import viser
 
 from projects.DistillNeRF.models.cells import occupied_cells
-from projects.DistillNeRF.viewer.drawing import (
+from projects.DistillNeRF.visualization.viewer.drawing import (
     BOXES,
     CELLS,
     CUBE,
@@ -24,8 +24,8 @@ from projects.DistillNeRF.viewer.drawing import (
     draw_cells,
     draw_frusta,
 )
-from projects.DistillNeRF.viewer.glances import Glance, ring
-from projects.DistillNeRF.viewer.viewpoints import Viewpoint
+from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint
 from projects.DistillNeRF.visualization.voxels import ColouredCells
 from tests.viewer.scenes import make_scene
 

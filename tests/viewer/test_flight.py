@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.geometry.trajectories import TRAJECTORIES, trajectory
-from projects.DistillNeRF.viewer import flight as flight_module
-from projects.DistillNeRF.viewer.flight import OUTSIDE, Flight, go_to, places
-from projects.DistillNeRF.viewer.glances import Glance, ring
-from projects.DistillNeRF.viewer.player import Player
-from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
+from projects.DistillNeRF.visualization.viewer import flight as flight_module
+from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, Player, go_to, places
+from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
 from tests.viewer.scenes import make_scene
 
 # Seconds after which a thread that does not come is given up.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.viewer.glances import Glance, SavedScene, require_only, ring
+from projects.DistillNeRF.visualization.viewer.scenes import Glance, SavedScene, require_only, ring
 from tests.viewer.scenes import make_scene
 
 

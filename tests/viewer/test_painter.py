@@ -8,10 +8,18 @@ import torch
 
 from projects.DistillNeRF.semantics.classes import code_vector
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, MODES, NEEDS, RGB, TEXT, Painter, _relief
-from projects.DistillNeRF.viewer.tiles import Seen
-from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, depth_to_colours
-from projects.DistillNeRF.visualization.feature_colours import FeatureColours
+from projects.DistillNeRF.visualization.colors import SKY_COLOUR, FeatureColours, depth_to_colours
+from projects.DistillNeRF.visualization.viewer.colorizer import (
+    DEPTH,
+    FEATURES,
+    MODES,
+    NEEDS,
+    RGB,
+    TEXT,
+    Painter,
+    _relief,
+)
+from projects.DistillNeRF.visualization.viewer.tiles import Seen
 from tests.viewer.scenes import CHANNELS, make_scene
 
 ENCODER = 'minitown_code_book'

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.viewer.player import Player
-from projects.DistillNeRF.viewer.viewpoints import looking
+from projects.DistillNeRF.visualization.viewer.flight import Player
+from projects.DistillNeRF.visualization.viewer.viewpoints import looking
 
 
 def test_a_player_goes_round_and_begins_where_the_camera_is():

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.viewer.glances import Glance, ring
-from projects.DistillNeRF.viewer.looks import Look
-from projects.DistillNeRF.viewer.painter import DEPTH, FEATURES, RGB
-from projects.DistillNeRF.viewer.tiles import RAYS_PER_TILE, ROWS, TiledRenderer
-from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
-from projects.DistillNeRF.visualization.depth_colors import depth_to_colours
-from projects.DistillNeRF.visualization.images import to_uint8
+from projects.DistillNeRF.visualization.colors import depth_to_colours
+from projects.DistillNeRF.visualization.panel_layout import to_uint8
+from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES, RGB
+from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
+from projects.DistillNeRF.visualization.viewer.session import Look
+from projects.DistillNeRF.visualization.viewer.tiles import RAYS_PER_TILE, ROWS, TiledRenderer
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
 from tests.viewer.scenes import WALL, make_scene
 
 VIEW = looking((0.0, 0.0, 0.0), (0.1, 1.0, -0.05), 0.8)

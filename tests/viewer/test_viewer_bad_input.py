@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.datasets.own_data.folder import write_folder
-from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.datasets.custom_rig.folder import write_folder
 from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.engine.view import open_source
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.viewer.glances import OwnImages, SavedScene
-from projects.DistillNeRF.viewer.start import open_source
-from projects.DistillNeRF.visualization.images import to_uint8
+from projects.DistillNeRF.visualization.panel_layout import to_uint8
+from projects.DistillNeRF.visualization.viewer.scenes import OwnImages, SavedScene
 from tests.tools.commands import run
 from tests.viewer.scenes import make_scene
 

@@ -22,14 +22,14 @@ import torch
 from PIL import Image
 
 from projects.DistillNeRF.apis import init_model, reconstruct
-from projects.DistillNeRF.engine.config import load_config
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.viewer.painter import DEPTH, RGB
-from projects.DistillNeRF.viewer.tiles import ROWS, SNAPSHOT_ROWS
-from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, depth_to_colours
-from projects.DistillNeRF.visualization.images import to_uint8
+from projects.DistillNeRF.visualization.colors import SKY_COLOUR, depth_to_colours
+from projects.DistillNeRF.visualization.panel_layout import to_uint8
+from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
+from projects.DistillNeRF.visualization.viewer.tiles import ROWS, SNAPSHOT_ROWS
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

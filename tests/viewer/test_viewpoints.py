@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.viewer.viewpoints import Viewpoint, looking
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
 
 HALF = math.sqrt(0.5)
 # viser's rotation (w, x, y, z) of a camera that looks along +y of the world, z up: -90 degrees about x.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from projects.DistillNeRF.viewer.start import leave_a_core
-from projects.DistillNeRF.viewer.worker import Worker
+from projects.DistillNeRF.engine.view import leave_a_core
+from projects.DistillNeRF.visualization.viewer.worker import Worker
 
 SOON = 10.0
 

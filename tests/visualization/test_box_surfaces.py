@@ -9,9 +9,8 @@ import torch
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.cells import CORNERS, Cells
 from projects.DistillNeRF.visualization import voxel_page
-from projects.DistillNeRF.visualization.box_pictures import EYE_HEIGHT, INK, SHADES, BoxPictures, annotate_map
-from projects.DistillNeRF.visualization.boxes import SIDES, surface
-from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR
+from projects.DistillNeRF.visualization.boxes import EYE_HEIGHT, INK, SHADES, SIDES, BoxPictures, annotate_map, surface
+from projects.DistillNeRF.visualization.colors import SKY_COLOUR
 from projects.DistillNeRF.visualization.voxels import ColouredCells
 
 

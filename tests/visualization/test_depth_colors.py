@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.visualization.depth_colors import (
+from projects.DistillNeRF.visualization.colors import (
     FARTHEST,
     NEAREST,
     SKY_COLOUR,

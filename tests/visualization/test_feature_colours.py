@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.visualization.feature_colours import FeatureColours
+from projects.DistillNeRF.visualization.colors import FeatureColours
 
 
 def known(count: int = 400) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from projects.DistillNeRF.visualization.heat_maps import draw_heat_map
-from projects.DistillNeRF.visualization.images import to_uint8
+from projects.DistillNeRF.visualization.feature_rows import draw_heat_map
+from projects.DistillNeRF.visualization.panel_layout import to_uint8
 
 
 def test_shades_are_rounded_and_clamped_and_channels_come_last():

@@ -12,9 +12,17 @@ from PIL import Image
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, depth_to_colours
-from projects.DistillNeRF.visualization.images import to_uint8, write_png
-from projects.DistillNeRF.visualization.layout import FOOTER_HEIGHT, GAP, HEADER_HEIGHT, LABEL_WIDTH, Row, compose
+from projects.DistillNeRF.visualization.colors import SKY_COLOUR, UNKNOWN_COLOUR, depth_to_colours
+from projects.DistillNeRF.visualization.panel_layout import (
+    FOOTER_HEIGHT,
+    GAP,
+    HEADER_HEIGHT,
+    LABEL_WIDTH,
+    Row,
+    compose,
+    to_uint8,
+    write_png,
+)
 from projects.DistillNeRF.visualization.panels import _draw_points, panel, panel_rows, ring_order
 
 HEIGHT, WIDTH = 12, 20

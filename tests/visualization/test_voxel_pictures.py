@@ -14,8 +14,8 @@ from projects.DistillNeRF.models.cells import occupied_cells
 from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization import voxel_page
-from projects.DistillNeRF.visualization.box_pictures import BoxPictures
-from projects.DistillNeRF.visualization.depth_colors import SKY_COLOUR, colour_shares
+from projects.DistillNeRF.visualization.boxes import BoxPictures
+from projects.DistillNeRF.visualization.colors import SKY_COLOUR, colour_shares
 from projects.DistillNeRF.visualization.feature_rows import palette
 from projects.DistillNeRF.visualization.voxel_pictures import VoxelPictures
 from projects.DistillNeRF.visualization.voxels import UNSEEN_COLOUR, ColouredCells, coloured_cells

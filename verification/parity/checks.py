@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS, published_settings
+from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_settings
 from projects.DistillNeRF.utils.errors import InputError
 from verification.parity.comparison import Report
 from verification.parity.conditioning import measured

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from projects.DistillNeRF.models.published import published_name
+from projects.DistillNeRF.models.conversion import published_name
 from verification.parity.comparison import Bound, Bounds, Report
 from verification.parity.run import Run, run_network
 from verification.parity.vectors import Vectors

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.models.published import published_name
+from projects.DistillNeRF.models.conversion import published_name
 from projects.DistillNeRF.modules.pooling import candidate_positions, pool_views
 from projects.DistillNeRF.modules.renderer import heaviest_interval, place_coarse_samples
 from verification.parity.comparison import EQUAL, FLOAT64, FLOAT64_SUM, Report

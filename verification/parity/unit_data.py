@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.datasets.image_files import to_rgb
-from projects.DistillNeRF.datasets.selection import Key, whole_frames
+from projects.DistillNeRF.datasets.view_records import Key, whole_frames
 from projects.DistillNeRF.evaluation.depth import depth_errors, point_depth_errors
 from projects.DistillNeRF.evaluation.image import psnr, recolored, ssim
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.trajectories import circle, left_right, move_cameras, three_from, translation
-from projects.DistillNeRF.losses.color import l1
-from projects.DistillNeRF.losses.depth import clamped_depth_loss, depth_loss, teacher_depth_loss
-from projects.DistillNeRF.losses.line_of_sight import line_of_sight_epsilon, line_of_sight_loss
-from projects.DistillNeRF.losses.sky import clamp_depth, fill_sky
-from projects.DistillNeRF.losses.weights import opacity_loss, weight_entropy
+from projects.DistillNeRF.losses.density import line_of_sight_epsilon, line_of_sight_loss, opacity_loss, weight_entropy
+from projects.DistillNeRF.losses.depth import clamp_depth, clamped_depth_loss, depth_loss, fill_sky, teacher_depth_loss
+from projects.DistillNeRF.losses.image import l1
 from projects.DistillNeRF.pipelines.lidar_depth import lidar_depth_image, project_lidar
 from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
 from verification.parity.units import Arrays

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace, contract, expand
-from projects.DistillNeRF.models.published import published_name, published_settings
+from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.modules.decoder import ColorDecoder, StyledConv
 from projects.DistillNeRF.modules.heads import ColorHead
 from projects.DistillNeRF.modules.layers import Bottleneck

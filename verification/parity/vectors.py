@@ -13,7 +13,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.models.published import PUBLISHED_VARIANTS
+from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS
 from projects.DistillNeRF.utils.errors import InputError
 
 CURE = 'give a folder of parity vectors, such as shared/parity/public'

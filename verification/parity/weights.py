@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
-from projects.DistillNeRF.models.published import published_name, published_settings
 
 # Gain and shift of the names that are rescaled, so that depths spread and the clamps are exercised.
 GAINS = {

@@ -17,15 +17,13 @@ from mmengine.dataset import BaseDataset, force_full_init
 from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
-from .draws import Draw
-from .exposure import warn_of_exposure
-from .image_files import read_image
+from .file_checks import MAP_CURES, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
+from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
-from .presence import MAP_CURES, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
-from .selection import CURRENT, Key, one_neighbour_each, whole_frames
+from .samplers import Draw
 from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told
-from .view_records import ViewRecords
-from .virtual import UPWARD, VIRTUAL_VIEWS, teacher_files
+from .teacher_files import UPWARD, VIRTUAL_VIEWS, teacher_files
+from .view_records import CURRENT, Key, ViewRecords, one_neighbour_each, whole_frames
 
 
 @DATASETS.register_module()

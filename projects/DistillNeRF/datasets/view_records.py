@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ import numpy as np
 
 from ..geometry.poses import inverse_pose
 from .infos import Info, lidar_measurements
-from .selection import Key
-from .virtual import VIRTUAL_VIEWS, teacher_files
+from .teacher_files import VIRTUAL_VIEWS, teacher_files
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,19 @@ class ViewRecords:
 
     def _path(self, kind: str, relative: str) -> str:
         return str(Path(self.roots[kind]) / relative)
+
+
+# Frame offset of the current keyframe.
+CURRENT = 0
+# (frame offset, camera).
+Key = tuple[int, str]
+
+
+def whole_frames(cameras: Sequence[str], offsets: Sequence[int]) -> list[Key]:
+    """All cameras of one frame after the other, and the current frame at the end."""
+    return [(offset, camera) for offset in (*offsets, CURRENT) for camera in cameras]
+
+
+def one_neighbour_each(cameras: Sequence[str]) -> list[Key]:
+    """For every camera the previous or the next frame at random, and the current frame at the end."""
+    return [(random.choice((-1, 1)), camera) for camera in cameras] + whole_frames(cameras, ())

@@ -16,10 +16,10 @@ from ..geometry.trajectories import move_cameras, three_from, trajectory
 from ..geometry.views import Views
 from ..models.scene import Scene
 from ..utils.errors import InputError
-from ..visualization.depth_colors import depth_to_colours
+from ..visualization.colors import depth_to_colours
 from ..visualization.feature_rows import palette
-from ..visualization.images import to_uint8, write_png
 from ..visualization.options import PictureOptions
+from ..visualization.panel_layout import to_uint8, write_png
 from ..visualization.panels import ring_order
 from ..visualization.video import write_video
 from .running import build_dataset

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import HOOKS, RUNNERS
+from mmdet3d.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, RUNNERS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from ..models.checkpoint import load_what_fits, read_checkpoint
@@ -142,3 +145,34 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
 
 def _model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Runs the network under bfloat16 autocast on the device of its weights; bfloat16 needs no loss scaling."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around the forward pass."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """After a resume, passes over the samples of the epoch that were trained on already.
+
+    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.draws`).
+    """
+
+    def run_epoch(self) -> None:
+        """Like the base class, but for the samples that are passed over."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        for index, batch in enumerate(self.dataloader):
+            if index >= done:
+                self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1

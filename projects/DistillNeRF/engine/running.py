@@ -16,6 +16,11 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
+from ..configuration.config import building
+from ..configuration.contradictions import check_custom_keys, check_together, check_validation
+from ..configuration.layers import value_of
+from ..configuration.options import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
+from ..configuration.schedule import check_schedule, warn_of_late_losses
 from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..geometry.views import Views
 from ..models.checkpoint import load_weights, read_checkpoint
@@ -23,19 +28,13 @@ from ..models.network import DistillNeRF
 from ..models.wrapper import DistillNeRFModel, NonFiniteLoss
 from ..utils.errors import InputError
 from ..utils.files import require_writable
-from .config import building
-from .config_files import value_of
-from .contradictions import check_custom_keys, check_together, check_validation
 from .distributed import join
+from .environment import prepare_processor
 from .failures import machine_failures
-from .options import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
-from .processor import prepare_processor
-from .resuming import checkpoint_to_resume, is_finished, require_resumable, warn_of_earlier_run
+from .resuming import checkpoint_to_resume, is_finished, remember_data, require_resumable, warn_of_earlier_run
 from .run_lock import training_in
 from .runner import WholeCheckpointRunner
-from .schedule import check_schedule, warn_of_late_losses
 from .supply import check_depth_metric, check_losses, possible_evaluations, warn_of_shared_samples
-from .trained_on import remember_data
 
 # What ``tools/test.py --eval`` offers, and the metrics behind it.
 EVALUATIONS = {

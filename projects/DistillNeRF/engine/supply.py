@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ..datasets.dataset import DistillNeRFDataset
 from ..datasets.supply import LIDAR, OTHER_FRAMES
-from ..evaluation.depth_metric import DepthMetric
+from ..evaluation.metrics import DepthMetric
 from ..utils.errors import InputError, warn
 
 TEACHER, FEATURES = 'teacher depth', 'features'

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..geometry.views import Views
 from ..utils.errors import InputError
 from .depth import average
-from .groups import key, view_groups
 from .image import psnr
+from .report import key, view_groups
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..visualization.images import write_png
+from ..visualization.panel_layout import write_png
 from ..visualization.panels import panel
 
 

@@ -6,10 +6,13 @@ hold z. The caller converts (``Cameras.ray_lengths``); the published code compar
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .reduce import masked_mean, require_same_shape
+from ..geometry.tensors import masked_mean, require_same_shape
 
 # Weight of the absolute against the squared difference, in every depth loss of the published code.
 L1_SHARE = 0.1
@@ -80,3 +83,60 @@ def log_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth
     estimate, target, known = _known(estimate, target)
     difference = estimate.clamp(min_depth, max_depth).log() - target.clamp(min_depth, max_depth).log()
     return masked_mean(difference.abs(), known)
+
+
+# The scale on which jumps are measured: 256 steps over the logarithm of depth between these, metres.
+NEAREST, FARTHEST = 2.0, 80.0
+# Canny's two thresholds on the Sobel gradient of that scale. A step edge has four times its height, so an edge begins
+# where depth grows by a half and is followed as long as it grows by a fifth.
+WEAK, STRONG = 50.0, 112.0
+
+
+def near_depth_edges(depth: Tensor, distance: int) -> Tensor:
+    """Pixels at most ``distance`` pixels (along rows and columns) from an edge of the depth.
+
+    Args:
+        depth: ``(V, h, w)`` metres, finite.
+
+    Returns:
+        ``(V, h, w)`` bool, on the device of ``depth``; carries no gradient.
+    """
+    logs = (depth.detach().float().clamp(NEAREST, FARTHEST) / NEAREST).log() / np.log(FARTHEST / NEAREST)
+    shades = (logs * 255).round().byte().cpu().numpy()
+    edges = np.stack([cv2.Canny(shade, WEAK, STRONG) for shade in shades]) if len(shades) else shades
+    square = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
+    near = np.stack([cv2.dilate(edge, square) for edge in edges]) if len(edges) else edges
+    return torch.from_numpy(near > 0).to(depth.device)
+
+
+# Metres by which depths stay inside the far end of the space in the published code.
+FAR_MARGIN = 5.0
+
+
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """Nearest resize of a mask or class map ``(V, H, W)`` to ``(V, height, width)``, dtype kept."""
+    return F.interpolate(mask[:, None].double(), (height, width), mode='nearest')[:, 0].to(mask.dtype)
+
+
+def fill_sky(depth: Tensor, sky_mask: Tensor, sky_depth: float, only_unknown: bool) -> Tensor:
+    """Put the sky at ``sky_depth`` less :data:`FAR_MARGIN`.
+
+    Args:
+        depth: ``(V, h, w)`` metres, NaN where unknown.
+        sky_mask: ``(V, h', w')`` true (or 1) in the sky; resized to ``depth`` if it differs in size.
+        sky_depth: distance of the sky, metres.
+        only_unknown: fill only pixels that are NaN (LiDAR images: a return is a return whatever a segmentation
+            says) instead of the whole mask (teacher depth).
+
+    Returns:
+        A new ``(V, h, w)`` tensor.
+    """
+    sky = resize_mask(sky_mask, *depth.shape[-2:]) > 0
+    if only_unknown:
+        sky = sky & depth.isnan()
+    return torch.where(sky, sky_depth - FAR_MARGIN, depth)
+
+
+def clamp_depth(depth: Tensor, min_depth: float, max_depth: float) -> Tensor:
+    """Clamp to [``min_depth``, ``max_depth`` - :data:`FAR_MARGIN`]; NaN stays NaN."""
+    return depth.clamp(min_depth, max_depth - FAR_MARGIN)

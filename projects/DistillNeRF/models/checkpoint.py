@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..utils.errors import InputError, warn
 from ..utils.files import is_folder
 from ..utils.torch_files import allow_mmengine_checkpoints, load_torch, refused_object
-from .checkpoint_folder import checkpoints_in
 from .network import DistillNeRF
 from .scene_files import FORMAT
 from .weights import differences, find_weights
@@ -182,3 +183,32 @@ def _origin(state: Mapping[str, Any]) -> str:
     if variants := meta.get('variants'):
         return f' (its settings are those of {", ".join(variants)})'
     return f' (the run was {meta["experiment_name"]})' if meta.get('experiment_name') else ''
+
+
+_NAME = re.compile(r'(iter|epoch)_(\d+)\.pth')
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """``iter_N.pth`` and ``epoch_N.pth`` of a folder, the one that was trained longest first.
+
+    Their numbers decide. Where there are both kinds, the iterations that the files tell decide; a file that tells
+    none comes last.
+    """
+    numbered = {path: match for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    one_kind = len({match[1] for match in numbered.values()}) == 1
+    order = {path: int(match[2]) if one_kind else iteration(path) for path, match in numbered.items()}
+    return sorted(numbered, key=lambda path: (order[path], path.name), reverse=True)
+
+
+def iteration(path: Path) -> int:
+    """The number of iterations that a checkpoint was trained; -1 if it does not tell.
+
+    Only what is beside the tensors is read.
+    """
+    if importlib.util.find_spec('mmengine'):
+        allow_mmengine_checkpoints()
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        return int(state['meta']['iter'])
+    except Exception:  # a damaged file can raise nearly anything; who reads it whole says so
+        return -1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.views import Views
-from ..losses.sky import clamp_depth, fill_sky
+from ..losses.depth import clamp_depth, fill_sky
 from ..utils.errors import InputError
 from .network import Encoded
 from .scene import Rendering

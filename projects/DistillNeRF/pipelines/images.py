@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.image_files import RESTORE, read_image, resize, to_rgb
+from ..geometry.boxes import mirror_boxes
+from ..geometry.views import mirror_views
 from ..utils.errors import InputError
 
 
@@ -58,3 +61,25 @@ def _take_size(view: dict[str, Any], image: np.ndarray) -> None:
         )
     view['intrinsics'] = np.diag([scale_x, scale_y, 1.0]) @ view['intrinsics']
     view['height'], view['width'] = height, width
+
+
+@TRANSFORMS.register_module()
+class FlipViews(BaseTransform):
+    """With some probability show the mirrored world: images, cameras, maps and boxes together.
+
+    Comes after ``PackViews``.
+
+    Args:
+        probability: of mirroring a sample.
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = probability
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Mirror all views of the sample, or none."""
+        if random.random() < self.probability:
+            results['inputs'] = {name: mirror_views(views) for name, views in results['inputs'].items()}
+            if 'boxes' in results['data_samples']:
+                results['data_samples'].boxes = mirror_boxes(results['data_samples'].boxes)
+        return results

@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..datasets.point_checks import check_ranges
+from ..datasets.file_checks import check_ranges
 from ..geometry.poses import inverse_pose
 from ..semantics.classes import CLASSES, UNKNOWN_CLASS
 from ..utils.errors import InputError, warn

@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..datasets.presence import MAP_CURES
+from ..datasets.file_checks import MAP_CURES
 from ..utils.errors import InputError
 
 # Of depth maps, about so many rows and columns are looked at.

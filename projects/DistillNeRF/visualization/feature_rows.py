@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..geometry.views import Views
 from ..semantics.text_encoders import similarities
-from .feature_colours import FeatureColours
-from .heat_maps import draw_heat_map
-from .images import to_uint8
-from .layout import Row, named
+from .colors import FeatureColours, colour_shares
+from .panel_layout import DIMMED, ERROR_COLORMAP, Row, named, to_uint8
 
 
 def palette(features: Tensor, teacher: Tensor | None = None) -> FeatureColours:
@@ -45,3 +45,15 @@ def query_rows(views: Views, features: Tensor, words: Sequence[str], vectors: Te
         tiles = [draw_heat_map(*pair) for pair in zip(maps, images, strict=True)]
         rows.append(Row(f'query\n{word}', named(views, tiles)))
     return rows
+
+
+def draw_heat_map(similarity: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """A similarity ``(h, w)`` over the dimmed image ``(H, W, 3)`` uint8: nothing at 0 and below, brightest at 1.
+
+    The scale is fixed, so that heat maps can be compared across cameras, queries and pictures.
+    """
+    height, width = image.shape[:2]
+    shares = cv2.resize(similarity.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    heat = colour_shares(shares, ERROR_COLORMAP)
+    weight = shares[..., None]
+    return ((1 - weight) * DIMMED * image + weight * heat).round().astype(np.uint8)

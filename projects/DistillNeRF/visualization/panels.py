@@ -12,10 +12,19 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.views import Views
-from .depth_colors import SKY_COLOUR, UNKNOWN_COLOUR, colour_shares, depth_to_colours
+from .colors import SKY_COLOUR, UNKNOWN_COLOUR, colour_shares, depth_to_colours
 from .feature_rows import feature_rows
-from .images import to_uint8
-from .layout import DIMMED, ERROR_COLORMAP, LARGEST_DEPTH_ERROR, LARGEST_ERROR, Row, compose, enlarge, named
+from .panel_layout import (
+    DIMMED,
+    ERROR_COLORMAP,
+    LARGEST_DEPTH_ERROR,
+    LARGEST_ERROR,
+    Row,
+    compose,
+    enlarge,
+    named,
+    to_uint8,
+)
 
 TILE_WIDTH = 240
 # Points of sparse depth are drawn at least this large, in pixels of the tile.

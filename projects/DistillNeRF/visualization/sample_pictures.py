@@ -15,9 +15,8 @@ from ..semantics.text_encoders import encode_words
 from ..utils.errors import InputError
 from ..utils.files import file_stems
 from .feature_rows import palette, query_rows
-from .images import write_png
-from .layout import Row
 from .options import PictureOptions
+from .panel_layout import Row, write_png
 from .panels import assemble, panel_rows
 from .voxel_pictures import VoxelPictures
 from .voxels import coloured_cells

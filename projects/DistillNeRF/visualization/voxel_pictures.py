@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..geometry.views import Views
-from .box_pictures import BoxPictures, annotate_map
-from .images import write_png
-from .layout import Row, named
+from .boxes import BoxPictures, annotate_map
+from .panel_layout import Row, named, write_png
 from .panels import TILE_WIDTH, ring_order
 from .ply import write_ply
 from .voxel_page import write_page

@@ -11,8 +11,7 @@ from ..geometry.cameras import Cameras
 from ..models.cells import Cells, colours_seen, occupied_cells
 from ..models.scene import MIN_DENSITY, Rendering, Scene
 from ..utils.errors import InputError
-from .depth_colors import colour_shares
-from .feature_colours import FeatureColours
+from .colors import FeatureColours, colour_shares
 
 COLOURINGS = ('rgb', 'height', 'features')
 LEVELS = ('fine', 'coarse')

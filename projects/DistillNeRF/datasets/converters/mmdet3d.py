@@ -21,6 +21,7 @@ from .common import (
     SINCE_1970,
     TIME_UNITS,
     camera_record,
+    check_pictures,
     choose_cameras,
     image_size,
     link_frames,
@@ -29,7 +30,6 @@ from .common import (
     units_per_second,
 )
 from .nuscenes import LIDAR, POINT_COLUMNS, check_sweep_count
-from .pictures import check_pictures
 from .scene_files import FileFinder, check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
 CURE = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"

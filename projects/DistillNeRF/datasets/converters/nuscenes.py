@@ -27,13 +27,13 @@ from ..infos import Info, InfoFile, save_info_files
 from .common import (
     DOWNLOAD_AGAIN,
     camera_record,
+    check_pictures,
     choose_cameras,
     link_frames,
     same_cameras,
     sweep_record,
     units_per_second,
 )
-from .pictures import check_pictures
 from .scene_files import check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 from .table_links import check_links
 

@@ -23,9 +23,17 @@ from ...semantics.classes import CLASS_ID, UNKNOWN_CLASS
 from ...utils.errors import InputError, warn
 from ...utils.files import atomic_path, read_json
 from ...utils.provenance import Provenance, fingerprint
+from ..file_checks import check_ranges
 from ..infos import Info, InfoFile, save_info_files
-from ..point_checks import check_ranges
-from .common import DOWNLOAD_AGAIN, choose_cameras, common_cameras, link_frames, ring_order, sweep_record
+from .common import (
+    DOWNLOAD_AGAIN,
+    check_pictures,
+    choose_cameras,
+    common_cameras,
+    link_frames,
+    ring_order,
+    sweep_record,
+)
 from .pandaset_raw import (
     TABLE_SUFFIXES,
     Camera,
@@ -37,7 +45,6 @@ from .pandaset_raw import (
     read_table,
     read_times,
 )
-from .pictures import check_pictures
 
 CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_camera', 'back_camera', 'left_camera')
 LIDAR_HEIGHT = 1.5

@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...utils.errors import InputError, warn
+from ..file_checks import Folders, check_ranges
 from ..infos import Info
-from ..point_checks import check_ranges
-from ..presence import Folders
 from .common import DOWNLOAD_AGAIN
 
 

@@ -1,0 +1,121 @@
+"""Settings of a config that count for nothing because of others, or that lack what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from ..utils.errors import InputError
+from .layers import value_of
+from .options import DATASET, all_datasets
+from .suggestions import did_you_mean
+
+# What belongs together: all of them or none.
+TOGETHER = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+# Options of a dataset that count only while evaluating, or only while training.
+# What reads the files that an option of a dataset asks for, and the other transforms of this project.
+TRANSFORM_OF = {'load_teacher': 'LoadTeacher', 'load_truth': 'LoadTruth', 'load_features': 'LoadFeatures'}
+OURS = {
+    *('LoadViews', 'LoadLidarDepth', 'SkyFromLidar', 'CodeBookFeatures', 'LidarCodeBookFeatures', 'PackViews'),
+    *('FlipViews', *TRANSFORM_OF.values()),
+}
+WHILE_TESTING = ('add_next_frame_for_eval',)
+WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample')
+# What the metrics measure, but for the names of groups before it.
+FIGURES = {
+    'ImageMetric': ('psnr', 'ssim'),
+    'DepthMetric': ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3'),
+}
+
+
+def check_what_wins(config: Config) -> None:
+    """Settings that count for nothing because of others."""
+    if config.get('launcher', 'none') != 'none':
+        raise InputError(f'{config.filename}: launcher is no setting; start with --launcher {config.launcher}')
+    if config.get('data_preprocessor') is not None and value_of(config, 'model.data_preprocessor') is not None:
+        raise InputError(f'{config.filename}: model.data_preprocessor beats data_preprocessor; leave the latter away')
+    for path, dataset in all_datasets(config):
+        if dataset.get('type') == DATASET:
+            _check_dataset(config, path, dataset)
+
+
+def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> None:
+    testing = bool(dataset.get('test_mode'))
+    for name in WHILE_TRAINING if testing else WHILE_TESTING:
+        if dataset.get(name):
+            raise InputError(f'{config.filename}: {path}.{name} does nothing with test_mode={testing}; leave it away')
+    if not testing and dataset.get('test_samples', 'all') != 'all':
+        raise InputError(f'{config.filename}: {path}.test_samples does nothing with test_mode=False; use indices')
+    kinds = {_type_of(transform) for transform in dataset.get('pipeline') or ()}
+    for name, transform in TRANSFORM_OF.items():
+        if dataset.get(name) and transform not in kinds and kinds <= OURS:
+            raise InputError(
+                f'{config.filename}: {path}.{name}=True does nothing, as its pipeline has no {transform}; add '
+                f"dict(type='{transform}') before PackViews, or leave {name} away"
+            )
+
+
+def check_together(config: Config) -> None:
+    """Sections of which a run needs all or none.
+
+    Raises:
+        InputError: some are there, others not.
+    """
+    for names in TOGETHER:
+        given = [name for name in names if config.get(name) is not None]
+        if missing := [name for name in names if name not in given and given]:
+            raise InputError(
+                f'{config.filename}: {given[0]} does nothing without {" and ".join(missing)}; give all of '
+                f'{", ".join(names)}, or set all of them to None'
+            )
+
+
+def check_validation(config: Config) -> None:
+    """Metrics of the validation, and that of the best checkpoint (``save_best``).
+
+    Raises:
+        InputError: a metric of colors for a network that renders features, or a best checkpoint by no metric.
+    """
+    if config.get('val_cfg') is None:
+        return
+    metrics = config.val_evaluator if isinstance(config.val_evaluator, list) else [config.val_evaluator]
+    kinds = {_type_of(metric) for metric in metrics}
+    if 'ImageMetric' in kinds and value_of(config, 'model.network.head.type') == 'feature':
+        raise InputError(
+            f'{config.filename}: val_evaluator has an ImageMetric, but the network renders no colors; set '
+            "val_evaluator=[dict(type='DepthMetric')]"
+        )
+    known = [name for kind in sorted(kinds & set(FIGURES)) for name in FIGURES[kind]]
+    best = value_of(config, 'default_hooks.checkpoint.save_best') or ()
+    for name in [best] if isinstance(best, str) else best:
+        if kinds <= set(FIGURES) and name != 'auto' and name.rpartition('/')[2] not in known:
+            raise InputError(
+                f'{config.filename}: default_hooks.checkpoint.save_best is {name}, which val_evaluator does not '
+                f'measure{did_you_mean(name, known)}; choose from {", ".join(known)}, or None'
+            )
+
+
+def check_custom_keys(config: Config, model: nn.Module) -> None:
+    """Learning rates and decays of single parameters (``paramwise_cfg.custom_keys``).
+
+    Raises:
+        InputError: no parameter has such a name.
+    """
+    for key in value_of(config, 'optim_wrapper.paramwise_cfg.custom_keys') or {}:
+        if not any(key in name for name, _ in model.named_parameters()):
+            parts = sorted({'.'.join(name.split('.')[:2]) for name, _ in model.named_parameters()})
+            raise InputError(
+                f'{config.filename}: optim_wrapper.paramwise_cfg.custom_keys has {key!r}, which is in the name of no '
+                f'parameter; names begin with {", ".join(parts)}'
+            )
+
+
+def _type_of(component: Any) -> str | None:
+    return component.get('type') if isinstance(component, Mapping) else None

@@ -1,0 +1,64 @@
+"""MiniTown -> infos: make the town, then convert its nuScenes tables and add the paths of the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tqdm import tqdm
+
+from projects.MiniTown.generate import SETTINGS_FILE, generate, read_settings
+from projects.MiniTown.scene import Settings
+
+from ..datasets.converters import nuscenes
+from ..datasets.infos import Info
+from ..datasets.teacher_files import image_stem
+
+VERSION = 'v1.0-mini'
+
+
+def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, **settings: int | None) -> list[Path]:
+    """Make the town at ``root`` and write its info files to ``out_dir``; finished scenes are kept.
+
+    Args:
+        settings: of :func:`..minitown.generate.generate`: scenes, seed, keyframes, height, width. What is not given
+            or None is as in the town that is there, if there is one.
+
+    Returns:
+        the info files.
+    """
+    with tqdm(desc='MiniTown scenes', unit='scene') as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        usual = {name: getattr(Settings, name) for name in settings}
+        given = {name: value for name, value in settings.items() if value is not None}
+        chosen = usual | _settings_of(root) | given
+        generate(root, workers=workers, progress=show, **chosen)
+    return convert_tables(root, out_dir, tag, workers)
+
+
+def _settings_of(root: Path) -> dict[str, int]:
+    """The settings of the town at ``root``; empty if there is none."""
+    file = root / SETTINGS_FILE
+    found = read_settings(file) if file.is_file() else {}
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return {name: found[name] for name in names if isinstance(found.get(name), int)}
+
+
+def convert_tables(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1) -> list[Path]:
+    """Write the info files of a town that has been made."""
+    return nuscenes.convert(root, out_dir, tag, VERSION, workers=workers, dataset='minitown', finish=add_truth)
+
+
+def add_truth(info: Info) -> None:
+    """Add the paths of depth, sky and classes of every image, relative to the town's root."""
+    for camera, image in info['images'].items():
+        stem = image_stem(image['img_path'])
+        image['truth'] = {
+            'depth': f'truth/depth/{camera}/{stem}.npy',
+            'sky': f'truth/sky/{camera}/{stem}.png',
+            'classes': f'truth/classes/{camera}/{stem}.png',
+        }

@@ -1,0 +1,151 @@
+"""Novel views of MiniTown beside what is really to be seen there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+from tqdm import tqdm
+
+from projects.MiniTown.true_views import MAKE_AGAIN, TrueViews
+
+from ..apis import init_model, reconstruct
+from ..evaluation.depth import average, depth_errors, distance_to_z, resample_depth
+from ..evaluation.image import psnr, ssim
+from ..evaluation.report import table
+from ..geometry.trajectories import distinct, move_cameras, trajectory
+from ..geometry.views import Views
+from ..models.network import DistillNeRF
+from ..models.scene import Rendering
+from ..utils.errors import InputError
+from ..utils.files import require_writable, save_json
+from .running import build_dataset
+
+# Largest mean difference between a stored image and the town built again; that of JPEG is 0.007.
+SAME = 0.02
+SHOWN = ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1')
+
+
+def compare_with_truth(
+    config: Config, checkpoint: str | None, name: str, samples: int | None = None, out: Path | None = None
+) -> str:
+    """Novel views of the test data against the truth, at every distinct pose of a trajectory.
+
+    Args:
+        config, checkpoint: the model; ``None`` for random weights.
+        name: of the trajectory, or its file.
+        samples: so many, evenly spread over the test data; ``None`` for all.
+        out: a JSON file for all figures.
+
+    Returns:
+        a table with a row per pose and one of their mean.
+
+    Raises:
+        InputError: the test data is no MiniTown, the network renders no colours, or bad files.
+    """
+    motions = distinct(trajectory(name))
+    dataset = build_dataset(config, 'test')
+    total = len(dataset)
+    if samples is not None and not 1 <= samples <= total:
+        raise InputError(f'{samples} samples: the test data has {total}; ask for 1 to {total}')
+    truth = TrueImages(dataset.data_root)
+    model = init_model(config, checkpoint)
+    if model.head.renders != 'rgb':
+        raise InputError(f'{config.filename}: its network renders features, but the truth shows colours; use another')
+    if out is not None:
+        require_writable(out.parent)
+    chosen = np.unique(np.linspace(0, total - 1, samples or total).round().astype(int)).tolist()
+    with tqdm(desc='true views', total=len(chosen) * len(motions), unit='pose') as bar:
+        results = [list(_errors(dataset[number], truth, model, motions, bar)) for number in chosen]
+    figures = [average(list(errors)) for errors in zip(*results, strict=True)]
+    if out is not None:
+        poses = [{'motion': m.tolist(), **f} for m, f in zip(motions, figures, strict=True)]
+        about = {'config': config.filename, 'checkpoint': checkpoint, 'trajectory': name, 'samples': chosen}
+        save_json(out, {**about, 'poses': poses, 'mean': average(figures)}, indent=2)
+    rows = {_label(motion): errors for motion, errors in zip(motions, figures, strict=True)} | {
+        'mean': average(figures)
+    }
+    return table({key: {row: errors[key] for row, errors in rows.items()} for key in SHOWN}, list(rows), 'pose')
+
+
+@torch.no_grad()
+def _errors(
+    packed: dict, truth: TrueImages, model: DistillNeRF, motions: Tensor, bar: tqdm
+) -> Iterator[dict[str, float]]:
+    """Figures of one packed sample, motion by motion."""
+    views, what = packed['inputs']['input_views'], packed['data_samples']
+    truth.check(views, what.scene, what.frame)
+    scene = reconstruct(model, views)
+    for motion in motions:
+        true = truth.views(views, what.scene, what.frame, motion)
+        yield novel_view_errors(scene.render(true.cameras), true)
+        bar.update()
+
+
+def _label(motion: Tensor) -> str:
+    """The shift in metres, and degrees to the left if the rig is turned."""
+    x, y, z = (f'{value:+.2f}' for value in (motion[:3, 3] + 0.0).tolist())
+    yaw = torch.rad2deg(torch.atan2(motion[1, 0], motion[0, 0])).item()
+    return f'x {x} y {y} z {z}' + (f' yaw {yaw:+.1f}' if abs(yaw) > 0.05 else '')
+
+
+class TrueImages:
+    """True views in the form in which the dataset loads views.
+
+    Args:
+        root: data root of a MiniTown.
+
+    Raises:
+        InputError: there is none.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        self.root, self._town = root, TrueViews(root)
+
+    def views(self, views: Views, scene: str, keyframe: int, motion: Tensor) -> Views:
+        """What the cameras of input views see after a motion ``(4, 4)`` of the rig: images and true depth (z)."""
+        size = views.cameras.height, views.cameras.width
+        images, depths = [], []
+        for camera in views.names:
+            render = self._town.render(scene, keyframe, camera, motion.double().cpu().numpy())
+            # As the transforms of the dataset do it: images bilinear, depth at the middle of the pixels.
+            images.append(cv2.resize(render.rgb, size[::-1], interpolation=cv2.INTER_LINEAR))
+            rows, columns = (
+                ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(size, render.depth.shape, strict=True)
+            )
+            depths.append(render.depth[rows[:, None], columns])
+        return Views(
+            images=torch.from_numpy(np.stack(images)).movedim(-1, 1).float() / 255,
+            cameras=move_cameras(views.cameras, motion[None]),
+            names=views.names,
+            frames=views.frames,
+            true_depth=torch.from_numpy(np.stack(depths)),
+        )
+
+    def check(self, views: Views, scene: str, keyframe: int) -> None:
+        """The town built again must look like the stored images.
+
+        Raises:
+            InputError: it does not: another version made them.
+        """
+        again = self.views(views, scene, keyframe, torch.eye(4, dtype=torch.float64))
+        difference = (again.images - views.images).abs().mean(dim=(1, 2, 3))
+        if difference.max() > SAME:
+            camera = views.names[int(difference.argmax())]
+            raise InputError(
+                f'{self.root}: {scene}, key frame {keyframe}, {camera} looks different when the town is built again: '
+                f'another version made these files; {MAKE_AGAIN}'
+            )
+
+
+def novel_view_errors(rendering: Rendering, true: Views) -> dict[str, float]:
+    """PSNR and SSIM of colours, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
+    rgb = rendering.image.clamp(0, 1).cpu()
+    z = resample_depth(distance_to_z(rendering.depth.cpu(), true.cameras), *true.true_depth.shape[-2:])
+    return {'psnr': psnr(rgb, true.images), 'ssim': ssim(rgb, true.images), **depth_errors(z, true.true_depth)}

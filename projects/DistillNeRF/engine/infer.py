@@ -1,0 +1,88 @@
+"""What a model makes of images of one's own: pictures, voxels, the scene itself and a video through it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from ..apis import init_model
+from ..datasets.custom_rig import read_folder, tell_of_unused_images
+from ..geometry.trajectories import trajectory
+from ..geometry.views import Views
+from ..models.network import DistillNeRF
+from ..utils.errors import InputError
+from ..utils.files import require_writable
+from ..visualization.options import PictureOptions
+from ..visualization.panels import ring_order
+from ..visualization.sample_pictures import draw_sample
+from ..visualization.video import require_video
+from .environment import prepare_processor
+from .novel_views import NovelViews
+
+
+def infer(
+    folder: Path,
+    config: Config,
+    checkpoint: str | None,
+    out: Path,
+    *,
+    undistort: bool,
+    path: str,
+    device: str,
+) -> Iterator[Path]:
+    """Look once with the cameras of a folder; yields the files when they are written.
+
+    They are a panel and its tiles, voxels (PLY, page, maps from above), ``scene.pt`` (``Scene.load``), and a video
+    along a trajectory.
+
+    Args:
+        folder: images and ``cameras.json`` (``docs/OWN_DATA.md``).
+        config, checkpoint: the model; ``None`` for random weights. ``model.*`` may ask for more pictures.
+        out: where the files go.
+        undistort: undo the distortion of the lenses.
+        path: name of the trajectory, or its file.
+        device: where the network computes.
+
+    Raises:
+        InputError: anything wrong with the folder, the model or the place for the results.
+    """
+    size = config.test_dataloader.dataset.get('image_size')
+    if size is None:
+        raise InputError(f'{config.filename}: test_dataloader.dataset has no image_size; use another config')
+    asked = PictureOptions.of(config.model)
+    options = dataclasses.replace(asked, visualize_imgs=True, visualize_voxels=True)
+    trajectory(path)  # whether there is such a one
+    views = read_folder(folder, tuple(size), undistort)
+    tell_of_unused_images(folder)
+    require_writable(out)
+    video = require_video(out / f'{Path(path).stem}.mp4')
+    prepare_processor()
+    fields = _predict(init_model(config, checkpoint, device), views[ring_order(views.cameras)].to(device))
+    yield from draw_sample({**fields, 'scene': folder.resolve().name}, options, out, 0)
+    scene = fields['scene_field']
+    scene.save(out / 'scene.pt')
+    yield out / 'scene.pt'
+    NovelViews(scene, fields['input_views'].cameras, asked.visualize_foundation_model_feat).video(path, video)
+    yield video
+
+
+@torch.no_grad()
+def _predict(network: DistillNeRF, views: Views) -> dict[str, Any]:
+    """What the wrapped model predicts for a sample whose targets are its inputs."""
+    encoded = network.encode([views])[0]
+    rendering = encoded.scene.render(views.cameras)
+    return {
+        'input_views': views,
+        'target_views': views,
+        'scene_field': encoded.scene,
+        network.head.renders: rendering.image,
+        'depth': rendering.depth,
+        'opacity': rendering.opacity,
+        'coarse_depth': encoded.coarse.depth,
+        'fine_depth': encoded.fine.depth,
+    }

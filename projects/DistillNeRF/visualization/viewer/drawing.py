@@ -1,0 +1,97 @@
+"""Things in the browser's scene: frusta of the cameras, and the occupied cells."""
+
+from __future__ import annotations
+
+import numpy as np
+from viser import SceneApi, SceneNodeHandle
+
+from ...utils.files import file_stems
+from ..voxels import ColouredCells
+from .scenes import Glance
+from .viewpoints import Viewpoint
+
+FRUSTA, CELLS = '/cameras', '/cells'
+FRUSTUM_COLOUR = (255, 140, 0)
+# A frustum is so long. What is nearer to the eye than the other is not drawn: who stands in a camera's place looks
+# through its frustum. The browser puts the rendered picture 1 m ahead, so that must not be nearer. Metres.
+FRUSTUM_DEPTH, NEAREST = 0.8, 0.9
+POINTS, BOXES = SHAPES = ('points', 'boxes')
+POINT_SIZE = 0.15
+AMBIENT, SUN = 2.0, 1.2
+# A cube of edge 1 around the origin, seen from outside.
+CUBE = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)], np.float32)
+SIDES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]], np.uint32)
+TRIANGLES = np.concatenate([SIDES[:, [0, 1, 2]], SIDES[:, [0, 2, 3]]])
+
+
+def set_light(scene: SceneApi) -> None:
+    """Light under which boxes have their own colours, their tops brighter than their sides."""
+    scene.configure_default_lights(enabled=False)
+    scene.configure_environment_map(hdri=None)
+    scene.add_light_ambient('/ambient', intensity=AMBIENT)
+    scene.add_light_directional('/sun', intensity=SUN, position=(1.0, -2.0, 4.0))
+
+
+def draw_frusta(scene: SceneApi, glance: Glance) -> None:
+    """The cameras with their images, under :data:`FRUSTA`; none where no images are known."""
+    scene.remove_by_name(FRUSTA)
+    scene.add_frame(FRUSTA, show_axes=False)
+    if glance.images is None:
+        return
+    # Slashes would make branches of the scene's tree.
+    for index, (name, image) in enumerate(zip(file_stems(glance.names), glance.images, strict=True)):
+        view = Viewpoint.of_cameras(glance.cameras, index)
+        scene.add_camera_frustum(
+            f'{FRUSTA}/{name}',
+            fov=view.fov,
+            aspect=view.aspect,
+            scale=_frustum_scale(view),
+            color=FRUSTUM_COLOUR,
+            image=image,
+            wxyz=view.wxyz,
+            position=view.position,
+        )
+
+
+def _frustum_scale(view: Viewpoint) -> float:
+    """The scale at which viser draws a frustum so long: its own depth is 1 over the cube root of the volume."""
+    half = np.tan(view.fov / 2)
+    return FRUSTUM_DEPTH * float(np.cbrt(half * half * view.aspect / 3))
+
+
+def draw_cells(scene: SceneApi, cells: ColouredCells, shape: str, visible: bool) -> SceneNodeHandle:
+    """The cells as one of :data:`SHAPES`, under :data:`CELLS`."""
+    corners = cells.cells.corners.cpu().numpy()
+    lower, upper = corners[:, 0], corners[:, -1]
+    if shape == POINTS:
+        return scene.add_point_cloud(
+            CELLS,
+            cells.cells.centers.cpu().numpy(),
+            cells.colours,
+            point_size=POINT_SIZE,
+            precision='float32',
+            point_shading='flat',
+            visible=visible,
+        )
+    count = len(corners)
+    return scene.add_batched_meshes_simple(
+        CELLS,
+        CUBE,
+        TRIANGLES,
+        batched_wxyzs=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+        batched_positions=(lower + upper) / 2,
+        batched_scales=upper - lower,
+        batched_colors=_linear(cells.colours),
+        lod='off',
+        flat_shading=True,
+        cast_shadow=False,
+        receive_shadow=False,
+        visible=visible,
+    )
+
+
+def _linear(colours: np.ndarray) -> np.ndarray:
+    """sRGB to linear, both uint8: the browser takes colours of boxes (not those of points) to be linear."""
+    shares = colours / 255.0
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return (linear * 255).round().astype(np.uint8)

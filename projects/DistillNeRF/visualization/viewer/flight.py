@@ -1,0 +1,111 @@
+"""Moving a browser's camera: jumps to places, and flights along trajectories."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from viser import ClientHandle
+
+from ...geometry.trajectories import trajectory
+from .scenes import Glance
+from .viewpoints import LOOK_DISTANCE, UP, Viewpoint, looking
+
+OUTSIDE = 'outside'
+# Poses per second: as in the videos, and the range of the slider.
+USUAL_SPEED, SPEEDS = 10, (1, 30)
+
+
+def places(glance: Glance) -> dict[str, Viewpoint]:
+    """Where one can jump to: the cameras, and a place behind and above them from which all are seen."""
+    front = glance.front
+    behind = tuple(front.position - 14 * front.cam2world[:3, 2] + (0, 0, 8))
+    ahead = tuple(front.position + 5 * front.cam2world[:3, 2])
+    cameras = {name: Viewpoint.of_cameras(glance.cameras, i) for i, name in enumerate(glance.names)}
+    outside = OUTSIDE
+    while outside in cameras:
+        outside += '_'
+    return {**cameras, outside: looking(behind, ahead, front.fov)}
+
+
+def go_to(client: ClientHandle, cam2world: np.ndarray) -> None:
+    """Put a browser's camera at a pose ``(4, 4)``, level; the browser answers with where it is then."""
+    position = cam2world[:3, 3]
+    with client.atomic():
+        client.camera.up_direction = np.array(UP)
+        client.camera.position = position
+        client.camera.look_at = position + LOOK_DISTANCE * cam2world[:3, 2]
+
+
+class Flight:
+    """A trajectory that a browser's camera follows while it is played.
+
+    Args:
+        client: whose camera moves.
+        viewpoint: where it is now.
+        path: name or file of the first trajectory.
+    """
+
+    def __init__(self, client: ClientHandle, viewpoint: Callable[[], Viewpoint], path: str) -> None:
+        self._client = client
+        self._viewpoint = viewpoint
+        self._player = Player(path)
+        self._stop = threading.Event()
+        self._stop.set()
+        self.speed = float(USUAL_SPEED)
+
+    @property
+    def playing(self) -> bool:
+        """Whether the camera moves."""
+        return not self._stop.is_set()
+
+    def choose(self, path: str) -> None:
+        """Another trajectory, from its beginning and from where the camera is."""
+        playing = self.playing
+        self.pause()
+        self._player = Player(path)
+        if playing:
+            self.play()
+
+    def play(self) -> None:
+        """Go on from where the camera is."""
+        if self.playing:
+            return
+        self._player.start(self._viewpoint().cam2world)
+        # An event of its own for every start: a thread of an earlier one must not go on.
+        self._stop = threading.Event()
+        threading.Thread(target=self._fly, args=(self._stop, self._player), name='flight', daemon=True).start()
+
+    def pause(self) -> None:
+        """Stay where the camera is."""
+        self._stop.set()
+
+    def _fly(self, stop: threading.Event, player: Player) -> None:
+        while not stop.wait(1 / self.speed):
+            go_to(self._client, player.step())
+
+
+class Player:
+    """Goes through the motions of a trajectory, round and round, from wherever it is started.
+
+    Args:
+        path: name or file of a trajectory.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._motions = trajectory(path).numpy()
+        self._start = np.eye(4)
+        self.index = 0
+
+    def __len__(self) -> int:
+        return len(self._motions)
+
+    def start(self, cam2world: np.ndarray) -> None:
+        """Let the present motion be where a camera ``(4, 4)`` is; the others follow from there."""
+        self._start = np.linalg.inv(self._motions[self.index]) @ cam2world
+
+    def step(self) -> np.ndarray:
+        """Go to the next motion: the pose ``(4, 4)`` of the camera there."""
+        self.index = (self.index + 1) % len(self)
+        return self._motions[self.index] @ self._start

@@ -1,0 +1,168 @@
+"""One browser: its controls, and the pictures that it is sent."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
+from viser import CameraHandle, ClientHandle
+
+from ...utils.errors import InputError
+from ..options import USUAL_QUERY
+from .colorizer import MODES, RGB, TEXT
+from .flight import SPEEDS, USUAL_SPEED, Flight, go_to, places
+from .session import Picture
+from .tiles import SNAPSHOT_ROWS
+from .viewpoints import Viewpoint
+from .worker import Job
+
+if TYPE_CHECKING:
+    from .server import Viewer
+
+JPEG_QUALITY = 90
+CHOSEN_COLOUR = 'orange'
+
+
+class Page:
+    """The view and the controls of one browser.
+
+    Args:
+        viewer: what all browsers share.
+        client: the browser.
+    """
+
+    def __init__(self, viewer: Viewer, client: ClientHandle) -> None:
+        self._viewer = viewer
+        self._client = client
+        self._viewpoint = Viewpoint.of_browser(client.camera)
+        self._mode = viewer.look.painter.usual_mode
+        self._flight = Flight(client, lambda: self._viewpoint, viewer.trajectories[0])
+        self._add_modes()
+        self._add_flight()
+        # Run in the event loop: it reads the camera between two messages, and only hands work over.
+        client.camera.on_update(self._moved)
+        self.refresh()
+
+    def close(self) -> None:
+        """The browser is gone."""
+        self._flight.pause()
+        self._viewer.worker.forget(self._client.client_id)
+        self._viewer.worker.forget(('snapshot', self._client.client_id))
+
+    def refresh(self) -> None:
+        """Draw anew, coarse pictures first."""
+        self._viewer.worker.submit(self._client.client_id, self._refine(self._viewpoint, self._mode))
+
+    async def _moved(self, camera: CameraHandle) -> None:
+        self._viewpoint = Viewpoint.of_browser(camera)
+        self.refresh()
+
+    # What is shown.
+
+    def _add_modes(self) -> None:
+        gui, painter = self._client.gui, self._viewer.look.painter
+        reasons = {mode: painter.why_not(mode) for mode in MODES}
+        with gui.add_folder('Show'):
+            self._status = gui.add_markdown('')
+            self._rendered = gui.add_checkbox('rendered picture', True)
+            self._buttons = {
+                mode: gui.add_button(mode, disabled=reason is not None, hint=reason) for mode, reason in reasons.items()
+            }
+            self._word = gui.add_text('word', USUAL_QUERY[0], disabled=reasons[TEXT] is not None)
+            gui.add_markdown('\n\n'.join(f'*{reason}*' for reason in reasons.values() if reason is not None))
+            snapshot = gui.add_button('Save a snapshot', icon='camera')
+        self._rendered.on_update(lambda _: self.refresh())
+        self._word.on_update(lambda _: self._choose(TEXT))
+        snapshot.on_click(lambda _: self._save())
+        for mode, button in self._buttons.items():
+            button.on_click(lambda _, mode=mode: self._choose(mode))
+        self._mark()
+
+    def _choose(self, mode: str) -> None:
+        self._mode = mode
+        self._mark()
+        self.refresh()
+
+    def _mark(self) -> None:
+        for mode, button in self._buttons.items():
+            button.color = CHOSEN_COLOUR if mode == self._mode else 'gray'
+
+    def _refine(self, viewpoint: Viewpoint, mode: str) -> Job:
+        """Send finer and finer pictures of one view."""
+        if not self._rendered.value:
+            self._client.scene.set_background_image(None)
+            self._status.content = ''
+            return
+        try:
+            vector = self._vector(mode)
+        except InputError as error:
+            self._status.content = f'**{error}**'
+            return
+        began = time.perf_counter()
+        for picture in self._viewer.look.pictures(viewpoint, mode, vector):
+            if picture is not None:
+                self._send(picture, mode)
+                seconds = time.perf_counter() - began
+                self._status.content = f'{picture.columns} x {picture.rows} rays after {seconds:.2f} s'
+            yield picture is not None
+
+    def _vector(self, mode: str) -> Tensor | None:
+        return self._viewer.look.painter.vector(self._word.value) if mode == TEXT else None
+
+    def _send(self, picture: Picture, mode: str) -> None:
+        # JPEG smears the colours of scales, photographs bear it.
+        kind = 'jpeg' if mode == RGB else 'png'
+        self._client.scene.set_background_image(picture.image, format=kind, jpeg_quality=JPEG_QUALITY)
+
+    def _save(self) -> None:
+        job = self._snapshot(self._viewpoint, self._mode)
+        self._viewer.worker.submit(('snapshot', self._client.client_id), job)
+
+    def _snapshot(self, viewpoint: Viewpoint, mode: str) -> Job:
+        """Render one fine picture and hand it over as a file."""
+        try:
+            vector = self._vector(mode)
+        except InputError as error:
+            self._status.content = f'**{error}**'
+            return
+        for picture in self._viewer.look.pictures(viewpoint, mode, vector, (SNAPSHOT_ROWS,)):
+            if picture is not None:
+                file = io.BytesIO()
+                Image.fromarray(picture.image).save(file, format='PNG')
+                name = f'distillnerf_{mode.replace(" ", "_")}.png'
+                self._client.send_file_download(name, file.getvalue(), save_immediately=True)
+            yield picture is not None
+
+    # Where it is seen from.
+
+    def _add_flight(self) -> None:
+        gui, flight = self._client.gui, self._flight
+        with gui.add_folder('Fly'):
+            place = gui.add_dropdown('go to', tuple(places(self._viewer.look.glance)))
+            go = gui.add_button('Go', icon='map-pin')
+            name = gui.add_dropdown('trajectory', self._viewer.trajectories)
+            speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=USUAL_SPEED)
+            play = gui.add_button('Play', icon='player-play')
+
+        def fly_to(_) -> None:
+            pause()
+            go_to(self._client, places(self._viewer.look.glance)[place.value].cam2world)
+
+        def pause() -> None:
+            flight.pause()
+            play.label, play.icon = 'Play', 'player-play'
+
+        def toggle(_) -> None:
+            if flight.playing:
+                pause()
+            else:
+                flight.play()
+                play.label, play.icon = 'Pause', 'player-pause'
+
+        go.on_click(fly_to)
+        name.on_update(lambda _: flight.choose(name.value))
+        speed.on_update(lambda _: setattr(flight, 'speed', float(speed.value)))
+        play.on_click(toggle)

@@ -1,0 +1,177 @@
+"""The server: what all browsers share."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import threading
+
+import viser
+
+from ...geometry.trajectories import TRAJECTORIES, trajectory
+from ...utils.errors import InputError
+from .drawing import FRUSTA, NEAREST, SHAPES, draw_cells, draw_frusta, set_light
+from .page import Page
+from .scenes import Source
+from .session import Look
+from .worker import Job, Worker
+
+LABEL = 'DistillNeRF'
+USUAL_HOST, USUAL_PORT = '127.0.0.1', 8080
+USUAL_PATH = next(iter(TRAJECTORIES))
+
+
+class Viewer:
+    """Serves one glance at a time to any number of browsers.
+
+    Args:
+        source: what there is to look at.
+        number: of the first glance.
+        text_encoder: of the network's features (:mod:`..text_queries`); ``None`` for none.
+        path: the trajectory that is offered first: its name, or a file of poses.
+        host, port: where to listen; port 0 takes any that is free.
+
+    Attributes:
+        look: what is shown.
+        trajectories: what a camera can follow.
+        worker: does all heavy work.
+
+    Raises:
+        InputError: no such glance or trajectory, bad files, or nothing can listen there.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        number: int = 0,
+        text_encoder: str | None = None,
+        path: str = USUAL_PATH,
+        host: str = USUAL_HOST,
+        port: int = USUAL_PORT,
+    ) -> None:
+        require_free(host, port)
+        trajectory(path)  # whether there is such a one
+        self.trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
+        self._source = source
+        self._encoder = text_encoder
+        self.look = Look(source.load(number), text_encoder)
+        self.worker = Worker()
+        self._pages: dict[int, Page] = {}
+        self._server = _open(host, port)
+        self.url = f'http://{host}:{self._server.get_port()}'
+        self._server.scene.set_up_direction('+z')
+        set_light(self._server.scene)
+        self._set_first_camera()
+        self._add_controls(number)
+        self._draw()
+        self._server.on_client_connect(self._connected)
+        self._server.on_client_disconnect(self._disconnected)
+
+    def serve(self) -> None:
+        """Until someone presses Ctrl-C."""
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            self.close()
+
+    def close(self) -> None:
+        """End everything."""
+        for page in list(self._pages.values()):
+            page.close()
+        self.worker.close()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._server.stop()
+
+    def choose(self, number: int) -> None:
+        """Show another glance as soon as it is made."""
+        self.worker.submit('glance', self._change(number))
+
+    def _change(self, number: int) -> Job:
+        self._note.content = f'*working: making the scene of sample {number} ...*'
+        yield
+        try:
+            look = Look(self._source.load(number), self._encoder)
+        except InputError as error:
+            self._note.content = f'**{error}**'
+            return
+        except Exception:
+            self._note.content = f'**sample {number} failed; the terminal says why**'
+            raise
+        self.look = look
+        self._draw()
+        for page in list(self._pages.values()):
+            page.refresh()
+
+    def _set_first_camera(self) -> None:
+        """Browsers begin at the front camera."""
+        front, camera = self.look.glance.front, self._server.initial_camera
+        camera.position, camera.look_at = front.position, front.look_at
+        camera.fov, camera.near = front.fov, NEAREST
+
+    def _add_controls(self, number: int) -> None:
+        gui = self._server.gui
+        # Sharing would lead through a server of others.
+        gui.configure_theme(show_share_button=False)
+        self._note = gui.add_markdown('')
+        if len(self._source) > 1:
+            picker = gui.add_slider('sample', 0, len(self._source) - 1, 1, number)
+            picker.on_update(lambda _: self.choose(picker.value))
+        known = self.look.glance.images is not None
+        self._frusta = gui.add_checkbox('cameras', known, disabled=not known)
+        self._cells = gui.add_checkbox('occupied cells', False)
+        self._shape = gui.add_dropdown('cells as', SHAPES)
+        self._frusta.on_update(lambda _: self._draw_frusta())
+        self._cells.on_update(lambda _: self._draw_cells())
+        self._shape.on_update(lambda _: self._draw_cells())
+
+    def _draw(self) -> None:
+        glance = self.look.glance
+        self._note.content = f'{glance.title}: {len(self.look.cells.cells)} occupied cells'
+        with self._server.atomic():
+            self._draw_frusta()
+            self._draw_cells()
+
+    def _draw_frusta(self) -> None:
+        draw_frusta(self._server.scene, self.look.glance)
+        self._server.scene.get_handle_by_name(FRUSTA).visible = self._frusta.value
+
+    def _draw_cells(self) -> None:
+        draw_cells(self._server.scene, self.look.cells, self._shape.value, self._cells.value)
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        self._pages[client.client_id] = Page(self, client)
+
+    def _disconnected(self, client: viser.ClientHandle) -> None:
+        page = self._pages.pop(client.client_id, None)
+        if page is not None:
+            page.close()
+
+
+def require_free(host: str, port: int) -> None:
+    """Whether one can listen there.
+
+    Raises:
+        InputError: one cannot.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the server does: a port that was in use a moment ago is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Not the port of the address: a name is looked up for any port, modulo 65536.
+            probe.bind((address[0], port, *address[2:]))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise InputError(f'{host}:{port}: cannot listen there ({reason}); choose another --port or --host') from error
+
+
+def _open(host: str, port: int) -> viser.ViserServer:
+    # It prints a panel of addresses, of which ours is one line.
+    with contextlib.redirect_stdout(io.StringIO()):
+        server = viser.ViserServer(host=host, port=port, label=LABEL, verbose=False)
+    if port not in (0, server.get_port()):
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.stop()
+        raise InputError(f'{host}:{port}: was taken a moment ago; choose another --port')
+    return server
