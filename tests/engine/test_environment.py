@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -194,3 +195,20 @@ def test_failures_of_the_machine_have_cures(error, words):
 def test_bugs_keep_their_traceback(error):
     with pytest.raises(type(error)), machine_failures(Config({'work_dir': 'work'}), 'train_loader'):
         raise error
+
+
+def test_small_numbers_are_zero_and_freed_memory_is_kept(repo_root: Path):
+    """In a process of its own: the settings last."""
+    script = """
+import torch
+from projects.DistillNeRF.engine.environment import prepare_processor
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * 4096
+prepare_processor()
+assert (torch.tensor([1e-39]) * 1).item() == 0
+x = torch.ones(1 << 26)
+before = resident()
+del x
+assert resident() > before - (1 << 20), 'the memory was given back'
+"""
+    subprocess.run([sys.executable, '-c', script], cwd=repo_root, check=True)

@@ -7,9 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from projects.DistillNeRF.engine.runner import PENDING_GRADIENTS, ExactResumeHook, WholeCheckpointRunner
+from projects.DistillNeRF.engine.runner import (
+    PENDING_GRADIENTS,
+    BFloat16OptimWrapper,
+    ExactResumeHook,
+    ResumableEpochLoop,
+    WholeCheckpointRunner,
+)
 
 
 def runner(count: int | None = None, resume: bool = True, **place: int) -> SimpleNamespace:
@@ -75,3 +82,29 @@ def test_a_checkpoint_gets_its_name_when_it_is_whole(monkeypatch, tmp_path, main
     WholeCheckpointRunner.save_checkpoint(object.__new__(WholeCheckpointRunner), str(tmp_path), 'iter_1.pth')
     assert seen and seen[0] != 'iter_1.pth' and not seen[0].startswith('iter_')
     assert [path.name for path in tmp_path.iterdir()] == (['iter_1.pth'] if main_process else [])
+
+
+@pytest.mark.parametrize(
+    ('epoch', 'iteration', 'trained'), [(0, 0, 'abc'), (0, 2, 'c'), (2, 6, 'abc'), (2, 7, 'bc'), (1, 6, '')]
+)
+def test_samples_that_were_trained_on_are_passed_over(epoch, iteration, trained):
+    said: list[str] = []
+    loop = object.__new__(ResumableEpochLoop)
+    model = SimpleNamespace(train=lambda: said.append('train'))
+    loop._runner = SimpleNamespace(call_hook=said.append, model=model)
+    loop.dataloader, loop._epoch, loop._iter = list('abc'), epoch, iteration
+    ran: list[tuple[int, str]] = []
+    loop.run_iter = lambda index, batch: ran.append((index, batch))
+    loop.run_epoch()
+    assert ran == [('abc'.index(batch), batch) for batch in trained]
+    assert said == ['before_train_epoch', 'train', 'after_train_epoch'] and loop._epoch == epoch + 1
+
+
+def test_the_forward_pass_alone_is_in_half_precision():
+    model = torch.nn.Linear(2, 2)
+    wrapper = BFloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    assert isinstance(wrapper, OptimWrapper)
+    with wrapper.optim_context(model):
+        assert model(torch.ones(1, 2)).dtype == torch.bfloat16
+    assert model(torch.ones(1, 2)).dtype == torch.float32
+    assert model.weight.dtype == torch.float32

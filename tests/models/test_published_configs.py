@@ -24,7 +24,7 @@ QUICK = ('model', 'model_linearspace_foundation_feature')
 def build(variant: str) -> DistillNeRFModel:
     torch.manual_seed(0)
     config = Config.fromfile(str(CONFIGS / f'{variant}.py')).model
-    # Its weights are not here (tests/losses/test_perceptual.py has some of its own).
+    # Its weights are not here (tests/losses/test_lpips.py has some of its own).
     config.losses.lpips = None
     # As a runner with its default scope would.
     return MODELS.build({'_scope_': 'mmdet3d', **config})

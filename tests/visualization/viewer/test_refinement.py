@@ -15,7 +15,7 @@ from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
 from projects.DistillNeRF.visualization.viewer.session import Look
 from projects.DistillNeRF.visualization.viewer.tiles import RAYS_PER_TILE, ROWS, TiledRenderer
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
-from tests.viewer.scenes import WALL, make_scene
+from tests.visualization.viewer.scenes import WALL, make_scene
 
 VIEW = looking((0.0, 0.0, 0.0), (0.1, 1.0, -0.05), 0.8)
 

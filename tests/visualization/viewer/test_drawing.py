@@ -27,7 +27,7 @@ from projects.DistillNeRF.visualization.viewer.drawing import (
 from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint
 from projects.DistillNeRF.visualization.voxels import ColouredCells
-from tests.viewer.scenes import make_scene
+from tests.visualization.viewer.scenes import make_scene
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ import torch
 
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.viewer.scenes import Glance, SavedScene, require_only, ring
-from tests.viewer.scenes import make_scene
+from tests.visualization.viewer.scenes import make_scene
 
 
 def test_the_ring_looks_everywhere_clockwise_from_the_front():

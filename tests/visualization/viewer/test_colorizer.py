@@ -20,7 +20,7 @@ from projects.DistillNeRF.visualization.viewer.colorizer import (
     _relief,
 )
 from projects.DistillNeRF.visualization.viewer.tiles import Seen
-from tests.viewer.scenes import CHANNELS, make_scene
+from tests.visualization.viewer.scenes import CHANNELS, make_scene
 
 ENCODER = 'minitown_code_book'
 

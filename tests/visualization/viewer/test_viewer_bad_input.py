@@ -16,7 +16,7 @@ from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.scenes import OwnImages, SavedScene
 from tests.tools.commands import run
-from tests.viewer.scenes import make_scene
+from tests.visualization.viewer.scenes import make_scene
 
 
 def refused(*arguments: object) -> str:

@@ -15,7 +15,7 @@ from projects.DistillNeRF.visualization.viewer import flight as flight_module
 from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, Player, go_to, places
 from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
-from tests.viewer.scenes import make_scene
+from tests.visualization.viewer.scenes import make_scene
 
 # Seconds after which a thread that does not come is given up.
 PATIENCE = 60.0
@@ -204,3 +204,14 @@ def test_the_place_outside_is_behind_and_above_the_front_camera():
     np.testing.assert_allclose(there.position, (0, -14, 8), atol=1e-6)
     np.testing.assert_allclose(there.cam2world[:3, 2], np.array([0, 19, -8]) / np.hypot(19, 8), atol=1e-6)
     assert there.fov == pytest.approx(np.radians(45), abs=1e-6)
+
+
+def test_a_player_goes_round_and_begins_where_the_camera_is():
+    player = Player('translation')
+    assert len(player) == 3 and player.index == 0
+    pose = looking((1, 2, 3), (1, 3, 3), 1.0).cam2world
+    player.start(pose)
+    assert [player.step()[0, 3] for _ in range(4)] == pytest.approx([2, 3, 1, 2])
+    # Stopped at the second motion: started elsewhere, that motion is where the camera is.
+    player.start(np.eye(4))
+    assert [player.step()[0, 3] for _ in range(2)] == pytest.approx([1, -1])
