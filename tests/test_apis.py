@@ -15,7 +15,7 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.models.cells import colours_seen, occupied_cells
+from projects.DistillNeRF.models.cells import colors_seen, occupied_cells
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.utils.errors import InputError
 
@@ -86,8 +86,8 @@ def test_a_scene_answers_at_points(project, trained, views):
     scene = reconstruct(init_model(project.config, trained / 'iter_3.pth'), views)
     grid = scene.grid
     size = 2**grid.fine_level
-    centres = (torch.cartesian_prod(*[torch.arange(size)] * 3) + 0.5) / size * 2 - 1
-    density, known = scene.query(scene.space.expand(centres))
+    centers = (torch.cartesian_prod(*[torch.arange(size)] * 3) + 0.5) / size * 2 - 1
+    density, known = scene.query(scene.space.expand(centers))
     # Known are the coarse cells that are occupied, with all fine cells in them.
     assert known.sum() == grid.num_coarse * 8 ** (grid.fine_level - grid.coarse_level)
     assert 0 < known.sum() < size**3
@@ -103,19 +103,19 @@ def test_the_scene_is_in_double_precision_where_the_model_is(project, views):
 
 
 def test_a_scene_as_a_point_cloud(project, trained, views, tmp_path):
-    """Points where the cells are, in the rendered colours; no more than torch and numpy is needed until then."""
+    """Points where the cells are, in the rendered colors; no more than torch and numpy is needed until then."""
     scene = reconstruct(init_model(project.config, trained / 'iter_3.pth'), views)
     path = tmp_path / 'new' / 'scene.ply'
     scene.to_ply(path, views.cameras, min_density=0.01)
     cells = occupied_cells(scene, 'fine', 0.01)
     header, _, content = path.read_bytes().partition(b'end_header\n')
     assert f'element vertex {len(cells)}\n'.encode() in header
-    vertices = np.frombuffer(content, np.dtype([('position', '<f4', 3), ('colour', 'u1', 3)]))
+    vertices = np.frombuffer(content, np.dtype([('position', '<f4', 3), ('color', 'u1', 3)]))
     assert np.array_equal(vertices['position'], cells.centers.numpy())
     with torch.no_grad():
-        rgb, seen = colours_seen(cells, views.cameras, scene.render(views.cameras))
+        rgb, seen = colors_seen(cells, views.cameras, scene.render(views.cameras))
     assert seen.any()
-    assert np.array_equal(vertices['colour'][seen.numpy()], (rgb[seen] * 255).round().byte().numpy())
+    assert np.array_equal(vertices['color'][seen.numpy()], (rgb[seen] * 255).round().byte().numpy())
     scene.to_ply(path, views.cameras, 'coarse', min_density=0.01, boxes=True)
     assert b'element face' in path.read_bytes()[:300]
     with pytest.raises(ValueError, match='choose one of'):
@@ -123,10 +123,10 @@ def test_a_scene_as_a_point_cloud(project, trained, views, tmp_path):
 
 
 WRONG_VIEWS = {
-    'normalised': (lambda v: {'images': (v.images - 0.45) / 0.22}, r'colours are in \[0, 1\]'),
+    'normalized': (lambda v: {'images': (v.images - 0.45) / 0.22}, r'colors are in \[0, 1\]'),
     'in 0 to 2': (lambda v: {'images': v.images * 2}, 'images / 255'),
     'NaN in one pixel': (lambda v: {'images': v.images.index_fill(3, torch.tensor([7]), math.nan)}, 'holds NaN'),
-    'normalised intrinsics': (
+    'normalized intrinsics': (
         lambda v: {'cameras': changed(v.cameras, intrinsics=v.cameras.intrinsics / torch.tensor([[32.0], [16], [1]]))},
         r'cameras\.intrinsics has an implausible focal length .*Cameras\.resized',
     ),

@@ -68,7 +68,7 @@ def batch(tmp_path_factory) -> Batch:
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
-    """What mmengine would minimise."""
+    """What mmengine would minimize."""
     return torch.stack([value for name, value in losses.items() if name.startswith('loss')]).sum()
 
 
@@ -80,7 +80,7 @@ def train(model: DistillNeRFModel, batch: Batch) -> None:
         optimizer.param_groups[0]['lr'] = LEARNING_RATE * factor
         optimizer.zero_grad()
         total(model(batch, mode='loss')).backward()
-        # With larger steps one run in four stays grey.
+        # With larger steps one run in four stays gray.
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2)
         optimizer.step()
 
@@ -103,11 +103,11 @@ def test_one_sample_is_learned(batch):
     train(model, batch)
     after = outcome(model, batch)
     images = batch['target_views'][0].images
-    mean_colour = images.mean(dim=(0, 2, 3), keepdim=True).expand_as(images)
+    mean_color = images.mean(dim=(0, 2, 3), keepdim=True).expand_as(images)
     # LiDAR is not told about pixels between its returns, and the truth is twice as fine as the rendering.
     # Behind each bound: what the seeds 0, 1, 2, 3, 5 and 10 gave (9 s each).
     assert after.loss < before.loss / 8  # 16 to 24 times less
-    assert after.psnr > psnr(mean_colour, images) + 7  # 8.3 to 12.3 dB more
+    assert after.psnr > psnr(mean_color, images) + 7  # 8.3 to 12.3 dB more
     assert after.depth_errors.mean() < 0.25  # 0.126 to 0.146
     assert after.depth_errors.median() < 0.15  # 0.068 to 0.092
     assert before.depth_errors.median() > 0.4  # 0.64, 0.67, 0.65

@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pandaset_options.add_argument('--val-sequences', nargs='+', default=[], help='sequences of the val split')
     pandaset_options.add_argument('--train-frames', type=_frames, help='first-last frame of the train split')
     pandaset_options.add_argument('--val-frames', type=_frames, help='first-last frame of the val split')
-    pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbour keyframes')
+    pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbor keyframes')
 
     minitown_options = add('minitown', 'the synthetic town: made first, then converted')
     kept = '; default: as in the town that is there, else'

@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     about = "default: all that the data allow, and what else the config's test_evaluator has"
     choices = sorted(EVALUATIONS)
     parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
-    parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean colour, mean images')
+    parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean color, mean images')
     parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     return parser.parse_args()

@@ -75,7 +75,7 @@ def reconstruct(model: DistillNeRF, views: Views) -> Scene:
     little memory.
 
     Raises:
-        ValueError: images that are no colours in [0, 1], or cameras that are none of these images; with the cure.
+        ValueError: images that are no colors in [0, 1], or cameras that are none of these images; with the cure.
     """
     _check(views)
     parameter = next(model.parameters())
@@ -91,7 +91,7 @@ def _check(views: Views) -> None:
         raise ValueError(f'the image of {wrong[0]} holds NaN or infinity; leave out the view, or give its image')
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise ValueError(
-            f'images reach from {low:g} to {high:g}, but colours are in [0, 1]: give images / 255 where they are in 0 '
+            f'images reach from {low:g} to {high:g}, but colors are in [0, 1]: give images / 255 where they are in 0 '
             'to 255, and images without the mean and spread of another network'
         )
     cameras = views.cameras

@@ -8,9 +8,9 @@ import numpy as np
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
-from .materials import SHOP_HEIGHT, STOREY, Material, has_shops, window_bays
+from .materials import SHOP_HEIGHT, STORY, Material, has_shops, window_bays
 from .mesh import SHELL, SIDES, Mesh, Surface, box, merge, polygons
-from .town_plan import KERB_HEIGHT, PAVEMENT_WIDTH, Block
+from .town_plan import CURB_HEIGHT, PAVEMENT_WIDTH, Block
 
 _BUILDING = CLASS_ID['building']
 _WALLS = (
@@ -83,13 +83,13 @@ def _lots(start: float, end: float, rng: np.random.Generator) -> list[tuple[floa
 
 def house(low: np.ndarray, high: np.ndarray, axis: int, outward: int, rng: np.random.Generator) -> Mesh:
     """One house on the rectangle ``low``..``high`` (x, y) whose front follows ``axis``, on its ``outward`` side."""
-    storeys = int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.08, 0.26, 0.28, 0.2, 0.12, 0.06]))
-    height = KERB_HEIGHT + SHOP_HEIGHT + storeys * STOREY + 0.5
+    stories = int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.08, 0.26, 0.28, 0.2, 0.12, 0.06]))
+    height = CURB_HEIGHT + SHOP_HEIGHT + stories * STORY + 0.5
     shade = rng.uniform(0.8, 1.1)
-    colour = tuple(float(min(shade * part, 0.85)) for part in pick(rng, _WALLS))
-    wall = Surface(Material.FACADE, _BUILDING, colour, pick(rng, _ACCENTS), float(rng.random()))
-    parts = [box((*low, KERB_HEIGHT), (*high, height), wall, SIDES)]
-    gabled = storeys <= 3 and rng.random() < 0.55
+    color = tuple(float(min(shade * part, 0.85)) for part in pick(rng, _WALLS))
+    wall = Surface(Material.FACADE, _BUILDING, color, pick(rng, _ACCENTS), float(rng.random()))
+    parts = [box((*low, CURB_HEIGHT), (*high, height), wall, SIDES)]
+    gabled = stories <= 3 and rng.random() < 0.55
     parts += _gable(low, high, height, axis, wall, rng) if gabled else _flat_roof(low, high, height, wall, rng)
     width = float((high - low)[axis])
     corner, yaw = {
@@ -98,11 +98,11 @@ def house(low: np.ndarray, high: np.ndarray, axis: int, outward: int, rng: np.ra
         (1, 1): ((high[0], high[1]), -np.pi / 2),
         (1, -1): ((low[0], low[1]), np.pi / 2),
     }[axis, outward]
-    parts += [part.placed((*corner, KERB_HEIGHT), yaw) for part in _front(width, storeys, wall, rng)]
+    parts += [part.placed((*corner, CURB_HEIGHT), yaw) for part in _front(width, stories, wall, rng)]
     return merge(parts)
 
 
-def _front(width: float, storeys: int, wall: Surface, rng: np.random.Generator) -> list[Mesh]:
+def _front(width: float, stories: int, wall: Surface, rng: np.random.Generator) -> list[Mesh]:
     """What juts out of a front: awnings over shops, balconies. x runs along the front, y out of it."""
     variant = np.float32([wall.variant])
     bay = float(window_bays(variant, np.float32([width]))[0][0])
@@ -110,10 +110,10 @@ def _front(width: float, storeys: int, wall: Surface, rng: np.random.Generator) 
     parts = []
     if has_shops(variant)[0] and rng.random() < 0.6:
         parts += [_awning(0.9 * bay, wall.accent).placed((x, 0.0, 0.0)) for x in middles if rng.random() < 0.7]
-    if storeys >= 2 and rng.random() < 0.35:
+    if stories >= 2 and rng.random() < 0.35:
         balcony, phase = _balcony(0.84 * bay, wall.accent), int(rng.integers(2))
-        for storey in range(storeys):
-            height = SHOP_HEIGHT + storey * STOREY
+        for story in range(stories):
+            height = SHOP_HEIGHT + story * STORY
             parts += [balcony.placed((x, 0.0, height)) for x in middles[phase::2]]
     return parts
 
@@ -154,7 +154,7 @@ def _gable(
 ) -> list[Mesh]:
     """Two tiled slopes that meet over the middle, the triangles under them, a chimney."""
     tiles = Surface(Material.TILES, _BUILDING, pick(rng, _ROOFS), variant=float(rng.random()))
-    plaster = Surface(Material.MATT, _BUILDING, wall.colour)
+    plaster = Surface(Material.MATT, _BUILDING, wall.color)
     rise = rng.uniform(0.35, 0.6) * (high - low)[1 - axis] / 2
     ridge = height + rise
     # Corner names follow a front along x; a front along y swaps the coordinates, which also turns the faces round.
@@ -175,5 +175,5 @@ def _gable(
         slopes = np.roll(slopes, -2, axis=1)
     place = np.array([x0 + rng.uniform(0.15, 0.8) * (x1 - x0), middle + 0.8])
     place = place if axis == 0 else place[::-1]
-    chimney = box((*(place - 0.35), height), (*(place + 0.35), ridge + 0.9), replace(plaster, colour=(0.3, 0.14, 0.1)))
+    chimney = box((*(place - 0.35), height), (*(place + 0.35), ridge + 0.9), replace(plaster, color=(0.3, 0.14, 0.1)))
     return [polygons(slopes, tiles), polygons(ends, plaster), chimney]

@@ -1,6 +1,6 @@
 """What stands on pavements: lamp posts, traffic lights, signs, bins, benches; and cones and barriers on the road.
 
-Frame of a model: its front faces -x (towards oncoming drivers who head along +x), origin on the ground below it.
+Frame of a model: its front faces -x (toward oncoming drivers who head along +x), origin on the ground below it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _STEEL = Surface(Material.MATT, _THING, (0.24, 0.26, 0.27), gloss=0.1)
 _BLACK = Surface(Material.MATT, _THING, (0.03, 0.03, 0.03))
 _WOOD = Surface(Material.MATT, _THING, (0.32, 0.18, 0.09))
 _SIGNAL_HEIGHTS = {'red': 3.05, 'green': 2.45}
-_SIGNAL_COLOURS = {'red': (0.95, 0.05, 0.03), 'green': (0.05, 0.85, 0.35)}
+_SIGNAL_COLORS = {'red': (0.95, 0.05, 0.03), 'green': (0.05, 0.85, 0.35)}
 Size = tuple[float, float, float]
 
 
@@ -41,7 +41,7 @@ def traffic_light() -> Mesh:
         box((-0.22, -0.24, 2.1), (0.02, 0.24, 3.4), _BLACK, ('front', 'back', 'left', 'right', 'top', 'bottom')),
     ]
     for name, height in _SIGNAL_HEIGHTS.items():
-        dim = Surface(Material.MATT, _THING, tuple(0.12 * part for part in _SIGNAL_COLOURS[name]))
+        dim = Surface(Material.MATT, _THING, tuple(0.12 * part for part in _SIGNAL_COLORS[name]))
         parts.append(polygons(_disc(-0.225, height, 0.17), dim))
     return merge(parts)
 
@@ -49,7 +49,7 @@ def traffic_light() -> Mesh:
 def lit_lamp(green: bool) -> Mesh:
     """The lamp of a :func:`traffic_light` that is on."""
     name = 'green' if green else 'red'
-    return polygons(_disc(-0.235, _SIGNAL_HEIGHTS[name], 0.17), Surface(Material.LAMP, _THING, _SIGNAL_COLOURS[name]))
+    return polygons(_disc(-0.235, _SIGNAL_HEIGHTS[name], 0.17), Surface(Material.LAMP, _THING, _SIGNAL_COLORS[name]))
 
 
 def sign(rng: np.random.Generator) -> Mesh:
@@ -60,21 +60,21 @@ def sign(rng: np.random.Generator) -> Mesh:
         ((0.80, 0.58, 0.04), (0.10, 0.10, 0.10)),
     )[int(rng.integers(3))]
     corners = 12 if rng.random() < 0.6 else 4
-    plate, centre = (Surface(Material.MATT, _THING, colour) for colour in (outer, inner))
+    plate, center = (Surface(Material.MATT, _THING, color) for color in (outer, inner))
     return merge(
         [
             frustum((0.0, 0.0, -0.05), (0.04, 0.04), 2.75, 6, _STEEL),
             polygons(_disc(-0.05, 2.5, 0.42, corners), plate),
             polygons(_disc(-0.05, 2.5, 0.42, corners)[:, ::-1] + (0.01, 0.0, 0.0), _STEEL),
-            polygons(_disc(-0.06, 2.5, 0.2, corners), centre),
+            polygons(_disc(-0.06, 2.5, 0.2, corners), center),
         ]
     )
 
 
 def litter_bin(rng: np.random.Generator) -> Mesh:
     """A litter bin."""
-    colour = ((0.05, 0.22, 0.12), (0.50, 0.22, 0.04), (0.16, 0.16, 0.18))[int(rng.integers(3))]
-    surface = Surface(Material.MATT, _THING, colour)
+    color = ((0.05, 0.22, 0.12), (0.50, 0.22, 0.04), (0.16, 0.16, 0.18))[int(rng.integers(3))]
+    surface = Surface(Material.MATT, _THING, color)
     return merge(
         [
             frustum((0.0, 0.0, 0.0), (0.24, 0.29), 0.85, 10, surface),

@@ -10,7 +10,7 @@ Layout under the data root (``<stem>`` is ``<scene>__<channel>__<time stamp in m
     samples/LIDAR_TOP/<stem>.pcd.bin   float32 (n, 5): x, y, z, intensity 0-255, ring
     sweeps/CAM_*, sweeps/LIDAR_TOP     between key frames: images at 4 Hz, LiDAR at 10 Hz
     gts/<scene>/<sample token>/labels.npz   Occ3D: semantics, mask_lidar, mask_camera, uint8 (200, 200, 16)
-    truth/depth/CAM_*/<stem>.npy       float16 (H, W), z in metres, NaN in the sky
+    truth/depth/CAM_*/<stem>.npy       float16 (H, W), z in meters, NaN in the sky
     truth/classes/CAM_*/<stem>.png     uint8 (H, W), ids of ``classes.CLASSES``
     truth/sky/CAM_*/<stem>.png         uint8 (H, W), 255 = sky, 0 = anything else
     truth/instances/CAM_*/<stem>.png   uint16 (H, W), 0 = no object, k = entry k - 1 of ``instances`` in the record
@@ -23,12 +23,12 @@ Layout under the data root (``<stem>`` is ``<scene>__<channel>__<time stamp in m
 
 and in ``<root>_emernerf``, the layout of the published teacher, for each view (original 0_0_0 and the three above)::
 
-    samples_<view>_0_0_0/depths/CAM_*/<stem>.npy        float16 (H, W), z in metres, 200 in the sky
+    samples_<view>_0_0_0/depths/CAM_*/<stem>.npy        float16 (H, W), z in meters, 200 in the sky
     samples_<view>_0_0_0/gt_sky_masks/CAM_*/<stem>.npy  uint8 (H, W), 1 = sky
     samples_<view>_0_0_0/rgbs/CAM_*/<stem>.jpg
 
 Truth and teacher cover the key frames. A view is named by the motion of the camera along its own axes (x right,
-y down, z forward), in metres.
+y down, z forward), in meters.
 
 ``truth/left_right.json`` is a list of paths: ``{"scene", "sample_token", "sample_data_token", "camera", "intrinsic"
 (3 x 3), "views": [{"offset", "rgb", "depth", "cam2global" (4 x 4), "cam2lidar" (4 x 4)}]}``. The camera moves along

@@ -1,4 +1,4 @@
-"""Road surface, kerbs, pavements, the land of the blocks, and the hills around the town."""
+"""Road surface, curbs, pavements, the land of the blocks, and the hills around the town."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from projects.DistillNeRF.semantics.classes import CLASS_ID
 
 from .materials import Material
 from .mesh import Mesh, Surface, merge, polygons
-from .town_plan import CORNER_RADIUS, KERB_HEIGHT, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan
+from .town_plan import CORNER_RADIUS, CURB_HEIGHT, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan
 
 ROAD = Surface(Material.ROAD, CLASS_ID['road'], (0.17, 0.17, 0.18))
-KERB = Surface(Material.MATT, CLASS_ID['pavement'], (0.48, 0.47, 0.45))
+CURB = Surface(Material.MATT, CLASS_ID['pavement'], (0.48, 0.47, 0.45))
 PAVEMENT = Surface(Material.PAVEMENT, CLASS_ID['pavement'], (0.40, 0.37, 0.34))
 PAVING = Surface(Material.PAVEMENT, CLASS_ID['pavement'], (0.44, 0.36, 0.28))
 GRASS = Surface(Material.GRASS, CLASS_ID['terrain'], (0.10, 0.21, 0.05), accent=(0.19, 0.26, 0.08))
 HILL = Surface(Material.GRASS, CLASS_ID['terrain'], (0.09, 0.17, 0.06), accent=(0.20, 0.22, 0.10))
-_KERB_STONE = 0.3
+_CURB_STONE = 0.3
 
 
 def ground(plan: Plan, blocks: list[tuple[Block, bool]], rng: np.random.Generator) -> Mesh:
@@ -37,18 +37,18 @@ def ground(plan: Plan, blocks: list[tuple[Block, bool]], rng: np.random.Generato
 
 
 def block_ground(block: Block, green: bool) -> Mesh:
-    """Kerb, pavement and land of one block."""
+    """Curb, pavement and land of one block."""
 
     def level(inset: float, height: float) -> np.ndarray:
         outline = block.outline(inset, max(CORNER_RADIUS - inset, 0.5))
         return np.concatenate([outline, np.full((len(outline), 1), height)], axis=-1)
 
-    bottom, top = level(0.0, 0.0), level(0.0, KERB_HEIGHT)
-    stone, land = level(_KERB_STONE, KERB_HEIGHT), level(PAVEMENT_WIDTH, KERB_HEIGHT)
+    bottom, top = level(0.0, 0.0), level(0.0, CURB_HEIGHT)
+    stone, land = level(_CURB_STONE, CURB_HEIGHT), level(PAVEMENT_WIDTH, CURB_HEIGHT)
     return merge(
         [
-            _ring(bottom, top, KERB),
-            _ring(top, stone, KERB),
+            _ring(bottom, top, CURB),
+            _ring(top, stone, CURB),
             _ring(stone, land, PAVEMENT),
             polygons(land[None], GRASS if green else PAVING),
         ]

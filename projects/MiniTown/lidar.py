@@ -18,7 +18,7 @@ class Sweep:
     """One turn of the LiDAR; only rays that came back.
 
     Attributes:
-        points: float32 ``(n, 5)`` x, y, z in the LiDAR frame (metres), intensity 0-255, ring: a row of a nuScenes file.
+        points: float32 ``(n, 5)`` x, y, z in the LiDAR frame (meters), intensity 0-255, ring: a row of a nuScenes file.
         instances: ``(n,)`` position of the object in ``Town.boxes``, -1 for anything else.
     """
 

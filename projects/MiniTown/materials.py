@@ -1,6 +1,6 @@
 """What surfaces look like: one function per material, evaluated where rays hit.
 
-Colours are linear RGB albedos. Every texture is filtered over the width of a pixel (see :mod:`.textures`).
+Colors are linear RGB albedos. Every texture is filtered over the width of a pixel (see :mod:`.textures`).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Hits:
 
     Attributes:
         points: ``(n, 3)`` positions in the town.
-        u, v: ``(n,)`` metres from the corner of the face along its texture axes.
-        width_u, width_v: ``(n,)`` metres that a pixel covers along them.
+        u, v: ``(n,)`` meters from the corner of the face along its texture axes.
+        width_u, width_v: ``(n,)`` meters that a pixel covers along them.
         faces: ``(n,)`` records of :data:`.mesh.FACE`.
     """
 
@@ -63,34 +63,34 @@ class Look:
 
 
 def matt(hits: Hits) -> Look:
-    """One colour, faintly blotched."""
+    """One color, faintly blotched."""
     blotch = 0.94 + 0.12 * noise(hits.u + hits.points[:, 0], hits.v + hits.points[:, 1], 16.0)
-    return Look(hits.faces['colour'] * blotch[:, None], hits.faces['gloss'])
+    return Look(hits.faces['color'] * blotch[:, None], hits.faces['gloss'])
 
 
 def lamp(hits: Hits) -> Look:
     """A light that is on."""
-    colour = hits.faces['colour']
-    return Look(0.2 * colour, hits.faces['gloss'], 1.4 * colour)
+    color = hits.faces['color']
+    return Look(0.2 * color, hits.faces['gloss'], 1.4 * color)
 
 
 def pavement(hits: Hits) -> Look:
-    """Slabs of 1 m in slightly different greys, with joints."""
+    """Slabs of 1 m in slightly different grays, with joints."""
     x, y = hits.points[:, 0], hits.points[:, 1]
     joint = np.maximum(stripes(x, 0.0, 0.05, hits.width_u), stripes(y, 0.0, 0.05, hits.width_v))
     far = smoothstep(np.maximum(hits.width_u, hits.width_v), 0.4, 1.2)
     tone = 0.86 + 0.28 * mix_scalar(cell(x, y), 0.5, far)
     tone = tone * (0.76 + 0.48 * noise(x, y, 60.0)) * (1 - 0.35 * joint)
-    return Look(hits.faces['colour'] * tone[:, None], hits.faces['gloss'])
+    return Look(hits.faces['color'] * tone[:, None], hits.faces['gloss'])
 
 
 def grass(hits: Hits) -> Look:
-    """Lawn: two greens and some worn patches, all at scales of metres."""
+    """Lawn: two greens and some worn patches, all at scales of meters."""
     x, y = hits.points[:, 0], hits.points[:, 1]
     patches = noise(x, y, 90.0)
     tufts = noise(x, y, 9.0)
     fade = 1 - smoothstep(np.maximum(hits.width_u, hits.width_v), 0.2, 1.0)
-    green = mix(hits.faces['colour'], hits.faces['accent'], smoothstep(patches, 0.3, 0.7))
+    green = mix(hits.faces['color'], hits.faces['accent'], smoothstep(patches, 0.3, 0.7))
     return Look(green * (1.0 + 0.5 * (tufts - 0.5) * fade)[:, None], hits.faces['gloss'])
 
 
@@ -99,21 +99,21 @@ def leaves(hits: Hits) -> Look:
     x, y, z = hits.points.T
     clumps = noise(x + 0.7 * z, y - 0.6 * z, 10.0)
     tone = smoothstep(clumps, 0.25, 0.75)
-    return Look(mix(0.55 * hits.faces['colour'], 1.25 * hits.faces['colour'], tone), hits.faces['gloss'])
+    return Look(mix(0.55 * hits.faces['color'], 1.25 * hits.faces['color'], tone), hits.faces['gloss'])
 
 
 def tiles(hits: Hits) -> Look:
     """Rows of roof tiles."""
     rows = stripes(hits.v / 0.45, 0.0, 0.3, hits.width_v / 0.45)
     blotch = 0.8 + 0.4 * noise(hits.u + 40 * hits.faces['variant'], hits.v, 40.0)
-    return Look(hits.faces['colour'] * (blotch * (1.06 - 0.3 * rows))[:, None], hits.faces['gloss'])
+    return Look(hits.faces['color'] * (blotch * (1.06 - 0.3 * rows))[:, None], hits.faces['gloss'])
 
 
 def striped(hits: Hits) -> Look:
-    """Upright bands of two colours, about 0.35 m wide and adjusted to the face."""
+    """Upright bands of two colors, about 0.35 m wide and adjusted to the face."""
     bands = np.maximum(np.round(hits.faces['extent'][:, 0] / 0.7), 1.0) / hits.faces['extent'][:, 0]
     share = stripes(hits.u * bands, 0.0, 0.5, hits.width_u * bands)
-    return Look(mix(hits.faces['colour'], hits.faces['accent'], share), hits.faces['gloss'])
+    return Look(mix(hits.faces['color'], hits.faces['accent'], share), hits.faces['gloss'])
 
 
 def mix_scalar(first: np.ndarray, second: float, share: np.ndarray) -> np.ndarray:
@@ -121,12 +121,12 @@ def mix_scalar(first: np.ndarray, second: float, share: np.ndarray) -> np.ndarra
     return first + (second - first) * share
 
 
-STOREY = 3.1
-"""Height of an upper storey in :func:`facade`, metres."""
+STORY = 3.1
+"""Height of an upper story in :func:`facade`, meters."""
 SHOP_HEIGHT = 3.6
 """Height of the ground floor."""
 _WINDOW_STYLES = (
-    # bay width, window from-to across a bay, from-to up a storey
+    # bay width, window from-to across a bay, from-to up a story
     (2.6, 0.24, 0.76, 0.28, 0.82),
     (3.4, 0.12, 0.88, 0.30, 0.80),
     (1.9, 0.26, 0.74, 0.20, 0.86),
@@ -138,7 +138,7 @@ def window_bays(variant: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.
     """How a front is divided.
 
     Args:
-        variant: ``(n,)`` float32 of :class:`.mesh.Surface`. width: ``(n,)`` metres of front.
+        variant: ``(n,)`` float32 of :class:`.mesh.Surface`. width: ``(n,)`` meters of front.
 
     Returns:
         width of a bay ``(n,)``, and ``(n, 5)`` the row of the table of styles.
@@ -160,9 +160,9 @@ def facade(hits: Hits) -> Look:
     house = np.floor(variant * 4096)
 
     ground = v < SHOP_HEIGHT
-    height = np.where(ground, v / SHOP_HEIGHT, (v - SHOP_HEIGHT) / STOREY)
-    width = np.where(ground, wv / SHOP_HEIGHT, wv / STOREY)
-    column, storey = np.floor(u / bay), np.where(ground, -1.0, np.floor(height))
+    height = np.where(ground, v / SHOP_HEIGHT, (v - SHOP_HEIGHT) / STORY)
+    width = np.where(ground, wv / SHOP_HEIGHT, wv / STORY)
+    column, story = np.floor(u / bay), np.where(ground, -1.0, np.floor(height))
     shops = has_shops(variant)
     door = ground & (cell(column, house) < 0.3)
     across_low = np.where(ground & shops, 0.06, style[:, 1])
@@ -176,10 +176,10 @@ def facade(hits: Hits) -> Look:
         return across * pulse(height - np.floor(height), up_low - border, up_high + border, width)
 
     glass, frame = opening(0.0), opening(0.05)
-    # The topmost strip, where no whole storey fits, and the cornice below it have no windows.
+    # The topmost strip, where no whole story fits, and the cornice below it have no windows.
     top = faces['extent'][:, 1] - SHOP_HEIGHT
-    whole = np.floor(top / STOREY + 1e-3)
-    glass, frame = (np.where(ground | (storey < whole), part, 0.0) for part in (glass, frame))
+    whole = np.floor(top / STORY + 1e-3)
+    glass, frame = (np.where(ground | (story < whole), part, 0.0) for part in (glass, frame))
 
     wall = _wall(hits, house)
     ledge = np.where(ground, 0.0, stripes(height, 0.0, 0.07, width))
@@ -187,7 +187,7 @@ def facade(hits: Hits) -> Look:
     wall = mix(wall, trim, np.maximum(0.8 * ledge, np.where(ground, 0.0, frame - glass)))
     sign = np.where(ground & shops, pulse(height, 0.8, 0.97, width), 0.0)
     wall = mix(wall, faces['accent'], np.maximum(sign, np.where(ground, frame - glass, 0.0)))
-    inside = cell(column, storey, house)
+    inside = cell(column, story, house)
     pane = np.float32([0.05, 0.07, 0.10]) + (inside > 0.72)[:, None] * np.float32([0.34, 0.32, 0.27])
     pane = np.where(door[:, None], 0.35 * faces['accent'], pane)
     return Look(mix(wall, pane, glass), 0.9 * glass * ~door)
@@ -201,7 +201,7 @@ def _wall(hits: Hits, house: np.ndarray) -> np.ndarray:
     courses = stripes(v / 0.3, 0.0, 0.16, hits.width_v / 0.3)
     tone = np.where(brick, 1.0 - 0.4 * courses + 0.064, 1.0) * stains
     # Walls are darker where rain splashes and less light arrives.
-    return faces['colour'] * (tone * (0.72 + 0.28 * smoothstep(v, -0.3, 2.0)))[:, None]
+    return faces['color'] * (tone * (0.72 + 0.28 * smoothstep(v, -0.3, 2.0)))[:, None]
 
 
 TEXTURES: dict[Material, Callable[[Hits], Look]] = {

@@ -17,7 +17,7 @@ FACE = np.dtype(
         ('material', 'u1'),
         ('label', 'u1'),
         ('instance', 'i4'),
-        ('colour', 'f4', 3),
+        ('color', 'f4', 3),
         ('accent', 'f4', 3),
         ('variant', 'f4'),
         ('gloss', 'f4'),
@@ -40,14 +40,14 @@ class Surface:
     Attributes:
         material: id of the texture, see :mod:`.materials`.
         label: class id, see :mod:`.classes`.
-        colour, accent: the two linear RGB albedos that the texture mixes, in [0, 1].
+        color, accent: the two linear RGB albedos that the texture mixes, in [0, 1].
         variant: a number in [0, 1) by which textures of one kind differ.
         gloss: share of mirror reflection, 0 (matt) to 1 (glass).
     """
 
     material: int
     label: int
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     accent: tuple[float, float, float] = (0.5, 0.5, 0.5)
     variant: float = 0.0
     gloss: float = 0.0
@@ -58,7 +58,7 @@ class Mesh:
     """Triangles with surfaces.
 
     Attributes:
-        vertices: ``(n, 3)`` metres.
+        vertices: ``(n, 3)`` meters.
         triangles: ``(m, 3)`` vertex indices.
         faces: ``(m,)`` records of :data:`FACE`, one per triangle.
     """
@@ -115,7 +115,7 @@ def polygons(corners: np.ndarray, surface: Surface) -> Mesh:
 
     faces = np.zeros(count, FACE)
     faces['material'], faces['label'], faces['instance'] = surface.material, surface.label, NO_INSTANCE
-    faces['colour'], faces['accent'] = surface.colour, surface.accent
+    faces['color'], faces['accent'] = surface.color, surface.accent
     faces['variant'], faces['gloss'] = surface.variant, surface.gloss
     faces['anchor'] = corners[:, 0] + along_u.min(axis=1)[:, None] * u
     faces['normal'], faces['u'], faces['v'] = normal, u, v
@@ -169,7 +169,7 @@ def extruded(profile: np.ndarray, half_width: float, surface: Surface, flanks: S
 
     Args:
         profile: ``(k, 2)`` corners (x, z) with x forward and z up.
-        half_width: from the middle to each flank, metres.
+        half_width: from the middle to each flank, meters.
         surface: of the strip around it.
         flanks: of the two flat flanks; ``surface`` if absent.
     """

@@ -14,7 +14,7 @@ class GroundShade:
     """A map of how much sky light the ground lacks, 0 (open) to 1 (none).
 
     Args:
-        size: ``(2,)`` extent of the map from the origin, metres.
+        size: ``(2,)`` extent of the map from the origin, meters.
     """
 
     def __init__(self, size: np.ndarray) -> None:
@@ -27,15 +27,15 @@ class GroundShade:
         copied.grid = self.grid.copy()
         return copied
 
-    def add(self, centre: tuple[float, float], width: float, length: float, yaw: float, strength: float) -> None:
+    def add(self, center: tuple[float, float], width: float, length: float, yaw: float, strength: float) -> None:
         """Darken below and around a rectangle whose length lies along ``yaw``."""
-        centre = np.asarray(centre)
+        center = np.asarray(center)
         margin = np.hypot(width, length) / 2 + _REACH
-        low = np.maximum(np.floor((centre - margin) / _CELL).astype(int), 0)
-        high = np.minimum(np.ceil((centre + margin) / _CELL).astype(int) + 1, self.grid.shape[::-1])
+        low = np.maximum(np.floor((center - margin) / _CELL).astype(int), 0)
+        high = np.minimum(np.ceil((center + margin) / _CELL).astype(int) + 1, self.grid.shape[::-1])
         if (high <= low).any():
             return
-        x, y = np.meshgrid(*(np.arange(low[k], high[k]) * _CELL - centre[k] for k in range(2)))
+        x, y = np.meshgrid(*(np.arange(low[k], high[k]) * _CELL - center[k] for k in range(2)))
         ahead, aside = x * np.cos(yaw) + y * np.sin(yaw), y * np.cos(yaw) - x * np.sin(yaw)
         outside = np.hypot(np.maximum(np.abs(ahead) - length / 2, 0), np.maximum(np.abs(aside) - width / 2, 0))
         dark = strength * (1.0 - smoothstep(outside, -0.2, _REACH))

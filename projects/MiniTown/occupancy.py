@@ -1,7 +1,7 @@
 """Occ3D occupancy labels, voxelised from the surfaces of the town.
 
 The grid is that of Occ3D-nuScenes: ``(200, 200, 16)`` voxels of 0.4 m along x, y, z of the ego frame, from
-(-40, -40, -1) to (40, 40, 5.4) metres.
+(-40, -40, -1) to (40, 40, 5.4) meters.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CameraView:
     Attributes:
         cam2ego: ``(4, 4)`` to the ego frame of the *key frame*.
         intrinsics: ``(3, 3)``.
-        depth: ``(H, W)`` z in metres, NaN in the sky.
+        depth: ``(H, W)`` z in meters, NaN in the sky.
     """
 
     cam2ego: np.ndarray
@@ -61,7 +61,7 @@ class CameraView:
 def crossings(
     town: Town, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, time: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Every surface that rays ``(n, 3)`` cross within ``reach`` ``(n,)`` metres, by casting on from behind each hit.
+    """Every surface that rays ``(n, 3)`` cross within ``reach`` ``(n,)`` meters, by casting on from behind each hit.
 
     Returns:
         points ``(m, 3)``, classes ``(m,)`` and instances ``(m,)`` as ``Town.cast`` gives them, and rays ``(m,)``.
@@ -205,14 +205,14 @@ def lidar_mask(origin: np.ndarray, points: np.ndarray) -> np.ndarray:
 def camera_mask(semantics: np.ndarray, views: list[CameraView]) -> np.ndarray:
     """Voxels that at least one camera sees, bool ``SHAPE``.
 
-    An empty voxel is seen if its centre lies in front of what its pixel shows. An occupied one is seen if the
-    surface in some pixel lies in it, or if its centre is in the image and the voxel beyond one of its faces towards
+    An empty voxel is seen if its center lies in front of what its pixel shows. An occupied one is seen if the
+    surface in some pixel lies in it, or if its center is in the image and the voxel beyond one of its faces toward
     the camera is seen and empty (pixels alone would leave gaps in distant ground).
     """
     mask = np.zeros(SHAPE, bool)
     empty = semantics == FREE
     for view in views:
-        in_image, in_front = _project_centres(view)
+        in_image, in_front = _project_centers(view)
         seen = in_front & empty
         facing = np.zeros(SHAPE, bool)
         camera = (view.cam2ego[:3, 3] - LOWER) / VOXEL
@@ -229,8 +229,8 @@ def camera_mask(semantics: np.ndarray, views: list[CameraView]) -> np.ndarray:
     return mask
 
 
-def _project_centres(view: CameraView) -> tuple[np.ndarray, np.ndarray]:
-    """Which voxel centres lie in the image, and which of those in front of its surfaces; bool ``SHAPE`` each."""
+def _project_centers(view: CameraView) -> tuple[np.ndarray, np.ndarray]:
+    """Which voxel centers lie in the image, and which of those in front of its surfaces; bool ``SHAPE`` each."""
     ego2cam = np.linalg.inv(view.cam2ego)
     projection = (view.intrinsics @ ego2cam[:3]).astype(np.float32)
     ticks = [

@@ -28,11 +28,11 @@ def person_size(height: float, stride: float) -> tuple[float, float, float]:
 
 
 def person(height: float, stride: float, rng: np.random.Generator) -> Mesh:
-    """A person of ``height`` with feet ``stride`` metres apart, facing +x, in clothes that ``rng`` chooses."""
+    """A person of ``height`` with feet ``stride`` meters apart, facing +x, in clothes that ``rng`` chooses."""
 
     def cloth() -> Surface:
-        colour = _CLOTHES[int(rng.integers(len(_CLOTHES)))]
-        return Surface(Material.MATT, CLASS_ID['pedestrian'], colour)
+        color = _CLOTHES[int(rng.integers(len(_CLOTHES)))]
+        return Surface(Material.MATT, CLASS_ID['pedestrian'], color)
 
     skin = Surface(Material.MATT, CLASS_ID['pedestrian'], _SKIN[int(rng.integers(len(_SKIN)))])
     hair = Surface(Material.MATT, CLASS_ID['pedestrian'], (0.07, 0.05, 0.04))

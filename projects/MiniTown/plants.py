@@ -34,8 +34,8 @@ def broadleaf(rng: np.random.Generator, detail: int) -> Mesh:
     parts.append(_clump(np.array([0.0, 0.0, trunk_height + 1.4]), rng.uniform(1.45, 1.75), surface, rng, detail))
     for _ in range(int(rng.integers(1, 3))):
         away = rng.uniform(-0.6, 0.6, 2)
-        centre = np.array([*away, trunk_height + rng.uniform(1.6, 3.0)])
-        parts.append(_clump(centre, rng.uniform(0.9, 1.25), surface, rng, detail))
+        center = np.array([*away, trunk_height + rng.uniform(1.6, 3.0)])
+        parts.append(_clump(center, rng.uniform(0.9, 1.25), surface, rng, detail))
     return merge(parts)
 
 
@@ -55,7 +55,7 @@ def conifer(rng: np.random.Generator) -> Mesh:
 
 
 def bush(rng: np.random.Generator) -> Mesh:
-    """A round bush about a metre high."""
+    """A round bush about a meter high."""
     return _clump(np.array([0.0, 0.0, 0.45]), rng.uniform(0.6, 0.9), _leaves(rng), rng, detail=1)
 
 
@@ -65,15 +65,15 @@ def hedge(low: np.ndarray, high: np.ndarray, base: float, rng: np.random.Generat
 
 
 def _leaves(rng: np.random.Generator) -> Surface:
-    # Autumn colours are the last two and rarer.
+    # Autumn colors are the last two and rarer.
     index = int(rng.choice(len(_GREENS), p=[0.3, 0.28, 0.24, 0.12, 0.06]))
     return Surface(Material.LEAVES, _PLANT, _GREENS[index])
 
 
-def _clump(centre: np.ndarray, radius: float, surface: Surface, rng: np.random.Generator, detail: int) -> Mesh:
+def _clump(center: np.ndarray, radius: float, surface: Surface, rng: np.random.Generator, detail: int) -> Mesh:
     """A ball with dents."""
     ball = trimesh.creation.icosphere(subdivisions=detail)
     bumps = rng.normal(size=(6, 3))
     dent = 1.0 + 0.10 * np.sin(2.4 * ball.vertices @ bumps.T).mean(axis=1) / 0.4
-    vertices = centre + radius * ball.vertices * dent[:, None] * (1.0, 1.0, 0.85)
+    vertices = center + radius * ball.vertices * dent[:, None] * (1.0, 1.0, 0.85)
     return polygons(vertices[ball.faces], surface)

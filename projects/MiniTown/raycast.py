@@ -48,10 +48,10 @@ class Caster:
         rough = hit['tfar'][rows].astype(np.float64)
         hit_faces = faces[rows]
         normal = self._normals[hit_faces]
-        towards = np.einsum('nc,nc->n', self._anchors[hit_faces] - origins[rows], normal)
+        toward = np.einsum('nc,nc->n', self._anchors[hit_faces] - origins[rows], normal)
         speed = np.einsum('nc,nc->n', directions[rows], normal)
         with np.errstate(divide='ignore', invalid='ignore'):
-            exact = towards / speed
+            exact = toward / speed
         distances[rows] = np.where(np.abs(exact - rough) < _GRAZING * (1.0 + rough), exact, rough)
         return distances, faces
 

@@ -1,7 +1,7 @@
 """The sensors of the ego car: six cameras and a LiDAR, mounted as on the nuScenes cars.
 
 Frames of reference: *ego* has its origin on the ground below the rear axle, x forward, y left, z up. *Cameras* look
-along +z, x right, y down; pixel (0, 0) is the centre of the top left pixel. *LiDAR*: x right, y forward, z up.
+along +z, x right, y down; pixel (0, 0) is the center of the top left pixel. *LiDAR*: x right, y forward, z up.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Camera:
     Attributes:
         name: nuScenes channel.
         lead: how long before the LiDAR it fires, microseconds.
-        position: in the ego frame, metres.
+        position: in the ego frame, meters.
         yaw, pitch, roll: of the viewing direction in the ego frame, degrees (z-y-x order; pitch > 0 looks down).
         focal: focal length in pixels of a reference image of 1600 x 900.
-        centre: principal point (u, v) in pixels of a reference image.
+        center: principal point (u, v) in pixels of a reference image.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Camera:
     pitch: float
     roll: float
     focal: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
 
     @property
     def cam2ego(self) -> np.ndarray:
@@ -53,8 +53,8 @@ class Camera:
     def intrinsics(self, height: int, width: int) -> np.ndarray:
         """``(3, 3)`` pinhole matrix for an image of ``height`` x ``width``; pixels stay square."""
         focal = self.focal * width / REFERENCE_WIDTH
-        u = self.centre[0] * width / REFERENCE_WIDTH
-        v = self.centre[1] * height / REFERENCE_HEIGHT
+        u = self.center[0] * width / REFERENCE_WIDTH
+        v = self.center[1] * height / REFERENCE_HEIGHT
         return np.array([[focal, 0.0, u], [0.0, focal, v], [0.0, 0.0, 1.0]])
 
 
@@ -74,13 +74,13 @@ class Lidar:
 
     Attributes:
         name: nuScenes channel.
-        position: in the ego frame, metres.
+        position: in the ego frame, meters.
         yaw, pitch, roll: of its forward direction in the ego frame, degrees, like those of :class:`Camera`.
         beams: number of rings; ring 0 looks down most.
         lowest, highest: elevation of the first and last ring, degrees.
         azimuths: rays per ring and turn.
-        reach: largest measured distance, metres.
-        noise: standard deviation of the distance, metres.
+        reach: largest measured distance, meters.
+        noise: standard deviation of the distance, meters.
     """
 
     name: str = 'LIDAR_TOP'
@@ -120,14 +120,14 @@ def rigid(rotation: np.ndarray, translation: np.ndarray | tuple[float, float, fl
 
 
 def box2world(box: Box) -> np.ndarray:
-    """``(4, 4)`` from the frame of a box (origin in its centre, x along its length, z up) to the world."""
+    """``(4, 4)`` from the frame of a box (origin in its center, x along its length, z up) to the world."""
     cosine, sine = np.cos(box.yaw), np.sin(box.yaw)
     rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     return rigid(rotation, box.center)
 
 
 def moved(cam2world: np.ndarray, offset: tuple[float, float, float]) -> np.ndarray:
-    """The pose ``(4, 4)`` of a camera moved by ``offset`` metres along its own axes."""
+    """The pose ``(4, 4)`` of a camera moved by ``offset`` meters along its own axes."""
     return cam2world @ rigid(np.eye(3), offset)
 
 

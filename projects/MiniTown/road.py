@@ -15,7 +15,7 @@ _DASH_PERIOD, _DASH_SHARE = 6.0, 0.5
 def road(hits: Hits, plan: Plan) -> Look:
     """Look of the road at ``hits``: their texture axes must be x and y of the town."""
     x, y = hits.points[:, 0], hits.points[:, 1]
-    asphalt = hits.faces['colour'] * (0.66 + 0.68 * noise(x, y, 80.0))[:, None]
+    asphalt = hits.faces['color'] * (0.66 + 0.68 * noise(x, y, 80.0))[:, None]
     patch = (cell(x / 3.7, y / 5.3) > 0.93) * (1 - smoothstep(np.maximum(hits.width_u, hits.width_v), 1.0, 3.0))
     asphalt = asphalt * (1.0 - 0.28 * patch)[:, None]
     offsets, beyond = [], []
@@ -35,7 +35,7 @@ def road(hits: Hits, plan: Plan) -> Look:
             across=offsets[axis][rows],
             along=(x, y)[along][rows],
             to_crossing=beyond[along][rows],
-            towards=np.sign(offsets[along][rows]) * (-1.0 if axis == 0 else 1.0),
+            toward=np.sign(offsets[along][rows]) * (-1.0 if axis == 0 else 1.0),
             wide=wide,
             width_across=widths[axis][rows],
             width_along=widths[along][rows],
@@ -51,14 +51,14 @@ class _Street:
     """Points on one street each, in its own coordinates.
 
     Args (all ``(n,)``):
-        across: metres from the middle line; along: coordinate along the street; to_crossing: metres to the crossing.
-        towards: +1 where traffic at positive ``across`` drives towards the crossing, -1 where at negative.
+        across: meters from the middle line; along: coordinate along the street; to_crossing: meters to the crossing.
+        toward: +1 where traffic at positive ``across`` drives toward the crossing, -1 where at negative.
         wide: whether there are parking lanes. width_across, width_along: what a pixel covers.
     """
 
-    def __init__(self, across, along, to_crossing, towards, wide, width_across, width_along) -> None:
+    def __init__(self, across, along, to_crossing, toward, wide, width_across, width_along) -> None:
         self.across, self.along, self.to_crossing = across, along, to_crossing
-        self.towards, self.wide = towards, wide
+        self.toward, self.wide = toward, wide
         self.width_across, self.width_along = width_across, width_along
 
     def paint(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class _Street:
         parking = parking * pulse(self.to_crossing, STOP_LINE + 3.0, 1e4, self.width_along)
         bars = stripes(self.across / 1.0, 0.25, 0.75, self.width_across)
         zebra = bars * pulse(self.to_crossing, *ZEBRA, self.width_along)
-        inbound = pulse(self.across * self.towards, 0.1, LANE_EDGE, self.width_across)
+        inbound = pulse(self.across * self.toward, 0.1, LANE_EDGE, self.width_across)
         stop = inbound * pulse(self.to_crossing, STOP_LINE, STOP_LINE + 0.4, self.width_along)
         return np.maximum.reduce([middle, parking, zebra, stop])
 

@@ -57,7 +57,7 @@ class Path:
     lines: list[tuple[float, tuple[int, int], int]] = field(default_factory=list)
 
     def at(self, length: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and yaw at ``length`` metres from the start."""
+        """x, y and yaw at ``length`` meters from the start."""
         x, y = (np.interp(length, self.lengths, self.points[:, axis]) for axis in range(2))
         return x, y, np.interp(length, self.lengths, self.yaws)
 
@@ -68,20 +68,20 @@ class Drive:
 
     Attributes:
         path: where.
-        times: ``(n,)`` seconds; travelled: ``(n,)`` arc length at each.
+        times: ``(n,)`` seconds; traveled: ``(n,)`` arc length at each.
     """
 
     path: Path
     times: np.ndarray
-    travelled: np.ndarray
+    traveled: np.ndarray
 
     def at(self, time: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x, y and yaw at ``time``."""
-        return self.path.at(np.interp(time, self.times, self.travelled))
+        return self.path.at(np.interp(time, self.times, self.traveled))
 
     def speed(self, time: np.ndarray | float) -> np.ndarray:
-        """Metres per second at ``time``."""
-        return np.interp(time, self.times, np.gradient(self.travelled, self.times))
+        """Meters per second at ``time``."""
+        return np.interp(time, self.times, np.gradient(self.traveled, self.times))
 
 
 def route(
@@ -98,9 +98,9 @@ def route(
         plan: the streets.
         rng: decides the turns.
         crossing: first crossing reached.
-        heading: (dx, dy) unit step towards it.
-        lead: metres between the start and the middle of the first crossing.
-        length: metres to cover at least.
+        heading: (dx, dy) unit step toward it.
+        lead: meters between the start and the middle of the first crossing.
+        length: meters to cover at least.
     """
     builder = _Builder(plan, crossing, np.array(heading), lead)
     while builder.covered < length:
@@ -124,7 +124,7 @@ class _Builder:
     def leads_on(self, turn: int) -> bool:
         """Whether there is a further crossing after turning left (1), right (-1) or going straight (0)."""
         following = np.array(self.crossing) + self._turned(turn)
-        count = [len(centres) for centres in self.plan.centres]
+        count = [len(centers) for centers in self.plan.centers]
         return bool((following >= 0).all() and (following < count).all())
 
     def cross(self, turn: int) -> None:
@@ -154,7 +154,7 @@ class _Builder:
         return Path(points, np.concatenate(self.yaws), lengths, self.curves, self.lines)
 
     def _middle(self, crossing: tuple[int, int]) -> np.ndarray:
-        return np.array([self.plan.centres[axis][crossing[axis]] for axis in range(2)])
+        return np.array([self.plan.centers[axis][crossing[axis]] for axis in range(2)])
 
     def _turned(self, turn: int) -> np.ndarray:
         x, y = self.heading
@@ -171,11 +171,11 @@ class _Builder:
 
     def _arc(self, turn: int, radius: float) -> None:
         left = np.array([-self.heading[1], self.heading[0]])
-        centre = self.end + turn * radius * left
+        center = self.end + turn * radius * left
         count = int(np.ceil(radius * np.pi / 2 / _POINT_SPACING))
         angle = np.linspace(0.0, np.pi / 2, count + 1)[1:]
         offset = -turn * np.outer(np.cos(angle), left) + np.outer(np.sin(angle), self.heading)
-        self._append(centre + radius * offset, self.yaw + turn * angle)
+        self._append(center + radius * offset, self.yaw + turn * angle)
         self.yaw += turn * np.pi / 2
 
     def _append(self, points: np.ndarray, yaws: np.ndarray) -> None:
@@ -194,17 +194,17 @@ def drive(path: Path, signals: Signals, cruise: float, duration: float, overhang
         signals: the lights.
         cruise: speed on the open road, m/s.
         duration: seconds; motion is defined for :data:`RUN_UP` before 0 and after ``duration``.
-        overhang: metres from the reference point to the front bumper, which stops before the line.
+        overhang: meters from the reference point to the front bumper, which stops before the line.
     """
     times = np.arange(-RUN_UP, duration + RUN_UP + _STEP, _STEP)
-    travelled = np.zeros(len(times))
+    traveled = np.zeros(len(times))
     speed = _speed_limit(path, signals, cruise, 0.0, cruise, times[0], overhang)
     for step in range(1, len(times)):
-        position = travelled[step - 1]
+        position = traveled[step - 1]
         limit = _speed_limit(path, signals, cruise, position, speed, times[step], overhang)
         speed = min(limit, speed + _ACCELERATION * _STEP)
-        travelled[step] = position + max(speed, 0.0) * _STEP
-    return Drive(path, times, travelled)
+        traveled[step] = position + max(speed, 0.0) * _STEP
+    return Drive(path, times, traveled)
 
 
 def _speed_limit(

@@ -40,7 +40,7 @@ START_OF_FIRST_SCENE = 1_600_000_000_000_000
 SCENE_PERIOD = 100_000_000
 
 MAP_RESOLUTION = 0.1
-# The map reaches this far around the drive, metres; the devkit crops 57 m around the car and needs all of it.
+# The map reaches this far around the drive, meters; the devkit crops 57 m around the car and needs all of it.
 MAP_MARGIN = 70.0
 
 PATH_CAMERA = 'CAM_FRONT'
@@ -249,10 +249,10 @@ class _SceneExport:
             for box, count in zip(boxes, points, strict=True):
                 visible, whole = self.pixels.get(f'{shot.keyframe}/{box.token}', (0, 0))
                 if count or visible:
-                    centre = transform(self.town2global, np.asarray(box.center))
+                    center = transform(self.town2global, np.asarray(box.center))
                     self.tables.add_annotation(
                         shot.keyframe,
-                        dataclasses.replace(box, center=centre),
+                        dataclasses.replace(box, center=center),
                         count,
                         visible / max(whole, 1),
                         box.token in movers,

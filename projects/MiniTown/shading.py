@@ -1,4 +1,4 @@
-"""From hits to colours: textures, sun, sky light, reflections, haze, tone curve."""
+"""From hits to colors: textures, sun, sky light, reflections, haze, tone curve."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def textures(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, fac
     Args:
         points: ``(n, 3)`` float64 hit points.
         directions: ``(n, 3)`` unit directions of the rays.
-        spread: ``(n,)`` width of a pixel at the hit, across the ray, metres.
+        spread: ``(n,)`` width of a pixel at the hit, across the ray, meters.
         faces: ``(n,)`` records of :data:`.mesh.FACE`.
         plan: where the road paint is.
     """
@@ -50,7 +50,7 @@ def _hits(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, faces:
 
 
 def facing_normals(faces: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """``(n, 3)`` float64 normals of ``faces``, turned towards where the rays come from."""
+    """``(n, 3)`` float64 normals of ``faces``, turned toward where the rays come from."""
     normals = faces['normal']
     away = np.einsum('nc,nc->n', normals, directions) > 0.0
     return np.where(away[:, None], -normals, normals)
@@ -65,50 +65,50 @@ def radiance(
     distances: np.ndarray,
     weather: Weather,
 ) -> np.ndarray:
-    """Light that leaves the hits towards the camera, through the haze.
+    """Light that leaves the hits toward the camera, through the haze.
 
     Args:
         look: of the surfaces; n hits.
         normals: ``(n, 3)`` facing the camera. directions: ``(n, 3)`` unit, from the camera.
         lit: ``(n,)`` share of the sun that reaches the hit. dark: ``(n,)`` share of the sky light that does not.
-        distances: ``(n,)`` metres.
+        distances: ``(n,)`` meters.
         weather: the light.
     """
     normals, directions = normals.astype(np.float32), directions.astype(np.float32)
     sun = weather.sun.astype(np.float32)
-    towards_sun = np.maximum(normals @ sun, 0.0) * lit
-    light = towards_sun[:, None] * weather.sunlight + weather.ambient(normals) * (1.0 - dark)[:, None]
-    colour = look.albedo * light + look.glow
+    toward_sun = np.maximum(normals @ sun, 0.0) * lit
+    light = toward_sun[:, None] * weather.sunlight + weather.ambient(normals) * (1.0 - dark)[:, None]
+    color = look.albedo * light + look.glow
     rows = np.flatnonzero(look.gloss > 0.0)
     if len(rows):
-        colour[rows] = _with_reflection(
-            colour[rows], look.gloss[rows], normals[rows], directions[rows], lit[rows], weather
+        color[rows] = _with_reflection(
+            color[rows], look.gloss[rows], normals[rows], directions[rows], lit[rows], weather
         )
     haze = 1.0 - np.exp(-((distances.astype(np.float32) / weather.haze) ** 1.2))
-    return mix(colour, weather.veil(directions), haze)
+    return mix(color, weather.veil(directions), haze)
 
 
 def _with_reflection(
-    colour: np.ndarray,
+    color: np.ndarray,
     gloss: np.ndarray,
     normals: np.ndarray,
     directions: np.ndarray,
     lit: np.ndarray,
     weather: Weather,
 ) -> np.ndarray:
-    """Mix the mirrored sky (or the street, below the roofs) into ``colour``."""
+    """Mix the mirrored sky (or the street, below the roofs) into ``color``."""
     cosine = np.clip(-np.einsum('nc,nc->n', normals, directions), 0.0, 1.0)
     mirrored = directions + 2.0 * cosine[:, None] * normals
     share = gloss * (0.12 + 0.88 * (1.0 - cosine) ** 4)
     sky = mix(weather.horizon, weather.zenith[None], np.sqrt(np.maximum(mirrored[:, 2], 0.0)))
     scene = mix(np.float32([0.22, 0.20, 0.18]), sky, smoothstep(mirrored[:, 2], 0.05, 0.45))
     highlight = lit * np.maximum(mirrored @ weather.sun.astype(np.float32), 0.0) ** 90
-    return mix(colour, scene, share) + (gloss * 1.5 * highlight)[:, None] * weather.sunlight
+    return mix(color, scene, share) + (gloss * 1.5 * highlight)[:, None] * weather.sunlight
 
 
-def to_bytes(colour: np.ndarray) -> np.ndarray:
+def to_bytes(color: np.ndarray) -> np.ndarray:
     """Linear RGB to 8-bit sRGB with a soft shoulder."""
-    exposed = np.maximum(colour, 0.0) * _EXPOSURE
+    exposed = np.maximum(color, 0.0) * _EXPOSURE
     toned = exposed * (1.0 + exposed / _WHITE**2) / (1.0 + 0.55 * exposed)
     encoded = np.clip(toned, 0.0, 1.0) ** np.float32(1 / 2.2)
     encoded = mix(encoded, encoded * encoded * (3.0 - 2.0 * encoded), np.full(len(encoded), _CONTRAST, np.float32))

@@ -13,14 +13,14 @@ _SUN_SIZE = np.cos(np.radians(1.6))
 
 @dataclass(frozen=True)
 class Weather:
-    """Light of one scene; colours are linear RGB.
+    """Light of one scene; colors are linear RGB.
 
     Attributes:
-        sun: ``(3,)`` unit direction towards the sun.
+        sun: ``(3,)`` unit direction toward the sun.
         sunlight: ``(3,)`` irradiance of a surface facing the sun.
-        zenith, horizon: ``(3,)`` colours of the sky overhead and low down.
+        zenith, horizon: ``(3,)`` colors of the sky overhead and low down.
         cover: share of the sky under clouds, 0 to 1.
-        haze: metres after which haze hides 63 % of what lies behind.
+        haze: meters after which haze hides 63 % of what lies behind.
         drift: ``(2,)`` offset of the clouds.
     """
 
@@ -51,12 +51,12 @@ class Weather:
             drift=rng.uniform(0.0, 100.0, 2).astype(np.float32),
         )
 
-    def colour(self, directions: np.ndarray) -> np.ndarray:
+    def color(self, directions: np.ndarray) -> np.ndarray:
         """``(n, 3)`` radiance of the sky along unit ``directions`` (n, 3), sun and clouds included."""
         up = np.maximum(directions[:, 2], 0.0)
         blue = mix(self.horizon, self.zenith[None], np.sqrt(up) * (1.6 - 0.6 * up))
-        towards_sun = directions @ self.sun.astype(np.float32)
-        glow = 0.35 * np.maximum(towards_sun, 0.0) ** 24
+        toward_sun = directions @ self.sun.astype(np.float32)
+        glow = 0.35 * np.maximum(toward_sun, 0.0) ** 24
         # Clouds lie on a plane overhead, which the ray meets at direction / up.
         above = 1.0 / np.maximum(up, 0.04)
         field = noise(directions[:, 0] * above + self.drift[0], directions[:, 1] * above + self.drift[1], 22.0)
@@ -65,13 +65,13 @@ class Weather:
         shade = 1.05 - 0.45 * smoothstep(field, edge + 0.12, edge + 0.45)
         seen = mix(blue, np.float32([1.0, 1.0, 1.02]) * shade[:, None], 0.92 * cloud)
         seen = seen + glow[:, None] * self.sunlight * 0.4
-        disc = smoothstep(towards_sun, _SUN_SIZE - 0.0006, _SUN_SIZE + 0.0002) * (1.0 - 0.8 * cloud)
+        disc = smoothstep(toward_sun, _SUN_SIZE - 0.0006, _SUN_SIZE + 0.0002) * (1.0 - 0.8 * cloud)
         return seen + disc[:, None] * np.float32([6.0, 5.6, 4.6])
 
     def veil(self, directions: np.ndarray) -> np.ndarray:
-        """``(n, 3)`` colour of the haze along ``directions``: the low sky, brighter towards the sun."""
-        towards_sun = np.maximum(directions @ self.sun.astype(np.float32), 0.0)
-        return self.horizon * (0.9 + 0.25 * towards_sun[:, None] ** 6)
+        """``(n, 3)`` color of the haze along ``directions``: the low sky, brighter toward the sun."""
+        toward_sun = np.maximum(directions @ self.sun.astype(np.float32), 0.0)
+        return self.horizon * (0.9 + 0.25 * toward_sun[:, None] ** 6)
 
     def ambient(self, normals: np.ndarray) -> np.ndarray:
         """``(n, 3)`` light of sky and ground on faces with ``normals``."""

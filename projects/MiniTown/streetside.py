@@ -10,17 +10,17 @@ import numpy as np
 from . import furniture, plants, vehicles
 from .mesh import Mesh, merge
 from .routes import Signals
-from .town_plan import CORNER_RADIUS, KERB_HEIGHT, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan
+from .town_plan import CORNER_RADIUS, CURB_HEIGHT, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan
 from .traffic import Actor
 
 _SLOT = 7.0
-_FROM_KERB = 0.75
+_FROM_CURB = 0.75
 _CLEAR_OF_CROSSING = CORNER_RADIUS + 6.0
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A place on a pavement near the kerb: position (x, y) and the yaw of the traffic that passes it."""
+    """A place on a pavement near the curb: position (x, y) and the yaw of the traffic that passes it."""
 
     position: np.ndarray
     yaw: float
@@ -30,11 +30,11 @@ def pavement_spots(plan: Plan) -> Iterator[list[Spot]]:
     """One row of spots, 7 m apart, for each side of each street between two crossings."""
     for axis in range(2):
         along = 1 - axis
-        starts = np.concatenate([[0.0], plan.centres[along] + plan.halves[along] + _CLEAR_OF_CROSSING])
-        ends = np.concatenate([plan.centres[along] - plan.halves[along] - _CLEAR_OF_CROSSING, [plan.size[along]]])
-        for centre, half in zip(plan.centres[axis], plan.halves[axis], strict=True):
+        starts = np.concatenate([[0.0], plan.centers[along] + plan.halves[along] + _CLEAR_OF_CROSSING])
+        ends = np.concatenate([plan.centers[along] - plan.halves[along] - _CLEAR_OF_CROSSING, [plan.size[along]]])
+        for center, half in zip(plan.centers[axis], plan.halves[axis], strict=True):
             for side in (-1, 1):
-                across = centre + side * (half + _FROM_KERB)
+                across = center + side * (half + _FROM_CURB)
                 # On the right of traffic: +x of the middle drives to +y, +y of the middle drives to -x.
                 yaw = {0: np.pi / 2, 1: np.pi}[axis] + (0.0 if side > 0 else np.pi)
                 for start, end in zip(starts, ends, strict=True):
@@ -50,7 +50,7 @@ def along_pavements(plan: Plan, trees: list[Mesh], rng: np.random.Generator) -> 
         # Some sides of streets are lined with trees.
         tree_share = rng.choice([0.1, 0.65])
         for index, spot in enumerate(row):
-            place, draw = (*spot.position, KERB_HEIGHT), rng.random()
+            place, draw = (*spot.position, CURB_HEIGHT), rng.random()
             if index % 4 == 1:
                 meshes.append(post.placed(place, spot.yaw))
             elif draw < tree_share:
@@ -81,15 +81,15 @@ class TrafficLight:
 def traffic_lights(plan: Plan) -> list[TrafficLight]:
     """One on the right of each of the four ways into each crossing, before the zebra crossing."""
     lights = []
-    for i, x in enumerate(plan.centres[0]):
-        for j, y in enumerate(plan.centres[1]):
+    for i, x in enumerate(plan.centers[0]):
+        for j, y in enumerate(plan.centers[1]):
             for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
                 axis = 0 if dx else 1
                 heading, right = np.array([dx, dy]), np.array([dy, -dx])
                 before = plan.halves[axis][(i, j)[axis]] + CORNER_RADIUS + 3.9
                 aside = plan.halves[1 - axis][(i, j)[1 - axis]] + 0.6
                 position = np.array([x, y]) - before * heading + aside * right
-                place = (float(position[0]), float(position[1]), KERB_HEIGHT)
+                place = (float(position[0]), float(position[1]), CURB_HEIGHT)
                 lights.append(TrafficLight(place, float(np.arctan2(dy, dx)), (i, j), axis))
     return lights
 
@@ -110,7 +110,7 @@ def park(block: Block, trees: list[Mesh], rng: np.random.Generator) -> list[Mesh
         if len(taken) and np.linalg.norm(taken - spot, axis=-1).min() < 4.2:
             continue
         taken = np.concatenate([taken, spot[None]])
-        place, draw = (*spot, KERB_HEIGHT), rng.random()
+        place, draw = (*spot, CURB_HEIGHT), rng.random()
         if draw < 0.6:
             meshes.append(trees[int(rng.integers(len(trees)))].placed(place, rng.uniform(0.0, 2 * np.pi)))
         elif draw < 0.85:
@@ -124,7 +124,7 @@ def park(block: Block, trees: list[Mesh], rng: np.random.Generator) -> list[Mesh
             for start, stop in ((2.0, (reach - gap) / 2), ((reach + gap) / 2, reach - 2.0)):
                 if rng.random() < 0.7:
                     corners = np.array([[edge, low[1 - axis] + start], [edge + 0.8, low[1 - axis] + stop]])
-                    meshes.append(plants.hedge(*(corners if axis == 0 else corners[:, ::-1]), KERB_HEIGHT, rng))
+                    meshes.append(plants.hedge(*(corners if axis == 0 else corners[:, ::-1]), CURB_HEIGHT, rng))
     return meshes
 
 
@@ -139,5 +139,5 @@ def outskirts(plan: Plan, trees: list[Mesh], rng: np.random.Generator, count: in
         )
         outside = (spot < -4.0).any() or (spot > plan.size + 4.0).any()
         if outside and not near_street:
-            meshes.append(trees[int(rng.integers(len(trees)))].placed((*spot, KERB_HEIGHT), scale=2.0))
+            meshes.append(trees[int(rng.integers(len(trees)))].placed((*spot, CURB_HEIGHT), scale=2.0))
     return meshes

@@ -69,7 +69,7 @@ def stripes(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float, wi
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """``(n, 3)`` colours between ``first`` (share 0) and ``second`` (share 1); ``share`` is ``(n,)``."""
+    """``(n, 3)`` colors between ``first`` (share 0) and ``second`` (share 1); ``share`` is ``(n,)``."""
     return first + (second - first) * share[:, None]
 
 

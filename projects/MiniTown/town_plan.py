@@ -1,7 +1,7 @@
 """The plan of a town: a grid of streets, the blocks between them, where one can drive and where one can park.
 
-Everything is axis-parallel. Street ``i`` of axis 0 runs along y at ``x = centres[0][i]``; of axis 1 along x at
-``y = centres[1][i]``. The town's corner is the origin, so that a map mask starts there.
+Everything is axis-parallel. Street ``i`` of axis 0 runs along y at ``x = centers[0][i]``; of axis 1 along x at
+``y = centers[1][i]``. The town's corner is the origin, so that a map mask starts there.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 LANE_OFFSET = 1.75
-"""From the middle of a street to the middle of its right lane, metres."""
+"""From the middle of a street to the middle of its right lane, meters."""
 LANE_EDGE = 3.5
 """From the middle of a street to the outer edge of its right lane."""
 NARROW, WIDE = 3.9, 5.8
 """Half widths of a street without and with parking lanes."""
 CORNER_RADIUS = 4.0
 PAVEMENT_WIDTH = 3.2
-KERB_HEIGHT = 0.15
+CURB_HEIGHT = 0.15
 ZEBRA = (CORNER_RADIUS + 0.6, CORNER_RADIUS + 3.4)
 """Where a zebra crossing begins and ends, from the edge of the crossing street."""
 STOP_LINE = CORNER_RADIUS + 4.4
@@ -31,22 +31,22 @@ OUTSKIRTS = 260.0
 
 @dataclass(frozen=True)
 class Block:
-    """The land between four streets, kerb to kerb; ``outer`` blocks stretch into the outskirts."""
+    """The land between four streets, curb to curb; ``outer`` blocks stretch into the outskirts."""
 
     low: np.ndarray
     high: np.ndarray
     outer: bool
 
     def outline(self, inset: float, radius: float, points: int = 5) -> np.ndarray:
-        """``(4 * points, 2)`` corners of the rounded rectangle ``inset`` metres inside, counter-clockwise."""
+        """``(4 * points, 2)`` corners of the rounded rectangle ``inset`` meters inside, counter-clockwise."""
         low, high = self.low + inset, self.high - inset
         angle = np.linspace(0.0, np.pi / 2, points)
         corners = []
         for quarter, (x, y) in enumerate(((high[0], high[1]), (low[0], high[1]), (low[0], low[1]), (high[0], low[1]))):
             turned = angle + quarter * np.pi / 2
             sign = np.sign([np.cos(turned[points // 2]), np.sin(turned[points // 2])])
-            centre = np.array([x, y]) - radius * sign
-            corners.append(centre + radius * np.stack([np.cos(turned), np.sin(turned)], axis=-1))
+            center = np.array([x, y]) - radius * sign
+            corners.append(center + radius * np.stack([np.cos(turned), np.sin(turned)], axis=-1))
         return np.concatenate(corners)
 
 
@@ -55,31 +55,31 @@ class Plan:
     """A grid of streets.
 
     Attributes:
-        centres: for each axis, the sorted positions of the streets across it.
-        halves: for each axis, half the width of each street, kerb to kerb.
+        centers: for each axis, the sorted positions of the streets across it.
+        halves: for each axis, half the width of each street, curb to curb.
         size: ``(2,)`` extent of the map in x and y; it starts at (0, 0).
     """
 
-    centres: tuple[np.ndarray, np.ndarray]
+    centers: tuple[np.ndarray, np.ndarray]
     halves: tuple[np.ndarray, np.ndarray]
     size: np.ndarray
 
     @classmethod
     def random(cls, rng: np.random.Generator, streets: int = 4) -> Plan:
         """A town with ``streets`` streets in each direction."""
-        centres, halves = [], []
+        centers, halves = [], []
         for _ in range(2):
             gaps = rng.uniform(58.0, 84.0, streets - 1)
-            centres.append(BORDER + np.concatenate([[0.0], np.cumsum(gaps)]))
+            centers.append(BORDER + np.concatenate([[0.0], np.cumsum(gaps)]))
             halves.append(np.where(rng.random(streets) < 0.7, WIDE, NARROW))
-        size = np.array([centres[0][-1], centres[1][-1]]) + BORDER
-        return cls(tuple(centres), tuple(halves), size)
+        size = np.array([centers[0][-1], centers[1][-1]]) + BORDER
+        return cls(tuple(centers), tuple(halves), size)
 
     def across(self, axis: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The nearest street of an axis and the signed distance from its middle; both like ``position``."""
-        middles = (self.centres[axis][1:] + self.centres[axis][:-1]) / 2
+        middles = (self.centers[axis][1:] + self.centers[axis][:-1]) / 2
         index = np.searchsorted(middles, position)
-        return index, position - self.centres[axis][index]
+        return index, position - self.centers[axis][index]
 
     def drivable(self, points: np.ndarray) -> np.ndarray:
         """``(n,)`` whether ``points`` (n, 2) lie on a road, rounded corners of crossings included."""
@@ -96,8 +96,8 @@ class Plan:
         """The land between the streets, row by row."""
         edges = []
         for axis in range(2):
-            low = np.concatenate([[-OUTSKIRTS], self.centres[axis] + self.halves[axis]])
-            high = np.concatenate([self.centres[axis] - self.halves[axis], [self.size[axis] + OUTSKIRTS]])
+            low = np.concatenate([[-OUTSKIRTS], self.centers[axis] + self.halves[axis]])
+            high = np.concatenate([self.centers[axis] - self.halves[axis], [self.size[axis] + OUTSKIRTS]])
             edges.append((low, high))
         count = [len(edges[0][0]), len(edges[1][0])]
         for i in range(count[0]):

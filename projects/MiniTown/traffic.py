@@ -11,7 +11,7 @@ import numpy as np
 from . import furniture, people, vehicles
 from .mesh import Mesh
 from .routes import RUN_UP, Drive, Path, Signals, drive, route
-from .town_plan import KERB_HEIGHT, LANE_EDGE, PAVEMENT_WIDTH, STOP_LINE, WIDE, Plan
+from .town_plan import CURB_HEIGHT, LANE_EDGE, PAVEMENT_WIDTH, STOP_LINE, WIDE, Plan
 
 _CHECK_STEP = 0.2
 _HEADINGS = ((1, 0), (-1, 0), (0, 1), (0, -1))
@@ -24,7 +24,7 @@ class Actor:
 
     Attributes:
         category: nuScenes category.
-        size: (width, length, height), metres.
+        size: (width, length, height), meters.
         mesh: its model, see :mod:`.vehicles`.
         place: (x, y, yaw) where it stands, if it does not move.
         drive: how it moves, if it does.
@@ -43,7 +43,7 @@ class Actor:
         return tuple(np.full(np.shape(time), value) for value in self.place)
 
     def speed(self, time: float) -> float:
-        """Metres per second at ``time``."""
+        """Meters per second at ``time``."""
         return 0.0 if self.drive is None else float(self.drive.speed(time))
 
 
@@ -60,7 +60,7 @@ class Crowd:
         Args:
             poses: x, y and yaw at :attr:`times`.
             size: (width, length, height).
-            gap: metres.
+            gap: meters.
         """
         discs = _discs(poses, size)
         apart = np.linalg.norm(discs[:, :, None, :2] - self._discs[:, None, :, :2], axis=-1)
@@ -88,10 +88,10 @@ def random_vehicle(rng: np.random.Generator, parked: bool) -> tuple[str, Size, C
     )
     if kind == 'bus':
         size = (2.55, 11.2, 3.1)
-        return 'vehicle.bus.rigid', size, partial(vehicles.bus, size, vehicles.cargo_colour(rng))
+        return 'vehicle.bus.rigid', size, partial(vehicles.bus, size, vehicles.cargo_color(rng))
     if kind == 'truck':
         size = (float(rng.uniform(2.1, 2.3)), float(rng.uniform(5.8, 7.4)), float(rng.uniform(2.7, 3.2)))
-        return 'vehicle.truck', size, partial(vehicles.truck, size, vehicles.paint(rng), vehicles.cargo_colour(rng))
+        return 'vehicle.truck', size, partial(vehicles.truck, size, vehicles.paint(rng), vehicles.cargo_color(rng))
     low = {'car': (1.76, 4.1, 1.42), 'estate': (1.8, 4.4, 1.48), 'van': (1.9, 4.7, 1.85)}[kind]
     size = tuple(float(part * rng.uniform(1.0, 1.06)) for part in low)
     return 'vehicle.car', size, partial(vehicles.car, size, vehicles.paint(rng), estate=kind != 'car')
@@ -101,14 +101,14 @@ def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.
     """Vehicles in the parking lanes within ``radius`` of any of the points ``near`` (n, 2)."""
     actors = []
     for axis in range(2):
-        for centre, half in zip(plan.centres[axis], plan.halves[axis], strict=True):
+        for center, half in zip(plan.centers[axis], plan.halves[axis], strict=True):
             if half < WIDE:
                 continue
             for side in (-1, 1):
                 # On the right of traffic: +x of the middle drives to +y, +y of the middle drives to -x.
                 yaw = {0: np.pi / 2, 1: np.pi}[axis] + (0.0 if side > 0 else np.pi)
                 for along in _parking_slots(plan, 1 - axis, rng):
-                    across = centre + side * (LANE_EDGE + WIDE) / 2
+                    across = center + side * (LANE_EDGE + WIDE) / 2
                     spot = (across, along) if axis == 0 else (along, across)
                     if np.linalg.norm(near - spot, axis=-1).min() > radius:
                         continue
@@ -136,9 +136,9 @@ def road_works(spot: tuple[float, float], yaw: float) -> list[Actor]:
 
 def _parking_slots(plan: Plan, axis: int, rng: np.random.Generator) -> list[float]:
     """Middles of taken parking slots along ``axis``, away from crossings."""
-    centres, halves = plan.centres[axis], plan.halves[axis]
-    starts = np.concatenate([[0.0], centres + halves + STOP_LINE + 4.0])
-    ends = np.concatenate([centres - halves - STOP_LINE - 4.0, [plan.size[axis]]])
+    centers, halves = plan.centers[axis], plan.halves[axis]
+    starts = np.concatenate([[0.0], centers + halves + STOP_LINE + 4.0])
+    ends = np.concatenate([centers - halves - STOP_LINE - 4.0, [plan.size[axis]]])
     taken = []
     for start, end in zip(starts, ends, strict=True):
         slots = int((end - start) // 7.8)
@@ -153,13 +153,13 @@ def moving_vehicles(
     plan: Plan, signals: Signals, crowd: Crowd, near: np.ndarray, duration: float, rng: np.random.Generator
 ) -> list[Actor]:
     """Vehicles that drive around ``near`` (n, 2) and never meet anybody in ``crowd``."""
-    actors, count = [], [len(centres) for centres in plan.centres]
+    actors, count = [], [len(centers) for centers in plan.centers]
     for _ in range(90):
         if len(actors) >= 26:
             break
         crossing = (int(rng.integers(count[0])), int(rng.integers(count[1])))
         heading = _HEADINGS[int(rng.integers(4))]
-        middle = np.array([plan.centres[axis][crossing[axis]] for axis in range(2)])
+        middle = np.array([plan.centers[axis][crossing[axis]] for axis in range(2)])
         if np.linalg.norm(near - middle, axis=-1).min() > 75.0:
             continue
         cruise, lead = rng.uniform(5.0, 9.5), rng.uniform(8.0, 50.0)
@@ -167,7 +167,7 @@ def moving_vehicles(
         category, size, build = random_vehicle(rng, parked=False)
         way = drive(path, signals, cruise, duration, size[1] / 2)
         long = category != 'vehicle.car'
-        if long and any(start - size[1] < way.travelled[-1] for start, _, _ in path.curves):
+        if long and any(start - size[1] < way.traveled[-1] for start, _, _ in path.curves):
             continue  # its tail would cut the corner over the pavement
         if crowd.admit(way.at(crowd.times), size, gap=1.5 if long else 1.0):
             actors.append(Actor(category, size, build(), drive=way))
@@ -185,7 +185,7 @@ def pedestrians(
         axis, anchor = int(rng.integers(2)), near[int(rng.integers(len(near)))] + rng.uniform(-35.0, 35.0, 2)
         index, _ = plan.across(axis, anchor[axis : axis + 1])
         side = rng.choice([-1.0, 1.0])
-        across = plan.centres[axis][index[0]] + side * (
+        across = plan.centers[axis][index[0]] + side * (
             plan.halves[axis][index[0]] + rng.uniform(1.5, PAVEMENT_WIDTH - 0.4)
         )
         start = np.array([across, anchor[1]]) if axis == 0 else np.array([anchor[0], across])
@@ -211,10 +211,10 @@ def _walk(start: np.ndarray, direction: np.ndarray, pace: float, duration: float
     ends = start + np.outer(times * max(pace, 0.01), direction)
     yaw = float(np.arctan2(direction[1], direction[0]))
     lengths = np.array([0.0, np.linalg.norm(ends[1] - ends[0])])
-    travelled = lengths if pace else np.full(2, lengths[1] / 2)
-    return Drive(Path(ends, np.array([yaw, yaw]), lengths), times, travelled)
+    traveled = lengths if pace else np.full(2, lengths[1] / 2)
+    return Drive(Path(ends, np.array([yaw, yaw]), lengths), times, traveled)
 
 
 def ground_height(plan: Plan, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Height of the road or of the pavement below points, metres."""
-    return np.where(plan.drivable(np.stack([x, y], axis=-1)), 0.0, KERB_HEIGHT)
+    """Height of the road or of the pavement below points, meters."""
+    return np.where(plan.drivable(np.stack([x, y], axis=-1)), 0.0, CURB_HEIGHT)

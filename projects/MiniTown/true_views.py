@@ -53,7 +53,7 @@ class TrueViews:
             scene: its name.
             keyframe: number of the key frame in the scene.
             camera: its name.
-            motion: ``(4, 4)`` in the LiDAR frame of the key frame, metres.
+            motion: ``(4, 4)`` in the LiDAR frame of the key frame, meters.
 
         Raises:
             InputError: no such scene, key frame or camera.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 JPEG_QUALITY = 95
 ORIGINAL_VIEW = '0_0_0'
-# Name of a virtual view -> motion of the camera along its own axes (x right, y down, z forward), metres.
+# Name of a virtual view -> motion of the camera along its own axes (x right, y down, z forward), meters.
 VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0': (0.0, -1.0, 0.0)}
 # A per-scene NeRF puts the sky at a large finite depth; users of its files go by the sky mask.
 TEACHER_SKY_DEPTH = 200.0
@@ -51,7 +51,7 @@ def teacher_root(root: Path) -> Path:
 
 
 def jpeg(rgb: np.ndarray) -> bytes:
-    """``(H, W, 3)`` uint8 RGB as JPEG, with full colour resolution: the images are small."""
+    """``(H, W, 3)`` uint8 RGB as JPEG, with full color resolution: the images are small."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, format='JPEG', quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()

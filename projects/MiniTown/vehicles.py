@@ -32,22 +32,22 @@ def _surfaces(label: int, paint: tuple[float, float, float]) -> dict[str, Surfac
     body = Surface(Material.MATT, label, paint, gloss=0.35)
     return {
         'body': body,
-        'glass': replace(body, colour=(0.03, 0.04, 0.05), gloss=0.9),
-        'tyre': replace(body, colour=(0.03, 0.03, 0.03), gloss=0.0),
-        'rim': replace(body, colour=(0.40, 0.40, 0.42), gloss=0.1),
-        'dark': replace(body, colour=(0.06, 0.06, 0.07), gloss=0.1),
+        'glass': replace(body, color=(0.03, 0.04, 0.05), gloss=0.9),
+        'tire': replace(body, color=(0.03, 0.03, 0.03), gloss=0.0),
+        'rim': replace(body, color=(0.40, 0.40, 0.42), gloss=0.1),
+        'dark': replace(body, color=(0.06, 0.06, 0.07), gloss=0.1),
         'head': Surface(Material.LAMP, label, (0.75, 0.74, 0.66)),
         'tail': Surface(Material.LAMP, label, (0.55, 0.03, 0.02)),
     }
 
 
 def paint(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A car colour."""
+    """A car color."""
     return _PAINTS[int(rng.integers(len(_PAINTS)))]
 
 
-def cargo_colour(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A colour of truck bodies and buses."""
+def cargo_color(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A color of truck bodies and buses."""
     return _CARGO[int(rng.integers(len(_CARGO)))]
 
 
@@ -55,9 +55,9 @@ def wheels(axles: tuple[float, ...], half_width: float, radius: float, width: fl
     """Wheels at both ends of every axle (x), flush with ``half_width``."""
     angle = np.arange(10) * (2 * np.pi / 10)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    tyre = extruded(radius * circle, width / 2, parts['tyre'])
+    tire = extruded(radius * circle, width / 2, parts['tire'])
     rim = extruded(0.58 * radius * circle, width / 2 + 0.01, parts['rim'])
-    wheel = merge([tyre, rim])
+    wheel = merge([tire, rim])
     offset = half_width - width / 2 - 0.01
     return merge([wheel.placed((x, side * offset, radius)) for x in axles for side in (-1, 1)])
 
@@ -77,10 +77,10 @@ def _lamps(length: float, half_width: float, height: float, parts: dict[str, Sur
     return merge(made)
 
 
-def car(size: tuple[float, float, float], colour: tuple[float, float, float], estate: bool = False) -> Mesh:
+def car(size: tuple[float, float, float], color: tuple[float, float, float], estate: bool = False) -> Mesh:
     """A passenger car of ``size`` (width, length, height); an estate keeps its roof up to the tail."""
     width, length, height = size
-    half, parts = width / 2, _surfaces(CLASS_ID['car'], colour)
+    half, parts = width / 2, _surfaces(CLASS_ID['car'], color)
     waist, sill = 0.57 * height, 0.20
     nose = length / 2 - 0.04
     body = [(-nose, sill), (nose, sill), (nose, 0.42 * height), (0.86 * nose, 0.52 * height), (0.4 * nose, waist)]
@@ -117,7 +117,7 @@ def _cabin(profile: np.ndarray, half_width: float, parts: dict[str, Surface]) ->
         inset = half_width - 0.08
         panes.append([(*first, -inset), (*first, inset), (*second, inset), (*second, -inset)])
     glass = [polygons(np.array(panes)[..., [0, 2, 1]], parts['glass'])]
-    # Side windows: the side view shrunk towards its middle, cut in two by the door pillar.
+    # Side windows: the side view shrunk toward its middle, cut in two by the door pillar.
     shrunk = middle + (profile - middle) * (0.86, 0.74)
     back_low, front_low, front_high, back_high = shrunk
     cut_low, cut_high = (back_low + front_low) / 2, (back_high + front_high) / 2
@@ -132,13 +132,13 @@ def _cabin(profile: np.ndarray, half_width: float, parts: dict[str, Surface]) ->
     return merge([shell, *glass])
 
 
-def truck(size: tuple[float, float, float], colour: tuple[float, float, float], cargo: tuple) -> Mesh:
+def truck(size: tuple[float, float, float], color: tuple[float, float, float], cargo: tuple) -> Mesh:
     """A box truck of ``size`` (width, length, height)."""
     width, length, height = size
-    half, parts = width / 2, _surfaces(CLASS_ID['truck'], colour)
+    half, parts = width / 2, _surfaces(CLASS_ID['truck'], color)
     front, back = length / 2 - 0.04, -length / 2 + 0.04
     cab_back = front - 1.9
-    load = replace(parts['body'], colour=cargo, gloss=0.05)
+    load = replace(parts['body'], color=cargo, gloss=0.05)
     cab = [(cab_back, 0.45), (front, 0.45), (front, 1.35), (front - 0.25, 2.35), (cab_back, 2.35)]
     pane_low, pane_high = (front - 0.025, 1.45), (front - 0.22, 2.2)
     pane = [(*pane_low, -half + 0.2), (*pane_low, half - 0.2), (*pane_high, half - 0.2), (*pane_high, -half + 0.2)]
@@ -156,10 +156,10 @@ def truck(size: tuple[float, float, float], colour: tuple[float, float, float], 
     )
 
 
-def bus(size: tuple[float, float, float], colour: tuple[float, float, float]) -> Mesh:
+def bus(size: tuple[float, float, float], color: tuple[float, float, float]) -> Mesh:
     """A city bus of ``size`` (width, length, height): a box with a ribbon of windows."""
     width, length, height = size
-    half, parts = width / 2, _surfaces(CLASS_ID['bus'], colour)
+    half, parts = width / 2, _surfaces(CLASS_ID['bus'], color)
     end = length / 2 - 0.04
     body = box((-end, -half + 0.03, 0.3), (end, half - 0.03, height), parts['body'])
     low, high = 0.42 * height, 0.80 * height
@@ -171,12 +171,12 @@ def bus(size: tuple[float, float, float], colour: tuple[float, float, float]) ->
     return merge([body, *panes, back, axles, _lamps(length, half - 0.1, 0.6, parts)])
 
 
-def bicycle(colour: tuple[float, float, float]) -> tuple[Mesh, tuple[float, float, float]]:
+def bicycle(color: tuple[float, float, float]) -> tuple[Mesh, tuple[float, float, float]]:
     """A standing bicycle and its size (width, length, height)."""
-    parts = _surfaces(CLASS_ID['bicycle'], colour)
+    parts = _surfaces(CLASS_ID['bicycle'], color)
     angle = np.arange(12) * (2 * np.pi / 12)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    made = [extruded(0.34 * circle, 0.03, parts['tyre']).placed((x, 0, 0.34)) for x in (-0.52, 0.52)]
+    made = [extruded(0.34 * circle, 0.03, parts['tire']).placed((x, 0, 0.34)) for x in (-0.52, 0.52)]
     frame = np.array([(-0.5, 0.36), (0.0, 0.3), (0.35, 0.8), (-0.2, 0.85)])
     made.append(extruded(frame, 0.035, parts['body']))
     made.append(box((0.3, -0.3, 0.95), (0.36, 0.3, 1.0), parts['dark'], ('front', 'back', 'left', 'right', 'top')))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Silhouettes are counted on every second pixel in both directions.
 STRIDE = 2
-# Rays towards an object start this far in front of its box, metres.
+# Rays toward an object start this far in front of its box, meters.
 _MARGIN = 0.02
 
 
@@ -60,15 +60,15 @@ def silhouettes(
 
 def _in_cone(box: Box, apex: np.ndarray, axis: np.ndarray, half_angle: float) -> bool:
     """Whether the sphere around a box reaches into a cone."""
-    towards = box.center - apex
-    distance, radius = np.linalg.norm(towards), np.linalg.norm(box.size) / 2
+    toward = box.center - apex
+    distance, radius = np.linalg.norm(toward), np.linalg.norm(box.size) / 2
     if distance <= radius:
         return True
-    return bool(np.arccos(np.clip(towards @ axis / distance, -1.0, 1.0)) < half_angle + np.arcsin(radius / distance))
+    return bool(np.arccos(np.clip(toward @ axis / distance, -1.0, 1.0)) < half_angle + np.arcsin(radius / distance))
 
 
 def _entry(box: Box, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Where rays of unit ``directions (..., 3)`` from ``origin`` enter the box, metres; ``inf`` where they miss it."""
+    """Where rays of unit ``directions (..., 3)`` from ``origin`` enter the box, meters; ``inf`` where they miss it."""
     town2box = np.linalg.inv(box2world(box))
     width, length, height = box.size
     half = np.array([length, width, height]) / 2

@@ -1,8 +1,8 @@
 """The town: a seeded street world that can be looked at and measured from anywhere at any time.
 
-Frames of reference: the global frame is metres with z up and the corner of the map at the origin; the ego frame is
+Frames of reference: the global frame is meters with z up and the corner of the map at the origin; the ego frame is
 x forward, y left, z up with its origin on the ground below the rear axle; a camera looks along +z, x right, y down, and
-pixel (0, 0) is the centre of the top left pixel. Everything follows from the seed, bit for bit.
+pixel (0, 0) is the center of the top left pixel. Everything follows from the seed, bit for bit.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .town_plan import Block, Plan
 
 EGO_SIZE = (1.85, 4.6, 1.6)
 """Width, length, height of the ego car."""
-EGO_CENTRE = 1.4
-"""From the rear axle forward to the middle of the ego car, metres."""
+EGO_CENTER = 1.4
+"""From the rear axle forward to the middle of the ego car, meters."""
 _SIGHT = 110.0
 _OFF_SURFACE = 4e-3
-# Neighbouring pixels that differ by more than this, of 255, are looked at with more rays.
+# Neighboring pixels that differ by more than this, of 255, are looked at with more rays.
 _ROUGH = 24
 _GROUND_TOP = 0.3
 _REFLECTIVITY = {'road': 0.18, 'pavement': 0.3, 'terrain': 0.4, 'vegetation': 0.45, 'pedestrian': 0.35, 'building': 0.5}
@@ -45,8 +45,8 @@ class Box:
     Attributes:
         token: the same for the same object at all times.
         category: nuScenes category such as ``vehicle.car``.
-        center: ``(3,)`` metres. size: ``(3,)`` width, length, height. yaw: radians, 0 along +x.
-        velocity: ``(2,)`` metres per second along x and y.
+        center: ``(3,)`` meters. size: ``(3,)`` width, length, height. yaw: radians, 0 along +x.
+        velocity: ``(2,)`` meters per second along x and y.
     """
 
     token: str
@@ -63,7 +63,7 @@ class Render:
 
     Attributes:
         rgb: ``(H, W, 3)`` uint8.
-        depth: float32, z in the camera frame in metres; NaN in the sky.
+        depth: float32, z in the camera frame in meters; NaN in the sky.
         classes: uint8 ids of :data:`.classes.CLASSES`.
         instances: int32 index into ``Town.boxes(t)``, or -1.
     """
@@ -106,7 +106,7 @@ class Town:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """x_min, y_min, x_max, y_max of the map, metres."""
+        """x_min, y_min, x_max, y_max of the map, meters."""
         return 0.0, 0.0, float(self.plan.size[0]), float(self.plan.size[1])
 
     def ego_pose(self, t: float) -> np.ndarray:
@@ -145,7 +145,7 @@ class Town:
         """First hits of rays at ``t`` seconds.
 
         Args:
-            origins: ``(n, 3)`` global. directions: ``(n, 3)`` of any length; distances are in metres.
+            origins: ``(n, 3)`` global. directions: ``(n, 3)`` of any length; distances are in meters.
 
         Returns:
             distance ``(n,)`` (inf on a miss), class ids ``(n,)`` uint8 (sky on a miss), instances ``(n,)`` int32
@@ -156,7 +156,7 @@ class Town:
         distance, faces = self._hit(np.asarray(origins, float), directions, t)
         steep = np.abs(np.einsum('nc,nc->n', faces['normal'], directions))
         shiny = np.where(faces['gloss'] > 0.8, 0.15, _REFLECTIVITY_OF_CLASS[faces['label']])
-        intensity = shiny * (0.4 + 0.6 * faces['colour'].mean(axis=-1)) * (0.3 + 0.7 * steep)
+        intensity = shiny * (0.4 + 0.6 * faces['color'].mean(axis=-1)) * (0.3 + 0.7 * steep)
         return distance, faces['label'].copy(), faces['instance'].copy(), intensity.astype(np.float32)
 
     def render(
@@ -173,7 +173,7 @@ class Town:
         Args:
             intrinsics: ``(3, 3)`` pixels of the ``height`` x ``width`` image.
             cam2global: ``(4, 4)`` camera to global.
-            samples: rays per pixel along each axis, averaged into the colour wherever it changes from pixel to pixel.
+            samples: rays per pixel along each axis, averaged into the color wherever it changes from pixel to pixel.
                 Depth, classes and instances always belong to the middle of the pixel.
         """
         pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
@@ -197,7 +197,7 @@ class Town:
         """Everybody, parked first."""
         crowd = traffic.Crowd(self.duration)
         x, y, yaw = self._ego.at(crowd.times)
-        crowd.admit((x + EGO_CENTRE * np.cos(yaw), y + EGO_CENTRE * np.sin(yaw), yaw), EGO_SIZE, gap=0.0)
+        crowd.admit((x + EGO_CENTER * np.cos(yaw), y + EGO_CENTER * np.sin(yaw), yaw), EGO_SIZE, gap=0.0)
         near = np.stack([x, y], axis=-1)[::5]
         parked = traffic.parked_vehicles(self.plan, near, _SIGHT, rng)
         moving = traffic.moving_vehicles(self.plan, self.signals, crowd, near, self.duration, rng)
@@ -267,10 +267,10 @@ class Town:
         return np.minimum(distance, nearer), faces
 
     def _shade(self, rays: _Rays, distance: np.ndarray, faces: np.ndarray, t: float) -> np.ndarray:
-        """``(n, 3)`` uint8 colours of hits."""
-        colour = np.empty((len(distance), 3), np.float32)
+        """``(n, 3)`` uint8 colors of hits."""
+        color = np.empty((len(distance), 3), np.float32)
         missed = ~np.isfinite(distance)
-        colour[missed] = self.weather.colour(rays.directions[missed].astype(np.float32))
+        color[missed] = self.weather.color(rays.directions[missed].astype(np.float32))
         rows = np.flatnonzero(~missed)
         directions, distance, faces = rays.directions[rows], distance[rows], faces.take(rows)
         points = rays.origins[rows] + distance[:, None] * directions
@@ -280,8 +280,8 @@ class Town:
         low = (normals[:, 2] > 0.9) & (points[:, 2] < _GROUND_TOP)
         dark = np.zeros(len(points), np.float32)
         dark[low] = self._moving_at(t).shade.at(points[low, 0], points[low, 1])
-        colour[rows] = radiance(look, normals, directions, lit, dark, distance, self.weather)
-        return to_bytes(colour)
+        color[rows] = radiance(look, normals, directions, lit, dark, distance, self.weather)
+        return to_bytes(color)
 
     def _sunlit(self, points: np.ndarray, normals: np.ndarray, distance: np.ndarray, t: float) -> np.ndarray:
         """``(n,)`` float32: 1 where the sun shines on ``points``, 0 in the shadow."""
@@ -289,9 +289,9 @@ class Town:
         rows = np.flatnonzero(normals @ self.weather.sun > 1e-3)
         # float32 cannot tell a far hit from its surface: the offset grows with the distance.
         origins = points[rows] + normals[rows] * (_OFF_SURFACE * (1.0 + 0.02 * distance[rows]))[:, None]
-        towards = np.broadcast_to(self.weather.sun, origins.shape)
-        free = ~self._static.blocked(origins, towards)
-        free[free] = ~self._moving_at(t).caster.blocked(origins[free], towards[free])
+        toward = np.broadcast_to(self.weather.sun, origins.shape)
+        free = ~self._static.blocked(origins, toward)
+        free[free] = ~self._moving_at(t).caster.blocked(origins[free], toward[free])
         lit[rows] = free
         return lit
 
@@ -307,7 +307,7 @@ class _Moving:
 
 @dataclass(frozen=True)
 class _Rays:
-    """Rays of a camera: origins and unit directions ``(n, 3)``, z per metre ``(n,)``, width of a pixel at 1 m."""
+    """Rays of a camera: origins and unit directions ``(n, 3)``, z per meter ``(n,)``, width of a pixel at 1 m."""
 
     origins: np.ndarray
     directions: np.ndarray
@@ -316,7 +316,7 @@ class _Rays:
 
 
 def _rough(rgb: np.ndarray) -> np.ndarray:
-    """``(H, W)`` whether the colour of a pixel of ``rgb`` (H, W, 3) differs visibly from that of a neighbour."""
+    """``(H, W)`` whether the color of a pixel of ``rgb`` (H, W, 3) differs visibly from that of a neighbor."""
     rough = np.zeros(rgb.shape[:2], bool)
     for axis in range(2):
         image, result = np.moveaxis(rgb.astype(np.int16), axis, 0), np.moveaxis(rough, axis, 0)
@@ -340,15 +340,15 @@ def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, pixels: np.ndarr
 
 def _ego_drive(plan: Plan, duration: float, rng: np.random.Generator) -> tuple[Drive, Signals]:
     """A way for the ego car with something to see: it soon turns, or waits for a green light, or both."""
-    crossing = tuple(int(rng.integers(1, len(centres) - 1)) for centres in plan.centres)
+    crossing = tuple(int(rng.integers(1, len(centers) - 1)) for centers in plan.centers)
     heading = ((1, 0), (-1, 0), (0, 1), (0, -1))[int(rng.integers(4))]
     axis = 0 if heading[0] else 1
     cruise, lead = float(rng.uniform(6.5, 9.0)), float(rng.uniform(38.0, 50.0))
-    signals = Signals(rng.uniform(0.0, 14.0, [len(centres) for centres in plan.centres]))
+    signals = Signals(rng.uniform(0.0, 14.0, [len(centers) for centers in plan.centers]))
     turns_green = rng.uniform(1.5, 3.5) if rng.random() < 0.4 else -RUN_UP
     signals = signals.with_green_from(crossing, axis, float(turns_green))
     path: Path = route(plan, rng, crossing, heading, lead, cruise * (duration + 2 * RUN_UP) + 60.0)
-    return drive(path, signals, cruise, duration, EGO_CENTRE + EGO_SIZE[1] / 2), signals
+    return drive(path, signals, cruise, duration, EGO_CENTER + EGO_SIZE[1] / 2), signals
 
 
 _SKY_FACE = np.zeros((), FACE)

@@ -11,7 +11,7 @@ LIDAR = Lidar(beams=3, azimuths=4, lowest=-30.0, highest=30.0, reach=50.0, noise
 
 
 class Answers:
-    """A town in which ray number i is i + 1 metres long, hits object i and returns i hundredths of the light."""
+    """A town in which ray number i is i + 1 meters long, hits object i and returns i hundredths of the light."""
 
     def __init__(self) -> None:
         self.asked: tuple[np.ndarray, np.ndarray, float] | None = None

@@ -11,7 +11,7 @@ import pytest
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, OCC3D_CLASSES, OCC3D_ID, SKY
 from projects.MiniTown.town_plan import LANE_OFFSET
-from projects.MiniTown.world import EGO_CENTRE, EGO_SIZE, Town
+from projects.MiniTown.world import EGO_CENTER, EGO_SIZE, Town
 
 HEIGHT, WIDTH, FOCAL = 56, 100, 70.0
 INTRINSICS = np.array([[FOCAL, 0.0, (WIDTH - 1) / 2], [0.0, FOCAL, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
@@ -47,20 +47,20 @@ def clear_view(town: Town, category: str, time: float) -> tuple[int, np.ndarray]
             continue
         for angle in np.arange(0.0, 2 * np.pi, 0.5):
             eye = box.center + 8.0 * np.array([np.cos(angle), np.sin(angle), 0.12])
-            towards = (box.center - eye)[None]
-            if town.cast(eye[None], towards, time)[2][0] == index:
+            toward = (box.center - eye)[None]
+            if town.cast(eye[None], toward, time)[2][0] == index:
                 return index, looking_at(box.center, eye)
     raise AssertionError(f'no {category} can be seen')
 
 
-def rectangle(centre: np.ndarray, size: tuple[float, ...], yaw: float) -> np.ndarray:
+def rectangle(center: np.ndarray, size: tuple[float, ...], yaw: float) -> np.ndarray:
     """``(20, 2)`` points along the outline of a box seen from above."""
     edge = np.linspace(-0.5, 0.5, 6)[:-1]
     half = np.full(5, 0.5)
     sides = ((edge, half), (edge, -half), (half, edge), (-half, edge))
     scaled = np.concatenate([np.stack(side, axis=-1) for side in sides]) * (size[1], size[0])
     cos, sin = np.cos(yaw), np.sin(yaw)
-    return centre + scaled @ np.array([[cos, sin], [-sin, cos]])
+    return center + scaled @ np.array([[cos, sin], [-sin, cos]])
 
 
 def test_same_seed_gives_same_pictures_in_another_process(town: Town) -> None:
@@ -142,7 +142,7 @@ def test_all_that_belongs_to_an_instance_is_in_its_box(town: Town) -> None:
     assert set(classes[seen]) <= {CLASS_ID[name] for name in CLASSES[CLASSES.index('car') :]}
 
 
-def test_parallax_of_one_metre(town: Town) -> None:
+def test_parallax_of_one_meter(town: Town) -> None:
     index, cam2global = clear_view(town, 'vehicle.car', 0.0)
     to_right = np.eye(4)
     to_right[0, 3] = 1.0
@@ -182,7 +182,7 @@ def test_pixels_look_along_their_middles(town: Town) -> None:
     np.testing.assert_array_equal(made.instances[rows, columns], instances)
 
 
-def test_samples_change_colours_only(town: Town) -> None:
+def test_samples_change_colors_only(town: Town) -> None:
     pose = town.ego_pose(0.0) @ CAM2EGO
     plain = town.render(INTRINSICS, pose, HEIGHT, WIDTH, 0.0)
     smooth = town.render(INTRINSICS, pose, HEIGHT, WIDTH, 0.0, samples=2)
@@ -198,7 +198,7 @@ def test_ego_keeps_to_the_road_and_meets_nobody(towns: list[Town], index: int) -
     poses = np.array([town.ego_pose(t) for t in times])
     yaws = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
     for pose, yaw, time in zip(poses, yaws, times, strict=True):
-        outline = rectangle(pose[:2, 3] + EGO_CENTRE * pose[:2, 0], EGO_SIZE, yaw)
+        outline = rectangle(pose[:2, 3] + EGO_CENTER * pose[:2, 0], EGO_SIZE, yaw)
         assert town.drivable(outline).all()
         for box in town.boxes(time):
             offset = outline - box.center[:2]
@@ -256,7 +256,7 @@ def test_drivable_agrees_with_the_surface(town: Town) -> None:
     _, classes, instances, _ = town.cast(above, np.tile([0.0, 0.0, -1.0], (len(points), 1)), 0.0)
     ground = np.isin(classes, [CLASS_ID[name] for name in ('road', 'pavement', 'terrain')]) & (instances < 0)
     agree = town.drivable(points[ground]) == (classes[ground] == CLASS_ID['road'])
-    # Kerbs at corners are polygons, the mask is round: a few points between the two may differ.
+    # Curbs at corners are polygons, the mask is round: a few points between the two may differ.
     assert ground.sum() > 1000 and agree.mean() > 0.995
 
 

@@ -286,7 +286,7 @@ def test_a_short_training_ends_its_schedule_and_is_validated(project, tmp_path):
         (('ema=2.0',), ('ema is 2.0', 'between 0 and 1')),
         (('ema=yes',), ("ema is 'yes'",)),
         (('resume=iter_2.pth',), ('resume is', 'load_from')),
-        (('model.voxel_colours=height', 'model.visualize_imgs=True'), ('model.visualize_voxels=True',)),
+        (('model.voxel_colors=height', 'model.visualize_imgs=True'), ('model.visualize_voxels=True',)),
         (('train_dataloader.prefetch_factor=2',), ('needs worker processes', 'num_workers')),
         (('optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult=0.1',), ("'backbone'", 'voxel_net')),
         (('train_cfg.max_iters=0',), ('train_cfg.max_iters is 0',)),

@@ -6,7 +6,7 @@ from projects.DistillNeRF.configuration.suggestions import did_you_mean, meant_a
 
 
 def test_the_nearest_name_or_none():
-    assert did_you_mean('optimiser', ['optimizer', 'model', 'optim_wrapper']) == '; did you mean optimizer?'
+    assert did_you_mean('optimizer', ['optimizer', 'model', 'optim_wrapper']) == '; did you mean optimizer?'
     assert did_you_mean('xyz', ['optimizer', 'model']) == ''
     assert did_you_mean('xyz', []) == ''
 

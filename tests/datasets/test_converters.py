@@ -17,7 +17,7 @@ from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.semantics.classes import CLASS_ID, UNKNOWN_CLASS, code_book
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import COLOURS, GROUND, SKY, BoxWorld
+from tests.datasets.fixtures.boxworld import COLORS, GROUND, SKY, BoxWorld
 from tests.datasets.fixtures.build import build_dataset
 from tests.datasets.fixtures.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset
 from tools.create_data import main
@@ -58,7 +58,7 @@ def check_poses(info: dict, world: BoxWorld, cameras: dict[str, str]) -> None:
 
 
 def lidar_hits_boxes(root: Path, info: dict, dataset) -> None:
-    """LiDAR points of a record, at their place in the world, must lie on pixels of their box's colour."""
+    """LiDAR points of a record, at their place in the world, must lie on pixels of their box's color."""
     points = np.fromfile(root / info['lidar_points']['lidar_path'], np.float32).reshape(-1, 5)
     points, box = points[points[:, 3] >= 0, :3], points[points[:, 3] >= 0, 3].astype(int)
     index = [position for position in range(len(dataset)) if dataset.get_data_info(position)['token'] == info['token']]
@@ -67,7 +67,7 @@ def lidar_hits_boxes(root: Path, info: dict, dataset) -> None:
         pixels, z = camera.project(torch.tensor(points))
         u, v = pixels.round().long().unbind(-1)
         inside = (z > 1) & (u >= 0) & (u < 100) & (v >= 0) & (v < 60)
-        expected = torch.tensor(COLOURS)[box][inside]
+        expected = torch.tensor(COLORS)[box][inside]
         assert inside.sum() > 50
         assert ((image[:, v[inside], u[inside]].T * 255 - expected).abs().amax(dim=1) < 60).float().mean() > 0.85
 
@@ -88,8 +88,8 @@ def test_nuscenes_tables(nuscenes_root, tmp_path):
     assert len(infos[2]['lidar_sweeps']) == 2
     low, high = BoxWorld().boxes()[1]
     boxes = [instance['bbox_3d'] for instance in infos[1]['instances']]
-    centre = np.linalg.inv(infos[1]['lidar2global']) @ [*((low + high) / 2), 1]
-    assert np.allclose(boxes[1][:3], centre[:3]) and infos[1]['instances'][1]['bbox_label'] == 0
+    center = np.linalg.inv(infos[1]['lidar2global']) @ [*((low + high) / 2), 1]
+    assert np.allclose(boxes[1][:3], center[:3]) and infos[1]['instances'][1]['bbox_label'] == 0
     dataset = build_dataset(
         tmp_path,
         ann_file='nuscenes_infos_val.pkl',
@@ -138,12 +138,12 @@ def test_pandaset(pandaset_root, tmp_path):
     prefix = {'img': str(pandaset_root)}
     dataset = build_dataset(tmp_path, ann_file='pandaset_infos_val.pkl', data_prefix=prefix)
     lidar_hits_boxes(tmp_path, val[0], dataset)
-    # The instances are the boxes: their centres in the LiDAR frame.
-    centre = np.linalg.inv(train[0]['lidar2global']) @ [*np.mean(world.boxes()[1], axis=0), 1]
-    assert np.allclose(train[0]['instances'][1]['bbox_3d'][:3], centre[:3])
+    # The instances are the boxes: their centers in the LiDAR frame.
+    center = np.linalg.inv(train[0]['lidar2global']) @ [*np.mean(world.boxes()[1], axis=0), 1]
+    assert np.allclose(train[0]['instances'][1]['bbox_3d'][:3], center[:3])
 
 
-def test_pandaset_frames_know_the_lidar_of_their_neighbours(tmp_path):
+def test_pandaset_frames_know_the_lidar_of_their_neighbors(tmp_path):
     world = pandaset_world(frames=7, lidar_frames=(0, 2, 3, 6))
     write_pandaset(world, tmp_path / 'raw')
     pandaset.convert(tmp_path / 'raw', tmp_path, train_frames=(0, 5), val_frames=(6, 6), step=1)
@@ -208,11 +208,11 @@ def test_classes_of_pandaset_points_become_features(pandaset_root, tmp_path):
     measured = views.lidar_depth.isfinite() | (views.sky_mask > 0)
     assert not (known & ~measured).any() and (known != measured).sum() <= 6, 'one point has no class'
     seen = torch.einsum('vchw,kc->vkhw', views.features.nan_to_num(), torch.from_numpy(code_book())).argmax(1)
-    colours = views.images[..., ::2, ::2] * 255
-    for name, colour in (('road', GROUND), ('sky', SKY)):
+    colors = views.images[..., ::2, ::2] * 255
+    for name, color in (('road', GROUND), ('sky', SKY)):
         is_it = known & (seen == CLASS_ID[name])
         assert is_it.sum() > 100
-        off = (colours - torch.tensor(colour)[:, None, None]).abs().amax(1)
+        off = (colors - torch.tensor(color)[:, None, None]).abs().amax(1)
         assert (off[is_it] < 60).float().mean() > 0.9, name
     is_car = known & (seen == CLASS_ID['car'])
     assert is_car.sum() > 100 and (off[is_car] > 60).float().mean() > 0.9

@@ -19,7 +19,7 @@ from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
 from projects.DistillNeRF.datasets.custom_rig.calibration import read_calibrations
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import CAMERAS, COLOURS, BoxWorld, rotation_z, save
+from tests.datasets.fixtures.boxworld import CAMERAS, COLORS, BoxWorld, rotation_z, save
 from tests.datasets.fixtures.build import build_dataset
 
 WORLD = BoxWorld(size=(60, 100))
@@ -29,7 +29,7 @@ OPENCV = (-0.28, 0.09, 0.002, -0.001, -0.01)
 FISHEYE = (0.05, -0.02, 0.01, -0.003)
 
 
-def box_centre(camera: str) -> torch.Tensor:
+def box_center(camera: str) -> torch.Tensor:
     forward, left, _, _ = rotation_z({'LEFT': 55, 'FRONT': 0, 'RIGHT': -55}.get(camera, 0)) @ [9, 0, 0, 1]
     return torch.tensor([-left, forward, 1.5 - 1.84], dtype=torch.float32)
 
@@ -39,7 +39,7 @@ def picture(camera: str, rays: np.ndarray) -> np.ndarray:
     cam2global = WORLD.ego2global(0) @ WORLD.cam2ego(camera)
     directions = np.dstack([rays, np.ones(rays.shape[:2])]).reshape(-1, 3) @ cam2global[:3, :3].T
     _, hit = WORLD.cast(cam2global[:3, 3], directions)
-    return np.array([*COLOURS, (90, 150, 255), (100, 100, 100)], np.uint8)[hit].reshape(*rays.shape[:2], 3)
+    return np.array([*COLORS, (90, 150, 255), (100, 100, 100)], np.uint8)[hit].reshape(*rays.shape[:2], 3)
 
 
 def plane(intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -87,18 +87,18 @@ def folder(pristine, tmp_path) -> Path:
 
 
 def assert_boxes_in_place(views: Views) -> None:
-    """Every camera shows its own box, in its own colour, where it must be."""
+    """Every camera shows its own box, in its own color, where it must be."""
     for number, name in enumerate(views.names):
-        centre = box_centre(name)
-        pixels, z = views.cameras[number].project(centre[None])
+        center = box_center(name)
+        pixels, z = views.cameras[number].project(center[None])
         assert z[0] > 5
         # Just inside its corners and just outside of them.
         half = 1.5 * views.cameras.intrinsics[number, 0, 0] / (z[0] - 1.5)
         u, v = pixels[0].round().int().tolist()
-        colour = torch.tensor(COLOURS[CAMERAS.index(name)]) / 255
+        color = torch.tensor(COLORS[CAMERAS.index(name)]) / 255
         for offset, is_box in ((0, True), (-0.8 * half, True), (0.8 * half, True), (1.7 * half, False)):
             column = u + round(float(offset))
-            assert bool(torch.allclose(views.images[number, :, v, column], colour, atol=0.05)) == is_box, (name, offset)
+            assert bool(torch.allclose(views.images[number, :, v, column], color, atol=0.05)) == is_box, (name, offset)
 
 
 # Geometry.
@@ -219,7 +219,7 @@ def test_undistorted_images_are_those_of_a_pinhole_camera(folder, model, k):
         expected = picture(camera, plane(matrix, *SIZE)).astype(float) / 255
         found = views.images[number].movedim(0, -1).numpy()
         same = (np.abs(found - expected).max(-1) < 0.02).mean()
-        # Colours differ on the edges of boxes and on the horizon.
+        # Colors differ on the edges of boxes and on the horizon.
         assert same > 0.9
         ignored = picture(camera, plane(WORLD.intrinsics, *SIZE)).astype(float) / 255
         assert same > (np.abs(found - ignored).max(-1) < 0.02).mean()
@@ -403,7 +403,7 @@ def rolled(degrees: float) -> list[list[float]]:
 FRONT = WORLD.cam2ego('FRONT')
 WRONG_CAMERAS = {
     'focal length too short': ({'fx': 5.0, 'fy': 5.0}, 'focal length'),
-    'focal length in metres': ({'fx': 0.004, 'fy': 0.004}, 'focal length'),
+    'focal length in meters': ({'fx': 0.004, 'fy': 0.004}, 'focal length'),
     'negative focal length': ({'fx': -80.0}, 'focal length'),
     'focal lengths that differ': ({'fy': 20.0}, 'focal length'),
     'principal point outside': ({'cx': 130.0}, 'principal point'),
@@ -422,7 +422,7 @@ WRONG_CAMERAS = {
     'on its side': ({'cam2vehicle': rolled(90)}, 'turned by 90 degrees about its line of sight'),
     'OpenGL': ({'cam2vehicle': (FRONT @ np.diag([1, -1, -1, 1])).tolist()}, 'turned by 180 degrees'),
     'inverse': ({'cam2vehicle': np.linalg.inv(FRONT).tolist()}, 'turned by 90 degrees'),
-    'millimetres': ({'cam2vehicle': scaled(1000)}, 'give cam2vehicle in metres'),
+    'millimeters': ({'cam2vehicle': scaled(1000)}, 'give cam2vehicle in meters'),
     'in a map': ({'cam2vehicle': (WORLD.ego2global(0) @ FRONT).tolist()}, 'relative to the vehicle and not to a map'),
     'below the road': ({'cam2vehicle': scaled(-1)}, '1.50 m below the road'),
     'pose of another camera': ({'cam2vehicle': WORLD.cam2ego('LEFT').tolist()}, 'the same as that of camera LEFT'),
@@ -476,7 +476,7 @@ POSE_CONVENTIONS = {
     'inverted, and its second and third column then negated': lambda pose: np.linalg.inv(
         pose @ np.diag([1, -1, -1, 1])
     ),
-    'in millimetres: divide them by 1000': to_millimeters,
+    'in millimeters: divide them by 1000': to_millimeters,
 }
 
 

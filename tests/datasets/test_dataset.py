@@ -17,7 +17,7 @@ from projects.DistillNeRF.utils.errors import InputError
 CAMERAS = ('LEFT', 'FRONT', 'RIGHT', 'BACK')
 # Degrees to the right of the front.
 YAWS = {'LEFT': -70.0, 'FRONT': 5.0, 'RIGHT': 60.0, 'BACK': 180.0}
-# Metres to the right.
+# Meters to the right.
 PLACES = {'LEFT': -0.5, 'FRONT': 0.1, 'RIGHT': 0.6, 'BACK': 0.2}
 
 
@@ -166,7 +166,7 @@ def test_targets(root, options, token, offsets):
     assert len(missing) == 2 * (len(offsets) - len(set(offsets)))
 
 
-def test_neighbours_at_random(root):
+def test_neighbors_at_random(root):
     made = dataset(root, training_target_smart_sample=True)
     random.seed(0)
     drawn = [keys(made.get_data_info(1)) for _ in range(60)]
@@ -178,7 +178,7 @@ def test_neighbours_at_random(root):
 
 
 def test_poses_are_in_the_lidar_frame_of_the_current_keyframe(root):
-    """The neighbour's cameras stand 10 m farther on, whatever the global frame."""
+    """The neighbor's cameras stand 10 m farther on, whatever the global frame."""
     made = dataset(root, test_mode=True, add_next_frame_for_eval=True)
     views = made.get_data_info(1)['views']
     for offset in (0, 1):

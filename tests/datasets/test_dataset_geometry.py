@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.datasets.fixtures.boxworld import CAMERAS, COLOURS, SKY, BoxWorld
+from tests.datasets.fixtures.boxworld import CAMERAS, COLORS, SKY, BoxWorld
 from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
 
 
@@ -33,20 +33,20 @@ def test_lidar_points_on_boxes_land_on_their_pixels(sample, box_root, view):
     u, v = pixels.round().long().unbind(-1)
     inside = (z > 1) & (u >= 0) & (u < 100) & (v >= 0) & (v < 60)
     assert inside.sum() > 50
-    colours = views.images[view][:, v[inside], u[inside]].T * 255
-    expected = torch.tensor(COLOURS)[box][inside]
+    colors = views.images[view][:, v[inside], u[inside]].T * 255
+    expected = torch.tensor(COLORS)[box][inside]
     # Not all: the camera stands elsewhere than the LiDAR, so boxes hide parts of others and of themselves.
-    assert ((colours - expected).abs().amax(dim=1) < 1).float().mean() > 0.9
+    assert ((colors - expected).abs().amax(dim=1) < 1).float().mean() > 0.9
 
 
 def test_every_view_of_the_current_frame_shows_its_own_box(sample):
     views = sample['inputs']['input_views']
     assert views.names == CAMERAS
-    for image, colour in zip(views.images, COLOURS, strict=True):
-        assert ((image - torch.tensor(colour)[:, None, None] / 255).abs().amax(dim=0) < 0.01).sum() > 100
+    for image, color in zip(views.images, COLORS, strict=True):
+        assert ((image - torch.tensor(color)[:, None, None] / 255).abs().amax(dim=0) < 0.01).sum() > 100
 
 
-def test_colour_order_and_axes(sample):
+def test_color_order_and_axes(sample):
     views = sample['inputs']['input_views']
     front = CAMERAS.index('FRONT')
     # The box before the car is red: channel 0.
@@ -76,7 +76,7 @@ def test_lidar_depth_agrees_with_the_true_depth(sample, block):
 
 
 def test_depth_moves_pixels_between_frames(sample):
-    """Every pixel of the current view, lifted by its true depth, has that depth's colour in the next frame."""
+    """Every pixel of the current view, lifted by its true depth, has that depth's color in the next frame."""
     views = sample['inputs']['target_views']
     front = CAMERAS.index('FRONT')
     now, then = 6 + front, front
@@ -93,8 +93,8 @@ def test_depth_moves_pixels_between_frames(sample):
     assert (same < 0.01).float().mean() > 0.93
 
 
-def test_a_camera_moved_one_metre_sees_the_right_parallax(tmp_path):
-    """A metre to the left moves a surface at depth z by f / z pixels to the right."""
+def test_a_camera_moved_one_meter_sees_the_right_parallax(tmp_path):
+    """A meter to the left moves a surface at depth z by f / z pixels to the right."""
     world = BoxWorld(frames=2, step=(0.0, 1.0), turn=0.0, lags=(0.0,) * 6)
     world.write(tmp_path)
     options = {'test_mode': True, 'add_next_frame_for_eval': True, 'load_truth': True, 'cameras': ['FRONT']}

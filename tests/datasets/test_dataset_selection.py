@@ -31,7 +31,7 @@ def test_targets_are_the_current_frame_alone_by_default(box_root):
     assert meta['timestamp'] == 0.5 and meta['notes'] == []
 
 
-def test_smart_sample_puts_a_random_neighbour_of_each_camera_first(box_root):
+def test_smart_sample_puts_a_random_neighbor_of_each_camera_first(box_root):
     dataset = build_dataset(box_root, training_target_smart_sample=True)
     random.seed(3)
     drawn = [dataset[1]['inputs']['target_views'] for _ in range(6)]
@@ -142,8 +142,8 @@ def test_config_fragments_build(repo_root, box_root, name):
         sample = build_dataset(box_root, **options)[0]
         assert sample['inputs']['input_views'].images.shape[-2:] == tuple(options['image_size'])
         assert tuple(config[key].dataset.render_size) == tuple(side // 2 for side in options['image_size'])
-        neighbours = options.get('training_target_smart_sample') or options.get('add_next_frame_for_eval')
-        assert len(sample['inputs']['target_views']) == (12 if neighbours else 6)
+        neighbors = options.get('training_target_smart_sample') or options.get('add_next_frame_for_eval')
+        assert len(sample['inputs']['target_views']) == (12 if neighbors else 6)
 
 
 def test_virtual_views_are_what_shifted_cameras_see(box_root):

@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 48, 80
 
 
 def picture() -> np.ndarray:
-    """``(H, W, 3)`` RGB whose quarters differ: red, green, blue and grey, with a smooth slope."""
+    """``(H, W, 3)`` RGB whose quarters differ: red, green, blue and gray, with a smooth slope."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[:24, :40, 0], image[:24, 40:, 1], image[24:, :40, 2], image[24:, 40:] = 220, 200, 240, 120
     return image + np.arange(10, dtype=np.uint8).repeat(8)[None, :, None]
@@ -75,7 +75,7 @@ def test_a_damaged_note_does_not_spoil_an_image(tmp_path):
 
 
 @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'LA', '1', 'CMYK'])
-def test_other_modes_have_the_colours_that_pillow_sees(tmp_path, mode):
+def test_other_modes_have_the_colors_that_pillow_sees(tmp_path, mode):
     path = tmp_path / 'image'
     image = Image.fromarray(picture()).convert(mode)
     image.save(path, 'JPEG' if mode == 'CMYK' else 'PNG')

@@ -142,7 +142,7 @@ def upside_down(info: dict) -> None:
 
 
 def scale_ego(factor: float):
-    """Positions on the map in another unit, the rig in metres."""
+    """Positions on the map in another unit, the rig in meters."""
 
     def apply(info: dict) -> None:
         position = np.asarray(info['ego2global'])[:3, 3]
@@ -152,7 +152,7 @@ def scale_ego(factor: float):
 
 
 def far_lidar(info: dict) -> None:
-    """The LiDAR's position on the vehicle in millimetres."""
+    """The LiDAR's position on the vehicle in millimeters."""
     change = shift(300, 0, 1800)
     info['lidar_points']['lidar2ego'] = (change @ info['lidar_points']['lidar2ego']).tolist()
     info['lidar2global'] = (np.asarray(info['ego2global']) @ info['lidar_points']['lidar2ego']).tolist()
@@ -165,7 +165,7 @@ def camera(name: str, change):
     return lambda info: set_camera(info, name, change(cam2lidar(info, name)))
 
 
-def millimetres(pose: np.ndarray) -> np.ndarray:
+def millimeters(pose: np.ndarray) -> np.ndarray:
     return shift(*(999 * pose[:3, 3])) @ pose
 
 
@@ -185,10 +185,10 @@ def times(change):
 
 ALL_FRAMES = {
     'upside down': (upside_down, 'up is tilted by 180 degrees'),
-    'map in millimetres': (scale_ego(1000), 'in 0.5 s: give positions in metres'),
-    'lidar in millimetres': (far_lidar, 'the LiDAR is 1', 'in metres'),
-    'camera in millimetres': (camera('FRONT', millimetres), 'FRONT: is ', 'in metres'),
-    'camera in centimetres': (camera('FRONT', lambda pose: shift(*(99 * pose[:3, 3])) @ pose), 'in metres'),
+    'map in millimeters': (scale_ego(1000), 'in 0.5 s: give positions in meters'),
+    'lidar in millimeters': (far_lidar, 'the LiDAR is 1', 'in meters'),
+    'camera in millimeters': (camera('FRONT', millimeters), 'FRONT: is ', 'in meters'),
+    'camera in centimeters': (camera('FRONT', lambda pose: shift(*(99 * pose[:3, 3])) @ pose), 'in meters'),
     'camera below the road': (camera('BACK', lambda pose: shift(0, 0, -2) @ pose), 'BACK: is 0.46 m below the road'),
     'OpenGL': (camera('LEFT', opengl), 'LEFT: is turned by 180 degrees'),
     'microseconds': (times(lambda time: 1e6 * time), 'keyframes are 5e+05 s apart', 'seconds'),
@@ -237,7 +237,7 @@ def image(**changes):
 
 
 ONE_FRAME = {
-    'jump': (lambda info: move(info, shift(100, 0, 0)), 'moves', 'positions in metres'),
+    'jump': (lambda info: move(info, shift(100, 0, 0)), 'moves', 'positions in meters'),
     'turn': (lambda info: move(info, rotation_z(120)), 'turns by'),
     'two cameras in one place': (two_same, 'FRONT: its pose is the same as that of camera LEFT'),
     'sides': (swap_sides, 'left and right are swapped'),

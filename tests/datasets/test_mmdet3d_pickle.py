@@ -301,7 +301,7 @@ BAD = {
     'no lidar': (field('lidar_points', None), 'lidar_points is no record'),
     'no images': (field('images', {}), 'sample scene-a-1 has no'),
     'degrees': (box(bbox_3d=[1, 9, 0, 4, 2, 1, 170.0]), 'yaw in radians'),
-    'box in millimetres': (box(bbox_3d=[1, 9, 0, 4000, 2000, 1500, 0]), 'in metres'),
+    'box in millimeters': (box(bbox_3d=[1, 9, 0, 4000, 2000, 1500, 0]), 'in meters'),
     'box on the map': (box(bbox_3d=[400, 900, 0, 4, 2, 1, 0]), 'no box near the LiDAR'),
     'label': (box(bbox_label=None), 'bbox_label of an instance is None'),
     'short box': (box(bbox_3d=[1, 9, 0]), 'seven numbers'),

@@ -41,7 +41,7 @@ def infos(tmp_path_factory) -> list[dict]:
                     num_lidar_pts=0,
                     num_radar_pts=0,
                 )
-                # One metre per keyframe of half a second to the global x.
+                # One meter per keyframe of half a second to the global x.
                 annotation['translation'][0] += int(annotation['sample_token'][-1])
 
     edit(root / 'v1.0-mini/sample_annotation.json', turn)
@@ -56,8 +56,8 @@ def test_a_box_has_length_then_width_then_height(infos):
     x, y, z, *size, _ = infos[1]['instances'][0]['bbox_3d']
     assert size == [4.2, 1.8, 1.5]
     low, high = WORLD.boxes()[0]
-    centre = np.linalg.inv(lidar2global(1)) @ [*((low + high) / 2 + [1, 0, 0]), 1]
-    np.testing.assert_allclose([x, y, z], centre[:3], atol=1e-9)
+    center = np.linalg.inv(lidar2global(1)) @ [*((low + high) / 2 + [1, 0, 0]), 1]
+    np.testing.assert_allclose([x, y, z], center[:3], atol=1e-9)
 
 
 def test_the_yaw_of_a_box_is_that_of_its_length_in_the_lidar_frame(infos):

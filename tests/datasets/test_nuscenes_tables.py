@@ -128,20 +128,20 @@ def scaled(factor: float):
 
 def test_positions_in_other_units(root):
     edit(root, 'calibrated_sensor', scaled(1000))
-    refused(root, 'in metres')
+    refused(root, 'in meters')
 
 
-def test_a_map_in_millimetres(root):
+def test_a_map_in_millimeters(root):
     edit(root, 'ego_pose', scaled(1000))
-    refused(root, 'scene-a-1: the vehicle moves', 'positions in metres')
+    refused(root, 'scene-a-1: the vehicle moves', 'positions in meters')
 
 
-def test_points_in_millimetres(root):
+def test_points_in_millimeters(root):
     for path in (root / 'samples/LIDAR_TOP').iterdir():
         points = np.fromfile(path, np.float32).reshape(-1, 5)
         points[:, :3] *= 1000
         points.tofile(path)
-    refused(root, 'pcd.bin: half of its points are farther than', 'metres')
+    refused(root, 'pcd.bin: half of its points are farther than', 'meters')
 
 
 # Rigs.

@@ -32,12 +32,12 @@ def converted(tmp_path_factory) -> tuple[Path, list[dict]]:
     return root / 'out', load_infos(train)[1]
 
 
-def test_a_cuboid_has_length_then_width_then_height_and_its_centre(converted):
+def test_a_cuboid_has_length_then_width_then_height_and_its_center(converted):
     (instance,) = converted[1][0]['instances']
-    *centre, length, width, height, _ = instance['bbox_3d']
+    *center, length, width, height, _ = instance['bbox_3d']
     assert (length, width, height) == (5.0, 2.0, 1.6)
     expected = np.linalg.inv(converted[1][0]['lidar2global']) @ [410.0, -190.0, 1.0, 1]
-    np.testing.assert_allclose(centre, expected[:3], atol=1e-9)
+    np.testing.assert_allclose(center, expected[:3], atol=1e-9)
     assert instance['label'] == 'Car'
 
 
@@ -62,7 +62,7 @@ def test_points_are_in_the_lidar_frame_of_their_own_frame(converted):
     for frame in (0, 1):
         points = np.fromfile(out / infos[frame]['lidar_points']['lidar_path'], np.float32).reshape(-1, 5)
         expected = WORLD.points(WORLD.ego2global(frame) @ WORLD.lidar2ego)
-        # Stored in float32 after a way through coordinates of hundreds of metres.
+        # Stored in float32 after a way through coordinates of hundreds of meters.
         np.testing.assert_allclose(points[:, :3], expected[:, :3], atol=1e-3)
         np.testing.assert_array_equal(points[:, 3], expected[:, 3])
 

@@ -47,8 +47,8 @@ def edge_agreement(views, rows: float, shift: int = 0) -> float:
     """
     jump_edges, other_edges = [], []
     for image, depth in zip(views.images, views.lidar_depth, strict=True):
-        grey = image.mean(0)
-        gradient = (grey[:, 2:] - grey[:, :-2]).abs()
+        gray = image.mean(0)
+        gradient = (gray[:, 2:] - gray[:, :-2]).abs()
         depth = torch.roll(depth, shift, dims=1)
         left, right = depth[:, :-2], depth[:, 2:]
         both = torch.isfinite(left) & torch.isfinite(right)

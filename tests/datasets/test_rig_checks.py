@@ -1,4 +1,4 @@
-"""What the cameras of a rig must fulfil, at its limits."""
+"""What the cameras of a rig must fulfill, at its limits."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_the_original_view_is_usual():
     assert feature_path('A', 'x/b.jpg') == 'A/b.npy'
 
 
-def test_virtual_views_stand_a_metre_to_the_left_to_the_right_and_above():
+def test_virtual_views_stand_a_meter_to_the_left_to_the_right_and_above():
     """Along the axes of the camera: x right, y down."""
     assert VIRTUAL_VIEWS == {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0': (0.0, -1.0, 0.0)}
     assert UPWARD == '0_-1_0'

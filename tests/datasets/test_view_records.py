@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from projects.DistillNeRF.datasets.view_records import CURRENT, ViewRecords, one_neighbour_each, whole_frames
+from projects.DistillNeRF.datasets.view_records import CURRENT, ViewRecords, one_neighbor_each, whole_frames
 
 ROOTS = {'img': '/img', 'lidar': '/lidar', 'teacher': '/teacher', 'truth': '/truth', 'features': '/features'}
 
@@ -78,9 +78,9 @@ def test_measurements_come_with_their_own_poses_the_keyframe_first():
     assert [sweep['path'] for sweep in sweeps] == ['/lidar/own.bin', '/lidar/first.bin']
     assert [sweep['classes'] for sweep in sweeps] == ['/lidar/own.classes', None]
     assert [sweep['columns'] for sweep in sweeps] == [4, 4]
-    # A metre to the global x is a metre back in a world that looks along it: -1 along its y.
-    for sweep, metres in zip(sweeps, (0, 1), strict=True):
-        expected = [[0, 1, 0, 0], [-1, 0, 0, -metres], [0, 0, 1, 0], [0, 0, 0, 1]]
+    # A meter to the global x is a meter back in a world that looks along it: -1 along its y.
+    for sweep, meters in zip(sweeps, (0, 1), strict=True):
+        expected = [[0, 1, 0, 0], [-1, 0, 0, -meters], [0, 0, 1, 0], [0, 0, 0, 1]]
         np.testing.assert_allclose(sweep['lidar2world'], expected, atol=1e-12)
 
 
@@ -117,9 +117,9 @@ def test_whole_frames_end_with_the_current_one():
     assert whole_frames('AB', ()) == [(0, 'A'), (0, 'B')]
 
 
-def test_every_camera_draws_its_own_neighbour():
+def test_every_camera_draws_its_own_neighbor():
     random.seed(0)
-    drawn = [one_neighbour_each('ABC') for _ in range(50)]
+    drawn = [one_neighbor_each('ABC') for _ in range(50)]
     assert all([name for _, name in keys] == list('ABCABC') for keys in drawn)
     assert all([offset for offset, _ in keys[3:]] == [0, 0, 0] for keys in drawn)
     assert {tuple(offset for offset, _ in keys[:3]) for keys in drawn} == {

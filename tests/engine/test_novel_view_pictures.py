@@ -14,7 +14,7 @@ from projects.DistillNeRF.engine.novel_views import NovelViews
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.colors import depth_to_colours
+from projects.DistillNeRF.visualization.colors import depth_to_colors
 
 
 class Scene:
@@ -45,7 +45,7 @@ def test_a_picture_has_a_column_per_camera_and_rows_of_colors_and_depths():
     (frame,) = views._frames(torch.eye(4, dtype=torch.float64)[None])
     assert frame.shape == (4 + 2 + 4, 6 + 2 + 6, 3) and frame.dtype == np.uint8
     assert (frame[:4, :6] == (26, 0, 0)).all() and (frame[:4, 8:] == (51, 0, 0)).all()
-    depth = depth_to_colours(np.full((1, 1), 10.0))[0, 0]
+    depth = depth_to_colors(np.full((1, 1), 10.0))[0, 0]
     assert (frame[6:, :6] == depth).all() and (frame[6:, 8:] == depth).all()
     assert (frame[4:6] == 255).all() and (frame[:, 6:8] == 255).all()
 

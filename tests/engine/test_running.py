@@ -80,7 +80,7 @@ def test_baselines_are_means_of_the_training_data_on_the_test_data(monkeypatch):
     config = Config({f'{split}_dataloader': {'num_workers': 0} for split in data})
     figures = running.baselines(config)
     expected = (-20 * math.log10(0.2) - 20 * math.log10(0.6)) / 2
-    assert figures == pytest.approx({'mean_colour/psnr': expected, 'camera_mean/psnr': expected}, abs=1e-3)
+    assert figures == pytest.approx({'mean_color/psnr': expected, 'camera_mean/psnr': expected}, abs=1e-3)
     assert set(asked) == {'train', 'test'}
 
 

@@ -233,7 +233,7 @@ def test_virtual_views_of_which_none_or_a_part_is_there(tmp_path, capsys):
         build_dataset(root, **options)
 
 
-def test_frames_without_neighbours_are_told(tmp_path, capsys):
+def test_frames_without_neighbors_are_told(tmp_path, capsys):
     root = BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path).parent
     build_dataset(root, training_target_smart_sample=True)
     assert 'infos.pkl: no sample has another frame as a target' in capsys.readouterr().err

@@ -30,10 +30,10 @@ TRAINING = [views(('A', 0, 0.2), ('B', 0, 0.8)), views(('A', 0, 0.4))]
 def test_means_count_every_image_once():
     """The mean color is that of all three images, not of the two cameras."""
     means = mean_images(TRAINING)
-    torch.testing.assert_close(means.colour, torch.full((3,), (0.2 + 0.8 + 0.4) / 3))
+    torch.testing.assert_close(means.color, torch.full((3,), (0.2 + 0.8 + 0.4) / 3))
     torch.testing.assert_close(means.by_camera['A'], torch.full((3, 2, 3), 0.3))
     torch.testing.assert_close(means.by_camera['B'], torch.full((3, 2, 3), 0.8))
-    assert list(means.by_camera) == ['A', 'B'] and means.colour.dtype == torch.float32
+    assert list(means.by_camera) == ['A', 'B'] and means.color.dtype == torch.float32
 
 
 def test_channels_and_pixels_keep_their_place():
@@ -41,7 +41,7 @@ def test_channels_and_pixels_keep_their_place():
     changed = Views(image, TRAINING[1].cameras, ('A',), (0,))
     means = mean_images([changed])
     torch.testing.assert_close(means.by_camera['A'], image[0])
-    torch.testing.assert_close(means.colour, image[0].mean((1, 2)))
+    torch.testing.assert_close(means.color, image[0].mean((1, 2)))
 
 
 def test_every_group_has_its_own_baselines():
@@ -51,12 +51,12 @@ def test_every_group_has_its_own_baselines():
     mean = 1.4 / 3
     assert figures == pytest.approx(
         {
-            'mean_colour/next/psnr': decibels(0.55 - mean),
+            'mean_color/next/psnr': decibels(0.55 - mean),
             'camera_mean/next/psnr': decibels(0.25),
             'current_frame/next/psnr': decibels(0.05),
-            'mean_colour/psnr': decibels(0.5 - mean, 0.6 - mean),
+            'mean_color/psnr': decibels(0.5 - mean, 0.6 - mean),
             'camera_mean/psnr': decibels(0.2, 0.2),
-            'mean_colour/virtual/psnr': decibels(0.1 - mean),
+            'mean_color/virtual/psnr': decibels(0.1 - mean),
         },
         abs=1e-4,
     )
@@ -64,7 +64,7 @@ def test_every_group_has_its_own_baselines():
 
 def test_a_camera_without_a_current_image_has_no_current_frame():
     figures = evaluate_baselines(mean_images(TRAINING), [(views(('A', 0, 0.5)), views(('B', 1, 0.7)))])
-    assert set(figures) == {'mean_colour/next/psnr', 'camera_mean/next/psnr'}
+    assert set(figures) == {'mean_color/next/psnr', 'camera_mean/next/psnr'}
 
 
 def test_figures_are_the_mean_over_samples():

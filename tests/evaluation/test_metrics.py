@@ -145,7 +145,7 @@ def constant(value: float, names=('CAM_FRONT', 'CAM_BACK'), frames=(0, 0)) -> Vi
 
 def test_baselines_are_the_means():
     means = mean_images(iter([constant(0.1), constant(0.3)]))
-    assert means.colour.tolist() == pytest.approx([0.3] * 3)
+    assert means.color.tolist() == pytest.approx([0.3] * 3)
     assert means.by_camera['CAM_FRONT'].mean().item() == pytest.approx(0.2)
     assert means.by_camera['CAM_BACK'].mean().item() == pytest.approx(0.4)
 
@@ -155,7 +155,7 @@ def test_baselines_are_evaluated_like_the_model():
     targets = constant(0.3, ('CAM_FRONT', 'CAM_BACK', 'CAM_FRONT'), (0, 0, 1))
     figures = evaluate_baselines(means, [(constant(0.3), targets)])
     assert figures['camera_mean/psnr'] == pytest.approx(20, abs=1e-4)
-    assert figures['mean_colour/psnr'] == pytest.approx(-10 * math.log10(0.02), abs=1e-4)
+    assert figures['mean_color/psnr'] == pytest.approx(-10 * math.log10(0.02), abs=1e-4)
     assert figures['current_frame/next/psnr'] == pytest.approx(-20 * math.log10(0.4), abs=1e-4)
     assert 'current_frame/psnr' not in figures
 

@@ -21,10 +21,10 @@ def test_a_table_is_aligned_and_leaves_gaps_empty():
 def test_baselines_stand_beside_the_model():
     lines = compare(
         {'psnr': 20.0, 'next/psnr': 19.0, 'abs_rel': 0.1},
-        {'mean_colour/psnr': 10.0, 'mean_colour/next/psnr': 11.0, 'current_frame/next/psnr': 15.0},
+        {'mean_color/psnr': 10.0, 'mean_color/next/psnr': 11.0, 'current_frame/next/psnr': 15.0},
     ).splitlines()
     assert [line.split() for line in lines if not line.startswith('-')] == [
-        ['metric', 'model', 'mean_colour', 'current_frame'],
+        ['metric', 'model', 'mean_color', 'current_frame'],
         ['psnr', '[dB]', '20.000', '10.000'],
         ['next/psnr', '[dB]', '19.000', '11.000', '15.000'],
         ['abs_rel', '0.100'],

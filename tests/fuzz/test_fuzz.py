@@ -58,7 +58,7 @@ REFUSED = Attempt(2, ['error: {folder}/a.json: broken'])
         (Attempt(None, [], 'Traceback'), {}, ('traceback', True)),
     ],
 )
-def test_the_judgement(tmp_path, made, left, expected):
+def test_the_judgment(tmp_path, made, left, expected):
     made = dataclasses.replace(made, lines=[line.format(folder=tmp_path) for line in made.lines])
     found, wrong = verdict(made, VALID, tmp_path, {'a.json'}, left, {})
     assert (found, bool(wrong)) == expected

@@ -1,4 +1,4 @@
-"""The parameterised space against the published vectors, and as a pair of inverse maps."""
+"""The parameterized space against the published vectors, and as a pair of inverse maps."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def write(path: Path, content: object) -> str:
     return str(path)
 
 
-def test_poses_of_a_file_are_metres_and_degrees_to_the_left(tmp_path):
+def test_poses_of_a_file_are_meters_and_degrees_to_the_left(tmp_path):
     matrix = [[0, 1, 0, 1], [-1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]]
     motions = trajectory(write(tmp_path / 'a.json', [{'x': 0.5, 'y': -2}, {'z': 1.5, 'yaw': 90}, matrix]))
     assert motions.shape == (3, 4, 4)
@@ -104,7 +104,7 @@ def test_repeated_poses_are_left_out():
 
 
 def positions(motions: torch.Tensor) -> list[list[float]]:
-    """Shifts (x, y, z), rounded to the millimetre; nothing may be turned."""
+    """Shifts (x, y, z), rounded to the millimeter; nothing may be turned."""
     assert torch.equal(motions[:, :3, :3], torch.eye(3, dtype=motions.dtype).expand(len(motions), 3, 3))
     return [[round(value, 3) + 0.0 for value in motion[:3, 3].tolist()] for motion in motions]
 
@@ -127,7 +127,7 @@ def test_the_circle_goes_out_to_the_right_and_over_the_top():
     assert usual[25] == [0, 0, 1] and usual[41] == [-0.9, 0, 0] and usual[49] == [-0.1, 0, 0]
 
 
-def test_a_translation_is_three_steps_of_a_metre_to_the_right():
+def test_a_translation_is_three_steps_of_a_meter_to_the_right():
     assert positions(trajectory('translation')) == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
     assert positions(translation('y', start=-1, step=0.5, count=2)) == [[0, -1, 0], [0, -0.5, 0]]
     assert positions(translation('z', count=1, start=4)) == [[0, 0, 4]]

@@ -104,7 +104,7 @@ MIRROR = torch.tensor([-1.0, 1, 1], dtype=torch.float64)
 
 
 def skewed(cameras: Cameras) -> Cameras:
-    """Cameras whose principal point is off the centre, with a skew."""
+    """Cameras whose principal point is off the center, with a skew."""
     intrinsics = cameras.intrinsics.clone()
     intrinsics[:, 0, 1], intrinsics[:, 0, 2] = 0.7, intrinsics[:, 0, 2] + 3
     return replace(cameras, intrinsics=intrinsics)

@@ -410,7 +410,7 @@ def test_unknown_outside_the_sky_stays_unknown():
     torch.testing.assert_close(filled, torch.tensor([[[45.0, math.nan, 7.0]]]), equal_nan=True)
 
 
-def test_the_sky_of_the_teacher_is_filled_whole_and_a_metre_of_margin_is_kept():
+def test_the_sky_of_the_teacher_is_filled_whole_and_a_meter_of_margin_is_kept():
     """5 m before the far end, in every pixel of the mask or in those alone that are unknown."""
     depth = torch.tensor([[[3.0, math.nan], [9.0, math.nan]]])
     sky = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])

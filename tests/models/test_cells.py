@@ -7,7 +7,7 @@ import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
-from projects.DistillNeRF.models.cells import CORNERS, Cells, colours_seen, occupied_cells
+from projects.DistillNeRF.models.cells import CORNERS, Cells, colors_seen, occupied_cells
 from projects.DistillNeRF.models.scene import Rendering, Scene
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling
@@ -69,7 +69,7 @@ def test_unknown_level():
         occupied_cells(scene_of(POINTS, torch.ones(3)), 'middle')
 
 
-def test_a_cell_has_the_colour_of_the_pixel_that_shows_it():
+def test_a_cell_has_the_color_of_the_pixel_that_shows_it():
     # A camera at the origin that looks along +y (world), its x to the right: the first point is right of the middle.
     cam2world = torch.eye(4)
     cam2world[:3, :3] = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -83,10 +83,10 @@ def test_a_cell_has_the_colour_of_the_pixel_that_shows_it():
     image[0, :, v, u] = torch.tensor([0.25, 0.5, 0.75])
     distance = cells.centers[first].norm()
     maps = {'opacity': None, 'weights': None, 'depths': None}
-    colours, seen = colours_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance)), **maps))
+    colors, seen = colors_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance)), **maps))
     assert seen.tolist() == [i == first for i in range(3)]
-    assert colours[first].tolist() == [0.25, 0.5, 0.75]
-    _, seen = colours_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance) + 3), **maps))
+    assert colors[first].tolist() == [0.25, 0.5, 0.75]
+    _, seen = colors_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance) + 3), **maps))
     assert not seen.any()
 
 
@@ -101,7 +101,7 @@ def test_cells_of_the_inner_range_by_hand():
     torch.testing.assert_close(cells.features, torch.tensor([[1.0] * 4 + [0.5] * 4]))
     torch.testing.assert_close(cells.density, torch.exp(10 * torch.tanh(torch.tensor([0.2])) - 1))
     coarse = occupied_cells(scene, 'coarse')
-    # Its density is exp(0.5 - 1) = 0.6 per metre; there is no fine cell to have features.
+    # Its density is exp(0.5 - 1) = 0.6 per meter; there is no fine cell to have features.
     torch.testing.assert_close(coarse.features, torch.tensor([[0.0] * 4 + [0.5] * 4]))
     torch.testing.assert_close(coarse.density, torch.tensor([0.6065]), atol=1e-3, rtol=0)
     torch.testing.assert_close(coarse.corners[0, 7] - coarse.corners[0, 0], torch.tensor([31.25, 31.25, 4.0]))
@@ -132,17 +132,17 @@ def rendered(image: torch.Tensor, depth: torch.Tensor) -> Rendering:
     return Rendering(image, depth, None, None, None)
 
 
-def test_colours_are_the_mean_of_the_cameras_that_show_a_cell():
+def test_colors_are_the_mean_of_the_cameras_that_show_a_cell():
     images = torch.zeros(3, 3, 10, 20)
     images[0], images[1], images[2] = 0.2, 0.6, 5.0
     depth = torch.full((3, 5, 10), 10.0)
     depth[2] = 30.0
-    colours, seen = colours_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
+    colors, seen = colors_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
     assert seen.tolist() == [True]
-    torch.testing.assert_close(colours, torch.full((1, 3), 0.4))
+    torch.testing.assert_close(colors, torch.full((1, 3), 0.4))
     depth[2] = 10.0
-    colours, _ = colours_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
-    torch.testing.assert_close(colours, torch.full((1, 3), (0.2 + 0.6 + 1.0) / 3))
+    colors, _ = colors_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
+    torch.testing.assert_close(colors, torch.full((1, 3), (0.2 + 0.6 + 1.0) / 3))
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_colours_are_the_mean_of_the_cameras_that_show_a_cell():
         (30.0, 1.0, 3.1, False),
     ],
 )
-def test_a_pixel_shows_what_is_within_a_metre_or_a_tenth_of_the_distance(distance, tolerance, off, shown):
+def test_a_pixel_shows_what_is_within_a_meter_or_a_tenth_of_the_distance(distance, tolerance, off, shown):
     for sign in (-1, 1):
         depth = torch.full((1, 10, 20), distance + sign * off)
-        seen = colours_seen(
+        seen = colors_seen(
             points((0.0, distance, 0.0)), ahead(), rendered(torch.zeros(1, 3, 10, 20), depth), tolerance
         )[1]
         assert seen.tolist() == [shown]
@@ -170,12 +170,12 @@ def test_pixels_are_those_into_which_centers_project():
     image, depth = torch.zeros(1, 3, 10, 20), torch.full((1, 5, 10), 99.0)
     image[0, :, 2, 15] = torch.tensor([0.1, 0.2, 0.3])
     depth[0, 1, 7] = cells.centers[0].norm()
-    colours, seen = colours_seen(cells, ahead(), rendered(image, depth))
+    colors, seen = colors_seen(cells, ahead(), rendered(image, depth))
     assert seen.tolist() == [True, False, False, False, False]
-    torch.testing.assert_close(colours[0], torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(colors[0], torch.tensor([0.1, 0.2, 0.3]))
     # Behind and beside the image nothing is seen even if the depth fits.
     everywhere = rendered(image, torch.full((1, 5, 10), 10.0))
-    assert colours_seen(cells[torch.tensor([1])], ahead(), everywhere)[1].tolist() == [False]
-    assert not colours_seen(
-        cells[torch.tensor([2, 3, 4])], ahead(), rendered(image, torch.full((1, 5, 10), 13.0)), 9.0
-    )[1].any()
+    assert colors_seen(cells[torch.tensor([1])], ahead(), everywhere)[1].tolist() == [False]
+    assert not colors_seen(cells[torch.tensor([2, 3, 4])], ahead(), rendered(image, torch.full((1, 5, 10), 13.0)), 9.0)[
+        1
+    ].any()

@@ -47,7 +47,7 @@ def test_the_view_is_the_linear_part_of_the_grid():
 
 
 def test_a_voxel_is_seen_at_its_place():
-    """Rows along y, columns along x, one group of channels per metre of height."""
+    """Rows along y, columns along x, one group of channels per meter of height."""
     made = branch()
     made.neck = Whole()
     points = torch.tensor([[20.3, -10.2, -0.9], [20.3, -10.2, 60.0], [90.0, 0.0, 0.0]])

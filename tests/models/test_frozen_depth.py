@@ -10,7 +10,7 @@ from projects.DistillNeRF.models.frozen_depth import FrozenDepth
 
 
 class Network(nn.Module):
-    """Features are the image's mean colour; remembers the sizes that it sees."""
+    """Features are the image's mean color; remembers the sizes that it sees."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -173,7 +173,7 @@ def empty_scene(network: DistillNeRF) -> Scene:
 @pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
 @pytest.mark.parametrize(('quirks', 'empty'), [(True, 1.8e-5), (False, 0.0)])
 def test_an_empty_scene_is_transparent(head, quirks, empty):
-    """As published, empty space has a density of 1.8e-5 per metre (foggy-empty-space)."""
+    """As published, empty space has a density of 1.8e-5 per meter (foggy-empty-space)."""
     scene = empty_scene(small_network(head=head, published_quirks=quirks))
     rendering = scene.render(random_views(2, 0).cameras)
     assert torch.isfinite(rendering.image).all()

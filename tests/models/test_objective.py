@@ -178,8 +178,8 @@ def test_depth_that_was_not_loaded():
 
 
 def test_losses_that_nobody_knows():
-    with pytest.raises(ValueError, match=r"\['colour'\]"):
-        Objective({'colour': Recorder()}, SPACE, False)
+    with pytest.raises(ValueError, match=r"\['color'\]"):
+        Objective({'color': Recorder()}, SPACE, False)
 
 
 @pytest.mark.parametrize('name', ['lidar_depth', 'teacher_depth'])
@@ -282,7 +282,7 @@ def test_line_of_sight_knows_no_sky():
 
 
 def test_free_points_end_a_margin_before_the_surface(monkeypatch):
-    """With the largest random number they lie a metre before it, 59 - 5 - 1 m away in the sky; never behind the eye."""
+    """With the largest random number they lie a meter before it, 59 - 5 - 1 m away in the sky; never behind the eye."""
     monkeypatch.setattr(torch, 'rand_like', torch.ones_like)
     sky, depth = torch.zeros(2, *SIZE), torch.full((2, *SIZE), 20.0)
     sky[:, 0] = 1

@@ -67,7 +67,7 @@ def test_one_filled_point_fills_its_voxel_and_no_other(point):
 
 
 def test_density_decides():
-    """Row 1 has a density of exp(2 - 1) = 2.718 per metre."""
+    """Row 1 has a density of exp(2 - 1) = 2.718 per meter."""
     box = ((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), 2.0)
     full = scene(lambda x, y, z: x > -1, logit=2.0)
     assert occupancy(full, *box, 2.71).all() and not occupancy(full, *box, 2.73).any()

@@ -90,7 +90,7 @@ def test_features_need_no_decoder(monkeypatch):
 
 
 @torch.no_grad()
-def test_features_of_a_colour_head_are_those_of_the_voxels():
+def test_features_of_a_color_head_are_those_of_the_voxels():
     wall = make_scene(WALL, torch.where(WALL[:, :1] < 0, LEFT, RIGHT), published_quirks=False)
     rendering = wall.render(cameras(yaws=(0.0, 180.0)), ('features',))
     assert rendering.features.shape == (2, 2 * CHANNELS, 6, 10)

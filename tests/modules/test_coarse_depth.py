@@ -72,7 +72,7 @@ def test_forward_is_pyramid_then_combiner_then_rendering():
     [('exp', math.exp(-3)), ('softplus', math.log1p(math.exp(-3))), ('sigmoid', 1 / (1 + math.exp(3)))],
 )
 def test_it_starts_with_thin_fog(activation, density):
-    """Logits of about -2; one bin of a metre then stops 1 - exp(-density) of the light."""
+    """Logits of about -2; one bin of a meter then stops 1 - exp(-density) of the light."""
     made = CoarseDepthNet(1, 2, 3, (1, 1, 1, 1), None, density_activation=activation)
     made.head[-1].weight.data.zero_()
     weights = made.render(torch.zeros(1, 3, 1, 1), torch.tensor([1.0, 2.0])).weights

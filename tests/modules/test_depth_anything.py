@@ -1,4 +1,4 @@
-"""The frozen depth network: sizes and colours by hand, its head written out in a tiny size."""
+"""The frozen depth network: sizes and colors by hand, its head written out in a tiny size."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_size_at_which_images_enter(size, expected):
     assert network_size(*size) == expected
 
 
-def test_images_are_normalised_by_the_colours_of_imagenet():
+def test_images_are_normalized_by_the_colors_of_imagenet():
     image = torch.tensor([0.485, 0.456 + 0.224, 0.406 - 0.225]).view(1, 3, 1, 1).expand(1, 3, 40, 60)
     ready = DepthAnything.preprocess(image)
     assert ready.shape == (1, 3, 518, 770)

@@ -23,7 +23,7 @@ def random_scorer(channels: int, hidden: int) -> CandidateScorer:
 
 
 @pytest.mark.parametrize('shape', [(2, 3, 5, 15), (1, 1, 1, 4), (1, 2, 2, 1)])
-@pytest.mark.parametrize('case', ['metres', 'zero', 'equal'])
+@pytest.mark.parametrize('case', ['meters', 'zero', 'equal'])
 def test_scorer_and_gradients_equal_the_literal_convolutions(shape, case):
     scorer = random_scorer(9, 4)
     generator = torch.Generator().manual_seed(1)

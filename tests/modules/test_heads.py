@@ -45,7 +45,7 @@ def test_color_head_enlarges_the_composite():
     assert head(torch.randn(3, 5, 4, 6), torch.tensor([0, 1, 2])).shape == (3, 3, 8, 12)
 
 
-def test_camera_classes_change_the_colours():
+def test_camera_classes_change_the_colors():
     torch.manual_seed(0)
     head = ColorHead(2, width=32)
     composite = torch.randn(1, 5, 4, 6)
@@ -62,8 +62,8 @@ def test_feature_head_returns_the_composite():
 def test_heads_are_built_by_name():
     assert isinstance(build_head('color', 4, width=32), ColorHead)
     assert build_head('feature', 4, out_channels=7).net[-1].out_features == 7
-    with pytest.raises(ValueError, match='colour'):
-        build_head('colour', 4)
+    with pytest.raises(ValueError, match='color'):
+        build_head('color', 4)
 
 
 def test_one_opaque_cell_composites_itself():

@@ -151,7 +151,7 @@ def test_a_soft_clamp_by_hand():
 
 
 def test_enlarging_along_one_side_alone():
-    """Half-pixel centres: rows at -0.25, 0.25, 0.75, 1.25 of the old ones."""
+    """Half-pixel centers: rows at -0.25, 0.25, 0.75, 1.25 of the old ones."""
     x = torch.tensor([[[[0.0], [4.0]]]])
     torch.testing.assert_close(enlarge(x, (4, 1)), torch.tensor([[[[0.0], [1], [3], [4]]]]))
     torch.testing.assert_close(enlarge(x, (2, 2)), torch.tensor([[[[0.0, 0], [4, 4]]]]))

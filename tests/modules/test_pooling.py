@@ -124,7 +124,7 @@ def test_two_pixels_by_hand():
 
 
 def test_half_precision_candidates_are_lifted_in_single_precision():
-    """Whole metres below 256 are exact in bfloat16: they must land in the same cells."""
+    """Whole meters below 256 are exact in bfloat16: they must land in the same cells."""
     exact = random_fine_depth(1)
     single = FineDepth(*(getattr(exact, field.name).detach().float() for field in dataclasses.fields(exact)))
     whole = dataclasses.replace(single, candidates=single.candidates.round())

@@ -71,7 +71,7 @@ def render(
 def plain_reader(
     scene: tuple[VoxelGrid, Tensor, Tensor], head: ColorHead | FeatureHead, quirks: bool
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Colours and clamped density logits at world points (docs/NETWORK.md#voxel-look-up)."""
+    """Colors and clamped density logits at world points (docs/NETWORK.md#voxel-look-up)."""
     grid, *tables = scene
     cells = [{tuple(cell): i for i, cell in enumerate(grid.cells(level).tolist())} for level in LEVELS]
 
@@ -259,7 +259,7 @@ def test_usual_sampling_is_the_published_one_without_its_quirks():
     assert RaySampling() == RaySampling(1, 30, 0.1, 'exp', 10.0, False)
 
 
-def test_a_composite_is_twice_the_colour_less_one():
+def test_a_composite_is_twice_the_color_less_one():
     """Two samples of weights w1, w2, w3 between four depths: a sample counts half in each of its two intervals."""
     scene = random_scene(60)
     tables = VoxelTables.build(*scene, 10.0, published_quirks=False)

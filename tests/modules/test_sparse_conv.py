@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.DistillNeRF.modules import kernel_map as neighbours
-from projects.DistillNeRF.modules.kernel_map import NeighbourTable
+from projects.DistillNeRF.modules import kernel_map as neighbors
+from projects.DistillNeRF.modules.kernel_map import NeighborTable
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, pairs_between
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 from verification.reference import kernels as plain
@@ -102,7 +102,7 @@ def test_a_jump_by_two_levels_never_reads_position_two():
     """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (strided-kernel-corner)."""
     cells = torch.tensor([[4, 4, 4], [7, 7, 7], [6, 4, 4], [8, 8, 8]])
     grid = grid_of(cells, 2, 4)
-    table = NeighbourTable.between(grid, 4, 2, channels=6)
+    table = NeighborTable.between(grid, 4, 2, channels=6)
     read = {tuple(grid.cells(4)[i].tolist()) for chunk in table.chunks for i in chunk.inputs.tolist()}
     assert read == {(4, 4, 4), (7, 7, 7), (8, 8, 8)}
 
@@ -133,7 +133,7 @@ def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit):
     x = torch.randn(grid.num_fine, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     results, counts = [], []
     for size in (1 << 23, limit):
-        monkeypatch.setattr(neighbours, 'CHUNK_SIZE', size)
+        monkeypatch.setattr(neighbors, 'CHUNK_SIZE', size)
         pairs = pairs_between(grid, 4, 4 - jump, channels=6)
         counts.append(len(pairs[0].chunks))
         y = conv(x, pairs)

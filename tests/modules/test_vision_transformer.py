@@ -50,7 +50,7 @@ def test_the_mlp_has_exact_gelu():
     torch.testing.assert_close(mlp(x), F.linear(hidden, mlp.fc2.weight, mlp.fc2.bias))
 
 
-def test_a_block_normalises_first_and_scales_what_it_adds():
+def test_a_block_normalizes_first_and_scales_what_it_adds():
     block, x = randomized(Block(6, 2)), rand(1, 5, 6)
     normed = F.layer_norm(x, (6,), block.norm1.weight, block.norm1.bias, 1e-6)
     y = x + block.ls1.gamma * block.attn(normed)

@@ -164,7 +164,7 @@ def test_activations_by_hand():
 
 
 def test_two_intervals_by_hand():
-    """Half of the light is stopped in the first metre, three quarters of the rest in the next two."""
+    """Half of the light is stopped in the first meter, three quarters of the rest in the next two."""
     density = torch.tensor([[math.log(2), math.log(4) / 2]])
     depth, weights = render_intervals(density, torch.tensor([1.0, 2.0, 4.0]), dim=-1)
     torch.testing.assert_close(weights, torch.tensor([[0.5, 0.375]]))
@@ -172,7 +172,7 @@ def test_two_intervals_by_hand():
 
 
 def test_a_march_by_hand():
-    """The density of an interval is that of the mean logit of its ends; the logit 1 is a density of 1 per metre."""
+    """The density of an interval is that of the mean logit of its ends; the logit 1 is a density of 1 per meter."""
     logits = torch.tensor([[0.0, 2.0, 0.0]]) + math.log(math.log(2))
     weights = march(logits, torch.tensor([3.0, 4.0, 6.0]), 'exp')
     torch.testing.assert_close(weights, torch.tensor([[0.5, 0.375]]))

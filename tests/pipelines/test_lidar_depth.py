@@ -89,7 +89,7 @@ def test_cells_are_blocks_of_whole_pixels():
     assert cell(28, 10) == [] and cell(10, 20) == []
 
 
-def test_the_map_of_blocks_is_resized_by_nearest_neighbour():
+def test_the_map_of_blocks_is_resized_by_nearest_neighbor():
     """6 blocks of 3 pixels become 5 cells: cell i shows block i * 6 // 5."""
     image = [lidar_depth_image(place(3 * i + 1, 1, 5.0 + i, 3, 19), 3, 19, 1, 5) for i in range(6)]
     shown = [np.argwhere(np.isfinite(one[0])).flatten().tolist() for one in image]
@@ -116,7 +116,7 @@ def test_returns_count_for_three_columns_to_each_side():
     sky = sky_above_returns(known, elevation, 13.0)
     assert sky[0].tolist() == [0] + [1] * 7 + [0]
     assert sky[:, 4].tolist() == [1, 1, 1, 1] + [0] * 6
-    # What is higher counts, also in a neighbouring column.
+    # What is higher counts, also in a neighboring column.
     known[2, 4] = True
     assert not sky_above_returns(known, elevation, 10.9).any()
 

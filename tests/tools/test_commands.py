@@ -81,12 +81,12 @@ def test_evaluation_prints_and_writes_all_figures(project, trained, tmp_path):
     model, baselines = figures['model'], figures['baselines']
     assert {'psnr', 'ssim', 'next/psnr', 'abs_rel', 'lidar/abs_rel', 'teacher/abs_rel'} <= set(model)
     assert set(baselines) == {
-        f'{name}/{group}psnr' for name in ('mean_colour', 'camera_mean') for group in ('', 'next/')
+        f'{name}/{group}psnr' for name in ('mean_color', 'camera_mean') for group in ('', 'next/')
     } | {'current_frame/next/psnr'}
     assert all(math.isfinite(value) for value in [*model.values(), *baselines.values()])
     header, psnr_row = (next(x for x in result.out.splitlines() if x.startswith(y)) for y in ('metric', 'psnr'))
-    assert header.split() == ['metric', 'model', 'mean_colour', 'camera_mean', 'current_frame']
-    expected = [model['psnr'], baselines['mean_colour/psnr'], baselines['camera_mean/psnr']]
+    assert header.split() == ['metric', 'model', 'mean_color', 'camera_mean', 'current_frame']
+    expected = [model['psnr'], baselines['mean_color/psnr'], baselines['camera_mean/psnr']]
     assert psnr_row.split()[2:] == [f'{value:.3f}' for value in expected]
     assert written(result.out) == [out]
 

@@ -100,13 +100,13 @@ def test_configs_of_every_wrong_kind(start, tmp_path, text, words):
         ('test', 'model.network.depth=3', "'depth'"),
         ('novel_view_synthesis', 'model.network.head.width=33', 'multiple of 32'),
         ('visualization', 'model.network.head.num_upsample=0', 'decoder enlarges 1 times'),
-        ('train', 'model.losses.colour.type=RGBL1Loss', 'colour'),
+        ('train', 'model.losses.color.type=RGBL1Loss', 'color'),
         ('novel_view_synthesis', 'model.network=None', 'settings'),
-        ('train', 'train_dataloader.dataset.colour=red', "'colour'"),
+        ('train', 'train_dataloader.dataset.color=red', "'color'"),
         ('train', 'val_dataloader.dataset.type=Nobody', 'Nobody'),
-        ('test', 'test_dataloader.dataset.colour=red', "'colour'"),
-        ('visualization', 'test_dataloader.dataset.colour=red', "'colour'"),
-        ('novel_view_synthesis', 'test_dataloader.dataset.colour=red', "'colour'"),
+        ('test', 'test_dataloader.dataset.color=red', "'color'"),
+        ('visualization', 'test_dataloader.dataset.color=red', "'color'"),
+        ('novel_view_synthesis', 'test_dataloader.dataset.color=red', "'color'"),
     ],
 )
 def test_settings_that_cannot_be_built(start, project, tool, option, word):

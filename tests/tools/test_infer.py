@@ -19,7 +19,7 @@ from projects.DistillNeRF.apis import init_model, reconstruct
 from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.visualization.colors import depth_to_colours
+from projects.DistillNeRF.visualization.colors import depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.panels import ring_order
 from tests.datasets.fixtures.build import build_dataset
@@ -80,7 +80,7 @@ def test_everything_that_is_promised_is_written(inferred):
 
 
 def test_the_network_sees_the_images_of_the_folder(inferred, pristine, sample):
-    """In their colours, each with the name of its camera."""
+    """In their colors, each with the name of its camera."""
     out, _ = inferred
     for name in sample.names:
         tile = np.array(Image.open(out / f'images_000/{name}_input.png'))
@@ -108,7 +108,7 @@ def test_the_video_shows_the_scene_in_ring_order(inferred, pristine):
     views = read_folder(pristine, IMAGE_SIZE)
     views = views[ring_order(views.cameras)]
     rendering = Scene.load(out / 'scene.pt').render(views.cameras)
-    depths = [np.kron(depth_to_colours(depth), np.ones((2, 2, 1))) for depth in rendering.depth.numpy()]
+    depths = [np.kron(depth_to_colors(depth), np.ones((2, 2, 1))) for depth in rendering.depth.numpy()]
     expected = np.stack([np.concatenate(pair) for pair in zip(to_uint8(rendering.image), depths, strict=True)])
     for number in range(len(views)):
         left = number * (IMAGE_SIZE[1] + 2)
@@ -187,7 +187,7 @@ WRONG = {
     'principal point': (lambda folder: change(folder, set_entry('intrinsics', 0, 2, 70.0)), 'camera FRONT'),
     'NaN': (lambda folder: change(folder, set_entry('cam2vehicle', 1, 3, float('nan'))), 'camera FRONT'),
     'rotation': (lambda folder: change(folder, set_entry('cam2vehicle', 0, 0, 0.5)), 'camera FRONT'),
-    'millimetres': (lambda folder: change(folder, set_entry('cam2vehicle', 1, 3, 500.0)), 'camera FRONT'),
+    'millimeters': (lambda folder: change(folder, set_entry('cam2vehicle', 1, 3, 500.0)), 'camera FRONT'),
     'looks up': (lambda folder: change(folder, look_up), 'camera FRONT'),
     'another size': (lambda folder: change(folder, lambda camera: camera.update(width=63)), 'camera FRONT'),
     'distorted': (

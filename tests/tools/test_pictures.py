@@ -53,10 +53,10 @@ param_scheduler = []
 
 @pytest.fixture(scope='module')
 def configs(town, tmp_path_factory) -> dict[str, Path]:
-    """Configs for a town of boxes: ``colours`` and ``features``."""
+    """Configs for a town of boxes: ``colors`` and ``features``."""
     folder, made = tmp_path_factory.mktemp('configs'), {}
     for name, entry, head in (
-        ('colours', ENTRY, 'width=32'),
+        ('colors', ENTRY, 'width=32'),
         ('features', ENTRY.with_name('model_wrapper_minitown_features.py'), ''),
     ):
         made[name] = folder / f'{name}.py'
@@ -92,11 +92,11 @@ def test_single_images_are_the_tiles(project, tmp_path):
 
 
 def test_voxels(project, trained, tmp_path):
-    options = ('model.visualize_voxels=True', 'model.voxel_colours=rgb,features', 'model.voxel_min_density=0.01')
+    options = ('model.visualize_voxels=True', 'model.voxel_colors=rgb,features', 'model.voxel_min_density=0.01')
     names = drawn(project.config, tmp_path, *options, checkpoint=trained / 'iter_3.pth')
     kinds = [
-        f'voxels_000/{level}_{colours}{suffix}'
-        for colours in ('rgb', 'features')
+        f'voxels_000/{level}_{colors}{suffix}'
+        for colors in ('rgb', 'features')
         for level in ('fine', 'coarse')
         for suffix in ('_above.png', '.ply')
     ]
@@ -104,12 +104,12 @@ def test_voxels(project, trained, tmp_path):
         ['panel_000.png', 'images_000', *kinds, 'voxels_000/rgb.html', 'voxels_000/features.html']
     )
     tiles = {path.name for path in (tmp_path / 'images_000').iterdir()}
-    rows = ('input', *(f'{level}_voxels_{colours}' for colours in ('rgb', 'features') for level in ('fine', 'coarse')))
+    rows = ('input', *(f'{level}_voxels_{colors}' for colors in ('rgb', 'features') for level in ('fine', 'coarse')))
     assert tiles == {f'{camera}_{row}.png' for camera in CAMERAS for row in rows}
     assert not re.findall(r'<script[^>]+src=', (tmp_path / 'voxels_000/rgb.html').read_text())
 
 
-def test_features_of_a_network_of_colours(project, tmp_path):
+def test_features_of_a_network_of_colors(project, tmp_path):
     names = drawn(project.config, tmp_path, 'model.visualize_foundation_model_feat=True')
     assert names == ['panel_000.png', 'images_000']
     tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
@@ -139,15 +139,15 @@ def test_a_network_trains_on_the_code_book(configs, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'options', 'words'),
     [
-        ('colours', ('model.language_query=car',), ('renders colours', 'model_wrapper_minitown_features')),
+        ('colors', ('model.language_query=car',), ('renders colors', 'model_wrapper_minitown_features')),
         ('features', ('model.language_query=dragon',), ("'dragon'", CLASSES[-1])),
         ('features', ('model.language_query=car', 'model.text_encoder=None'), ('model.text_encoder',)),
-        ('features', ('model.visualize_voxels=True', 'model.voxel_colours=height,rgb'), ('choose height or features',)),
-        ('colours', ('model.visualize_voxels=True', 'model.voxel_colours=red'), ("'red'", 'rgb, height, features')),
-        ('colours', ('model.visualize_voxels=yes',), ("model.visualize_voxels is 'yes'", 'True or False')),
-        ('colours', ('model.visualize_voxels=True', 'model.voxel_min_density=much'), ("'much'", 'a number')),
-        ('colours', ('model.visualize_imgs=True', 'model.visualize_voxel=True'), ('did you mean visualize_voxels?',)),
-        ('colours', (), ('nothing to draw', 'model.visualize_imgs=True')),
+        ('features', ('model.visualize_voxels=True', 'model.voxel_colors=height,rgb'), ('choose height or features',)),
+        ('colors', ('model.visualize_voxels=True', 'model.voxel_colors=red'), ("'red'", 'rgb, height, features')),
+        ('colors', ('model.visualize_voxels=yes',), ("model.visualize_voxels is 'yes'", 'True or False')),
+        ('colors', ('model.visualize_voxels=True', 'model.voxel_min_density=much'), ("'much'", 'a number')),
+        ('colors', ('model.visualize_imgs=True', 'model.visualize_voxel=True'), ('did you mean visualize_voxels?',)),
+        ('colors', (), ('nothing to draw', 'model.visualize_imgs=True')),
     ],
 )
 def test_what_cannot_be_drawn(configs, tmp_path, name, options, words):
@@ -186,7 +186,7 @@ def test_novel_views_of_features_and_of_poses_of_ones_own(configs, tmp_path):
     poses.write_text(json.dumps([{'x': 1.0}, {'y': 2.0, 'yaw': 30}]))
     arguments = ('--trajectory', poses, '--out-dir', tmp_path)
     option = ('--cfg-options', 'model.visualize_foundation_model_feat=True')
-    for name, rows, options in (('features', 2, ()), ('colours', 2, ()), ('colours', 3, option)):
+    for name, rows, options in (('features', 2, ()), ('colors', 2, ()), ('colors', 3, option)):
         result = run('novel_view_synthesis', configs[name], 'None', *arguments, *options)
         assert result.code == 0, result.err
         paths = written(result.out)
@@ -199,7 +199,7 @@ def test_the_truth_of_novel_views(configs, tmp_path, monkeypatch):
     poses, out = tmp_path / 'poses.json', tmp_path / 'results' / 'truth.json'
     poses.write_text(json.dumps([{'x': 1.0}, {}, {'x': 1.0}]))
     arguments = ('--truth', '--samples', 2, '--trajectory', poses, '--out', out)
-    result = run('novel_view_synthesis', configs['colours'], 'None', *arguments)
+    result = run('novel_view_synthesis', configs['colors'], 'None', *arguments)
     assert result.code == 0, result.err
     figures = json.loads(out.read_text())
     assert figures['samples'] == [0, 2]
@@ -216,11 +216,11 @@ def test_truth_that_is_not_known(configs, project, tmp_path, monkeypatch):
     assert result.code == 2 and 'minitown.json: no such file' in result.err
     result = run('novel_view_synthesis', configs['features'], 'None', '--truth')
     assert result.code == 2 and 'renders features' in result.err
-    result = run('novel_view_synthesis', configs['colours'], 'None', '--truth', '--samples', 4)
+    result = run('novel_view_synthesis', configs['colors'], 'None', '--truth', '--samples', 4)
     assert result.code == 2 and 'the test data has 3' in result.err
     # The files were made of boxes; built again it is a real town, as if another version had made them.
     out = tmp_path / 'out.json'
-    result = run('novel_view_synthesis', configs['colours'], 'None', '--truth', '--samples', 1, '--out', out)
+    result = run('novel_view_synthesis', configs['colors'], 'None', '--truth', '--samples', 1, '--out', out)
     assert result.code == 2 and 'looks different when the town is built again' in result.err
     assert not out.exists()
 

@@ -24,7 +24,7 @@ def nothing_allowed() -> Iterator[None]:
 
 
 def checkpoint() -> dict:
-    """What mmengine's Runner saves: weights, optimiser state and the message hub."""
+    """What mmengine's Runner saves: weights, optimizer state and the message hub."""
     from mmengine.logging import HistoryBuffer, MessageHub
 
     hub = MessageHub('test_torch_compat')

@@ -19,7 +19,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules import fine_depth, layers, renderer, volume_rendering
 from projects.DistillNeRF.modules.decoder import StyledConv
-from projects.DistillNeRF.modules.kernel_map import NeighbourTable
+from projects.DistillNeRF.modules.kernel_map import NeighborTable
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused
 from verification.parity import unit_data, units
@@ -130,7 +130,7 @@ def _next_interval(*args) -> Tensor:
     return (heaviest_interval(*args) + 1).clamp_max(200)
 
 
-def _mirrored(*args) -> NeighbourTable:
+def _mirrored(*args) -> NeighborTable:
     return dataclasses.replace(between(*args), kernels=range(26, -1, -1))
 
 
@@ -151,14 +151,14 @@ def _without_minus_one(logit: Tensor, activation: str) -> Tensor:
     return torch.exp(logit)
 
 
-heaviest_interval, between = renderer.heaviest_interval, NeighbourTable.between
+heaviest_interval, between = renderer.heaviest_interval, NeighborTable.between
 pixel_grid, bin_edges, candidates = Cameras.pixel_grid, ParameterizedSpace.bin_edges, fine_depth.FineDepthNet.candidates
 
 WRONG_STEPS: dict[str, tuple[object, str, object]] = {
     'slope': (layers, 'LEAKY_SLOPE', 0.21),
     'empty space': (renderer, 'EMPTY_LOGIT', -29.0),
     'next interval': (renderer, 'heaviest_interval', _next_interval),
-    'mirrored offsets': (NeighbourTable, 'between', _mirrored),
+    'mirrored offsets': (NeighborTable, 'between', _mirrored),
     'half a pixel': (Cameras, 'pixel_grid', _half_a_pixel_off),
     'next candidate': (fine_depth.FineDepthNet, 'candidates', _one_step_farther),
     'next bin': (ParameterizedSpace, 'bin_edges', _one_bin_farther),
@@ -237,7 +237,7 @@ def _without_log(weights: Tensor) -> Tensor:
 WRONG_UNITS: dict[str, tuple[Callable, object, str, object]] = {
     'style': (units.check_decoders, StyledConv, 'forward', _offset_first),
     'slope': (units.check_blocks, layers, 'LEAKY_SLOPE', 0.21),
-    'mirrored offsets': (units.check_sparse_convolution, NeighbourTable, 'between', _mirrored),
+    'mirrored offsets': (units.check_sparse_convolution, NeighborTable, 'between', _mirrored),
     'next bin': (units.check_space, ParameterizedSpace, 'bin_edges', _one_bin_farther),
     'start of the interval': (units.check_volume_rendering, units, 'render_intervals', _without_half),
     'density without its -1': (units.check_volume_rendering, volume_rendering, 'activate_density', _without_minus_one),
@@ -265,16 +265,16 @@ def test_bounds_are_the_change_by_rounding_times_the_factor():
 
     def check(report: Report) -> None:
         report.add('steady', 1 * x, x, (Bound(1.0),))
-        report.add('cancelled', (1e4 + x) - 1e4, x, (Bound(1.0), Bound(1e-14, 0.5)))
+        report.add('canceled', (1e4 + x) - 1e4, x, (Bound(1.0), Bound(1e-14, 0.5)))
 
     report = Report()
     measured(check, report)
-    steady, cancelled = report.comparisons
+    steady, canceled = report.comparisons
     eps = torch.finfo(torch.float64).eps
     assert FLOOR * eps <= steady.limit(Bound(1.0)) <= FACTOR * 4 * eps
-    assert FACTOR * 1e3 * eps < cancelled.limit(Bound(1.0)) < FACTOR * 1e5 * eps
+    assert FACTOR * 1e3 * eps < canceled.limit(Bound(1.0)) < FACTOR * 1e5 * eps
     # The ceiling.
-    assert cancelled.limit(Bound(1e-14)) == 1e-14
+    assert canceled.limit(Bound(1e-14)) == 1e-14
     assert not report.passed
 
 

@@ -10,8 +10,8 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.cells import CORNERS, Cells
 from projects.DistillNeRF.visualization import voxel_page
 from projects.DistillNeRF.visualization.boxes import EYE_HEIGHT, INK, SHADES, SIDES, BoxPictures, annotate_map, surface
-from projects.DistillNeRF.visualization.colors import SKY_COLOUR
-from projects.DistillNeRF.visualization.voxels import ColouredCells
+from projects.DistillNeRF.visualization.colors import SKY_COLOR
+from projects.DistillNeRF.visualization.voxels import ColoredCells
 
 
 def box(*lower: tuple[float, float, float]) -> np.ndarray:
@@ -25,7 +25,7 @@ def test_sides_face_outwards_and_are_named_by_their_axis():
     assert normals.tolist() == [[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]]
 
 
-def test_a_surface_of_two_neighbours_and_a_box_apart():
+def test_a_surface_of_two_neighbors_and_a_box_apart():
     """The second box is right of the first: its side -x and the other's +x are left out."""
     mesh = surface(box((0, 0, 0), (1, 0, 0), (5, 5, 5)))
     sides = [(int(b), int(s)) for b, s in zip(mesh.quad_box, mesh.quad_side, strict=True)]
@@ -39,7 +39,7 @@ def test_a_surface_of_two_neighbours_and_a_box_apart():
     assert mesh.triangles[:2].tolist() == [mesh.quads[0, [0, 1, 2]].tolist(), mesh.quads[0, [0, 2, 3]].tolist()]
 
 
-COLOUR = np.array([[200, 100, 50]], np.uint8)
+COLOR = np.array([[200, 100, 50]], np.uint8)
 
 
 @pytest.mark.parametrize(('direction', 'side'), [((0, 1, 0), 2), ((0, -1, 0), 3), ((1, 0, 0), 0), ((-1, 0, 0), 1)])
@@ -51,24 +51,24 @@ def test_every_side_has_its_own_shade(direction, side):
     pose[:3, :3] = torch.stack([torch.linalg.cross(down, forward), down, forward], dim=1)
     pose[:3, 3] = -3 * forward
     cameras = Cameras(torch.tensor([[[3.0, 0, 1], [0, 3, 1], [0, 0, 1]]]), pose[None], 3, 3)
-    picture = BoxPictures(box((-0.5, -0.5, -0.5)), COLOUR).from_cameras(cameras, 3, 3)
+    picture = BoxPictures(box((-0.5, -0.5, -0.5)), COLOR).from_cameras(cameras, 3, 3)
     assert picture.shape == (1, 3, 3, 3)
-    assert picture[0, 1, 1].tolist() == (COLOUR[0] * SHADES[side]).round().astype(int).tolist()
-    assert tuple(picture[0, 0, 0]) == SKY_COLOUR
+    assert picture[0, 1, 1].tolist() == (COLOR[0] * SHADES[side]).round().astype(int).tolist()
+    assert tuple(picture[0, 0, 0]) == SKY_COLOR
 
 
 def test_tops_are_the_brightest_sides_and_maps_have_no_shade():
     assert SHADES.argmax() == 5 and SHADES[5] == 1 and SHADES[4] == SHADES.min()
-    above = BoxPictures(box((1.2, 2.2, 0)), COLOUR).from_above(4.0, 8)
-    # Cells of a metre: x from 1.2 to 2.2 holds the middle 1.5, y from 2.2 to 3.2 the middle 2.5.
-    found = np.argwhere((above != SKY_COLOUR).any(-1)).tolist()
-    assert found == [[1, 5]] and (above[1, 5] == COLOUR[0]).all()
-    hidden = BoxPictures(box((1.2, 2.2, EYE_HEIGHT + 0.1)), COLOUR)
-    assert (hidden.from_above(4.0, 8) == SKY_COLOUR).all()
-    assert (hidden.from_above(4.0, 8, eye_height=9.0) != SKY_COLOUR).any()
+    above = BoxPictures(box((1.2, 2.2, 0)), COLOR).from_above(4.0, 8)
+    # Cells of a meter: x from 1.2 to 2.2 holds the middle 1.5, y from 2.2 to 3.2 the middle 2.5.
+    found = np.argwhere((above != SKY_COLOR).any(-1)).tolist()
+    assert found == [[1, 5]] and (above[1, 5] == COLOR[0]).all()
+    hidden = BoxPictures(box((1.2, 2.2, EYE_HEIGHT + 0.1)), COLOR)
+    assert (hidden.from_above(4.0, 8) == SKY_COLOR).all()
+    assert (hidden.from_above(4.0, 8, eye_height=9.0) != SKY_COLOR).any()
 
 
-def test_a_map_is_annotated_with_the_car_and_ten_metres():
+def test_a_map_is_annotated_with_the_car_and_ten_meters():
     """100 m in 400 pixels: the car is 4.5 m long and 2 m wide, the bar 40 pixels."""
     plain = np.full((400, 400, 3), 7, np.uint8)
     drawn = annotate_map(plain, 50.0, 'a scene')
@@ -80,10 +80,10 @@ def test_a_map_is_annotated_with_the_car_and_ten_metres():
     assert (rows.min() + 100, rows.max() + 100) == (190, 208) and (columns.min(), columns.max()) == (196, 204)
 
 
-def cells(*lower: tuple[float, float, float]) -> ColouredCells:
+def cells(*lower: tuple[float, float, float]) -> ColoredCells:
     corners = torch.from_numpy(box(*lower))
     made = Cells(corners.mean(1), corners, torch.ones(len(lower)), torch.zeros(len(lower), 2))
-    return ColouredCells('fine', made, np.array([[1, 2, 255], [16, 0, 10], [9, 9, 9]], np.uint8)[: len(lower)])
+    return ColoredCells('fine', made, np.array([[1, 2, 255], [16, 0, 10], [9, 9, 9]], np.uint8)[: len(lower)])
 
 
 def test_the_nearest_cells_are_kept_in_their_order():
@@ -93,7 +93,7 @@ def test_the_nearest_cells_are_kept_in_their_order():
     assert voxel_page._nearest(centers, 9).tolist() == [0, 1, 2, 3]
 
 
-def test_boxes_of_a_page_have_their_colours_and_the_first_level_is_shown():
+def test_boxes_of_a_page_have_their_colors_and_the_first_level_is_shown():
     trace = voxel_page._boxes(cells((0, 0, 0), (5, 5, 5), (9, 9, 9)), np.array([0, 1]), shown=True)
     assert trace.visible is True and trace.name == 'fine cells (2)'
     assert list(trace.facecolor) == ['#0102ff'] * 12 + ['#10000a'] * 12

@@ -94,12 +94,12 @@ def test_queries_that_cannot_be_answered(encoder, word, channels, message):
         encode_words(encoder, (word,), channels)
 
 
-def test_teacher_features_have_the_colours_of_the_rendered_ones():
+def test_teacher_features_have_the_colors_of_the_rendered_ones():
     views = dataclasses.replace(front_and_back(), features=features())
     rendered, teacher = feature_rows(views, features().flip(0))
     assert (rendered.label, teacher.label) == ('features', 'teacher\nfeatures')
     assert np.array_equal(rendered.tiles['FRONT'], teacher.tiles['BACK'])
     assert len(np.unique(teacher.tiles['FRONT'].reshape(-1, 3), axis=0)) == 3
-    # A network of other features: each in colours of its own.
+    # A network of other features: each in colors of its own.
     other, same = feature_rows(views, torch.randn(2, 5, 12, 20))
     assert other.tiles['FRONT'].shape == same.tiles['FRONT'].shape == (12, 20, 3)

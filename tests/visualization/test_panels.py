@@ -1,4 +1,4 @@
-"""Panels, colours of depth and image files."""
+"""Panels, colors of depth and image files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.visualization.colors import SKY_COLOUR, UNKNOWN_COLOUR, depth_to_colours
+from projects.DistillNeRF.visualization.colors import SKY_COLOR, UNKNOWN_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import (
     FOOTER_HEIGHT,
     GAP,
@@ -92,7 +92,7 @@ def test_a_panel_shows_everything_that_is_known():
 
 
 def test_z_is_drawn_as_distance():
-    """The truth of a wall at one z has the colour of the rendered distance of that wall."""
+    """The truth of a wall at one z has the color of the rendered distance of that wall."""
     rays = make_views().cameras.ray_lengths(HEIGHT, WIDTH)
     views = make_views(true_depth=torch.full((6, HEIGHT, WIDTH), 7.0))
     picture = panel(views, views, {'rgb': views.images, 'depth': 7.0 * rays})
@@ -138,7 +138,7 @@ def test_the_row_of_lidar_marks_the_sky():
     row, scale = HEADER_HEIGHT + 2 * (HEIGHT * 12 + GAP), 240 // 10
     tile = picture[row : row + HEIGHT * 12, LABEL_WIDTH : LABEL_WIDTH + WIDTH * 12]
     middles = tile[scale // 2 :: scale, scale // 2 :: scale]
-    marked = (middles == SKY_COLOUR).all(-1)
+    marked = (middles == SKY_COLOR).all(-1)
     assert marked[:2].sum() == 19 and not marked[1, 2], 'a return is a return'
     assert not marked[2:].any()
 
@@ -151,19 +151,19 @@ def test_half_precision_and_odd_selections_can_be_drawn():
     assert picture.dtype == np.uint8
 
 
-def test_colours_of_depth():
+def test_colors_of_depth():
     depth = np.array([[1.0, 2.0, 12.0, 80.0, 500.0, math.nan, math.nan]])
     sky = np.array([[False] * 6 + [True]])
-    colours = depth_to_colours(depth, sky)[0]
+    colors = depth_to_colors(depth, sky)[0]
     turbo = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
-    assert np.array_equal(colours[0], turbo[0])
-    assert np.array_equal(colours[1], turbo[0])
-    assert np.array_equal(colours[3], turbo[255])
-    assert np.array_equal(colours[4], turbo[255])
+    assert np.array_equal(colors[0], turbo[0])
+    assert np.array_equal(colors[1], turbo[0])
+    assert np.array_equal(colors[3], turbo[255])
+    assert np.array_equal(colors[4], turbo[255])
     share = math.log(12 / 2) / math.log(80 / 2)
-    assert np.array_equal(colours[2], turbo[round(share * 255)])
-    assert tuple(colours[5]) == UNKNOWN_COLOUR
-    assert tuple(colours[6]) == SKY_COLOUR
+    assert np.array_equal(colors[2], turbo[round(share * 255)])
+    assert tuple(colors[5]) == UNKNOWN_COLOR
+    assert tuple(colors[6]) == SKY_COLOR
 
 
 def test_missing_tiles_stay_empty():
@@ -207,10 +207,10 @@ def test_errors_of_color_are_means_over_the_channels():
     rgb[1] = 9.0
     rows = rows_of(views, prediction(views) | {'rgb': rgb})
     inferno = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    assert rows['colour\nerror']['CAM_FRONT'][3, 4].tolist() == inferno[round(0.1 / 0.5 * 255)].tolist()
+    assert rows['color\nerror']['CAM_FRONT'][3, 4].tolist() == inferno[round(0.1 / 0.5 * 255)].tolist()
     shade = views.images[1, 0, 0, 0].item()
     assert (
-        rows['colour\nerror']['CAM_FRONT_RIGHT'][3, 4].tolist()
+        rows['color\nerror']['CAM_FRONT_RIGHT'][3, 4].tolist()
         == inferno[min(255, round((1 - shade) / 0.5 * 255))].tolist()
     )
     assert rows['rendered']['CAM_FRONT_RIGHT'].min() == 255
@@ -221,7 +221,7 @@ def test_rays_that_hardly_stop_are_sky():
     opacity = torch.full((6, 6, 10), 0.51)
     opacity[0, 2, 3] = 0.49
     tile = rows_of(views, prediction(views) | {'opacity': opacity})['rendered\ndepth']['CAM_FRONT']
-    assert np.argwhere((tile == SKY_COLOUR).all(-1)).tolist() == [[2, 3]]
+    assert np.argwhere((tile == SKY_COLOR).all(-1)).tolist() == [[2, 3]]
 
 
 def test_rows_of_every_instant_have_their_own_pictures():
@@ -232,22 +232,22 @@ def test_rows_of_every_instant_have_their_own_pictures():
     rows = panel_rows(make_views(), views, shown)
     assert [row.label for row in rows] == [
         'input',
-        *('rendered', 'rendered\ndepth', 'colour\nerror'),
-        *('next\ntrue image', 'next\nrendered', 'next\nrendered\ndepth', 'next\ncolour\nerror'),
-        *('previous\ntrue image', 'previous\nrendered', 'previous\nrendered\ndepth', 'previous\ncolour\nerror'),
-        *('frame +2\ntrue image', 'frame +2\nrendered', 'frame +2\nrendered\ndepth', 'frame +2\ncolour\nerror'),
+        *('rendered', 'rendered\ndepth', 'color\nerror'),
+        *('next\ntrue image', 'next\nrendered', 'next\nrendered\ndepth', 'next\ncolor\nerror'),
+        *('previous\ntrue image', 'previous\nrendered', 'previous\nrendered\ndepth', 'previous\ncolor\nerror'),
+        *('frame +2\ntrue image', 'frame +2\nrendered', 'frame +2\nrendered\ndepth', 'frame +2\ncolor\nerror'),
     ]
     depths = {row.label: row.tiles['CAM_FRONT'][0, 0] for row in rows if row.label.endswith('depth')}
     for label, first in (('rendered\ndepth', 6), ('next\nrendered\ndepth', 12), ('previous\nrendered\ndepth', 0)):
-        assert (depths[label] == depth_to_colours(np.array([[first + 3.0]]))[0, 0]).all()
+        assert (depths[label] == depth_to_colors(np.array([[first + 3.0]]))[0, 0]).all()
 
 
 def test_depths_of_the_encoder_are_those_of_the_input_views():
     views = make_views((0, 1))
-    coarse, fine = (torch.full((6, HEIGHT, WIDTH), metres) for metres in (4.0, 40.0))
+    coarse, fine = (torch.full((6, HEIGHT, WIDTH), meters) for meters in (4.0, 40.0))
     rows = rows_of(views, prediction(views) | {'coarse_depth': coarse, 'fine_depth': fine})
-    for label, metres in (('coarse depth', 4.0), ('fine depth', 40.0)):
-        assert (rows[label]['CAM_BACK'] == depth_to_colours(np.array([[metres]]))[0, 0]).all()
+    for label, meters in (('coarse depth', 4.0), ('fine depth', 40.0)):
+        assert (rows[label]['CAM_BACK'] == depth_to_colors(np.array([[meters]]))[0, 0]).all()
     assert len(rows) == 6 + 4
 
 
@@ -256,11 +256,11 @@ def test_points_are_drawn_as_squares_and_the_nearest_wins():
     values = np.full((6, 10), np.nan, np.float32)
     values[2, 3], values[2, 4] = 30.0, 5.0
     background = np.full((12, 20, 3), 9, np.uint8)
-    tile = _draw_points(values, background, depth_to_colours)
-    near, far = (tuple(depth_to_colours(np.array([[d]]))[0, 0]) for d in (5.0, 30.0))
+    tile = _draw_points(values, background, depth_to_colors)
+    near, far = (tuple(depth_to_colors(np.array([[d]]))[0, 0]) for d in (5.0, 30.0))
     drawn = {tuple(place): tuple(tile[tuple(place)]) for place in np.argwhere((tile != 9).any(-1)).tolist()}
     assert set(drawn.values()) == {near, far}
-    columns = {colour: sorted({c for (_, c), shown in drawn.items() if shown == colour}) for colour in (near, far)}
+    columns = {color: sorted({c for (_, c), shown in drawn.items() if shown == color}) for color in (near, far)}
     assert len(columns[near]) == 4 and len(columns[far]) == 2, 'where squares overlap the nearer one is seen'
     assert max(columns[far]) < min(columns[near])
 
@@ -285,7 +285,7 @@ def test_the_footer_has_the_scales():
         for colormap in (cv2.COLORMAP_TURBO, cv2.COLORMAP_INFERNO)
     )
     assert (bar[LABEL_WIDTH] == turbo[0]).all() and (bar[LABEL_WIDTH + 299] == turbo[255]).all()
-    assert (bar[LABEL_WIDTH + 300 + 24 + 10] == UNKNOWN_COLOUR).all()
-    assert (bar[LABEL_WIDTH + 300 + 24 + 66 + 10] == SKY_COLOUR).all()
+    assert (bar[LABEL_WIDTH + 300 + 24 + 10] == UNKNOWN_COLOR).all()
+    assert (bar[LABEL_WIDTH + 300 + 24 + 66 + 10] == SKY_COLOR).all()
     begin = LABEL_WIDTH + 300 + 24 + 66 + 80
     assert (bar[begin] == inferno[0]).all() and (bar[begin + 199] == inferno[255]).all()

@@ -35,7 +35,7 @@ def test_each_of_the_four_is_something(key):
 def test_words(given, words):
     assert PictureOptions.of({'language_query': given}).language_query == words
     if not isinstance(given, bool):
-        assert PictureOptions.of({'voxel_colours': given}).voxel_colours == words
+        assert PictureOptions.of({'voxel_colors': given}).voxel_colors == words
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_words(given, words):
         ('voxel_min_density', 'thin', 'give a number'),
         ('vis_save_directory', 3, 'give a text'),
         ('text_encoder', True, 'give a text'),
-        ('voxel_colours', True, 'give rgb, height, features'),
+        ('voxel_colors', True, 'give rgb, height, features'),
     ],
 )
 def test_values_of_the_wrong_kind(key, value, word):

@@ -25,7 +25,7 @@ def cubes(*lower: tuple[float, float, float]) -> Cells:
 RED_GREEN = np.array([[255, 0, 0], [0, 128, 0]], np.uint8)
 
 
-def test_points_and_their_colours(tmp_path):
+def test_points_and_their_colors(tmp_path):
     write_ply(tmp_path / 'a.ply', cubes((1, 2, 3), (-4, 5, 6)), RED_GREEN, as_boxes=False)
     vertex = PlyData.read(tmp_path / 'a.ply')['vertex']
     assert np.stack([vertex[name] for name in 'xyz'], 1).tolist() == [[1.5, 2.5, 3.5], [-3.5, 5.5, 6.5]]
@@ -37,19 +37,19 @@ def test_boxes_are_closed_and_face_outwards(tmp_path):
     mesh = trimesh.load(tmp_path / 'a.ply')
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(2)
-    for part, colour, centre in zip(
+    for part, color, center in zip(
         sorted(mesh.split(), key=lambda part: -part.bounds[0, 0]),
         RED_GREEN,
         ([1.5, 2.5, 3.5], [-3.5, 5.5, 6.5]),
         strict=True,
     ):
-        assert part.center_mass == pytest.approx(centre)
-        assert (part.visual.vertex_colors[:, :3] == colour).all()
+        assert part.center_mass == pytest.approx(center)
+        assert (part.visual.vertex_colors[:, :3] == color).all()
 
 
 def test_sides_between_two_boxes_are_left_out(tmp_path):
     write_ply(tmp_path / 'a.ply', cubes((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 1)), np.zeros((4, 3), np.uint8))
-    # Two pairs of neighbours; the fourth box touches the others along edges only.
+    # Two pairs of neighbors; the fourth box touches the others along edges only.
     assert len(PlyData.read(tmp_path / 'a.ply')['face'].data) == 4 * 6 - 2 * 2
     mesh = trimesh.load(tmp_path / 'a.ply')
     assert mesh.area == pytest.approx(20)
@@ -61,10 +61,10 @@ def test_nothing_is_a_file_too(tmp_path):
     assert len(PlyData.read(tmp_path / 'a.ply')['vertex'].data) == 0
 
 
-@pytest.mark.parametrize('colours', [np.zeros((1, 3), np.uint8), np.zeros((2, 3)), np.zeros((2, 4), np.uint8)])
-def test_wrong_colours(tmp_path, colours):
+@pytest.mark.parametrize('colors', [np.zeros((1, 3), np.uint8), np.zeros((2, 3)), np.zeros((2, 4), np.uint8)])
+def test_wrong_colors(tmp_path, colors):
     with pytest.raises(ValueError, match=r'uint8 \(2, 3\)'):
-        write_ply(tmp_path / 'a.ply', cubes((1, 2, 3), (-4, 5, 6)), colours)
+        write_ply(tmp_path / 'a.ply', cubes((1, 2, 3), (-4, 5, 6)), colors)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Voxel pictures of cells whose place and colour are known."""
+"""Voxel pictures of cells whose place and color are known."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization import voxel_page
 from projects.DistillNeRF.visualization.boxes import BoxPictures
-from projects.DistillNeRF.visualization.colors import SKY_COLOUR, colour_shares
+from projects.DistillNeRF.visualization.colors import SKY_COLOR, color_shares
 from projects.DistillNeRF.visualization.feature_rows import palette
 from projects.DistillNeRF.visualization.voxel_pictures import VoxelPictures
-from projects.DistillNeRF.visualization.voxels import UNSEEN_COLOUR, ColouredCells, coloured_cells
+from projects.DistillNeRF.visualization.voxels import UNSEEN_COLOR, ColoredCells, colored_cells
 from tests.visualization.worlds import HEIGHT, WIDTH, front_and_back, scene_of
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 100)
@@ -33,8 +33,8 @@ def boxes() -> BoxPictures:
 
 
 def middle(picture: np.ndarray, channel: int) -> tuple[float, float]:
-    """Mean row and column of the pixels of one primary colour, as shares of the picture."""
-    is_sky = (picture == SKY_COLOUR).all(-1)
+    """Mean row and column of the pixels of one primary color, as shares of the picture."""
+    is_sky = (picture == SKY_COLOR).all(-1)
     found = ~is_sky & (picture.argmax(-1) == channel)
     assert found.any()
     rows, columns = found.nonzero()
@@ -47,7 +47,7 @@ def test_cameras_see_cells_where_they_are():
     assert row < 0.5 and column < 0.5  # red: up and left
     row, column = middle(front, 1)
     assert row > 0.5 and column > 0.5  # green: down and right
-    assert not ((front[..., 2] > front[..., 0]) & (front != SKY_COLOUR).any(-1)).any()
+    assert not ((front[..., 2] > front[..., 0]) & (front != SKY_COLOR).any(-1)).any()
     # Blue is at the right of the car, which is the left of a camera that looks back.
     assert middle(back, 2)[1] < 0.5
 
@@ -67,10 +67,10 @@ def test_from_above_forward_is_up_and_right_is_right():
         row, column = middle(above, channel)
         assert column == pytest.approx(0.5 + x / 40, abs=0.04)
         assert row == pytest.approx(0.5 - y / 40, abs=0.04)
-    shown = {tuple(colour) for colour in above.reshape(-1, 3).tolist()}
-    assert shown == {RED, GREEN, BLUE, SKY_COLOUR}
+    shown = {tuple(color) for color in above.reshape(-1, 3).tolist()}
+    assert shown == {RED, GREEN, BLUE, SKY_COLOR}
     # The left one lies higher than the eye.
-    assert (boxes().from_above(20.0, 40, eye_height=3.0)[:, :20] == SKY_COLOUR).all()
+    assert (boxes().from_above(20.0, 40, eye_height=3.0)[:, :20] == SKY_COLOR).all()
 
 
 def test_the_nearer_box_hides_the_farther_one():
@@ -78,15 +78,15 @@ def test_the_nearer_box_hides_the_farther_one():
     order = cells.features[:, 0].argsort()
     drawn = BoxPictures(cells[order].corners.numpy(), np.array([RED, GREEN], np.uint8))
     picture = drawn.from_cameras(front_and_back().cameras[[0]], HEIGHT, WIDTH)[0]
-    assert (picture[..., 0] <= SKY_COLOUR[0]).all()
+    assert (picture[..., 0] <= SKY_COLOR[0]).all()
     assert middle(picture, 1)[1] == pytest.approx(0.55, abs=0.1)
     assert not ((picture[..., 0] > 0) & (picture[..., 2] == 0)).any()
 
 
 def test_nothing_can_be_drawn_too():
     drawn = BoxPictures(np.zeros((0, 8, 3), np.float32), np.zeros((0, 3), np.uint8))
-    assert (drawn.from_above(10.0, 8) == SKY_COLOUR).all()
-    assert (drawn.from_cameras(front_and_back().cameras, 4, 6) == SKY_COLOUR).all()
+    assert (drawn.from_above(10.0, 8) == SKY_COLOR).all()
+    assert (drawn.from_cameras(front_and_back().cameras, 4, 6) == SKY_COLOR).all()
 
 
 def rendering_of(scene) -> Rendering:
@@ -98,59 +98,59 @@ def rendering_of(scene) -> Rendering:
     return Rendering(image, seen.depth + 1.5, seen.opacity, seen.weights, seen.depths)
 
 
-def test_cells_have_the_colour_of_the_pixels_that_show_them():
+def test_cells_have_the_color_of_the_pixels_that_show_them():
     scene = scene_of(torch.cat([POINTS, torch.tensor([[0.1, 0.1, 30.0]])]))
     scene.head.renders = 'rgb'
-    fine, coarse = coloured_cells(scene, front_and_back().cameras, rendering_of(scene), None, 'rgb')
+    fine, coarse = colored_cells(scene, front_and_back().cameras, rendering_of(scene), None, 'rgb')
     number = fine.cells.features[:, 0].long().tolist()
-    assert {n: tuple(c) for n, c in zip(number, fine.colours.tolist(), strict=True)} == {
+    assert {n: tuple(c) for n, c in zip(number, fine.colors.tolist(), strict=True)} == {
         1: (255, 0, 0),
         2: (0, 128, 0),
         3: (255, 0, 0),
-        4: UNSEEN_COLOUR,
+        4: UNSEEN_COLOR,
     }
     assert (fine.level, coarse.level) == ('fine', 'coarse')
     assert len(coarse.cells) == 0  # too thin
 
 
-def test_cells_can_have_the_colour_of_their_height():
-    fine, _ = coloured_cells(scene_of(POINTS), front_and_back().cameras, None, None, 'height')
+def test_cells_can_have_the_color_of_their_height():
+    fine, _ = colored_cells(scene_of(POINTS), front_and_back().cameras, None, None, 'height')
     shares = (fine.cells.centers[:, 2].numpy() + 2.5) / 8.5
-    assert np.array_equal(fine.colours, colour_shares(shares))
-    red_minus_blue = fine.colours[:, 0].astype(int) - fine.colours[:, 2]
+    assert np.array_equal(fine.colors, color_shares(shares))
+    red_minus_blue = fine.colors[:, 0].astype(int) - fine.colors[:, 2]
     assert fine.cells.centers[red_minus_blue.argmax(), 2] == fine.cells.centers[:, 2].max()
 
 
 @pytest.mark.parametrize(
     ('head', 'settings'), [('feature', {'out_channels': 6}), ('color', {'width': 32, 'num_layers': 2})]
 )
-def test_a_cell_has_the_colour_of_the_features_that_it_renders(head, settings):
+def test_a_cell_has_the_color_of_the_features_that_it_renders(head, settings):
     scene, cameras = scene_of(POINTS, head, logit=9.0, **settings), front_and_back().cameras
     with torch.no_grad():
         composite = scene.render_composite(cameras).composite
-        colours = palette(composite)
-        fine, _ = coloured_cells(scene, cameras, None, colours, 'features')
-        seen = colours.colours(composite.movedim(1, -1))
+        colors = palette(composite)
+        fine, _ = colored_cells(scene, cameras, None, colors, 'features')
+        seen = colors.colors(composite.movedim(1, -1))
     pixels, _ = cameras.project(fine.cells.centers)
     number = fine.cells.features[:, 0].long() - 1
     for camera, point in ((0, 0), (0, 1), (1, 2)):
         row = int((number == point).nonzero())
         u, v = pixels[camera, row].round().long().tolist()
-        assert np.abs(seen[camera, v, u].astype(int) - fine.colours[row]).max() <= 12
-    assert len(np.unique(fine.colours, axis=0)) == 3
+        assert np.abs(seen[camera, v, u].astype(int) - fine.colors[row]).max() <= 12
+    assert len(np.unique(fine.colors, axis=0)) == 3
 
 
-def test_colourings_that_cannot_be():
+def test_colorings_that_cannot_be():
     arguments = (scene_of(POINTS), front_and_back().cameras, None, None)
     with pytest.raises(InputError, match='rgb, height, features'):
-        coloured_cells(*arguments, 'red')
+        colored_cells(*arguments, 'red')
     with pytest.raises(InputError, match='renders features; choose height'):
-        coloured_cells(*arguments, 'rgb')
+        colored_cells(*arguments, 'rgb')
 
 
 def made() -> VoxelPictures:
     views = front_and_back()
-    levels = coloured_cells(scene_of(POINTS), views.cameras, None, None, 'height')
+    levels = colored_cells(scene_of(POINTS), views.cameras, None, None, 'height')
     return VoxelPictures('height', levels, views, inner_range=20.0)
 
 
@@ -159,7 +159,7 @@ def test_rows_have_a_tile_per_camera():
     assert (fine.label, coarse.label) == ('fine\nvoxels\nheight', 'coarse\nvoxels\nheight')
     assert list(fine.tiles) == ['FRONT', 'BACK']
     assert not np.array_equal(fine.tiles['FRONT'], fine.tiles['BACK'])
-    assert (coarse.tiles['FRONT'] == SKY_COLOUR).all()
+    assert (coarse.tiles['FRONT'] == SKY_COLOR).all()
 
 
 def test_files(tmp_path):
@@ -169,7 +169,7 @@ def test_files(tmp_path):
     above = np.array(Image.open(tmp_path / 'fine_height_above.png'))
     assert above.shape == (1000, 1000, 3)
     # 20 m to each side: the second cell is 6 m to the right and 14 m ahead.
-    assert tuple(above[500 - 14 * 25, 500 + 6 * 25]) != SKY_COLOUR
+    assert tuple(above[500 - 14 * 25, 500 + 6 * 25]) != SKY_COLOR
 
 
 def test_the_page_needs_no_network_and_holds_every_box(tmp_path):
@@ -178,8 +178,8 @@ def test_the_page_needs_no_network_and_holds_every_box(tmp_path):
     assert not re.findall(r'<(?:script|link)[^>]+(?:src|href)=', page)
     assert 'Plotly.newPlot' in page
     assert '"fine cells (3)"' in page and '"coarse cells (0)"' in page
-    colours = re.search(r'"facecolor":(\[[^\]]*\])', page).group(1)
-    assert len(re.findall(r'#[0-9a-f]{6}', colours)) == 3 * 12
+    colors = re.search(r'"facecolor":(\[[^\]]*\])', page).group(1)
+    assert len(re.findall(r'#[0-9a-f]{6}', colors)) == 3 * 12
     assert '"FRONT"' in page
 
 
@@ -187,7 +187,7 @@ def test_a_page_of_too_many_cells_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(voxel_page, 'LARGEST_PAGE', 2)
     views = front_and_back()
     cells = occupied_cells(scene_of(POINTS * torch.tensor([[1.0], [2.5], [2.0]])))
-    level = ColouredCells('fine', cells, np.array([RED, GREEN, BLUE], np.uint8)[cells.features[:, 0].long() - 1])
+    level = ColoredCells('fine', cells, np.array([RED, GREEN, BLUE], np.uint8)[cells.features[:, 0].long() - 1])
     left_out = voxel_page.write_page(tmp_path / 'a.html', [level], views.cameras, views.names, 'a scene')
     page = (tmp_path / 'a.html').read_text()
     assert left_out == 1

@@ -18,7 +18,7 @@ from verification.benchmark.profiler import BACKWARD, Clock, Watch, Work, WorkCo
 from verification.reference import network as plain
 
 # ``features``: pyramid and combiner of the coarse net. ``coarse``: its depth bins. ``fine``: the fine net.
-STAGES = ('features', 'coarse', 'fine', 'pooling', 'neighbours', 'sparse convolution', 'rendering', 'decoder')
+STAGES = ('features', 'coarse', 'fine', 'pooling', 'neighbors', 'sparse convolution', 'rendering', 'decoder')
 MEBI = 1 << 20
 
 
@@ -109,8 +109,8 @@ def _ours(network: DistillNeRF, views: Views, watch: Watch) -> tuple[Tensor, tup
     coarse = watch('coarse', lambda: coarse_net.render(features, edges))
     fine = watch('fine', lambda: network.fine_net(images, coarse))
     grid, pooled, pooled_fine = watch('pooling', lambda: pool_views(views.cameras, fine, network.space, *levels))
-    neighbours = watch('neighbours', lambda: voxel_net.neighbours(grid))
-    processed = watch('sparse convolution', lambda: voxel_net.convolve(pooled, pooled_fine, neighbours))
+    neighbors = watch('neighbors', lambda: voxel_net.neighbors(grid))
+    processed = watch('sparse convolution', lambda: voxel_net.convolve(pooled, pooled_fine, neighbors))
     scene = network.scene(grid, processed, pooled_fine)
     rays = watch('rendering', lambda: scene.render_composite(views.cameras))
     image = watch('decoder', lambda: _decode(network, rays.composite, views))
@@ -125,8 +125,8 @@ def _plain(network: DistillNeRF, views: Views, watch: Watch) -> tuple[Tensor, tu
     fine = watch('fine', lambda: _plain_fine(network.fine_net, views.images, coarse))
     levels = network.coarse_level, network.fine_level
     pooled = watch('pooling', lambda: plain.pool(views.cameras, fine, space, levels))
-    neighbours = watch('neighbours', lambda: plain.all_neighbours(*pooled))
-    processed = watch('sparse convolution', lambda: plain.sparse_network(network.voxel_net, *pooled, pairs=neighbours))
+    neighbors = watch('neighbors', lambda: plain.all_neighbors(*pooled))
+    processed = watch('sparse convolution', lambda: plain.sparse_network(network.voxel_net, *pooled, pairs=neighbors))
     height, width = views.cameras.height // network.downscale, views.cameras.width // network.downscale
     origins, directions = views.cameras.rays(height, width)
     origins = origins[:, None, None].expand_as(directions).reshape(-1, 3)

@@ -12,11 +12,11 @@ from verification.parity.comparison import Bound, Bounds, Report
 from verification.parity.run import Run, run_network
 from verification.parity.vectors import Vectors
 
-# Median and 90 %, relative to the mean size. Rounding moves points into neighbouring cells, so two runs differ by what
+# Median and 90 %, relative to the mean size. Rounding moves points into neighboring cells, so two runs differ by what
 # the scene does between cells: there is no sharp bound, and a run takes long, so the change by rounding is not measured
 # each time. These are four times what two runs inside ``conditioning.Rounding`` change at most in the five variants
 # (coarse depth 1.5e-5 and 1.6e-4, fine depth 2.4e-5 and 2.3e-3, composite 1.1e-2 and 7.6e-2, rendered depth 1.6e-3 and
-# 2.5e-2, colours 1.9e-2 and 0.11). AVX2 and SSE4.1 kernels change 1.8e-2 and 9.6e-2 of the colours, less of the rest;
+# 2.5e-2, colors 1.9e-2 and 0.11). AVX2 and SSE4.1 kernels change 1.8e-2 and 9.6e-2 of the colors, less of the rest;
 # the original differs from itself by the same orders. Proof of equality is the float64 part.
 BOUNDS: dict[str, Bounds] = {
     'coarse/depth': (Bound(6e-5, 0.5), Bound(7e-4, 0.9)),

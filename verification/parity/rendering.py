@@ -89,12 +89,12 @@ def _check_first_pass(
     report.add('render/coarse_weights_sub', weights[::stride], expected['render/coarse_weights_sub'], along_rays)
     argmax = heaviest_interval(tables, scene.sampling, depths, rows).squeeze(1)
     report.add('render/coarse_argmax', argmax, expected['render/coarse_argmax'], HEAVIEST)
-    # The colours of single samples: each composited alone.
+    # The colors of single samples: each composited alone.
     chosen = rows[[0, len(rows) // 3, len(rows) // 2]]
-    colours = scene.head.compositor(tables)(chosen.reshape(-1, 1), torch.ones(chosen.numel(), 1))
+    colors = scene.head.compositor(tables)(chosen.reshape(-1, 1), torch.ones(chosen.numel(), 1))
     report.add(
         'render/sampled_features_rays',
-        colours.view(*chosen.shape, -1),
+        colors.view(*chosen.shape, -1),
         expected['render/sampled_features_rays'],
         DEEP,
     )

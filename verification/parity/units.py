@@ -40,7 +40,7 @@ def check_space(unit: Arrays, report: Report) -> None:
             values = {'edges': edges, 'start': start, 'end': end, 'mid': (start + end) / 2, 'delta': end - start}
             for name, value in values.items():
                 key = f'catdepth/{variant}_ratio{stride}_{name}'
-                # Differences of neighbouring edges lose digits.
+                # Differences of neighboring edges lose digits.
                 report.add(key, value, unit[key], SHALLOW if name == 'delta' else ROUNDING)
 
 
@@ -56,27 +56,27 @@ def check_volume_rendering(unit: Arrays, report: Report) -> None:
         values = {
             'weights': weights[None, ..., None],
             'depth': expected_depth(weights, depths, far=50)[None, :, None],
-            'rgb': _colours(unit['marcher/colors'], weights),
+            'rgb': _colors(unit['marcher/colors'], weights),
             'mid': middle_depths[None, ..., None],
         }
         for name, value in values.items():
             expected = unit[f'marcher/{activation}_{name}']
             report.add(f'marcher/{activation}_{name}', value.reshape(expected.shape), expected, DEEP)
     logits = logits.clone().requires_grad_()
-    colours = unit['marcher/colors'].clone().requires_grad_()
+    colors = unit['marcher/colors'].clone().requires_grad_()
     weights = march(logits, depths, 'exp')
     depth = expected_depth(weights, depths, far=50)[None, :, None]
-    loss = (_colours(colours, weights) * unit['marcher/exp_cotangent_rgb']).sum()
+    loss = (_colors(colors, weights) * unit['marcher/exp_cotangent_rgb']).sum()
     (loss + (depth * unit['marcher/exp_cotangent_depth']).sum()).backward()
     report.add(
         'marcher/exp_grad_density_logit', logits.grad[None, ..., None], unit['marcher/exp_grad_density_logit'], DEEP
     )
-    report.add('marcher/exp_grad_colors', colours.grad, unit['marcher/exp_grad_colors'], DEEP)
+    report.add('marcher/exp_grad_colors', colors.grad, unit['marcher/exp_grad_colors'], DEEP)
 
 
-def _colours(colours: Tensor, weights: Tensor) -> Tensor:
+def _colors(colors: Tensor, weights: Tensor) -> Tensor:
     """``(1, rays, n, C)`` and ``(rays, n - 1)`` -> ``(1, rays, C)``."""
-    middle = (colours[:, :, 1:] + colours[:, :, :-1]) / 2
+    middle = (colors[:, :, 1:] + colors[:, :, :-1]) / 2
     return 2 * (weights[None, ..., None] * middle).sum(2) - 1
 
 
@@ -138,10 +138,10 @@ def check_look_up(unit: Arrays, report: Report) -> None:
         rows = grid.rows(space.contract(unit[f'sample_{variant}/query_world']))
         logits = unit[f'sample_{variant}/density_logit_clamped']
         report.add(f'sample_{variant}/density_logit_clamped', read(tables.logits, rows)[:, None], logits, ROUNDING)
-        colours = ColorHead(32, width=32).compositor(tables)(rows[:, None], torch.ones(len(rows), 1))
-        # The last stored channel is the density logit before its clamp, not a colour.
+        colors = ColorHead(32, width=32).compositor(tables)(rows[:, None], torch.ones(len(rows), 1))
+        # The last stored channel is the density logit before its clamp, not a color.
         features = unit[f'sample_{variant}/features'][:, :64]
-        report.add(f'sample_{variant}/features', colours[:, :64], features, EQUAL)
+        report.add(f'sample_{variant}/features', colors[:, :64], features, EQUAL)
 
 
 def check_blocks(unit: Arrays, report: Report) -> None:

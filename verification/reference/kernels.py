@@ -139,14 +139,14 @@ def render(
 
     Without ``quirks`` the fine samples lie evenly around the middle of the heaviest interval.
 
-    ``read`` gives colours ``(rays, n, C)`` and clamped density logits ``(rays, n)`` at world points ``(rays, n, 3)``.
+    ``read`` gives colors ``(rays, n, C)`` and clamped density logits ``(rays, n)`` at world points ``(rays, n, 3)``.
     """
 
     def sample(depths: Tensor) -> tuple[Tensor, Tensor]:
         return read(origins[:, None] + depths[..., None] * directions[:, None])
 
     coarse = ((edges[1:] + edges[:-1]) / 2).repeat(len(origins), 1)
-    coarse_colours, coarse_logits = sample(coarse)
+    coarse_colors, coarse_logits = sample(coarse)
     heaviest = march(coarse_logits, coarse).argmax(1)
     center = coarse[torch.arange(len(coarse)), heaviest]
     steps = torch.arange(fine_samples, dtype=edges.dtype) - fine_samples // 2
@@ -154,16 +154,16 @@ def render(
         center = (center + coarse[torch.arange(len(coarse)), heaviest + 1]) / 2
         steps = torch.linspace(-(fine_samples - 1) / 2, (fine_samples - 1) / 2, fine_samples, dtype=edges.dtype)
     fine = (center[:, None] + fine_step * steps).clamp(0, far)
-    fine_colours, fine_logits = sample(fine)
+    fine_colors, fine_logits = sample(fine)
 
     depths, order = torch.cat([coarse, fine], 1).sort(dim=1, stable=True)
     logits = torch.cat([coarse_logits, fine_logits], 1).gather(1, order)
-    colours = torch.cat([coarse_colours, fine_colours], 1)
-    colours = colours.gather(1, order[..., None].expand_as(colours))
+    colors = torch.cat([coarse_colors, fine_colors], 1)
+    colors = colors.gather(1, order[..., None].expand_as(colors))
 
     weights = march(logits, depths)
-    middle_colours = (colours[:, 1:] + colours[:, :-1]) / 2
+    middle_colors = (colors[:, 1:] + colors[:, :-1]) / 2
     middle_depths = (depths[:, 1:] + depths[:, :-1]) / 2
-    composite = 2 * (weights[..., None] * middle_colours).sum(1) - 1
+    composite = 2 * (weights[..., None] * middle_colors).sum(1) - 1
     depth = (weights * middle_depths).sum(1) / (1e-10 + weights.sum(1))
     return composite, depth.clamp(1e-5, far), weights, depths

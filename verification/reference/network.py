@@ -92,7 +92,7 @@ def _pool_level(points: Tensor, features: Tensor, level: int) -> Level:
     return Level(level, codes, cells[order], means[order])
 
 
-def neighbours(source: Level, target: Level) -> PairsByOffset:
+def neighbors(source: Level, target: Level) -> PairsByOffset:
     """Pairs (output, input) per offset, by binary search."""
     jump = source.level - target.level
     pairs = []
@@ -114,9 +114,9 @@ def _process(layer: SparseProcessing, x: Tensor, count: int, pairs: PairsByOffse
     return layer.norm(_leaky_relu(_convolve(layer.conv, x, count, pairs)))
 
 
-def all_neighbours(coarse: Level, fine: Level) -> tuple[PairsByOffset, PairsByOffset, PairsByOffset]:
+def all_neighbors(coarse: Level, fine: Level) -> tuple[PairsByOffset, PairsByOffset, PairsByOffset]:
     """Within the fine level, within the coarse one, and from fine to coarse."""
-    return neighbours(fine, fine), neighbours(coarse, coarse), neighbours(fine, coarse)
+    return neighbors(fine, fine), neighbors(coarse, coarse), neighbors(fine, coarse)
 
 
 def sparse_network(
@@ -172,10 +172,10 @@ def _render_chunk(
     depths, order = torch.cat([coarse, fine], 1).sort(1)
     samples = torch.cat([first, second], 1)
     samples = samples.gather(1, order[..., None].expand_as(samples))
-    weights, colours = _march(samples, depths, sampling)
+    weights, colors = _march(samples, depths, sampling)
     middle = (depths[:, 1:] + depths[:, :-1]) / 2
     depth = (weights * middle).sum(1) / (1e-10 + weights.sum(1))
-    return 2 * (weights[..., None] * colours).sum(1) - 1, depth.nan_to_num(nan=space.far).clamp(1e-5, space.far)
+    return 2 * (weights[..., None] * colors).sum(1) - 1, depth.nan_to_num(nan=space.far).clamp(1e-5, space.far)
 
 
 def _sample(
@@ -201,7 +201,7 @@ def _sample(
 
 
 def _march(samples: Tensor, depths: Tensor, sampling: RaySampling) -> tuple[Tensor, Tensor]:
-    """Weights ``(rays, n - 1)`` and mean colours ``(rays, n - 1, C)`` of the intervals; density ``exp``."""
+    """Weights ``(rays, n - 1)`` and mean colors ``(rays, n - 1, C)`` of the intervals; density ``exp``."""
     middle = (samples[:, 1:] + samples[:, :-1]) / 2
     alpha = 1 - torch.exp(-torch.exp(middle[..., -1] - 1) * (depths[:, 1:] - depths[:, :-1]))
     keep = torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha + 1e-10], 1)

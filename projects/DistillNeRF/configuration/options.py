@@ -194,7 +194,7 @@ SWITCHES: dict[str, Callable[[Config, object], None]] = {
 def apply_switches(config: Config) -> None:
     """Do what the switches ask for; the config has its work folder by now.
 
-    A switch is gone afterwards: the configuration that a run leaves behind can be given to the commands again.
+    A switch is gone afterward: the configuration that a run leaves behind can be given to the commands again.
     """
     for key, apply in SWITCHES.items():
         if value := config.pop(key, None):

@@ -23,15 +23,15 @@ from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .samplers import Draw
 from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told
 from .teacher_files import UPWARD, VIRTUAL_VIEWS, teacher_files
-from .view_records import CURRENT, Key, ViewRecords, one_neighbour_each, whole_frames
+from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
 
 
 @DATASETS.register_module()
 class DistillNeRFDataset(BaseDataset):
-    """Samples of one keyframe: all its cameras as inputs; the same and optionally a neighbour frame as targets.
+    """Samples of one keyframe: all its cameras as inputs; the same and optionally a neighbor frame as targets.
 
     The world of a sample is the LiDAR frame of its current keyframe; cameras of other frames are brought into it
-    through their global poses. A neighbour that does not exist is replaced by the current frame, and the sample says
+    through their global poses. A neighbor that does not exist is replaced by the current frame, and the sample says
     so under ``notes``.
 
     Args:
@@ -51,14 +51,14 @@ class DistillNeRFDataset(BaseDataset):
             right), one per camera chosen at random, comes between the other frames and the current one.
         enable_upward_virtual_cam: 1 m up is one of the choices.
         num_camera: keep only so many of the cameras, those that look most to the front; None keeps all.
-        lidar_range: LiDAR points at this z or beyond are left out, metres (published: 80, in linear space 50).
+        lidar_range: LiDAR points at this z or beyond are left out, meters (published: 80, in linear space 50).
         lidar_sweeps: LiDAR measurements per keyframe, its own and the first that its record lists as ``lidar_sweeps``:
             those before it in nuScenes, the nearest in time in PandaSet (published: 1 or 10).
         load_lidar, load_teacher, load_truth, load_features: which maps are read.
         load_boxes: boxes of objects (:func:`.boxes.read_boxes`), for the detection head.
         SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
-        every_nth: keep every n-th sample of what is left; neighbours stay available as targets.
+        every_nth: keep every n-th sample of what is left; neighbors stay available as targets.
         require_lidar: keep only samples whose keyframe has LiDAR.
         indices: keep only the first n samples or the listed ones.
         pipeline: transforms; they fill and pack the views.
@@ -108,7 +108,7 @@ class DistillNeRFDataset(BaseDataset):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f'{name} is {value}; give 1 or more')
         if not lidar_range > 1:
-            raise InputError(f'lidar_range is {lidar_range}; give metres, more than 1')
+            raise InputError(f'lidar_range is {lidar_range}; give meters, more than 1')
         self.image_size = _checked_size('image_size', image_size)
         self.render_size = _checked_size('render_size', render_size)
         self.cameras = tuple(cameras) if cameras is not None else None
@@ -141,7 +141,7 @@ class DistillNeRFDataset(BaseDataset):
             lazy_init=lazy_init,
         )
 
-    # Every record of the file stays in ``data_list``, since neighbours are targets; ``_positions`` are the samples.
+    # Every record of the file stays in ``data_list``, since neighbors are targets; ``_positions`` are the samples.
 
     def load_data_list(self) -> list[Info]:
         """Read and check the info file; decide which of its records are samples."""
@@ -212,7 +212,7 @@ class DistillNeRFDataset(BaseDataset):
         if self.load_boxes:
             require_boxes(samples, self.ann_file)
         if self._offsets():
-            accompanied = sum(self._has_neighbour(infos, position) for position in self._positions)
+            accompanied = sum(self._has_neighbor(infos, position) for position in self._positions)
             self.supply[OTHER_FRAMES] = Supply(accompanied, len(samples))
             if not accompanied:
                 warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
@@ -251,27 +251,27 @@ class DistillNeRFDataset(BaseDataset):
         parts = f' ({told(counts)})' if len(counts) > 1 else ''
         warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing{parts}: NaN instead')
 
-    def _has_neighbour(self, infos: Sequence[Info], position: int) -> bool:
+    def _has_neighbor(self, infos: Sequence[Info], position: int) -> bool:
         """Whether some other frame of a sample can be a target."""
-        return any(self._neighbour(infos.__getitem__, position, offset) is not None for offset in self._offsets())
+        return any(self._neighbor(infos.__getitem__, position, offset) is not None for offset in self._offsets())
 
     def _used_positions(self, infos: Sequence[Info]) -> list[int]:
-        """Samples and, if neighbours can be targets, their neighbours."""
+        """Samples and, if neighbors can be targets, their neighbors."""
         used = set(self._positions.tolist())
         for position in self._positions:
-            neighbours = (self._neighbour(infos.__getitem__, position, offset) for offset in self._offsets())
-            used.update(neighbour for neighbour in neighbours if neighbour is not None)
+            neighbors = (self._neighbor(infos.__getitem__, position, offset) for offset in self._offsets())
+            used.update(neighbor for neighbor in neighbors if neighbor is not None)
         return sorted(used)
 
     def _offsets(self) -> tuple[int, ...]:
-        """Which neighbours can be targets."""
+        """Which neighbors can be targets."""
         if self.all_prev_frames:
             return (-2, -1)
         if self.test_mode:
             return (1,) if self.add_next_frame_for_eval else ()
         return (-1, 1) if self.training_target_smart_sample else ()
 
-    def _neighbour(self, read: Callable[[int], Info], position: int, offset: int) -> int | None:
+    def _neighbor(self, read: Callable[[int], Info], position: int, offset: int) -> int | None:
         """Position of the keyframe ``offset`` after this one in the same scene."""
         for _ in range(abs(offset)):
             token = read(position)['next' if offset > 0 else 'prev']
@@ -373,15 +373,15 @@ class DistillNeRFDataset(BaseDataset):
 
     def _target_keys(self) -> list[Key]:
         if self.training_target_smart_sample and not self.test_mode:
-            return one_neighbour_each(self.cameras)
+            return one_neighbor_each(self.cameras)
         return whole_frames(self.cameras, self._offsets())
 
     def _frames(self, position: int) -> dict[int, Info]:
-        """The current keyframe and those of its neighbours that can be targets and exist, by offset."""
+        """The current keyframe and those of its neighbors that can be targets and exist, by offset."""
         read = super().get_data_info
-        neighbours = {offset: self._neighbour(read, position, offset) for offset in self._offsets()}
-        found = {offset: neighbour for offset, neighbour in neighbours.items() if neighbour is not None}
-        return {CURRENT: read(position)} | {offset: read(neighbour) for offset, neighbour in found.items()}
+        neighbors = {offset: self._neighbor(read, position, offset) for offset in self._offsets()}
+        found = {offset: neighbor for offset, neighbor in neighbors.items() if neighbor is not None}
+        return {CURRENT: read(position)} | {offset: read(neighbor) for offset, neighbor in found.items()}
 
     @staticmethod
     def _existing(frames: dict[int, Info], key: Key, notes: list[str]) -> Key:

@@ -1,6 +1,6 @@
 """Whether a vehicle can have driven like this: which way is up, how fast, forwards or not, and in what units.
 
-Quaternions written x y z w where w x y z is expected, millimetres and microseconds are rigid and finite; only what a
+Quaternions written x y z w where w x y z is expected, millimeters and microseconds are rigid and finite; only what a
 car can do tells them from right ones.
 """
 
@@ -17,14 +17,14 @@ from .rig_checks import FARTHEST
 
 # Degrees between the vehicle's up and that of the map. The steepest streets have 20 degrees.
 MOST_TILTED = 25.0
-# Metres per second; 250 km/h.
+# Meters per second; 250 km/h.
 FASTEST = 70.0
 # Degrees per second; a hard turn at a crossing has 60.
 FASTEST_TURN = 120.0
-# What errors of localization may add to the motion from frame to frame: metres, degrees.
+# What errors of localization may add to the motion from frame to frame: meters, degrees.
 SLACK = 0.5
 TURN_SLACK = 10.0
-# A vehicle moves, so that its direction says something, from so many metres per second on.
+# A vehicle moves, so that its direction says something, from so many meters per second on.
 MOVING = 1.0
 # Cosine between heading and motion below which it drives sideways, below minus which backwards.
 SIDEWAYS = 0.5
@@ -40,7 +40,7 @@ class Drive:
     """The keyframes of a file.
 
     Attributes:
-        ego2global, lidar2global: ``(n, 4, 4)``, metres. The LiDAR frame is x right, y forward, z up.
+        ego2global, lidar2global: ``(n, 4, 4)``, meters. The LiDAR frame is x right, y forward, z up.
         times: ``(n,)`` seconds.
         scenes: ``(n,)`` scene of each keyframe.
         frames: ``(n,)`` its number in the scene.
@@ -76,7 +76,7 @@ def check_drive(drive: Drive, where: str, cure: str) -> None:
     if not len(first):
         if len(drive.times) > 1:
             warn(
-                f'{where}: each of its {len(drive.times)} scenes has one keyframe only, so that none has neighbours; '
+                f'{where}: each of its {len(drive.times)} scenes has one keyframe only, so that none has neighbors; '
                 'if they belong together, correct scenes and time stamps'
             )
         return
@@ -104,7 +104,7 @@ def _check_lidar_place(drive: Drive, cure: str) -> None:
         number = int((distances > FARTHEST).argmax())
         raise InputError(
             f'{drive.labels[number]}: the LiDAR is {distances[number]:.6g} m from the origin of the vehicle; give its '
-            f'position in metres, relative to the vehicle and not to a map: {cure}'
+            f'position in meters, relative to the vehicle and not to a map: {cure}'
         )
 
 
@@ -140,7 +140,7 @@ def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, cure: str)
     relative = inverse_pose(drive.ego2global[first]) @ drive.ego2global[second]
     distances, angles = motion(relative)
     for amounts, limits, what in (
-        (distances, FASTEST * durations + SLACK, 'moves {:.6g} m in {:.3g} s: give positions in metres and'),
+        (distances, FASTEST * durations + SLACK, 'moves {:.6g} m in {:.3g} s: give positions in meters and'),
         (angles, FASTEST_TURN * durations + TURN_SLACK, 'turns by {:.0f} degrees in {:.3g} s: correct ego2global and'),
     ):
         if not (amounts <= limits).all():
@@ -152,7 +152,7 @@ def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, cure: str)
 
 
 def motion(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Metres ``(n,)`` and degrees ``(n,)`` of relative poses ``(n, 4, 4)``."""
+    """Meters ``(n,)`` and degrees ``(n,)`` of relative poses ``(n, 4, 4)``."""
     cosines = (np.trace(relative[:, :3, :3], axis1=1, axis2=2) - 1) / 2
     return np.linalg.norm(relative[:, :3, 3], axis=1), np.degrees(np.arccos(np.clip(cosines, -1, 1)))
 

@@ -135,7 +135,7 @@ def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iter
                 yield from ((f'{kind} {name}', record[name]) for name in MAP_FILES[kind])
 
 
-# Median distance of a file's points, metres; that of nuScenes is 10, of PandaSet 20.
+# Median distance of a file's points, meters; that of nuScenes is 10, of PandaSet 20.
 PLAUSIBLE_RANGE = (0.3, 300.0)
 
 
@@ -143,7 +143,7 @@ def check_ranges(points: np.ndarray, path: str | Path, cure: str) -> None:
     """Check ``(n, columns)`` points, x y z first, in the LiDAR frame.
 
     Raises:
-        InputError: the median distance is none in metres; names the file and the cure.
+        InputError: the median distance is none in meters; names the file and the cure.
     """
     if not len(points):
         return
@@ -152,5 +152,5 @@ def check_ranges(points: np.ndarray, path: str | Path, cure: str) -> None:
     if not low < median < high:
         raise InputError(
             f'{path}: half of its points are {"nearer" if median <= low else "farther"} than {median:.3g} m; give '
-            f'metres in the frame of the LiDAR, not millimetres, and not positions on a map; {cure}'
+            f'meters in the frame of the LiDAR, not millimeters, and not positions on a map; {cure}'
         )

@@ -74,7 +74,7 @@ def read_header(path: str | Path, cure: str = RESTORE) -> Header:
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file, as it is stored: no orientation tag turns it.
 
-    Grey images have three equal channels; transparency is left out. 16 bits become 8 by the factor 255 / 65535.
+    Gray images have three equal channels; transparency is left out. 16 bits become 8 by the factor 255 / 65535.
 
     Returns:
         ``(H, W, 3)`` uint8, channels in OpenCV's order blue, green, red.
@@ -127,7 +127,7 @@ def _eight_bits(image: np.ndarray, path: str | Path) -> np.ndarray:
 def _is_whole(content: bytes) -> bool:
     """Whether a JPEG or a PNG has its end; whatever follows it is of no concern. Others are left to their decoder.
 
-    Not all versions of OpenCV notice: some fill what lacks of a JPEG with grey. So the marks (of a JPEG) or chunks (of
+    Not all versions of OpenCV notice: some fill what lacks of a JPEG with gray. So the marks (of a JPEG) or chunks (of
     a PNG) are followed as a decoder does, without decoding: an end in a thumbnail, or in what follows, is none.
     """
     if content[:2] == _JPEG:

@@ -45,16 +45,16 @@ WORDING = Wording(
     'its pose',
     f'the origin of the world, the LiDAR, is {ORIGIN_HEIGHT} m above the road: correct the pose of camera or LiDAR',
 )
-# Metres between the cameras of a car.
+# Meters between the cameras of a car.
 NARROWEST = 0.02
 # Seconds between an image and its keyframe.
 LONGEST_LAG = 0.3
 # Seconds between a sweep and its keyframe; beyond, one of them is not in seconds.
 LONGEST_SWEEP_LAG = 100.0
-# Two ways to one pose may differ by rounding (calibrations to a few digits, poses in float32): metres, the same per
-# metre of the position on the map, and entries of the rotation.
+# Two ways to one pose may differ by rounding (calibrations to a few digits, poses in float32): meters, the same per
+# meter of the position on the map, and entries of the rotation.
 AGREEMENT = 0.05
-AGREEMENT_PER_METRE = 1e-6
+AGREEMENT_PER_METER = 1e-6
 ROTATION_AGREEMENT = 5e-3
 
 
@@ -121,7 +121,7 @@ def _check_numbers(drive: Drive, images: Images, cure: str) -> None:
 
 
 def _check_links(infos: Sequence[Info], where: str, cure: str) -> None:
-    """Neighbours are in the same scene, and before or after in time."""
+    """Neighbors are in the same scene, and before or after in time."""
     by_token = {info['token']: info for info in infos}
     if len(by_token) != len(infos):
         raise InputError(f'{where}: two samples share a token; {cure}')
@@ -173,11 +173,11 @@ def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: 
 def _agree(found: np.ndarray, expected: np.ndarray, reach: np.ndarray, messages: Sequence[str], cure: str) -> None:
     """Two stacks of poses ``(n, 4, 4)`` are the same but for rounding; ``reach`` ``(n,)`` is their place on a map."""
     difference = np.abs(found - expected)
-    metres, turned = difference[:, :3, 3].max(1), difference[:, :3, :3].max(axis=(1, 2))
-    bad = ~((metres <= AGREEMENT + AGREEMENT_PER_METRE * reach) & (turned <= ROTATION_AGREEMENT))
+    meters, turned = difference[:, :3, 3].max(1), difference[:, :3, :3].max(axis=(1, 2))
+    bad = ~((meters <= AGREEMENT + AGREEMENT_PER_METER * reach) & (turned <= ROTATION_AGREEMENT))
     if bad.any():
         number = int(bad.argmax())
-        raise InputError(f'{messages[number]} (by {metres[number]:.3g} m); {cure}')
+        raise InputError(f'{messages[number]} (by {meters[number]:.3g} m); {cure}')
 
 
 def _check_sizes(drive: Drive, images: Images, cure: str) -> None:
@@ -327,14 +327,14 @@ def _check_rigs(drive: Drive, images: Images, cure: str) -> None:
 
 
 def _report_narrow(positions: np.ndarray, drive: Drive, index: np.ndarray, images: Images) -> None:
-    """Say where all cameras ``(n, cameras, 3)`` of a keyframe stand in one place, as in kilometres."""
+    """Say where all cameras ``(n, cameras, 3)`` of a keyframe stand in one place, as in kilometers."""
     spread = np.ptp(positions, axis=1).max(1)
     narrow = spread < NARROWEST if positions.shape[1] > 1 else np.zeros(len(positions), bool)
     if narrow.any():
         first = int(narrow.argmax())
         warn(
             f'{drive.labels[images.sample[index[first, 0]]]}: all its cameras are within {spread[first]:.2g} m of each '
-            f'other (in {narrow.sum()} of {len(narrow)} samples); give their positions in metres'
+            f'other (in {narrow.sum()} of {len(narrow)} samples); give their positions in meters'
         )
 
 

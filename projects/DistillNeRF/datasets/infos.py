@@ -1,7 +1,7 @@
 """The one info format: what converters write and the dataset class reads (``docs/DATA.md``).
 
 A pickle ``{'metainfo': {...}, 'data_list': [info, ...]}`` with the fields of mmdet3d's v2 infos plus scene, links
-to the neighbour keyframes, exact camera poses and the paths of teacher and truth. All paths are relative.
+to the neighbor keyframes, exact camera poses and the paths of teacher and truth. All paths are relative.
 """
 
 from __future__ import annotations

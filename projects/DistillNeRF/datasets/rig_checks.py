@@ -1,4 +1,4 @@
-"""Whether cameras can be those of a car, beyond what every calibration must fulfil (``geometry/poses.py``).
+"""Whether cameras can be those of a car, beyond what every calibration must fulfill (``geometry/poses.py``).
 
 Own folders (``datasets/own_data``), converters and info files (``datasets/info_checks.py``) ask the same.
 """
@@ -16,16 +16,16 @@ from torch import Tensor
 from ..geometry.cameras import Cameras
 from ..utils.errors import InputError, warn
 
-# Metres between a camera and the origin of the vehicle.
+# Meters between a camera and the origin of the vehicle.
 FARTHEST = 20.0
 # Degrees above or below the horizon, and about the line of sight.
 STEEPEST = 50.0
 MOST_TURNED = 45.0
 # Height of the LiDAR, the origin of the network's world, above the road: that of nuScenes, MiniTown and our PandaSet.
 ORIGIN_HEIGHT = 1.84
-# Poses as close as this, in metres and in entries of the rotation, are the same.
+# Poses as close as this, in meters and in entries of the rotation, are the same.
 SAME = 1e-3
-# Two cameras overlap if one sees a point that lies before the other at one of these distances, metres.
+# Two cameras overlap if one sees a point that lies before the other at one of these distances, meters.
 OVERLAP_DISTANCES = (5.0, 10.0, 20.0, 40.0)
 # Degrees between where a camera looks and where its name says; front_left may look 0 to 90 degrees to the left.
 MOST_MISNAMED = 50.0
@@ -68,7 +68,7 @@ def check_rig(
         intrinsics: ``(n, 3, 3)``.
         cam2world: ``(n, 4, 4)``; the world is x right, y forward, z up.
         sizes: ``(n, 2)``, height and width of each image.
-        origin_height: of the world's origin above the road, metres.
+        origin_height: of the world's origin above the road, meters.
         labels: file and name of each camera, for messages.
         cure: what to do.
         wording: of the messages; None: that of ``cameras.json``.
@@ -126,7 +126,7 @@ def _check_position(poses: np.ndarray, origin_height: float, labels: Sequence[st
         number = int((distances > FARTHEST).argmax())
         raise InputError(
             f'{labels[number]}: is {distances[number]:.6g} m from the origin of the vehicle; give {wording.pose} in '
-            'metres, relative to the vehicle and not to a map'
+            'meters, relative to the vehicle and not to a map'
         )
     depths = -origin_height - poses[:, 2, 3]
     if (depths > 0).any():

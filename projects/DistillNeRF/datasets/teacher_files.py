@@ -1,6 +1,6 @@
 """Where teacher, feature and truth files of an image lie below their roots (published layout).
 
-The teacher's folder ``samples_{dx}_{dy}_{dz}_0_0_0`` names the shift of the camera along its own axes in metres:
+The teacher's folder ``samples_{dx}_{dy}_{dz}_0_0_0`` names the shift of the camera along its own axes in meters:
 ``0_0_0`` is the original view, ``-1_0_0`` left, ``1_0_0`` right, ``0_-1_0`` up.
 
 Image names of nuScenes (and MiniTown) are unique. Those of PandaSet are numbers of frames, so that files of several
@@ -42,7 +42,7 @@ def _unique_stem(img_path: str, scene: str | None) -> str:
     return image_stem(img_path) if scene is None else f'{scene}_{image_stem(img_path)}'
 
 
-# Name -> motion of the camera along its own axes (x right, y down, z forward), metres.
+# Name -> motion of the camera along its own axes (x right, y down, z forward), meters.
 VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0': (0.0, -1.0, 0.0)}
 UPWARD = '0_-1_0'
 

@@ -110,6 +110,6 @@ def whole_frames(cameras: Sequence[str], offsets: Sequence[int]) -> list[Key]:
     return [(offset, camera) for offset in (*offsets, CURRENT) for camera in cameras]
 
 
-def one_neighbour_each(cameras: Sequence[str]) -> list[Key]:
+def one_neighbor_each(cameras: Sequence[str]) -> list[Key]:
     """For every camera the previous or the next frame at random, and the current frame at the end."""
     return [(random.choice((-1, 1)), camera) for camera in cameras] + whole_frames(cameras, ())

@@ -47,7 +47,7 @@ def compare_with_truth(
         a table with a row per pose and one of their mean.
 
     Raises:
-        InputError: the test data is no MiniTown, the network renders no colours, or bad files.
+        InputError: the test data is no MiniTown, the network renders no colors, or bad files.
     """
     motions = distinct(trajectory(name))
     dataset = build_dataset(config, 'test')
@@ -57,7 +57,7 @@ def compare_with_truth(
     truth = TrueImages(dataset.data_root)
     model = init_model(config, checkpoint)
     if model.head.renders != 'rgb':
-        raise InputError(f'{config.filename}: its network renders features, but the truth shows colours; use another')
+        raise InputError(f'{config.filename}: its network renders features, but the truth shows colors; use another')
     if out is not None:
         require_writable(out.parent)
     chosen = np.unique(np.linspace(0, total - 1, samples or total).round().astype(int)).tolist()
@@ -89,7 +89,7 @@ def _errors(
 
 
 def _label(motion: Tensor) -> str:
-    """The shift in metres, and degrees to the left if the rig is turned."""
+    """The shift in meters, and degrees to the left if the rig is turned."""
     x, y, z = (f'{value:+.2f}' for value in (motion[:3, 3] + 0.0).tolist())
     yaw = torch.rad2deg(torch.atan2(motion[1, 0], motion[0, 0])).item()
     return f'x {x} y {y} z {z}' + (f' yaw {yaw:+.1f}' if abs(yaw) > 0.05 else '')
@@ -145,7 +145,7 @@ class TrueImages:
 
 
 def novel_view_errors(rendering: Rendering, true: Views) -> dict[str, float]:
-    """PSNR and SSIM of colours, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
+    """PSNR and SSIM of colors, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
     rgb = rendering.image.clamp(0, 1).cpu()
     z = resample_depth(distance_to_z(rendering.depth.cpu(), true.cameras), *true.true_depth.shape[-2:])
     return {'psnr': psnr(rgb, true.images), 'ssim': ssim(rgb, true.images), **depth_errors(z, true.true_depth)}

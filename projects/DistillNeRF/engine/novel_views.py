@@ -16,7 +16,7 @@ from ..geometry.trajectories import move_cameras, three_from, trajectory
 from ..geometry.views import Views
 from ..models.scene import Scene
 from ..utils.errors import InputError
-from ..visualization.colors import depth_to_colours
+from ..visualization.colors import depth_to_colors
 from ..visualization.feature_rows import palette
 from ..visualization.options import PictureOptions
 from ..visualization.panel_layout import to_uint8, write_png
@@ -30,7 +30,7 @@ ROW_GAP = 2
 class NovelViews:
     """A scene, seen from a trajectory.
 
-    Pictures have a column per camera and rows of rendered colours (of a network of colours), depths, and features.
+    Pictures have a column per camera and rows of rendered colors (of a network of colors), depths, and features.
 
     Args:
         scene: what is seen.
@@ -43,7 +43,7 @@ class NovelViews:
         self._what, self._palette = {scene.head.renders}, None
         if features or scene.head.renders == 'features':
             self._what = {scene.head.renders, 'features'}
-            # Colours are fitted once, so that they stay while the camera moves.
+            # Colors are fitted once, so that they stay while the camera moves.
             with torch.no_grad():
                 self._palette = palette(scene.render(cameras, ('features',)).features)
 
@@ -93,9 +93,9 @@ class NovelViews:
     def _picture(self, cameras: Cameras) -> np.ndarray:
         rendering = self.scene.render(cameras, self._what)
         rows = [to_uint8(rendering.image)] if self.scene.head.renders == 'rgb' else []
-        rows.append(np.stack([depth_to_colours(depth) for depth in rendering.depth.cpu().numpy()]))
+        rows.append(np.stack([depth_to_colors(depth) for depth in rendering.depth.cpu().numpy()]))
         if self._palette is not None:
-            rows.append(self._palette.colours(rendering.features.movedim(1, -1)))
+            rows.append(self._palette.colors(rendering.features.movedim(1, -1)))
         return _join(rows, cameras.height)
 
 

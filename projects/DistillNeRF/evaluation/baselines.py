@@ -20,16 +20,16 @@ class MeanImages:
     """Means over a training set.
 
     Attributes:
-        colour: ``(3,)`` mean colour of all images.
+        color: ``(3,)`` mean color of all images.
         by_camera: camera name -> ``(3, H, W)`` mean image of that camera.
     """
 
-    colour: Tensor
+    color: Tensor
     by_camera: dict[str, Tensor]
 
 
 def mean_images(training: Iterable[Views]) -> MeanImages:
-    """Mean colour and mean image per camera over the input views of a training set (one pass, on the CPU).
+    """Mean color and mean image per camera over the input views of a training set (one pass, on the CPU).
 
     Raises:
         InputError: no views at all, or a camera whose images change size.
@@ -48,8 +48,8 @@ def mean_images(training: Iterable[Views]) -> MeanImages:
             counts[name] = counts.get(name, 0) + 1
     if not sums:
         raise InputError('the training set has no views; baselines need at least one')
-    colours = torch.stack([sums[name].mean(dim=(1, 2)) for name in sums]).sum(0) / sum(counts.values())
-    return MeanImages(colours.float(), {name: (sums[name] / counts[name]).float() for name in sums})
+    colors = torch.stack([sums[name].mean(dim=(1, 2)) for name in sums]).sum(0) / sum(counts.values())
+    return MeanImages(colors.float(), {name: (sums[name] / counts[name]).float() for name in sums})
 
 
 def evaluate_baselines(means: MeanImages, samples: Iterable[tuple[Views, Views]]) -> dict[str, float]:
@@ -60,8 +60,8 @@ def evaluate_baselines(means: MeanImages, samples: Iterable[tuple[Views, Views]]
         samples: (input views, target views) of each test sample.
 
     Returns:
-        ``mean_colour/psnr``, ``camera_mean/psnr`` and the same with the groups of :func:`.groups.view_groups`
-        between, such as ``mean_colour/next/psnr``; for other instants also ``current_frame/next/psnr``, the
+        ``mean_color/psnr``, ``camera_mean/psnr`` and the same with the groups of :func:`.groups.view_groups`
+        between, such as ``mean_color/next/psnr``; for other instants also ``current_frame/next/psnr``, the
         input image of the same camera left as it is.
 
     Raises:
@@ -77,7 +77,7 @@ def _evaluate_sample(means: MeanImages, inputs: Views, targets: Views) -> dict[s
     for group, positions in view_groups(inputs, targets).items():
         views = targets[positions]
         truth = views.images.cpu()
-        result[key('mean_colour', group, 'psnr')] = psnr(means.colour[:, None, None].expand_as(truth), truth)
+        result[key('mean_color', group, 'psnr')] = psnr(means.color[:, None, None].expand_as(truth), truth)
         if group != 'virtual':
             result[key('camera_mean', group, 'psnr')] = psnr(_camera_means(means, views), truth)
         if group not in ('', 'virtual') and set(views.names) <= set(current):

@@ -19,9 +19,9 @@ def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE
     """abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3 over pixels whose target is in (1e-3, ``max_depth``) m.
 
     Args:
-        estimate, target: depth in metres, any shape, the same for both; NaN targets are left out. The estimate is
+        estimate, target: depth in meters, any shape, the same for both; NaN targets are left out. The estimate is
             clipped to [1e-3, ``max_depth``].
-        max_depth: upper bound, metres.
+        max_depth: upper bound, meters.
 
     Returns:
         The seven errors; an empty dict if no pixel counts.
@@ -64,11 +64,11 @@ def point_depth_errors(
     """Depth errors at points instead of pixels: per camera, then averaged over the cameras.
 
     Args:
-        depth: ``(V, h, w)`` estimate, metres, sampled bilinearly (corner to corner, border repeated).
+        depth: ``(V, h, w)`` estimate, meters, sampled bilinearly (corner to corner, border repeated).
         locations: ``(V, n, 2)`` points (u, v) in [0, 1], as shares of the image's width and height.
-        target: ``(V, n)`` depth of the points, metres.
+        target: ``(V, n)`` depth of the points, meters.
         mask: ``(V, n)`` true for points that are in the image.
-        max_depth: upper bound, metres.
+        max_depth: upper bound, meters.
 
     Returns:
         The seven errors of :func:`depth_errors`; an empty dict if no point counts in any camera.

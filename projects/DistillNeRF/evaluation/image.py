@@ -40,9 +40,9 @@ def _channels_last(images: Tensor):
 
 
 def recolored(estimate: Tensor, target: Tensor, channels: int = 3) -> Tensor:
-    """The estimate after the best affine change of each colour channel, clipped to [0, 1].
+    """The estimate after the best affine change of each color channel, clipped to [0, 1].
 
-    Shows how much of an error is a mere difference of exposure. For each channel, a and b minimise
+    Shows how much of an error is a mere difference of exposure. For each channel, a and b minimize
     ``(a * estimate + b - target)^2`` over all images.
 
     Args:

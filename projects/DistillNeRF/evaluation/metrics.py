@@ -27,7 +27,7 @@ class ImageMetric(BaseMetric):
     Args:
         reconstruction: report the views that are inputs too.
         novel_view: report the other groups.
-        clamp: clamp the rendered colours to [0, 1] first, as they are shown. The published code does not.
+        clamp: clamp the rendered colors to [0, 1] first, as they are shown. The published code does not.
         collect_device, prefix, collect_dir: of mmengine.
     """
 

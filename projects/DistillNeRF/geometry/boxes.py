@@ -25,7 +25,7 @@ DETECTION_CLASSES = (
     'barrier',
 )
 
-# Metres; what is longer, shorter or farther is not in metres, or not in the LiDAR frame.
+# Meters; what is longer, shorter or farther is not in meters, or not in the LiDAR frame.
 SMALLEST_BOX = 0.02
 LARGEST_BOX = 100.0
 FARTHEST_BOX = 300.0
@@ -37,7 +37,7 @@ def check_boxes(boxes: np.ndarray, labels: Sequence[str], cure: str) -> None:
     """Check ``(n, 7)`` boxes x, y, z, length, width, height, yaw in the LiDAR frame.
 
     Raises:
-        InputError: names the label of the first that is no box in metres and radians, and the cure.
+        InputError: names the label of the first that is no box in meters and radians, and the cure.
     """
     sizes = boxes[:, 3:6]
     bad = (
@@ -48,7 +48,7 @@ def check_boxes(boxes: np.ndarray, labels: Sequence[str], cure: str) -> None:
         number = int(bad.argmax())
         raise InputError(
             f'{labels[number]}: bbox_3d {boxes[number].tolist()} is no box near the LiDAR; give x, y, z, length, '
-            f'width, height in metres and yaw in radians, in its frame; {cure}'
+            f'width, height in meters and yaw in radians, in its frame; {cure}'
         )
 
 
@@ -61,7 +61,7 @@ def read_boxes(info: Mapping[str, Any], categories: Mapping[str, int], file: str
         file: its name, for messages.
 
     Returns:
-        ``(N, 9)`` float32: centre x, y, z, length, width, height (metres), yaw (radians, from x to y), velocity along
+        ``(N, 9)`` float32: center x, y, z, length, width, height (meters), yaw (radians, from x to y), velocity along
         x and y (m/s, 0 where unknown), in the LiDAR frame; and the N names.
 
     Raises:

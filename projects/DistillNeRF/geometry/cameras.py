@@ -1,8 +1,8 @@
 """Pinhole cameras.
 
 Frames of reference: a camera looks along +z, x to the right, y down. The world is the LiDAR frame of the
-current keyframe: metres, x right, y forward, z up. Pixel (0, 0) is the *centre* of the top left pixel.
-The depth along a ray is the distance from the camera centre, not z; :meth:`Cameras.ray_lengths` converts.
+current keyframe: meters, x right, y forward, z up. Pixel (0, 0) is the *center* of the top left pixel.
+The depth along a ray is the distance from the camera center, not z; :meth:`Cameras.ray_lengths` converts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Cameras(TensorFields):
 
     Attributes:
         intrinsics: ``(..., 3, 3)`` pinhole matrices, in pixels of an image of ``height`` x ``width``.
-        cam2world: ``(..., 4, 4)`` camera to world, metres.
+        cam2world: ``(..., 4, 4)`` camera to world, meters.
         height, width: image size in pixels.
     """
 
@@ -67,7 +67,7 @@ class Cameras(TensorFields):
         return exact_einsum('...ij,hwj->...hwi', inverse, homogeneous)
 
     def ray_lengths(self, rows: int, columns: int) -> Tensor:
-        """``(..., rows, columns)`` distance along the ray per metre of z: ``distance = z * ray_lengths``."""
+        """``(..., rows, columns)`` distance along the ray per meter of z: ``distance = z * ray_lengths``."""
         return _length(self.pixel_directions(rows, columns))
 
     def rays(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -96,6 +96,6 @@ class Cameras(TensorFields):
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Euclidean length of ``(..., 3)``; a reduction over three neighbours is slow on CPUs, this is not."""
+    """Euclidean length of ``(..., 3)``; a reduction over three neighbors is slow on CPUs, this is not."""
     x, y, z = vectors.unbind(-1)
     return (x * x + y * y + z * z).sqrt()

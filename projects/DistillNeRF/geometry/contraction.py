@@ -1,6 +1,6 @@
-"""The parameterised space (paper section 3.2; docs/NETWORK.md#parameterized-space).
+"""The parameterized space (paper section 3.2; docs/NETWORK.md#parameterized-space).
 
-World coordinates x (metres) map to s in (-1, 1) per axis: linear within the inner range r, contracted outside,
+World coordinates x (meters) map to s in (-1, 1) per axis: linear within the inner range r, contracted outside,
 so that the whole world fits into the cube [-1, 1]^3 of the voxel grids.
 """
 
@@ -19,13 +19,13 @@ class ParameterizedSpace:
     """Settings of the mapping; it holds no tensors, so it has no device and no dtype.
 
     Attributes:
-        inner_range: r for x and y, metres.
-        inner_range_z: r for z, metres.
+        inner_range: r for x and y, meters.
+        inner_range_z: r for z, meters.
         contract_ratio: c, the share of [-1, 1] that the inner range takes.
-        near: distance of the first bin edge, metres.
-        step: bin width inside the inner range, metres.
+        near: distance of the first bin edge, meters.
+        step: bin width inside the inner range, meters.
         outer_step: bin width outside, in units of ``step`` measured in s.
-        far: far plane, metres; also the greatest depth that is rendered.
+        far: far plane, meters; also the greatest depth that is rendered.
     """
 
     inner_range: float = 50.0
@@ -37,7 +37,7 @@ class ParameterizedSpace:
     far: float = 120.0
 
     def contract(self, points: Tensor) -> Tensor:
-        """World points ``(..., 3)`` in metres to the cube, ``(..., 3)``."""
+        """World points ``(..., 3)`` in meters to the cube, ``(..., 3)``."""
         inner = points.new_tensor([self.inner_range, self.inner_range, self.inner_range_z])
         return contract(points, inner, self.contract_ratio)
 
@@ -47,12 +47,12 @@ class ParameterizedSpace:
         return [contract(x, r, self.contract_ratio) for x, r in zip(axes, ranges, strict=True)]
 
     def expand(self, points: Tensor) -> Tensor:
-        """Points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in metres; inverse of :meth:`contract`."""
+        """Points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in meters; inverse of :meth:`contract`."""
         axes = (self.inner_range, self.inner_range, self.inner_range_z)
         return torch.stack([expand(points[..., i], r, self.contract_ratio) for i, r in enumerate(axes)], dim=-1)
 
     def bin_edges(self, like: Tensor, stride: int = 1) -> Tensor:
-        """Edges ``(D + 1,)`` of the depth bins along a ray, metres, in the dtype and on the device of ``like``.
+        """Edges ``(D + 1,)`` of the depth bins along a ray, meters, in the dtype and on the device of ``like``.
 
         Equal steps inside the inner range, equal steps in s outside. ``stride`` widens every bin
         (``sparse_sample_ratio``). The far plane itself is not an edge: the last one lies up to a bin before it.

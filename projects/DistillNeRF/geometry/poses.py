@@ -1,6 +1,6 @@
 """Rigid poses in numpy: quaternions, inverses, and the checks that every calibration must pass.
 
-A pose is a ``(4, 4)`` float64 matrix ``a2b`` that maps homogeneous points of frame a to frame b, in metres.
+A pose is a ``(4, 4)`` float64 matrix ``a2b`` that maps homogeneous points of frame a to frame b, in meters.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
 
 
 def pose_matrix(quaternion: Sequence[float], translation: Sequence[float], where: str) -> np.ndarray:
-    """The ``(4, 4)`` pose of a unit quaternion ``(w, x, y, z)`` and a translation in metres."""
+    """The ``(4, 4)`` pose of a unit quaternion ``(w, x, y, z)`` and a translation in meters."""
     pose = np.eye(4)
     pose[:3, :3] = quaternion_matrix(quaternion, where)
     pose[:3, 3] = _vector(translation, 3)

@@ -1,6 +1,6 @@
 """Motions of cameras for new views.
 
-A motion is a rigid 4 x 4 matrix in the world (the LiDAR frame: metres, x right, y forward, z up), applied to all
+A motion is a rigid 4 x 4 matrix in the world (the LiDAR frame: meters, x right, y forward, z up), applied to all
 cameras of a rig at once. The named paths are the published ones (docs/NETWORK.md#novel-views).
 """
 
@@ -19,18 +19,18 @@ from ..utils.files import read_json
 from .cameras import Cameras
 
 AXES = ('x', 'y', 'z')
-POSE_FORMATS = '4 x 4 matrices, or {"x": 1.0, "y": 0.0, "z": 0.0, "yaw": 10.0} (metres, degrees)'
+POSE_FORMATS = '4 x 4 matrices, or {"x": 1.0, "y": 0.0, "z": 0.0, "yaw": 10.0} (meters, degrees)'
 
 
 def shifts(offsets: Tensor) -> Tensor:
-    """Offsets ``(n, 3)`` in metres to motions ``(n, 4, 4)`` that only shift (float64)."""
+    """Offsets ``(n, 3)`` in meters to motions ``(n, 4, 4)`` that only shift (float64)."""
     motions = torch.eye(4, dtype=torch.float64).repeat(len(offsets), 1, 1)
     motions[:, :3, 3] = offsets
     return motions
 
 
 def translation(axis: str = 'x', start: float = 0.0, step: float = 1.0, count: int = 3) -> Tensor:
-    """``count`` motions along one axis: ``start``, ``start + step``, ... metres. ``(count, 4, 4)``."""
+    """``count`` motions along one axis: ``start``, ``start + step``, ... meters. ``(count, 4, 4)``."""
     if axis not in AXES:
         raise InputError(f'axis {axis!r}: no such axis; choose one of {", ".join(AXES)}')
     offsets = torch.zeros(count, 3, dtype=torch.float64)
@@ -39,7 +39,7 @@ def translation(axis: str = 'x', start: float = 0.0, step: float = 1.0, count: i
 
 
 def left_right(steps: int = 12, step: float = 0.1) -> Tensor:
-    """To the right, back, to the left and back, ``steps`` of ``step`` metres each way: ``(4 * (steps + 1), 4, 4)``.
+    """To the right, back, to the left and back, ``steps`` of ``step`` meters each way: ``(4 * (steps + 1), 4, 4)``.
 
     By default 1.2 m in 52 poses, as published. Both turning points and the middle come twice.
     """
@@ -82,7 +82,7 @@ def trajectory(name: str) -> Tensor:
 def read_trajectory(path: str | os.PathLike) -> Tensor:
     """Motions ``(n, 4, 4)`` (float64) of a JSON list of poses.
 
-    A pose is a rigid 4 x 4 matrix, or ``{"x": .., "y": .., "z": .., "yaw": ..}``: metres to the right, forward and up,
+    A pose is a rigid 4 x 4 matrix, or ``{"x": .., "y": .., "z": .., "yaw": ..}``: meters to the right, forward and up,
     and degrees to the left around the LiDAR; what is left out is 0.
 
     Raises:
@@ -114,7 +114,7 @@ def _motion(pose: Any, place: str) -> Tensor:
 
 
 def _shift_and_turn(x: Any, y: Any, z: Any, yaw: Any, place: str) -> list[list[float]]:
-    """The matrix of metres and degrees."""
+    """The matrix of meters and degrees."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (x, y, z, yaw)):
         raise InputError(f'{place} holds something else than numbers; give {POSE_FORMATS}')
     c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))

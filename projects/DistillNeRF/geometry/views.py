@@ -22,7 +22,7 @@ class Views(TensorFields):
     """The V views of *one* sample; a batch is a list of them, so V may differ from sample to sample.
 
     Unknown pixels of depth maps are NaN; a whole map that was not asked for is ``None``. Depth maps hold z in
-    the camera frame in metres (not distance along the ray).
+    the camera frame in meters (not distance along the ray).
 
     Attributes:
         images: ``(V, 3, H, W)`` RGB in [0, 1].
@@ -92,7 +92,7 @@ def _check_images(images: Tensor, height: int, width: int) -> None:
     if images.device.type == 'cpu' and images.numel():
         some = images.detach()[..., :: max(1, height // LOOKED_AT), :: max(1, width // LOOKED_AT)]
         if (brightest := some.max().item()) > BRIGHTEST:
-            raise ValueError(f'images reach {brightest:g}, but colours are in [0, 1]; give images / 255')
+            raise ValueError(f'images reach {brightest:g}, but colors are in [0, 1]; give images / 255')
 
 
 def _check_size_of_intrinsics(cameras: Cameras) -> None:

@@ -25,7 +25,7 @@ class FirstPicturesHook(Hook):
     """Draws the first samples of the training data as the weights see them that training begins with.
 
     The options are those of the config's ``model`` (:class:`..visualization.options.PictureOptions`). The state of the
-    model and of the random generators is as before afterwards. Only the main process draws.
+    model and of the random generators is as before afterward. Only the main process draws.
 
     Args:
         options: what to draw, the fields of :class:`PictureOptions`.

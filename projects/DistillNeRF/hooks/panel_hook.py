@@ -25,7 +25,7 @@ class PanelHook(Hook):
     """Draws panels (:func:`..visualization.panels.panel`) into ``work_dir/panels`` and the runner's visualizer.
 
     While training it predicts the first sample of the current batch again, in evaluation mode and without
-    gradients; the state of the model and of the random generator is as before afterwards. While validating and
+    gradients; the state of the model and of the random generator is as before afterward. While validating and
     testing it draws what the model returned. Only the main process draws.
 
     The model's ``test_step`` must return one data sample per sample with ``input_views``, ``target_views``, ``rgb``,

@@ -2,7 +2,7 @@
 
 | function | registered class | published name | about |
 | --- | --- | --- | --- |
-| ``color.l1`` | ``RGBL1Loss`` | RGBL1Loss | colours or features |
+| ``color.l1`` | ``RGBL1Loss`` | RGBL1Loss | colors or features |
 | ``depth.depth_loss`` | ``DepthLoss`` | DepthLoss | depth where the target is finite |
 | ``depth.clamped_depth_loss`` | ``DepthClampLoss`` | DepthClampLoss, and Midas, DepthAnything | the same, clamped |
 | ``depth.teacher_depth_loss`` | ``TeacherDepthLoss`` | EmernerfDepthClampLoss | near and far pixels apart |

@@ -12,12 +12,12 @@ from ..geometry.tensors import masked_mean
 
 
 def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
-    """Mean squared opacity of free points plus mean squared transparency of surface points, over ``step`` metres.
+    """Mean squared opacity of free points plus mean squared transparency of surface points, over ``step`` meters.
 
     Opacities, unlike densities, are bounded: one very dense cell does not outweigh all others.
 
     Args:
-        free: ``(P,)`` density per metre at points that the teacher sees through.
+        free: ``(P,)`` density per meter at points that the teacher sees through.
         surface: ``(Q,)`` the same at points on the teacher's surfaces.
     """
     passing = torch.exp(-step * surface.float())
@@ -33,7 +33,7 @@ def _mean_square(values: Tensor) -> Tensor:
 def line_of_sight_epsilon(
     iteration: int, start: int = 14000, end: int = 28000, first: float = 6.0, last: float = 2.5
 ) -> float | None:
-    """Half width in metres of the band around a return at ``iteration``; ``None`` before ``start`` (loss off).
+    """Half width in meters of the band around a return at ``iteration``; ``None`` before ``start`` (loss off).
 
     It shrinks linearly from ``first`` at ``start`` to ``last`` at ``end`` and stays there.
     """
@@ -51,9 +51,9 @@ def line_of_sight_loss(weights: Tensor, mids: Tensor, target: Tensor, epsilon: f
 
     Args:
         weights: ``(V, samples, h, w)`` rendering weights.
-        mids: the same shape, depth of the samples along the ray, metres; gets no gradient, NaN counts nowhere.
+        mids: the same shape, depth of the samples along the ray, meters; gets no gradient, NaN counts nowhere.
         target: ``(V, h, w)`` depth along the ray of a LiDAR return; pixels that are not > 0 (NaN too) are left out.
-        epsilon: half width of the band, metres.
+        epsilon: half width of the band, meters.
         dim: the axis of the samples.
 
     Raises:

@@ -35,8 +35,8 @@ def depth_loss(estimate: Tensor, target: Tensor, max_depth: float) -> Tensor:
     """Squared plus 0.1 absolute difference of depth / ``max_depth``, over pixels of finite target.
 
     Args:
-        estimate, target: depth in metres, any shape, the same for both. Targets that are NaN or infinite are left out.
-        max_depth: metres that count as 1.
+        estimate, target: depth in meters, any shape, the same for both. Targets that are NaN or infinite are left out.
+        max_depth: meters that count as 1.
     """
     estimate, target, known = _known(estimate, target)
     return _mixed_mean(estimate / max_depth, target / max_depth, known)
@@ -72,20 +72,20 @@ def teacher_depth_loss(
 def log_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth: float) -> Tensor:
     """Mean absolute difference of the logarithms of depth, over pixels of finite target.
 
-    Ours, not published: an error counts in proportion to the depth, where the published losses weigh metres, in which
+    Ours, not published: an error counts in proportion to the depth, where the published losses weigh meters, in which
     a little weight far behind a near surface hardly shows.
 
     Args:
-        estimate, target: depth in metres, any shape, the same for both; both are clamped to the bounds, and an
+        estimate, target: depth in meters, any shape, the same for both; both are clamped to the bounds, and an
             estimate outside gets no gradient.
-        min_depth, max_depth: bounds, metres, above 0.
+        min_depth, max_depth: bounds, meters, above 0.
     """
     estimate, target, known = _known(estimate, target)
     difference = estimate.clamp(min_depth, max_depth).log() - target.clamp(min_depth, max_depth).log()
     return masked_mean(difference.abs(), known)
 
 
-# The scale on which jumps are measured: 256 steps over the logarithm of depth between these, metres.
+# The scale on which jumps are measured: 256 steps over the logarithm of depth between these, meters.
 NEAREST, FARTHEST = 2.0, 80.0
 # Canny's two thresholds on the Sobel gradient of that scale. A step edge has four times its height, so an edge begins
 # where depth grows by a half and is followed as long as it grows by a fifth.
@@ -96,7 +96,7 @@ def near_depth_edges(depth: Tensor, distance: int) -> Tensor:
     """Pixels at most ``distance`` pixels (along rows and columns) from an edge of the depth.
 
     Args:
-        depth: ``(V, h, w)`` metres, finite.
+        depth: ``(V, h, w)`` meters, finite.
 
     Returns:
         ``(V, h, w)`` bool, on the device of ``depth``; carries no gradient.
@@ -109,7 +109,7 @@ def near_depth_edges(depth: Tensor, distance: int) -> Tensor:
     return torch.from_numpy(near > 0).to(depth.device)
 
 
-# Metres by which depths stay inside the far end of the space in the published code.
+# Meters by which depths stay inside the far end of the space in the published code.
 FAR_MARGIN = 5.0
 
 
@@ -122,9 +122,9 @@ def fill_sky(depth: Tensor, sky_mask: Tensor, sky_depth: float, only_unknown: bo
     """Put the sky at ``sky_depth`` less :data:`FAR_MARGIN`.
 
     Args:
-        depth: ``(V, h, w)`` metres, NaN where unknown.
+        depth: ``(V, h, w)`` meters, NaN where unknown.
         sky_mask: ``(V, h', w')`` true (or 1) in the sky; resized to ``depth`` if it differs in size.
-        sky_depth: distance of the sky, metres.
+        sky_depth: distance of the sky, meters.
         only_unknown: fill only pixels that are NaN (LiDAR images: a return is a return whatever a segmentation
             says) instead of the whole mask (teacher depth).
 

@@ -15,7 +15,7 @@ from ..utils.torch_files import load_torch
 
 # Widths of the convolutions of VGG-16; a pooling starts every block but the first.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-# Mean and spread of ImageNet's colours, for images in [-1, 1].
+# Mean and spread of ImageNet's colors, for images in [-1, 1].
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 NORM_EPSILON = 1e-10
 CURE = (
@@ -25,7 +25,7 @@ CURE = (
 
 
 class PerceptualDistance(nn.Module):
-    """LPIPS with VGG-16: weighted squared differences of normalised features, averaged over the positions.
+    """LPIPS with VGG-16: weighted squared differences of normalized features, averaged over the positions.
 
     It has no parameters that are trained, and none in a checkpoint.
     """

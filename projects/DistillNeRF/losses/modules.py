@@ -1,7 +1,7 @@
 """The losses as modules that a config names: ``dict(type='RGBL1Loss', loss_weight=1.0)``.
 
 Every module returns ``loss_weight`` times the function of the same subject; defaults are the published settings
-of the parameterised space.
+of the parameterized space.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RGBL1Loss(_Weighted):
 
 @MODELS.register_module()
 class DepthLoss(_Weighted):
-    """:func:`.depth.depth_loss`: ``forward(estimate, target)``, metres, NaN targets left out."""
+    """:func:`.depth.depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
 
     def __init__(self, loss_weight: float = 1.0, max_depth: float = 80.0) -> None:
         super().__init__(loss_weight)
@@ -54,7 +54,7 @@ class DepthLoss(_Weighted):
 
 @MODELS.register_module()
 class DepthClampLoss(_Weighted):
-    """:func:`.depth.clamped_depth_loss`: ``forward(estimate, target)``, metres, NaN targets left out."""
+    """:func:`.depth.clamped_depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
 
     def __init__(self, loss_weight: float = 10.0, min_depth: float = 1e-5, max_depth: float = 80.0) -> None:
         super().__init__(loss_weight)
@@ -68,7 +68,7 @@ class DepthClampLoss(_Weighted):
 
 @MODELS.register_module()
 class TeacherDepthLoss(_Weighted):
-    """:func:`.depth.teacher_depth_loss`: ``forward(estimate, target)``, metres, NaN targets left out."""
+    """:func:`.depth.teacher_depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class TeacherDepthLoss(_Weighted):
 
 @MODELS.register_module()
 class LogDepthLoss(_Weighted):
-    """:func:`.depth.log_depth_loss`: ``forward(estimate, target)``, metres, NaN targets left out."""
+    """:func:`.depth.log_depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
 
     def __init__(self, loss_weight: float = 1.0, min_depth: float = 0.1, max_depth: float = 120.0) -> None:
         super().__init__(loss_weight)
@@ -137,11 +137,11 @@ class DepthEdgeLoss(_Weighted):
 
 @MODELS.register_module()
 class DensityLoss(_Weighted):
-    """:func:`.density.density_loss`: ``forward(free, surface)``, densities per metre.
+    """:func:`.density.density_loss`: ``forward(free, surface)``, densities per meter.
 
     Args:
-        step: length over which densities count as opacity, metres.
-        margin: points nearer than this before a surface of the teacher are not free, metres.
+        step: length over which densities count as opacity, meters.
+        margin: points nearer than this before a surface of the teacher are not free, meters.
     """
 
     def __init__(self, loss_weight: float = 0.1, step: float = 0.5, margin: float = 1.0) -> None:

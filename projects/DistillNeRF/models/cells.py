@@ -19,15 +19,15 @@ CORNERS = tuple((i >> 2 & 1, i >> 1 & 1, i & 1) for i in range(8))
 
 @dataclass(frozen=True)
 class Cells(TensorFields):
-    """N cells in the LiDAR frame, metres.
+    """N cells in the LiDAR frame, meters.
 
-    Cells are cubes in the parameterised space; in the world they are boxes along the axes, the larger the farther
+    Cells are cubes in the parameterized space; in the world they are boxes along the axes, the larger the farther
     they are outside the inner range.
 
     Attributes:
-        centers: ``(N, 3)`` images of the cells' centres.
+        centers: ``(N, 3)`` images of the cells' centers.
         corners: ``(N, 8, 3)`` in the order of :data:`CORNERS`.
-        density: ``(N,)`` per metre.
+        density: ``(N,)`` per meter.
         features: ``(N, 2 * channels)`` of the fine cell (zero for coarse cells) and of its coarse cell.
     """
 
@@ -44,7 +44,7 @@ class Cells(TensorFields):
 
 
 def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = MIN_DENSITY) -> Cells:
-    """The cells of one level at least as dense as ``min_density`` per metre, as the renderer reads them.
+    """The cells of one level at least as dense as ``min_density`` per meter, as the renderer reads them.
 
     Raises:
         ValueError: no such level.
@@ -73,18 +73,18 @@ def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = MIN_D
     return Cells(world(lower + 0.5), world(corners), density[keep], features[keep])
 
 
-def colours_seen(cells: Cells, cameras: Cameras, rendering: Rendering, tolerance: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Colours of cells: the mean of the rendered pixels that show them.
+def colors_seen(cells: Cells, cameras: Cameras, rendering: Rendering, tolerance: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Colors of cells: the mean of the rendered pixels that show them.
 
-    A pixel shows a cell if the cell's centre projects into it and is as far away as the rendered depth, within
-    ``tolerance`` metres or a tenth of the distance, whichever is more.
+    A pixel shows a cell if the cell's center projects into it and is as far away as the rendered depth, within
+    ``tolerance`` meters or a tenth of the distance, whichever is more.
 
     Args:
         cameras: ``(V,)`` those of the rendering.
         rendering: RGB of these cameras.
 
     Returns:
-        ``(N, 3)`` RGB in [0, 1], and ``(N,)`` bool: seen by any camera. Colours of the others are zero.
+        ``(N, 3)`` RGB in [0, 1], and ``(N,)`` bool: seen by any camera. Colors of the others are zero.
     """
     total, count = torch.zeros_like(cells.centers), torch.zeros_like(cells.density)
     pixels, z = cameras.project(cells.centers)

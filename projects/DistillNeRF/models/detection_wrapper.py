@@ -17,7 +17,7 @@ from ..geometry.contraction import ParameterizedSpace
 from ..utils.mmcv_ext import ensure_mmcv_ext
 from .scene import Scene
 
-# Height range of the objects in the LiDAR frame, metres, and the number of layers that stay apart in it.
+# Height range of the objects in the LiDAR frame, meters, and the number of layers that stay apart in it.
 LOWEST, HIGHEST, LAYERS = -5.0, 3.0, 8
 
 
@@ -66,7 +66,7 @@ class DetectionBranch(nn.Module):
 
     @property
     def extent(self) -> float:
-        """The view reaches from minus this to plus this along x and y, metres."""
+        """The view reaches from minus this to plus this along x and y, meters."""
         return self.count * self.cell / 2
 
     def forward(self, scene: Scene) -> Tensor:

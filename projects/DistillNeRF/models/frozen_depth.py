@@ -20,7 +20,7 @@ CURE = (
 class FrozenDepth:
     """Depth features of images. The weights are read at the first call and follow the images to their device.
 
-    It is not a module, so that the 97 million frozen weights are in no checkpoint and under no optimiser.
+    It is not a module, so that the 97 million frozen weights are in no checkpoint and under no optimizer.
     """
 
     def __init__(self, path: str | Path | None) -> None:

@@ -53,6 +53,6 @@ def _shape(lower: Sequence[float], upper: Sequence[float], voxel: float) -> tupl
 def _points_per_axis(scene: Scene, voxel: float) -> list[int]:
     """At least two, and no farther apart than the smallest fine cells are large on that axis."""
     space = scene.space
-    cells_per_metre = 2 ** (scene.grid.fine_level - 1) * space.contract_ratio
+    cells_per_meter = 2 ** (scene.grid.fine_level - 1) * space.contract_ratio
     ranges = (space.inner_range, space.inner_range, space.inner_range_z)
-    return [max(2, math.ceil(voxel * cells_per_metre / extent)) for extent in ranges]
+    return [max(2, math.ceil(voxel * cells_per_meter / extent)) for extent in ranges]

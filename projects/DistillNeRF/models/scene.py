@@ -26,7 +26,7 @@ from .occupancy import occupancy
 SAMPLES_PER_CHUNK = 4_000_000
 # What can be asked of a rendering.
 WHAT = ('rgb', 'depth', 'features', 'opacity')
-# Cells of less density, per metre, count as empty space.
+# Cells of less density, per meter, count as empty space.
 MIN_DENSITY = 0.5
 
 
@@ -37,11 +37,11 @@ class Rendering(TensorFields):
     Attributes:
         image: what the head makes: ``(V, 3, H, W)`` RGB (not clamped), or ``(V, C, h, w)`` features; ``None`` if it
             was not asked for.
-        depth: ``(V, h, w)`` expected distance along the ray, metres.
+        depth: ``(V, h, w)`` expected distance along the ray, meters.
         opacity: ``(V, h, w)`` sum of the weights.
         weights: ``(V, h, w, n)`` weights of the intervals along each ray.
-        depths: ``(V, h, w, n + 1)`` ends of these intervals, metres.
-        features: ``(V, C, h, w)``; with a colour head those of the voxels (fine, then coarse), composited; else the
+        depths: ``(V, h, w, n + 1)`` ends of these intervals, meters.
+        features: ``(V, C, h, w)``; with a color head those of the voxels (fine, then coarse), composited; else the
             image itself. ``None`` if they were not asked for.
     """
 
@@ -91,7 +91,7 @@ class Scene(TensorFields):
 
         Args:
             what: some of :data:`WHAT`; ``None`` for what the head makes, with depth and opacity. These two cost
-                nothing and always come. Without ``rgb`` no image is decoded, without ``features`` as well no colours
+                nothing and always come. Without ``rgb`` no image is decoded, without ``features`` as well no colors
                 are composited.
             camera_class: row of the decoder's camera embedding; the published training always used 1.
             jitter: random sample positions, as in training.
@@ -101,7 +101,7 @@ class Scene(TensorFields):
                 RGB of a scene that renders features.
         """
         what = self._checked(what)
-        rays = self.render_composite(cameras, jitter, colours=bool({'rgb', 'features'} & what))
+        rays = self.render_composite(cameras, jitter, colors=bool({'rgb', 'features'} & what))
         image = features = None
         if self.head.renders in what:
             classes = torch.full((len(cameras),), camera_class, dtype=torch.int64, device=rays.composite.device)
@@ -118,15 +118,13 @@ class Scene(TensorFields):
         if unknown := sorted(chosen - set(WHAT)):
             raise ValueError(f'{", ".join(map(str, unknown))} cannot be rendered: ask for some of {", ".join(WHAT)}')
         if 'rgb' in chosen and self.head.renders != 'rgb':
-            raise ValueError(
-                'this scene renders features, not rgb: ask for features, or use a model with a colour head'
-            )
+            raise ValueError('this scene renders features, not rgb: ask for features, or use a model with a color head')
         return chosen
 
-    def render_composite(self, cameras: Cameras, jitter: bool = False, colours: bool = True) -> RayRendering:
+    def render_composite(self, cameras: Cameras, jitter: bool = False, colors: bool = True) -> RayRendering:
         """:meth:`render` before the head: a composite ``(V, C, h, w)`` and maps ``(V, h, w, ...)``.
 
-        Without ``colours`` the composite has no channels.
+        Without ``colors`` the composite has no channels.
         """
         if cameras.height % self.downscale or cameras.width % self.downscale:
             raise ValueError(
@@ -135,7 +133,7 @@ class Scene(TensorFields):
         height, width = cameras.height // self.downscale, cameras.width // self.downscale
         origins, directions = cameras.rays(height, width)
         origins = origins[:, None, None].expand_as(directions).reshape(-1, 3)
-        rays = self._render_rays(origins, directions.reshape(-1, 3), jitter, colours)
+        rays = self._render_rays(origins, directions.reshape(-1, 3), jitter, colors)
         shape = (len(cameras), height, width)
         return RayRendering(
             composite=rays.composite.view(*shape, rays.composite.shape[1]).permute(0, 3, 1, 2),
@@ -145,9 +143,9 @@ class Scene(TensorFields):
             depths=rays.depths.view(*shape, -1),
         )
 
-    def _render_rays(self, origins: Tensor, directions: Tensor, jitter: bool, colours: bool) -> RayRendering:
+    def _render_rays(self, origins: Tensor, directions: Tensor, jitter: bool, colors: bool) -> RayRendering:
         tables = self.tables()
-        composite = self.head.compositor(tables) if colours else _no_colours
+        composite = self.head.compositor(tables) if colors else _no_colors
         edges = self.space.bin_edges(origins, self.sampling.stride)
         samples = len(edges) - 1 + self.sampling.fine_samples
         size = len(origins) if torch.is_grad_enabled() else max(1, SAMPLES_PER_CHUNK // samples)
@@ -162,7 +160,7 @@ class Scene(TensorFields):
         )
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Density per metre ``(P,)`` and whether a cell is occupied ``(P,)`` at world points ``(P, 3)``."""
+        """Density per meter ``(P,)`` and whether a cell is occupied ``(P,)`` at world points ``(P, 3)``."""
         tables = self.tables()
         rows = self.grid.rows(self.space.contract(points))
         return activate_density(read(tables.logits, rows), self.sampling.density_activation), rows < self.grid.empty_row
@@ -172,13 +170,13 @@ class Scene(TensorFields):
     ) -> Tensor:
         """Which voxels of a grid along the world's axes hold something.
 
-        A voxel is occupied if one of its sample points is at least ``min_density`` per metre dense, as the renderer
+        A voxel is occupied if one of its sample points is at least ``min_density`` per meter dense, as the renderer
         reads it. The points are a regular lattice: at least 2 per axis, and no farther apart than the smallest
         fine cells are large, so that no cell of the scene lies between them.
 
         Args:
-            lower, upper: corners (x, y, z) of the grid in the LiDAR frame, metres; whole voxels apart.
-            voxel: edge of a voxel, metres.
+            lower, upper: corners (x, y, z) of the grid in the LiDAR frame, meters; whole voxels apart.
+            voxel: edge of a voxel, meters.
 
         Returns:
             ``(X, Y, Z)`` bool, from ``lower`` on.
@@ -196,7 +194,7 @@ class Scene(TensorFields):
 
         Returns:
             ``(Q, V, h, w)`` cosines between the rendered features and the vectors, -1 to 1. Rays that hit nothing
-            have 0 with a colour head.
+            have 0 with a color head.
 
         Raises:
             ValueError: vectors of another width than the features.
@@ -211,20 +209,20 @@ class Scene(TensorFields):
         min_density: float = MIN_DENSITY,
         boxes: bool = False,
     ) -> None:
-        """Write the occupied cells as a PLY file, in the colours that ``cameras`` ``(V,)`` render of them.
+        """Write the occupied cells as a PLY file, in the colors that ``cameras`` ``(V,)`` render of them.
 
-        Cells that no pixel shows are grey. A scene of features has their principal components for colours.
+        Cells that no pixel shows are gray. A scene of features has their principal components for colors.
 
         Args:
             level: ``coarse`` or ``fine``.
-            min_density: cells of less density, per metre, are left out.
-            boxes: a mesh of the cells' boxes; else their centres as points.
+            min_density: cells of less density, per meter, are left out.
+            boxes: a mesh of the cells' boxes; else their centers as points.
 
         Raises:
             ValueError: no such level.
             InputError: nothing can be written there.
         """
-        # Colours and files need more than torch and numpy.
+        # Colors and files need more than torch and numpy.
         from ..visualization.scene_ply import write_scene_ply
 
         write_scene_ply(self, path, cameras, level, min_density, boxes)
@@ -247,6 +245,6 @@ class Scene(TensorFields):
         return load_scene(path)
 
 
-def _no_colours(rows: Tensor, weights: Tensor) -> Tensor:
+def _no_colors(rows: Tensor, weights: Tensor) -> Tensor:
     """A compositor of nothing: rays without channels."""
     return weights.new_empty(len(rows), 0)

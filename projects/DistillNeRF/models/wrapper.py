@@ -54,7 +54,7 @@ class DistillNeRFModel(BaseModel):
         num_camera: train and evaluate on so many cameras, those that look most to the front; the commands tell the
             datasets.
         visualize_imgs, visualize_voxels, visualize_foundation_model_feat, language_query, save_visualized_imgs,
-            text_encoder, voxel_colours, voxel_min_density, vis_save_directory: what ``tools/visualization.py`` and
+            text_encoder, voxel_colors, voxel_min_density, vis_save_directory: what ``tools/visualization.py`` and
             ``tools/train.py`` draw (:class:`..visualization.options.PictureOptions`); the model itself draws nothing.
         data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
     """
@@ -71,7 +71,7 @@ class DistillNeRFModel(BaseModel):
         language_query: str | Sequence[str] | bool = False,
         save_visualized_imgs: bool = True,
         text_encoder: str | None = None,
-        voxel_colours: str | Sequence[str] | None = None,
+        voxel_colors: str | Sequence[str] | None = None,
         voxel_min_density: float | None = None,
         vis_save_directory: str | None = None,
         data_preprocessor: dict | None = None,

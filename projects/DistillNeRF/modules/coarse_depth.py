@@ -21,7 +21,7 @@ class CoarseDepth:
     """What the coarse net knows about N images of H x W.
 
     Attributes:
-        depth: ``(N, H, W)`` expected distance along the ray, metres.
+        depth: ``(N, H, W)`` expected distance along the ray, meters.
         weights: ``(N, H, W, D)`` volume rendering weights of the depth bins.
         features: ``(N, C, H, W)`` the monodepth feature that the fine net reads.
     """
@@ -83,7 +83,7 @@ class CoarseDepthNet(nn.Module):
         self.head = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), LeakyReLU(), nn.Conv2d(channels, num_bins, 1)
         )
-        # Start with thin fog (about 0.05 per metre): light gets 20 m far, and bins at all depths get gradients.
+        # Start with thin fog (about 0.05 per meter): light gets 20 m far, and bins at all depths get gradients.
         nn.init.constant_(self.head[-1].bias, INITIAL_LOGIT)
         self.density_activation = density_activation
         self.logit_bound = logit_bound
@@ -93,7 +93,7 @@ class CoarseDepthNet(nn.Module):
         Args:
             images: ``(N, 3, H, W)``.
             depth_features: ``(N, C_d, h, w)``, required if and only if the net was built for them.
-            edges: ``(D + 1,)`` edges of the depth bins, metres.
+            edges: ``(D + 1,)`` edges of the depth bins, meters.
         """
         return self.render(self.features(images, depth_features), edges)
 

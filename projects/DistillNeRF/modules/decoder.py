@@ -1,4 +1,4 @@
-"""From composited features to colours (docs/NETWORK.md#color-decoder)."""
+"""From composited features to colors (docs/NETWORK.md#color-decoder)."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class DepthAnything(nn.Module):
 
     @staticmethod
     def preprocess(images: Tensor) -> Tensor:
-        """Resize to the network's size and normalise."""
+        """Resize to the network's size and normalize."""
         mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
         return (_resize(images, network_size(*images.shape[-2:])) - mean) / std
 

@@ -28,9 +28,9 @@ class FineDepth:
     its own.
 
     Attributes:
-        depth: ``(N, H, W)`` expected distance along the ray, metres.
-        weights: ``(N, H, W, K - 1)`` volume rendering weights between neighbouring candidates.
-        candidates: ``(N, H, W, K)`` distances along the ray, metres, ascending.
+        depth: ``(N, H, W)`` expected distance along the ray, meters.
+        weights: ``(N, H, W, K - 1)`` volume rendering weights between neighboring candidates.
+        candidates: ``(N, H, W, K)`` distances along the ray, meters, ascending.
         occupancy: ``(N, H, W, K)`` in (0, 1).
         logits: ``(N, H, W, K)`` density logits.
         features: ``(N, C, H, W)`` image features.
@@ -48,7 +48,7 @@ class CandidateScorer(Recomputable):
     """Score every depth candidate of every pixel from the pixel's depth feature and the candidate's distance.
 
     As published, the candidate's code is ``LN(linear(d))``, it is multiplied with the pixel's feature, and three
-    convolutions over neighbouring candidates follow. A layer norm of an affine function of the scalar d has rank 3 in
+    convolutions over neighboring candidates follow. A layer norm of an affine function of the scalar d has rank 3 in
     (d / sigma, 1 / sigma, 1), so the product and the first convolution are one small matrix product per pixel and
     the tensor of pixels x candidates x channels is never made.
 
@@ -71,7 +71,7 @@ class CandidateScorer(Recomputable):
         n, height, width, count = candidates.shape
         features = self.feature_norm(features.permute(0, 2, 3, 1))
         y = self._first_convolution(features, candidates)
-        # Channels last with one row per candidate: the kernels reach over neighbouring rows, and the long dimension
+        # Channels last with one row per candidate: the kernels reach over neighboring rows, and the long dimension
         # of pixels is the inner one.
         y = y.view(n, height * width, count, -1).transpose(1, 2).contiguous().permute(0, 3, 1, 2)
         y = instance_norm(y, LEAKY_SLOPE)
@@ -91,11 +91,11 @@ class CandidateScorer(Recomputable):
         variance = slope.square().mean() * d * d + 2 * (slope * offset).mean() * d + offset.square().mean()
         inverse_sigma = torch.rsqrt(variance.clamp_min(0) + self.expand_norm.eps)
         code = torch.stack([d * inverse_sigma, inverse_sigma, torch.ones_like(d)], dim=-1)
-        # Neighbours -1, 0, 1 of every candidate, zero outside: (N, H, W, K, 3 parts, 3 neighbours).
+        # Neighbors -1, 0, 1 of every candidate, zero outside: (N, H, W, K, 3 parts, 3 neighbors).
         code = F.pad(code, (0, 0, 1, 1)).unfold(-2, 3, 1)
         gain = self.expand_norm.weight
         parts = torch.stack([slope * gain, offset * gain, self.expand_norm.bias])
-        # weight (hidden, C, 3 neighbours) x parts (3, C) -> (C, 3 parts, 3 neighbours, hidden)
+        # weight (hidden, C, 3 neighbors) x parts (3, C) -> (C, 3 parts, 3 neighbors, hidden)
         kernels = torch.einsum('oct,pc->cpto', self.conv1.weight, parts)
         projected = (features @ kernels.flatten(1)).view(-1, 9, self.conv1.out_channels)
         pixels = code.reshape(-1, code.shape[3], 9).to(projected.dtype)
@@ -114,7 +114,7 @@ class FineDepthNet(nn.Module):
         num_candidates: K.
         first_candidate: candidates k run from here; ``None`` puts them around zero. The published ones are -8 ... 6
             (off-center-candidates in docs/NETWORK.md#oddities-of-the-published-code).
-        candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` metres.
+        candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` meters.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.
     """
@@ -169,7 +169,7 @@ class FineDepthNet(nn.Module):
         return FineDepth(depth, weights, candidates, occupancy, logits, features)
 
     def candidates(self, depth: Tensor) -> Tensor:
-        """``(N, H, W)`` coarse distances -> ``(N, H, W, K)``, metres; gradients reach the coarse depth."""
+        """``(N, H, W)`` coarse distances -> ``(N, H, W, K)``, meters; gradients reach the coarse depth."""
         last = self.first_candidate + self.num_candidates
         steps = torch.arange(self.first_candidate, last, dtype=depth.dtype, device=depth.device)
         spacing = (self.candidate_ratio * depth).clamp(*self.candidate_step)

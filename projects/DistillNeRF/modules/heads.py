@@ -87,11 +87,11 @@ class FeatureHead(nn.Module):
         """The MLP runs once per row of the table, not once per sample."""
         fine = torch.cat([tables.fine, tables.coarse.index_select(0, tables.grid.parents)], dim=1)
         coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
-        colours = self._outputs(torch.cat([fine, coarse]))
+        colors = self._outputs(torch.cat([fine, coarse]))
 
         def composite(rows: Tensor, weights: Tensor) -> Tensor:
             count = rows.new_full((len(rows),), rows.shape[1])
-            return weighted_segment_sum(colours, rows.reshape(-1), weights.reshape(-1), segment_offsets(count))
+            return weighted_segment_sum(colors, rows.reshape(-1), weights.reshape(-1), segment_offsets(count))
 
         return composite
 

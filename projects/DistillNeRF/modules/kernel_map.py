@@ -1,8 +1,8 @@
 """Which occupied cells a sparse convolution reads (docs/NETWORK.md#sparse-convolution).
 
-A pair joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighbourhood reaches. All pairs of
+A pair joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighborhood reaches. All pairs of
 a convolution are found once per scene, shared by all layers, and ordered so that a layer is matrix products of many
-rows and sums of neighbouring results: nothing is added into scattered places.
+rows and sums of neighboring results: nothing is added into scattered places.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Chunk:
     Attributes:
         rows: the range of output cells.
         outputs, inputs: ``(p,)`` the cells of each pair.
-        sizes: number of pairs per place of :attr:`NeighbourTable.kernels`.
+        sizes: number of pairs per place of :attr:`NeighborTable.kernels`.
         order, offsets: the pairs of row r are ``order[offsets[r]:offsets[r + 1]]``; int32.
     """
 
@@ -54,7 +54,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class NeighbourTable:
+class NeighborTable:
     """All pairs of a convolution.
 
     Attributes:
@@ -68,7 +68,7 @@ class NeighbourTable:
     kernels: Sequence[int] = range(len(OFFSETS))
 
     @classmethod
-    def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> NeighbourTable:
+    def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> NeighborTable:
         """The pairs of a convolution from the cells of ``input_level`` to those of ``output_level``.
 
         Chunks are made small enough for products of ``channels`` channels.
@@ -88,7 +88,7 @@ class NeighbourTable:
     @classmethod
     def _of_pairs(
         cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int
-    ) -> NeighbourTable:
+    ) -> NeighborTable:
         """From pairs ``(P,)``, int32, each with its place among the 27 offsets, and ordered by it."""
         limit = numbers_at_a_time(outputs.device, CHUNK_SIZE)
         wanted = max(1, -(-len(outputs) * channels // limit))
@@ -116,11 +116,11 @@ class NeighbourTable:
             )
         return cls(num_outputs, chunks)
 
-    def mirrored(self) -> NeighbourTable:
+    def mirrored(self) -> NeighborTable:
         """The transposed table of one within a level: the same pairs under the opposite offsets."""
         return replace(self, kernels=self.kernels[::-1])
 
-    def transposed(self, num_inputs: int, channels: int) -> NeighbourTable:
+    def transposed(self, num_inputs: int, channels: int) -> NeighborTable:
         """The table with outputs and inputs exchanged."""
         parts = [(chunk.inputs.split(chunk.sizes), chunk.outputs.split(chunk.sizes)) for chunk in self.chunks]
         pairs = [tuple(torch.cat([part[end][kernel] for part in parts]) for end in range(2)) for kernel in range(27)]

@@ -55,7 +55,7 @@ class _InstanceNorm(torch.autograd.Function):
 
 
 def instance_norm(x: Tensor, slope: float = 1.0) -> Tensor:
-    """Normalise every channel of every sample of ``(N, C, H, W)`` over all positions, without gain or bias, eps 1e-5.
+    """Normalize every channel of every sample of ``(N, C, H, W)`` over all positions, without gain or bias, eps 1e-5.
 
     With a ``slope`` in (0, 1) a leaky ReLU follows. Computed in float32 or wider; the result has the dtype of ``x`` and
     the channels-last layout.
@@ -96,7 +96,7 @@ def relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear enlargement of ``(N, C, h, w)`` to ``size``, half-pixel centres."""
+    """Bilinear enlargement of ``(N, C, h, w)`` to ``size``, half-pixel centers."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=size, mode='bilinear', align_corners=False)

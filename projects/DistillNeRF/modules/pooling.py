@@ -14,7 +14,7 @@ from .voxels import VoxelGrid, point_codes
 
 
 def candidate_positions(cameras: Cameras, candidates: Tensor) -> Tensor:
-    """World positions ``(N, H, W, K, 3)`` of depth candidates ``(N, H, W, K)``, metres, without gradient."""
+    """World positions ``(N, H, W, K, 3)`` of depth candidates ``(N, H, W, K)``, meters, without gradient."""
     origins, directions = cameras.rays(*candidates.shape[1:3])
     return directions[:, :, :, None] * candidates.detach()[..., None] + origins[:, None, None, None]
 

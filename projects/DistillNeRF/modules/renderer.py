@@ -30,7 +30,7 @@ class RaySampling:
     Attributes:
         stride: every how many depth bins share one coarse sample (``sparse_sample_ratio``).
         fine_samples: samples around the heaviest coarse sample.
-        fine_step: distance between them, metres.
+        fine_step: distance between them, meters.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the density logits.
         published_quirks: reproduce foggy-empty-space, off-center-fine-samples, interval-as-sample and forward-jitter
@@ -90,11 +90,11 @@ class RayRendering:
     """What rendering returns per ray.
 
     Attributes:
-        composite: ``(rays, channels)`` composited colour, ``2 * sum(weight * colour) - 1``.
-        depth: ``(rays,)`` expected distance along the ray, metres.
+        composite: ``(rays, channels)`` composited color, ``2 * sum(weight * color) - 1``.
+        depth: ``(rays,)`` expected distance along the ray, meters.
         opacity: ``(rays,)`` sum of the weights.
         weights: ``(rays, n)`` of the intervals between samples.
-        depths: ``(rays, n + 1)`` sample distances, metres.
+        depths: ``(rays, n + 1)`` sample distances, meters.
     """
 
     composite: Tensor
@@ -126,10 +126,10 @@ def render_rays(
         return weights, expected_depth(weights, depths, space.far), weights.sum(-1)
 
     weights, depth, opacity = by_pieces(through, read(tables.logits, rows), depths)
-    # An interval has the mean colour of its ends, so a sample counts half in each of its two intervals.
+    # An interval has the mean color of its ends, so a sample counts half in each of its two intervals.
     per_sample = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    colour = 2 * composite(rows, per_sample) - 1
-    return RayRendering(colour, depth, opacity, weights, depths)
+    color = 2 * composite(rows, per_sample) - 1
+    return RayRendering(color, depth, opacity, weights, depths)
 
 
 def place_samples(

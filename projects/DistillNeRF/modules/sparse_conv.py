@@ -1,6 +1,6 @@
 """Convolutions over occupied cells only (docs/NETWORK.md#sparse-convolution).
 
-``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` with the 27 offsets K of a 3x3x3 neighbourhood, P over
+``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` with the 27 offsets K of a 3x3x3 neighborhood, P over
 the occupied output cells; cells that are empty or outside the grid count as zero.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
 from .chunked import Recomputable
-from .kernel_map import Chunk, NeighbourTable
+from .kernel_map import Chunk, NeighborTable
 from .layers import leaky_relu_, soft_clamp
 from .voxels import VoxelGrid
 
@@ -21,7 +21,7 @@ from .voxels import VoxelGrid
 class _Scratch:
     """Memory for the pairs of one chunk after the other, taken once."""
 
-    def __init__(self, like: Tensor, table: NeighbourTable, *widths: int) -> None:
+    def __init__(self, like: Tensor, table: NeighborTable, *widths: int) -> None:
         longest = max((len(chunk.inputs) for chunk in table.chunks), default=0)
         self.buffers = [like.new_empty(longest, width) for width in widths]
 
@@ -38,7 +38,7 @@ class _SumOfProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, table: NeighbourTable, transposed: NeighbourTable) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, table: NeighborTable, transposed: NeighborTable) -> Tensor:
         out = full_precision(x.new_empty(table.num_outputs, weight.shape[2]))
         scratch = _Scratch(x, table, weight.shape[1], weight.shape[2])
         for chunk in table.chunks:
@@ -73,12 +73,12 @@ class _SumOfProducts(torch.autograd.Function):
 
 
 # A table and its transpose.
-Pairs = tuple[NeighbourTable, NeighbourTable]
+Pairs = tuple[NeighborTable, NeighborTable]
 
 
 def pairs_between(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> Pairs:
     """What convolutions of up to ``channels`` channels from one level to another need, and their gradients."""
-    table = NeighbourTable.between(grid, input_level, output_level, channels)
+    table = NeighborTable.between(grid, input_level, output_level, channels)
     if input_level == output_level:
         return table, table.mirrored()
     return table, table.transposed(len(grid.cells(input_level)), channels)
@@ -116,7 +116,7 @@ class SparseProcessing(Recomputable):
         return self.norm(leaky_relu_(self.conv(x, pairs)))
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The pairs of all layers of a :class:`SparseVoxelNet`."""
 
     within_fine: Pairs
@@ -157,17 +157,17 @@ class SparseVoxelNet(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor, grid: VoxelGrid) -> Tensor:
         """``(C, channels + 1)`` and ``(F, channels + 1)`` pooled voxels -> ``(C, channels + 1)``; logit last."""
-        return self.convolve(coarse, fine, self.neighbours(grid))
+        return self.convolve(coarse, fine, self.neighbors(grid))
 
-    def neighbours(self, grid: VoxelGrid) -> Neighbours:
+    def neighbors(self, grid: VoxelGrid) -> Neighbors:
         """What the layers need to know of the cells."""
         fine, coarse = grid.fine_level, grid.coarse_level
         levels = ((fine, fine), (coarse, coarse), (fine, coarse))
-        return Neighbours(*(pairs_between(grid, source, target, self.widest) for source, target in levels))
+        return Neighbors(*(pairs_between(grid, source, target, self.widest) for source, target in levels))
 
-    def convolve(self, coarse: Tensor, fine: Tensor, neighbours: Neighbours) -> Tensor:
-        """:meth:`forward` with the neighbours of the grid."""
-        within_fine, within_coarse, downwards = neighbours
+    def convolve(self, coarse: Tensor, fine: Tensor, neighbors: Neighbors) -> Tensor:
+        """:meth:`forward` with the neighbors of the grid."""
+        within_fine, within_coarse, downwards = neighbors
         x = leaky_relu_(self.fine_in(fine, within_fine))
         for layer in self.fine_layers:
             x = layer(x, within_fine)

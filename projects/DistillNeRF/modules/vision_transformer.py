@@ -119,7 +119,7 @@ class VisionTransformer(nn.Module):
         return torch.cat([own, grid.flatten(2).transpose(1, 2)], dim=1)
 
     def forward(self, images: Tensor, last: int = 4) -> list[Tensor]:
-        """Normalised images ``(N, 3, H, W)``, sides multiples of the patch.
+        """Normalized images ``(N, 3, H, W)``, sides multiples of the patch.
 
         Returns:
             the patch tokens ``(N, rows * columns, width)`` after each of the last blocks, all through the final norm.

@@ -18,7 +18,7 @@ OPAQUE = 80.0
 
 
 def activate_density(logit: Tensor, activation: str) -> Tensor:
-    """Density per metre from a logit: ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``, in float32 or wider."""
+    """Density per meter from a logit: ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``, in float32 or wider."""
     logit = full_precision(logit)
     if activation == 'exp':
         return torch.exp(logit - 1)
@@ -82,11 +82,11 @@ def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, 
     """Weights and expected depth on given intervals (docs/NETWORK.md#volume-rendering-on-intervals).
 
     Args:
-        density: ``(..., D, ...)`` with D along ``dim``, per metre.
-        edges: ``(..., D + 1, ...)``, broadcastable against it, metres along the ray.
+        density: ``(..., D, ...)`` with D along ``dim``, per meter.
+        edges: ``(..., D + 1, ...)``, broadcastable against it, meters along the ray.
 
     Returns:
-        depth: as density without ``dim``, the expected depth in metres. A ray without density gets about 0.
+        depth: as density without ``dim``, the expected depth in meters. A ray without density gets about 0.
         weights: the shape of density.
     """
     density, edges = full_precision(density), full_precision(edges)
@@ -102,7 +102,7 @@ def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
 
     Args:
         logits: ``(rays, n)`` density logits of the samples.
-        depths: ``(rays, n)`` or ``(n,)`` ascending distances along the rays, metres.
+        depths: ``(rays, n)`` or ``(n,)`` ascending distances along the rays, meters.
     """
     logits, depths = full_precision(logits), full_precision(depths)
     sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
@@ -111,7 +111,7 @@ def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
 
 
 def expected_depth(weights: Tensor, depths: Tensor, far: float, near: float = 1e-5) -> Tensor:
-    """``(rays,)`` expected depth of the marching weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, metres."""
+    """``(rays,)`` expected depth of the marching weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, meters."""
     middle = (depths[..., 1:] + depths[..., :-1]) / 2
     depth = (weights * middle).sum(-1) / (MARCHING_EPSILON + weights.sum(-1))
     return depth.nan_to_num(nan=far).clamp(near, far)

@@ -125,7 +125,7 @@ class VoxelGrid(TensorFields):
         return morton_decode(self.coarse_codes if level == self.coarse_level else self.fine_codes)
 
     def centers(self, level: int) -> Tensor:
-        """``(C or F, 3)`` float32 centres of the cells of one level, in the cube."""
+        """``(C or F, 3)`` float32 centers of the cells of one level, in the cube."""
         return (self.cells(level) + 0.5) * 2.0 ** (1 - level) - 1
 
 
@@ -156,7 +156,7 @@ def axis_codes(level: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor
 
 
 def _spread_bits(x: Tensor) -> Tensor:
-    """Put two zero bits between neighbouring bits of 10-bit integers."""
+    """Put two zero bits between neighboring bits of 10-bit integers."""
     x = x.int()
     x = (x | (x << 16)) & 0x030000FF
     x = (x | (x << 8)) & 0x0300F00F

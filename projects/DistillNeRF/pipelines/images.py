@@ -19,7 +19,7 @@ from ..utils.errors import InputError
 class LoadViews(BaseTransform):
     """Read every view's image, resize it to the sample's ``image_size``, make it RGB in [0, 1].
 
-    As published: OpenCV bilinear on the full image, then colour order, then division by 255. Adds ``image``
+    As published: OpenCV bilinear on the full image, then color order, then division by 255. Adds ``image``
     ``(3, H, W)`` float32 to each view. The camera keeps its native intrinsics; :class:`PackViews` resizes them.
 
     Views of a teacher (``resizable``) may have any size of the camera's shape; their intrinsics follow.

@@ -25,7 +25,7 @@ def read_points(path: str | Path, columns: int) -> np.ndarray:
 
     Raises:
         InputError: a missing or empty file, a size that is no multiple of a point, NaN or infinite positions, distances
-            that are none in metres.
+            that are none in meters.
     """
     size = require_file(path, RESTORE).stat().st_size
     if size % (4 * columns):
@@ -63,7 +63,7 @@ def read_point_classes(path: str | Path | None, count: int, points: str) -> np.n
 
 @TRANSFORMS.register_module()
 class LoadLidarDepth(BaseTransform):
-    """Project each frame's LiDAR points into its views: ``lidar_depth`` ``(h, w)`` z in metres at ``render_size``.
+    """Project each frame's LiDAR points into its views: ``lidar_depth`` ``(h, w)`` z in meters at ``render_size``.
 
     Points at the sample's ``lidar_range`` or beyond are left out. With several sweeps the nearest point counts where
     two fall into one pixel; what moved in between smears. The points of a frame go through the global poses of the

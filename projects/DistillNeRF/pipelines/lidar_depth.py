@@ -21,7 +21,7 @@ class LidarProjection:
     """All points of one sweep in one camera.
 
     Attributes:
-        depth: ``(n,)`` z in the camera frame in metres, clipped to [1e-5, 99999].
+        depth: ``(n,)`` z in the camera frame in meters, clipped to [1e-5, 99999].
         pixels: ``(n, 2)`` position (u, v) in the image; means nothing for points behind the camera.
         visible: ``(n,)`` True where the point lies in the image and in the range of depths.
     """
@@ -39,7 +39,7 @@ def project_lidar(
     Args:
         points: ``(n, 3+)`` in the LiDAR frame; columns after the third are ignored.
         lidar2img: ``(4, 4)`` LiDAR frame to pixels times z.
-        max_depth: points at this z or beyond are not visible, metres.
+        max_depth: points at this z or beyond are not visible, meters.
         flip: the horizontal flip of the published code.
     """
     homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1).astype(np.float32)
@@ -60,7 +60,7 @@ def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows
     """``(rows, columns)`` nearest z of the visible points, NaN where no point falls.
 
     The nearest point wins in blocks of ``height // rows`` x ``width // columns`` whole pixels; the map of blocks is
-    then resized to rows x columns by nearest neighbour.
+    then resized to rows x columns by nearest neighbor.
 
     Raises:
         InputError: the image has fewer pixels than the depth image cells.
@@ -107,7 +107,7 @@ def _blocks(
 
 
 def _resized(blocks: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Nearest neighbour."""
+    """Nearest neighbor."""
     pick_rows = np.arange(rows) * blocks.shape[0] // rows
     pick_columns = np.arange(columns) * blocks.shape[1] // columns
     return blocks[pick_rows[:, None], pick_columns]

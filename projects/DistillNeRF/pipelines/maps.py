@@ -15,7 +15,7 @@ from ..utils.errors import InputError
 
 # Of depth maps, about so many rows and columns are looked at.
 LOOKED_AT = 64
-# A camera of a car sees the road nearer than this, and something beyond that, metres.
+# A camera of a car sees the road nearer than this, and something beyond that, meters.
 FARTHEST_ROAD, NEAREST_VIEW = 200.0, 2.0
 # Percent of the pixels that may be wrong, and share of zeros.
 NEAR_PERCENT, MOST_ZEROS = 1, 0.1
@@ -70,7 +70,7 @@ def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], cure: str) -
 
 
 def check_depth(path: str | Path, depth: np.ndarray, cure: str) -> None:
-    """Whether ``(h, w)`` can be z in metres, NaN where unknown, as seen from a car.
+    """Whether ``(h, w)`` can be z in meters, NaN where unknown, as seen from a car.
 
     Raises:
         InputError: negative values, another unit, inverse depth, or zeros for what is unknown.
@@ -87,12 +87,12 @@ def check_depth(path: str | Path, depth: np.ndarray, cure: str) -> None:
     nearest, farthest = np.percentile(known[known > 0], (NEAR_PERCENT, 100 - NEAR_PERCENT))
     if nearest > FARTHEST_ROAD:
         raise InputError(
-            f'{path}: its nearest depths are {nearest:.4g}, which are no metres; divide by 1000 what is in millimetres '
-            f'(by 100: centimetres, by 256: KITTI), or {cure}'
+            f'{path}: its nearest depths are {nearest:.4g}, which are no meters; divide by 1000 what is in millimeters '
+            f'(by 100: centimeters, by 256: KITTI), or {cure}'
         )
     if farthest < NEAREST_VIEW:
         raise InputError(
-            f'{path}: its farthest depths are {farthest:.4g}, which are no metres; give z itself, not its inverse and '
+            f'{path}: its farthest depths are {farthest:.4g}, which are no meters; give z itself, not its inverse and '
             f'no share of a range, or {cure}'
         )
 
@@ -117,7 +117,7 @@ def check_sky(path: str | Path, sky: np.ndarray, cure: str) -> None:
 
 @TRANSFORMS.register_module()
 class LoadTeacher(BaseTransform):
-    """Read the teacher's depth (z, metres) and sky mask of every view, at the size they were stored in.
+    """Read the teacher's depth (z, meters) and sky mask of every view, at the size they were stored in.
 
     Adds ``teacher_depth`` and ``sky_mask`` ``(h_t, w_t)``; None where the file is missing and the dataset says
     ``SKIP_MISSING``. Does nothing in a dataset with ``load_teacher=False``.
@@ -147,9 +147,9 @@ class LoadTeacher(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadTruth(BaseTransform):
-    """Read the true depth (z, metres, NaN in the sky) of every view; resize it to ``image_size``.
+    """Read the true depth (z, meters, NaN in the sky) of every view; resize it to ``image_size``.
 
-    Each pixel takes the depth at its centre, so that the map agrees with the resized image pixel by pixel.
+    Each pixel takes the depth at its center, so that the map agrees with the resized image pixel by pixel.
     Does nothing in a dataset with ``load_truth=False``.
     """
 
@@ -170,7 +170,7 @@ class LoadTruth(BaseTransform):
 
 
 def _check_truth(depth: np.ndarray, view: dict[str, Any]) -> None:
-    """Whether ``(h, w)`` can be z in metres, in the shape of its image."""
+    """Whether ``(h, w)`` can be z in meters, in the shape of its image."""
     path, cure = view['truth']['depth'], MAP_CURES['truth']
     if np.isnan(depth).all():
         raise InputError(f'{path}: holds nothing but NaN; {cure}')

@@ -1,1 +1,1 @@
-"""Pictures: colours of depth, panels, trajectories of new cameras, PNG and MP4 files."""
+"""Pictures: colors of depth, panels, trajectories of new cameras, PNG and MP4 files."""

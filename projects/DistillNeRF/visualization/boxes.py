@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..geometry.cameras import Cameras
 from ..models.cells import CORNERS
-from .colors import SKY_COLOUR
+from .colors import SKY_COLOR
 
 # Corners of each side, counter-clockwise seen from outside, for the order of :data:`CORNERS`: -x, +x, -y, +y, -z, +z.
 SIDES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
@@ -19,10 +19,10 @@ SIDES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2,
 
 @dataclass(frozen=True)
 class Surface:
-    """A mesh of the outer sides of boxes; every box has vertices of its own, so that it can have its colour.
+    """A mesh of the outer sides of boxes; every box has vertices of its own, so that it can have its color.
 
     Attributes:
-        vertices: ``(M, 3)`` float32, metres.
+        vertices: ``(M, 3)`` float32, meters.
         quads: ``(F, 4)`` int32 indices of vertices, counter-clockwise seen from outside.
         vertex_box: ``(M,)`` the box of each vertex.
         quad_box, quad_side: ``(F,)`` the box of each quad, and which of :data:`SIDES` it is.
@@ -44,7 +44,7 @@ def surface(corners: np.ndarray) -> Surface:
     """The sides of boxes that are not shared by two of them.
 
     Args:
-        corners: ``(N, 8, 3)`` in the order of :data:`..models.cells.CORNERS`; neighbours share exactly equal corners.
+        corners: ``(N, 8, 3)`` in the order of :data:`..models.cells.CORNERS`; neighbors share exactly equal corners.
     """
     count = len(corners)
     box, side = np.divmod(np.arange(6 * count), 6)
@@ -68,9 +68,9 @@ def _unshared(corners: np.ndarray) -> np.ndarray:
     return (counts[inverse] == 1).reshape(-1, 6)
 
 
-# Brightness of the sides -x, +x, -y, +y, -z, +z, so that edges can be seen; tops keep their colour.
+# Brightness of the sides -x, +x, -y, +y, -z, +z, so that edges can be seen; tops keep their color.
 SHADES = np.array([0.82, 0.82, 0.68, 0.68, 0.55, 1.0], np.float32)
-# Looking down begins this high, metres above the LiDAR: most trees and roofs would hide the street.
+# Looking down begins this high, meters above the LiDAR: most trees and roofs would hide the street.
 EYE_HEIGHT = 3.0
 INK = (20, 20, 20)
 
@@ -80,18 +80,18 @@ class BoxPictures:
 
     Args:
         corners: ``(N, 8, 3)`` as in :class:`..models.cells.Cells`.
-        colours: ``(N, 3)`` uint8 RGB.
+        colors: ``(N, 3)`` uint8 RGB.
     """
 
-    def __init__(self, corners: np.ndarray, colours: np.ndarray) -> None:
+    def __init__(self, corners: np.ndarray, colors: np.ndarray) -> None:
         self._scene, mesh = EmbreeScene(robust=True), surface(corners)
         self._empty = not len(mesh.quads)
         if not self._empty:
             TriangleMesh(self._scene, mesh.vertices, mesh.triangles)
-        # Colours of the quads; the last entry is what rays see that miss.
-        plain = colours[mesh.quad_box]
+        # Colors of the quads; the last entry is what rays see that miss.
+        plain = colors[mesh.quad_box]
         shaded = (plain * SHADES[mesh.quad_side, None]).round()
-        self._plain, self._shaded = (np.concatenate([part, [SKY_COLOUR]]).astype(np.uint8) for part in (plain, shaded))
+        self._plain, self._shaded = (np.concatenate([part, [SKY_COLOR]]).astype(np.uint8) for part in (plain, shaded))
 
     def from_cameras(self, cameras: Cameras, height: int, width: int) -> np.ndarray:
         """What ``(V,)`` cameras see, ``(V, height, width, 3)`` uint8 RGB."""
@@ -99,19 +99,19 @@ class BoxPictures:
         return self._seen(np.broadcast_to(origins[:, None, None], directions.shape), directions, self._shaded)
 
     def from_above(self, reach: float, size: int, eye_height: float = EYE_HEIGHT) -> np.ndarray:
-        """A map ``(size, size, 3)`` of ``reach`` metres to every side of the LiDAR; forward is up, right is right."""
+        """A map ``(size, size, 3)`` of ``reach`` meters to every side of the LiDAR; forward is up, right is right."""
         steps = (np.arange(size) + 0.5) / size * 2 * reach - reach
         x, y = np.meshgrid(steps, -steps)
         origins = np.stack([x, y, np.full_like(x, eye_height)], axis=-1)
         return self._seen(origins, np.broadcast_to([0.0, 0.0, -1.0], origins.shape), self._plain)
 
-    def _seen(self, origins: np.ndarray, directions: np.ndarray, colours: np.ndarray) -> np.ndarray:
-        """Colours ``(..., 3)`` on rays ``(..., 3)``, from those of the quads and of a miss."""
+    def _seen(self, origins: np.ndarray, directions: np.ndarray, colors: np.ndarray) -> np.ndarray:
+        """Colors ``(..., 3)`` on rays ``(..., 3)``, from those of the quads and of a miss."""
         if self._empty:
-            return np.broadcast_to(colours[-1], origins.shape).copy()
+            return np.broadcast_to(colors[-1], origins.shape).copy()
         rays = (np.ascontiguousarray(part.reshape(-1, 3), np.float32) for part in (origins, directions))
         triangles = np.asarray(self._scene.run(*rays))
-        return colours[np.where(triangles >= 0, triangles // 2, -1)].reshape(origins.shape)
+        return colors[np.where(triangles >= 0, triangles // 2, -1)].reshape(origins.shape)
 
 
 def annotate_map(picture: np.ndarray, reach: float, title: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Depth as colours: one fixed scale for every picture, so that colours can be compared across pictures."""
+"""Depth as colors: one fixed scale for every picture, so that colors can be compared across pictures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 NEAREST = 2.0
 FARTHEST = 80.0
-# Greys are no colours of the map: what is not known is dark, the sky is light.
-UNKNOWN_COLOUR = (48, 48, 48)
-SKY_COLOUR = (222, 226, 232)
+# Grays are no colors of the map: what is not known is dark, the sky is light.
+UNKNOWN_COLOR = (48, 48, 48)
+SKY_COLOR = (222, 226, 232)
 
 
 @lru_cache(maxsize=4)
@@ -24,35 +24,35 @@ def _table(colormap: int) -> np.ndarray:
     return np.ascontiguousarray(cv2.applyColorMap(values, colormap)[:, 0, ::-1])
 
 
-def colour_shares(shares: np.ndarray, colormap: int = cv2.COLORMAP_TURBO) -> np.ndarray:
+def color_shares(shares: np.ndarray, colormap: int = cv2.COLORMAP_TURBO) -> np.ndarray:
     """Numbers in [0, 1] (clipped) of any shape to uint8 RGB, one more axis at the end."""
     return _table(colormap)[(shares.clip(0, 1) * 255).round().astype(np.uint8)]
 
 
 def log_shares(depth: np.ndarray, near: float = NEAREST, far: float = FARTHEST) -> np.ndarray:
-    """Position of depths (metres) on a log scale: 0 at ``near``, 1 at ``far``; NaN and outside not clipped."""
+    """Position of depths (meters) on a log scale: 0 at ``near``, 1 at ``far``; NaN and outside not clipped."""
     return np.log(np.maximum(depth, 1e-6) / near) / np.log(far / near)
 
 
-def depth_to_colours(
+def depth_to_colors(
     depth: np.ndarray, sky: np.ndarray | None = None, near: float = NEAREST, far: float = FARTHEST
 ) -> np.ndarray:
     """Turbo over the logarithm of depth: dark blue at ``near`` and nearer, dark red at ``far`` and farther.
 
     Args:
-        depth: ``(H, W)`` metres, NaN where unknown.
-        sky: ``(H, W)`` bool, drawn in :data:`SKY_COLOUR`; goes before unknown.
-        near, far: ends of the scale, metres.
+        depth: ``(H, W)`` meters, NaN where unknown.
+        sky: ``(H, W)`` bool, drawn in :data:`SKY_COLOR`; goes before unknown.
+        near, far: ends of the scale, meters.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
     """
     unknown = np.isnan(depth)
-    colours = colour_shares(log_shares(np.where(unknown, near, depth), near, far))
-    colours[unknown] = UNKNOWN_COLOUR
+    colors = color_shares(log_shares(np.where(unknown, near, depth), near, far))
+    colors[unknown] = UNKNOWN_COLOR
     if sky is not None:
-        colours[sky] = SKY_COLOUR
-    return colours
+        colors[sky] = SKY_COLOR
+    return colors
 
 
 # The darkest and brightest value of a channel lie at these shares of the values it was fitted on.
@@ -62,7 +62,7 @@ LARGEST_FIT = 100_000
 
 
 @dataclass(frozen=True)
-class FeatureColours:
+class FeatureColors:
     """The first three principal components as red, green and blue.
 
     Attributes:
@@ -78,10 +78,10 @@ class FeatureColours:
     high: Tensor
 
     @classmethod
-    def fit(cls, features: Tensor) -> FeatureColours:
+    def fit(cls, features: Tensor) -> FeatureColors:
         """From features ``(..., C)`` of everything that shall be drawn alike; those that are NaN are left out.
 
-        The sign of a component is free: its largest entry is made positive, so that equal features give equal colours
+        The sign of a component is free: its largest entry is made positive, so that equal features give equal colors
         in every run.
 
         Raises:
@@ -90,11 +90,11 @@ class FeatureColours:
         rows = features.detach().reshape(-1, features.shape[-1]).cpu()
         rows = rows[rows.isfinite().all(dim=1)].double()
         if not len(rows):
-            raise ValueError('no feature is finite: nothing to fit colours to')
+            raise ValueError('no feature is finite: nothing to fit colors to')
         rows = rows[:: -(-len(rows) // LARGEST_FIT)]
         mean = rows.mean(dim=0)
         values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-        # Ascending; what is no more than rounding carries no colour.
+        # Ascending; what is no more than rounding carries no color.
         kept = values.flip(0)[:3] > values[-1].clamp_min(0) * 1e-12
         found = vectors.flip(1)[:, :3].T * kept[:, None]
         components = torch.zeros(3, rows.shape[1], dtype=rows.dtype)
@@ -108,7 +108,7 @@ class FeatureColours:
         high = torch.where(low < high, high, values.amax(dim=0))
         return cls(mean, components, low, high)
 
-    def colours(self, features: Tensor) -> np.ndarray:
+    def colors(self, features: Tensor) -> np.ndarray:
         """Features ``(..., C)`` to uint8 RGB ``(..., 3)``; black where they are not finite."""
         features = features.detach().cpu().double()
         values = (features - self.mean) @ self.components.T

@@ -1,4 +1,4 @@
-"""Rows of a panel that show features: as colours, and as heat maps of queries."""
+"""Rows of a panel that show features: as colors, and as heat maps of queries."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torch import Tensor
 
 from ..geometry.views import Views
 from ..semantics.text_encoders import similarities
-from .colors import FeatureColours, colour_shares
+from .colors import FeatureColors, color_shares
 from .panel_layout import DIMMED, ERROR_COLORMAP, Row, named, to_uint8
 
 
-def palette(features: Tensor, teacher: Tensor | None = None) -> FeatureColours:
-    """Colours for rendered features ``(T, C, h, w)``, and for the teacher's if they have as many channels."""
+def palette(features: Tensor, teacher: Tensor | None = None) -> FeatureColors:
+    """Colors for rendered features ``(T, C, h, w)``, and for the teacher's if they have as many channels."""
     drawn = [features] if teacher is None or teacher.shape[1] != features.shape[1] else [features, teacher]
     rows = [part.movedim(1, -1).reshape(-1, part.shape[1]).float() for part in drawn]
-    return FeatureColours.fit(torch.cat([part.to(rows[0].device) for part in rows]))
+    return FeatureColors.fit(torch.cat([part.to(rows[0].device) for part in rows]))
 
 
 def feature_rows(views: Views, features: Tensor) -> list[Row]:
     """Rendered features ``(V, C, h, w)`` and, where the views have them, the teacher's.
 
-    Both in the same colours, unless the teacher has another number of channels and therefore colours of its own.
+    Both in the same colors, unless the teacher has another number of channels and therefore colors of its own.
     """
     teacher = views.features
-    colours = palette(features, teacher)
-    rows = [Row('features', named(views, colours.colours(features.movedim(1, -1))))]
+    colors = palette(features, teacher)
+    rows = [Row('features', named(views, colors.colors(features.movedim(1, -1))))]
     if teacher is not None:
         if teacher.shape[1] != features.shape[1]:
-            colours = palette(teacher)
-        rows.append(Row('teacher\nfeatures', named(views, colours.colours(teacher.movedim(1, -1)))))
+            colors = palette(teacher)
+        rows.append(Row('teacher\nfeatures', named(views, colors.colors(teacher.movedim(1, -1)))))
     return rows
 
 
@@ -54,6 +54,6 @@ def draw_heat_map(similarity: np.ndarray, image: np.ndarray) -> np.ndarray:
     """
     height, width = image.shape[:2]
     shares = cv2.resize(similarity.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
-    heat = colour_shares(shares, ERROR_COLORMAP)
+    heat = color_shares(shares, ERROR_COLORMAP)
     weight = shares[..., None]
     return ((1 - weight) * DIMMED * image + weight * heat).round().astype(np.uint8)

@@ -20,12 +20,12 @@ class PictureOptions:
     Attributes:
         visualize_imgs: rows of images, depths and errors.
         visualize_voxels: rows of voxels, maps from above, web pages and PLY files.
-        visualize_foundation_model_feat: rows of rendered features (of a network of colours: what its decoder reads).
+        visualize_foundation_model_feat: rows of rendered features (of a network of colors: what its decoder reads).
         language_query: words, or True for :data:`USUAL_QUERY`; a row of heat maps for each.
         save_visualized_imgs: also every tile as a picture of its own.
         text_encoder: what makes vectors of words (:mod:`..text_queries`).
-        voxel_colours: ``rgb``, ``height``, ``features`` or several; none: what the network renders.
-        voxel_min_density: cells of less density per metre are left out.
+        voxel_colors: ``rgb``, ``height``, ``features`` or several; none: what the network renders.
+        voxel_min_density: cells of less density per meter are left out.
         vis_save_directory: where pictures go.
     """
 
@@ -35,7 +35,7 @@ class PictureOptions:
     language_query: tuple[str, ...] = ()
     save_visualized_imgs: bool = True
     text_encoder: str | None = None
-    voxel_colours: tuple[str, ...] = ()
+    voxel_colors: tuple[str, ...] = ()
     voxel_min_density: float = 0.5
     vis_save_directory: str | None = None
 
@@ -49,7 +49,7 @@ class PictureOptions:
         given = {
             field.name: model[field.name] for field in dataclasses.fields(cls) if model.get(field.name) is not None
         }
-        for name in ('language_query', 'voxel_colours'):
+        for name in ('language_query', 'voxel_colors'):
             given[name] = _words(name, given.get(name, ()))
         for name, value in given.items():
             kind = type(getattr(cls, name)) if name not in ('text_encoder', 'vis_save_directory') else str
@@ -70,7 +70,7 @@ class PictureOptions:
             InputError: options of pictures that are not asked for.
         """
         usual = PictureOptions()
-        for name in ('voxel_colours', 'voxel_min_density'):
+        for name in ('voxel_colors', 'voxel_min_density'):
             if getattr(self, name) != getattr(usual, name) and not self.visualize_voxels:
                 raise InputError(f'model.{name} does nothing without model.visualize_voxels=True; add it, or leave it')
 
@@ -81,8 +81,8 @@ _KINDS = {bool: 'True or False', float: 'a number', str: 'a text', tuple: 'words
 def _words(name: str, value: Any) -> tuple[str, ...]:
     """One word or several; spaces are underscores in names of classes."""
     if isinstance(value, bool):
-        if value and name == 'voxel_colours':
-            raise InputError('model.voxel_colours is True; give rgb, height, features or several of them')
+        if value and name == 'voxel_colors':
+            raise InputError('model.voxel_colors is True; give rgb, height, features or several of them')
         return USUAL_QUERY if value else ()
     words = [value] if isinstance(value, str) else list(value)
     return tuple(str(word).strip().replace(' ', '_') for word in words)

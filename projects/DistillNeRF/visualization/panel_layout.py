@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..geometry.views import Views
 from ..utils.files import atomic_path
-from .colors import FARTHEST, NEAREST, SKY_COLOUR, UNKNOWN_COLOUR, colour_shares, log_shares
+from .colors import FARTHEST, NEAREST, SKY_COLOR, UNKNOWN_COLOR, color_shares, log_shares
 
 MARGIN = 8
 GAP = 3
@@ -25,7 +25,7 @@ FONT_SIZE = 13
 BACKGROUND = (255, 255, 255)
 INK = (20, 20, 20)
 DEPTH_TICKS = (2, 5, 10, 20, 40, 80)
-# Mean absolute difference of colour, and of depth in metres, at the bright end of the error scale.
+# Mean absolute difference of color, and of depth in meters, at the bright end of the error scale.
 LARGEST_ERROR = 0.5
 LARGEST_DEPTH_ERROR = 10.0
 ERROR_COLORMAP = cv2.COLORMAP_INFERNO
@@ -77,8 +77,8 @@ def compose(rows: list[Row], columns: list[str], tile_height: int, tile_width: i
     picture = Image.fromarray(canvas)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
     for c, name in enumerate(columns):
-        centre = LABEL_WIDTH + c * (tile_width + GAP) + tile_width // 2
-        draw.text((centre, HEADER_HEIGHT // 2), _fitting(name, font, tile_width), INK, font, anchor='mm')
+        center = LABEL_WIDTH + c * (tile_width + GAP) + tile_width // 2
+        draw.text((center, HEADER_HEIGHT // 2), _fitting(name, font, tile_width), INK, font, anchor='mm')
     for r, row in enumerate(rows):
         middle = HEADER_HEIGHT + r * (tile_height + GAP) + tile_height // 2
         draw.text((LABEL_WIDTH - MARGIN, middle), row.label, INK, font, anchor='rm', align='right')
@@ -105,25 +105,25 @@ _ERROR_BAR = (_SKY_SWATCH + 80, _SKY_SWATCH + 280)
 
 
 def _paint_bars(canvas: np.ndarray, top: int) -> None:
-    """Colours of the footer."""
+    """Colors of the footer."""
     rows = slice(top, top + BAR_HEIGHT)
     for (left, right), colormap in ((_DEPTH_BAR, cv2.COLORMAP_TURBO), (_ERROR_BAR, ERROR_COLORMAP)):
-        canvas[rows, left:right] = colour_shares(np.linspace(0, 1, right - left), colormap)
-    for left, colour in ((_UNKNOWN_SWATCH, UNKNOWN_COLOUR), (_SKY_SWATCH, SKY_COLOUR)):
-        canvas[rows, left : left + 50] = colour
+        canvas[rows, left:right] = color_shares(np.linspace(0, 1, right - left), colormap)
+    for left, color in ((_UNKNOWN_SWATCH, UNKNOWN_COLOR), (_SKY_SWATCH, SKY_COLOR)):
+        canvas[rows, left : left + 50] = color
 
 
 def _write_scales(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: int) -> None:
     """Ticks and names of the footer."""
     below = top + BAR_HEIGHT
     draw.text((_DEPTH_BAR[0] - MARGIN, top + BAR_HEIGHT // 2), 'distance (m)', INK, font, anchor='rm')
-    for metres in DEPTH_TICKS:
-        x = _DEPTH_BAR[0] + float(log_shares(np.array(metres), NEAREST, FARTHEST)) * (_DEPTH_BAR[1] - _DEPTH_BAR[0] - 1)
+    for meters in DEPTH_TICKS:
+        x = _DEPTH_BAR[0] + float(log_shares(np.array(meters), NEAREST, FARTHEST)) * (_DEPTH_BAR[1] - _DEPTH_BAR[0] - 1)
         draw.line([(x, below), (x, below + 4)], INK)
-        draw.text((x, below + 5), str(metres), INK, font, anchor='ma')
+        draw.text((x, below + 5), str(meters), INK, font, anchor='ma')
     for left, name in ((_UNKNOWN_SWATCH, 'unknown'), (_SKY_SWATCH, 'sky')):
         draw.text((left + 25, below + 5), name, INK, font, anchor='ma')
-    ends = f'0 to {LARGEST_ERROR:g} (colour), {LARGEST_DEPTH_ERROR:g} m, 1 (query)'
+    ends = f'0 to {LARGEST_ERROR:g} (color), {LARGEST_DEPTH_ERROR:g} m, 1 (query)'
     draw.text((sum(_ERROR_BAR) / 2, below + 5), ends, INK, font, anchor='ma')
 
 

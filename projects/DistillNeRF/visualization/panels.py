@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.views import Views
-from .colors import SKY_COLOUR, UNKNOWN_COLOUR, colour_shares, depth_to_colours
+from .colors import SKY_COLOR, UNKNOWN_COLOR, color_shares, depth_to_colors
 from .feature_rows import feature_rows
 from .panel_layout import (
     DIMMED,
@@ -43,7 +43,7 @@ def ring_order(cameras: Cameras) -> list[int]:
 
 
 def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tensor], title: str = '') -> np.ndarray:
-    """A labelled panel of :func:`panel_rows`, ``(H, W, 3)`` uint8 RGB, with ``title`` printed below."""
+    """A labeled panel of :func:`panel_rows`, ``(H, W, 3)`` uint8 RGB, with ``title`` printed below."""
     return assemble(panel_rows(input_views, target_views, prediction), input_views, target_views, title)
 
 
@@ -62,14 +62,14 @@ def panel_rows(
     """Rows of images, depths, errors and features, a tile per camera.
 
     All depths are drawn as the distance along the ray on one fixed scale; z of LiDAR, teacher and truth is converted.
-    Target views of other instants follow below: true image, rendered image and depth, error of colour.
+    Target views of other instants follow below: true image, rendered image and depth, error of color.
 
     Args:
         input_views: N views.
         target_views: T views; what is known of the current instant (LiDAR, teacher, truth) is drawn.
         prediction: ``depth`` ``(T, h, w)``, and where known ``rgb`` ``(T, 3, H, W)``, ``opacity`` ``(T, h, w)``,
             ``features`` ``(T, C, h, w)``, ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances
-            along the ray, metres.
+            along the ray, meters.
         images, features: which of the rows; the input images are always there.
     """
     rows = [Row('input', _images(input_views))]
@@ -121,7 +121,7 @@ def _target_rows(
     if frame == 0:
         rows += _known_depths(views, rendered['depth'], size)
     if rgb is not None:
-        rows.append(Row(f'{prefix}colour\nerror', _errors(views, rgb)))
+        rows.append(Row(f'{prefix}color\nerror', _errors(views, rgb)))
     return rows
 
 
@@ -132,11 +132,11 @@ def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list
         points, images = _numpy(_distance(views.lidar_depth, views.cameras)), to_uint8(views.images)
         backgrounds = [_lidar_background(*pair, *size) for pair in zip(images, _skies(views), strict=True)]
         errors = np.abs(points - _at_size(rendered, points))
-        for label, values, colours in (
-            ('LiDAR', points, depth_to_colours),
-            ('LiDAR\ndepth error', errors, _depth_error_colours),
+        for label, values, colors in (
+            ('LiDAR', points, depth_to_colors),
+            ('LiDAR\ndepth error', errors, _depth_error_colors),
         ):
-            tiles = [_draw_points(*pair, colours) for pair in zip(values, backgrounds, strict=True)]
+            tiles = [_draw_points(*pair, colors) for pair in zip(values, backgrounds, strict=True)]
             rows.append(Row(label, named(views, tiles)))
     for name, z, sky in (
         ('teacher', views.teacher_depth, None if views.sky_mask is None else views.sky_mask > 0),
@@ -147,7 +147,7 @@ def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list
             rows.append(Row(f'{name}\ndepth', _depths(views, distance, sky)))
             errors = np.abs(_numpy(distance) - _at_size(rendered, _numpy(distance)))
             skies = [None] * len(views) if sky is None else _numpy(sky)
-            tiles = [_depth_error_colours(*pair) for pair in zip(errors, skies, strict=True)]
+            tiles = [_depth_error_colors(*pair) for pair in zip(errors, skies, strict=True)]
             rows.append(Row(f'{name}\ndepth error', named(views, tiles)))
     return rows
 
@@ -157,13 +157,13 @@ def _at_size(rendered: Tensor, like: np.ndarray) -> np.ndarray:
     return np.stack([enlarge(depth, *like.shape[1:]) for depth in _numpy(rendered)])
 
 
-def _depth_error_colours(error: np.ndarray, sky: np.ndarray | None = None) -> np.ndarray:
-    """Colours of ``(h, w)`` differences in metres, NaN where unknown; ``sky`` as in :func:`depth_to_colours`."""
-    colours = colour_shares(np.nan_to_num(error) / LARGEST_DEPTH_ERROR, ERROR_COLORMAP)
-    colours[np.isnan(error)] = UNKNOWN_COLOUR
+def _depth_error_colors(error: np.ndarray, sky: np.ndarray | None = None) -> np.ndarray:
+    """Colors of ``(h, w)`` differences in meters, NaN where unknown; ``sky`` as in :func:`depth_to_colors`."""
+    colors = color_shares(np.nan_to_num(error) / LARGEST_DEPTH_ERROR, ERROR_COLORMAP)
+    colors[np.isnan(error)] = UNKNOWN_COLOR
     if sky is not None:
-        colours[sky] = SKY_COLOUR
-    return colours
+        colors[sky] = SKY_COLOR
+    return colors
 
 
 def _distance(z: Tensor, cameras: Cameras) -> Tensor:
@@ -177,14 +177,14 @@ def _skies(views: Views) -> list[np.ndarray | None]:
 
 
 def _lidar_background(image: np.ndarray, sky: np.ndarray | None, height: int, width: int) -> np.ndarray:
-    """The darkened image, and the sky in the colour of the sky: the LiDAR loss puts it far away."""
+    """The darkened image, and the sky in the color of the sky: the LiDAR loss puts it far away."""
     background = (enlarge(image, height, width) * DIMMED).astype(np.uint8)
     if sky is not None:
-        background[enlarge(sky.astype(np.uint8), height, width) > 0] = SKY_COLOUR
+        background[enlarge(sky.astype(np.uint8), height, width) > 0] = SKY_COLOR
     return background
 
 
-def _draw_points(values: np.ndarray, background: np.ndarray, colours: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _draw_points(values: np.ndarray, background: np.ndarray, colors: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Sparse values ``(h, w)`` as squares over an image; where squares overlap, the smallest value wins."""
     height, width = background.shape[:2]
     points = enlarge(np.where(np.isnan(values), math.inf, values), height, width)
@@ -194,7 +194,7 @@ def _draw_points(values: np.ndarray, background: np.ndarray, colours: Callable[[
         square = np.ones((missing + 1, missing + 1), np.uint8)
         points = cv2.erode(points, square, borderType=cv2.BORDER_REPLICATE)
     known = np.isfinite(points)
-    return np.where(known[..., None], colours(np.where(known, points, math.nan)), background)
+    return np.where(known[..., None], colors(np.where(known, points, math.nan)), background)
 
 
 def _images(views: Views) -> dict[str, np.ndarray]:
@@ -205,13 +205,13 @@ def _images(views: Views) -> dict[str, np.ndarray]:
 def _depths(views: Views, distance: Tensor, sky: Tensor | None = None) -> dict[str, np.ndarray]:
     """Tiles of ``(V, h, w)`` distances."""
     skies = [None] * len(views) if sky is None else _numpy(sky)
-    return named(views, [depth_to_colours(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
+    return named(views, [depth_to_colors(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
 
 
 def _errors(views: Views, rgb: Tensor) -> dict[str, np.ndarray]:
-    """Tiles of the absolute difference of colour, averaged over the channels."""
+    """Tiles of the absolute difference of color, averaged over the channels."""
     difference = (rgb.float().clamp(0, 1) - views.images.to(rgb.device).float()).abs().mean(dim=1)
-    return named(views, colour_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
+    return named(views, color_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

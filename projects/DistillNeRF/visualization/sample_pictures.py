@@ -19,7 +19,7 @@ from .options import PictureOptions
 from .panel_layout import Row, write_png
 from .panels import assemble, panel_rows
 from .voxel_pictures import VoxelPictures
-from .voxels import coloured_cells
+from .voxels import colored_cells
 
 # Names of cameras are shortened to so much in names of files.
 CAMERA_STEM = 100
@@ -58,17 +58,17 @@ def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: P
     return files
 
 
-def _colourings(scene: Scene, options: PictureOptions) -> tuple[str, ...]:
-    """How voxels are coloured, if they are drawn."""
+def _colorings(scene: Scene, options: PictureOptions) -> tuple[str, ...]:
+    """How voxels are colored, if they are drawn."""
     if not options.visualize_voxels:
         return ()
-    return options.voxel_colours or (scene.head.renders,)
+    return options.voxel_colors or (scene.head.renders,)
 
 
 def _with_features(fields: Mapping[str, Any], options: PictureOptions) -> dict[str, Any]:
-    """The prediction, with what rays composite where the features of a network of colours are to be drawn."""
+    """The prediction, with what rays composite where the features of a network of colors are to be drawn."""
     scene: Scene = fields['scene_field']
-    wanted = options.visualize_foundation_model_feat or 'features' in _colourings(scene, options)
+    wanted = options.visualize_foundation_model_feat or 'features' in _colorings(scene, options)
     if not wanted or 'features' in fields:
         return dict(fields)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def _queries(prediction: Mapping[str, Any], options: PictureOptions) -> list[Row
     if prediction['scene_field'].head.renders != 'features':
         raise InputError(
             'model.language_query needs a network that renders features, such as that of '
-            'model_wrapper_minitown_features.py; this one renders colours'
+            'model_wrapper_minitown_features.py; this one renders colors'
         )
     views, features = _current(prediction)
     vectors = encode_words(options.text_encoder, options.language_query, features.shape[1])
@@ -100,14 +100,14 @@ def _voxels(prediction: Mapping[str, Any], options: PictureOptions) -> list[Voxe
     scene: Scene = prediction['scene_field']
     inputs: Views = prediction['input_views']
     pictures = []
-    for colouring in _colourings(scene, options):
-        colours = None
-        if colouring == 'features':
+    for coloring in _colorings(scene, options):
+        colors = None
+        if coloring == 'features':
             views, features = _current(prediction)
-            colours = palette(features, views.features)
-        rendering = scene.render(inputs.cameras) if colouring == 'rgb' and scene.head.renders == 'rgb' else None
-        levels = coloured_cells(scene, inputs.cameras, rendering, colours, colouring, options.voxel_min_density)
-        pictures.append(VoxelPictures(colouring, levels, inputs, scene.space.inner_range))
+            colors = palette(features, views.features)
+        rendering = scene.render(inputs.cameras) if coloring == 'rgb' and scene.head.renders == 'rgb' else None
+        levels = colored_cells(scene, inputs.cameras, rendering, colors, coloring, options.voxel_min_density)
+        pictures.append(VoxelPictures(coloring, levels, inputs, scene.space.inner_range))
     return pictures
 
 

@@ -10,7 +10,7 @@ from ..geometry.cameras import Cameras
 from ..models.scene import Scene
 from .feature_rows import palette
 from .ply import write_ply
-from .voxels import LEVELS, coloured_cells
+from .voxels import LEVELS, colored_cells
 
 
 @torch.no_grad()
@@ -21,7 +21,7 @@ def write_scene_ply(
     if level not in LEVELS:
         raise ValueError(f'level is {level!r}: choose one of {", ".join(LEVELS)}')
     rendering = scene.render(cameras)
-    colours = palette(rendering.image) if scene.head.renders == 'features' else None
-    parts = coloured_cells(scene, cameras, rendering, colours, scene.head.renders, min_density)
+    colors = palette(rendering.image) if scene.head.renders == 'features' else None
+    parts = colored_cells(scene, cameras, rendering, colors, scene.head.renders, min_density)
     part = next(part for part in parts if part.level == level)
-    write_ply(path, part.cells, part.colours, as_boxes=boxes)
+    write_ply(path, part.cells, part.colors, as_boxes=boxes)

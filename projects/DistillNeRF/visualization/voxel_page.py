@@ -12,16 +12,16 @@ import torch
 from ..geometry.cameras import Cameras
 from ..utils.files import atomic_path
 from .boxes import surface
-from .voxels import ColouredCells
+from .voxels import ColoredCells
 
 # More boxes than this make browsers slow: those nearest to the car are kept, and the page says so.
 LARGEST_PAGE = 50_000
-# Length of the drawn edges of a camera, metres.
+# Length of the drawn edges of a camera, meters.
 FRUSTUM = 1.5
 
 
 def write_page(
-    path: str | os.PathLike, levels: Sequence[ColouredCells], cameras: Cameras, names: Sequence[str], title: str
+    path: str | os.PathLike, levels: Sequence[ColoredCells], cameras: Cameras, names: Sequence[str], title: str
 ) -> int:
     """Write one HTML file with everything in it; a click on the legend shows or hides a level.
 
@@ -64,11 +64,11 @@ def _nearest(centers: torch.Tensor, count: int) -> np.ndarray:
     return centers.norm(dim=1).argsort()[:count].sort().values.cpu().numpy()
 
 
-def _boxes(level: ColouredCells, kept: np.ndarray, shown: bool) -> go.Mesh3d:
+def _boxes(level: ColoredCells, kept: np.ndarray, shown: bool) -> go.Mesh3d:
     mesh = surface(level.cells.corners.cpu().numpy()[kept])
     x, y, z = mesh.vertices.T
     i, j, k = mesh.triangles.T
-    codes = np.array([f'#{r:02x}{g:02x}{b:02x}' for r, g, b in level.colours[kept]], dtype='<U7')
+    codes = np.array([f'#{r:02x}{g:02x}{b:02x}' for r, g, b in level.colors[kept]], dtype='<U7')
     return go.Mesh3d(
         x=x,
         y=y,

@@ -11,26 +11,26 @@ from .panel_layout import Row, named, write_png
 from .panels import TILE_WIDTH, ring_order
 from .ply import write_ply
 from .voxel_page import write_page
-from .voxels import ColouredCells
+from .voxels import ColoredCells
 
-# Pixels of a map from above, and how far it reaches at most, metres.
+# Pixels of a map from above, and how far it reaches at most, meters.
 MAP_SIZE, MAP_REACH = 1000, 50.0
 
 
 class VoxelPictures:
-    """The cells of a scene in one colouring.
+    """The cells of a scene in one coloring.
 
     Args:
-        colouring: its name.
+        coloring: its name.
         levels: cells of both levels.
         views: the input views: their cameras look at the cells.
-        inner_range: of the scene's space, metres.
+        inner_range: of the scene's space, meters.
     """
 
-    def __init__(self, colouring: str, levels: Sequence[ColouredCells], views: Views, inner_range: float) -> None:
-        self.colouring, self.levels, self.views = colouring, levels, views
+    def __init__(self, coloring: str, levels: Sequence[ColoredCells], views: Views, inner_range: float) -> None:
+        self.coloring, self.levels, self.views = coloring, levels, views
         self.reach = min(inner_range, MAP_REACH)
-        self._drawn = [BoxPictures(level.cells.corners.cpu().numpy(), level.colours) for level in levels]
+        self._drawn = [BoxPictures(level.cells.corners.cpu().numpy(), level.colors) for level in levels]
 
     def rows(self) -> list[Row]:
         """A row per level: what the input cameras see."""
@@ -38,7 +38,7 @@ class VoxelPictures:
         scale = -(-TILE_WIDTH // cameras.width)
         size = (cameras.height * scale, cameras.width * scale)
         return [
-            Row(f'{level.level}\nvoxels\n{self.colouring}', named(self.views, boxes.from_cameras(cameras, *size)))
+            Row(f'{level.level}\nvoxels\n{self.coloring}', named(self.views, boxes.from_cameras(cameras, *size)))
             for level, boxes in zip(self.levels, self._drawn, strict=True)
         ]
 
@@ -46,15 +46,15 @@ class VoxelPictures:
         """Maps, PLY files and the page of all cells; returns the files."""
         files = []
         for level, boxes in zip(self.levels, self._drawn, strict=True):
-            name = f'{level.level}_{self.colouring}'
+            name = f'{level.level}_{self.coloring}'
             above = boxes.from_above(self.reach, MAP_SIZE)
             files += [directory / f'{name}_above.png', directory / f'{name}.ply']
-            write_png(files[-2], annotate_map(above, self.reach, f'{title} {level.level} voxels, {self.colouring}'))
-            write_ply(files[-1], level.cells, level.colours)
-        files.append(directory / f'{self.colouring}.html')
+            write_png(files[-2], annotate_map(above, self.reach, f'{title} {level.level} voxels, {self.coloring}'))
+            write_ply(files[-1], level.cells, level.colors)
+        files.append(directory / f'{self.coloring}.html')
         order = ring_order(self.views.cameras)
         names = [self.views.names[i] for i in order]
-        left_out = write_page(files[-1], self.levels, self.views.cameras[order], names, f'{title} {self.colouring}')
+        left_out = write_page(files[-1], self.levels, self.views.cameras[order], names, f'{title} {self.coloring}')
         if left_out:
             print(f'{files[-1]}: {left_out} of the farthest cells are left out; the PLY files hold them all')
         return files

@@ -8,7 +8,7 @@ import torch
 
 from projects.DistillNeRF.semantics.classes import code_vector
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.colors import SKY_COLOUR, FeatureColours, depth_to_colours
+from projects.DistillNeRF.visualization.colors import SKY_COLOR, FeatureColors, depth_to_colors
 from projects.DistillNeRF.visualization.viewer.colorizer import (
     DEPTH,
     FEATURES,
@@ -30,7 +30,7 @@ def painter(head: str = 'color', encoder: str | None = None, channels: int = 64)
         scene, channels = make_scene(), 2 * CHANNELS + 1
     else:
         scene = make_scene('feature', out_channels=channels)
-    return Painter(scene, FeatureColours.fit(torch.rand(20, channels)), encoder)
+    return Painter(scene, FeatureColors.fit(torch.rand(20, channels)), encoder)
 
 
 def reasons(some: Painter) -> dict[str, str]:
@@ -42,10 +42,10 @@ def seen(**maps) -> Seen:
     return Seen(**{'rgb': None, 'features': None, 'depth': blank, 'opacity': torch.ones_like(blank), **maps})
 
 
-def test_colours_cannot_be_asked_in_words():
+def test_colors_cannot_be_asked_in_words():
     some = painter(encoder=ENCODER)
     assert list(reasons(some)) == [TEXT]
-    assert 'renders colours' in some.why_not(TEXT)
+    assert 'renders colors' in some.why_not(TEXT)
     assert some.usual_mode == RGB
 
 
@@ -75,13 +75,13 @@ def test_rgb_is_upright_and_keeps_its_channels():
     assert painted[0, 1].tolist() == [255, 0, 0] and painted[3, 6].tolist() == [0, 0, 255]
 
 
-def test_depth_has_the_colours_of_all_depths_and_sky_where_rays_pass_through():
+def test_depth_has_the_colors_of_all_depths_and_sky_where_rays_pass_through():
     depth = torch.tensor([[2.0, 10, 80, 5], [2, 10, 80, 5]])
     opacity = torch.ones(2, 4)
     opacity[1, 3] = 0.2
     painted = painter().paint(seen(depth=depth, opacity=opacity), DEPTH)
-    np.testing.assert_array_equal(painted[0], depth_to_colours(depth.numpy())[0])
-    assert tuple(painted[1, 3]) == SKY_COLOUR
+    np.testing.assert_array_equal(painted[0], depth_to_colors(depth.numpy())[0])
+    assert tuple(painted[1, 3]) == SKY_COLOR
     blue, red = painted[0, 0].astype(int), painted[0, 2].astype(int)
     assert blue[2] > blue[0] and red[0] > red[2]
 

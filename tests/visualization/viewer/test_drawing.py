@@ -26,7 +26,7 @@ from projects.DistillNeRF.visualization.viewer.drawing import (
 )
 from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint
-from projects.DistillNeRF.visualization.voxels import ColouredCells
+from projects.DistillNeRF.visualization.voxels import ColoredCells
 from tests.visualization.viewer.scenes import make_scene
 
 
@@ -76,17 +76,17 @@ def test_without_images_there_are_no_frusta(server, glance):
 
 def test_cells_as_points_and_boxes(server, glance):
     cells = occupied_cells(glance.scene)[torch.arange(50)]
-    colours = np.random.default_rng(0).integers(0, 255, (50, 3), np.uint8)
-    coloured = ColouredCells('fine', cells, colours)
-    points = draw_cells(server.scene, coloured, POINTS, True)
+    colors = np.random.default_rng(0).integers(0, 255, (50, 3), np.uint8)
+    colored = ColoredCells('fine', cells, colors)
+    points = draw_cells(server.scene, colored, POINTS, True)
     np.testing.assert_allclose(points.points, cells.centers, atol=1e-5)
-    np.testing.assert_array_equal(points.colors, colours)
-    boxes = draw_cells(server.scene, coloured, BOXES, False)
+    np.testing.assert_array_equal(points.colors, colors)
+    boxes = draw_cells(server.scene, colored, BOXES, False)
     assert not boxes.visible and server.scene.get_handle_by_name(CELLS) is boxes
     lower, upper = cells.corners.min(dim=1).values.numpy(), cells.corners.max(dim=1).values.numpy()
     np.testing.assert_allclose(boxes.batched_positions - boxes.batched_scales / 2, lower, atol=1e-4)
     np.testing.assert_allclose(boxes.batched_positions + boxes.batched_scales / 2, upper, atol=1e-4)
-    assert (boxes.batched_colors <= colours).all() and boxes.batched_colors.max() > 200
+    assert (boxes.batched_colors <= colors).all() and boxes.batched_colors.max() > 200
 
 
 def test_frusta_are_as_long_as_they_shall_be():

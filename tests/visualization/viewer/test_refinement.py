@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.visualization.colors import depth_to_colours
+from projects.DistillNeRF.visualization.colors import depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES, RGB
 from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
@@ -64,7 +64,7 @@ def test_tiles_give_what_the_scene_renders_at_once(scene, rows):
     assert seen.depth.std() > 1
 
 
-def test_depth_needs_no_colours(scene, monkeypatch):
+def test_depth_needs_no_colors(scene, monkeypatch):
     cameras = VIEW.cameras(22, scene.downscale, scene.fine)
     renderer = TiledRenderer(scene)
     monkeypatch.setattr(renderer, '_compositor', None)
@@ -94,7 +94,7 @@ def test_depth_shows_the_wall_at_its_distance(look):
     view = Viewpoint(looking((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.4).cam2world, 0.4, 16 / 9)
     *_, picture = (picture for picture in look.pictures(view, DEPTH, rows=(22,)) if picture is not None)
     middle = picture.image[11, 15]
-    expected = depth_to_colours(torch.tensor([[WALL]]).numpy())[0, 0]
+    expected = depth_to_colors(torch.tensor([[WALL]]).numpy())[0, 0]
     assert abs(middle.astype(int) - expected).max() < 30
     # The wall ends 10 m to the right, 27 degrees; there is nothing behind it.
     wide = looking((0.0, 0.0, 0.5), (0.0, 1.0, 0.5), 0.9)

@@ -1,6 +1,6 @@
 """The viewer as a person meets it: a process, a browser, and what is on the screen.
 
-Screenshots stay in ``work_dirs/test_artefacts``.
+Screenshots stay in ``work_dirs/test_artifacts``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.visualization.colors import SKY_COLOUR, depth_to_colours
+from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
 from projects.DistillNeRF.visualization.viewer.tiles import ROWS, SNAPSHOT_ROWS
@@ -35,12 +35,12 @@ from tests.conftest import ROOT
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ARTEFACTS = ROOT / 'work_dirs' / 'test_artefacts'
+ARTIFACTS = ROOT / 'work_dirs' / 'test_artifacts'
 # Most of the window, but neither the controls on the right nor the axes in the lower left corner.
 WIDTH, HEIGHT = 1100, 700
 REGION = (slice(20, 600), slice(100, 700))
 PATIENCE = 60.0
-# Mean absolute difference of colours, 0 to 255: what JPEG and scaling may do, and what another picture differs by.
+# Mean absolute difference of colors, 0 to 255: what JPEG and scaling may do, and what another picture differs by.
 SAME, DIFFERENT = 12.0, 25.0
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -119,7 +119,7 @@ def painted(scenes: tuple[list[Scene], Cameras], sample: int = 0, mode: str = RG
     rendering = scene.render(Cameras(matrix, pose, height, width))
     if mode == RGB:
         return to_uint8(rendering.image)[0]
-    return depth_to_colours(rendering.depth[0].numpy(), (rendering.opacity[0] < 0.5).numpy())
+    return depth_to_colors(rendering.depth[0].numpy(), (rendering.opacity[0] < 0.5).numpy())
 
 
 def rested(page: Page) -> None:
@@ -128,11 +128,11 @@ def rested(page: Page) -> None:
 
 
 def screen(page: Page, name: str | None = None) -> np.ndarray:
-    """The window, kept as an artefact under a name."""
+    """The window, kept as an artifact under a name."""
     content = page.screenshot()
     if name is not None:
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        (ARTEFACTS / f'viewer_{name}.png').write_bytes(content)
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTIFACTS / f'viewer_{name}.png').write_bytes(content)
     return np.array(Image.open(io.BytesIO(content)).convert('RGB'))
 
 
@@ -149,14 +149,14 @@ def wait_for_picture(page: Page, image: np.ndarray, name: str) -> np.ndarray:
         shown = screen(page)
         if (found := difference(shown, image)) < SAME or time.monotonic() > deadline:
             screen(page, name)
-            Image.fromarray(image).save(ARTEFACTS / f'viewer_{name}_expected.png')
-            assert found < SAME, f'the screen differs by {found:.1f} of 255: see {ARTEFACTS}/viewer_{name}*.png'
+            Image.fromarray(image).save(ARTIFACTS / f'viewer_{name}_expected.png')
+            assert found < SAME, f'the screen differs by {found:.1f} of 255: see {ARTIFACTS}/viewer_{name}*.png'
             return shown
         page.wait_for_timeout(100)
 
 
-def colour_share(shown: np.ndarray, colour: tuple[int, int, int], tolerance: int = 12) -> float:
-    return float((np.abs(shown[REGION].astype(int) - colour).max(axis=-1) < tolerance).mean())
+def color_share(shown: np.ndarray, color: tuple[int, int, int], tolerance: int = 12) -> float:
+    return float((np.abs(shown[REGION].astype(int) - color).max(axis=-1) < tolerance).mean())
 
 
 def test_the_page_shows_what_the_front_camera_sees(page, scenes):
@@ -175,14 +175,14 @@ def test_depth_is_one_click_away(page, scenes):
     shown = wait_for_picture(page, expected, 'depth')
     assert difference(shown, before) > DIFFERENT
     assert difference(shown, expected[:, ::-1]) > SAME
-    assert colour_share(shown, SKY_COLOUR) > 0.02 > colour_share(before, SKY_COLOUR, 2)
+    assert color_share(shown, SKY_COLOR) > 0.02 > color_share(before, SKY_COLOR, 2)
     page.get_by_role('button', name=RGB).click()
     wait_for_picture(page, painted(scenes), 'rgb_again')
 
 
-def test_what_this_network_cannot_show_is_greyed_out(page):
+def test_what_this_network_cannot_show_is_grayed_out(page):
     assert page.get_by_role('button', name='text query').is_disabled()
-    assert page.get_by_text('this network renders colours').is_visible()
+    assert page.get_by_text('this network renders colors').is_visible()
     assert page.get_by_role('button', name='features').is_enabled()
 
 
@@ -232,16 +232,16 @@ def test_from_outside_the_cameras_and_cells_are_in_the_picture(page):
     def until(shows: Callable[[np.ndarray], bool]) -> np.ndarray:
         deadline = time.monotonic() + PATIENCE
         while not shows(shown := screen(page, 'outside')):
-            assert time.monotonic() < deadline, f'see {ARTEFACTS}/viewer_outside.png'
+            assert time.monotonic() < deadline, f'see {ARTIFACTS}/viewer_outside.png'
             page.wait_for_timeout(100)
         return shown
 
     def blank(shown: np.ndarray) -> float:
-        return colour_share(shown, WHITE, 2)
+        return color_share(shown, WHITE, 2)
 
-    def middle(shown: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-        """Mean (row, column) of the pixels of a colour; NaN if there are none."""
-        pixels = np.argwhere(np.abs(shown[REGION].astype(int) - colour).max(axis=-1) < 60)
+    def middle(shown: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+        """Mean (row, column) of the pixels of a color; NaN if there are none."""
+        pixels = np.argwhere(np.abs(shown[REGION].astype(int) - color).max(axis=-1) < 60)
         return pixels.mean(axis=0) if len(pixels) else np.full(2, np.nan)
 
     # The images in the frusta: the box ahead is red, the one to the left is green.
@@ -262,7 +262,7 @@ def test_interrupting_ends_it_cleanly(process, page):
     assert 'Traceback' not in rest
 
 
-def test_artefacts_are_ignored_by_git():
-    inside = Path(os.path.relpath(ARTEFACTS / 'viewer_rgb.png', ROOT))
+def test_artifacts_are_ignored_by_git():
+    inside = Path(os.path.relpath(ARTIFACTS / 'viewer_rgb.png', ROOT))
     found = subprocess.run(['git', 'check-ignore', '-q', str(inside)], cwd=ROOT)
     assert found.returncode == 0

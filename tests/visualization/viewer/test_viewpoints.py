@@ -54,7 +54,7 @@ def test_a_camera_that_looks_along_x_sees_the_front_on_its_left():
 def test_the_field_of_view_is_vertical_and_fills_the_window(aspect):
     view = camera(aspect=aspect, fov=math.pi / 3)
     top, side = 10 * math.tan(math.pi / 6), 10 * math.tan(math.pi / 6) * aspect
-    # The outer edges of the image: half a pixel beyond the centres of its first and last pixels.
+    # The outer edges of the image: half a pixel beyond the centers of its first and last pixels.
     assert pixel(view, 0, 10, top)[1] == pytest.approx(-0.5)
     assert pixel(view, 0, 10, -top)[1] == pytest.approx(view.height - 0.5)
     assert pixel(view, -side, 10, 0)[0] == pytest.approx(-0.5)

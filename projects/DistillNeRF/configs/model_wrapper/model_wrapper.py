@@ -1,4 +1,4 @@
-"""The published network: parameterised space, 128x228 in, 64x114 rendered, with the teacher's depth."""
+"""The published network: parameterized space, 128x228 in, 64x114 rendered, with the teacher's depth."""
 
 _base_ = [
     '../../../../configs/_base_/default_runtime.py',

@@ -12,7 +12,7 @@ train_dataloader = _dataset
 val_dataloader = _dataset
 test_dataloader = _dataset
 
-# No colours are rendered, so there is no PSNR: the last checkpoint counts.
+# No colors are rendered, so there is no PSNR: the last checkpoint counts.
 default_hooks = dict(checkpoint=dict(save_best=None))
 val_evaluator = [dict(type='DepthMetric')]
 test_evaluator = val_evaluator

@@ -23,7 +23,7 @@ train_dataloader = dict(dataset=_dataset)
 val_dataloader = dict(dataset=_dataset)
 test_dataloader = val_dataloader
 
-# No colours are rendered, so there is no PSNR: the last checkpoint counts.
+# No colors are rendered, so there is no PSNR: the last checkpoint counts.
 default_hooks = dict(checkpoint=dict(save_best=None))
 val_evaluator = [dict(type='DepthMetric')]
 test_evaluator = val_evaluator

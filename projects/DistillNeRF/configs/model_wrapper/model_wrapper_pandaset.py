@@ -7,7 +7,7 @@ _base_ = [
     '../models/small.py',
 ]
 
-# The colours alone pull every surface to where a cell is as large as a pixel, some 25 m: LiDAR has to outweigh them.
+# The colors alone pull every surface to where a cell is as large as a pixel, some 25 m: LiDAR has to outweigh them.
 model = dict(losses=dict(lidar_depth=dict(loss_weight=1.5)))
 
 # Half an hour on two cores.

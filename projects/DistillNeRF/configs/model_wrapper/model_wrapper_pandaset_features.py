@@ -18,7 +18,7 @@ _pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=_pipeline))
 
-# No colours are rendered, so there is no PSNR: the last checkpoint counts.
+# No colors are rendered, so there is no PSNR: the last checkpoint counts.
 default_hooks = dict(checkpoint=dict(save_best=None))
 val_evaluator = [dict(type='DepthMetric')]
 test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-"""The published network, ``model``: parameterised space, RGB, 128x228 in, 64x114 rendered."""
+"""The published network, ``model``: parameterized space, RGB, 128x228 in, 64x114 rendered."""
 
 _space = dict(
     inner_range=50.0,

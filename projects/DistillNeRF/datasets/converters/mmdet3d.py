@@ -37,7 +37,7 @@ CURE = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
 MAX_GAP = 1.0
 # Seconds between what is measured and its keyframe: only to tell the unit of its time.
 NEAR = 100.0
-# Metres and entries of the rotation by which ``lidar2sensor`` of a sweep may differ from what its poses say.
+# Meters and entries of the rotation by which ``lidar2sensor`` of a sweep may differ from what its poses say.
 SWEEP_AGREEMENT = (0.1, 5e-3)
 
 

@@ -420,7 +420,7 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
         rotation = global2lidar[:3, :3] @ quaternion_matrix(annotation['rotation'], where)
         if not np.isfinite(np.asarray(annotation['translation'], dtype=np.float64)).all():
             raise InputError(f'{where}: translation holds NaN or infinity; {DOWNLOAD_AGAIN}')
-        centre = global2lidar[:3, :3] @ annotation['translation'] + global2lidar[:3, 3]
+        center = global2lidar[:3, :3] @ annotation['translation'] + global2lidar[:3, 3]
         width, length, height = annotation['size']
         # Times that do not differ are refused later, with the file that has them.
         with np.errstate(divide='ignore', invalid='ignore'):
@@ -429,7 +429,7 @@ def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray)
         label = labels.get(category_to_detection_name(annotation['category_name']), -1)
         boxes.append(
             {
-                'bbox_3d': [*centre.tolist(), length, width, height, float(np.arctan2(rotation[1, 0], rotation[0, 0]))],
+                'bbox_3d': [*center.tolist(), length, width, height, float(np.arctan2(rotation[1, 0], rotation[0, 0]))],
                 'bbox_3d_isvalid': sum(counts.values()) > 0,
                 'bbox_label': label,
                 'bbox_label_3d': label,

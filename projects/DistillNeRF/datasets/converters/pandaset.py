@@ -113,7 +113,7 @@ def convert(
             of every camera.
         val_sequences: sequences of the val split; if none are named, every sequence is in both splits, which then
             must be apart in frames.
-        step: distance of the linked neighbour keyframes, in frames of 0.1 s. 5 gives 2 Hz as in nuScenes.
+        step: distance of the linked neighbor keyframes, in frames of 0.1 s. 5 gives 2 Hz as in nuScenes.
         workers: processes, one sequence each at a time.
         cameras: names of the cameras to convert; None takes all that have images.
 

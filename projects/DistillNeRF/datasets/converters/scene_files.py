@@ -65,7 +65,7 @@ def check_first_points(infos: Sequence[Info], root: Path) -> None:
     """Look into the first LiDAR file of every scene.
 
     Raises:
-        InputError: it is cut short, or holds no metres in the LiDAR frame.
+        InputError: it is cut short, or holds no meters in the LiDAR frame.
     """
     scenes: set[str] = set()
     for info in infos:

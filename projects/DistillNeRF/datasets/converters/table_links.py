@@ -11,7 +11,7 @@ from ...utils.errors import InputError
 from .common import DOWNLOAD_AGAIN
 
 Record = Mapping[str, Any]
-# What neighbours share.
+# What neighbors share.
 CHAINED = {'sample': 'scene_token', 'sample_data': 'calibrated_sensor_token', 'sample_annotation': 'instance_token'}
 
 

@@ -41,7 +41,7 @@ class Calibration:
         image: file.
         height, width: size in pixels for which the intrinsics hold.
         intrinsics: ``(3, 3)`` pinhole matrix.
-        cam2world: ``(4, 4)`` camera to the network's world (x right, y forward, z up), metres.
+        cam2world: ``(4, 4)`` camera to the network's world (x right, y forward, z up), meters.
         distortion: of the lens; ``None`` if the image has none.
     """
 
@@ -143,7 +143,7 @@ def _vehicle2world(content: Mapping[str, Any], path: Path) -> np.ndarray:
     if not isinstance(frame, str) or frame not in FRAMES:
         raise InputError(f'{path}: frame is {frame!r}; choose one of {", ".join(FRAMES)}')
     if not _is_number(height):
-        raise InputError(f'{path}: origin_height is {height!r}; give metres above the road')
+        raise InputError(f'{path}: origin_height is {height!r}; give meters above the road')
     raised = np.eye(4)
     raised[2, 3] = height - ORIGIN_HEIGHT
     return raised @ FRAMES[frame]
@@ -248,7 +248,7 @@ def pose_hint(poses: np.ndarray, vehicle2world: np.ndarray, check: Callable[[np.
         'they fit a car if cam2vehicle is inverted, and its second and third column then negated (OpenGL)': (
             inverse_pose(poses) @ OPENGL
         ),
-        'they fit a car if the positions are in millimetres: divide them by 1000': millimeters,
+        'they fit a car if the positions are in millimeters: divide them by 1000': millimeters,
     }
     fitting = [cure for cure, candidate in candidates.items() if _passes(vehicle2world @ candidate, check)]
     return f' ({fitting[0]})' if len(fitting) == 1 else ''

@@ -29,7 +29,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
 
     Every image becomes one of ``image_size``: where its shape differs by more than 3 %, as much as need be is cut off,
     the same from both sides; its intrinsics follow. What is cut, cameras that see nothing that another one sees, images
-    that are nearly black or burnt out, and orientation tags, which are passed over, are reported on stderr.
+    that are nearly black or burned out, and orientation tags, which are passed over, are reported on stderr.
 
     Args:
         folder: images and ``cameras.json`` (``docs/OWN_DATA.md``).

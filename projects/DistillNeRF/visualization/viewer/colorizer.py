@@ -8,7 +8,7 @@ from torch import Tensor
 from ...models.scene import Scene
 from ...semantics.text_encoders import encode_words, similarities
 from ...utils.errors import InputError
-from ..colors import FeatureColours, depth_to_colours, log_shares
+from ..colors import FeatureColors, depth_to_colors, log_shares
 from ..feature_rows import draw_heat_map
 from ..options import USUAL_QUERY
 from ..panel_layout import to_uint8
@@ -25,11 +25,11 @@ class Painter:
 
     Args:
         scene: the scene.
-        palette: colours of what its rays composite.
+        palette: colors of what its rays composite.
         text_encoder: what makes vectors of words (:mod:`..text_queries`); ``None`` for none.
     """
 
-    def __init__(self, scene: Scene, palette: FeatureColours, text_encoder: str | None) -> None:
+    def __init__(self, scene: Scene, palette: FeatureColors, text_encoder: str | None) -> None:
         self._head = scene.head
         self._palette = palette
         self._encoder = text_encoder
@@ -46,7 +46,7 @@ class Painter:
             return 'no RGB: this network renders features'
         if mode == TEXT:
             if self._head.renders != 'features':
-                return 'no text query: this network renders colours, not the features of a foundation model'
+                return 'no text query: this network renders colors, not the features of a foundation model'
             try:
                 self.vector(USUAL_QUERY[0])
             except InputError as error:
@@ -73,9 +73,9 @@ class Painter:
             return to_uint8(seen.rgb)
         depth, sky = seen.depth.cpu().numpy(), (seen.opacity < OPAQUE).cpu().numpy()
         if mode == DEPTH:
-            return depth_to_colours(depth, sky)
+            return depth_to_colors(depth, sky)
         if mode == FEATURES:
-            return self._palette.colours(seen.features.movedim(0, -1))
+            return self._palette.colors(seen.features.movedim(0, -1))
         similarity = similarities(seen.features[None], vector)[0, 0]
         return draw_heat_map(similarity.cpu().numpy(), _relief(depth, sky))
 

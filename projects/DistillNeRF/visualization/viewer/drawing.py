@@ -6,14 +6,14 @@ import numpy as np
 from viser import SceneApi, SceneNodeHandle
 
 from ...utils.files import file_stems
-from ..voxels import ColouredCells
+from ..voxels import ColoredCells
 from .scenes import Glance
 from .viewpoints import Viewpoint
 
 FRUSTA, CELLS = '/cameras', '/cells'
-FRUSTUM_COLOUR = (255, 140, 0)
+FRUSTUM_COLOR = (255, 140, 0)
 # A frustum is so long. What is nearer to the eye than the other is not drawn: who stands in a camera's place looks
-# through its frustum. The browser puts the rendered picture 1 m ahead, so that must not be nearer. Metres.
+# through its frustum. The browser puts the rendered picture 1 m ahead, so that must not be nearer. Meters.
 FRUSTUM_DEPTH, NEAREST = 0.8, 0.9
 POINTS, BOXES = SHAPES = ('points', 'boxes')
 POINT_SIZE = 0.15
@@ -25,7 +25,7 @@ TRIANGLES = np.concatenate([SIDES[:, [0, 1, 2]], SIDES[:, [0, 2, 3]]])
 
 
 def set_light(scene: SceneApi) -> None:
-    """Light under which boxes have their own colours, their tops brighter than their sides."""
+    """Light under which boxes have their own colors, their tops brighter than their sides."""
     scene.configure_default_lights(enabled=False)
     scene.configure_environment_map(hdri=None)
     scene.add_light_ambient('/ambient', intensity=AMBIENT)
@@ -46,7 +46,7 @@ def draw_frusta(scene: SceneApi, glance: Glance) -> None:
             fov=view.fov,
             aspect=view.aspect,
             scale=_frustum_scale(view),
-            color=FRUSTUM_COLOUR,
+            color=FRUSTUM_COLOR,
             image=image,
             wxyz=view.wxyz,
             position=view.position,
@@ -59,7 +59,7 @@ def _frustum_scale(view: Viewpoint) -> float:
     return FRUSTUM_DEPTH * float(np.cbrt(half * half * view.aspect / 3))
 
 
-def draw_cells(scene: SceneApi, cells: ColouredCells, shape: str, visible: bool) -> SceneNodeHandle:
+def draw_cells(scene: SceneApi, cells: ColoredCells, shape: str, visible: bool) -> SceneNodeHandle:
     """The cells as one of :data:`SHAPES`, under :data:`CELLS`."""
     corners = cells.cells.corners.cpu().numpy()
     lower, upper = corners[:, 0], corners[:, -1]
@@ -67,7 +67,7 @@ def draw_cells(scene: SceneApi, cells: ColouredCells, shape: str, visible: bool)
         return scene.add_point_cloud(
             CELLS,
             cells.cells.centers.cpu().numpy(),
-            cells.colours,
+            cells.colors,
             point_size=POINT_SIZE,
             precision='float32',
             point_shading='flat',
@@ -81,7 +81,7 @@ def draw_cells(scene: SceneApi, cells: ColouredCells, shape: str, visible: bool)
         batched_wxyzs=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
         batched_positions=(lower + upper) / 2,
         batched_scales=upper - lower,
-        batched_colors=_linear(cells.colours),
+        batched_colors=_linear(cells.colors),
         lod='off',
         flat_shading=True,
         cast_shadow=False,
@@ -90,8 +90,8 @@ def draw_cells(scene: SceneApi, cells: ColouredCells, shape: str, visible: bool)
     )
 
 
-def _linear(colours: np.ndarray) -> np.ndarray:
-    """sRGB to linear, both uint8: the browser takes colours of boxes (not those of points) to be linear."""
-    shares = colours / 255.0
+def _linear(colors: np.ndarray) -> np.ndarray:
+    """sRGB to linear, both uint8: the browser takes colors of boxes (not those of points) to be linear."""
+    shares = colors / 255.0
     linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
     return (linear * 255).round().astype(np.uint8)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .server import Viewer
 
 JPEG_QUALITY = 90
-CHOSEN_COLOUR = 'orange'
+CHOSEN_COLOR = 'orange'
 
 
 class Page:
@@ -88,7 +88,7 @@ class Page:
 
     def _mark(self) -> None:
         for mode, button in self._buttons.items():
-            button.color = CHOSEN_COLOUR if mode == self._mode else 'gray'
+            button.color = CHOSEN_COLOR if mode == self._mode else 'gray'
 
     def _refine(self, viewpoint: Viewpoint, mode: str) -> Job:
         """Send finer and finer pictures of one view."""
@@ -113,7 +113,7 @@ class Page:
         return self._viewer.look.painter.vector(self._word.value) if mode == TEXT else None
 
     def _send(self, picture: Picture, mode: str) -> None:
-        # JPEG smears the colours of scales, photographs bear it.
+        # JPEG smears the colors of scales, photographs bear it.
         kind = 'jpeg' if mode == RGB else 'png'
         self._client.scene.set_background_image(picture.image, format=kind, jpeg_quality=JPEG_QUALITY)
 

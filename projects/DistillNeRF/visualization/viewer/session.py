@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...models.scene import Rendering, Scene
 from ...modules.renderer import RayRendering
-from ..colors import FeatureColours
+from ..colors import FeatureColors
 from ..feature_rows import palette
-from ..voxels import ColouredCells, coloured_cells
+from ..voxels import ColoredCells, colored_cells
 from .colorizer import NEEDS, Painter
 from .scenes import Glance
 from .tiles import ROWS, TiledRenderer
@@ -40,7 +40,7 @@ class Look:
     Attributes:
         glance: what it is.
         painter: how it can be drawn.
-        cells: its occupied fine cells with colours.
+        cells: its occupied fine cells with colors.
     """
 
     def __init__(self, glance: Glance, text_encoder: str | None = None) -> None:
@@ -48,22 +48,22 @@ class Look:
         with torch.no_grad():
             self._renderer = TiledRenderer(glance.scene)
             rays = glance.scene.render_composite(glance.cameras)
-            colours = palette(rays.composite)
-            self.painter = Painter(glance.scene, colours, text_encoder)
-            self.cells = self._cells(rays, colours)
+            colors = palette(rays.composite)
+            self.painter = Painter(glance.scene, colors, text_encoder)
+            self.cells = self._cells(rays, colors)
 
     @property
     def scene(self) -> Scene:
         """The scene that is looked at."""
         return self.glance.scene
 
-    def _cells(self, rays: RayRendering, colours: FeatureColours) -> ColouredCells:
-        """The fine cells in the colours in which the network renders them."""
+    def _cells(self, rays: RayRendering, colors: FeatureColors) -> ColoredCells:
+        """The fine cells in the colors in which the network renders them."""
         scene, cameras = self.scene, self.glance.cameras
         classes = torch.ones(len(cameras), dtype=torch.int64, device=rays.composite.device)
         image = scene.head(rays.composite, classes)
         rendering = Rendering(image, rays.depth, rays.opacity, rays.weights, rays.depths)
-        fine, _ = coloured_cells(scene, cameras, rendering, colours, scene.head.renders)
+        fine, _ = colored_cells(scene, cameras, rendering, colors, scene.head.renders)
         return fine
 
     def pictures(

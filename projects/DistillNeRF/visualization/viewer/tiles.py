@@ -30,7 +30,7 @@ class Seen:
         rgb: ``(3, H, W)`` RGB, not clamped; ``None`` if it was not asked for.
         features: ``(C, h, w)`` what rays composite: features, or what the decoder reads; ``None`` if they were not
             asked for.
-        depth: ``(h, w)`` distance along the ray, metres.
+        depth: ``(h, w)`` distance along the ray, meters.
         opacity: ``(h, w)``.
     """
 
@@ -63,7 +63,7 @@ class TiledRenderer:
         origins, directions = cameras.rays(rows, columns)
         directions = directions.reshape(-1, 3)
         size = RAYS_PER_TILE.get(directions.device.type, RAYS_PER_TILE_ELSEWHERE)
-        compositor = _no_colours if what == 'depth' else self._compositor
+        compositor = _no_colors if what == 'depth' else self._compositor
         parts = []
         for tile in directions.split(size):
             rays = render_rays(
@@ -82,6 +82,6 @@ class TiledRenderer:
         return Seen(rgb, features, depth.view(rows, columns), opacity.view(rows, columns))
 
 
-def _no_colours(rows: Tensor, weights: Tensor) -> Tensor:
+def _no_colors(rows: Tensor, weights: Tensor) -> Tensor:
     """A compositor of nothing."""
     return weights.new_empty(len(rows), 0)

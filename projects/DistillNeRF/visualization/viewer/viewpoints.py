@@ -2,7 +2,7 @@
 
 Both use the same frame for a camera (it looks along +z, x right, y down) and the same world (z up), so poses pass as
 they are. The browser names a vertical field of view for its whole window; the renderer wants pinhole matrices of
-images whose pixel (0, 0) is the centre of the top left pixel.
+images whose pixel (0, 0) is the center of the top left pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from viser.transforms import SO3
 from ...geometry.cameras import Cameras
 
 UP = (0.0, 0.0, 1.0)
-# The browser orbits around a point so far ahead of the camera, metres.
+# The browser orbits around a point so far ahead of the camera, meters.
 LOOK_DISTANCE = 5.0
 # Windows are drawn up to so many times as wide as high, and the other way round.
 LARGEST_ASPECT = 4.0
@@ -38,7 +38,7 @@ class Viewpoint:
     """A camera of any image size whose principal point is the middle of the image.
 
     Attributes:
-        cam2world: ``(4, 4)`` float64, metres.
+        cam2world: ``(4, 4)`` float64, meters.
         fov: vertical field of view, radians.
         aspect: width over height.
     """
@@ -64,12 +64,12 @@ class Viewpoint:
 
     @property
     def position(self) -> np.ndarray:
-        """``(3,)`` metres."""
+        """``(3,)`` meters."""
         return self.cam2world[:3, 3]
 
     @property
     def look_at(self) -> np.ndarray:
-        """``(3,)`` the point ahead around which the browser orbits, metres."""
+        """``(3,)`` the point ahead around which the browser orbits, meters."""
         return self.position + LOOK_DISTANCE * self.cam2world[:3, 2]
 
     @property

@@ -62,7 +62,7 @@ class Worker:
             pass
 
     def _step(self) -> bool:
-        """One step of one job, which nothing holds on to afterwards; False at the end."""
+        """One step of one job, which nothing holds on to afterward; False at the end."""
         turn = self._next()
         if turn is None:
             return False
