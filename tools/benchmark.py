@@ -18,7 +18,7 @@ from projects.DistillNeRF.engine.command_line import file_path, refuse_together
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json
-from verification.benchmark.cases import Case, apart, run, scaling
+from verification.benchmark.cases import Case, in_fresh_process, run, scaling
 from verification.benchmark.profiler import ceilings
 from verification.benchmark.scenes import SIZES
 from verification.benchmark.stages import METHODS, STAGES, Measured
@@ -148,7 +148,7 @@ def main() -> None:
         require_writable(args.json.parent)
     facts = about()
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
-    limits = apart(ceilings, torch.device(args.device))
+    limits = in_fresh_process(ceilings, torch.device(args.device))
     print('this machine: ' + ', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in limits.items()))
     everything = [measure_scaling(size, args) for size in args.size] if args.scaling else []
     if not args.scaling:

@@ -49,10 +49,10 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
         network = DistillNeRF(**config.model.network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
-    return moved(network, device).eval()
+    return to_device(network, device).eval()
 
 
-def moved(thing: Movable, device: str) -> Movable:
+def to_device(thing: Movable, device: str) -> Movable:
     """A network or a scene on a device.
 
     Raises:
@@ -75,7 +75,7 @@ def reconstruct(model: DistillNeRF, views: Views) -> Scene:
     little memory.
 
     Raises:
-        ValueError: images that are no colors in [0, 1], or cameras that are none of these images; with the cure.
+        ValueError: images that are no colors in [0, 1], or cameras that are none of these images; with the hint.
     """
     _check(views)
     parameter = next(model.parameters())

@@ -1,4 +1,4 @@
-"""Every way in which data can be bad: one line that names the file, the camera or the token, and the cure."""
+"""Every way in which data can be bad: one line that names the file, the camera or the token, and the hint."""
 
 from __future__ import annotations
 

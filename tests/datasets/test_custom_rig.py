@@ -480,12 +480,12 @@ POSE_CONVENTIONS = {
 }
 
 
-@pytest.mark.parametrize('cure', POSE_CONVENTIONS)
-def test_poses_of_another_convention_are_recognised(folder, cure):
-    """All cameras have it; the cure says which it is, and no other."""
-    given = {camera: POSE_CONVENTIONS[cure](WORLD.cam2ego(camera)).tolist() for camera in CAMERAS[:3]}
+@pytest.mark.parametrize('hint', POSE_CONVENTIONS)
+def test_poses_of_another_convention_are_recognised(folder, hint):
+    """All cameras have it; the hint says which it is, and no other."""
+    given = {camera: POSE_CONVENTIONS[hint](WORLD.cam2ego(camera)).tolist() for camera in CAMERAS[:3]}
     write(folder, [record(camera, cam2vehicle=pose) for camera, pose in given.items()])
-    refused(folder, 'they fit a car if', cure)
+    refused(folder, 'they fit a car if', hint)
 
 
 def test_the_name_of_an_image_that_is_nearly_right(folder):

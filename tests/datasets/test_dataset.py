@@ -11,7 +11,7 @@ import pytest
 
 from projects.DistillNeRF.datasets.dataset import DistillNeRFDataset
 from projects.DistillNeRF.datasets.infos import save_infos
-from projects.DistillNeRF.datasets.samplers import Draw
+from projects.DistillNeRF.datasets.samplers import SeededIndex
 from projects.DistillNeRF.utils.errors import InputError
 
 CAMERAS = ('LEFT', 'FRONT', 'RIGHT', 'BACK')
@@ -232,7 +232,7 @@ def test_a_draw_decides_by_its_seed(root):
     drawn = []
     for before in (1, 2):
         random.seed(before)
-        drawn.append([made.prepare_data(Draw(1, str(seed))) for seed in range(8)])
+        drawn.append([made.prepare_data(SeededIndex(1, str(seed))) for seed in range(8)])
     assert drawn[0] == drawn[1] and len({str(targets) for targets in drawn[0]}) > 1
 
 

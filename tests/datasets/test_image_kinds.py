@@ -172,7 +172,7 @@ def test_unscaled_values_of_fewer_bits_are_refused(tmp_path, suffix, count, divi
     cv2.imwrite(str(path), bits(count)[..., ::-1])
     with pytest.raises(InputError, match=rf'unscaled values of {count} bits do; .*divided by {divisor}\)'):
         read_image(path)
-    # The cure helps.
+    # The hint helps.
     cv2.imwrite(str(path), (bits(count) // divisor).astype(np.uint8)[..., ::-1])
     assert np.abs(read_image(path)[..., ::-1].astype(int) - picture()).max() <= 1
 

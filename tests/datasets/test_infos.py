@@ -142,5 +142,5 @@ def test_files_of_others(tmp_path, change, word):
 
 def test_damaged_pickles_are_named(tmp_path):
     (tmp_path / 'a.pkl').write_bytes(pickle.dumps(two())[:-20])
-    with pytest.raises(InputError, match=r'a\.pkl: not a readable pickle .*; the cure'):
-        read_pickle(tmp_path / 'a.pkl', 'the cure')
+    with pytest.raises(InputError, match=r'a\.pkl: not a readable pickle .*; the hint'):
+        read_pickle(tmp_path / 'a.pkl', 'the hint')

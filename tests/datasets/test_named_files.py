@@ -23,7 +23,7 @@ def infos() -> list[dict]:
 
 
 def said(capsys, changed: list[dict]) -> str:
-    check_named_files(changed, ['k0', 'k1', 'k2'], 'cure')
+    check_named_files(changed, ['k0', 'k1', 'k2'], 'hint')
     return capsys.readouterr().err
 
 
@@ -67,4 +67,4 @@ def test_names_that_are_none(name):
     changed = infos()
     changed[1]['images']['BACK']['teacher'] = {'depth': name}
     with pytest.raises(InputError, match=r'sample t1, BACK: teacher depth is .* not the name of a file'):
-        check_files_are_named_once(changed, 'infos.pkl', 'cure')
+        check_files_are_named_once(changed, 'infos.pkl', 'hint')

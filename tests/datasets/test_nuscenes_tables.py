@@ -231,7 +231,7 @@ def test_mirrored_positions_of_names(root):
     refused(root, 'scene-a-0: all its cameras look to the other side', 'left and right are swapped')
 
 
-# What is missing, and cures.
+# What is missing, and hints.
 
 
 def test_one_archive_only(root):

@@ -39,8 +39,8 @@ def check(*poses: np.ndarray, matrix: np.ndarray = K, height: float = 1.84) -> N
     names = 'abcd'[:count]
     labels = [f'f: camera {name}' for name in names]
     sizes = np.array([(60, 100)] * count)
-    check_rig(np.stack([matrix] * count), np.stack(poses), sizes, height, labels, 'the cure')
-    check_distinct(np.stack(poses)[None], [labels], names, 'the cure')
+    check_rig(np.stack([matrix] * count), np.stack(poses), sizes, height, labels, 'the hint')
+    check_distinct(np.stack(poses)[None], [labels], names, 'the hint')
 
 
 @pytest.mark.parametrize('degrees', [49.5, -49.5])

@@ -8,12 +8,12 @@ import random
 import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
-from projects.DistillNeRF.datasets.samplers import Draw, DrawBatchSampler
+from projects.DistillNeRF.datasets.samplers import SeededBatchSampler, SeededIndex
 from tests.datasets.fixtures.build import build_dataset
 
 
 def first(sampler: InfiniteSampler | DefaultSampler, batches: int, batch_size: int = 1) -> list[tuple[int, str]]:
-    made = iter(DrawBatchSampler(sampler, batch_size))
+    made = iter(SeededBatchSampler(sampler, batch_size))
     return [(int(draw), draw.seed) for _ in range(batches) for draw in next(made)]
 
 
@@ -24,7 +24,7 @@ def infinite(rank: int = 0, world_size: int = 1) -> InfiniteSampler:
 
 
 def test_a_draw_is_an_index_and_keeps_its_seed_on_the_way_to_a_worker():
-    draw = pickle.loads(pickle.dumps(Draw(4, 'seed')))
+    draw = pickle.loads(pickle.dumps(SeededIndex(4, 'seed')))
     assert draw == 4 and list(range(9))[draw] == 4
     assert draw.seed == 'seed'
 
@@ -55,7 +55,7 @@ def test_the_dataset_chooses_by_the_seed_of_the_draw(box_root):
 
     def frames(seed: str, before: int) -> tuple[int, ...]:
         random.seed(before)
-        return dataset[Draw(1, seed)]['inputs']['target_views'].frames
+        return dataset[SeededIndex(1, seed)]['inputs']['target_views'].frames
 
     assert frames('a', 1) == frames('a', 2)
     assert len({frames(seed, 1) for seed in 'abcdef'}) > 1

@@ -68,10 +68,10 @@ def test_a_finished_run_says_so_and_its_cure_goes_on(project, work):
     assert result.code == 0, result.err
     (line,) = (line for line in result.err.splitlines() if 'finished' in line)
     assert line.startswith(f'warning: {work / "iter_3.pth"}: the run is finished, at iteration 3 of 3')
-    cure = line.partition('train_cfg.max_iters=')[2].split()[0]
+    hint = line.partition('train_cfg.max_iters=')[2].split()[0]
     assert {path: path.read_bytes() for path in work.glob('*.pth')} == before
-    assert resume(project, work, iterations=int(cure)).code == 0
-    assert read_checkpoint(work / f'iter_{cure}.pth')['meta']['iter'] == int(cure)
+    assert resume(project, work, iterations=int(hint)).code == 0
+    assert read_checkpoint(work / f'iter_{hint}.pth')['meta']['iter'] == int(hint)
 
 
 @pytest.mark.parametrize('wrapper', ['module.', '_orig_mod.'])

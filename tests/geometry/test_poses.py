@@ -79,8 +79,8 @@ def changed(base: np.ndarray, row: int, column: int, value: float) -> np.ndarray
 )
 def test_poses_that_are_refused(bad, word):
     good = pose_matrix((0.6, 0, 0, 0.8), (5e5, -2, 3), 'here')
-    with pytest.raises(InputError, match=rf'second (has a )?{word}; the cure'):
-        check_poses(np.stack([good, bad, bad]), ['first', 'second', 'third'], 'the cure')
+    with pytest.raises(InputError, match=rf'second (has a )?{word}; the hint'):
+        check_poses(np.stack([good, bad, bad]), ['first', 'second', 'third'], 'the hint')
 
 
 def test_poses_that_are_rounded_are_taken():
@@ -115,8 +115,8 @@ SIZE = (60.0, 100.0)
     ],
 )
 def test_intrinsics_that_are_refused(bad, word):
-    with pytest.raises(InputError, match=f'second .*{word}.*; the cure'):
-        check_intrinsics(np.stack([camera(), bad]), np.array([SIZE, SIZE]), ['first', 'second'], 'the cure')
+    with pytest.raises(InputError, match=f'second .*{word}.*; the hint'):
+        check_intrinsics(np.stack([camera(), bad]), np.array([SIZE, SIZE]), ['first', 'second'], 'the hint')
 
 
 def test_intrinsics_at_the_limits_are_taken():

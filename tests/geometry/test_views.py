@@ -82,15 +82,15 @@ def test_intrinsics_of_larger_images_are_noticed():
 
 
 @pytest.mark.parametrize(
-    ('change', 'cure'),
+    ('change', 'hint'),
     [
         (lambda images: images * 255, 'images / 255'),
         (lambda images: (images * 255).byte(), r'images\.float\(\) / 255'),
         (lambda images: images.movedim(1, -1), r'images\.movedim\(-1, 1\)'),
     ],
 )
-def test_images_of_another_form_are_noticed(change, cure):
-    with pytest.raises(ValueError, match=cure):
+def test_images_of_another_form_are_noticed(change, hint):
+    with pytest.raises(ValueError, match=hint):
         small(FITTING, change(torch.rand(2, 3, 64, 112, generator=torch.Generator().manual_seed(0))))
 
 

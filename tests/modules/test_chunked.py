@@ -1,4 +1,4 @@
-"""Working through rows piece by piece is the same as all at once, values and gradients."""
+"""Working through rows chunk by chunk is the same as all at once, values and gradients."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from projects.DistillNeRF.modules import chunked as pieces
-from projects.DistillNeRF.modules.chunked import Recomputable, by_pieces, recompute_blocks
+from projects.DistillNeRF.modules import chunked as chunks
+from projects.DistillNeRF.modules.chunked import Recomputable, map_chunked, recompute_blocks
 
 
 def function(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,12 +19,12 @@ def function(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize('count', [0, 1, 7, 20])
 @pytest.mark.parametrize('numbers', [1, 15, 1000])
 def test_values_and_gradients(monkeypatch, count, numbers):
-    monkeypatch.setattr(pieces, 'NUMBERS_IN_CACHE', numbers)
+    monkeypatch.setattr(chunks, 'NUMBERS_IN_CACHE', numbers)
     generator = torch.Generator().manual_seed(0)
     x, cotangent = (torch.randn(count, 5, dtype=torch.float64, generator=generator) for _ in range(2))
     scale = torch.rand(count, dtype=torch.float64, generator=generator)
     results = []
-    for run in (function, lambda *inputs: by_pieces(function, *inputs)):
+    for run in (function, lambda *inputs: map_chunked(function, *inputs)):
         leaf = x.clone().requires_grad_()
         y, largest = run(leaf, scale)
         ((y * cotangent).sum() + largest.square().sum()).backward()
@@ -33,9 +33,9 @@ def test_values_and_gradients(monkeypatch, count, numbers):
 
 
 def test_a_result_that_nobody_uses(monkeypatch):
-    monkeypatch.setattr(pieces, 'NUMBERS_IN_CACHE', 10)
+    monkeypatch.setattr(chunks, 'NUMBERS_IN_CACHE', 10)
     x = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    by_pieces(function, x, torch.ones(6, dtype=torch.float64))[1].sum().backward()
+    map_chunked(function, x, torch.ones(6, dtype=torch.float64))[1].sum().backward()
     expected = torch.autograd.grad(function(x, torch.ones(6, dtype=torch.float64))[1].sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)
 
@@ -44,7 +44,7 @@ def test_nothing_but_the_inputs_is_kept():
     x = torch.randn(100, 5, requires_grad=True)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        by_pieces(function, x, torch.ones(100))
+        map_chunked(function, x, torch.ones(100))
     assert [tensor.shape for tensor in kept] == [(100, 5), (100,)]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.modules import kernel_map as neighbors
-from projects.DistillNeRF.modules.kernel_map import CENTER, OFFSETS, NeighborTable
+from projects.DistillNeRF.modules.kernel_map import CENTER, OFFSETS, KernelMap
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 
 CELLS = [(0, 0, 0), (0, 0, 1), (1, 1, 1), (3, 3, 3), (6, 2, 0), (7, 2, 0)]
@@ -17,7 +17,7 @@ def grid() -> VoxelGrid:
     return VoxelGrid.build(morton_encode(torch.tensor(CELLS)), 2, 3)[0]
 
 
-def pairs_of(table: NeighborTable) -> set[tuple[int, int, int]]:
+def pairs_of(table: KernelMap) -> set[tuple[int, int, int]]:
     """(output, input, kernel) of all chunks, each once."""
     found = []
     for chunk in table.chunks:
@@ -48,7 +48,7 @@ def test_offsets_are_ordered_like_the_weights():
 def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source, target):
     monkeypatch.setattr(neighbors, 'CHUNK_SIZE', limit)
     made = grid()
-    table = NeighborTable.between(made, source, target, channels=2)
+    table = KernelMap.between(made, source, target, channels=2)
     inputs, outputs = made.cells(source).tolist(), made.cells(target).tolist()
     assert pairs_of(table) == expected(inputs, outputs, source - target)
     assert table.num_outputs == len(outputs)
@@ -63,7 +63,7 @@ def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source
 @pytest.mark.parametrize('limit', [1, 6, 1 << 23])
 def test_sums_add_the_products_of_a_row(monkeypatch, limit):
     monkeypatch.setattr(neighbors, 'CHUNK_SIZE', limit)
-    table = NeighborTable.between(grid(), 3, 3, channels=2)
+    table = KernelMap.between(grid(), 3, 3, channels=2)
     totals: list[Tensor] = []
     for chunk in table.chunks:
         # Every product is the number of its input cell.
@@ -81,17 +81,17 @@ def test_sums_add_the_products_of_a_row(monkeypatch, limit):
 
 def test_transposed_tables_exchange_inputs_and_outputs():
     made = grid()
-    down = NeighborTable.between(made, 3, 2, channels=2)
+    down = KernelMap.between(made, 3, 2, channels=2)
     forward = pairs_of(down)
     assert pairs_of(down.transposed(made.num_fine, 2)) == {(i, o, k) for o, i, k in forward}
-    within = NeighborTable.between(made, 3, 3, channels=2)
+    within = KernelMap.between(made, 3, 3, channels=2)
     assert pairs_of(within.mirrored()) == {(i, o, k) for o, i, k in pairs_of(within)}
 
 
 def test_the_border_is_no_bridge_to_the_other_side():
     """Cells at both ends of an axis are no neighbors."""
     made, _ = VoxelGrid.build(morton_encode(torch.tensor([[0, 0, 0], [7, 7, 7], [7, 0, 0]])), 1, 3)
-    table = NeighborTable.between(made, 3, 3, channels=2)
+    table = KernelMap.between(made, 3, 3, channels=2)
     assert pairs_of(table) == {(i, i, CENTER) for i in range(3)}
 
 

@@ -16,10 +16,10 @@ from projects.DistillNeRF.modules.renderer import (
     RayRendering,
     RaySampling,
     VoxelTables,
+    gather_rows,
     merge_order,
     place_coarse_samples,
     place_samples,
-    read,
     render_rays,
     rows_along,
 )
@@ -142,7 +142,7 @@ def test_without_the_quirk_the_first_cell_is_read():
     first = grid.centers(4)[:1]
     for quirks, expected in ((True, 0.0), (False, 10 * torch.tanh(fine[0, -1] / 10).item())):
         tables = VoxelTables.build(grid, coarse, fine, 10.0, quirks)
-        assert read(tables.logits, grid.rows(first)).item() == pytest.approx(expected)
+        assert gather_rows(tables.logits, grid.rows(first)).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(('quirks', 'first'), [(True, 5.45 - 0.45), (False, 5.7 - 0.375)])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from projects.DistillNeRF.modules import kernel_map as neighbors
-from projects.DistillNeRF.modules.kernel_map import NeighborTable
+from projects.DistillNeRF.modules.kernel_map import KernelMap
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, pairs_between
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 from verification.reference import kernels as plain
@@ -102,7 +102,7 @@ def test_a_jump_by_two_levels_never_reads_position_two():
     """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (strided-kernel-corner)."""
     cells = torch.tensor([[4, 4, 4], [7, 7, 7], [6, 4, 4], [8, 8, 8]])
     grid = grid_of(cells, 2, 4)
-    table = NeighborTable.between(grid, 4, 2, channels=6)
+    table = KernelMap.between(grid, 4, 2, channels=6)
     read = {tuple(grid.cells(4)[i].tolist()) for chunk in table.chunks for i in chunk.inputs.tolist()}
     assert read == {(4, 4, 4), (7, 7, 7), (8, 8, 8)}
 

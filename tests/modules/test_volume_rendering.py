@@ -10,8 +10,8 @@ from torch import Tensor
 
 from projects.DistillNeRF.modules.volume_rendering import (
     activate_density,
+    alpha_weights,
     expected_depth,
-    march,
     render_intervals,
 )
 from verification.reference import kernels as plain
@@ -123,14 +123,14 @@ def test_marching_weights_and_gradients_equal_the_plain_version(case, edges):
     def reference(logits: Tensor) -> tuple[Tensor]:
         return (plain.march(logits, depths),)
 
-    both_gradients(lambda x: (march(x, depths, 'exp'),), reference, logits)
-    assert torch.autograd.gradcheck(lambda x: march(x, depths, 'exp'), (logits.requires_grad_(),), atol=1e-6)
+    both_gradients(lambda x: (alpha_weights(x, depths, 'exp'),), reference, logits)
+    assert torch.autograd.gradcheck(lambda x: alpha_weights(x, depths, 'exp'), (logits.requires_grad_(),), atol=1e-6)
 
 
 def test_gradients_stay_finite_in_float32_behind_a_wall():
     """Behind an opaque interval the transmittance is 1e-10 per interval, then zero: no 0 / 0."""
     logits = torch.full((1, 40), 10.0, requires_grad=True)
-    weights = march(logits, torch.arange(40.0), 'exp')
+    weights = alpha_weights(logits, torch.arange(40.0), 'exp')
     (weights * torch.arange(39.0)).sum().backward()
     assert torch.isfinite(logits.grad).all()
     assert weights.sum().item() == pytest.approx(1)
@@ -145,7 +145,7 @@ def test_expected_depth_of_nothing_is_near():
 def test_half_precision_is_computed_in_float32():
     density, edges = torch.rand(2, 5, dtype=torch.bfloat16), torch.arange(6.0)
     assert render_intervals(density, edges, dim=-1)[0].dtype == torch.float32
-    assert march(torch.zeros(2, 6, dtype=torch.float16), edges, 'exp').dtype == torch.float32
+    assert alpha_weights(torch.zeros(2, 6, dtype=torch.float16), edges, 'exp').dtype == torch.float32
     # The largest density of the coarse net overflows float16.
     assert torch.isfinite(activate_density(torch.full((1,), 30.0, dtype=torch.float16), 'exp')).all()
 
@@ -174,9 +174,9 @@ def test_two_intervals_by_hand():
 def test_a_march_by_hand():
     """The density of an interval is that of the mean logit of its ends; the logit 1 is a density of 1 per meter."""
     logits = torch.tensor([[0.0, 2.0, 0.0]]) + math.log(math.log(2))
-    weights = march(logits, torch.tensor([3.0, 4.0, 6.0]), 'exp')
+    weights = alpha_weights(logits, torch.tensor([3.0, 4.0, 6.0]), 'exp')
     torch.testing.assert_close(weights, torch.tensor([[0.5, 0.375]]))
-    soft = march(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]]), 'softplus')
+    soft = alpha_weights(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]]), 'softplus')
     torch.testing.assert_close(soft, torch.tensor([[0.5]]))
 
 

@@ -22,7 +22,7 @@ def run(transform, *views: dict, size: tuple[int, int] = (2, 3), skip: bool = Fa
 
 
 def test_a_map_is_float32(tmp_path):
-    array = read_map(save(tmp_path / 'a.npy', [[1, 2], [3, np.nan]]), 2, 'cure')
+    array = read_map(save(tmp_path / 'a.npy', [[1, 2], [3, np.nan]]), 2, 'hint')
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, [[1, 2], [3, np.nan]])
 
@@ -33,30 +33,30 @@ def test_a_map_is_float32(tmp_path):
         ([1, 2], np.float32, 'not numbers in 2 axes'),
         (np.zeros((0, 3)), np.float32, 'not numbers in 2 axes'),
         ([['a']], str, 'not numbers in 2 axes'),
-        ([[1, np.inf]], np.float32, 'infinite values; cure'),
-        ([[1, -np.inf]], np.float32, 'infinite values; cure'),
+        ([[1, np.inf]], np.float32, 'infinite values; hint'),
+        ([[1, -np.inf]], np.float32, 'infinite values; hint'),
     ],
 )
 def test_maps_that_are_refused(tmp_path, values, kind, word):
     with pytest.raises(InputError, match=rf'a\.npy: .*{word}'):
-        read_map(save(tmp_path / 'a.npy', values, kind), 2, 'cure')
+        read_map(save(tmp_path / 'a.npy', values, kind), 2, 'hint')
 
 
 def test_missing_maps(tmp_path):
-    assert read_map(tmp_path / 'a.npy', 2, 'cure', skip_missing=True) is None
-    with pytest.raises(InputError, match=r'a\.npy: no such file; cure'):
-        read_map(tmp_path / 'a.npy', 2, 'cure')
+    assert read_map(tmp_path / 'a.npy', 2, 'hint', skip_missing=True) is None
+    with pytest.raises(InputError, match=r'a\.npy: no such file; hint'):
+        read_map(tmp_path / 'a.npy', 2, 'hint')
     (tmp_path / 'a.npy').write_bytes(b'no array')
     with pytest.raises(InputError, match='not a readable array'):
-        read_map(tmp_path / 'a.npy', 2, 'cure', skip_missing=True)
+        read_map(tmp_path / 'a.npy', 2, 'hint', skip_missing=True)
 
 
 def test_the_map_that_differs_from_most_is_named():
     sizes = [('a', np.zeros((2, 3))), ('b', np.zeros((2, 4))), ('c', None), ('d', np.zeros((2, 3)))]
     with pytest.raises(InputError, match=r'b: has size \(2, 4\), most maps of this sample \(2, 3\)'):
-        require_one_size(sizes, 'cure')
-    require_one_size(sizes[:1] + sizes[2:], 'cure')
-    require_one_size([], 'cure')
+        require_one_size(sizes, 'hint')
+    require_one_size(sizes[:1] + sizes[2:], 'hint')
+    require_one_size([], 'hint')
 
 
 def test_teacher_maps(tmp_path):

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what a command is given: exit code 2, one line that names it and the cure, nothing written."""
+"""Whatever is wrong with what a command is given: exit code 2, one line that names it and the hint, nothing written."""
 
 from __future__ import annotations
 

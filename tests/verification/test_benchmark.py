@@ -11,9 +11,9 @@ from projects.DistillNeRF.models.network import DistillNeRF
 from tests.models.test_wrapper import NETWORK
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused
-from verification.benchmark import profiler as watches
+from verification.benchmark import profiler as profiler
 from verification.benchmark import stages
-from verification.benchmark.profiler import Clock, Watch, WorkCounter
+from verification.benchmark.profiler import Clock, StageProfiler, WorkCounter
 from verification.benchmark.scenes import random_views, ring
 
 
@@ -25,7 +25,7 @@ def test_plain_stages_give_the_same_numbers_and_gradients(cameras):
     results = []
     for method in stages.METHODS.values():
         network.zero_grad()
-        loss, cells = method(network, views, Watch())
+        loss, cells = method(network, views, StageProfiler())
         loss.backward()
         results.append((loss.detach(), torch.tensor(cells), [p.grad.clone() for p in network.parameters()]))
     assert results[0][1].min() > 5
@@ -59,7 +59,7 @@ def test_measurements_have_all_stages():
 def test_marks_divide_the_backward_pass(monkeypatch):
     """Two stages; the backward pass of the second takes a minute by a clock that the test moves."""
     minute, past = 60.0, [0.0]
-    monkeypatch.setattr(watches, 'now', lambda device: past[0])
+    monkeypatch.setattr(profiler, 'now', lambda device: past[0])
 
     class Slow(torch.autograd.Function):
         @staticmethod

@@ -19,7 +19,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules import fine_depth, layers, renderer, volume_rendering
 from projects.DistillNeRF.modules.decoder import StyledConv
-from projects.DistillNeRF.modules.kernel_map import NeighborTable
+from projects.DistillNeRF.modules.kernel_map import KernelMap
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused
 from verification.parity import unit_data, units
@@ -130,7 +130,7 @@ def _next_interval(*args) -> Tensor:
     return (heaviest_interval(*args) + 1).clamp_max(200)
 
 
-def _mirrored(*args) -> NeighborTable:
+def _mirrored(*args) -> KernelMap:
     return dataclasses.replace(between(*args), kernels=range(26, -1, -1))
 
 
@@ -151,14 +151,14 @@ def _without_minus_one(logit: Tensor, activation: str) -> Tensor:
     return torch.exp(logit)
 
 
-heaviest_interval, between = renderer.heaviest_interval, NeighborTable.between
+heaviest_interval, between = renderer.heaviest_interval, KernelMap.between
 pixel_grid, bin_edges, candidates = Cameras.pixel_grid, ParameterizedSpace.bin_edges, fine_depth.FineDepthNet.candidates
 
 WRONG_STEPS: dict[str, tuple[object, str, object]] = {
     'slope': (layers, 'LEAKY_SLOPE', 0.21),
     'empty space': (renderer, 'EMPTY_LOGIT', -29.0),
     'next interval': (renderer, 'heaviest_interval', _next_interval),
-    'mirrored offsets': (NeighborTable, 'between', _mirrored),
+    'mirrored offsets': (KernelMap, 'between', _mirrored),
     'half a pixel': (Cameras, 'pixel_grid', _half_a_pixel_off),
     'next candidate': (fine_depth.FineDepthNet, 'candidates', _one_step_farther),
     'next bin': (ParameterizedSpace, 'bin_edges', _one_bin_farther),
@@ -237,7 +237,7 @@ def _without_log(weights: Tensor) -> Tensor:
 WRONG_UNITS: dict[str, tuple[Callable, object, str, object]] = {
     'style': (units.check_decoders, StyledConv, 'forward', _offset_first),
     'slope': (units.check_blocks, layers, 'LEAKY_SLOPE', 0.21),
-    'mirrored offsets': (units.check_sparse_convolution, NeighborTable, 'between', _mirrored),
+    'mirrored offsets': (units.check_sparse_convolution, KernelMap, 'between', _mirrored),
     'next bin': (units.check_space, ParameterizedSpace, 'bin_edges', _one_bin_farther),
     'start of the interval': (units.check_volume_rendering, units, 'render_intervals', _without_half),
     'density without its -1': (units.check_volume_rendering, volume_rendering, 'activate_density', _without_minus_one),

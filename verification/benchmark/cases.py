@@ -34,7 +34,7 @@ class Case:
 
 def run(case: Case) -> Measured:
     """Measure in a fresh process."""
-    return apart(_run, case)
+    return in_fresh_process(_run, case)
 
 
 def _run(case: Case) -> Measured:
@@ -60,7 +60,7 @@ class Scaling:
 
 def scaling(case: Case) -> Scaling:
     """Measure in a fresh process; the case's number of cameras is not used."""
-    return apart(_scaling, case)
+    return in_fresh_process(_scaling, case)
 
 
 def _scaling(case: Case) -> Scaling:
@@ -108,7 +108,7 @@ def _network(case: Case) -> DistillNeRF:
     return build_network(case.size).to(case.device)
 
 
-def apart(work: Callable[[A], T], argument: A) -> T:
+def in_fresh_process(work: Callable[[A], T], argument: A) -> T:
     """The result of a fresh process: nothing of this one runs beside it, such as threads that wait for work."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
         return pool.submit(work, argument).result()

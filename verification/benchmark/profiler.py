@@ -18,7 +18,7 @@ T = TypeVar('T')
 BACKWARD = ' backward'
 
 
-class Watch:
+class StageProfiler:
     """Runs stages; subclasses note what happens between the beginning and the end of one.
 
     The backward pass of a stage is a stage, too: it begins when the gradients of all its results are there, and ends
@@ -49,7 +49,7 @@ class Watch:
         """The stage that has begun last ends."""
 
 
-class Clock(Watch):
+class Clock(StageProfiler):
     """Seconds and peak memory of every stage, one number per repetition."""
 
     def __init__(self, device: torch.device) -> None:
@@ -77,7 +77,7 @@ class Work:
     seconds: float = 0.0
 
 
-class WorkCounter(Watch):
+class WorkCounter(StageProfiler):
     """Work of every stage in convolutions and in matrix products."""
 
     def __init__(self, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from projects.DistillNeRF.models.network import DistillNeRF
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
 from projects.DistillNeRF.modules.fine_depth import FineDepth, FineDepthNet
 from projects.DistillNeRF.modules.pooling import pool_views
-from verification.benchmark.profiler import BACKWARD, Clock, Watch, Work, WorkCounter
+from verification.benchmark.profiler import BACKWARD, Clock, StageProfiler, Work, WorkCounter
 from verification.reference import network as plain
 
 # ``features``: pyramid and combiner of the coarse net. ``coarse``: its depth bins. ``fine``: the fine net.
@@ -88,12 +88,12 @@ def _by_direction(work: dict[str, dict[str, Work]]) -> dict[str, dict[str, Work]
     return sums
 
 
-def _step(method: str, network: DistillNeRF, views: Views, watch: Watch, gradients: bool) -> tuple[int, int]:
+def _step(method: str, network: DistillNeRF, views: Views, profiler: StageProfiler, gradients: bool) -> tuple[int, int]:
     network.zero_grad(set_to_none=True)
     with nullcontext() if gradients else torch.no_grad():
-        loss, cells = METHODS[method](network, views, watch)
+        loss, cells = METHODS[method](network, views, profiler)
     if gradients:
-        watch.backward(loss)
+        profiler.backward(loss)
     return cells
 
 
@@ -101,41 +101,43 @@ def _loss(image: Tensor, depth: Tensor, coarse_depth: Tensor) -> Tensor:
     return image.abs().mean() + depth.mean() + coarse_depth.mean()
 
 
-def _ours(network: DistillNeRF, views: Views, watch: Watch) -> tuple[Tensor, tuple[int, int]]:
+def _ours(network: DistillNeRF, views: Views, profiler: StageProfiler) -> tuple[Tensor, tuple[int, int]]:
     images = views.images.contiguous(memory_format=torch.channels_last)
     coarse_net, voxel_net, levels = network.coarse_net, network.voxel_net, (network.coarse_level, network.fine_level)
     edges = network.space.bin_edges(images)
-    features = watch('features', lambda: coarse_net.features(images, views.depth_features))
-    coarse = watch('coarse', lambda: coarse_net.render(features, edges))
-    fine = watch('fine', lambda: network.fine_net(images, coarse))
-    grid, pooled, pooled_fine = watch('pooling', lambda: pool_views(views.cameras, fine, network.space, *levels))
-    neighbors = watch('neighbors', lambda: voxel_net.neighbors(grid))
-    processed = watch('sparse convolution', lambda: voxel_net.convolve(pooled, pooled_fine, neighbors))
+    features = profiler('features', lambda: coarse_net.features(images, views.depth_features))
+    coarse = profiler('coarse', lambda: coarse_net.render(features, edges))
+    fine = profiler('fine', lambda: network.fine_net(images, coarse))
+    grid, pooled, pooled_fine = profiler('pooling', lambda: pool_views(views.cameras, fine, network.space, *levels))
+    neighbors = profiler('neighbors', lambda: voxel_net.neighbors(grid))
+    processed = profiler('sparse convolution', lambda: voxel_net.convolve(pooled, pooled_fine, neighbors))
     scene = network.scene(grid, processed, pooled_fine)
-    rays = watch('rendering', lambda: scene.render_composite(views.cameras))
-    image = watch('decoder', lambda: _decode(network, rays.composite, views))
+    rays = profiler('rendering', lambda: scene.render_composite(views.cameras))
+    image = profiler('decoder', lambda: _decode(network, rays.composite, views))
     return _loss(image, rays.depth, coarse.depth), (grid.num_coarse, grid.num_fine)
 
 
-def _plain(network: DistillNeRF, views: Views, watch: Watch) -> tuple[Tensor, tuple[int, int]]:
+def _plain(network: DistillNeRF, views: Views, profiler: StageProfiler) -> tuple[Tensor, tuple[int, int]]:
     space, sampling = network.space, network.sampling
     edges = space.bin_edges(views.images)
-    features = watch('features', lambda: network.coarse_net.features(views.images, views.depth_features))
-    coarse = watch('coarse', lambda: plain.render_bins(network.coarse_net, features, edges))
-    fine = watch('fine', lambda: _plain_fine(network.fine_net, views.images, coarse))
+    features = profiler('features', lambda: network.coarse_net.features(views.images, views.depth_features))
+    coarse = profiler('coarse', lambda: plain.render_bins(network.coarse_net, features, edges))
+    fine = profiler('fine', lambda: _plain_fine(network.fine_net, views.images, coarse))
     levels = network.coarse_level, network.fine_level
-    pooled = watch('pooling', lambda: plain.pool(views.cameras, fine, space, levels))
-    neighbors = watch('neighbors', lambda: plain.all_neighbors(*pooled))
-    processed = watch('sparse convolution', lambda: plain.sparse_network(network.voxel_net, *pooled, pairs=neighbors))
+    pooled = profiler('pooling', lambda: plain.pool(views.cameras, fine, space, levels))
+    neighbors = profiler('neighbors', lambda: plain.all_kernel_maps(*pooled))
+    processed = profiler(
+        'sparse convolution', lambda: plain.sparse_network(network.voxel_net, *pooled, pairs=neighbors)
+    )
     height, width = views.cameras.height // network.downscale, views.cameras.width // network.downscale
     origins, directions = views.cameras.rays(height, width)
     origins = origins[:, None, None].expand_as(directions).reshape(-1, 3)
     both = (processed, pooled[1])
-    composite, depth = watch(
+    composite, depth = profiler(
         'rendering', lambda: plain.render(both, space, sampling, origins, directions.reshape(-1, 3))
     )
     composite = composite.view(len(views), height, width, -1).permute(0, 3, 1, 2)
-    image = watch('decoder', lambda: _decode(network, composite, views))
+    image = profiler('decoder', lambda: _decode(network, composite, views))
     return _loss(image, depth, coarse.depth), tuple(len(level.codes) for level in pooled)
 
 

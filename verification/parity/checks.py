@@ -19,7 +19,7 @@ from verification.parity.rendering import check_rendering, scene_of_variant
 from verification.parity.stages import check_encoder
 from verification.parity.unit_data import DATA_CHECKS
 from verification.parity.units import NETWORK_CHECKS
-from verification.parity.vectors import CURE, Vectors
+from verification.parity.vectors import HINT, Vectors
 
 
 class UnitArrays:
@@ -59,7 +59,7 @@ def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, l
     sharp = [name for name in vectors.variants('f64_') if not variants or name in variants]
     stored = [name for name in vectors.variants() if not variants or name in variants]
     if not sharp and not stored:
-        raise InputError(f'{vectors.folder}: holds no vectors of {", ".join(variants or PUBLISHED_VARIANTS)}; {CURE}')
+        raise InputError(f'{vectors.folder}: holds no vectors of {", ".join(variants or PUBLISHED_VARIANTS)}; {HINT}')
     for variant in sharp:
         report.heading = f'float64 {variant}: '
         measured(partial(check_float64, vectors, variant), report)
@@ -86,7 +86,7 @@ def _check_float32(vectors: Vectors, variants: Sequence[str], report: Report) ->
     for variant in variants:
         base = encoders.get(str(published_settings(variant)['space']))
         if base is None:
-            raise InputError(f'{vectors.folder}: no file has the encoder of {variant}; {CURE}')
+            raise InputError(f'{vectors.folder}: no file has the encoder of {variant}; {HINT}')
         report.heading = f'float32 {variant}: '
         measured(partial(_check_stages, vectors, variant, base), report)
         report.heading = f'float32 {variant}, end to end: '

@@ -12,13 +12,13 @@ from torch import Tensor
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.renderer import (
     RayRendering,
+    gather_rows,
     heaviest_interval,
     place_coarse_samples,
     place_samples,
-    read,
     render_rays,
 )
-from projects.DistillNeRF.modules.volume_rendering import march
+from projects.DistillNeRF.modules.volume_rendering import alpha_weights
 from verification.parity.comparison import DEEP, EXPONENTIAL, HEAVIEST, LOOK_UPS, RAYS, SHALLOW, Bounds, Report
 from verification.parity.probes import DECODER_LAYERS, check_probes, outputs_of
 from verification.parity.vectors import Vectors, stride_of
@@ -85,7 +85,7 @@ def _check_first_pass(
     report.add('render/coarse_query7_sub', parents[some.long()], expected['render/coarse_query7_sub'], LOOK_UPS)
     in_fine = torch.where(some < grid.num_fine, some, -1)
     report.add('render/coarse_query9_sub', in_fine, expected['render/coarse_query9_sub'], LOOK_UPS)
-    weights = march(read(tables.logits, rows), depths, scene.sampling.density_activation)
+    weights = alpha_weights(gather_rows(tables.logits, rows), depths, scene.sampling.density_activation)
     report.add('render/coarse_weights_sub', weights[::stride], expected['render/coarse_weights_sub'], along_rays)
     argmax = heaviest_interval(tables, scene.sampling, depths, rows).squeeze(1)
     report.add('render/coarse_argmax', argmax, expected['render/coarse_argmax'], HEAVIEST)
@@ -99,7 +99,7 @@ def _check_first_pass(
         DEEP,
     )
     _, rows = place_samples(tables, scene.space, scene.sampling, origins, directions, jitter=False)
-    logits = read(tables.logits, rows)[::stride]
+    logits = gather_rows(tables.logits, rows)[::stride]
     report.add('render/all_density_logit_sub', logits, expected['render/all_density_logit_sub'], along_rays)
 
 

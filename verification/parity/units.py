@@ -13,10 +13,10 @@ from projects.DistillNeRF.models.conversion import published_name, published_set
 from projects.DistillNeRF.modules.decoder import ColorDecoder, StyledConv
 from projects.DistillNeRF.modules.heads import ColorHead
 from projects.DistillNeRF.modules.layers import Bottleneck
-from projects.DistillNeRF.modules.renderer import VoxelTables, read
+from projects.DistillNeRF.modules.renderer import VoxelTables, gather_rows
 from projects.DistillNeRF.modules.segments import segment_offsets, weighted_segment_sum
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, pairs_between
-from projects.DistillNeRF.modules.volume_rendering import expected_depth, march, render_intervals
+from projects.DistillNeRF.modules.volume_rendering import alpha_weights, expected_depth, render_intervals
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode, point_codes
 from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
 from verification.parity.conditioning import exact
@@ -52,7 +52,7 @@ def check_volume_rendering(unit: Arrays, report: Report) -> None:
     logits, depths = (unit[f'marcher/{name}'][0, ..., 0] for name in ('density_logit', 'depths'))
     middle_depths = (depths[:, 1:] + depths[:, :-1]) / 2
     for activation in ('exp', 'softplus', 'sigmoid'):
-        weights = march(logits, depths, activation)
+        weights = alpha_weights(logits, depths, activation)
         values = {
             'weights': weights[None, ..., None],
             'depth': expected_depth(weights, depths, far=50)[None, :, None],
@@ -64,7 +64,7 @@ def check_volume_rendering(unit: Arrays, report: Report) -> None:
             report.add(f'marcher/{activation}_{name}', value.reshape(expected.shape), expected, DEEP)
     logits = logits.clone().requires_grad_()
     colors = unit['marcher/colors'].clone().requires_grad_()
-    weights = march(logits, depths, 'exp')
+    weights = alpha_weights(logits, depths, 'exp')
     depth = expected_depth(weights, depths, far=50)[None, :, None]
     loss = (_colors(colors, weights) * unit['marcher/exp_cotangent_rgb']).sum()
     (loss + (depth * unit['marcher/exp_cotangent_depth']).sum()).backward()
@@ -137,7 +137,9 @@ def check_look_up(unit: Arrays, report: Report) -> None:
         tables = VoxelTables.build(grid, arrays['feats7'], arrays['feats9'], logit_bound=10, published_quirks=True)
         rows = grid.rows(space.contract(unit[f'sample_{variant}/query_world']))
         logits = unit[f'sample_{variant}/density_logit_clamped']
-        report.add(f'sample_{variant}/density_logit_clamped', read(tables.logits, rows)[:, None], logits, ROUNDING)
+        report.add(
+            f'sample_{variant}/density_logit_clamped', gather_rows(tables.logits, rows)[:, None], logits, ROUNDING
+        )
         colors = ColorHead(32, width=32).compositor(tables)(rows[:, None], torch.ones(len(rows), 1))
         # The last stored channel is the density logit before its clamp, not a color.
         features = unit[f'sample_{variant}/features'][:, :64]

@@ -16,7 +16,7 @@ from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS
 from projects.DistillNeRF.utils.errors import InputError
 
-CURE = 'give a folder of parity vectors, such as shared/parity/public'
+HINT = 'give a folder of parity vectors, such as shared/parity/public'
 
 # Rows that may be left out of a stored array: every 2nd, every 7th, ...
 STRIDES = (1, 2, 4, 7, 8, 11, 16, 32, 64, 97)
@@ -40,12 +40,12 @@ class Vectors:
         """
         path = self.folder / f'{name}.npz'
         if not path.is_file():
-            raise InputError(f'{path}: no such file; {CURE}')
+            raise InputError(f'{path}: no such file; {HINT}')
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return dict(archive)
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f'{path}: not a readable archive ({error}); {CURE}') from error
+            raise InputError(f'{path}: not a readable archive ({error}); {HINT}') from error
 
     @cached_property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -84,7 +84,7 @@ class Vectors:
 
     def _tensor(self, name: str, dtype: torch.dtype) -> Tensor:
         if name not in self.inputs:
-            raise InputError(f'{self.folder / "inputs.npz"}: has no {name}; {CURE}')
+            raise InputError(f'{self.folder / "inputs.npz"}: has no {name}; {HINT}')
         return torch.from_numpy(self.inputs[name]).to(dtype)
 
 
@@ -97,7 +97,7 @@ def stride_of(full: int, stored: int) -> int:
     for stride in STRIDES:
         if -(-full // stride) == stored:
             return stride
-    raise InputError(f'{stored} of {full} rows are stored, which is no stride of the format; {CURE}')
+    raise InputError(f'{stored} of {full} rows are stored, which is no stride of the format; {HINT}')
 
 
 def thinned(ours: Tensor, expected: np.ndarray) -> Tensor:

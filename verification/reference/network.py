@@ -114,7 +114,7 @@ def _process(layer: SparseProcessing, x: Tensor, count: int, pairs: PairsByOffse
     return layer.norm(_leaky_relu(_convolve(layer.conv, x, count, pairs)))
 
 
-def all_neighbors(coarse: Level, fine: Level) -> tuple[PairsByOffset, PairsByOffset, PairsByOffset]:
+def all_kernel_maps(coarse: Level, fine: Level) -> tuple[PairsByOffset, PairsByOffset, PairsByOffset]:
     """Within the fine level, within the coarse one, and from fine to coarse."""
     return neighbors(fine, fine), neighbors(coarse, coarse), neighbors(fine, coarse)
 

@@ -131,7 +131,7 @@ def check_keys(config: Config) -> None:
     for section in sections:
         for key in section.given:
             if key not in section.known:
-                wrong.append(f'{key!r} of {section.path}{_cure(key, section, sections)}')
+                wrong.append(f'{key!r} of {section.path}{_hint(key, section, sections)}')
         for key in set(section.switches) & set(section.given):
             if isinstance(value := section.given[key], str):
                 raise InputError(f'{config.filename}: {section.path}.{key} is {value!r}; give True or False')
@@ -140,7 +140,7 @@ def check_keys(config: Config) -> None:
 
 
 def meant_key(name: str, config: Config) -> str:
-    """The cure for a name that is no section of a config, or nothing."""
+    """The hint for a name that is no section of a config, or nothing."""
     if name in OF_COMMANDS:
         return f'; give {OF_COMMANDS[name]} to the command'
     if name in OLD_SECTIONS:
@@ -148,7 +148,7 @@ def meant_key(name: str, config: Config) -> str:
     return _elsewhere(name, list(_sections(config))) or did_you_mean(name, TOP_LEVEL)
 
 
-def _cure(key: str, section: Section, sections: Iterable[Section]) -> str:
+def _hint(key: str, section: Section, sections: Iterable[Section]) -> str:
     if section.path == 'train_cfg' and key in ('by_epoch', 'max_epochs', 'max_iters'):
         length = ', '.join(sorted({'max_epochs', 'max_iters'} & section.known))
         return f'; its type, {section.given.get("type")}, says what is counted: {length}'

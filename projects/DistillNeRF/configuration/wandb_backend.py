@@ -23,7 +23,7 @@ ANSWER, BEGINNING = 10, 30
 # token of three parts.
 KEY = re.compile(r'([^-\s]*-)?[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+')
 LATER = 'wandb=offline writes to the work folder, from where "wandb sync" sends it later'
-CURE = f'{LATER}; wandb=auto does so by itself where the service cannot be used'
+HINT = f'{LATER}; wandb=auto does so by itself where the service cannot be used'
 
 
 def use_wandb(config: Config, mode: str) -> None:
@@ -40,7 +40,7 @@ def use_wandb(config: Config, mode: str) -> None:
         raise InputError(f'wandb is {mode!r}; choose online, offline, auto or None')
     problem = _problem() if mode != 'offline' and is_main_process() else None
     if problem and mode == 'online':
-        raise InputError(f'wandb=online: {problem}; {CURE}')
+        raise InputError(f'wandb=online: {problem}; {HINT}')
     if problem:
         warn(f'wandb=auto: {problem}; {LATER}')
     used = 'offline' if problem or mode == 'offline' else 'online'
@@ -80,7 +80,7 @@ class CheckedWandbVisBackend(WandbVisBackend):
         except (wandb.errors.Error, OSError, ValueError) as error:
             cause = ' '.join(str(error).split())[:200]
             if not self._fall_back:
-                raise InputError(f'wandb: the run cannot begin ({cause}); {CURE}') from error
+                raise InputError(f'wandb: the run cannot begin ({cause}); {HINT}') from error
             warn(f'wandb=auto: the run cannot begin ({cause}); {LATER}')
             self._init_kwargs['mode'] = 'offline'
             super()._init_env()

@@ -17,10 +17,10 @@ from mmengine.dataset import BaseDataset, force_full_init
 from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
-from .file_checks import MAP_CURES, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
+from .file_checks import MAP_HINTS, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
-from .samplers import Draw
+from .samplers import SeededIndex
 from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told
 from .teacher_files import UPWARD, VIRTUAL_VIEWS, teacher_files
 from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
@@ -232,7 +232,7 @@ class DistillNeRFDataset(BaseDataset):
         if not views.there:
             raise InputError(
                 f'{self.ann_file}: the teacher has no virtual view of any of its samples in '
-                f'{self.data_prefix["teacher"]}; {MAP_CURES["teacher"]}, or leave virtual_img_target_smart_sample'
+                f'{self.data_prefix["teacher"]}; {MAP_HINTS["teacher"]}, or leave virtual_img_target_smart_sample'
             )
         if views.missing:
             warn(f'{self.ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
@@ -245,7 +245,7 @@ class DistillNeRFDataset(BaseDataset):
             return
         if not self.skip_missing:
             raise InputError(
-                f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_CURES[kind]}, '
+                f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_HINTS[kind]}, '
                 'or set SKIP_MISSING=True in the dataset config to go on without'
             )
         parts = f' ({told(counts)})' if len(counts) > 1 else ''
@@ -304,8 +304,8 @@ class DistillNeRFDataset(BaseDataset):
         return subset
 
     def prepare_data(self, idx: int) -> dict[str, Any]:
-        """Load a sample; all random choices for a :class:`Draw` come from its seed, through Python's generator."""
-        if isinstance(idx, Draw):
+        """Load a sample; random choices for a :class:`SeededIndex` come from its seed, through Python's generator."""
+        if isinstance(idx, SeededIndex):
             random.seed(idx.seed)
         return super().prepare_data(idx)
 

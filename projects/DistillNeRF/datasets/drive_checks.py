@@ -63,16 +63,16 @@ class Drive:
         return first[together], second[together], scene[first[together]]
 
 
-def check_drive(drive: Drive, where: str, cure: str) -> None:
+def check_drive(drive: Drive, where: str, hint: str) -> None:
     """Check how the vehicle stands and moves.
 
     Raises:
-        InputError: the first keyframe, or the file as a whole, that cannot be right; what is wrong and the cure.
+        InputError: the first keyframe, or the file as a whole, that cannot be right; what is wrong and the hint.
     """
-    _check_up(drive, cure)
-    _check_lidar_place(drive, cure)
+    _check_up(drive, hint)
+    _check_lidar_place(drive, hint)
     first, second, scene = drive.steps()
-    _check_times(drive, first, second, where, cure)
+    _check_times(drive, first, second, where, hint)
     if not len(first):
         if len(drive.times) > 1:
             warn(
@@ -80,11 +80,11 @@ def check_drive(drive: Drive, where: str, cure: str) -> None:
                 'if they belong together, correct scenes and time stamps'
             )
         return
-    _check_speed(drive, first, second, cure)
-    _check_heading(drive, first, second, scene, where, cure)
+    _check_speed(drive, first, second, hint)
+    _check_heading(drive, first, second, scene, where, hint)
 
 
-def _check_up(drive: Drive, cure: str) -> None:
+def _check_up(drive: Drive, hint: str) -> None:
     lowest = np.cos(np.radians(MOST_TILTED))
     for name, poses in {'ego2global': drive.ego2global, 'lidar2global': drive.lidar2global}.items():
         tilted = ~(poses[:, 2, 2] > lowest)
@@ -93,28 +93,28 @@ def _check_up(drive: Drive, cure: str) -> None:
             degrees = np.degrees(np.arccos(np.clip(poses[number, 2, 2], -1, 1)))
             raise InputError(
                 f'{drive.labels[number]}: {name}: its up is tilted by {degrees:.0f} degrees against that of the map '
-                f'(z up in both; no road is steeper than {MOST_TILTED:.0f}); {QUATERNION_HINT}: {cure}'
+                f'(z up in both; no road is steeper than {MOST_TILTED:.0f}); {QUATERNION_HINT}: {hint}'
             )
 
 
-def _check_lidar_place(drive: Drive, cure: str) -> None:
+def _check_lidar_place(drive: Drive, hint: str) -> None:
 
     distances = np.linalg.norm(drive.lidar2global[:, :3, 3] - drive.ego2global[:, :3, 3], axis=1)
     if (distances > FARTHEST).any():
         number = int((distances > FARTHEST).argmax())
         raise InputError(
             f'{drive.labels[number]}: the LiDAR is {distances[number]:.6g} m from the origin of the vehicle; give its '
-            f'position in meters, relative to the vehicle and not to a map: {cure}'
+            f'position in meters, relative to the vehicle and not to a map: {hint}'
         )
 
 
-def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str, cure: str) -> None:
+def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str, hint: str) -> None:
     """Seconds, and forwards."""
     latest = int(np.abs(drive.times).argmax())
     if abs(drive.times[latest]) > LATEST:
         raise InputError(
             f'{drive.labels[latest]}: timestamp {drive.times[latest]:.6g} is no number of seconds (milli-, micro- or '
-            f'nanoseconds?): {cure}'
+            f'nanoseconds?): {hint}'
         )
     if not len(first):
         return
@@ -123,18 +123,18 @@ def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str
         number = int((~(durations > 0)).argmax())
         raise InputError(
             f'{drive.labels[second[number]]}: is not later than the frame before it in its scene '
-            f'(timestamp {drive.times[second[number]]:.6f} after {drive.times[first[number]]:.6f}); {cure}'
+            f'(timestamp {drive.times[second[number]]:.6f} after {drive.times[first[number]]:.6f}); {hint}'
         )
     step = float(np.median(durations))
     low, high = PLAUSIBLE_STEP
     if not low < step < high:
         raise InputError(
             f'{where}: its keyframes are {step:.3g} s apart, so its time stamps are no seconds (milli-, micro- or '
-            f'nanoseconds?): {cure}'
+            f'nanoseconds?): {hint}'
         )
 
 
-def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, cure: str) -> None:
+def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, hint: str) -> None:
     """How fast the vehicle moves and turns from frame to frame."""
     durations = drive.times[second] - drive.times[first]
     relative = inverse_pose(drive.ego2global[first]) @ drive.ego2global[second]
@@ -147,7 +147,7 @@ def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, cure: str)
             number = int((~(amounts <= limits)).argmax())
             raise InputError(
                 f'{drive.labels[second[number]]}: the vehicle '
-                f'{what.format(amounts[number], durations[number])} times in seconds; {cure}'
+                f'{what.format(amounts[number], durations[number])} times in seconds; {hint}'
             )
 
 
@@ -158,7 +158,7 @@ def motion(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_heading(
-    drive: Drive, first: np.ndarray, second: np.ndarray, scene: np.ndarray, where: str, cure: str
+    drive: Drive, first: np.ndarray, second: np.ndarray, scene: np.ndarray, where: str, hint: str
 ) -> None:
     """The vehicle moves where it looks, apart from some scenes in which it reverses."""
     moved = drive.ego2global[second, :3, 3] - drive.ego2global[first, :3, 3]
@@ -177,7 +177,7 @@ def _check_heading(
         raise InputError(
             f'{where}: in {"its only moving scene" if len(names) == 1 else f"all its {len(names)} moving scenes"} the '
             f'vehicle drives backwards ({some(backwards)}); a LiDAR frame with y to the back, or {QUATERNION_HINT}: '
-            f'{cure}'
+            f'{hint}'
         )
     for chosen, how in ((backwards, 'backwards'), (sideways, 'sideways')):
         if len(chosen):

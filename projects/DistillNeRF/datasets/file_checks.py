@@ -14,7 +14,7 @@ from .infos import CONVERT_AGAIN, Info, lidar_measurements
 from .supply import Supply
 from .teacher_files import teacher_files
 
-MAP_CURES = {
+MAP_HINTS = {
     'teacher': 'restore the teacher maps, or say where they are with the dataset option data_prefix.teacher',
     'truth': 'make the ground truth with tools/create_data.py minitown, or say where it is with data_prefix.truth',
     'features': 'restore the features, or say where they are with the dataset option data_prefix.features',
@@ -43,7 +43,7 @@ def check_images_and_lidar(
     """Every image of the cameras and every sweep must be there, and the sweeps those of the info file.
 
     Raises:
-        InputError: names the first missing file, its sample and the cure.
+        InputError: names the first missing file, its sample and the hint.
     """
     folders = Folders()
     made: dict[Path, Provenance] = {}
@@ -77,7 +77,7 @@ def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
     """Every virtual view that can be drawn must be there.
 
     Raises:
-        InputError: names the first missing file and the cure.
+        InputError: names the first missing file and the hint.
     """
     folders = Folders()
     for info in infos:
@@ -87,7 +87,7 @@ def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
                     path = Path(root) / relative
                     if not folders.has(path):
                         raise InputError(
-                            f'{path}: no such file of a virtual view; {MAP_CURES["teacher"]}, or set SKIP_MISSING=True '
+                            f'{path}: no such file of a virtual view; {MAP_HINTS["teacher"]}, or set SKIP_MISSING=True '
                             'in the dataset config to go on without'
                         )
 
@@ -139,11 +139,11 @@ def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iter
 PLAUSIBLE_RANGE = (0.3, 300.0)
 
 
-def check_ranges(points: np.ndarray, path: str | Path, cure: str) -> None:
+def check_ranges(points: np.ndarray, path: str | Path, hint: str) -> None:
     """Check ``(n, columns)`` points, x y z first, in the LiDAR frame.
 
     Raises:
-        InputError: the median distance is none in meters; names the file and the cure.
+        InputError: the median distance is none in meters; names the file and the hint.
     """
     if not len(points):
         return
@@ -152,5 +152,5 @@ def check_ranges(points: np.ndarray, path: str | Path, cure: str) -> None:
     if not low < median < high:
         raise InputError(
             f'{path}: half of its points are {"nearer" if median <= low else "farther"} than {median:.3g} m; give '
-            f'meters in the frame of the LiDAR, not millimeters, and not positions on a map; {cure}'
+            f'meters in the frame of the LiDAR, not millimeters, and not positions on a map; {hint}'
         )

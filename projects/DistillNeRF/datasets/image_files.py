@@ -46,13 +46,13 @@ class Header:
     deep: bool
 
 
-def read_header(path: str | Path, cure: str = RESTORE) -> Header:
+def read_header(path: str | Path, hint: str = RESTORE) -> Header:
     """The header of an image file, without its pixels.
 
     Raises:
         InputError: a missing or unreadable file, or a turned TIFF.
     """
-    path = require_file(path, cure)
+    path = require_file(path, hint)
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -60,9 +60,9 @@ def read_header(path: str | Path, cure: str = RESTORE) -> Header:
             orientation = _orientation(image)
     except UnidentifiedImageError as error:
         _decoded(path.read_bytes(), path)  # may say better what is wrong with it
-        raise InputError(f'{path}: not an image of a known format, such as JPEG or PNG; {cure}') from error
+        raise InputError(f'{path}: not an image of a known format, such as JPEG or PNG; {hint}') from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f'{path}: not a readable image ({error}); {cure}') from error
+        raise InputError(f'{path}: not a readable image ({error}); {hint}') from error
     if image.format == 'TIFF' and orientation != UPRIGHT:
         # Every reader turns these pixels, so that none has them as they are stored.
         raise InputError(
@@ -192,7 +192,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 BLACK, WHITE = 16, 250
 # About so many rows and columns are looked at.
 LOOKED_AT = 64
-CURE = 'if that is not what was there, scale all images by one factor (values of 12 bits to 8: divide by 16)'
+HINT = 'if that is not what was there, scale all images by one factor (values of 12 bits to 8: divide by 16)'
 
 
 def exposure_doubt(image: np.ndarray) -> str | None:
@@ -220,4 +220,4 @@ def warn_of_exposure(images: Iterable[tuple[str | Path, np.ndarray]], where: str
         if doubt := exposure_doubt(image):
             doubts.setdefault(doubt, []).append(str(path))
     for doubt, paths in doubts.items():
-        warn(f'{where}: {len(paths)} of {total} images that were looked at are {doubt}, first {paths[0]}; {CURE}')
+        warn(f'{where}: {len(paths)} of {total} images that were looked at are {doubt}, first {paths[0]}; {HINT}')

@@ -76,72 +76,72 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     Args:
         infos: the records.
         where: file that they come from, for messages.
-        converting: the cure is to correct the raw data, rather than to convert again.
+        converting: the hint is to correct the raw data, rather than to convert again.
 
     Raises:
-        InputError: names ``where``, the token and the camera of the first bad record, and the cure.
+        InputError: names ``where``, the token and the camera of the first bad record, and the hint.
     """
-    cures = _CONVERTING if converting else _LOADING
+    hints = _CONVERTING if converting else _LOADING
     if not infos:
-        raise InputError(f'{where}: holds no samples; {cures.record}')
-    drive = gather_drive(infos, where, cures.record)
-    images = gather_images(infos, drive.labels, cures.record)
-    _check_numbers(drive, images, cures.calibration)
-    _check_links(infos, where, cures.record)
-    check_files_are_named_once(infos, where, cures.record)
-    _check_agreement(infos, drive, images, cures.record)
+        raise InputError(f'{where}: holds no samples; {hints.record}')
+    drive = gather_drive(infos, where, hints.record)
+    images = gather_images(infos, drive.labels, hints.record)
+    _check_numbers(drive, images, hints.calibration)
+    _check_links(infos, where, hints.record)
+    check_files_are_named_once(infos, where, hints.record)
+    _check_agreement(infos, drive, images, hints.record)
     # Which way is up and how far is the LiDAR: a wrong LiDAR would be blamed on the cameras.
-    check_drive(drive, where, cures.record)
+    check_drive(drive, where, hints.record)
     check_rig(
         images.cam2img,
         inverse_pose(images.lidar2cam),
         images.sizes,
         ORIGIN_HEIGHT,
         images.labels,
-        f'{QUATERNION_HINT}; {cures.calibration}',
+        f'{QUATERNION_HINT}; {hints.calibration}',
         WORDING,
     )
-    _check_sizes(drive, images, cures.record)
-    _check_image_times(drive, images, cures.record)
-    _check_sweeps(infos, drive, cures)
-    _check_instances(infos, drive, cures.record)
-    _check_names(drive, images, where, cures.record)
-    _check_rigs(drive, images, cures.calibration)
-    check_named_files(infos, drive.labels, cures.record)
+    _check_sizes(drive, images, hints.record)
+    _check_image_times(drive, images, hints.record)
+    _check_sweeps(infos, drive, hints)
+    _check_instances(infos, drive, hints.record)
+    _check_names(drive, images, where, hints.record)
+    _check_rigs(drive, images, hints.calibration)
+    check_named_files(infos, drive.labels, hints.record)
 
 
-def _check_numbers(drive: Drive, images: Images, cure: str) -> None:
+def _check_numbers(drive: Drive, images: Images, hint: str) -> None:
     """Rigid poses and plausible intrinsics."""
     for field in ('ego2global', 'lidar2global'):
-        check_poses(getattr(drive, field), [f'{label}: {field}' for label in drive.labels], cure)
+        check_poses(getattr(drive, field), [f'{label}: {field}' for label in drive.labels], hint)
     for field in ('cam2global', 'lidar2cam', 'cam2ego'):
         if (matrices := getattr(images, field)) is not None:
-            check_poses(matrices, [f'{label}: {field}' for label in images.labels], cure)
-    check_intrinsics(images.cam2img, images.sizes, [f'{label}: cam2img' for label in images.labels], cure)
+            check_poses(matrices, [f'{label}: {field}' for label in images.labels], hint)
+    check_intrinsics(images.cam2img, images.sizes, [f'{label}: cam2img' for label in images.labels], hint)
 
 
-def _check_links(infos: Sequence[Info], where: str, cure: str) -> None:
+def _check_links(infos: Sequence[Info], where: str, hint: str) -> None:
     """Neighbors are in the same scene, and before or after in time."""
     by_token = {info['token']: info for info in infos}
     if len(by_token) != len(infos):
-        raise InputError(f'{where}: two samples share a token; {cure}')
+        raise InputError(f'{where}: two samples share a token; {hint}')
     for info in infos:
         for link, sign in (('prev', -1), ('next', 1)):
             if info[link] is None:
                 continue
             if not isinstance(info[link], str):
-                raise InputError(f'{where}: sample {info["token"]}: {link} is {info[link]!r}, no token; {cure}')
+                raise InputError(f'{where}: sample {info["token"]}: {link} is {info[link]!r}, no token; {hint}')
             other, label = by_token.get(info[link]), f'{where}: sample {info["token"]}: {link} leads to {info[link]}'
             if other is None or other['scene'] != info['scene']:
-                raise InputError(f'{label}, which is not in its scene; {cure}')
+                raise InputError(f'{label}, which is not in its scene; {hint}')
             if not sign * (other['timestamp'] - info['timestamp']) > 0:
-                raise InputError(f'{label}, which is not {"later" if sign > 0 else "earlier"} in time; {cure}')
+                raise InputError(f'{label}, which is not {"later" if sign > 0 else "earlier"} in time; {hint}')
             back = 'prev' if link == 'next' else 'next'
             if other[back] != info['token']:
-                raise InputError(f'{label}, whose {back} is {other[back]!r}; {cure}')
+                raise InputError(f'{label}, whose {back} is {other[back]!r}; {hint}')
 
 
-def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: str) -> None:
+def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, hint: str) -> None:
     """Where there are two ways to a pose, both lead to the same."""
     lidar2global = drive.lidar2global[images.sample]
     _agree(
@@ -149,7 +149,7 @@ def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: 
         images.lidar2cam,
         np.abs(images.cam2global[:, :3, 3]).max(1),
         [f'{label}: cam2global and lidar2global contradict lidar2cam' for label in images.labels],
-        cure,
+        hint,
     )
     known = [index for index, info in enumerate(infos) if 'lidar2ego' in (info['lidar_points'] or {})]
     if known:
@@ -158,7 +158,7 @@ def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: 
             [infos[index]['lidar_points']['lidar2ego'] for index in known],
             (4, 4),
             [f'{label}: lidar2ego' for label in labels],
-            cure,
+            hint,
         )
         ego2global = drive.ego2global[known]
         _agree(
@@ -166,21 +166,21 @@ def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, cure: 
             lidar2ego,
             np.abs(ego2global[:, :3, 3]).max(1),
             [f'{label}: ego2global and lidar2ego contradict lidar2global' for label in labels],
-            cure,
+            hint,
         )
 
 
-def _agree(found: np.ndarray, expected: np.ndarray, reach: np.ndarray, messages: Sequence[str], cure: str) -> None:
+def _agree(found: np.ndarray, expected: np.ndarray, reach: np.ndarray, messages: Sequence[str], hint: str) -> None:
     """Two stacks of poses ``(n, 4, 4)`` are the same but for rounding; ``reach`` ``(n,)`` is their place on a map."""
     difference = np.abs(found - expected)
     meters, turned = difference[:, :3, 3].max(1), difference[:, :3, :3].max(axis=(1, 2))
     bad = ~((meters <= AGREEMENT + AGREEMENT_PER_METER * reach) & (turned <= ROTATION_AGREEMENT))
     if bad.any():
         number = int(bad.argmax())
-        raise InputError(f'{messages[number]} (by {meters[number]:.3g} m); {cure}')
+        raise InputError(f'{messages[number]} (by {meters[number]:.3g} m); {hint}')
 
 
-def _check_sizes(drive: Drive, images: Images, cure: str) -> None:
+def _check_sizes(drive: Drive, images: Images, hint: str) -> None:
     """Images of one camera and scene with the same intrinsics have one size."""
     first: dict[tuple[str, str], int] = {}
     for number, (sample, name) in enumerate(zip(images.sample, images.names, strict=True)):
@@ -190,18 +190,18 @@ def _check_sizes(drive: Drive, images: Images, cure: str) -> None:
             (height, width), (rows, columns) = images.sizes[number].astype(int), images.sizes[other].astype(int)
             raise InputError(
                 f'{images.labels[number]}: its image is {width}x{height}, another of this camera in its scene is '
-                f'{columns}x{rows}, and both have the same intrinsics; {cure}'
+                f'{columns}x{rows}, and both have the same intrinsics; {hint}'
             )
 
 
-def _check_image_times(drive: Drive, images: Images, cure: str) -> None:
+def _check_image_times(drive: Drive, images: Images, hint: str) -> None:
     """Images are taken near their keyframe, by a vehicle that cannot have come from anywhere."""
     lags = images.times - drive.times[images.sample]
     if (bad := ~(np.abs(lags) <= LONGEST_LAG)).any():
         number = int(bad.argmax())
         raise InputError(
             f'{images.labels[number]}: its timestamp is {lags[number]:+.6g} s off that of its keyframe (at most '
-            f'{LONGEST_LAG}); {cure}'
+            f'{LONGEST_LAG}); {hint}'
         )
     if images.cam2ego is None:
         return
@@ -213,26 +213,26 @@ def _check_image_times(drive: Drive, images: Images, cure: str) -> None:
         raise InputError(
             f'{images.labels[number]}: the vehicle is {distances[number]:.6g} m away and turned by '
             f'{angles[number]:.0f} degrees when the image is taken, {lags[number]:+.3f} s from the keyframe; '
-            f'correct the ego pose of the image; {cure}'
+            f'correct the ego pose of the image; {hint}'
         )
 
 
-def _check_sweeps(infos: Sequence[Info], drive: Drive, cures: _Cures) -> None:
+def _check_sweeps(infos: Sequence[Info], drive: Drive, hints: _Cures) -> None:
     """Sweeps are LiDAR measurements near their keyframe."""
     sample, matrices, labels, lags = [], [], [], []
     for index, info in enumerate(infos):
         for number, sweep in enumerate(info.get('lidar_sweeps', ())):
             label = f'{drive.labels[index]}, sweep {number}'
-            require_fields(sweep, ('lidar_points', 'lidar2global'), label, cures.record)
-            require_points(sweep['lidar_points'], label, cures.record)
+            require_fields(sweep, ('lidar_points', 'lidar2global'), label, hints.record)
+            require_points(sweep['lidar_points'], label, hints.record)
             sample.append(index)
             matrices.append(sweep['lidar2global'])
             labels.append(f'{label}: lidar2global')
             lags.append(sweep.get('timestamp', info['timestamp']) - info['timestamp'] if 'timestamp' in sweep else 0.0)
     if not matrices:
         return
-    lidar2global = stack_matrices(matrices, (4, 4), labels, cures.record)
-    check_poses(lidar2global, labels, cures.calibration)
+    lidar2global = stack_matrices(matrices, (4, 4), labels, hints.record)
+    check_poses(lidar2global, labels, hints.calibration)
     moved, turned = motion(inverse_pose(drive.lidar2global[sample]) @ lidar2global)
     seconds = np.abs(np.asarray(lags))
     known = np.array(['timestamp' in sweep for info in infos for sweep in info.get('lidar_sweeps', ())])
@@ -244,22 +244,22 @@ def _check_sweeps(infos: Sequence[Info], drive: Drive, cures: _Cures) -> None:
         number = int(bad.argmax())
         raise InputError(
             f'{labels[number]} is {moved[number]:.6g} m and {turned[number]:.0f} degrees off that of the keyframe, '
-            f'{lags[number]:+.6g} s from it; {cures.record}'
+            f'{lags[number]:+.6g} s from it; {hints.record}'
         )
 
 
-def _check_instances(infos: Sequence[Info], drive: Drive, cure: str) -> None:
+def _check_instances(infos: Sequence[Info], drive: Drive, hint: str) -> None:
     """Boxes of objects, where there are any."""
     rows, labels = [], []
     for index, info in enumerate(infos):
         for box in info.get('instances', ()):
-            require_box(box, drive.labels[index], cure)
+            require_box(box, drive.labels[index], hint)
             rows.append([box['bbox_3d']])
             labels.append(drive.labels[index])
     if not rows:
         return
-    boxes = stack_matrices(rows, (1, 7), labels, cure)[:, 0]
-    check_boxes(boxes, labels, cure)
+    boxes = stack_matrices(rows, (1, 7), labels, hint)[:, 0]
+    check_boxes(boxes, labels, hint)
     _, keyframe = np.unique(labels, return_inverse=True)
     _, first = np.unique(np.column_stack([keyframe, boxes.round(3)]), axis=0, return_index=True)
     if len(first) < len(boxes):
@@ -270,7 +270,7 @@ def _check_instances(infos: Sequence[Info], drive: Drive, cure: str) -> None:
         )
 
 
-def _check_names(drive: Drive, images: Images, where: str, cure: str) -> None:
+def _check_names(drive: Drive, images: Images, where: str, hint: str) -> None:
     """Cameras look where their names say."""
     directions = {name: direction_of_name(name) for name in set(images.names)}
     named = np.array([directions[name] is not None for name in images.names])
@@ -289,7 +289,7 @@ def _check_names(drive: Drive, images: Images, where: str, cure: str) -> None:
             number = int(all_wrong.argmax())
             raise InputError(
                 f'{drive.labels[number]}: all its cameras look to the other side than their names say: {what} '
-                f'(the LiDAR frame is x right, y forward); correct the poses or the names; {cure}'
+                f'(the LiDAR frame is x right, y forward); correct the poses or the names; {hint}'
             )
     off = np.degrees(np.arccos(np.clip((expected * axes).sum(1), -1, 1)))
     names = np.asarray(images.names)[named]
@@ -302,7 +302,7 @@ def _check_names(drive: Drive, images: Images, where: str, cure: str) -> None:
         )
 
 
-def _check_rigs(drive: Drive, images: Images, cure: str) -> None:
+def _check_rigs(drive: Drive, images: Images, hint: str) -> None:
     """No two cameras of a keyframe have one pose; those of which no part is seen by others are reported."""
     starts = np.flatnonzero(np.r_[True, np.diff(images.sample) > 0])
     ends = np.r_[starts[1:], len(images.sample)]
@@ -314,7 +314,7 @@ def _check_rigs(drive: Drive, images: Images, cure: str) -> None:
         index = np.asarray(begins)[:, None] + np.arange(len(names))
         cam2lidar = inverse_pose(images.lidar2cam[index])
         labels = [images.labels[begin : begin + len(names)] for begin in begins]
-        check_distinct(cam2lidar, labels, names, cure, 'its pose')
+        check_distinct(cam2lidar, labels, names, hint, 'its pose')
         # Between images that are taken one after the other the vehicle moves.
         mounted = cam2lidar if images.cam2ego is None else images.cam2ego[index]
         _report_narrow(mounted[..., :3, 3], drive, index, images)

@@ -77,16 +77,16 @@ def save_infos(
     save_info_files([InfoFile(path, dataset, cameras, infos, source, more)])
 
 
-def read_pickle(path: str | os.PathLike, cure: str) -> Any:
+def read_pickle(path: str | os.PathLike, hint: str) -> Any:
     """Unpickle a file that a user named; whatever a damaged pickle raises becomes :class:`InputError`."""
-    path = require_file(path, cure)
+    path = require_file(path, hint)
     try:
         with path.open('rb') as file:
             return pickle.load(file)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise InputError(f'{path}: not a readable pickle ({type(error).__name__}: {error}); {cure}') from error
+        raise InputError(f'{path}: not a readable pickle ({type(error).__name__}: {error}); {hint}') from error
 
 
 def load_infos(path: str | os.PathLike) -> tuple[dict[str, Any], list[Info]]:

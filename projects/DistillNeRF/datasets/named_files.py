@@ -20,13 +20,13 @@ _TIME = re.compile(r'__(-?\d+)$')
 LARGEST_OFFSET = 0.05
 
 
-def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -> None:
+def check_named_files(infos: Sequence[Info], labels: Sequence[str], hint: str) -> None:
     """Warn of images and maps of another camera or time, by their names, which must be names.
 
     Args:
         infos: the records.
         labels: file and keyframe of each, for messages.
-        cure: what to do.
+        hint: what to do.
     """
     elsewhere: list[str] = []
     unnamed: list[str] = []
@@ -42,27 +42,27 @@ def check_named_files(infos: Sequence[Info], labels: Sequence[str], cure: str) -
                 if other := _other_camera(name, camera, info['images']):
                     elsewhere.append(f'{label}, {camera}: its {kind} {name} lies in the folder of camera {other}')
     if elsewhere:
-        warn(f'{elsewhere[0]}; so do {len(elsewhere)} of {total} files of images: {cure} if that is not so')
+        warn(f'{elsewhere[0]}; so do {len(elsewhere)} of {total} files of images: {hint} if that is not so')
     # Where folders bear the names of cameras, all of them do.
     if 0 < len(unnamed) < images / 2:
-        warn(f'{unnamed[0]} does not lie in a folder of this name (so do {len(unnamed)} of {images} images); {cure}')
+        warn(f'{unnamed[0]} does not lie in a folder of this name (so do {len(unnamed)} of {images} images); {hint}')
     _compare_times(infos, labels)
 
 
-def check_files_are_named_once(infos: Sequence[Info], where: str, cure: str) -> None:
+def check_files_are_named_once(infos: Sequence[Info], where: str, hint: str) -> None:
     """Two records that read one file are one measurement twice, or one of them reads another's.
 
     Raises:
-        InputError: names ``where``, both records, the file and the cure; or a name that is none.
+        InputError: names ``where``, both records, the file and the hint; or a name that is none.
     """
     owners: dict[tuple[str, str], str] = {}
     for info in infos:
         for kind, path, owner in _own_files(info):
             if not isinstance(path, str) or not path:
-                raise InputError(f'{where}: {owner}: {kind} is {str(path)[:40]!r}, not the name of a file; {cure}')
+                raise InputError(f'{where}: {owner}: {kind} is {str(path)[:40]!r}, not the name of a file; {hint}')
             key = kind, posixpath.normpath(path)
             if (other := owners.setdefault(key, owner)) is not owner:
-                raise InputError(f'{where}: {other} and {owner} name one {kind} file, {path}; {cure}')
+                raise InputError(f'{where}: {other} and {owner} name one {kind} file, {path}; {hint}')
 
 
 def _own_files(info: Info) -> Iterator[tuple[str, str, str]]:

@@ -59,7 +59,7 @@ def check_rig(
     sizes: np.ndarray,
     origin_height: float,
     labels: Sequence[str],
-    cure: str,
+    hint: str,
     wording: Wording | None = None,
 ) -> None:
     """Check each of ``n`` cameras that are rigid, finite and of plausible focal lengths.
@@ -70,11 +70,11 @@ def check_rig(
         sizes: ``(n, 2)``, height and width of each image.
         origin_height: of the world's origin above the road, meters.
         labels: file and name of each camera, for messages.
-        cure: what to do.
+        hint: what to do.
         wording: of the messages; None: that of ``cameras.json``.
 
     Raises:
-        InputError: names the first bad camera, what is wrong with it and the cure.
+        InputError: names the first bad camera, what is wrong with it and the hint.
     """
     wording = wording or Wording()
     sizes = np.asarray(sizes)
@@ -84,10 +84,10 @@ def check_rig(
         number = int(outside.argmax())
         (cx, cy), (height, width) = points[number], sizes[number].astype(int)
         raise InputError(
-            f'{labels[number]}: the principal point ({cx:g}, {cy:g}) lies outside the image of {width}x{height}; {cure}'
+            f'{labels[number]}: the principal point ({cx:g}, {cy:g}) lies outside the image of {width}x{height}; {hint}'
         )
     _tell_of_off_center(intrinsics, sizes, labels)
-    _check_attitude(cam2world, labels, cure, wording)
+    _check_attitude(cam2world, labels, hint, wording)
     _check_position(cam2world, origin_height, labels, wording)
 
 
@@ -103,9 +103,9 @@ def _tell_of_off_center(intrinsics: np.ndarray, sizes: np.ndarray, labels: Seque
         )
 
 
-def _check_attitude(poses: np.ndarray, labels: Sequence[str], cure: str, wording: Wording) -> None:
+def _check_attitude(poses: np.ndarray, labels: Sequence[str], hint: str, wording: Wording) -> None:
     """Upright and near the horizon."""
-    axes = f'{wording.pose} maps a camera that looks along +z, x right, y down (OpenCV) to the vehicle: {cure}'
+    axes = f'{wording.pose} maps a camera that looks along +z, x right, y down (OpenCV) to the vehicle: {hint}'
     pitch = np.degrees(np.arcsin(np.clip(poses[:, 2, 2], -1, 1)))
     steep = np.abs(pitch) > STEEPEST
     if steep.any():
@@ -135,7 +135,7 @@ def _check_position(poses: np.ndarray, origin_height: float, labels: Sequence[st
 
 
 def check_distinct(
-    cam2world: np.ndarray, labels: Sequence[Sequence[str]], names: Sequence[str], cure: str, pose: str = 'cam2vehicle'
+    cam2world: np.ndarray, labels: Sequence[Sequence[str]], names: Sequence[str], hint: str, pose: str = 'cam2vehicle'
 ) -> None:
     """Refuse two cameras of one rig that have one pose.
 
@@ -143,7 +143,7 @@ def check_distinct(
         cam2world: ``(n, cameras, 4, 4)`` of n rigs.
         labels: file and name of each camera of each rig, for messages.
         names: of the cameras.
-        cure: what to do.
+        hint: what to do.
         pose: what the message calls the pose of a camera.
 
     Raises:
@@ -154,7 +154,7 @@ def check_distinct(
             same = np.abs(cam2world[:, number] - cam2world[:, other]).max(axis=(1, 2)) < SAME
             if same.any():
                 where = labels[int(same.argmax())][number]
-                raise InputError(f'{where}: {pose} is the same as that of camera {names[other]}; {cure}')
+                raise InputError(f'{where}: {pose} is the same as that of camera {names[other]}; {hint}')
 
 
 def direction_of_name(name: str) -> np.ndarray | None:

@@ -13,23 +13,23 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler
 
 
-class Draw(int):
+class SeededIndex(int):
     """The index of a sample that was drawn, with the ``seed`` of all random choices for it."""
 
     seed: str
 
-    def __new__(cls, index: int, seed: str) -> Draw:
-        draw = super().__new__(cls, index)
-        draw.seed = seed
-        return draw
+    def __new__(cls, index: int, seed: str) -> SeededIndex:
+        index = super().__new__(cls, index)
+        index.seed = seed
+        return index
 
     def __getnewargs__(self) -> tuple[int, str]:
         return int(self), self.seed
 
 
 @DATA_SAMPLERS.register_module()
-class DrawBatchSampler(BatchSampler):
-    """Batches of :class:`Draw`, numbered over all processes from the beginning of the training or of the epoch.
+class SeededBatchSampler(BatchSampler):
+    """Batches of :class:`SeededIndex`, numbered over all processes from the beginning of the training or of the epoch.
 
     Args:
         sampler: of mmengine; its seed, epoch and share of the samples are used.
@@ -40,12 +40,12 @@ class DrawBatchSampler(BatchSampler):
     def __init__(self, sampler: DefaultSampler | InfiniteSampler, batch_size: int, drop_last: bool = False) -> None:
         super().__init__(sampler, batch_size, drop_last)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
         sampler, number = self.sampler, self.sampler.rank
         epoch = getattr(sampler, 'epoch', 0)
         for batch in super().__iter__():
-            draws = []
+            indices = []
             for index in batch:
-                draws.append(Draw(index, f'{sampler.seed} {epoch} {number}'))
+                indices.append(SeededIndex(index, f'{sampler.seed} {epoch} {number}'))
                 number += sampler.world_size
-            yield draws
+            yield indices

@@ -1,4 +1,4 @@
-"""Failures of the machine that have a cure: memory, shared memory, disk."""
+"""Failures of the machine that have a hint: memory, shared memory, disk."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def machine_failures(config: Config, loader: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, OSError, RuntimeError) as error:
-        message = _cure(error, config, loader)
+        message = _hint(error, config, loader)
         if message is None:
             raise
         raise InputError(message) from error
 
 
-def _cure(error: Exception, config: Config, loader: str) -> str | None:
+def _hint(error: Exception, config: Config, loader: str) -> str | None:
     """One line with what helps; ``None`` for what is not recognized."""
     text = ' '.join(str(error).split())
     if any(words in text for words in _WORKER):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from torch.utils.data import Dataset
 
-from ..models.checkpoint import CURE, checkpoints_in, read_checkpoint, require_training_state
+from ..models.checkpoint import HINT, checkpoints_in, read_checkpoint, require_training_state
 from ..utils.errors import InputError, warn
 from ..utils.files import is_folder, save_json
 from ..utils.provenance import file_digest
@@ -81,7 +81,7 @@ def require_resumable(config: Config, state: Mapping[str, Any], path: str) -> No
     """
     require_training_state(state, path)
     if not {'iter', 'epoch'} <= set(state['meta']):
-        raise InputError(f'{path}: does not tell its iteration (meta.iter, meta.epoch); {CURE}')
+        raise InputError(f'{path}: does not tell its iteration (meta.iter, meta.epoch); {HINT}')
     before, now = state['meta'].get(WORLD_SIZE), get_world_size()
     if before in (None, now):
         return

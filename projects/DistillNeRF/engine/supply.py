@@ -46,7 +46,7 @@ def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
     """Every loss with a weight must have something to compare with in the training data.
 
     Raises:
-        InputError: names the loss, the info file and the cure.
+        InputError: names the loss, the info file and the hint.
     """
     ours = parts(dataset)
     for name, loss in losses.items():
@@ -71,7 +71,7 @@ def check_depth_metric(metrics: Iterable[Any], dataset: Dataset, evaluator: str)
         evaluator: its key in the config, for the message.
 
     Raises:
-        InputError: names the info file and the cure.
+        InputError: names the info file and the hint.
     """
     ours = parts(dataset)
     if ours and any(isinstance(metric, DepthMetric) for metric in metrics) and not _any_depth(ours):
@@ -106,7 +106,7 @@ def possible_evaluations(wanted: Iterable[str], dataset: Dataset, explicit: bool
 
 
 def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
-    """Why the data has nothing for an evaluation, and the cure."""
+    """Why the data has nothing for an evaluation, and the hint."""
     if evaluation == 'depth' and not _any_depth(datasets):
         return 'no test sample has LiDAR, teacher depth or true depth; evaluate psnr, or give the test data one of them'
     if evaluation == 'novel_view':

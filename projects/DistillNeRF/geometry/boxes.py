@@ -33,11 +33,11 @@ FARTHEST_BOX = 300.0
 LARGEST_YAW = 4 * np.pi
 
 
-def check_boxes(boxes: np.ndarray, labels: Sequence[str], cure: str) -> None:
+def check_boxes(boxes: np.ndarray, labels: Sequence[str], hint: str) -> None:
     """Check ``(n, 7)`` boxes x, y, z, length, width, height, yaw in the LiDAR frame.
 
     Raises:
-        InputError: names the label of the first that is no box in meters and radians, and the cure.
+        InputError: names the label of the first that is no box in meters and radians, and the hint.
     """
     sizes = boxes[:, 3:6]
     bad = (
@@ -48,7 +48,7 @@ def check_boxes(boxes: np.ndarray, labels: Sequence[str], cure: str) -> None:
         number = int(bad.argmax())
         raise InputError(
             f'{labels[number]}: bbox_3d {boxes[number].tolist()} is no box near the LiDAR; give x, y, z, length, '
-            f'width, height in meters and yaw in radians, in its frame; {cure}'
+            f'width, height in meters and yaw in radians, in its frame; {hint}'
         )
 
 

@@ -71,11 +71,11 @@ def inverse_pose(pose: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def check_poses(poses: np.ndarray, labels: Sequence[str], cure: str = CONVERT_AGAIN) -> None:
+def check_poses(poses: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AGAIN) -> None:
     """Check ``(n, 4, 4)`` poses: finite, rigid, right-handed.
 
     Raises:
-        InputError: names the label of the first bad pose, what is wrong with it and the cure.
+        InputError: names the label of the first bad pose, what is wrong with it and the hint.
     """
     rotations = poses[:, :3, :3]
     with np.errstate(invalid='ignore', over='ignore'):
@@ -90,14 +90,14 @@ def check_poses(poses: np.ndarray, labels: Sequence[str], cure: str = CONVERT_AG
     )
     for bad, what in problems:
         if bad.any():
-            raise InputError(f'{labels[int(bad.argmax())]} {what}; {cure}')
+            raise InputError(f'{labels[int(bad.argmax())]} {what}; {hint}')
 
 
-def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str], cure: str = CONVERT_AGAIN) -> None:
+def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AGAIN) -> None:
     """Check ``(n, 3, 3)`` pinhole matrices against their ``(n, 2)`` image sizes (height, width).
 
     Raises:
-        InputError: names the label of the first bad camera, what is wrong with it and the cure.
+        InputError: names the label of the first bad camera, what is wrong with it and the hint.
     """
     height, width = sizes[:, 0], sizes[:, 1]
     fx, fy, cx, cy = matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]
@@ -121,4 +121,4 @@ def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[s
         )
     for bad, what in problems:
         if bad.any():
-            raise InputError(f'{labels[int(bad.argmax())]} {what}; {cure}')
+            raise InputError(f'{labels[int(bad.argmax())]} {what}; {hint}')

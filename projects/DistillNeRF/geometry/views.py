@@ -99,7 +99,7 @@ def _check_size_of_intrinsics(cameras: Cameras) -> None:
     """Principal points right of and below the images are those of larger images. Asked on CPUs: it would wait for GPUs.
 
     Raises:
-        ValueError: says so, and the cure.
+        ValueError: says so, and the hint.
     """
     if cameras.intrinsics.device.type != 'cpu' or not len(cameras):
         return

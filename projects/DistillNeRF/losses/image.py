@@ -18,7 +18,7 @@ BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 # Mean and spread of ImageNet's colors, for images in [-1, 1].
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 NORM_EPSILON = 1e-10
-CURE = (
+HINT = (
     'get it with: pip install lpips torchvision (in another environment), python -c "import lpips, torch; '
     "torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth')\"; or do without: model.losses.lpips=None"
 )
@@ -52,13 +52,13 @@ class PerceptualDistance(nn.Module):
             InputError: no such file, or other names or shapes.
         """
         try:
-            state = load_torch(path, 'file of LPIPS weights', CURE)
+            state = load_torch(path, 'file of LPIPS weights', HINT)
             for name, source in _names().items():
                 value = state[source]
                 getattr(self, name).copy_(value.reshape(getattr(self, name).shape))
         except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
             raise InputError(
-                f'{path}: no weights of LPIPS with VGG ({type(error).__name__}: {error}); {CURE}'
+                f'{path}: no weights of LPIPS with VGG ({type(error).__name__}: {error}); {HINT}'
             ) from error
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:

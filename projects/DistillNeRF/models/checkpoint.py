@@ -19,7 +19,7 @@ from .network import DistillNeRF
 from .scene_files import FORMAT
 from .weights import differences, find_weights
 
-CURE = 'give a checkpoint that tools/train.py wrote'
+HINT = 'give a checkpoint that tools/train.py wrote'
 # The network is this attribute of the mm model that is trained.
 PREFIX = 'network.'
 # A part of every network of ours, and those of the published one: what is before it is a prefix.
@@ -43,17 +43,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if importlib.util.find_spec('mmengine'):
         allow_mmengine_checkpoints()
     try:
-        content = load_torch(path, 'checkpoint', CURE)
+        content = load_torch(path, 'checkpoint', HINT)
     except pickle.UnpicklingError as error:
         raise InputError(
             f'{path}: not a readable checkpoint: it holds Python objects beside tensors{refused_object(error)}, which '
-            f'could run code; {CURE}, or save its weights alone: torch.save(model.state_dict(), FILE)'
+            f'could run code; {HINT}, or save its weights alone: torch.save(model.state_dict(), FILE)'
         ) from error
     if isinstance(content, Mapping) and content.get('format') == FORMAT:
-        raise InputError(f'{path}: is a saved scene, not a checkpoint; see it with tools/viewer.py --scene, or {CURE}')
+        raise InputError(f'{path}: is a saved scene, not a checkpoint; see it with tools/viewer.py --scene, or {HINT}')
     weights = find_weights(content)
     if weights is None:
-        raise InputError(f'{path}: holds no state_dict of tensors; {CURE}')
+        raise InputError(f'{path}: holds no state_dict of tensors; {HINT}')
     if is_published(weights):
         raise InputError(
             f'{path}: is a checkpoint of the published code; convert it first: '
@@ -88,7 +88,7 @@ def load_weights(network: DistillNeRF, path: str | Path) -> dict[str, Any]:
     }
     if not weights:
         names = ', '.join(list(state['state_dict'])[:2])
-        raise InputError(f'{path}: the weights are those of another network ({names}, ...); {CURE}')
+        raise InputError(f'{path}: the weights are those of another network ({names}, ...); {HINT}')
     expected = network.state_dict()
     if problem := differences(expected, weights):
         raise InputError(
@@ -112,7 +112,7 @@ def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor], path: str | 
         name: value for name, value in weights.items() if name in expected and value.shape == expected[name].shape
     }
     if not fitting:
-        raise InputError(f'{path}: none of its {len(weights)} weights fit the model ({problem}); {CURE}')
+        raise InputError(f'{path}: none of its {len(weights)} weights fit the model ({problem}); {HINT}')
     require_finite(fitting, path)
     if problem:
         warn(f'{path}: {len(fitting)} of {len(expected)} weights of the model are taken from it, but {problem}')
@@ -139,14 +139,14 @@ def require_training_state(state: Mapping[str, Any], path: str | Path) -> None:
     if missing := [name for name in TRAINING_STATE if name not in state]:
         raise InputError(
             f'{path}: holds no {", ".join(missing)}, so training cannot go on from it; '
-            f'{CURE}, or start from its weights with --cfg-options load_from={path}'
+            f'{HINT}, or start from its weights with --cfg-options load_from={path}'
         )
 
 
 def _checkpoint_in(folder: Path) -> str:
     """What to give instead of a folder."""
     found = checkpoints_in(folder)
-    return f'give a checkpoint in it, such as {found[0]}' if found else CURE
+    return f'give a checkpoint in it, such as {found[0]}' if found else HINT
 
 
 def _named_as_in_training(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from .checkpoint import PREFIX, is_ours, is_published
 from .network import DistillNeRF
 from .weights import find_weights, in_words, shortened
 
-CURE = 'give a checkpoint of the published code, with its entries under state_dict'
+HINT = 'give a checkpoint of the published code, with its entries under state_dict'
 WRAPPER_PREFIX = 'model.'
 
 # Beginning of a name -> why it is left out. The first that fits counts.
@@ -59,7 +59,7 @@ def read_published(path: str | Path, unsafe_pickle: bool = False) -> dict[str, T
         InputError: missing, truncated, no checkpoint, or one that needs ``unsafe_pickle``.
     """
     try:
-        content: Any = load_torch(path, 'checkpoint', CURE, unsafe_pickle)
+        content: Any = load_torch(path, 'checkpoint', HINT, unsafe_pickle)
     except pickle.UnpicklingError as error:
         raise InputError(
             f'{path}: holds Python objects beside tensors{refused_object(error)}; if you trust where it comes from, '
@@ -69,7 +69,7 @@ def read_published(path: str | Path, unsafe_pickle: bool = False) -> dict[str, T
         content = content.state_dict()
     state = find_weights(content)
     if state is None:
-        raise InputError(f'{path}: holds no state_dict of tensors; {CURE}')
+        raise InputError(f'{path}: holds no state_dict of tensors; {HINT}')
     if is_ours(state) and not is_published(state):
         raise InputError(f'{path}: is a checkpoint of ours already; give it to the tools as it is')
     if not any(name.startswith(WRAPPER_PREFIX) for name in state):
@@ -99,7 +99,7 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
             fitting.append(variant)
     if not fitting:
         variant = min(problems, key=lambda name: sum(map(len, problems[name])))
-        raise InputError(f'{source}: closest to {variant}, but: {in_words(*problems[variant])}; {CURE}')
+        raise InputError(f'{source}: closest to {variant}, but: {in_words(*problems[variant])}; {HINT}')
     expected = _expected(fitting[0])
     if whole := [name for name in expected if not kept[name].is_floating_point()]:
         raise InputError(

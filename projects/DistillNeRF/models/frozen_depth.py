@@ -11,7 +11,7 @@ from ..modules.depth_anything import DepthAnything, load_depth_anything
 from ..utils.errors import InputError
 from ..utils.torch_files import load_torch
 
-CURE = (
+HINT = (
     'put the weights of Depth-Anything v1 ViT-B (depth_anything_vitb14.pth) there, '
     'or say where they are with model.network.depth_weights'
 )
@@ -47,11 +47,11 @@ def read_depth_anything(path: str | Path) -> DepthAnything:
         InputError: missing, damaged, or not of this network.
     """
     try:
-        return load_depth_anything(load_torch(path, 'file of Depth-Anything weights', CURE))
+        return load_depth_anything(load_torch(path, 'file of Depth-Anything weights', HINT))
     except InputError:
         raise
     except Exception as error:  # what another file holds can fail in nearly any way
         cause = ' '.join(str(error).split())[:200]
         raise InputError(
-            f'{path}: not weights of Depth-Anything ViT-B ({type(error).__name__}: {cause}); {CURE}'
+            f'{path}: not weights of Depth-Anything ViT-B ({type(error).__name__}: {cause}); {HINT}'
         ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..modules.renderer import read
+from ..modules.renderer import gather_rows
 from ..modules.volume_rendering import activate_density
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def occupancy(scene: Scene, lower: Sequence[float], upper: Sequence[float], voxe
     parts = []
     for x in slabs:
         rows = scene.grid.rows_at(scene.space.contract_axes([x[:, None, None], y, z]))
-        blocks = read(dense, rows).view(-1, counts[0], shape[1], counts[1], shape[2], counts[2])
+        blocks = gather_rows(dense, rows).view(-1, counts[0], shape[1], counts[1], shape[2], counts[2])
         parts.append(blocks.any(5).any(3).any(1))
     return torch.cat(parts)
 

@@ -16,7 +16,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.tensors import TensorFields
 from ..modules.heads import ColorHead, FeatureHead
-from ..modules.renderer import RayRendering, RaySampling, VoxelTables, read, render_rays
+from ..modules.renderer import RayRendering, RaySampling, VoxelTables, gather_rows, render_rays
 from ..modules.volume_rendering import activate_density
 from ..modules.voxels import VoxelGrid
 from ..semantics.text_encoders import similarities
@@ -163,7 +163,9 @@ class Scene(TensorFields):
         """Density per meter ``(P,)`` and whether a cell is occupied ``(P,)`` at world points ``(P, 3)``."""
         tables = self.tables()
         rows = self.grid.rows(self.space.contract(points))
-        return activate_density(read(tables.logits, rows), self.sampling.density_activation), rows < self.grid.empty_row
+        return activate_density(
+            gather_rows(tables.logits, rows), self.sampling.density_activation
+        ), rows < self.grid.empty_row
 
     def occupancy(
         self, lower: Sequence[float], upper: Sequence[float], voxel: float, min_density: float = MIN_DENSITY

@@ -20,7 +20,7 @@ from .weights import find_weights
 
 FORMAT = 'distillnerf scene'
 FORMAT_VERSION = 1
-CURE = 'give a scene that tools/infer.py or Scene.save wrote'
+HINT = 'give a scene that tools/infer.py or Scene.save wrote'
 
 
 def save_scene(scene: Scene, path: str | os.PathLike) -> None:
@@ -56,21 +56,21 @@ def load_scene(path: str | os.PathLike) -> Scene:
         InputError: a missing or damaged file, one of another format, or one of a later version.
     """
     try:
-        state = load_torch(path, 'scene', CURE)
+        state = load_torch(path, 'scene', HINT)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f'{path}: not a readable scene: it holds Python objects beside tensors{refused_object(error)}; {CURE}'
+            f'{path}: not a readable scene: it holds Python objects beside tensors{refused_object(error)}; {HINT}'
         ) from error
     if not isinstance(state, dict) or state.get('format') != FORMAT:
         what = ', but a checkpoint: tools/infer.py makes scenes with it' if find_weights(state) else ''
-        raise InputError(f'{path}: not a scene{what}; {CURE}')
+        raise InputError(f'{path}: not a scene{what}; {HINT}')
     if (version := state.get('format_version')) != FORMAT_VERSION:
         raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSION}; save it again')
     try:
         return _build(state)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
-        raise InputError(f'{path}: the scene is damaged ({cause}); {CURE}') from error
+        raise InputError(f'{path}: the scene is damaged ({cause}); {HINT}') from error
 
 
 def _build(state: dict[str, Any]) -> Scene:

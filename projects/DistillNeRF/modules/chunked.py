@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-# Numbers per piece and tensor on a CPU: a megabyte in float32.
+# Numbers per chunk and tensor on a CPU: a megabyte in float32.
 NUMBERS_IN_CACHE = 1 << 18
 # On other devices: 256 MB, enough to keep them busy.
 NUMBERS_AT_ONCE = 1 << 26
@@ -22,28 +22,28 @@ def numbers_at_a_time(device: torch.device, on_cpu: int) -> int:
     return on_cpu if device.type == 'cpu' else NUMBERS_AT_ONCE
 
 
-def by_pieces(function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
+def map_chunked(function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
     """``function(*inputs)`` for a function that treats every row on its own.
 
-    Nothing but the inputs is kept for the gradient; each piece is computed again when its turn comes.
+    Nothing but the inputs is kept for the gradient; each chunk is computed again when its turn comes.
 
     Args:
         function: tensors ``(r, ...)`` to tensors ``(r, ...)``. No gradient reaches tensors that it holds by itself.
         inputs: ``(R, ...)`` each, the first one the largest.
     """
-    return _ByPieces.apply(function, *inputs)
+    return _MapChunked.apply(function, *inputs)
 
 
-class _ByPieces(torch.autograd.Function):
+class _MapChunked(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.function = function
         ctx.save_for_backward(*inputs)
         results: list[Tensor] = []
-        for rows in _pieces(inputs[0]):
-            piece = function(*(x[rows] for x in inputs))
-            results = results or [y.new_empty(len(inputs[0]), *y.shape[1:]) for y in piece]
-            for result, y in zip(results, piece, strict=True):
+        for rows in _chunks(inputs[0]):
+            chunk = function(*(x[rows] for x in inputs))
+            results = results or [y.new_empty(len(inputs[0]), *y.shape[1:]) for y in chunk]
+            for result, y in zip(results, chunk, strict=True):
                 result[rows] = y
         return tuple(results)
 
@@ -52,7 +52,7 @@ class _ByPieces(torch.autograd.Function):
         inputs = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
         results = [torch.empty_like(x) if needed else None for x, needed in zip(inputs, wanted, strict=True)]
-        for rows in _pieces(inputs[0]):
+        for rows in _chunks(inputs[0]):
             leaves = [x[rows].detach().requires_grad_(needed) for x, needed in zip(inputs, wanted, strict=True)]
             with torch.enable_grad():
                 outputs = ctx.function(*leaves)
@@ -64,7 +64,7 @@ class _ByPieces(torch.autograd.Function):
         return None, *results
 
 
-def _pieces(x: Tensor) -> list[slice]:
+def _chunks(x: Tensor) -> list[slice]:
     """Ranges of rows; one empty range where there are no rows."""
     count = len(x)
     size = max(1, numbers_at_a_time(x.device, NUMBERS_IN_CACHE) * count // max(1, x.numel()))

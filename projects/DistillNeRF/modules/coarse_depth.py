@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .chunked import by_pieces
+from .chunked import map_chunked
 from .fpn import FPN
 from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu_, soft_clamp
 from .volume_rendering import activate_density, render_intervals
@@ -116,5 +116,5 @@ class CoarseDepthNet(nn.Module):
             density = activate_density(soft_clamp(logits, self.logit_bound), self.density_activation)
             return render_intervals(density, edges, dim=-1)
 
-        depth, weights = by_pieces(render, logits.flatten(0, 2))
+        depth, weights = map_chunked(render, logits.flatten(0, 2))
         return CoarseDepth(depth.view(logits.shape[:3]), weights.view(logits.shape), features)

@@ -34,7 +34,7 @@ class Chunk:
     Attributes:
         rows: the range of output cells.
         outputs, inputs: ``(p,)`` the cells of each pair.
-        sizes: number of pairs per place of :attr:`NeighborTable.kernels`.
+        sizes: number of pairs per place of :attr:`KernelMap.kernels`.
         order, offsets: the pairs of row r are ``order[offsets[r]:offsets[r + 1]]``; int32.
     """
 
@@ -54,7 +54,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class NeighborTable:
+class KernelMap:
     """All pairs of a convolution.
 
     Attributes:
@@ -68,7 +68,7 @@ class NeighborTable:
     kernels: Sequence[int] = range(len(OFFSETS))
 
     @classmethod
-    def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> NeighborTable:
+    def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> KernelMap:
         """The pairs of a convolution from the cells of ``input_level`` to those of ``output_level``.
 
         Chunks are made small enough for products of ``channels`` channels.
@@ -86,9 +86,7 @@ class NeighborTable:
         return cls._of_pairs(*_joined(pairs), len(base), channels)
 
     @classmethod
-    def _of_pairs(
-        cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int
-    ) -> NeighborTable:
+    def _of_pairs(cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int) -> KernelMap:
         """From pairs ``(P,)``, int32, each with its place among the 27 offsets, and ordered by it."""
         limit = numbers_at_a_time(outputs.device, CHUNK_SIZE)
         wanted = max(1, -(-len(outputs) * channels // limit))
@@ -116,11 +114,11 @@ class NeighborTable:
             )
         return cls(num_outputs, chunks)
 
-    def mirrored(self) -> NeighborTable:
+    def mirrored(self) -> KernelMap:
         """The transposed table of one within a level: the same pairs under the opposite offsets."""
         return replace(self, kernels=self.kernels[::-1])
 
-    def transposed(self, num_inputs: int, channels: int) -> NeighborTable:
+    def transposed(self, num_inputs: int, channels: int) -> KernelMap:
         """The table with outputs and inputs exchanged."""
         parts = [(chunk.inputs.split(chunk.sizes), chunk.outputs.split(chunk.sizes)) for chunk in self.chunks]
         pairs = [tuple(torch.cat([part[end][kernel] for part in parts]) for end in range(2)) for kernel in range(27)]

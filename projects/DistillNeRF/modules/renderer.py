@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.contraction import ParameterizedSpace
-from .chunked import by_pieces, numbers_at_a_time
+from .chunked import map_chunked, numbers_at_a_time
 from .layers import soft_clamp
-from .volume_rendering import expected_depth, march
+from .volume_rendering import alpha_weights, expected_depth
 from .voxels import VoxelGrid
 
 EMPTY_LOGIT = -30.0
 
-# Look-ups are some thirty elementwise steps; on a CPU they are several times faster on pieces that stay in its cache.
+# Look-ups are some thirty elementwise steps; on a CPU they are several times faster on chunks that stay in its cache.
 SAMPLES_IN_CACHE = 1 << 16
 
 Compositor = Callable[[Tensor, Tensor], Tensor]
@@ -121,11 +121,11 @@ def render_rays(
     with torch.no_grad():
         depths, rows = place_samples(tables, space, sampling, origins, directions, jitter)
 
-    def through(logits: Tensor, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weights = march(logits, depths, sampling.density_activation)
+    def composite_interval(logits: Tensor, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weights = alpha_weights(logits, depths, sampling.density_activation)
         return weights, expected_depth(weights, depths, space.far), weights.sum(-1)
 
-    weights, depth, opacity = by_pieces(through, read(tables.logits, rows), depths)
+    weights, depth, opacity = map_chunked(composite_interval, gather_rows(tables.logits, rows), depths)
     # An interval has the mean color of its ends, so a sample counts half in each of its two intervals.
     per_sample = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
     color = 2 * composite(rows, per_sample) - 1
@@ -175,7 +175,7 @@ def place_coarse_samples(
 
 def heaviest_interval(tables: VoxelTables, sampling: RaySampling, depths: Tensor, rows: Tensor) -> Tensor:
     """Index ``(rays, 1)`` of the interval between samples ``(rays, S)`` that has the greatest weight."""
-    return march(read(tables.logits, rows), depths, sampling.density_activation).argmax(1, keepdim=True)
+    return alpha_weights(gather_rows(tables.logits, rows), depths, sampling.density_activation).argmax(1, keepdim=True)
 
 
 def rows_along(
@@ -193,7 +193,7 @@ def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> list[Tensor]:
     return [origin[:, None] + depths * direction[:, None] for origin, direction in axes]
 
 
-def read(values: Tensor, rows: Tensor) -> Tensor:
+def gather_rows(values: Tensor, rows: Tensor) -> Tensor:
     """``values[rows]`` for a flat table; several times faster than indexing with int32 rows."""
     return values.index_select(0, rows.reshape(-1)).view(rows.shape)
 

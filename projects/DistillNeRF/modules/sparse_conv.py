@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
 from .chunked import Recomputable
-from .kernel_map import Chunk, NeighborTable
+from .kernel_map import Chunk, KernelMap
 from .layers import leaky_relu_, soft_clamp
 from .voxels import VoxelGrid
 
@@ -21,7 +21,7 @@ from .voxels import VoxelGrid
 class _Scratch:
     """Memory for the pairs of one chunk after the other, taken once."""
 
-    def __init__(self, like: Tensor, table: NeighborTable, *widths: int) -> None:
+    def __init__(self, like: Tensor, table: KernelMap, *widths: int) -> None:
         longest = max((len(chunk.inputs) for chunk in table.chunks), default=0)
         self.buffers = [like.new_empty(longest, width) for width in widths]
 
@@ -38,7 +38,7 @@ class _SumOfProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, table: NeighborTable, transposed: NeighborTable) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, table: KernelMap, transposed: KernelMap) -> Tensor:
         out = full_precision(x.new_empty(table.num_outputs, weight.shape[2]))
         scratch = _Scratch(x, table, weight.shape[1], weight.shape[2])
         for chunk in table.chunks:
@@ -73,12 +73,12 @@ class _SumOfProducts(torch.autograd.Function):
 
 
 # A table and its transpose.
-Pairs = tuple[NeighborTable, NeighborTable]
+Pairs = tuple[KernelMap, KernelMap]
 
 
 def pairs_between(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> Pairs:
     """What convolutions of up to ``channels`` channels from one level to another need, and their gradients."""
-    table = NeighborTable.between(grid, input_level, output_level, channels)
+    table = KernelMap.between(grid, input_level, output_level, channels)
     if input_level == output_level:
         return table, table.mirrored()
     return table, table.transposed(len(grid.cells(input_level)), channels)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..geometry.tensors import full_precision
 
-MARCHING_EPSILON = 1e-10
+ALPHA_EPSILON = 1e-10
 # Far beyond what changes any sum; exp of less than -87 is sixty times slower than of more on Intel's CPUs (MKL).
 OPAQUE = 80.0
 
@@ -29,7 +29,7 @@ def activate_density(logit: Tensor, activation: str) -> Tensor:
     raise ValueError(f'unknown density activation {activation!r}: use exp, softplus or sigmoid')
 
 
-def _passing(optical_depth: Tensor) -> Tensor:
+def _transmittance(optical_depth: Tensor) -> Tensor:
     """The part of the light that passes, ``exp(-optical_depth)``, in a new tensor."""
     return optical_depth.clamp_max(OPAQUE).neg_().exp_()
 
@@ -39,31 +39,31 @@ class _IntervalWeights(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, optical_depth: Tensor, dim: int) -> Tensor:
-        through = _passing(torch.cumsum(optical_depth, dim))
+        transmittance = _transmittance(torch.cumsum(optical_depth, dim))
         # As published, not expm1: opacities below the rounding of one are zero, so such a ray has depth 0.
-        weights = _passing(optical_depth).neg_().add_(1)
+        weights = _transmittance(optical_depth).neg_().add_(1)
         behind_first = weights.shape[dim] - 1
-        weights.narrow(dim, 1, behind_first).mul_(through.narrow(dim, 0, behind_first))
-        ctx.save_for_backward(weights, through)
+        weights.narrow(dim, 1, behind_first).mul_(transmittance.narrow(dim, 0, behind_first))
+        ctx.save_for_backward(weights, transmittance)
         ctx.dim = dim
         return weights
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        weights, through = ctx.saved_tensors
+        weights, transmittance = ctx.saved_tensors
         behind = _sum_behind(grad * weights, ctx.dim)
-        return grad * through - behind, None
+        return grad * transmittance - behind, None
 
 
-class _MarchingWeights(torch.autograd.Function):
+class _AlphaWeights(torch.autograd.Function):
     """Alphas -> w_i = (alpha_i + e) * prod over j < i of (1 - alpha_j + e), along the last dimension."""
 
     @staticmethod
     def forward(ctx, alpha: Tensor) -> Tensor:
-        keep = 1 - alpha + MARCHING_EPSILON
-        through = torch.cumprod(keep, -1)
-        before = torch.cat([torch.ones_like(through[..., :1]), through[..., :-1]], -1)
-        weights = (alpha + MARCHING_EPSILON) * before
+        keep = 1 - alpha + ALPHA_EPSILON
+        transmittance = torch.cumprod(keep, -1)
+        before = torch.cat([torch.ones_like(transmittance[..., :1]), transmittance[..., :-1]], -1)
+        weights = (alpha + ALPHA_EPSILON) * before
         ctx.save_for_backward(weights, before, keep)
         return weights
 
@@ -97,7 +97,7 @@ def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, 
     return (weights * ((start + end) / 2)).sum(dim) / opacity, weights
 
 
-def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
+def alpha_weights(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
     """Weights ``(rays, n - 1)`` of the intervals between n samples (docs/NETWORK.md#alpha-weights).
 
     Args:
@@ -106,12 +106,12 @@ def march(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
     """
     logits, depths = full_precision(logits), full_precision(depths)
     sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
-    alpha = 1 - _passing(sigma * (depths[..., 1:] - depths[..., :-1]))
-    return _MarchingWeights.apply(alpha)
+    alpha = 1 - _transmittance(sigma * (depths[..., 1:] - depths[..., :-1]))
+    return _AlphaWeights.apply(alpha)
 
 
 def expected_depth(weights: Tensor, depths: Tensor, far: float, near: float = 1e-5) -> Tensor:
-    """``(rays,)`` expected depth of the marching weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, meters."""
+    """``(rays,)`` expected depth of the alpha weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, meters."""
     middle = (depths[..., 1:] + depths[..., :-1]) / 2
-    depth = (weights * middle).sum(-1) / (MARCHING_EPSILON + weights.sum(-1))
+    depth = (weights * middle).sum(-1) / (ALPHA_EPSILON + weights.sum(-1))
     return depth.nan_to_num(nan=far).clamp(near, far)

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from PIL import Image
 
-from ..datasets.file_checks import MAP_CURES
+from ..datasets.file_checks import MAP_HINTS
 from ..semantics.classes import CHANNELS, CLASSES, SKY, UNKNOWN_CLASS, code_book
 from ..utils.errors import InputError
 from ..utils.files import require_file
@@ -78,10 +78,10 @@ class LidarCodeBookFeatures(BaseTransform):
 def _read_classes(path: str) -> np.ndarray:
     """``(H, W)`` uint8 ids of :data:`..minitown.classes.CLASSES`."""
     try:
-        with Image.open(require_file(path, MAP_CURES['truth'])) as image:
+        with Image.open(require_file(path, MAP_HINTS['truth'])) as image:
             classes = np.array(image)
     except OSError as error:
-        raise InputError(f'{path}: not a readable image ({error}); {MAP_CURES["truth"]}') from error
+        raise InputError(f'{path}: not a readable image ({error}); {MAP_HINTS["truth"]}') from error
     if classes.ndim != 2 or classes.dtype != np.uint8 or classes.max() >= len(CLASSES):
-        raise InputError(f'{path}: holds no ids of {len(CLASSES)} classes; {MAP_CURES["truth"]}')
+        raise InputError(f'{path}: holds no ids of {len(CLASSES)} classes; {MAP_HINTS["truth"]}')
     return classes

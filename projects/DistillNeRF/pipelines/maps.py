@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..datasets.file_checks import MAP_CURES
+from ..datasets.file_checks import MAP_HINTS
 from ..utils.errors import InputError
 
 # Of depth maps, about so many rows and columns are looked at.
@@ -23,13 +23,13 @@ NEAR_PERCENT, MOST_ZEROS = 1, 0.1
 LITTLE_SKY = 0.1
 
 
-def read_map(path: str | Path, dimensions: int, cure: str, skip_missing: bool = False) -> np.ndarray | None:
+def read_map(path: str | Path, dimensions: int, hint: str, skip_missing: bool = False) -> np.ndarray | None:
     """Read an array ``.npy`` as float32.
 
     Args:
         path: the file.
         dimensions: how many axes it must have.
-        cure: how to make the file, for messages.
+        hint: how to make the file, for messages.
         skip_missing: return None for a file that does not exist, rather than raise.
 
     Raises:
@@ -39,20 +39,20 @@ def read_map(path: str | Path, dimensions: int, cure: str, skip_missing: bool = 
     if not path.is_file():
         if skip_missing:
             return None
-        raise InputError(f'{path}: no such file; {cure}, or set SKIP_MISSING=True in the dataset config')
+        raise InputError(f'{path}: no such file; {hint}, or set SKIP_MISSING=True in the dataset config')
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise InputError(f'{path}: not a readable array ({error}); {cure}') from error
+        raise InputError(f'{path}: not a readable array ({error}); {hint}') from error
     if array.ndim != dimensions or 0 in array.shape or array.dtype.kind not in 'fiub':
-        raise InputError(f'{path}: holds {array.dtype} {array.shape}, not numbers in {dimensions} axes; {cure}')
+        raise InputError(f'{path}: holds {array.dtype} {array.shape}, not numbers in {dimensions} axes; {hint}')
     array = array.astype(np.float32)
     if np.isinf(array).any():
-        raise InputError(f'{path}: holds infinite values; {cure}')
+        raise InputError(f'{path}: holds infinite values; {hint}')
     return array
 
 
-def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], cure: str) -> None:
+def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], hint: str) -> None:
     """The maps ``(path, array or None)`` of one sample are stacked.
 
     Raises:
@@ -65,11 +65,11 @@ def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], cure: str) -
     path, array = next((path, array) for path, array in maps if array is not None and array.shape != usual)
     raise InputError(
         f'{path}: has size {array.shape}, most maps of this sample {usual}, and maps of different sizes cannot be '
-        f'stacked; {cure}'
+        f'stacked; {hint}'
     )
 
 
-def check_depth(path: str | Path, depth: np.ndarray, cure: str) -> None:
+def check_depth(path: str | Path, depth: np.ndarray, hint: str) -> None:
     """Whether ``(h, w)`` can be z in meters, NaN where unknown, as seen from a car.
 
     Raises:
@@ -78,26 +78,26 @@ def check_depth(path: str | Path, depth: np.ndarray, cure: str) -> None:
     few = depth[:: max(1, depth.shape[0] // LOOKED_AT), :: max(1, depth.shape[1] // LOOKED_AT)]
     known = few[np.isfinite(few)]
     if (depth < 0).any():
-        raise InputError(f'{path}: holds negative depths; {cure}')
+        raise InputError(f'{path}: holds negative depths; {hint}')
     if not known.size:
         return
     zeros = float((known == 0).mean())
     if zeros > MOST_ZEROS:
-        raise InputError(f'{path}: {zeros:.0%} of its depths are zero; write NaN where the depth is unknown, or {cure}')
+        raise InputError(f'{path}: {zeros:.0%} of its depths are zero; write NaN where the depth is unknown, or {hint}')
     nearest, farthest = np.percentile(known[known > 0], (NEAR_PERCENT, 100 - NEAR_PERCENT))
     if nearest > FARTHEST_ROAD:
         raise InputError(
             f'{path}: its nearest depths are {nearest:.4g}, which are no meters; divide by 1000 what is in millimeters '
-            f'(by 100: centimeters, by 256: KITTI), or {cure}'
+            f'(by 100: centimeters, by 256: KITTI), or {hint}'
         )
     if farthest < NEAREST_VIEW:
         raise InputError(
             f'{path}: its farthest depths are {farthest:.4g}, which are no meters; give z itself, not its inverse and '
-            f'no share of a range, or {cure}'
+            f'no share of a range, or {hint}'
         )
 
 
-def check_sky(path: str | Path, sky: np.ndarray, cure: str) -> None:
+def check_sky(path: str | Path, sky: np.ndarray, hint: str) -> None:
     """Whether ``(h, w)`` can be 1 where the sky is.
 
     Raises:
@@ -106,12 +106,12 @@ def check_sky(path: str | Path, sky: np.ndarray, cure: str) -> None:
     if not ((sky >= 0) & (sky <= 1)).all():
         largest = np.nanmax(sky, initial=0)
         raise InputError(
-            f'{path}: holds values outside 0 to 1, up to {largest:g}; divide by 255 what is in 0 to 255, or {cure}'
+            f'{path}: holds values outside 0 to 1, up to {largest:g}; divide by 255 what is in 0 to 255, or {hint}'
         )
     border = max(1, len(sky) // 10)
     if sky[:border].mean() < LITTLE_SKY and sky[-border:].mean() > 1 - LITTLE_SKY:
         raise InputError(
-            f'{path}: says that the sky is below and not above; 1 is sky and 0 is not: invert it, or {cure}'
+            f'{path}: says that the sky is below and not above; 1 is sky and 0 is not: invert it, or {hint}'
         )
 
 
@@ -125,23 +125,23 @@ class LoadTeacher(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``teacher_depth`` and ``sky_mask`` of every view."""
-        cure = MAP_CURES['teacher']
+        hint = MAP_HINTS['teacher']
         for view in results['views'].values():
             if 'teacher' not in view:
                 continue
             files = view['teacher']
-            depth = read_map(files['depth'], 2, cure, results['skip_missing'])
-            sky = read_map(files['sky_mask'], 2, cure, results['skip_missing'])
+            depth = read_map(files['depth'], 2, hint, results['skip_missing'])
+            sky = read_map(files['sky_mask'], 2, hint, results['skip_missing'])
             if depth is not None and np.isnan(depth).all():
-                raise InputError(f'{files["depth"]}: holds nothing but NaN; {cure}')
+                raise InputError(f'{files["depth"]}: holds nothing but NaN; {hint}')
             if depth is not None:
-                check_depth(files['depth'], depth, cure)
+                check_depth(files['depth'], depth, hint)
             if sky is not None:
-                check_sky(files['sky_mask'], sky, cure)
+                check_sky(files['sky_mask'], sky, hint)
             view['teacher_depth'], view['sky_mask'] = depth, sky
         for name, file in (('teacher_depth', 'depth'), ('sky_mask', 'sky_mask')):
             views = [view for view in results['views'].values() if 'teacher' in view]
-            require_one_size([(view['teacher'][file], view[name]) for view in views], cure)
+            require_one_size([(view['teacher'][file], view[name]) for view in views], hint)
         return results
 
 
@@ -159,7 +159,7 @@ class LoadTruth(BaseTransform):
         for view in results['views'].values():
             if 'truth' not in view:
                 continue
-            depth = read_map(view['truth']['depth'], 2, MAP_CURES['truth'], results['skip_missing'])
+            depth = read_map(view['truth']['depth'], 2, MAP_HINTS['truth'], results['skip_missing'])
             if depth is not None:
                 _check_truth(depth, view)
                 rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(np.int64)
@@ -171,17 +171,17 @@ class LoadTruth(BaseTransform):
 
 def _check_truth(depth: np.ndarray, view: dict[str, Any]) -> None:
     """Whether ``(h, w)`` can be z in meters, in the shape of its image."""
-    path, cure = view['truth']['depth'], MAP_CURES['truth']
+    path, hint = view['truth']['depth'], MAP_HINTS['truth']
     if np.isnan(depth).all():
-        raise InputError(f'{path}: holds nothing but NaN; {cure}')
-    check_depth(path, depth, cure)
+        raise InputError(f'{path}: holds nothing but NaN; {hint}')
+    check_depth(path, depth, hint)
     height, width = depth.shape
     # Sizes are whole pixels: a small map may be half a pixel off.
     off = abs(width * view['height'] - height * view['width'])
     if off > min(view['height'], view['width']) / 2:
         raise InputError(
             f"{path}: the map is {width}x{height}, which has not the shape of the camera's "
-            f'{view["width"]}x{view["height"]}; {cure}'
+            f'{view["width"]}x{view["height"]}; {hint}'
         )
 
 
@@ -198,10 +198,10 @@ class LoadFeatures(BaseTransform):
         for view in results['views'].values():
             if 'features' not in view:
                 continue
-            features = read_map(view['features'], 3, MAP_CURES['features'], results['skip_missing'])
+            features = read_map(view['features'], 3, MAP_HINTS['features'], results['skip_missing'])
             if features is not None and np.isnan(features).any():
-                raise InputError(f'{view["features"]}: holds NaN; {MAP_CURES["features"]}')
+                raise InputError(f'{view["features"]}: holds NaN; {MAP_HINTS["features"]}')
             loaded.append((view['features'], features))
             view['features'] = None if features is None else features.transpose(2, 0, 1)
-        require_one_size(loaded, MAP_CURES['features'])
+        require_one_size(loaded, MAP_HINTS['features'])
         return results

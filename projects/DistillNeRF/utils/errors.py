@@ -1,7 +1,7 @@
 """One way to tell a user that the input is wrong.
 
 Everything that a user can cause (a missing file, a broken calibration, an unknown option) is raised as
-:class:`InputError` with one line that names the file and the cure. :func:`command` turns it into that
+:class:`InputError` with one line that names the file and the hint. :func:`command` turns it into that
 line on stderr and exit code 2; every other exception is a bug and keeps its traceback. What is doubtful but can be
 gone on with is said by :func:`warn`, never passed over.
 """
@@ -19,7 +19,7 @@ LOGGER = logging.getLogger('distillnerf')
 
 
 class InputError(Exception):
-    """Wrong input from outside. The message is one line: what is wrong, where, and how to cure it."""
+    """Wrong input from outside. The message is one line: what is wrong, where, and how to hint it."""
 
 
 class _StderrHandler(logging.Handler):
@@ -38,7 +38,7 @@ def warn(message: str) -> None:
     """Print one line ``warning: MESSAGE`` on stderr; a run has it in its log, too.
 
     Args:
-        message: what is doubtful, in which file, how much of it, and the cure.
+        message: what is doubtful, in which file, how much of it, and the hint.
     """
     LOGGER.warning(' '.join(message.split()))
 

@@ -96,17 +96,17 @@ def save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
         np.save(temporary, array)
 
 
-def read_json(path: str | os.PathLike, cure: str) -> Any:
+def read_json(path: str | os.PathLike, hint: str) -> Any:
     """The value in a JSON file, in any encoding of Unicode, with or without a byte order mark.
 
     Raises:
-        InputError: a missing, empty or damaged file; names it and ``cure``.
+        InputError: a missing, empty or damaged file; names it and ``hint``.
     """
-    path = require_file(path, cure)
+    path = require_file(path, hint)
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # of decoding as well
-        raise InputError(f'{path}: not readable as JSON ({error}); {cure}') from error
+        raise InputError(f'{path}: not readable as JSON ({error}); {hint}') from error
 
 
 def file_stems(names: Sequence[str], longest: int = LONGEST_STEM) -> list[str]:
@@ -143,13 +143,13 @@ def is_folder(path: str | os.PathLike) -> bool:
         return False
 
 
-def require_file(path: str | os.PathLike, cure: str) -> Path:
-    """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``cure``."""
+def require_file(path: str | os.PathLike, hint: str) -> Path:
+    """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``hint``."""
     path = Path(path)
     if is_folder(path):
-        raise InputError(f'{path}: is a folder, not a file; {cure}')
+        raise InputError(f'{path}: is a folder, not a file; {hint}')
     if not is_file(path):
-        raise InputError(f'{path}: no such file; {cure}')
+        raise InputError(f'{path}: no such file; {hint}')
     if path.stat().st_size == 0:
-        raise InputError(f'{path}: the file is empty; {cure}')
+        raise InputError(f'{path}: the file is empty; {hint}')
     return path

@@ -33,28 +33,28 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 _SAMPLE = 2048
 
 
-def load_torch(path: str | os.PathLike, what: str, cure: str, unsafe_pickle: bool = False) -> Any:
+def load_torch(path: str | os.PathLike, what: str, hint: str, unsafe_pickle: bool = False) -> Any:
     """The contents of a file of ``torch.save``, on the CPU.
 
     Args:
         what: what it should be, for messages: ``checkpoint``, ``scene``.
-        cure: what to give instead.
+        hint: what to give instead.
         unsafe_pickle: run whatever code the file holds.
 
     Raises:
         InputError: missing, a folder, damaged, or something else; says what it is where that can be told.
         pickle.UnpicklingError: it holds Python objects beside tensors.
     """
-    path = require_file(path, cure)
+    path = require_file(path, hint)
     try:
         return torch.load(path, map_location='cpu', weights_only=not unsafe_pickle)
     except Exception as error:  # a damaged file can raise nearly anything
         if (problem := _recognized(path, error)) is not None:
             cause, better = problem
-            raise InputError(f'{path}: not a readable {what}: {cause}; {better or cure}') from error
+            raise InputError(f'{path}: not a readable {what}: {cause}; {better or hint}') from error
         if holds_objects(error):
             raise
-        raise InputError(f'{path}: not a readable {what} ({type(error).__name__}); {cure}') from error
+        raise InputError(f'{path}: not a readable {what} ({type(error).__name__}); {hint}') from error
 
 
 def save_torch(path: str | os.PathLike, value: Any) -> None:
@@ -82,16 +82,16 @@ def refused_object(error: Exception) -> str:
 
 
 def _recognized(path: Path, error: Exception) -> tuple[str, str | None] | None:
-    """What is wrong with a file, and a cure if there is a better one than the usual."""
+    """What is wrong with a file, and a hint if there is a better one than the usual."""
     if isinstance(error, OSError) and error.errno is not None:
         return f'cannot be read ({error.strerror})', 'correct its permissions, or copy it again'
     if path.name == 'last_checkpoint':
         return f'it only names a checkpoint, {path.read_text(errors="replace").strip()[:200]}', 'give that one'
     with path.open('rb') as file:
         start = file.read(_SAMPLE)
-    for pattern, cause, cure in _BEGINNINGS:
+    for pattern, cause, hint in _BEGINNINGS:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
-            return cause, cure
+            return cause, hint
     if start.startswith(b'PK'):
         if not zipfile.is_zipfile(path):
             return f'it is cut short, after {path.stat().st_size} bytes', None

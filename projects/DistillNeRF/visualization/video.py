@@ -16,7 +16,7 @@ from ..utils.files import atomic_path, require_writable
 
 # Containers of H.264 that ffmpeg knows by their suffix.
 SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
-CURE = 'reinstall imageio-ffmpeg, or let IMAGEIO_FFMPEG_EXE name an ffmpeg that has libx264'
+HINT = 'reinstall imageio-ffmpeg, or let IMAGEIO_FFMPEG_EXE name an ffmpeg that has libx264'
 
 
 def even_size(frame: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def require_video(path: str | os.PathLike) -> Path:
             _encode(probe, frames, 10, path)
             _check(probe, 2, (16, 16), path)
         except InputError as error:
-            raise InputError(f'{error}; {CURE}') from error
+            raise InputError(f'{error}; {HINT}') from error
     return path
 
 

@@ -16,61 +16,61 @@ from projects.DistillNeRF.visualization.viewer.colorizer import (
     NEEDS,
     RGB,
     TEXT,
-    Painter,
+    Colorizer,
     _relief,
 )
-from projects.DistillNeRF.visualization.viewer.tiles import Seen
+from projects.DistillNeRF.visualization.viewer.tiles import RenderedView
 from tests.visualization.viewer.scenes import CHANNELS, make_scene
 
 ENCODER = 'minitown_code_book'
 
 
-def painter(head: str = 'color', encoder: str | None = None, channels: int = 64) -> Painter:
+def colorizer(head: str = 'color', encoder: str | None = None, channels: int = 64) -> Colorizer:
     if head == 'color':
         scene, channels = make_scene(), 2 * CHANNELS + 1
     else:
         scene = make_scene('feature', out_channels=channels)
-    return Painter(scene, FeatureColors.fit(torch.rand(20, channels)), encoder)
+    return Colorizer(scene, FeatureColors.fit(torch.rand(20, channels)), encoder)
 
 
-def reasons(some: Painter) -> dict[str, str]:
+def reasons(some: Colorizer) -> dict[str, str]:
     return {mode: reason for mode in MODES if (reason := some.why_not(mode)) is not None}
 
 
-def seen(**maps) -> Seen:
+def seen(**maps) -> RenderedView:
     blank = torch.full((2, 4), 10.0)
-    return Seen(**{'rgb': None, 'features': None, 'depth': blank, 'opacity': torch.ones_like(blank), **maps})
+    return RenderedView(**{'rgb': None, 'features': None, 'depth': blank, 'opacity': torch.ones_like(blank), **maps})
 
 
 def test_colors_cannot_be_asked_in_words():
-    some = painter(encoder=ENCODER)
+    some = colorizer(encoder=ENCODER)
     assert list(reasons(some)) == [TEXT]
     assert 'renders colors' in some.why_not(TEXT)
     assert some.usual_mode == RGB
 
 
 def test_features_with_their_encoder_can():
-    some = painter('feature', ENCODER)
+    some = colorizer('feature', ENCODER)
     assert list(reasons(some)) == [RGB]
     assert some.usual_mode == FEATURES
 
 
 @pytest.mark.parametrize(('encoder', 'channels', 'says'), [(None, 64, 'text_encoder'), (ENCODER, 8, '8 channels')])
 def test_features_without_a_fitting_encoder_cannot(encoder, channels, says):
-    some = painter('feature', encoder, channels)
+    some = colorizer('feature', encoder, channels)
     assert list(reasons(some)) == [RGB, TEXT]
     assert says in some.why_not(TEXT)
 
 
 def test_a_word_that_is_not_known_is_told():
     with pytest.raises(InputError, match='unicorn'):
-        painter('feature', ENCODER).vector('unicorn')
+        colorizer('feature', ENCODER).vector('unicorn')
 
 
 def test_rgb_is_upright_and_keeps_its_channels():
     image = torch.zeros(3, 4, 8)
     image[0, 0, 1], image[2, 3, 6] = 1.0, 2.0
-    painted = painter().paint(seen(rgb=image), RGB)
+    painted = colorizer().colorize(seen(rgb=image), RGB)
     assert painted.shape == (4, 8, 3) and painted.dtype == np.uint8
     assert painted[0, 1].tolist() == [255, 0, 0] and painted[3, 6].tolist() == [0, 0, 255]
 
@@ -79,7 +79,7 @@ def test_depth_has_the_colors_of_all_depths_and_sky_where_rays_pass_through():
     depth = torch.tensor([[2.0, 10, 80, 5], [2, 10, 80, 5]])
     opacity = torch.ones(2, 4)
     opacity[1, 3] = 0.2
-    painted = painter().paint(seen(depth=depth, opacity=opacity), DEPTH)
+    painted = colorizer().colorize(seen(depth=depth, opacity=opacity), DEPTH)
     np.testing.assert_array_equal(painted[0], depth_to_colors(depth.numpy())[0])
     assert tuple(painted[1, 3]) == SKY_COLOR
     blue, red = painted[0, 0].astype(int), painted[0, 2].astype(int)
@@ -87,12 +87,12 @@ def test_depth_has_the_colors_of_all_depths_and_sky_where_rays_pass_through():
 
 
 def test_a_word_lights_up_what_is_like_it():
-    some = painter('feature', ENCODER)
+    some = colorizer('feature', ENCODER)
     features = torch.stack([torch.from_numpy(code_vector(name)) for name in ('car', 'car', 'road', 'sky')], dim=1)
     maps = seen(features=features[:, None].expand(-1, 2, -1))
-    bright = some.paint(maps, TEXT, some.vector('car')).astype(int).sum(axis=-1)
+    bright = some.colorize(maps, TEXT, some.vector('car')).astype(int).sum(axis=-1)
     assert bright[:, :2].min() > 1.5 * bright[:, 2:].max()
-    bright = some.paint(maps, TEXT, some.vector(' road ')).astype(int).sum(axis=-1)
+    bright = some.colorize(maps, TEXT, some.vector(' road ')).astype(int).sum(axis=-1)
     assert bright[:, 2].min() > 1.5 * bright[:, [0, 1, 3]].max()
 
 

@@ -24,7 +24,7 @@ from projects.DistillNeRF.visualization.viewer.drawing import (
     draw_cells,
     draw_frusta,
 )
-from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
+from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint
 from projects.DistillNeRF.visualization.voxels import ColoredCells
 from tests.visualization.viewer.scenes import make_scene
@@ -38,11 +38,11 @@ def server() -> Iterator[viser.ViserServer]:
 
 
 @pytest.fixture(scope='module')
-def glance() -> Glance:
+def glance() -> ViewerScene:
     scene = make_scene()
     cameras = ring(scene)
     images = np.random.default_rng(0).integers(0, 255, (6, cameras.height, cameras.width, 3), np.uint8)
-    return Glance('by hand', scene, cameras, tuple('abcdef'), images)
+    return ViewerScene('by hand', scene, cameras, tuple('abcdef'), images)
 
 
 def test_the_cube_is_seen_from_outside():
@@ -69,7 +69,7 @@ def test_frusta_stand_where_the_cameras_are(server, glance):
 
 def test_without_images_there_are_no_frusta(server, glance):
     draw_frusta(server.scene, glance)
-    nameless = Glance('saved', glance.scene, glance.cameras, glance.names, None)
+    nameless = ViewerScene('saved', glance.scene, glance.cameras, glance.names, None)
     draw_frusta(server.scene, nameless)
     assert server.scene.get_handle_by_name(f'{FRUSTA}/a') is None
 

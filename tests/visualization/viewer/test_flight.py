@@ -12,8 +12,8 @@ import pytest
 
 from projects.DistillNeRF.geometry.trajectories import TRAJECTORIES, trajectory
 from projects.DistillNeRF.visualization.viewer import flight as flight_module
-from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, Player, go_to, places
-from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
+from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, TrajectoryCursor, go_to, places
+from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
 from tests.visualization.viewer.scenes import make_scene
 
@@ -41,22 +41,22 @@ def client() -> SimpleNamespace:
 
 @pytest.mark.parametrize('name', sorted(TRAJECTORIES))
 def test_all_poses_come_in_order_and_again(name):
-    player, motions = Player(name), trajectory(name).numpy()
-    player.start(START.cam2world)
+    cursor, motions = TrajectoryCursor(name), trajectory(name).numpy()
+    cursor.start(START.cam2world)
     for index in [*range(1, len(motions)), 0, 1]:
-        pose = player.step()
-        assert player.index == index
+        pose = cursor.step()
+        assert cursor.index == index
         np.testing.assert_allclose(pose, motions[index] @ START.cam2world)
 
 
 def test_it_goes_on_from_where_the_camera_was_moved_to_meanwhile():
-    player = Player('left_right')
-    player.start(START.cam2world)
+    cursor = TrajectoryCursor('left_right')
+    cursor.start(START.cam2world)
     for _ in range(3):
-        player.step()
+        cursor.step()
     elsewhere = looking((9.0, 9.0, 9.0), (9.0, 8.0, 9.0), 1.0).cam2world
-    player.start(elsewhere)
-    np.testing.assert_allclose(player.step()[:3, 3], (9.1, 9, 9))
+    cursor.start(elsewhere)
+    np.testing.assert_allclose(cursor.step()[:3, 3], (9.1, 9, 9))
 
 
 def test_go_to_looks_where_the_pose_looks():
@@ -185,7 +185,7 @@ def test_ten_poses_a_second_are_usual():
 
 def test_from_outside_all_cameras_are_in_view():
     scene = make_scene()
-    glance = Glance('by hand', scene, ring(scene), tuple('abcdef'), None)
+    glance = ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None)
     there = places(glance)
     assert list(there) == [*'abcdef', OUTSIDE]
     view: Viewpoint = there[OUTSIDE]
@@ -200,18 +200,18 @@ def test_from_outside_all_cameras_are_in_view():
 def test_the_place_outside_is_behind_and_above_the_front_camera():
     """14 m behind and 8 m above it; it looks at what is 5 m ahead of it, with its field of view."""
     scene = make_scene()
-    there = places(Glance('by hand', scene, ring(scene), tuple('abcdef'), None))[OUTSIDE]
+    there = places(ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None))[OUTSIDE]
     np.testing.assert_allclose(there.position, (0, -14, 8), atol=1e-6)
     np.testing.assert_allclose(there.cam2world[:3, 2], np.array([0, 19, -8]) / np.hypot(19, 8), atol=1e-6)
     assert there.fov == pytest.approx(np.radians(45), abs=1e-6)
 
 
 def test_a_player_goes_round_and_begins_where_the_camera_is():
-    player = Player('translation')
-    assert len(player) == 3 and player.index == 0
+    cursor = TrajectoryCursor('translation')
+    assert len(cursor) == 3 and cursor.index == 0
     pose = looking((1, 2, 3), (1, 3, 3), 1.0).cam2world
-    player.start(pose)
-    assert [player.step()[0, 3] for _ in range(4)] == pytest.approx([2, 3, 1, 2])
+    cursor.start(pose)
+    assert [cursor.step()[0, 3] for _ in range(4)] == pytest.approx([2, 3, 1, 2])
     # Stopped at the second motion: started elsewhere, that motion is where the camera is.
-    player.start(np.eye(4))
-    assert [player.step()[0, 3] for _ in range(2)] == pytest.approx([1, -1])
+    cursor.start(np.eye(4))
+    assert [cursor.step()[0, 3] for _ in range(2)] == pytest.approx([1, -1])

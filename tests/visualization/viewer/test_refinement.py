@@ -11,8 +11,8 @@ from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.colors import depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES, RGB
-from projects.DistillNeRF.visualization.viewer.scenes import Glance, ring
-from projects.DistillNeRF.visualization.viewer.session import Look
+from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
+from projects.DistillNeRF.visualization.viewer.session import RenderSession
 from projects.DistillNeRF.visualization.viewer.tiles import RAYS_PER_TILE, ROWS, TiledRenderer
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
 from tests.visualization.viewer.scenes import WALL, make_scene
@@ -32,9 +32,9 @@ def scene(request) -> Scene:
 
 
 @pytest.fixture(scope='module')
-def look() -> Look:
+def look() -> RenderSession:
     scene = make_scene()
-    return Look(Glance('by hand', scene, ring(scene), ('a', 'b', 'c', 'd', 'e', 'f'), None))
+    return RenderSession(ViewerScene('by hand', scene, ring(scene), ('a', 'b', 'c', 'd', 'e', 'f'), None))
 
 
 def run(steps):

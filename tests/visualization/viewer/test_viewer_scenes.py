@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.viewer.scenes import Glance, SavedScene, require_only, ring
+from projects.DistillNeRF.visualization.viewer.scenes import SavedScene, ViewerScene, require_only, ring
 from tests.visualization.viewer.scenes import make_scene
 
 
@@ -28,7 +28,7 @@ def test_the_ring_looks_everywhere_clockwise_from_the_front():
 def test_the_front_is_the_camera_that_looks_most_to_the_front():
     scene = make_scene()
     cameras = ring(scene)[[2, 3, 0, 5]]
-    front = Glance('by hand', scene, cameras, tuple('abcd'), None).front
+    front = ViewerScene('by hand', scene, cameras, tuple('abcd'), None).front
     np.testing.assert_allclose(front.cam2world[:3, 2], (0, 1, 0), atol=1e-6)
 
 

@@ -4,7 +4,7 @@ _loader = dict(batch_size=1, num_workers=1, persistent_workers=True)
 
 train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    batch_sampler=dict(type='DrawBatchSampler'),
+    batch_sampler=dict(type='SeededBatchSampler'),
     dataset=dict(type='DistillNeRFDataset'),
     **_loader,
 )

@@ -158,7 +158,7 @@ def same_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
     """The cameras of all records, in ring order.
 
     Raises:
-        InputError: some records lack cameras that others have; the cure is to choose those that all have.
+        InputError: some records lack cameras that others have; the hint is to choose those that all have.
     """
     order = ring_order(infos)
     counts = Counter(camera for info in infos for camera in info['images'])
@@ -168,10 +168,10 @@ def same_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
     info = next(info for info in infos if len(info['images']) < len(order))
     absent = [camera for camera in order if camera not in info['images']]
     common = [camera for camera in order if counts[camera] == len(infos)]
-    cure = f'choose those that all have: --cameras {" ".join(common)}' if common else 'convert them apart'
+    hint = f'choose those that all have: --cameras {" ".join(common)}' if common else 'convert them apart'
     raise InputError(
         f'{where}: sample {info["token"]} has no {", ".join(absent)}; not all of the {len(infos)} samples have '
-        f'{", ".join(partial)}; {DOWNLOAD_AGAIN}, or {cure}'
+        f'{", ".join(partial)}; {DOWNLOAD_AGAIN}, or {hint}'
     )
 
 

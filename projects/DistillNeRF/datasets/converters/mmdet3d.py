@@ -32,7 +32,7 @@ from .common import (
 from .nuscenes import LIDAR, POINT_COLUMNS, check_sweep_count
 from .scene_files import FileFinder, check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
-CURE = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
+HINT = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
 # Keyframes of nuScenes are 0.5 s apart; a longer pause is another scene.
 MAX_GAP = 1.0
 # Seconds between what is measured and its keyframe: only to tell the unit of its time.
@@ -91,21 +91,21 @@ def from_mmdet3d_info(
     # Categories that mmdet3d does not train on have the label -1.
     named = _dict(metainfo.get('categories', {}), f'{pickle_path}: categories of metainfo')
     if bad := [name for name, label in named.items() if not isinstance(label, int) or isinstance(label, bool)]:
-        raise InputError(f'{pickle_path}: category {bad[0]} of metainfo is {named[bad[0]]!r}, no whole number; {CURE}')
+        raise InputError(f'{pickle_path}: category {bad[0]} of metainfo is {named[bad[0]]!r}, no whole number; {HINT}')
     categories = {name: label for name, label in named.items() if label >= 0}
     save_infos(target, 'nuscenes', ring, infos, pickle_path, split=split, categories=categories)
     return target
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = read_pickle(path, CURE)
+    content = read_pickle(path, HINT)
     if isinstance(content, dict) and content.get('infos') and 'data_list' not in content:
         raise InputError(
             f"{path}: is in mmdet3d's old v1 format (infos and metadata); bring it to v2 with mmdet3d's "
             'tools/dataset_converters/update_infos_to_v2.py, or convert the tables, without --from-info'
         )
     if not isinstance(content, dict) or not isinstance(content.get('data_list'), list) or not content['data_list']:
-        raise InputError(f'{path}: holds no data_list; {CURE}')
+        raise InputError(f'{path}: holds no data_list; {HINT}')
     return content
 
 
@@ -148,27 +148,27 @@ class _Record:
 
 def _get(record: dict[str, Any], field: str, label: str) -> Any:
     if field not in record:
-        raise InputError(f'{label}: lacks {field!r}; {CURE}')
+        raise InputError(f'{label}: lacks {field!r}; {HINT}')
     return record[field]
 
 
 def _dict(value: Any, label: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f'{label} is no record ({str(value)[:40]!r}); {CURE}')
+        raise InputError(f'{label} is no record ({str(value)[:40]!r}); {HINT}')
     return value
 
 
 def _path(record: dict[str, Any], field: str, label: str) -> str:
     value = _get(record, field, label)
     if not isinstance(value, str) or not value:
-        raise InputError(f'{label}: {field} is {value!r}, not the name of a file; {CURE}')
+        raise InputError(f'{label}: {field} is {value!r}, not the name of a file; {HINT}')
     return value
 
 
 def _number(record: dict[str, Any], field: str, label: str) -> float:
     value = _get(record, field, label)
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise InputError(f'{label}: {field} is {value!r}, not a finite number; {CURE}')
+        raise InputError(f'{label}: {field} is {value!r}, not a finite number; {HINT}')
     return float(value)
 
 

@@ -36,8 +36,8 @@ def complete_scenes(files: Mapping[str, Sequence[str]], root: Path, skip_incompl
         warn(f'{root / first}: no such file; {what}: the other scenes are left out')
         return whole
     instead = 'convert the complete scenes alone with --skip-incomplete-scenes' if whole else 'correct --root-path'
-    cure = f'restore them, or unpack the other archives of the data set there, or {instead}'
-    raise InputError(f'{root / first}: no such file; {what}; {cure}')
+    hint = f'restore them, or unpack the other archives of the data set there, or {instead}'
+    raise InputError(f'{root / first}: no such file; {what}; {hint}')
 
 
 def drop_missing_sweeps(infos: Sequence[Info], root: Path) -> None:

@@ -18,7 +18,7 @@ from .distortion import COEFFICIENTS, Distortion
 from .spellings import NO_LENS, coefficients, lens_model, matrix, model_of_list, pinhole_matrix, whole_number
 
 FILE_NAME = 'cameras.json'
-CURE = 'correct the calibration, see docs/OWN_DATA.md'
+HINT = 'correct the calibration, see docs/OWN_DATA.md'
 # Axes of the vehicle's frame in those of the network's world: x right, y forward, z up.
 FRAMES = {
     'rfu': np.eye(4),
@@ -59,7 +59,7 @@ def read_calibrations(folder: Path) -> list[Calibration]:
     """The cameras of ``folder/cameras.json``, checked, in the order of the file.
 
     Raises:
-        InputError: names the file and the camera, what is wrong and the cure.
+        InputError: names the file and the camera, what is wrong and the hint.
     """
     path = require_file(folder / FILE_NAME, 'write one as docs/OWN_DATA.md says')
     content = _content(path)
@@ -77,20 +77,20 @@ def read_calibrations(folder: Path) -> list[Calibration]:
     )
     distortions = [_distortion(camera, where) for camera, where in zip(cameras, labels, strict=True)]
     check_intrinsics(
-        intrinsics, np.asarray(sizes, dtype=np.float64), [f'{label}: intrinsics' for label in labels], CURE
+        intrinsics, np.asarray(sizes, dtype=np.float64), [f'{label}: intrinsics' for label in labels], HINT
     )
-    check_poses(poses, [f'{label}: cam2vehicle' for label in labels], CURE)
+    check_poses(poses, [f'{label}: cam2vehicle' for label in labels], HINT)
     vehicle2world = _vehicle2world(content, path)
     cam2world = vehicle2world @ poses
 
     def check(candidates: np.ndarray) -> None:
-        check_rig(intrinsics, candidates, sizes, ORIGIN_HEIGHT, labels, CURE)
+        check_rig(intrinsics, candidates, sizes, ORIGIN_HEIGHT, labels, HINT)
 
     try:
         check(cam2world)
     except InputError as error:
         raise InputError(f'{error}{pose_hint(poses, vehicle2world, check)}') from error
-    check_distinct(cam2world[None], [labels], names, CURE)
+    check_distinct(cam2world[None], [labels], names, HINT)
     return [
         Calibration(where, name, _image_file(folder, camera['image']), *size, matrix, pose, distortion)
         for where, name, camera, size, matrix, pose, distortion in zip(
@@ -103,7 +103,7 @@ def _content(path: Path) -> dict[str, Any]:
     """The file, with a list of at least one camera in it."""
     content = read_json(path, 'correct it')
     if not isinstance(content, dict):
-        raise InputError(f'{path}: holds no object {{"cameras": [...]}}; {CURE}')
+        raise InputError(f'{path}: holds no object {{"cameras": [...]}}; {HINT}')
     _check_keys(content, _FILE_KEYS, {'cameras'}, str(path))
     if not isinstance(content['cameras'], list | dict) or not content['cameras']:
         raise InputError(f'{path}: names no cameras; give a list of one or more, see docs/OWN_DATA.md')
@@ -131,7 +131,7 @@ def _known_keys(camera: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def _check_keys(record: Mapping[str, Any], known: set[str], needed: set[str], where: str) -> None:
     """Everything that is needed, and nothing that would be passed over."""
     if missing := sorted(needed - set(record)):
-        raise InputError(f'{where}: lacks {", ".join(missing)}; {CURE}')
+        raise InputError(f'{where}: lacks {", ".join(missing)}; {HINT}')
     if unknown := sorted(set(record) - known):
         raise InputError(f'{where}: {unknown[0]} is unknown; choose from {", ".join(sorted(known))}')
 
@@ -154,7 +154,7 @@ def _name(camera: Any, number: int, path: Path) -> str:
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f'{path}: camera number {number} has no name; {CURE}')
+        raise InputError(f'{path}: camera number {number} has no name; {HINT}')
     if not isinstance(camera.get('image', ''), str):
         raise InputError(f'{path}: camera {name}: image is {camera["image"]!r}; give the name of a file')
     return name
@@ -183,10 +183,10 @@ def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
         if given:
             raise InputError(f'{where}: has both intrinsics and {given[0]}; leave one of them')
         if (found := pinhole_matrix(camera['intrinsics'])) is None:
-            raise InputError(f'{where}: intrinsics is no matrix of 3 rows of 3 numbers, nor fx, fy, cx, cy; {CURE}')
+            raise InputError(f'{where}: intrinsics is no matrix of 3 rows of 3 numbers, nor fx, fy, cx, cy; {HINT}')
         return found
     if len(given) < len(_FOCAL_KEYS):
-        raise InputError(f'{where}: lacks intrinsics, or fx, fy, cx and cy; {CURE}')
+        raise InputError(f'{where}: lacks intrinsics, or fx, fy, cx and cy; {HINT}')
     if wrong := [key for key in given if not _is_number(camera[key], finite=False)]:
         raise InputError(f'{where}: {wrong[0]} is {camera[wrong[0]]!r}; give pixels')
     fx, fy, cx, cy = (float(camera[key]) for key in _FOCAL_KEYS)
@@ -196,7 +196,7 @@ def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
 def _matrix(camera: Mapping[str, Any], key: str, shape: tuple[int, int], where: str) -> np.ndarray:
     rows, columns = shape
     if (found := matrix(camera[key], shape)) is None:
-        raise InputError(f'{where}: {key} is no matrix of {rows} rows of {columns} numbers; {CURE}')
+        raise InputError(f'{where}: {key} is no matrix of {rows} rows of {columns} numbers; {HINT}')
     return found
 
 
@@ -212,7 +212,7 @@ def _distortion(camera: Mapping[str, Any], where: str) -> Distortion | None:
     model = lens_model(given.get('model'))
     lacks = 'coefficients' not in given and model != NO_LENS
     if model is None or lacks or set(given) - {'model', 'coefficients'}:
-        raise InputError(f'{where}: distortion needs coefficients and a model, {_known()}; {CURE}')
+        raise InputError(f'{where}: distortion needs coefficients and a model, {_known()}; {HINT}')
     values = given.get('coefficients')
     found = coefficients([] if values is None else values, model)
     if found is None:
@@ -250,7 +250,7 @@ def pose_hint(poses: np.ndarray, vehicle2world: np.ndarray, check: Callable[[np.
         ),
         'they fit a car if the positions are in millimeters: divide them by 1000': millimeters,
     }
-    fitting = [cure for cure, candidate in candidates.items() if _passes(vehicle2world @ candidate, check)]
+    fitting = [hint for hint, candidate in candidates.items() if _passes(vehicle2world @ candidate, check)]
     return f' ({fitting[0]})' if len(fitting) == 1 else ''
 
 

@@ -15,7 +15,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.views import Views
 from ...utils.errors import InputError, warn
 from ...utils.files import atomic_path, file_stems, is_file, save_json
-from ..image_files import CURE, UPRIGHT, exposure_doubt, read_header, read_image, resize, to_rgb
+from ..image_files import HINT, UPRIGHT, exposure_doubt, read_header, read_image, resize, to_rgb
 from ..rig_checks import MOST_MISNAMED, degrees_off_name, lonely_cameras
 from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
 
@@ -40,7 +40,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
         V views in the order of the file, float32, in the network's world.
 
     Raises:
-        InputError: anything wrong with the folder, in one line that names the file and the camera, and the cure.
+        InputError: anything wrong with the folder, in one line that names the file and the camera, and the hint.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -52,7 +52,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
     for calibration in calibrations:
         image, matrix = _load(calibration, undistort)
         if doubt := exposure_doubt(image):
-            _report(calibration, f'{calibration.image.name} is {doubt}; {CURE}')
+            _report(calibration, f'{calibration.image.name} is {doubt}; {HINT}')
         whole.append(_resized(matrix, image, image_size))
         image, matrix = _cut(image, matrix, height / width, calibration)
         images.append(to_rgb(resize(image, height, width)))
@@ -136,11 +136,11 @@ def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.nda
 
 def _image_cure(path: Path) -> str:
     """What to do about an image that is not there."""
-    cure = f'correct image in {FILE_NAME}, a file relative to the folder'
+    hint = f'correct image in {FILE_NAME}, a file relative to the folder'
     if not path.parent.is_dir():
-        return cure
+        return hint
     alike = [other.name for other in path.parent.iterdir() if other.stem.casefold() == path.stem.casefold()]
-    return f'{cure}; did you mean {min(alike)}?' if alike else cure
+    return f'{hint}; did you mean {min(alike)}?' if alike else hint
 
 
 def _cut(

@@ -13,14 +13,14 @@ from ..feature_rows import draw_heat_map
 from ..options import USUAL_QUERY
 from ..panel_layout import to_uint8
 from ..panels import OPAQUE
-from .tiles import Seen
+from .tiles import RenderedView
 
 RGB, DEPTH, FEATURES, TEXT = MODES = ('RGB', 'depth', 'features', 'text query')
 # What has to be rendered for each.
 NEEDS = {RGB: 'rgb', DEPTH: 'depth', FEATURES: 'features', TEXT: 'features'}
 
 
-class Painter:
+class Colorizer:
     """Paints what is seen of one scene.
 
     Args:
@@ -61,7 +61,7 @@ class Painter:
         """
         return encode_words(self._encoder, [word.strip().replace(' ', '_')], self._channels)
 
-    def paint(self, seen: Seen, mode: str, vector: Tensor | None = None) -> np.ndarray:
+    def colorize(self, seen: RenderedView, mode: str, vector: Tensor | None = None) -> np.ndarray:
         """A picture ``(H, W, 3)`` of RGB, or ``(h, w, 3)`` of the others, uint8.
 
         Args:

@@ -9,7 +9,7 @@ import numpy as np
 from viser import ClientHandle
 
 from ...geometry.trajectories import trajectory
-from .scenes import Glance
+from .scenes import ViewerScene
 from .viewpoints import LOOK_DISTANCE, UP, Viewpoint, looking
 
 OUTSIDE = 'outside'
@@ -17,7 +17,7 @@ OUTSIDE = 'outside'
 USUAL_SPEED, SPEEDS = 10, (1, 30)
 
 
-def places(glance: Glance) -> dict[str, Viewpoint]:
+def places(glance: ViewerScene) -> dict[str, Viewpoint]:
     """Where one can jump to: the cameras, and a place behind and above them from which all are seen."""
     front = glance.front
     behind = tuple(front.position - 14 * front.cam2world[:3, 2] + (0, 0, 8))
@@ -50,7 +50,7 @@ class Flight:
     def __init__(self, client: ClientHandle, viewpoint: Callable[[], Viewpoint], path: str) -> None:
         self._client = client
         self._viewpoint = viewpoint
-        self._player = Player(path)
+        self._player = TrajectoryCursor(path)
         self._stop = threading.Event()
         self._stop.set()
         self.speed = float(USUAL_SPEED)
@@ -64,7 +64,7 @@ class Flight:
         """Another trajectory, from its beginning and from where the camera is."""
         playing = self.playing
         self.pause()
-        self._player = Player(path)
+        self._player = TrajectoryCursor(path)
         if playing:
             self.play()
 
@@ -81,12 +81,12 @@ class Flight:
         """Stay where the camera is."""
         self._stop.set()
 
-    def _fly(self, stop: threading.Event, player: Player) -> None:
+    def _fly(self, stop: threading.Event, cursor: TrajectoryCursor) -> None:
         while not stop.wait(1 / self.speed):
-            go_to(self._client, player.step())
+            go_to(self._client, cursor.step())
 
 
-class Player:
+class TrajectoryCursor:
     """Goes through the motions of a trajectory, round and round, from wherever it is started.
 
     Args:

@@ -38,7 +38,7 @@ class Page:
         self._viewer = viewer
         self._client = client
         self._viewpoint = Viewpoint.of_browser(client.camera)
-        self._mode = viewer.look.painter.usual_mode
+        self._mode = viewer.look.colorizer.usual_mode
         self._flight = Flight(client, lambda: self._viewpoint, viewer.trajectories[0])
         self._add_modes()
         self._add_flight()
@@ -63,8 +63,8 @@ class Page:
     # What is shown.
 
     def _add_modes(self) -> None:
-        gui, painter = self._client.gui, self._viewer.look.painter
-        reasons = {mode: painter.why_not(mode) for mode in MODES}
+        gui, colorizer = self._client.gui, self._viewer.look.colorizer
+        reasons = {mode: colorizer.why_not(mode) for mode in MODES}
         with gui.add_folder('Show'):
             self._status = gui.add_markdown('')
             self._rendered = gui.add_checkbox('rendered picture', True)
@@ -110,7 +110,7 @@ class Page:
             yield picture is not None
 
     def _vector(self, mode: str) -> Tensor | None:
-        return self._viewer.look.painter.vector(self._word.value) if mode == TEXT else None
+        return self._viewer.look.colorizer.vector(self._word.value) if mode == TEXT else None
 
     def _send(self, picture: Picture, mode: str) -> None:
         # JPEG smears the colors of scales, photographs bear it.
@@ -145,7 +145,7 @@ class Page:
             go = gui.add_button('Go', icon='map-pin')
             name = gui.add_dropdown('trajectory', self._viewer.trajectories)
             speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=USUAL_SPEED)
-            play = gui.add_button('Play', icon='player-play')
+            play = gui.add_button('Play', icon='cursor-play')
 
         def fly_to(_) -> None:
             pause()
@@ -153,14 +153,14 @@ class Page:
 
         def pause() -> None:
             flight.pause()
-            play.label, play.icon = 'Play', 'player-play'
+            play.label, play.icon = 'Play', 'cursor-play'
 
         def toggle(_) -> None:
             if flight.playing:
                 pause()
             else:
                 flight.play()
-                play.label, play.icon = 'Pause', 'player-pause'
+                play.label, play.icon = 'Pause', 'cursor-pause'
 
         go.on_click(fly_to)
         name.on_update(lambda _: flight.choose(name.value))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ...apis import init_model, moved, reconstruct
+from ...apis import init_model, reconstruct, to_device
 from ...datasets.custom_rig import read_folder
 from ...engine.running import build_dataset
 from ...geometry.cameras import Cameras
@@ -28,7 +28,7 @@ RING_CAMERAS, RING_FOV, RING_ROWS = 6, 45.0, 28
 
 
 @dataclass(frozen=True)
-class Glance:
+class ViewerScene:
     """One scene and the cameras that saw it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Source(Protocol):
     def __len__(self) -> int:
         """How many."""
 
-    def load(self, number: int) -> Glance:
+    def load(self, number: int) -> ViewerScene:
         """Make one of them; takes a while."""
 
 
@@ -77,7 +77,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def load(self, number: int) -> Glance:
+    def load(self, number: int) -> ViewerScene:
         """Encode one sample.
 
         Raises:
@@ -116,7 +116,7 @@ class OwnImages:
     def __len__(self) -> int:
         return 1
 
-    def load(self, number: int) -> Glance:
+    def load(self, number: int) -> ViewerScene:
         """Encode the images.
 
         Raises:
@@ -135,12 +135,12 @@ class SavedScene:
 
     def __init__(self, path: Path, device: str = 'cpu') -> None:
         self._title = path.stem
-        self._scene = moved(Scene.load(path), device)
+        self._scene = to_device(Scene.load(path), device)
 
     def __len__(self) -> int:
         return 1
 
-    def load(self, number: int) -> Glance:
+    def load(self, number: int) -> ViewerScene:
         """The scene, whatever the number.
 
         Raises:
@@ -148,14 +148,14 @@ class SavedScene:
         """
         require_only(number, 'a saved scene is')
         names = tuple(f'{round(360 * i / RING_CAMERAS)} degrees' for i in range(RING_CAMERAS))
-        return Glance(self._title, self._scene, ring(self._scene), names, None)
+        return ViewerScene(self._title, self._scene, ring(self._scene), names, None)
 
 
-def encode(network: DistillNeRF, views: Views, title: str) -> Glance:
-    """Look once."""
+def encode(network: DistillNeRF, views: Views, title: str) -> ViewerScene:
+    """RenderSession once."""
     views = views[ring_order(views.cameras)]
     scene = reconstruct(network, views)
-    return Glance(title, scene, views.cameras.to(scene.fine), views.names, to_uint8(views.images))
+    return ViewerScene(title, scene, views.cameras.to(scene.fine), views.names, to_uint8(views.images))
 
 
 def require_only(number: int, what: str) -> None:

@@ -14,7 +14,7 @@ from ...utils.errors import InputError
 from .drawing import FRUSTA, NEAREST, SHAPES, draw_cells, draw_frusta, set_light
 from .page import Page
 from .scenes import Source
-from .session import Look
+from .session import RenderSession
 from .worker import Job, Worker
 
 LABEL = 'DistillNeRF'
@@ -55,7 +55,7 @@ class Viewer:
         self.trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
         self._source = source
         self._encoder = text_encoder
-        self.look = Look(source.load(number), text_encoder)
+        self.look = RenderSession(source.load(number), text_encoder)
         self.worker = Worker()
         self._pages: dict[int, Page] = {}
         self._server = _open(host, port)
@@ -91,7 +91,7 @@ class Viewer:
         self._note.content = f'*working: making the scene of sample {number} ...*'
         yield
         try:
-            look = Look(self._source.load(number), self._encoder)
+            look = RenderSession(self._source.load(number), self._encoder)
         except InputError as error:
             self._note.content = f'**{error}**'
             return

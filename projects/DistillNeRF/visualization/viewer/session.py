@@ -14,8 +14,8 @@ from ...modules.renderer import RayRendering
 from ..colors import FeatureColors
 from ..feature_rows import palette
 from ..voxels import ColoredCells, colored_cells
-from .colorizer import NEEDS, Painter
-from .scenes import Glance
+from .colorizer import NEEDS, Colorizer
+from .scenes import ViewerScene
 from .tiles import ROWS, TiledRenderer
 from .viewpoints import Viewpoint
 
@@ -34,22 +34,22 @@ class Picture:
     columns: int
 
 
-class Look:
+class RenderSession:
     """A glance with everything to draw it.
 
     Attributes:
         glance: what it is.
-        painter: how it can be drawn.
+        colorizer: how it can be drawn.
         cells: its occupied fine cells with colors.
     """
 
-    def __init__(self, glance: Glance, text_encoder: str | None = None) -> None:
+    def __init__(self, glance: ViewerScene, text_encoder: str | None = None) -> None:
         self.glance = glance
         with torch.no_grad():
             self._renderer = TiledRenderer(glance.scene)
             rays = glance.scene.render_composite(glance.cameras)
             colors = palette(rays.composite)
-            self.painter = Painter(glance.scene, colors, text_encoder)
+            self.colorizer = Colorizer(glance.scene, colors, text_encoder)
             self.cells = self._cells(rays, colors)
 
     @property
@@ -73,4 +73,4 @@ class Look:
         for count in rows:
             cameras = viewpoint.cameras(count, self.scene.downscale, self.scene.fine)
             seen = yield from self._renderer.steps(cameras, NEEDS[mode])
-            yield Picture(self.painter.paint(seen, mode, vector), *seen.depth.shape)
+            yield Picture(self.colorizer.colorize(seen, mode, vector), *seen.depth.shape)

@@ -23,7 +23,7 @@ RAYS_PER_TILE_ELSEWHERE = 32768
 
 
 @dataclass(frozen=True)
-class Seen:
+class RenderedView:
     """What one camera of H x W sees; maps are h x w, the render size.
 
     Attributes:
@@ -51,7 +51,7 @@ class TiledRenderer:
         self._tables = scene.tables()
         self._compositor = scene.head.compositor(self._tables)
 
-    def steps(self, cameras: Cameras, what: str) -> Generator[None, None, Seen]:
+    def steps(self, cameras: Cameras, what: str) -> Generator[None, None, RenderedView]:
         """Yields after every tile and before the decoder; returns the result.
 
         Args:
@@ -79,7 +79,7 @@ class TiledRenderer:
             rgb = scene.head(composite, classes)[0]
         elif what == 'features':
             features = composite[0]
-        return Seen(rgb, features, depth.view(rows, columns), opacity.view(rows, columns))
+        return RenderedView(rgb, features, depth.view(rows, columns), opacity.view(rows, columns))
 
 
 def _no_colors(rows: Tensor, weights: Tensor) -> Tensor:
