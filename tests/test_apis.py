@@ -77,8 +77,8 @@ def test_one_camera_is_enough(project, trained, views):
     assert not scene.fine.requires_grad
     with torch.no_grad():
         rendering = scene.render(views.cameras)
-    assert rendering.image.shape == views.images.shape
-    assert rendering.image.isfinite().all()
+    assert rendering.rgb.shape == views.images.shape
+    assert rendering.rgb.isfinite().all()
     assert scene.grid.num_fine < reconstruct(model, views).grid.num_fine
 
 
@@ -113,7 +113,8 @@ def test_a_scene_as_a_point_cloud(project, trained, views, tmp_path):
     vertices = np.frombuffer(content, np.dtype([('position', '<f4', 3), ('color', 'u1', 3)]))
     assert np.array_equal(vertices['position'], cells.centers.numpy())
     with torch.no_grad():
-        rgb, seen = colors_seen(cells, views.cameras, scene.render(views.cameras))
+        rendering = scene.render(views.cameras)
+        rgb, seen = colors_seen(cells, views.cameras, rendering.rgb, rendering.depth)
     assert seen.any()
     assert np.array_equal(vertices['color'][seen.numpy()], (rgb[seen] * 255).round().byte().numpy())
     scene.to_ply(path, views.cameras, 'coarse', min_density=0.01, boxes=True)

@@ -1,4 +1,4 @@
-"""Modules and the inference interface need torch and numpy, and nothing else that is installed."""
+"""Geometry, modules, semantics and the inference interface need torch and numpy, and nothing else that is installed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import projects.DistillNeRF.modules as modules
+from projects.DistillNeRF import geometry, modules, semantics
 
-MODULES = [module.name for module in pkgutil.walk_packages(modules.__path__, 'projects.DistillNeRF.modules.')]
+MODULES = [
+    module.name
+    for room in (geometry, modules, semantics)
+    for module in pkgutil.walk_packages(room.__path__, f'{room.__name__}.')
+]
 NAMES = ['projects.DistillNeRF.apis', *MODULES]
 
 # Imports each name afresh where every installed package is hidden, save torch, numpy and what torch itself imports

@@ -93,7 +93,7 @@ def outcome(model: DistillNeRFModel, batch: Batch) -> Outcome:
     truth = views.true_depth
     depth = resample_depth(distance_to_z(rendering.depth, views.cameras), *truth.shape[-2:])
     errors = ((depth - truth).abs() / truth)[truth.isfinite()]
-    return Outcome(total(model(batch, mode='loss')).item(), psnr(rendering.image, views.images), errors)
+    return Outcome(total(model(batch, mode='loss')).item(), psnr(rendering.rgb, views.images), errors)
 
 
 def test_one_sample_is_learned(batch):

@@ -41,7 +41,7 @@ def test_without_motion_it_is_what_the_dataset_loads(sample):
 def perfect(true: Views) -> Rendering:
     """What a network without errors renders: images, and distances along rays that span the image corner to corner."""
     rays = true.cameras.ray_lengths(true.cameras.height, true.cameras.width)
-    return Rendering(true.images, true.true_depth.nan_to_num(200.0) * rays, None, None, None)
+    return Rendering(true.true_depth.nan_to_num(200.0) * rays, None, rgb=true.images)
 
 
 def test_a_perfect_rendering_has_no_error_and_one_of_elsewhere_has(sample):
@@ -74,9 +74,9 @@ def test_colors_are_clamped_and_depth_is_compared_as_z():
     truth[0, 0, 0] = math.nan
     true = Views(torch.ones(1, 3, 8, 9), cameras, ('A',), (0,), true_depth=truth)
     image = torch.full((1, 3, 8, 9), 1.7)
-    rendering = Rendering(image, 25.0 * cameras.ray_lengths(4, 5), None, None, None)
+    rendering = Rendering(25.0 * cameras.ray_lengths(4, 5), None, rgb=image)
     errors = novel_view_errors(rendering, true)
     assert errors['psnr'] == pytest.approx(100) and errors['ssim'] == pytest.approx(1)
     assert errors['abs_rel'] == pytest.approx(0.25, rel=1e-5) and errors['rmse'] == pytest.approx(5, rel=1e-5)
-    dark = novel_view_errors(Rendering(image - 0.8, rendering.depth, None, None, None), true)
+    dark = novel_view_errors(Rendering(rendering.depth, None, rgb=image - 0.8), true)
     assert dark['psnr'] == pytest.approx(20, abs=1e-4)

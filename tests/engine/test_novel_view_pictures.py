@@ -24,13 +24,14 @@ class Scene:
         self.head = SimpleNamespace(renders=renders)
         self.asked: list[tuple[list[float], set[str]]] = []
 
-    def render(self, cameras: Cameras, what) -> Rendering:
+    def render(self, cameras: Cameras, outputs) -> Rendering:
         x = cameras.cam2world[:, 0, 3]
-        self.asked.append((x.tolist(), set(what)))
+        self.asked.append((x.tolist(), set(outputs)))
         image = torch.zeros(len(cameras), 3, 4, 6)
         image[:, 0] = x[:, None, None] / 10
         features = torch.rand(len(cameras), 5, 2, 3, generator=torch.Generator().manual_seed(0))
-        return Rendering(image, torch.full((len(cameras), 2, 3), 10.0), None, None, None, features)
+        rgb = image if self.head.renders == 'rgb' else None
+        return Rendering(torch.full((len(cameras), 2, 3), 10.0), None, rgb, features)
 
 
 def cameras() -> Cameras:

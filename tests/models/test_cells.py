@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from projects.DistillNeRF.geometry.box_surface import CORNERS
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
-from projects.DistillNeRF.models.cells import CORNERS, Cells, colors_seen, occupied_cells
-from projects.DistillNeRF.models.scene import Rendering, Scene
+from projects.DistillNeRF.models.cells import Cells, colors_seen, occupied_cells
+from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
@@ -65,7 +66,7 @@ def test_corners_of_the_outermost_cells_are_finite():
 
 
 def test_unknown_level():
-    with pytest.raises(ValueError, match='coarse, fine'):
+    with pytest.raises(ValueError, match='fine, coarse'):
         occupied_cells(scene_of(POINTS, torch.ones(3)), 'middle')
 
 
@@ -82,11 +83,10 @@ def test_a_cell_has_the_color_of_the_pixel_that_shows_it():
     assert u > 20 and v < 10  # to the right and above
     image[0, :, v, u] = torch.tensor([0.25, 0.5, 0.75])
     distance = cells.centers[first].norm()
-    maps = {'opacity': None, 'weights': None, 'depths': None}
-    colors, seen = colors_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance)), **maps))
+    colors, seen = colors_seen(cells, cameras, image, torch.full((1, 10, 20), float(distance)))
     assert seen.tolist() == [i == first for i in range(3)]
     assert colors[first].tolist() == [0.25, 0.5, 0.75]
-    _, seen = colors_seen(cells, cameras, Rendering(image, torch.full((1, 10, 20), float(distance) + 3), **maps))
+    _, seen = colors_seen(cells, cameras, image, torch.full((1, 10, 20), float(distance) + 3))
     assert not seen.any()
 
 
@@ -128,20 +128,16 @@ def points(*positions: tuple[float, float, float]) -> Cells:
     return Cells(centers, centers[:, None].expand(-1, 8, 3), torch.ones(len(centers)), torch.zeros(len(centers), 2))
 
 
-def rendered(image: torch.Tensor, depth: torch.Tensor) -> Rendering:
-    return Rendering(image, depth, None, None, None)
-
-
 def test_colors_are_the_mean_of_the_cameras_that_show_a_cell():
     images = torch.zeros(3, 3, 10, 20)
     images[0], images[1], images[2] = 0.2, 0.6, 5.0
     depth = torch.full((3, 5, 10), 10.0)
     depth[2] = 30.0
-    colors, seen = colors_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
+    colors, seen = colors_seen(points((0.0, 10.0, 0.0)), ahead(count=3), images, depth)
     assert seen.tolist() == [True]
     torch.testing.assert_close(colors, torch.full((1, 3), 0.4))
     depth[2] = 10.0
-    colors, _ = colors_seen(points((0.0, 10.0, 0.0)), ahead(count=3), rendered(images, depth))
+    colors, _ = colors_seen(points((0.0, 10.0, 0.0)), ahead(count=3), images, depth)
     torch.testing.assert_close(colors, torch.full((1, 3), (0.2 + 0.6 + 1.0) / 3))
 
 
@@ -158,9 +154,7 @@ def test_colors_are_the_mean_of_the_cameras_that_show_a_cell():
 def test_a_pixel_shows_what_is_within_a_meter_or_a_tenth_of_the_distance(distance, tolerance, off, shown):
     for sign in (-1, 1):
         depth = torch.full((1, 10, 20), distance + sign * off)
-        seen = colors_seen(
-            points((0.0, distance, 0.0)), ahead(), rendered(torch.zeros(1, 3, 10, 20), depth), tolerance
-        )[1]
+        seen = colors_seen(points((0.0, distance, 0.0)), ahead(), torch.zeros(1, 3, 10, 20), depth, tolerance)[1]
         assert seen.tolist() == [shown]
 
 
@@ -170,12 +164,10 @@ def test_pixels_are_those_into_which_centers_project():
     image, depth = torch.zeros(1, 3, 10, 20), torch.full((1, 5, 10), 99.0)
     image[0, :, 2, 15] = torch.tensor([0.1, 0.2, 0.3])
     depth[0, 1, 7] = cells.centers[0].norm()
-    colors, seen = colors_seen(cells, ahead(), rendered(image, depth))
+    colors, seen = colors_seen(cells, ahead(), image, depth)
     assert seen.tolist() == [True, False, False, False, False]
     torch.testing.assert_close(colors[0], torch.tensor([0.1, 0.2, 0.3]))
     # Behind and beside the image nothing is seen even if the depth fits.
-    everywhere = rendered(image, torch.full((1, 5, 10), 10.0))
-    assert colors_seen(cells[torch.tensor([1])], ahead(), everywhere)[1].tolist() == [False]
-    assert not colors_seen(cells[torch.tensor([2, 3, 4])], ahead(), rendered(image, torch.full((1, 5, 10), 13.0)), 9.0)[
-        1
-    ].any()
+    everywhere = torch.full((1, 5, 10), 10.0)
+    assert colors_seen(cells[torch.tensor([1])], ahead(), image, everywhere)[1].tolist() == [False]
+    assert not colors_seen(cells[torch.tensor([2, 3, 4])], ahead(), image, torch.full((1, 5, 10), 13.0), 9.0)[1].any()

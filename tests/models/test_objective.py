@@ -53,7 +53,7 @@ def made(count: int = 2) -> tuple[SimpleNamespace, SimpleNamespace]:
 
     coarse = SimpleNamespace(depth=leaf(HEIGHT, WIDTH), weights=leaf(HEIGHT, WIDTH, 5))
     fine = SimpleNamespace(weights=leaf(HEIGHT, WIDTH, 3))
-    rendering = SimpleNamespace(image=leaf(3, HEIGHT, WIDTH), depth=leaf(*SIZE), weights=leaf(*SIZE, 7))
+    rendering = SimpleNamespace(rgb=leaf(3, HEIGHT, WIDTH), depth=leaf(*SIZE), weights=leaf(*SIZE, 7))
     return SimpleNamespace(coarse=coarse, fine=fine), rendering
 
 
@@ -70,7 +70,7 @@ def test_rgb_compares_the_rendered_with_the_target_images():
     (encoded, rendering), targets = made(), make_views()
     result = Objective({'rgb': loss}, SPACE, False)([encoded], [rendering], [make_views()], [targets])
     assert list(result) == ['loss_rgb']
-    assert loss.calls[0][0] is rendering.image
+    assert loss.calls[0][0] is rendering.rgb
     assert loss.calls[0][1] is targets.images
 
 
@@ -156,7 +156,7 @@ def test_a_sample_without_lidar_costs_nothing_and_has_finite_gradients():
     result = Objective(losses, SPACE, False)([encoded], [rendering], [views], [views])
     assert result['loss_lidar_depth'] == result['loss_lidar_depth_coarse'] == 0
     sum(result.values()).backward()
-    for leaf in (encoded.coarse.depth, encoded.coarse.weights, rendering.depth, rendering.image, rendering.weights):
+    for leaf in (encoded.coarse.depth, encoded.coarse.weights, rendering.depth, rendering.rgb, rendering.weights):
         assert leaf.grad.isfinite().all()
     assert not rendering.depth.grad.any()
 
@@ -231,6 +231,7 @@ def test_density_is_asked_before_and_at_the_surfaces_of_the_teacher(quirks):
 
 def test_features_that_are_unknown_do_not_count():
     encoded, rendering = made()
+    rendering.features = rendering.rgb
     features = torch.rand(2, 3, HEIGHT, WIDTH)
     features[0, :, :5] = NAN
     features[1, 1, 0, 0] = NAN
@@ -238,9 +239,9 @@ def test_features_that_are_unknown_do_not_count():
     views = make_views(features=features)
     objective = Objective({'features': RGBL1Loss(2.0)}, SPACE, published_quirks=False)
     loss = objective([encoded], [rendering], [views], [views])['loss_features']
-    expected = 2 * (rendering.image - features).abs().movedim(1, -1)[known].mean()
+    expected = 2 * (rendering.features - features).abs().movedim(1, -1)[known].mean()
     assert torch.allclose(loss, expected)
-    (gradient,) = torch.autograd.grad(loss, rendering.image)
+    (gradient,) = torch.autograd.grad(loss, rendering.features)
     assert torch.equal((gradient != 0).any(1), known)
     nothing = make_views(features=torch.full_like(features, NAN))
     assert objective([encoded], [rendering], [nothing], [nothing])['loss_features'] == 0
@@ -327,7 +328,7 @@ def test_every_image_loss_gets_rendered_and_target_images():
     result = Objective(losses, SPACE, False)([encoded], [rendering], [make_views()], [targets])
     assert {name: value.item() for name, value in result.items()} == {'loss_rgb': 1, 'loss_lpips': 2, 'loss_dssim': 3}
     for loss in losses.values():
-        assert loss.calls[0][0] is rendering.image and loss.calls[0][1] is targets.images
+        assert loss.calls[0][0] is rendering.rgb and loss.calls[0][1] is targets.images
 
 
 def test_features_of_another_width_are_named():

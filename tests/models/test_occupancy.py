@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.models.occupancy import occupancy
+from projects.DistillNeRF.models.voxel_field import VoxelField
 
 
 class Grid:
@@ -30,15 +30,15 @@ def scene(filled=lambda x, y, z: x > 1e9, level: int = 3, logit: float = 1.0, ac
     )
     tables = SimpleNamespace(logits=torch.tensor([-30.0, logit]))
     sampling = SimpleNamespace(density_activation=activation)
-    return SimpleNamespace(
-        grid=Grid(level, filled), space=space, sampling=sampling, fine=torch.zeros(1), tables=lambda: tables
-    )
+    field = VoxelField(Grid(level, filled), None, torch.zeros(1), space, sampling)
+    object.__setattr__(field, 'tables', lambda: tables)
+    return field
 
 
 def test_sample_points_are_the_middles_of_equal_parts_of_the_voxels():
     """Fine cells are 8 / (4 * 0.5) = 4 m in x and y, 1 m in z: two points a voxel of 2 m there, two in z."""
     made = scene()
-    assert occupancy(made, (-2.0, 0.0, 1.0), (2.0, 2.0, 3.0), 2.0, 0.5).shape == (2, 1, 1)
+    assert made.occupancy((-2.0, 0.0, 1.0), (2.0, 2.0, 3.0), 2.0, 0.5).shape == (2, 1, 1)
     ((x, y, z),) = made.grid.asked
     assert x == [-1.5, -0.5, 0.5, 1.5] and y == [0.5, 1.5] and z == [1.5, 2.5]
 
@@ -46,12 +46,12 @@ def test_sample_points_are_the_middles_of_equal_parts_of_the_voxels():
 def test_points_are_no_farther_apart_than_the_smallest_cells():
     """Level 5: cells of 1 m in x and y, 0.25 m in z; a voxel of 2 m has 2 x 2 x 8 points."""
     made = scene(level=5)
-    occupancy(made, (0.0, 0.0, 0.0), (2.0, 2.0, 2.0), 2.0, 0.5)
+    made.occupancy((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), 2.0, 0.5)
     ((x, y, z),) = made.grid.asked
     assert x == y == [0.5, 1.5]
     assert z == [0.125 + 0.25 * i for i in range(8)]
     made = scene(level=6)
-    occupancy(made, (0.0, 0.0, 0.0), (2.0, 2.0, 2.0), 2.0, 0.5)
+    made.occupancy((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), 2.0, 0.5)
     assert len(made.grid.asked[0][0]) == 4
 
 
@@ -62,7 +62,7 @@ def test_one_filled_point_fills_its_voxel_and_no_other(point):
     def filled(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         return (x == point[0]) & (y == point[1]) & (z == point[2])
 
-    occupied = occupancy(scene(filled), (0.0, 0.0, 0.0), (4.0, 4.0, 4.0), 2.0, 0.5)
+    occupied = scene(filled).occupancy((0.0, 0.0, 0.0), (4.0, 4.0, 4.0), 2.0, 0.5)
     assert occupied.nonzero().tolist() == [[int(p // 2) for p in point]]
 
 
@@ -70,18 +70,18 @@ def test_density_decides():
     """Row 1 has a density of exp(2 - 1) = 2.718 per meter."""
     box = ((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), 2.0)
     full = scene(lambda x, y, z: x > -1, logit=2.0)
-    assert occupancy(full, *box, 2.71).all() and not occupancy(full, *box, 2.73).any()
+    assert full.occupancy(*box, 2.71).all() and not full.occupancy(*box, 2.73).any()
     soft = scene(lambda x, y, z: x > -1, logit=2.0, activation='sigmoid')
-    assert occupancy(soft, *box, 0.73).all() and not occupancy(soft, *box, 0.74).any()
+    assert soft.occupancy(*box, 0.73).all() and not soft.occupancy(*box, 0.74).any()
 
 
 def test_parts_are_whole_voxels_one_after_the_other(monkeypatch):
     def filled(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         return (x > 4) & (x < 6) & (y < 2)
 
-    monkeypatch.setattr('projects.DistillNeRF.models.occupancy.POINTS_PER_CHUNK', 1)
+    monkeypatch.setattr('projects.DistillNeRF.models.voxel_field.POINTS_PER_CHUNK', 1)
     made = scene(filled)
-    occupied = occupancy(made, (0.0, 0.0, 0.0), (8.0, 4.0, 2.0), 2.0, 0.5)
+    occupied = made.occupancy((0.0, 0.0, 0.0), (8.0, 4.0, 2.0), 2.0, 0.5)
     assert [asked[0] for asked in made.grid.asked] == [[0.5, 1.5], [2.5, 3.5], [4.5, 5.5], [6.5, 7.5]]
     assert occupied.nonzero().tolist() == [[2, 0, 0]]
 
@@ -97,8 +97,8 @@ def test_parts_are_whole_voxels_one_after_the_other(monkeypatch):
 )
 def test_boxes_that_hold_no_whole_voxels(lower, upper, voxel):
     with pytest.raises(ValueError, match='not some whole voxels'):
-        occupancy(scene(), lower, upper, voxel, 0.5)
+        scene().occupancy(lower, upper, voxel, 0.5)
 
 
 def test_sizes_may_be_off_by_rounding():
-    assert occupancy(scene(), (0.0, 0.0, 0.0), (0.3, 0.6, 0.1 * 3), 0.1, 0.5).shape == (3, 6, 3)
+    assert scene().occupancy((0.0, 0.0, 0.0), (0.3, 0.6, 0.1 * 3), 0.1, 0.5).shape == (3, 6, 3)

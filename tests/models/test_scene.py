@@ -66,13 +66,13 @@ def equal(one: Rendering, other: Rendering) -> bool:
 @torch.no_grad()
 def test_what_is_asked_for_is_what_comes(wall, monkeypatch):
     everything = wall.render(cameras())
-    assert everything.image is not None
+    assert getattr(everything, wall.head.renders) is not None
     calls = []
     monkeypatch.setattr(type(wall.head), 'compositor', lambda *_: calls.append('composited'))
     monkeypatch.setattr(type(wall.head), 'forward', lambda *_: calls.append('decoded'))
-    shape = wall.render(cameras(), what=('depth', 'opacity'))
+    shape = wall.render(cameras(), outputs=('depth', 'opacity'))
     assert not calls
-    assert shape.image is None and shape.features is None
+    assert shape.rgb is None and shape.features is None
     for name in ('depth', 'opacity', 'weights', 'depths'):
         assert torch.equal(getattr(shape, name), getattr(everything, name))
 
@@ -81,11 +81,11 @@ def test_what_is_asked_for_is_what_comes(wall, monkeypatch):
 def test_features_need_no_decoder(monkeypatch):
     wall = make_scene(WALL, torch.where(WALL[:, :1] < 0, LEFT, RIGHT))
     both = wall.render(cameras(), ('rgb', 'features'))
-    assert torch.equal(both.image, wall.render(cameras()).image)
-    assert both.image.shape == (1, 3, 12, 20)
+    assert torch.equal(both.rgb, wall.render(cameras()).rgb)
+    assert both.rgb.shape == (1, 3, 12, 20)
     monkeypatch.setattr(type(wall.head), 'forward', None)
     alone = wall.render(cameras(), 'features')
-    assert alone.image is None
+    assert alone.rgb is None
     assert torch.equal(alone.features, both.features)
 
 
@@ -109,7 +109,7 @@ def test_features_of_a_feature_head_are_its_image():
     wall = make_scene(WALL, LEFT, head='feature')
     rendering = wall.render(cameras())
     assert rendering.features.shape == (1, 5, 6, 10)
-    assert torch.equal(rendering.features, rendering.image)
+    assert rendering.rgb is None and torch.equal(rendering.features, rendering.image)
 
 
 def test_what_cannot_be_rendered():
@@ -181,7 +181,7 @@ def test_thin_cells_are_not_occupied_and_no_cell_is_missed():
 def test_occupancy_in_several_parts_is_the_same(monkeypatch):
     scene = make_scene(WALL, LEFT)
     whole = scene.occupancy((-21, 8, -5), (21, 12, 5), 0.5)
-    monkeypatch.setattr('projects.DistillNeRF.models.occupancy.POINTS_PER_CHUNK', 5000)
+    monkeypatch.setattr('projects.DistillNeRF.models.voxel_field.POINTS_PER_CHUNK', 5000)
     assert torch.equal(scene.occupancy((-21, 8, -5), (21, 12, 5), 0.5), whole)
     assert whole.any(2).any(0).nonzero().squeeze(1).tolist() in ([3, 4], [4], [3, 4, 5], [4, 5])
 
@@ -297,7 +297,7 @@ def test_the_usual_camera_class_is_one_and_another_can_be_asked_for():
     composite = wall.render_composite(cameras(yaws=(0.0, 90.0))).composite
     for options, number in (({}, 1), ({'camera_class': 0}, 0), ({'camera_class': 2}, 2)):
         expected = wall.head(composite, torch.tensor([number, number]))
-        assert torch.equal(wall.render(cameras(yaws=(0.0, 90.0)), **options).image, expected)
+        assert torch.equal(wall.render(cameras(yaws=(0.0, 90.0)), **options).rgb, expected)
         other = wall.head(composite, torch.tensor([number + 1, number + 1]) % 3)
         assert not torch.equal(expected, other)
 

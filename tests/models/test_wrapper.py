@@ -96,7 +96,7 @@ def test_predictions_carry_what_metrics_and_panels_need():
     assert [result.token for result in results] == ['a', 'b']
     for result, views, inside, rendering in zip(results, batch['input_views'], encoded, renderings, strict=True):
         assert result.input_views is result.target_views is views
-        assert torch.equal(result.rgb, rendering.image)
+        assert torch.equal(result.rgb, rendering.rgb)
         assert torch.equal(result.depth, rendering.depth)
         assert torch.equal(result.opacity, rendering.opacity)
         assert torch.equal(result.coarse_depth, inside.coarse.depth)
@@ -109,7 +109,7 @@ def test_targets_may_be_other_cameras_than_the_inputs():
     model = make_model()
     inputs, targets = make_views(2, 0), make_views(3, 1)
     _, (rendering,) = model({'input_views': [inputs], 'target_views': [targets]}, mode='tensor')
-    assert rendering.image.shape == targets.images.shape
+    assert rendering.rgb.shape == targets.images.shape
 
 
 def test_jitter_is_for_training_only():
@@ -154,7 +154,7 @@ def test_psnr_is_that_of_the_rendered_target_images():
     losses = model(batch, mode='loss')
     with torch.no_grad():
         _, renderings = model(batch, mode='tensor')
-    errors = [(r.image - v.images).square().mean() for r, v in zip(renderings, batch['target_views'], strict=True)]
+    errors = [(r.rgb - v.images).square().mean() for r, v in zip(renderings, batch['target_views'], strict=True)]
     expected = torch.stack([-10 * error.log10() for error in errors]).mean()
     torch.testing.assert_close(losses['psnr'], expected, rtol=1e-4, atol=0)
     assert not losses['psnr'].requires_grad

@@ -96,7 +96,7 @@ def test_the_saved_scene_is_that_of_the_folder(inferred, project, trained, prist
     assert views.names == ('LEFT', 'FRONT', 'RIGHT', 'BACK_RIGHT', 'BACK', 'BACK_LEFT')
     expected = reconstruct(init_model(project.config, trained / CHECKPOINT), views).render(views.cameras)
     found = Scene.load(out / 'scene.pt').render(views.cameras)
-    torch.testing.assert_close(found.image, expected.image)
+    torch.testing.assert_close(found.rgb, expected.rgb)
     torch.testing.assert_close(found.depth, expected.depth)
 
 
@@ -109,7 +109,7 @@ def test_the_video_shows_the_scene_in_ring_order(inferred, pristine):
     views = views[ring_order(views.cameras)]
     rendering = Scene.load(out / 'scene.pt').render(views.cameras)
     depths = [np.kron(depth_to_colors(depth), np.ones((2, 2, 1))) for depth in rendering.depth.numpy()]
-    expected = np.stack([np.concatenate(pair) for pair in zip(to_uint8(rendering.image), depths, strict=True)])
+    expected = np.stack([np.concatenate(pair) for pair in zip(to_uint8(rendering.rgb), depths, strict=True)])
     for number in range(len(views)):
         left = number * (IMAGE_SIZE[1] + 2)
         column = np.delete(frames[0][:, left : left + IMAGE_SIZE[1]], [IMAGE_SIZE[0], IMAGE_SIZE[0] + 1], axis=0)

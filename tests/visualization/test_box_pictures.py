@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from projects.DistillNeRF.geometry.box_surface import CORNERS, SIDES, box_surface
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.models.cells import CORNERS, Cells
+from projects.DistillNeRF.models.cells import Cells
 from projects.DistillNeRF.visualization import voxel_page
-from projects.DistillNeRF.visualization.boxes import EYE_HEIGHT, INK, SHADES, SIDES, BoxPictures, annotate_map, surface
+from projects.DistillNeRF.visualization.box_pictures import EYE_HEIGHT, INK, SHADES, BoxPictures, annotate_map
 from projects.DistillNeRF.visualization.colors import SKY_COLOR
 from projects.DistillNeRF.visualization.voxels import ColoredCells
 
@@ -27,7 +28,7 @@ def test_sides_face_outwards_and_are_named_by_their_axis():
 
 def test_a_surface_of_two_neighbors_and_a_box_apart():
     """The second box is right of the first: its side -x and the other's +x are left out."""
-    mesh = surface(box((0, 0, 0), (1, 0, 0), (5, 5, 5)))
+    mesh = box_surface(box((0, 0, 0), (1, 0, 0), (5, 5, 5)))
     sides = [(int(b), int(s)) for b, s in zip(mesh.quad_box, mesh.quad_side, strict=True)]
     assert sides == [(b, s) for b in range(3) for s in range(6) if (b, s) not in ((0, 1), (1, 0))]
     assert len(mesh.triangles) == 2 * len(mesh.quads) == 32

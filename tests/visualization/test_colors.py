@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from projects.DistillNeRF.semantics.feature_colors import FeatureColors
 from projects.DistillNeRF.visualization.colors import (
     FARTHEST,
     NEAREST,
     SKY_COLOR,
     UNKNOWN_COLOR,
-    FeatureColors,
     color_shares,
     depth_to_colors,
     log_shares,

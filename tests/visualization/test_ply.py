@@ -10,9 +10,10 @@ import torch
 import trimesh
 from plyfile import PlyData
 
-from projects.DistillNeRF.models.cells import CORNERS, Cells
+from projects.DistillNeRF.geometry.box_surface import CORNERS
+from projects.DistillNeRF.models.cells import Cells
+from projects.DistillNeRF.models.ply import write_ply
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.ply import write_ply
 
 
 def cubes(*lower: tuple[float, float, float]) -> Cells:

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from plyfile import PlyData
 
-from projects.DistillNeRF.models.cells import occupied_cells
+from projects.DistillNeRF.models.cells import UNSEEN_COLOR, occupied_cells
 from projects.DistillNeRF.models.scene import Rendering
+from projects.DistillNeRF.semantics.feature_colors import palette
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization import voxel_page
-from projects.DistillNeRF.visualization.boxes import BoxPictures
+from projects.DistillNeRF.visualization.box_pictures import BoxPictures
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, color_shares
-from projects.DistillNeRF.visualization.feature_rows import palette
 from projects.DistillNeRF.visualization.voxel_pictures import VoxelPictures
-from projects.DistillNeRF.visualization.voxels import UNSEEN_COLOR, ColoredCells, colored_cells
+from projects.DistillNeRF.visualization.voxels import ColoredCells, colored_cells
 from tests.visualization.worlds import HEIGHT, WIDTH, front_and_back, scene_of
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 100)
@@ -95,12 +95,11 @@ def rendering_of(scene) -> Rendering:
     seen = scene.render(cameras)
     image = torch.zeros(2, 3, HEIGHT, WIDTH)
     image[:, 0, :, : WIDTH // 2], image[:, 1, :, WIDTH // 2 :] = 1.0, 0.5
-    return Rendering(image, seen.depth + 1.5, seen.opacity, seen.weights, seen.depths)
+    return Rendering(seen.depth + 1.5, seen.opacity, rgb=image)
 
 
 def test_cells_have_the_color_of_the_pixels_that_show_them():
     scene = scene_of(torch.cat([POINTS, torch.tensor([[0.1, 0.1, 30.0]])]))
-    scene.head.renders = 'rgb'
     fine, coarse = colored_cells(scene, front_and_back().cameras, rendering_of(scene), None, 'rgb')
     number = fine.cells.features[:, 0].long().tolist()
     assert {n: tuple(c) for n, c in zip(number, fine.colors.tolist(), strict=True)} == {
@@ -127,10 +126,10 @@ def test_cells_can_have_the_color_of_their_height():
 def test_a_cell_has_the_color_of_the_features_that_it_renders(head, settings):
     scene, cameras = scene_of(POINTS, head, logit=9.0, **settings), front_and_back().cameras
     with torch.no_grad():
-        composite = scene.render_composite(cameras).composite
-        colors = palette(composite)
+        features = scene.render(cameras, ('features',)).features
+        colors = palette(features)
         fine, _ = colored_cells(scene, cameras, None, colors, 'features')
-        seen = colors.colors(composite.movedim(1, -1))
+        seen = colors.colors(features.movedim(1, -1))
     pixels, _ = cameras.project(fine.cells.centers)
     number = fine.cells.features[:, 0].long() - 1
     for camera, point in ((0, 0), (0, 1), (1, 2)):

@@ -36,7 +36,7 @@ class Run:
     @property
     def recons(self) -> Tensor:
         """The result: RGB ``(T, 3, H, W)``, or the composite where the head makes features."""
-        return self.rendering.image if self.network.head.renders == 'rgb' else self.composite
+        return self.composite if self.rendering.rgb is None else self.rendering.rgb
 
     def losses(self) -> dict[str, Tensor]:
         """Terms whose sums are the scalar losses of the vectors, flat.

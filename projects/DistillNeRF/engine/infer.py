@@ -80,7 +80,7 @@ def _predict(network: DistillNeRF, views: Views) -> dict[str, Any]:
         'input_views': views,
         'target_views': views,
         'scene_field': encoded.scene,
-        network.head.renders: rendering.image,
+        **{name: getattr(rendering, name) for name in ('rgb', 'features') if getattr(rendering, name) is not None},
         'depth': rendering.depth,
         'opacity': rendering.opacity,
         'coarse_depth': encoded.coarse.depth,

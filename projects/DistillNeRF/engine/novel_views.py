@@ -15,9 +15,9 @@ from ..geometry.cameras import Cameras
 from ..geometry.trajectories import move_cameras, three_from, trajectory
 from ..geometry.views import Views
 from ..models.scene import Scene
+from ..semantics.feature_colors import palette
 from ..utils.errors import InputError
 from ..visualization.colors import depth_to_colors
-from ..visualization.feature_rows import palette
 from ..visualization.options import PictureOptions
 from ..visualization.panel_layout import to_uint8, write_png
 from ..visualization.panels import ring_order
@@ -40,9 +40,9 @@ class NovelViews:
 
     def __init__(self, scene: Scene, cameras: Cameras, features: bool = False) -> None:
         self.scene, self.cameras = scene, cameras
-        self._what, self._palette = {scene.head.renders}, None
+        self._outputs, self._palette = {scene.head.renders}, None
         if features or scene.head.renders == 'features':
-            self._what = {scene.head.renders, 'features'}
+            self._outputs = {scene.head.renders, 'features'}
             # Colors are fitted once, so that they stay while the camera moves.
             with torch.no_grad():
                 self._palette = palette(scene.render(cameras, ('features',)).features)
@@ -91,8 +91,8 @@ class NovelViews:
 
     @torch.no_grad()
     def _picture(self, cameras: Cameras) -> np.ndarray:
-        rendering = self.scene.render(cameras, self._what)
-        rows = [to_uint8(rendering.image)] if self.scene.head.renders == 'rgb' else []
+        rendering = self.scene.render(cameras, self._outputs)
+        rows = [] if rendering.rgb is None else [to_uint8(rendering.rgb)]
         rows.append(np.stack([depth_to_colors(depth) for depth in rendering.depth.cpu().numpy()]))
         if self._palette is not None:
             rows.append(self._palette.colors(rendering.features.movedim(1, -1)))

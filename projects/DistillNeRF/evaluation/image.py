@@ -6,22 +6,12 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-# Mean squared error below which images count as equal: PSNR ends at 100 dB.
-SMALLEST_ERROR = 1e-10
+from ..losses.image import psnr_tensor
 
 
 def psnr(estimate: Tensor, target: Tensor) -> float:
     """Peak signal to noise ratio in dB of images in [0, 1] of one shape, over all their pixels together."""
     return psnr_tensor(estimate, target).item()
-
-
-def psnr_tensor(estimate: Tensor, target: Tensor) -> Tensor:
-    """:func:`psnr` as a scalar on the device of the images."""
-    if estimate.shape != target.shape:
-        raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
-    error = (estimate.double() - target.double()).square().mean()
-    # clamp_min keeps a NaN, and a NaN estimate is no perfect one.
-    return -10 * error.clamp_min(SMALLEST_ERROR).log10()
 
 
 def ssim(estimate: Tensor, target: Tensor) -> float:

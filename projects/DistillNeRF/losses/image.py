@@ -13,6 +13,9 @@ from ..geometry.tensors import require_same_shape
 from ..utils.errors import InputError
 from ..utils.torch_files import load_torch
 
+# Mean squared error below which images count as equal: PSNR ends at 100 dB.
+SMALLEST_ERROR = 1e-10
+
 # Widths of the convolutions of VGG-16; a pooling starts every block but the first.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 # Mean and spread of ImageNet's colors, for images in [-1, 1].
@@ -124,3 +127,12 @@ def l1(estimate: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference of two tensors of one shape, such as images ``(V, 3, H, W)`` (published RGBL1Loss)."""
     require_same_shape(estimate, target)
     return (estimate.float() - target.float()).abs().mean()
+
+
+def psnr_tensor(estimate: Tensor, target: Tensor) -> Tensor:
+    """Return the peak signal to noise ratio in dB of images in [0, 1] of one shape, a scalar on their device."""
+    if estimate.shape != target.shape:
+        raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
+    error = (estimate.double() - target.double()).square().mean()
+    # clamp_min keeps a NaN, and a NaN estimate is no perfect one.
+    return -10 * error.clamp_min(SMALLEST_ERROR).log10()

@@ -1,20 +1,24 @@
-"""The occupied cells of a scene as boxes in the world: what voxel pictures, point clouds and the viewer draw."""
+"""The occupied cells of a scene as boxes in the world, with colors: what pictures, PLY files and the viewer draw."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..geometry.box_surface import CORNERS
 from ..geometry.cameras import Cameras
 from ..geometry.tensors import TensorFields
 from ..modules.volume_rendering import activate_density
-from .scene import MIN_DENSITY, Rendering, Scene
+from .voxel_field import MIN_DENSITY, VoxelField
 
-LEVELS = ('coarse', 'fine')
-# The corner with bits (x, y, z) set lies on the upper side of these axes.
-CORNERS = tuple((i >> 2 & 1, i >> 1 & 1, i & 1) for i in range(8))
+LEVELS = ('fine', 'coarse')
+# Cells that no pixel shows.
+UNSEEN_COLOR = (128, 128, 128)
+# A cell has the color of a pixel whose depth is within this of its center, meters; about half a cell's diagonal.
+TOLERANCE = {'fine': 1.0, 'coarse': 2.0}
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Cells(TensorFields):
 
     Attributes:
         centers: ``(N, 3)`` images of the cells' centers.
-        corners: ``(N, 8, 3)`` in the order of :data:`CORNERS`.
+        corners: ``(N, 8, 3)`` in the order of :data:`..geometry.box_surface.CORNERS`.
         density: ``(N,)`` per meter.
         features: ``(N, 2 * channels)`` of the fine cell (zero for coarse cells) and of its coarse cell.
     """
@@ -43,15 +47,14 @@ class Cells(TensorFields):
         return self.map(lambda tensor: tensor[index])
 
 
-def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = MIN_DENSITY) -> Cells:
-    """The cells of one level at least as dense as ``min_density`` per meter, as the renderer reads them.
+def occupied_cells(field: VoxelField, level: str = 'fine', min_density: float = MIN_DENSITY) -> Cells:
+    """Find the cells of one level at least as dense as ``min_density`` per meter, as the renderer reads them.
 
     Raises:
         ValueError: no such level.
     """
-    if level not in LEVELS:
-        raise ValueError(f'level is {level!r}: choose one of {", ".join(LEVELS)}')
-    grid, tables = scene.grid, scene.tables()
+    require_level(level)
+    grid, tables = field.grid, field.tables()
     fine = level == 'fine'
     if fine:
         logits = tables.logits[: grid.num_fine]
@@ -59,29 +62,42 @@ def occupied_cells(scene: Scene, level: str = 'fine', min_density: float = MIN_D
     else:
         logits = tables.logits[grid.num_fine : grid.empty_row]
         features = torch.cat([torch.zeros_like(tables.coarse), tables.coarse], dim=1)
-    density = activate_density(logits, scene.sampling.density_activation)
+    density = activate_density(logits, field.sampling.density_activation)
     keep = density >= min_density
     number = grid.fine_level if fine else grid.coarse_level
     lower = grid.cells(number)[keep].to(density.dtype)
     steps = lower.new_tensor(CORNERS)
 
     def world(cells: Tensor) -> Tensor:
-        return scene.space.expand(cells * 2.0 ** (1 - number) - 1)
+        return field.space.expand(cells * 2.0 ** (1 - number) - 1)
 
     # The faces of the cube itself are infinitely far away.
     corners = (lower[:, None] + steps).clamp(0.25, 2**number - 0.25)
     return Cells(world(lower + 0.5), world(corners), density[keep], features[keep])
 
 
-def colors_seen(cells: Cells, cameras: Cameras, rendering: Rendering, tolerance: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Colors of cells: the mean of the rendered pixels that show them.
+def require_level(level: str) -> None:
+    """Refuse a level that does not exist.
+
+    Raises:
+        ValueError: names the levels.
+    """
+    if level not in LEVELS:
+        raise ValueError(f'level is {level!r}: choose one of {", ".join(LEVELS)}')
+
+
+def colors_seen(
+    cells: Cells, cameras: Cameras, rgb: Tensor, depth: Tensor, tolerance: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Average the rendered pixels that show each cell.
 
     A pixel shows a cell if the cell's center projects into it and is as far away as the rendered depth, within
     ``tolerance`` meters or a tenth of the distance, whichever is more.
 
     Args:
         cameras: ``(V,)`` those of the rendering.
-        rendering: RGB of these cameras.
+        rgb: ``(V, 3, H, W)`` what they see.
+        depth: ``(V, h, w)`` distance along the ray, meters.
 
     Returns:
         ``(N, 3)`` RGB in [0, 1], and ``(N,)`` bool: seen by any camera. Colors of the others are zero.
@@ -94,11 +110,18 @@ def colors_seen(cells: Cells, cameras: Cameras, rendering: Rendering, tolerance:
         index = inside.nonzero()[:, 0]
         u, v = u[index], v[index]
         distance = (cells.centers[index] - cameras.cam2world[camera, :3, 3]).norm(dim=1)
-        depth = rendering.depth[camera]
-        rows = (v * depth.shape[0]) // cameras.height
-        columns = (u * depth.shape[1]) // cameras.width
-        shown = (depth[rows, columns] - distance).abs() <= (distance / 10).clamp_min(tolerance)
+        rows = (v * depth.shape[1]) // cameras.height
+        columns = (u * depth.shape[2]) // cameras.width
+        shown = (depth[camera, rows, columns] - distance).abs() <= (distance / 10).clamp_min(tolerance)
         index, u, v = index[shown], u[shown], v[shown]
-        total.index_add_(0, index, rendering.image[camera, :, v, u].T.clamp(0, 1).to(total))
+        total.index_add_(0, index, rgb[camera, :, v, u].T.clamp(0, 1).to(total))
         count.index_add_(0, index, torch.ones_like(count[index]))
     return total / count.clamp_min(1)[:, None], count > 0
+
+
+def rgb_of_cells(cells: Cells, level: str, cameras: Cameras, rgb: Tensor, depth: Tensor) -> np.ndarray:
+    """Return ``(N, 3)`` uint8 RGB of cells: :func:`colors_seen`, and :data:`UNSEEN_COLOR` where no pixel shows one."""
+    colors, seen = colors_seen(cells, cameras, rgb, depth, TOLERANCE[level])
+    colors = (colors * 255).round().byte().cpu().numpy()
+    colors[~seen.cpu().numpy()] = UNSEEN_COLOR
+    return colors

@@ -79,14 +79,14 @@ class Objective(nn.Module):
         self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
     ) -> dict[str, Tensor]:
         results = {
-            f'loss_{name}': self.losses[name](rendering.image, targets.images)
+            f'loss_{name}': self.losses[name](rendering.rgb, targets.images)
             for name in IMAGE_LOSSES
             if name in self.losses
         }
         if 'line_of_sight' in self.losses:
             results |= self._line_of_sight(encoded, rendering, inputs, targets, iteration)
         if 'features' in self.losses:
-            results['loss_features'] = self._features(rendering.image, targets)
+            results['loss_features'] = self._features(rendering.features, targets)
         if 'density' in self.losses:
             results['loss_density'] = self._density(encoded, rendering, targets)
         results |= self._depths(encoded, rendering, inputs, targets, iteration)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from ..geometry.contraction import ParameterizedSpace
-from ..modules.heads import build_head
+from ..modules.heads import ColorHead, FeatureHead, build_head
 from ..modules.renderer import RaySampling
 from ..modules.voxels import VoxelGrid
 from ..utils.errors import InputError
 from ..utils.torch_files import load_torch, refused_object, save_torch
-from .scene import Scene
+from .voxel_field import VoxelField
 from .weights import find_weights
 
 FORMAT = 'distillnerf scene'
@@ -23,8 +23,11 @@ FORMAT_VERSION = 1
 HINT = 'give a scene that tools/infer.py or Scene.save wrote'
 
 
-def save_scene(scene: Scene, path: str | os.PathLike) -> None:
-    """Write the scene to ``path``, whole or not at all.
+S = TypeVar('S', bound=VoxelField)
+
+
+def save_scene(path: str | os.PathLike, field: VoxelField, head: ColorHead | FeatureHead, downscale: int) -> None:
+    """Write a scene to ``path``, whole or not at all: its voxel field, and its head and downscale.
 
     The file holds the codes of the fine cells, from which the grid and its tables are built again, the voxels of both
     levels, the settings of space and sampling, and the head with its weights. Numbers are stored as they are.
@@ -32,25 +35,28 @@ def save_scene(scene: Scene, path: str | os.PathLike) -> None:
     Raises:
         InputError: nothing can be written there.
     """
-    grid = scene.grid
+    grid = field.grid
     state = {
         'format': FORMAT,
         'format_version': FORMAT_VERSION,
         'levels': [grid.coarse_level, grid.fine_level],
         'codes': _own(grid.fine_codes),
-        'coarse': _own(scene.coarse),
-        'fine': _own(scene.fine),
-        'space': dataclasses.asdict(scene.space),
-        'sampling': dataclasses.asdict(scene.sampling),
-        'head': dict(scene.head.settings),
-        'head_weights': {name: _own(value) for name, value in scene.head.state_dict().items()},
-        'downscale': scene.downscale,
+        'coarse': _own(field.coarse),
+        'fine': _own(field.fine),
+        'space': dataclasses.asdict(field.space),
+        'sampling': dataclasses.asdict(field.sampling),
+        'head': dict(head.settings),
+        'head_weights': {name: _own(value) for name, value in head.state_dict().items()},
+        'downscale': downscale,
     }
     save_torch(path, state)
 
 
-def load_scene(path: str | os.PathLike) -> Scene:
-    """The scene of a file, in main memory, its head in evaluation mode.
+def load_scene(path: str | os.PathLike, kind: type[S]) -> S:
+    """Read a scene into main memory, its head in evaluation mode.
+
+    Args:
+        kind: :class:`.scene.Scene`, which imports this file.
 
     Raises:
         InputError: a missing or damaged file, one of another format, or one of a later version.
@@ -67,14 +73,14 @@ def load_scene(path: str | os.PathLike) -> Scene:
     if (version := state.get('format_version')) != FORMAT_VERSION:
         raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSION}; save it again')
     try:
-        return _build(state)
+        return kind(**_parts(state))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: the scene is damaged ({cause}); {HINT}') from error
 
 
-def _build(state: dict[str, Any]) -> Scene:
-    """The scene of a file's contents."""
+def _parts(state: dict[str, Any]) -> dict[str, Any]:
+    """Make the fields of a scene from the contents of its file."""
     codes, coarse, fine = state['codes'], state['coarse'], state['fine']
     levels = state['levels']
     if not ((codes.diff() > 0).all() and ((codes >= 0) & (codes < 8 ** levels[1])).all()):
@@ -89,15 +95,15 @@ def _build(state: dict[str, Any]) -> Scene:
             raise ValueError(f'its {level} voxels are {tuple(voxels.shape)}, not {(count, width)}')
         if not voxels.isfinite().all():
             raise ValueError(f'its {level} voxels hold NaN or infinity')
-    return Scene(
-        grid=grid,
-        coarse=coarse,
-        fine=fine,
-        space=ParameterizedSpace(**state['space']),
-        sampling=RaySampling(**state['sampling']),
-        head=head.eval(),
-        downscale=int(state['downscale']),
-    )
+    return {
+        'grid': grid,
+        'coarse': coarse,
+        'fine': fine,
+        'space': ParameterizedSpace(**state['space']),
+        'sampling': RaySampling(**state['sampling']),
+        'head': head.eval(),
+        'downscale': int(state['downscale']),
+    }
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from ..evaluation.image import psnr_tensor
 from ..geometry.tensors import TensorFields
 from ..geometry.views import Views
+from ..losses.image import psnr_tensor
 from .detection_wrapper import DetectionBranch
 from .network import DistillNeRF, Encoded
 from .objective import Objective
@@ -145,7 +145,7 @@ class DistillNeRFModel(BaseModel):
         if self.network.head.renders == 'rgb':
             with torch.no_grad():
                 pairs = zip(renderings, inputs['target_views'], strict=True)
-                values = [psnr_tensor(rendering.image, views.images) for rendering, views in pairs]
+                values = [psnr_tensor(rendering.rgb, views.images) for rendering, views in pairs]
                 losses['psnr'] = torch.stack(values).mean().float()
         return losses
 
@@ -158,7 +158,9 @@ class DistillNeRFModel(BaseModel):
             result = data_samples[index]
             result.input_views = inputs['input_views'][index]
             result.target_views = inputs['target_views'][index]
-            setattr(result, self.network.head.renders, rendering.image)
+            for name in ('rgb', 'features'):
+                if (rendered := getattr(rendering, name)) is not None:
+                    setattr(result, name, rendered)
             result.depth = rendering.depth
             result.opacity = rendering.opacity
             result.coarse_depth = sample.coarse.depth

@@ -15,6 +15,9 @@ from .layers import soft_clamp
 from .renderer import Compositor, VoxelTables
 from .segments import segment_offsets, weighted_segment_sum
 
+# Row of the camera embedding that the published training always used.
+CAMERA_CLASS = 1
+
 
 class ColorHead(nn.Module):
     """Composite the voxels' features, then decode RGB with a small CNN.
@@ -51,11 +54,19 @@ class ColorHead(nn.Module):
         return composite
 
     def opaque(self, features: Tensor) -> Tensor:
-        """What a ray composites that sees one opaque cell alone: (fine, coarse) ``(N, 2 * channels)`` -> ``(N, C)``."""
-        return 2 * F.pad(features, (0, 1)) - 1
+        """Return the rendered features ``(N, C)`` of rays that see one opaque cell of (fine, coarse) features alone."""
+        return features
 
-    def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
-        """Composite ``(V, channels, h, w)`` and camera classes ``(V,)`` -> RGB ``(V, 3, H, W)``, not clamped."""
+    def forward(self, composite: Tensor, camera_classes: Tensor | int | None = None) -> Tensor:
+        """Decode a composite ``(V, channels, h, w)`` to RGB ``(V, 3, H, W)``, not clamped.
+
+        Args:
+            camera_classes: rows of the camera embedding ``(V,)``, or one for all; ``None`` for
+                :data:`CAMERA_CLASS`.
+        """
+        if not isinstance(camera_classes, Tensor):
+            number = CAMERA_CLASS if camera_classes is None else camera_classes
+            camera_classes = torch.full((len(composite),), number, dtype=torch.int64, device=composite.device)
         return self.decoder(composite, camera_classes)
 
     def features(self, composite: Tensor) -> Tensor:
@@ -96,14 +107,18 @@ class FeatureHead(nn.Module):
         return composite
 
     def opaque(self, features: Tensor) -> Tensor:
-        """What a ray composites that sees one opaque cell alone: (fine, coarse) ``(N, 2 * channels)`` -> ``(N, C)``."""
+        """Return the rendered features ``(N, C)`` of rays that see one opaque cell of (fine, coarse) features alone."""
         return 2 * self._outputs(features) - 1
 
     def _outputs(self, features: Tensor) -> Tensor:
         return soft_clamp(full_precision(self.net(features)), self.bound)
 
-    def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
-        """The composite ``(V, channels, h, w)`` is the result."""
+    def features(self, composite: Tensor) -> Tensor:
+        """Return the composite ``(V, channels, h, w)`` itself: it is the rendered features."""
+        return composite
+
+    def forward(self, composite: Tensor, camera_classes: Tensor | int | None = None) -> Tensor:
+        """Return the composite itself, as :meth:`features`: cameras make no difference."""
         return composite
 
 

@@ -6,20 +6,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..geometry.views import Views
+from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import similarities
-from .colors import FeatureColors, color_shares
+from .colors import color_shares
 from .panel_layout import DIMMED, ERROR_COLORMAP, Row, named, to_uint8
-
-
-def palette(features: Tensor, teacher: Tensor | None = None) -> FeatureColors:
-    """Colors for rendered features ``(T, C, h, w)``, and for the teacher's if they have as many channels."""
-    drawn = [features] if teacher is None or teacher.shape[1] != features.shape[1] else [features, teacher]
-    rows = [part.movedim(1, -1).reshape(-1, part.shape[1]).float() for part in drawn]
-    return FeatureColors.fit(torch.cat([part.to(rows[0].device) for part in rows]))
 
 
 def feature_rows(views: Views, features: Tensor) -> list[Row]:

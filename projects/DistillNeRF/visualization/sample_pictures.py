@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..geometry.views import Views
 from ..models.scene import Scene
+from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import encode_words
 from ..utils.errors import InputError
 from ..utils.files import file_stems
-from .feature_rows import palette, query_rows
+from .feature_rows import query_rows
 from .options import PictureOptions
 from .panel_layout import Row, write_png
 from .panels import assemble, panel_rows
@@ -66,13 +67,13 @@ def _colorings(scene: Scene, options: PictureOptions) -> tuple[str, ...]:
 
 
 def _with_features(fields: Mapping[str, Any], options: PictureOptions) -> dict[str, Any]:
-    """The prediction, with what rays composite where the features of a network of colors are to be drawn."""
+    """The prediction, with rendered features where those of a network of colors are to be drawn."""
     scene: Scene = fields['scene_field']
     wanted = options.visualize_foundation_model_feat or 'features' in _colorings(scene, options)
     if not wanted or 'features' in fields:
         return dict(fields)
     with torch.no_grad():
-        return {**fields, 'features': scene.render_composite(fields['target_views'].cameras).composite}
+        return {**fields, 'features': scene.render(fields['target_views'].cameras, ('features',)).features}
 
 
 def _current(prediction: Mapping[str, Any]) -> tuple[Views, Tensor]:
@@ -105,7 +106,7 @@ def _voxels(prediction: Mapping[str, Any], options: PictureOptions) -> list[Voxe
         if coloring == 'features':
             views, features = _current(prediction)
             colors = palette(features, views.features)
-        rendering = scene.render(inputs.cameras) if coloring == 'rgb' and scene.head.renders == 'rgb' else None
+        rendering = scene.render(inputs.cameras) if coloring == 'rgb' else None
         levels = colored_cells(scene, inputs.cameras, rendering, colors, coloring, options.voxel_min_density)
         pictures.append(VoxelPictures(coloring, levels, inputs, scene.space.inner_range))
     return pictures

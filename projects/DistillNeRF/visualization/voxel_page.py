@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
+from ..geometry.box_surface import box_surface
 from ..geometry.cameras import Cameras
 from ..utils.files import atomic_path
-from .boxes import surface
 from .voxels import ColoredCells
 
 # More boxes than this make browsers slow: those nearest to the car are kept, and the page says so.
@@ -65,7 +65,7 @@ def _nearest(centers: torch.Tensor, count: int) -> np.ndarray:
 
 
 def _boxes(level: ColoredCells, kept: np.ndarray, shown: bool) -> go.Mesh3d:
-    mesh = surface(level.cells.corners.cpu().numpy()[kept])
+    mesh = box_surface(level.cells.corners.cpu().numpy()[kept])
     x, y, z = mesh.vertices.T
     i, j, k = mesh.triangles.T
     codes = np.array([f'#{r:02x}{g:02x}{b:02x}' for r, g, b in level.colors[kept]], dtype='<U7')

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..geometry.views import Views
-from .boxes import BoxPictures, annotate_map
+from ..models.ply import write_ply
+from .box_pictures import BoxPictures, annotate_map
 from .panel_layout import Row, named, write_png
 from .panels import TILE_WIDTH, ring_order
-from .ply import write_ply
 from .voxel_page import write_page
 from .voxels import ColoredCells
 

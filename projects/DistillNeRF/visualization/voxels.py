@@ -1,4 +1,4 @@
-"""The occupied cells of a scene with colors: what voxel pictures, web pages and PLY files show."""
+"""The occupied cells of a scene with colors: what voxel pictures, web pages and the viewer show."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import numpy as np
 import torch
 
 from ..geometry.cameras import Cameras
-from ..models.cells import Cells, colors_seen, occupied_cells
-from ..models.scene import MIN_DENSITY, Rendering, Scene
+from ..models.cells import LEVELS, Cells, occupied_cells, rgb_of_cells
+from ..models.scene import Rendering, Scene
+from ..models.voxel_field import MIN_DENSITY
+from ..semantics.feature_colors import FeatureColors
 from ..utils.errors import InputError
-from .colors import FeatureColors, color_shares
+from .colors import color_shares
 
 COLORINGS = ('rgb', 'height', 'features')
-LEVELS = ('fine', 'coarse')
 # Ends of the scale of heights, meters above the LiDAR: a little below the street, and above the first floor.
 LOWEST, HIGHEST = -2.5, 6.0
-# Cells that no pixel shows.
-UNSEEN_COLOR = (128, 128, 128)
-# A cell has the color of a pixel whose depth is within this of its center, meters; about half a cell's diagonal.
-TOLERANCE = {'fine': 1.0, 'coarse': 2.0}
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class ColoredCells:
 def colored_cells(
     scene: Scene,
     cameras: Cameras,
-    rendering: Rendering,
+    rendering: Rendering | None,
     palette: FeatureColors | None,
     coloring: str = 'rgb',
     min_density: float = MIN_DENSITY,
@@ -45,9 +42,8 @@ def colored_cells(
 
     Args:
         cameras: ``(V,)`` whose pixels give cells their color.
-        rendering: of these cameras.
-        palette: colors of what the scene's head composites (:meth:`..modules.heads.FeatureHead.opaque`); needed for
-            ``features``.
+        rendering: of these cameras; needed for ``rgb``.
+        palette: colors of the scene's rendered features; needed for ``features``.
         coloring: ``rgb``: the mean of the rendered pixels that show a cell, gray where none does; ``height``: turbo
             over z from :data:`LOWEST` to :data:`HIGHEST`; ``features``: the color of a ray that sees the cell alone.
         min_density: per meter.
@@ -57,15 +53,13 @@ def colored_cells(
     """
     if coloring not in COLORINGS:
         raise InputError(f'model.voxel_colors is {coloring!r}; choose from {", ".join(COLORINGS)}')
-    if coloring == 'rgb' and scene.head.renders != 'rgb':
+    if coloring == 'rgb' and (rendering is None or rendering.rgb is None):
         raise InputError('model.voxel_colors is rgb, but this network renders features; choose height or features')
     result = []
     for level in LEVELS:
         cells = occupied_cells(scene, level, min_density)
         if coloring == 'rgb':
-            rgb, seen = colors_seen(cells, cameras, rendering, TOLERANCE[level])
-            colors = (rgb * 255).round().byte().cpu().numpy()
-            colors[~seen.cpu().numpy()] = UNSEEN_COLOR
+            colors = rgb_of_cells(cells, level, cameras, rendering.rgb, rendering.depth)
         elif coloring == 'height':
             heights = cells.centers[:, 2].cpu().numpy()
             colors = color_shares((heights - LOWEST) / (HIGHEST - LOWEST))

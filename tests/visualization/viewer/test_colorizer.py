@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.semantics.classes import code_vector
+from projects.DistillNeRF.semantics.feature_colors import FeatureColors
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.colors import SKY_COLOR, FeatureColors, depth_to_colors
+from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.viewer.colorizer import (
     DEPTH,
     FEATURES,
@@ -19,7 +21,6 @@ from projects.DistillNeRF.visualization.viewer.colorizer import (
     Colorizer,
     _relief,
 )
-from projects.DistillNeRF.visualization.viewer.tiles import RenderedView
 from tests.visualization.viewer.scenes import CHANNELS, make_scene
 
 ENCODER = 'minitown_code_book'
@@ -27,7 +28,7 @@ ENCODER = 'minitown_code_book'
 
 def colorizer(head: str = 'color', encoder: str | None = None, channels: int = 64) -> Colorizer:
     if head == 'color':
-        scene, channels = make_scene(), 2 * CHANNELS + 1
+        scene, channels = make_scene(), 2 * CHANNELS
     else:
         scene = make_scene('feature', out_channels=channels)
     return Colorizer(scene, FeatureColors.fit(torch.rand(20, channels)), encoder)
@@ -37,9 +38,11 @@ def reasons(some: Colorizer) -> dict[str, str]:
     return {mode: reason for mode in MODES if (reason := some.why_not(mode)) is not None}
 
 
-def seen(**maps) -> RenderedView:
+def seen(**maps) -> Rendering:
+    """What one camera sees; maps without its axis."""
     blank = torch.full((2, 4), 10.0)
-    return RenderedView(**{'rgb': None, 'features': None, 'depth': blank, 'opacity': torch.ones_like(blank), **maps})
+    maps = {'depth': blank, 'opacity': torch.ones_like(blank), **maps}
+    return Rendering(**{name: values[None] for name, values in maps.items()})
 
 
 def test_colors_cannot_be_asked_in_words():

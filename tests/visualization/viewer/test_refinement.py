@@ -7,13 +7,12 @@ import time
 import pytest
 import torch
 
-from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.models.scene import Scene, SceneRenderer
 from projects.DistillNeRF.visualization.colors import depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES, RGB
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
-from projects.DistillNeRF.visualization.viewer.session import RenderSession
-from projects.DistillNeRF.visualization.viewer.tiles import RAYS_PER_TILE, ROWS, TiledRenderer
+from projects.DistillNeRF.visualization.viewer.session import RAYS_PER_TILE, ROWS, RenderSession
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
 from tests.visualization.viewer.scenes import WALL, make_scene
 
@@ -53,24 +52,26 @@ def test_tiles_give_what_the_scene_renders_at_once(scene, rows):
     cameras = VIEW.cameras(rows, scene.downscale, scene.fine)
     whole = scene.render(cameras)
     kind = scene.head.renders
-    count, seen = run(TiledRenderer(scene).steps(cameras, kind))
+    count, seen = run(SceneRenderer(scene).tiles(cameras, kind, RAYS_PER_TILE['cpu'], keep_weights=False))
     rays = whole.depth.numel()
     assert count == -(-rays // RAYS_PER_TILE['cpu'])
     # Sums over other groups of rays are rounded otherwise.
     close = {'rtol': 1e-4, 'atol': 1e-4}
-    torch.testing.assert_close(getattr(seen, kind), whole.image[0], **close)
-    torch.testing.assert_close(seen.depth, whole.depth[0], **close)
-    torch.testing.assert_close(seen.opacity, whole.opacity[0], **close)
+    torch.testing.assert_close(getattr(seen, kind), getattr(whole, kind), **close)
+    torch.testing.assert_close(seen.depth, whole.depth, **close)
+    torch.testing.assert_close(seen.opacity, whole.opacity, **close)
+    assert seen.weights is None and seen.depths is None
     assert seen.depth.std() > 1
 
 
 def test_depth_needs_no_colors(scene, monkeypatch):
     cameras = VIEW.cameras(22, scene.downscale, scene.fine)
-    renderer = TiledRenderer(scene)
-    monkeypatch.setattr(renderer, '_compositor', None)
-    _, seen = run(renderer.steps(cameras, 'depth'))
+    renderer = SceneRenderer(scene)
+    monkeypatch.setattr(scene.head, 'compositor', None)
+    _, seen = run(renderer.tiles(cameras, 'depth', 100))
     assert seen.rgb is None and seen.features is None
-    torch.testing.assert_close(seen.depth, scene.render(cameras).depth[0], rtol=1e-4, atol=1e-4)
+    monkeypatch.undo()
+    torch.testing.assert_close(seen.depth, scene.render(cameras).depth, rtol=1e-4, atol=1e-4)
 
 
 def test_coarse_pictures_come_first_and_the_last_is_the_scene_itself(look):
@@ -79,7 +80,7 @@ def test_coarse_pictures_come_first_and_the_last_is_the_scene_itself(look):
     assert [picture.columns for picture in pictures] == [39, 80, 160, 320]
     assert pictures[-1].image.shape == (360, 640, 3)
     whole = look.scene.render(VIEW.cameras(ROWS[-1], look.scene.downscale, look.scene.fine))
-    expected = to_uint8(whole.image)[0]
+    expected = to_uint8(whole.rgb)[0]
     assert expected.std() > 5
     difference = abs(pictures[-1].image.astype(int) - expected)
     assert difference.max() <= 1

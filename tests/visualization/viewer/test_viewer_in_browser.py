@@ -29,7 +29,7 @@ from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
-from projects.DistillNeRF.visualization.viewer.tiles import ROWS, SNAPSHOT_ROWS
+from projects.DistillNeRF.visualization.viewer.session import ROWS, SNAPSHOT_ROWS
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def painted(scenes: tuple[list[Scene], Cameras], sample: int = 0, mode: str = RG
     pose[0, :3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)
     rendering = scene.render(Cameras(matrix, pose, height, width))
     if mode == RGB:
-        return to_uint8(rendering.image)[0]
+        return to_uint8(rendering.rgb)[0]
     return depth_to_colors(rendering.depth[0].numpy(), (rendering.opacity[0] < 0.5).numpy())
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ...models.scene import Scene
+from ...models.scene import Rendering, Scene
+from ...semantics.feature_colors import FeatureColors
 from ...semantics.text_encoders import encode_words, similarities
 from ...utils.errors import InputError
-from ..colors import FeatureColors, depth_to_colors, log_shares
+from ..colors import depth_to_colors, log_shares
 from ..feature_rows import draw_heat_map
 from ..options import USUAL_QUERY
 from ..panel_layout import to_uint8
 from ..panels import OPAQUE
-from .tiles import RenderedView
 
 RGB, DEPTH, FEATURES, TEXT = MODES = ('RGB', 'depth', 'features', 'text query')
 # What has to be rendered for each.
@@ -61,22 +61,22 @@ class Colorizer:
         """
         return encode_words(self._encoder, [word.strip().replace(' ', '_')], self._channels)
 
-    def colorize(self, seen: RenderedView, mode: str, vector: Tensor | None = None) -> np.ndarray:
+    def colorize(self, rendering: Rendering, mode: str, vector: Tensor | None = None) -> np.ndarray:
         """A picture ``(H, W, 3)`` of RGB, or ``(h, w, 3)`` of the others, uint8.
 
         Args:
-            seen: rendered with what :data:`NEEDS` says.
+            rendering: of one camera, with what :data:`NEEDS` says.
             mode: one of :data:`MODES`.
             vector: ``(1, C)`` of the text query.
         """
         if mode == RGB:
-            return to_uint8(seen.rgb)
-        depth, sky = seen.depth.cpu().numpy(), (seen.opacity < OPAQUE).cpu().numpy()
+            return to_uint8(rendering.rgb)[0]
+        depth, sky = rendering.depth[0].cpu().numpy(), (rendering.opacity[0] < OPAQUE).cpu().numpy()
         if mode == DEPTH:
             return depth_to_colors(depth, sky)
         if mode == FEATURES:
-            return self._palette.colors(seen.features.movedim(0, -1))
-        similarity = similarities(seen.features[None], vector)[0, 0]
+            return self._palette.colors(rendering.features[0].movedim(0, -1))
+        similarity = similarities(rendering.features, vector)[0, 0]
         return draw_heat_map(similarity.cpu().numpy(), _relief(depth, sky))
 
 

@@ -14,8 +14,7 @@ from ...utils.errors import InputError
 from ..options import USUAL_QUERY
 from .colorizer import MODES, RGB, TEXT
 from .flight import SPEEDS, USUAL_SPEED, Flight, go_to, places
-from .session import Picture
-from .tiles import SNAPSHOT_ROWS
+from .session import SNAPSHOT_ROWS, Picture
 from .viewpoints import Viewpoint
 from .worker import Job
 

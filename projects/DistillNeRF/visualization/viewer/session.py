@@ -9,15 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.scene import Rendering, Scene
-from ...modules.renderer import RayRendering
-from ..colors import FeatureColors
-from ..feature_rows import palette
-from ..voxels import ColoredCells, colored_cells
+from ...models.scene import Scene, SceneRenderer
+from ...semantics.feature_colors import palette
+from ..voxels import colored_cells
 from .colorizer import NEEDS, Colorizer
 from .scenes import ViewerScene
-from .tiles import ROWS, TiledRenderer
 from .viewpoints import Viewpoint
+
+# Rows of rays of the pictures that follow each other while the camera rests: 40 x 22, 80 x 45, 160 x 90 and 320 x 180
+# rays in a window of 16:9.
+ROWS = (22, 45, 90, 180)
+# Rows of rays of a picture that is kept.
+SNAPSHOT_ROWS = 360
+# Some 10 ms of the small network on two cores; a GPU needs more at once to be busy.
+RAYS_PER_TILE = {'cpu': 2048}
+RAYS_PER_TILE_ELSEWHERE = 32768
 
 
 @dataclass(frozen=True)
@@ -46,25 +52,18 @@ class RenderSession:
     def __init__(self, glance: ViewerScene, text_encoder: str | None = None) -> None:
         self.glance = glance
         with torch.no_grad():
-            self._renderer = TiledRenderer(glance.scene)
-            rays = glance.scene.render_composite(glance.cameras)
-            colors = palette(rays.composite)
+            self._renderer = SceneRenderer(glance.scene)
+            renders = glance.scene.head.renders
+            rendering = self._renderer.render(glance.cameras, {renders, 'features'})
+            colors = palette(rendering.features)
             self.colorizer = Colorizer(glance.scene, colors, text_encoder)
-            self.cells = self._cells(rays, colors)
+            # The fine cells in the colors in which the network renders them.
+            self.cells, _ = colored_cells(glance.scene, glance.cameras, rendering, colors, renders)
 
     @property
     def scene(self) -> Scene:
         """The scene that is looked at."""
         return self.glance.scene
-
-    def _cells(self, rays: RayRendering, colors: FeatureColors) -> ColoredCells:
-        """The fine cells in the colors in which the network renders them."""
-        scene, cameras = self.scene, self.glance.cameras
-        classes = torch.ones(len(cameras), dtype=torch.int64, device=rays.composite.device)
-        image = scene.head(rays.composite, classes)
-        rendering = Rendering(image, rays.depth, rays.opacity, rays.weights, rays.depths)
-        fine, _ = colored_cells(scene, cameras, rendering, colors, scene.head.renders)
-        return fine
 
     def pictures(
         self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
@@ -72,5 +71,7 @@ class RenderSession:
         """Finer and finer pictures; ``None`` between the tiles of which each is made. Without gradients."""
         for count in rows:
             cameras = viewpoint.cameras(count, self.scene.downscale, self.scene.fine)
-            seen = yield from self._renderer.steps(cameras, NEEDS[mode])
-            yield Picture(self.colorizer.colorize(seen, mode, vector), *seen.depth.shape)
+            tile = RAYS_PER_TILE.get(self.scene.fine.device.type, RAYS_PER_TILE_ELSEWHERE)
+            steps = self._renderer.tiles(cameras, NEEDS[mode], tile, keep_weights=False)
+            rendering = yield from steps
+            yield Picture(self.colorizer.colorize(rendering, mode, vector), *rendering.depth.shape[1:])

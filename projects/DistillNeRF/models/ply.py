@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 import numpy as np
+from plyfile import PlyData, PlyElement
 
-from ..models.cells import Cells
+from ..geometry.box_surface import box_surface
 from ..utils.files import atomic_path
-from .boxes import surface
+from .cells import Cells
 
 _VERTEX = np.dtype(
     [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')],
 )
-_FACE = np.dtype([('count', 'u1'), ('vertices', '<i4', 4)])
-_TYPES = {'<f4': 'float', '|u1': 'uchar'}
+_FACE = np.dtype([('vertex_indices', '<i4', (4,))])
 
 
 def write_ply(path: str | os.PathLike, cells: Cells, colors: np.ndarray, as_boxes: bool = True) -> None:
@@ -33,14 +33,18 @@ def write_ply(path: str | os.PathLike, cells: Cells, colors: np.ndarray, as_boxe
     colors = np.asarray(colors)
     if colors.shape != (len(cells), 3) or colors.dtype != np.uint8:
         raise ValueError(f'colors are {colors.dtype} {colors.shape}: give uint8 ({len(cells)}, 3)')
+    elements = []
     if as_boxes:
-        mesh = surface(cells.corners.detach().cpu().numpy())
-        vertices, faces = _vertices(mesh.vertices, colors[mesh.vertex_box]), np.empty(len(mesh.quads), _FACE)
-        faces['count'], faces['vertices'] = 4, mesh.quads
+        mesh = box_surface(cells.corners.detach().cpu().numpy())
+        vertices = _vertices(mesh.vertices, colors[mesh.vertex_box])
+        faces = np.empty(len(mesh.quads), _FACE)
+        faces['vertex_indices'] = mesh.quads
+        elements.append(PlyElement.describe(faces, 'face', val_types={'vertex_indices': 'i4'}))
     else:
-        vertices, faces = _vertices(cells.centers.detach().cpu().numpy(), colors), np.empty(0, _FACE)
+        vertices = _vertices(cells.centers.detach().cpu().numpy(), colors)
+    elements.insert(0, PlyElement.describe(vertices, 'vertex'))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_header(len(vertices), len(faces)) + vertices.tobytes() + faces.tobytes())
+        PlyData(elements, byte_order='<').write(str(temporary))
 
 
 def _vertices(positions: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -51,11 +55,3 @@ def _vertices(positions: np.ndarray, colors: np.ndarray) -> np.ndarray:
     for channel, name in enumerate(('red', 'green', 'blue')):
         vertices[name] = colors[:, channel]
     return vertices
-
-
-def _header(vertices: int, faces: int) -> bytes:
-    lines = ['ply', 'format binary_little_endian 1.0', f'element vertex {vertices}']
-    lines += [f'property {_TYPES[_VERTEX[name].str]} {name}' for name in _VERTEX.names]
-    if faces:
-        lines += [f'element face {faces}', 'property list uchar int vertex_indices']
-    return '\n'.join([*lines, 'end_header', '']).encode()
