@@ -1,4 +1,4 @@
-"""From a command line to something to look at."""
+"""What there is to look at in the viewer: samples of a data set, what a rig saw, or a saved scene."""
 
 from __future__ import annotations
 
@@ -8,11 +8,115 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 
+from ..apis import init_model, reconstruct, to_device
 from ..configuration.config import load_config
+from ..datasets.custom_rig import read_folder
+from ..geometry.views import Views
+from ..models.network import DistillNeRF
+from ..models.scene import Scene
 from ..utils.errors import InputError
-from ..visualization.viewer.scenes import OwnImages, Samples, SavedScene, Source
+from ..visualization.panel_layout import to_uint8
+from ..visualization.panels import ring_order
+from ..visualization.viewer.scenes import Source, ViewerScene, without_cameras
 from .environment import prepare_processor
+from .running import build_dataset
+
+
+class Samples:
+    """The samples of a data set, each encoded when it is chosen.
+
+    Args:
+        network: makes the scenes.
+        dataset: packed samples, as :class:`...datasets.dataset.DistillNeRFDataset` returns them.
+    """
+
+    def __init__(self, network: DistillNeRF, dataset: Dataset) -> None:
+        self._network, self._dataset = network, dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def load(self, number: int) -> ViewerScene:
+        """Encode one sample.
+
+        Raises:
+            InputError: no such sample, or what its files lack.
+        """
+        if not 0 <= number < len(self):
+            raise InputError(f'sample {number}: the test data has samples 0 to {len(self) - 1}')
+        sample = self._dataset[number]
+        views: Views = sample['inputs']['input_views']
+        meta = sample['data_samples']
+        title = f'{meta.get("scene", "")} frame {meta.get("frame", number)}'.strip()
+        return encode(self._network, views, title)
+
+
+class CustomRig:
+    """What the cameras of a rig saw at one instant (``docs/OWN_DATA.md``).
+
+    Args:
+        network: makes the scene.
+        views: what they saw.
+        title: what to call it.
+    """
+
+    def __init__(self, network: DistillNeRF, views: Views, title: str) -> None:
+        self._network, self._views, self._title = network, views, title
+
+    def __len__(self) -> int:
+        return 1
+
+    def load(self, number: int) -> ViewerScene:
+        """Encode the images.
+
+        Raises:
+            InputError: the number is not 0.
+        """
+        require_only(number, 'these images are')
+        return encode(self._network, self._views, self._title)
+
+
+class SavedScene:
+    """A scene that was saved.
+
+    Args:
+        scene: on the device where it shall be rendered.
+        title: what to call it.
+    """
+
+    def __init__(self, scene: Scene, title: str) -> None:
+        self._scene, self._title = scene, title
+
+    def __len__(self) -> int:
+        return 1
+
+    def load(self, number: int) -> ViewerScene:
+        """Put a ring of cameras into the scene.
+
+        Raises:
+            InputError: the number is not 0.
+        """
+        require_only(number, 'a saved scene is')
+        return without_cameras(self._title, self._scene)
+
+
+def encode(network: DistillNeRF, views: Views, title: str) -> ViewerScene:
+    """RenderSession once."""
+    views = views[ring_order(views.cameras)]
+    scene = reconstruct(network, views)
+    return ViewerScene(title, scene, views.cameras.to(scene.fine), views.names, to_uint8(views.images))
+
+
+def require_only(number: int, what: str) -> None:
+    """Whether it is number 0 that is asked for.
+
+    Raises:
+        InputError: it is another.
+    """
+    if number != 0:
+        raise InputError(f'sample {number}: {what} all there is; leave --sample away')
 
 
 def leave_a_core() -> None:
@@ -60,7 +164,11 @@ def open_source(
     loaded = None if config is None else load_config(config, options)
     text_encoder = None if loaded is None else loaded.model.get('text_encoder')
     if scene is not None:
-        return SavedScene(scene, device), text_encoder
+        return SavedScene(to_device(Scene.load(scene), device), scene.stem), text_encoder
     if data is not None:
-        return OwnImages(data, loaded, checkpoint, undistort, device), text_encoder
-    return Samples(loaded, checkpoint, device), text_encoder
+        size = loaded.test_dataloader.dataset.get('image_size')
+        if size is None:
+            raise InputError(f'{loaded.filename}: test_dataloader.dataset has no image_size; use another config')
+        views = read_folder(data, tuple(size), undistort)
+        return CustomRig(init_model(loaded, checkpoint, device), views, data.resolve().name), text_encoder
+    return Samples(init_model(loaded, checkpoint, device), build_dataset(loaded, 'test')), text_encoder

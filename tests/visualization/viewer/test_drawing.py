@@ -38,7 +38,7 @@ def server() -> Iterator[viser.ViserServer]:
 
 
 @pytest.fixture(scope='module')
-def glance() -> ViewerScene:
+def viewed() -> ViewerScene:
     scene = make_scene()
     cameras = ring(scene)
     images = np.random.default_rng(0).integers(0, 255, (6, cameras.height, cameras.width, 3), np.uint8)
@@ -52,11 +52,11 @@ def test_the_cube_is_seen_from_outside():
     assert np.abs(normals).sum() / 2 == pytest.approx(6)
 
 
-def test_frusta_stand_where_the_cameras_are(server, glance):
-    draw_frusta(server.scene, glance)
-    for index, name in enumerate(glance.names):
+def test_frusta_stand_where_the_cameras_are(server, viewed):
+    draw_frusta(server.scene, viewed)
+    for index, name in enumerate(viewed.names):
         frustum = server.scene.get_handle_by_name(f'{FRUSTA}/{name}')
-        pose = glance.cameras.cam2world[index].double().numpy()
+        pose = viewed.cameras.cam2world[index].double().numpy()
         np.testing.assert_allclose(viser.transforms.SO3(frustum.wxyz).as_matrix(), pose[:3, :3], atol=1e-6)
         np.testing.assert_allclose(frustum.position, pose[:3, 3], atol=1e-6)
         assert frustum.fov == pytest.approx(np.radians(45))
@@ -67,15 +67,15 @@ def test_frusta_stand_where_the_cameras_are(server, glance):
     assert FRUSTUM_DEPTH < NEAREST < 1
 
 
-def test_without_images_there_are_no_frusta(server, glance):
-    draw_frusta(server.scene, glance)
-    nameless = ViewerScene('saved', glance.scene, glance.cameras, glance.names, None)
+def test_without_images_there_are_no_frusta(server, viewed):
+    draw_frusta(server.scene, viewed)
+    nameless = ViewerScene('saved', viewed.scene, viewed.cameras, viewed.names, None)
     draw_frusta(server.scene, nameless)
     assert server.scene.get_handle_by_name(f'{FRUSTA}/a') is None
 
 
-def test_cells_as_points_and_boxes(server, glance):
-    cells = occupied_cells(glance.scene)[torch.arange(50)]
+def test_cells_as_points_and_boxes(server, viewed):
+    cells = occupied_cells(viewed.scene)[torch.arange(50)]
     colors = np.random.default_rng(0).integers(0, 255, (50, 3), np.uint8)
     colored = ColoredCells('fine', cells, colors)
     points = draw_cells(server.scene, colored, POINTS, True)

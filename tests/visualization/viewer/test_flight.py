@@ -185,16 +185,16 @@ def test_ten_poses_a_second_are_usual():
 
 def test_from_outside_all_cameras_are_in_view():
     scene = make_scene()
-    glance = ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None)
-    there = places(glance)
+    viewed = ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None)
+    there = places(viewed)
     assert list(there) == [*'abcdef', OUTSIDE]
     view: Viewpoint = there[OUTSIDE]
     camera = view.cameras(90, 2, scene.fine)
-    pixels, z = camera.project(glance.cameras.cam2world[:, :3, 3])
+    pixels, z = camera.project(viewed.cameras.cam2world[:, :3, 3])
     assert (z > 0).all()
     assert ((pixels > 0) & (pixels < pixels.new_tensor([camera.width, camera.height]))).all()
     np.testing.assert_allclose(there['a'].cam2world[:3, 2], (0, 1, 0), atol=1e-6)
-    np.testing.assert_allclose(glance.front.cam2world, there['a'].cam2world)
+    np.testing.assert_allclose(viewed.front.cam2world, there['a'].cam2world)
 
 
 def test_the_place_outside_is_behind_and_above_the_front_camera():

@@ -31,7 +31,7 @@ def scene(request) -> Scene:
 
 
 @pytest.fixture(scope='module')
-def look() -> RenderSession:
+def session() -> RenderSession:
     scene = make_scene()
     return RenderSession(ViewerScene('by hand', scene, ring(scene), ('a', 'b', 'c', 'd', 'e', 'f'), None))
 
@@ -74,50 +74,50 @@ def test_depth_needs_no_colors(scene, monkeypatch):
     torch.testing.assert_close(seen.depth, scene.render(cameras).depth, rtol=1e-4, atol=1e-4)
 
 
-def test_coarse_pictures_come_first_and_the_last_is_the_scene_itself(look):
-    pictures = [picture for picture in look.pictures(VIEW, RGB) if picture is not None]
+def test_coarse_pictures_come_first_and_the_last_is_the_scene_itself(session):
+    pictures = [picture for picture in session.pictures(VIEW, RGB) if picture is not None]
     assert [picture.rows for picture in pictures] == list(ROWS)
     assert [picture.columns for picture in pictures] == [39, 80, 160, 320]
     assert pictures[-1].image.shape == (360, 640, 3)
-    whole = look.scene.render(VIEW.cameras(ROWS[-1], look.scene.downscale, look.scene.fine))
+    whole = session.scene.render(VIEW.cameras(ROWS[-1], session.scene.downscale, session.scene.fine))
     expected = to_uint8(whole.rgb)[0]
     assert expected.std() > 5
     difference = abs(pictures[-1].image.astype(int) - expected)
     assert difference.max() <= 1
 
 
-def test_there_are_many_points_at_which_to_give_up(look):
-    steps = list(look.pictures(VIEW, RGB))
+def test_there_are_many_points_at_which_to_give_up(session):
+    steps = list(session.pictures(VIEW, RGB))
     assert len(steps) > 30 and sum(step is not None for step in steps) == len(ROWS)
 
 
-def test_depth_shows_the_wall_at_its_distance(look):
+def test_depth_shows_the_wall_at_its_distance(session):
     view = Viewpoint(looking((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.4).cam2world, 0.4, 16 / 9)
-    *_, picture = (picture for picture in look.pictures(view, DEPTH, rows=(22,)) if picture is not None)
+    *_, picture = (picture for picture in session.pictures(view, DEPTH, rows=(22,)) if picture is not None)
     middle = picture.image[11, 15]
     expected = depth_to_colors(torch.tensor([[WALL]]).numpy())[0, 0]
     assert abs(middle.astype(int) - expected).max() < 30
     # The wall ends 10 m to the right, 27 degrees; there is nothing behind it.
     wide = looking((0.0, 0.0, 0.5), (0.0, 1.0, 0.5), 0.9)
-    *_, picture = (picture for picture in look.pictures(wide, DEPTH, rows=(90,)) if picture is not None)
+    *_, picture = (picture for picture in session.pictures(wide, DEPTH, rows=(90,)) if picture is not None)
     sky = (picture.image == (222, 226, 232)).all(axis=-1)
     assert sky[40, -10:].all() and not sky[40, :60].any()
 
 
-def test_features_have_one_palette_for_all_views(look):
+def test_features_have_one_palette_for_all_views(session):
     first, again = (
-        next(picture for picture in look.pictures(view, FEATURES, rows=(22,)) if picture is not None)
+        next(picture for picture in session.pictures(view, FEATURES, rows=(22,)) if picture is not None)
         for view in (VIEW, VIEW)
     )
     assert (first.image == again.image).all() and first.image.std() > 5
 
 
-def test_the_first_picture_of_160_by_90_rays_comes_in_time(look):
+def test_the_first_picture_of_160_by_90_rays_comes_in_time(session):
     """Time of its own computing: a busy machine does not count. Less than a tenth of a second on an idle one."""
 
     def seconds() -> float:
         began = time.process_time()
-        assert any(picture is not None and picture.rows == 90 for picture in look.pictures(VIEW, RGB, rows=ROWS[:3]))
+        assert any(picture is not None and picture.rows == 90 for picture in session.pictures(VIEW, RGB, rows=ROWS[:3]))
         return time.process_time() - began
 
     assert min(seconds() for _ in range(3)) < 2

@@ -11,10 +11,9 @@ import torch
 from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.custom_rig.folder import write_folder
 from projects.DistillNeRF.engine.running import build_dataset
-from projects.DistillNeRF.engine.view import open_source
+from projects.DistillNeRF.engine.view import CustomRig, SavedScene, open_source
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
-from projects.DistillNeRF.visualization.viewer.scenes import OwnImages, SavedScene
 from tests.tools.commands import run
 from tests.visualization.viewer.scenes import make_scene
 
@@ -93,12 +92,12 @@ def test_own_images_are_looked_at_with_their_cameras(project, tmp_path):
     views = dataset[0]['inputs']['input_views']
     folder = write_folder(views, tmp_path / 'street')
     source, _ = open_source(project.config, None, data=folder)
-    assert isinstance(source, OwnImages) and len(source) == 1
-    glance = source.load(0)
-    assert (glance.title, glance.names) == ('street', ('LEFT', 'FRONT'))
-    torch.testing.assert_close(glance.cameras.cam2world[1], views.cameras.cam2world[views.names.index('FRONT')])
-    assert abs(glance.images[1].astype(int) - to_uint8(views.images)[views.names.index('FRONT')]).max() <= 1
-    np.testing.assert_allclose(glance.front.position, views.cameras.cam2world[views.names.index('FRONT'), :3, 3])
+    assert isinstance(source, CustomRig) and len(source) == 1
+    viewed = source.load(0)
+    assert (viewed.title, viewed.names) == ('street', ('LEFT', 'FRONT'))
+    torch.testing.assert_close(viewed.cameras.cam2world[1], views.cameras.cam2world[views.names.index('FRONT')])
+    assert abs(viewed.images[1].astype(int) - to_uint8(views.images)[views.names.index('FRONT')]).max() <= 1
+    np.testing.assert_allclose(viewed.front.position, views.cameras.cam2world[views.names.index('FRONT'), :3, 3])
 
 
 def test_a_saved_scene_comes_with_a_ring_of_cameras_and_no_images(tmp_path):
@@ -106,10 +105,10 @@ def test_a_saved_scene_comes_with_a_ring_of_cameras_and_no_images(tmp_path):
     make_scene().save(path)
     source, text_encoder = open_source(None, None, scene=path)
     assert isinstance(source, SavedScene) and len(source) == 1 and text_encoder is None
-    glance = source.load(0)
-    assert glance.title == 'street' and glance.images is None
-    assert torch.equal(glance.scene.fine, Scene.load(path).fine)
-    forward = glance.cameras.cam2world[:, :3, 2]
+    viewed = source.load(0)
+    assert viewed.title == 'street' and viewed.images is None
+    assert torch.equal(viewed.scene.fine, Scene.load(path).fine)
+    forward = viewed.cameras.cam2world[:, :3, 2]
     torch.testing.assert_close(forward[0], torch.tensor([0.0, 1, 0]))
     # Clockwise: the next one looks to the front right.
     assert forward[1, 0] > 0.8 and forward[1, 1] > 0.4

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from projects.DistillNeRF.engine.view import SavedScene, require_only
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.viewer.scenes import SavedScene, ViewerScene, require_only, ring
+from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from tests.visualization.viewer.scenes import make_scene
 
 
@@ -32,12 +33,11 @@ def test_the_front_is_the_camera_that_looks_most_to_the_front():
     np.testing.assert_allclose(front.cam2world[:3, 2], (0, 1, 0), atol=1e-6)
 
 
-def test_a_saved_scene_is_a_glance_without_images(tmp_path):
-    make_scene().save(tmp_path / 'town.pt')
-    source = SavedScene(tmp_path / 'town.pt')
-    glance = source.load(0)
-    assert len(source) == 1 and glance.title == 'town' and glance.images is None
-    assert glance.names == tuple(f'{degrees} degrees' for degrees in (0, 60, 120, 180, 240, 300))
+def test_a_saved_scene_comes_without_images():
+    source = SavedScene(make_scene(), 'town')
+    viewed = source.load(0)
+    assert len(source) == 1 and viewed.title == 'town' and viewed.images is None
+    assert viewed.names == tuple(f'{degrees} degrees' for degrees in (0, 60, 120, 180, 240, 300))
     for wrong in (1, -1):
         with pytest.raises(InputError, match=f'sample {wrong}: a saved scene is all there is'):
             source.load(wrong)

@@ -32,15 +32,15 @@ def set_light(scene: SceneApi) -> None:
     scene.add_light_directional('/sun', intensity=SUN, position=(1.0, -2.0, 4.0))
 
 
-def draw_frusta(scene: SceneApi, glance: ViewerScene) -> None:
+def draw_frusta(scene: SceneApi, viewed: ViewerScene) -> None:
     """The cameras with their images, under :data:`FRUSTA`; none where no images are known."""
     scene.remove_by_name(FRUSTA)
     scene.add_frame(FRUSTA, show_axes=False)
-    if glance.images is None:
+    if viewed.images is None:
         return
     # Slashes would make branches of the scene's tree.
-    for index, (name, image) in enumerate(zip(file_stems(glance.names), glance.images, strict=True)):
-        view = Viewpoint.of_cameras(glance.cameras, index)
+    for index, (name, image) in enumerate(zip(file_stems(viewed.names), viewed.images, strict=True)):
+        view = Viewpoint.of_cameras(viewed.cameras, index)
         scene.add_camera_frustum(
             f'{FRUSTA}/{name}',
             fov=view.fov,

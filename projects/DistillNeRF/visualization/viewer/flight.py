@@ -17,12 +17,12 @@ OUTSIDE = 'outside'
 USUAL_SPEED, SPEEDS = 10, (1, 30)
 
 
-def places(glance: ViewerScene) -> dict[str, Viewpoint]:
+def places(viewed: ViewerScene) -> dict[str, Viewpoint]:
     """Where one can jump to: the cameras, and a place behind and above them from which all are seen."""
-    front = glance.front
+    front = viewed.front
     behind = tuple(front.position - 14 * front.cam2world[:3, 2] + (0, 0, 8))
     ahead = tuple(front.position + 5 * front.cam2world[:3, 2])
-    cameras = {name: Viewpoint.of_cameras(glance.cameras, i) for i, name in enumerate(glance.names)}
+    cameras = {name: Viewpoint.of_cameras(viewed.cameras, i) for i, name in enumerate(viewed.names)}
     outside = OUTSIDE
     while outside in cameras:
         outside += '_'

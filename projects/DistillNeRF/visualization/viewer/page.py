@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
@@ -14,31 +14,43 @@ from ...utils.errors import InputError
 from ..options import USUAL_QUERY
 from .colorizer import MODES, RGB, TEXT
 from .flight import SPEEDS, USUAL_SPEED, Flight, go_to, places
-from .session import SNAPSHOT_ROWS, Picture
+from .session import SNAPSHOT_ROWS, Picture, RenderSession
 from .viewpoints import Viewpoint
-from .worker import Job
-
-if TYPE_CHECKING:
-    from .server import Viewer
+from .worker import Job, Worker
 
 JPEG_QUALITY = 90
 CHOSEN_COLOR = 'orange'
+
+
+@dataclass
+class Shared:
+    """What all browsers share.
+
+    Attributes:
+        session: what is shown.
+        trajectories: what a camera can follow.
+        worker: does all heavy work.
+    """
+
+    session: RenderSession
+    trajectories: tuple[str, ...]
+    worker: Worker
 
 
 class Page:
     """The view and the controls of one browser.
 
     Args:
-        viewer: what all browsers share.
+        shared: with all other browsers.
         client: the browser.
     """
 
-    def __init__(self, viewer: Viewer, client: ClientHandle) -> None:
-        self._viewer = viewer
+    def __init__(self, shared: Shared, client: ClientHandle) -> None:
+        self._shared = shared
         self._client = client
         self._viewpoint = Viewpoint.of_browser(client.camera)
-        self._mode = viewer.look.colorizer.usual_mode
-        self._flight = Flight(client, lambda: self._viewpoint, viewer.trajectories[0])
+        self._mode = shared.session.colorizer.usual_mode
+        self._flight = Flight(client, lambda: self._viewpoint, shared.trajectories[0])
         self._add_modes()
         self._add_flight()
         # Run in the event loop: it reads the camera between two messages, and only hands work over.
@@ -48,12 +60,12 @@ class Page:
     def close(self) -> None:
         """The browser is gone."""
         self._flight.pause()
-        self._viewer.worker.forget(self._client.client_id)
-        self._viewer.worker.forget(('snapshot', self._client.client_id))
+        self._shared.worker.forget(self._client.client_id)
+        self._shared.worker.forget(('snapshot', self._client.client_id))
 
     def refresh(self) -> None:
         """Draw anew, coarse pictures first."""
-        self._viewer.worker.submit(self._client.client_id, self._refine(self._viewpoint, self._mode))
+        self._shared.worker.submit(self._client.client_id, self._refine(self._viewpoint, self._mode))
 
     async def _moved(self, camera: CameraHandle) -> None:
         self._viewpoint = Viewpoint.of_browser(camera)
@@ -62,7 +74,7 @@ class Page:
     # What is shown.
 
     def _add_modes(self) -> None:
-        gui, colorizer = self._client.gui, self._viewer.look.colorizer
+        gui, colorizer = self._client.gui, self._shared.session.colorizer
         reasons = {mode: colorizer.why_not(mode) for mode in MODES}
         with gui.add_folder('Show'):
             self._status = gui.add_markdown('')
@@ -101,7 +113,7 @@ class Page:
             self._status.content = f'**{error}**'
             return
         began = time.perf_counter()
-        for picture in self._viewer.look.pictures(viewpoint, mode, vector):
+        for picture in self._shared.session.pictures(viewpoint, mode, vector):
             if picture is not None:
                 self._send(picture, mode)
                 seconds = time.perf_counter() - began
@@ -109,7 +121,7 @@ class Page:
             yield picture is not None
 
     def _vector(self, mode: str) -> Tensor | None:
-        return self._viewer.look.colorizer.vector(self._word.value) if mode == TEXT else None
+        return self._shared.session.colorizer.vector(self._word.value) if mode == TEXT else None
 
     def _send(self, picture: Picture, mode: str) -> None:
         # JPEG smears the colors of scales, photographs bear it.
@@ -118,7 +130,7 @@ class Page:
 
     def _save(self) -> None:
         job = self._snapshot(self._viewpoint, self._mode)
-        self._viewer.worker.submit(('snapshot', self._client.client_id), job)
+        self._shared.worker.submit(('snapshot', self._client.client_id), job)
 
     def _snapshot(self, viewpoint: Viewpoint, mode: str) -> Job:
         """Render one fine picture and hand it over as a file."""
@@ -127,7 +139,7 @@ class Page:
         except InputError as error:
             self._status.content = f'**{error}**'
             return
-        for picture in self._viewer.look.pictures(viewpoint, mode, vector, (SNAPSHOT_ROWS,)):
+        for picture in self._shared.session.pictures(viewpoint, mode, vector, (SNAPSHOT_ROWS,)):
             if picture is not None:
                 file = io.BytesIO()
                 Image.fromarray(picture.image).save(file, format='PNG')
@@ -140,15 +152,15 @@ class Page:
     def _add_flight(self) -> None:
         gui, flight = self._client.gui, self._flight
         with gui.add_folder('Fly'):
-            place = gui.add_dropdown('go to', tuple(places(self._viewer.look.glance)))
+            place = gui.add_dropdown('go to', tuple(places(self._shared.session.viewed)))
             go = gui.add_button('Go', icon='map-pin')
-            name = gui.add_dropdown('trajectory', self._viewer.trajectories)
+            name = gui.add_dropdown('trajectory', self._shared.trajectories)
             speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=USUAL_SPEED)
             play = gui.add_button('Play', icon='cursor-play')
 
         def fly_to(_) -> None:
             pause()
-            go_to(self._client, places(self._viewer.look.glance)[place.value].cam2world)
+            go_to(self._client, places(self._shared.session.viewed)[place.value].cam2world)
 
         def pause() -> None:
             flight.pause()

@@ -12,7 +12,7 @@ import viser
 from ...geometry.trajectories import TRAJECTORIES, trajectory
 from ...utils.errors import InputError
 from .drawing import FRUSTA, NEAREST, SHAPES, draw_cells, draw_frusta, set_light
-from .page import Page
+from .page import Page, Shared
 from .scenes import Source
 from .session import RenderSession
 from .worker import Job, Worker
@@ -23,22 +23,20 @@ USUAL_PATH = next(iter(TRAJECTORIES))
 
 
 class Viewer:
-    """Serves one glance at a time to any number of browsers.
+    """Serves one scene at a time to any number of browsers.
 
     Args:
         source: what there is to look at.
-        number: of the first glance.
+        number: of the first scene.
         text_encoder: of the network's features (:mod:`..text_queries`); ``None`` for none.
         path: the trajectory that is offered first: its name, or a file of poses.
         host, port: where to listen; port 0 takes any that is free.
 
     Attributes:
-        look: what is shown.
-        trajectories: what a camera can follow.
-        worker: does all heavy work.
+        shared: what all browsers share.
 
     Raises:
-        InputError: no such glance or trajectory, bad files, or nothing can listen there.
+        InputError: no such scene or trajectory, bad files, or nothing can listen there.
     """
 
     def __init__(
@@ -52,11 +50,10 @@ class Viewer:
     ) -> None:
         require_free(host, port)
         trajectory(path)  # whether there is such a one
-        self.trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
         self._source = source
         self._encoder = text_encoder
-        self.look = RenderSession(source.load(number), text_encoder)
-        self.worker = Worker()
+        trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
+        self.shared = Shared(RenderSession(source.load(number), text_encoder), trajectories, Worker())
         self._pages: dict[int, Page] = {}
         self._server = _open(host, port)
         self.url = f'http://{host}:{self._server.get_port()}'
@@ -79,33 +76,33 @@ class Viewer:
         """End everything."""
         for page in list(self._pages.values()):
             page.close()
-        self.worker.close()
+        self.shared.worker.close()
         with contextlib.redirect_stdout(io.StringIO()):
             self._server.stop()
 
     def choose(self, number: int) -> None:
-        """Show another glance as soon as it is made."""
-        self.worker.submit('glance', self._change(number))
+        """Show another scene as soon as it is made."""
+        self.shared.worker.submit('scene', self._change(number))
 
     def _change(self, number: int) -> Job:
         self._note.content = f'*working: making the scene of sample {number} ...*'
         yield
         try:
-            look = RenderSession(self._source.load(number), self._encoder)
+            session = RenderSession(self._source.load(number), self._encoder)
         except InputError as error:
             self._note.content = f'**{error}**'
             return
         except Exception:
             self._note.content = f'**sample {number} failed; the terminal says why**'
             raise
-        self.look = look
+        self.shared.session = session
         self._draw()
         for page in list(self._pages.values()):
             page.refresh()
 
     def _set_first_camera(self) -> None:
         """Browsers begin at the front camera."""
-        front, camera = self.look.glance.front, self._server.initial_camera
+        front, camera = self.shared.session.viewed.front, self._server.initial_camera
         camera.position, camera.look_at = front.position, front.look_at
         camera.fov, camera.near = front.fov, NEAREST
 
@@ -117,7 +114,7 @@ class Viewer:
         if len(self._source) > 1:
             picker = gui.add_slider('sample', 0, len(self._source) - 1, 1, number)
             picker.on_update(lambda _: self.choose(picker.value))
-        known = self.look.glance.images is not None
+        known = self.shared.session.viewed.images is not None
         self._frusta = gui.add_checkbox('cameras', known, disabled=not known)
         self._cells = gui.add_checkbox('occupied cells', False)
         self._shape = gui.add_dropdown('cells as', SHAPES)
@@ -126,21 +123,21 @@ class Viewer:
         self._shape.on_update(lambda _: self._draw_cells())
 
     def _draw(self) -> None:
-        glance = self.look.glance
-        self._note.content = f'{glance.title}: {len(self.look.cells.cells)} occupied cells'
+        viewed = self.shared.session.viewed
+        self._note.content = f'{viewed.title}: {len(self.shared.session.cells.cells)} occupied cells'
         with self._server.atomic():
             self._draw_frusta()
             self._draw_cells()
 
     def _draw_frusta(self) -> None:
-        draw_frusta(self._server.scene, self.look.glance)
+        draw_frusta(self._server.scene, self.shared.session.viewed)
         self._server.scene.get_handle_by_name(FRUSTA).visible = self._frusta.value
 
     def _draw_cells(self) -> None:
-        draw_cells(self._server.scene, self.look.cells, self._shape.value, self._cells.value)
+        draw_cells(self._server.scene, self.shared.session.cells, self._shape.value, self._cells.value)
 
     def _connected(self, client: viser.ClientHandle) -> None:
-        self._pages[client.client_id] = Page(self, client)
+        self._pages[client.client_id] = Page(self.shared, client)
 
     def _disconnected(self, client: viser.ClientHandle) -> None:
         page = self._pages.pop(client.client_id, None)

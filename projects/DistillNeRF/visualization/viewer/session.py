@@ -1,4 +1,4 @@
-"""All that is prepared once for a glance: pictures of it then cost no more than their rays."""
+"""All that is prepared once for a scene: pictures of it then cost no more than their rays."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ class Picture:
 
 
 class RenderSession:
-    """A glance with everything to draw it.
+    """Renders pictures of one scene from any viewpoint.
 
     Attributes:
-        glance: what it is.
+        viewed: the scene and the cameras that saw it.
         colorizer: how it can be drawn.
         cells: its occupied fine cells with colors.
     """
 
-    def __init__(self, glance: ViewerScene, text_encoder: str | None = None) -> None:
-        self.glance = glance
+    def __init__(self, viewed: ViewerScene, text_encoder: str | None = None) -> None:
+        self.viewed = viewed
         with torch.no_grad():
-            self._renderer = SceneRenderer(glance.scene)
-            renders = glance.scene.head.renders
-            rendering = self._renderer.render(glance.cameras, {renders, 'features'})
+            self._renderer = SceneRenderer(viewed.scene)
+            renders = viewed.scene.head.renders
+            rendering = self._renderer.render(viewed.cameras, {renders, 'features'})
             colors = palette(rendering.features)
-            self.colorizer = Colorizer(glance.scene, colors, text_encoder)
+            self.colorizer = Colorizer(viewed.scene, colors, text_encoder)
             # The fine cells in the colors in which the network renders them.
-            self.cells, _ = colored_cells(glance.scene, glance.cameras, rendering, colors, renders)
+            self.cells, _ = colored_cells(viewed.scene, viewed.cameras, rendering, colors, renders)
 
     @property
     def scene(self) -> Scene:
         """The scene that is looked at."""
-        return self.glance.scene
+        return self.viewed.scene
 
     def pictures(
         self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
