@@ -3,3 +3,7 @@
 Importing this package registers nothing and needs nothing but torch and numpy. Configs register the
 OpenMMLab side with ``custom_imports = dict(imports=['projects.DistillNeRF.register'])``.
 """
+
+from .aliases import install
+
+install()
