@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from projects.DistillNeRF.engine.console import shorten
 from tests.tools.commands import ROOT, Project, run, write_config, write_data
 
 LISTINGS = ('System environment', 'Config:', 'Hooks will be executed', 'after_train_iter:', 'vis_backends')
@@ -59,6 +62,53 @@ def test_the_log_has_what_the_console_has_not(trained, project, tmp_path):
     assert 'Iter(train) [1/1]' in text and 'Iter(train) [1/1]' in result.out
     assert 'Iter(val) [3/3]' in result.out
     assert len(result.out.splitlines()) < 15
+
+
+def test_log_lines_fit_a_terminal_and_the_files_have_everything(project, tmp_path):
+    result = run('train', project.config, '--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=2')
+    assert result.code == 0
+    lines = [line for line in result.out.splitlines() if 'Iter(' in line]
+    assert all(len(line) <= 100 for line in lines)
+    number = r'[0-9.e+-]+'
+    figures = rf'psnr: {number}  depth error: {number}'
+    for step, line in zip((1, 2), lines[:2], strict=True):
+        expected = rf'\d\d:\d\d:\d\d Iter\(train\) \[{step}/2\]  eta: 0:00:\d\d  {figures}  loss: {number}'
+        assert re.fullmatch(expected, line)
+    assert re.fullmatch(rf'\d\d:\d\d:\d\d Iter\(val\) \[3/3\]  {figures}', lines[-1])
+
+    (scalars,) = tmp_path.glob('*/vis_data/scalars.json')
+    first, _, validation = (json.loads(line) for line in scalars.read_text().splitlines())
+    (log,) = tmp_path.glob('*/*.log')
+    text = log.read_text()
+    for entry, key in ((first, 'loss'), (validation, 'psnr')):
+        assert {'time', 'data_time'} < set(entry)
+        line = next(line for line in text.splitlines() if f' {key}: {entry[key]:.4f}' in line)
+        for name in set(entry) - {'iter', 'step', 'lr', 'memory'}:
+            assert f' {name}: {entry[name]:.4f}' in line
+    assert {'lr', 'grad_norm', 'loss_rgb', 'loss_lidar_depth', 'lidar/abs_rel', 'psnr'} < set(first)
+    assert {'ssim', 'abs_rel', 'rmse', 'next/psnr', 'coarse/lidar/a1'} < set(validation)
+
+
+@pytest.mark.parametrize(
+    ('message', 'console'),
+    [
+        (
+            'Epoch(train) [80][28130/28130]  lr: 2.0e-04 eta: 12 days, 10:22:11  time: 0.5  data_time: 0.1  memory: 9  '
+            'loss: 12.3456  loss_rgb: 9.0  psnr: 20.7123  teacher/abs_rel: 0.2134  loss_opacity: 1.0',
+            'Epoch(train) [80][28130/28130]  eta: 12d 10:22  psnr: 20.7  depth error: 0.213  loss: 12.3',
+        ),
+        (
+            'Iter(train) [  50/1500]  base_lr: 1e-3 lr: 2e-3  eta: 0:09:10  loss: nan',
+            'Iter(train) [  50/1500]  eta: 0:09:10  loss: nan',
+        ),
+        ('Iter(val) [8/8]    lidar/abs_rel: 0.3  next/psnr: 9  abs_rel: 0.2  ', 'Iter(val) [8/8]  depth error: 0.2'),
+        ('Iter(val) [8/8]    mine/iou: 0.5  time: 0.1', 'Iter(val) [8/8]    mine/iou: 0.5  time: 0.1'),
+        ('Saving checkpoint at 2 iterations; loss: 3', 'Saving checkpoint at 2 iterations; loss: 3'),
+    ],
+)
+def test_a_log_line_is_shortened_to_iteration_time_left_psnr_depth_error_and_loss(message, console):
+    assert shorten(message) == console
+    assert len(f'12:34:56 {console}') <= 100
 
 
 def test_a_warning_of_a_run_is_in_its_log_file(project, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -13,6 +16,7 @@ from mmengine.structures import BaseDataElement
 import projects.DistillNeRF.register  # noqa: F401
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.models.objective import relative_depth_errors
 from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, NonFiniteLoss, ViewsPreprocessor
 
 NETWORK = {
@@ -160,6 +164,23 @@ def test_psnr_is_that_of_the_rendered_target_images():
     assert not losses['psnr'].requires_grad
 
 
+def test_the_logged_depth_error_is_relative_to_what_lidar_or_else_the_teacher_knows():
+    """Distances along the ray; a sample counts as its mean, one without known depth does not count."""
+    views = make_views(2, 0)
+    lengths = views.cameras.ray_lengths(*views.lidar_depth.shape[-2:])
+    known = torch.full_like(views.lidar_depth, math.nan)
+    known[0, 0, 0], known[1, 2, 3] = 2.0, 10.0
+    rendering = SimpleNamespace(depth=torch.where(known > 5, 15.0, 2.0) * lengths)
+    nothing = torch.full_like(known, math.nan)
+    samples = [replace(views, lidar_depth=depth) for depth in (known, nothing)]
+    errors = relative_depth_errors([rendering, rendering], samples)
+    torch.testing.assert_close(errors, {'lidar/abs_rel': torch.tensor(0.25)})
+    teacher = replace(views, lidar_depth=None, teacher_depth=known)
+    assert relative_depth_errors([rendering], [teacher]) == {'teacher/abs_rel': errors['lidar/abs_rel']}
+    assert relative_depth_errors([rendering], [samples[1]]) == {}
+    assert relative_depth_errors([rendering], [replace(views, lidar_depth=None, teacher_depth=None)]) == {}
+
+
 def test_losses_see_inputs_targets_and_the_iteration(monkeypatch):
     model, calls = make_model({'rgb': {'type': 'RGBL1Loss'}}), []
 
@@ -209,5 +230,5 @@ def test_detection_losses_are_added(monkeypatch):
     monkeypatch.delitem(model._modules, 'detection', raising=False)
     samples = [BaseDataElement(metainfo={'token': 'a'})]
     losses = model(make_batch(1), samples, mode='loss')
-    assert set(losses) == {'loss_rgb', 'loss_detection', 'psnr'}
+    assert set(losses) == {'loss_rgb', 'loss_detection', 'psnr', 'lidar/abs_rel'}
     assert calls[0][1] is samples and len(calls[0][0]) == 1

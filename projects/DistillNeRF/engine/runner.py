@@ -21,15 +21,9 @@ from torch import Tensor, nn
 
 from ..models.checkpoint import load_what_fits, read_checkpoint
 from ..utils.errors import LOGGER
+from .console import ConsoleFormatter, is_for_console
 from .resuming import WORLD_SIZE
 
-# What mmengine says of its own inside, whatever a user does.
-INSIDE = (
-    '"FileClient" will be deprecated',
-    '"HardDiskBackend" is the alias',
-    'The prefix is not set in metric class',
-    'Distributed training is not used',
-)
 # What a checkpoint holds for :class:`ExactResumeHook`.
 PENDING_GRADIENTS = 'pending_gradients'
 
@@ -52,7 +46,8 @@ class WholeCheckpointRunner(Runner):
                 LOGGER.addHandler(handler)
                 logger.info(f'log, with the configuration: {handler.baseFilename}')
             else:
-                handler.addFilter(_for_the_console)
+                handler.addFilter(is_for_console)
+                handler.setFormatter(ConsoleFormatter(handler.formatter))
         return logger
 
     def dump_config(self) -> None:
@@ -92,13 +87,6 @@ class WholeCheckpointRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
-
-
-def _for_the_console(record: logging.LogRecord) -> bool:
-    """Whether a record is more than a listing, and no notice about the inside of mmengine."""
-    message = record.getMessage()
-    listing = record.levelno <= logging.INFO and '\n' in message
-    return not listing and not message.startswith(INSIDE)
 
 
 @HOOKS.register_module()

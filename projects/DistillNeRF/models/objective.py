@@ -185,6 +185,26 @@ def stored_depth(name: str, views: Views) -> Tensor:
     return depth
 
 
+@torch.no_grad()
+def relative_depth_errors(renderings: Sequence[Rendering], targets: Sequence[Views]) -> dict[str, Tensor]:
+    """Return ``{'lidar/abs_rel': mean}`` of |rendered - known| / known, all distances along the ray, for the log.
+
+    Each sample is a mean over the pixels that LiDAR knows. Where the views hold no LiDAR the teacher takes its place:
+    ``teacher/abs_rel``. Samples in which nothing is known do not count; without any other the result is empty.
+    """
+    errors: dict[str, list[Tensor]] = {}
+    for rendering, views in zip(renderings, targets, strict=True):
+        name = next((name for name in DEPTHS if getattr(views, name) is not None), None)
+        if name is None:
+            continue
+        size = rendering.depth.shape[-2:]
+        known = resize_depth(stored_depth(name, views), size, nearest=True) * views.cameras.ray_lengths(*size)
+        relative = ((rendering.depth - known).abs() / known)[known > 0]
+        if len(relative):
+            errors.setdefault(f'{name.removesuffix("_depth")}/abs_rel', []).append(relative.mean())
+    return {name: torch.stack(values).mean().float() for name, values in errors.items()}
+
+
 def feature_target(views: Views, like: Tensor) -> Tensor:
     """``(V, C, h, w)`` features of the views, resized bilinearly to the size of ``like``; NaN where unknown.
 

@@ -17,7 +17,7 @@ from ..geometry.views import Views
 from ..losses.image import psnr_tensor
 from .detection_wrapper import DetectionBranch
 from .network import DistillNeRF, Encoded
-from .objective import Objective
+from .objective import Objective, relative_depth_errors
 from .scene import Rendering
 
 Batch = dict[str, list[Views]]
@@ -147,7 +147,7 @@ class DistillNeRFModel(BaseModel):
                 pairs = zip(renderings, inputs['target_views'], strict=True)
                 values = [psnr_tensor(rendering.rgb, views.images) for rendering, views in pairs]
                 losses['psnr'] = torch.stack(values).mean().float()
-        return losses
+        return losses | relative_depth_errors(renderings, inputs['target_views'])
 
     def _predictions(
         self, encoded: list[Encoded], renderings: list[Rendering], inputs: Batch, data_samples: list[BaseDataElement]
