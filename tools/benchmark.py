@@ -16,6 +16,7 @@ import torch
 
 from projects.DistillNeRF.engine.command_line import file_path, refuse_together
 from projects.DistillNeRF.engine.environment import require_one_process
+from projects.DistillNeRF.evaluation.report import text_table
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json
 from verification.benchmark.cases import Case, in_fresh_process, run, scaling
@@ -44,16 +45,16 @@ def table(results: dict[str, Measured]) -> str:
     columns = [(method, direction) for direction in directions for method in results]
     both = len(results) == 2
     head = [f'{method} {direction}' for method, direction in columns]
-    lines = [f'{"stage":20}' + ''.join(f'{name:>16}' for name in head) + f'{"ratio":>8}' * (both * len(directions))]
+    rows = []
     for stage in (*STAGES, 'losses', 'all stages'):
         values = [_time(getattr(results[method], direction), stage) for method, direction in columns]
         if not any(values):
             continue
         ratios = [
-            f'{plain / max(ours, 1e-9):8.1f}' for ours, plain in zip(values[::2], values[1::2], strict=True)
+            f'{plain / max(ours, 1e-9):.1f}' for ours, plain in zip(values[::2], values[1::2], strict=True)
         ] * both
-        lines.append(f'{stage:20}' + ''.join(f'{value:15.3f}s' for value in values) + ''.join(ratios))
-    return '\n'.join(lines)
+        rows.append([stage, *(f'{value:.3f} s' for value in values), *ratios])
+    return text_table(['stage', *head, *['ratio'] * (both * len(directions))], rows)
 
 
 def _time(seconds: dict[str, float], stage: str) -> float:
@@ -63,9 +64,8 @@ def _time(seconds: dict[str, float], stage: str) -> float:
 def memory(results: dict[str, Measured]) -> str:
     """Peak memory of every stage of the first repetition, MiB."""
     stages = list(next(iter(results.values())).peaks)
-    lines = [f'{"peak memory, MiB":30}' + ''.join(f'{method:>10}' for method in results)]
-    lines += [f'{stage:30}' + ''.join(f'{r.peaks.get(stage, 0):10.0f}' for r in results.values()) for stage in stages]
-    return '\n'.join(lines)
+    rows = [[stage, *(f'{result.peaks.get(stage, 0):.0f}' for result in results.values())] for stage in stages]
+    return text_table(['peak memory, MiB', *results], rows)
 
 
 def totals(results: dict[str, Measured]) -> str:
@@ -118,7 +118,7 @@ def measure_stages(size: str, count: int, args: argparse.Namespace, limits: dict
     for method, result in results.items():
         print('\n'.join(f'{method} {line}' for line in rates(result, limits).splitlines()))
     print(table(results))
-    print(memory(results))
+    print(f'\n{memory(results)}\n')
     print(totals(results))
     figures = {method: result.figures() for method, result in results.items()}
     return {'size': size, 'cameras': count, 'backward': args.backward, 'figures': figures}
@@ -128,8 +128,9 @@ def measure_scaling(size: str, args: argparse.Namespace) -> dict:
     """Print how the time of our forward pass grows; returns the figures."""
     result = scaling(Case(size, 1, 'ours', False, args.repetitions, args.device))
     for name, times in asdict(result).items():
+        rows = [[f'{number:,}', f'{seconds:.3f}'] for number, seconds in times.items()]
         print(f'\n{size}: seconds by number of {name}')
-        print('\n'.join(f'{number:>10,}{seconds:10.3f}' for number, seconds in times.items()))
+        print(text_table([name, 'seconds'], rows, left=()))
     return {'size': size, 'scaling': asdict(result)}
 
 

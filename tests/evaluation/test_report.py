@@ -11,10 +11,10 @@ def test_a_table_is_aligned_and_leaves_gaps_empty():
     text = table({'model': {'psnr': 20.12345, 'a1': 0.5}, 'mean': {'psnr': 9.0}}, ['psnr', 'a1', 'next/rmse'])
     assert text.splitlines() == [
         'metric          model   mean',
-        '-------------  ------  -----',
+        '----------------------------',
         'psnr [dB]      20.123  9.000',
-        'a1              0.500       ',
-        'next/rmse [m]               ',
+        'a1              0.500',
+        'next/rmse [m]',
     ]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from projects.DistillNeRF.evaluation.report import text_table
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -190,14 +192,18 @@ class Report:
         return [asdict(row) for row in self.rows]
 
     def __str__(self) -> str:
-        rows = self.rows
-        width = max((len(row.stage) for row in rows), default=5)
-        lines = [f'{"stage":{width}}  elements    median      99 %   maximum  {"bound":43}  result']
-        for row in rows:
-            result = 'pass' if row.passed else 'FAIL'
-            errors = f'{row.median:8.1e}  {row.percentile_99:8.1e}  {row.maximum:8.1e}'
-            lines.append(f'{row.stage:{width}}  {row.elements:8d}  {errors}  {row.bound:43}  {result}')
-        return '\n'.join(lines)
+        header = ('stage', 'elements', 'median', '99 %', 'maximum', 'bound', 'result')
+        rows = [
+            (
+                row.stage,
+                str(row.elements),
+                *(f'{error:.1e}' for error in (row.median, row.percentile_99, row.maximum)),
+                row.bound,
+                'pass' if row.passed else 'FAIL',
+            )
+            for row in self.rows
+        ]
+        return text_table(header, rows, left=(0, 5, 6))
 
 
 def _differences(scale: float) -> Errors:

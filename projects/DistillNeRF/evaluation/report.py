@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from rich.box import Box
+from rich.console import Console
+from rich.table import Table
 
 from ..geometry.views import Views
 
+# For rich: nothing around and between cells, and a line below the header.
+HEADER_LINE = Box('    \n    \n -- \n' + 5 * '    \n', ascii=True)
 UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
 
 
@@ -13,15 +19,26 @@ def table(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str], corne
     """A table with a column per result and a row per metric; metrics that a result has not stay empty."""
     header = [corner, *map(_label, columns)]
     body = [[_label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    return text_table(header, body)
 
-    def line(cells: Sequence[str]) -> str:
-        first, *others = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-        )
-        return '  '.join([first, *others])
 
-    return '\n'.join([line(header), '  '.join('-' * width for width in widths), *map(line, body)])
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Lay out rows of text below a header and a line.
+
+    Args:
+        header, rows: as many texts each.
+        left: positions of the columns that are aligned to the left; the others are to the right.
+    """
+    laid_out = Table(box=HEADER_LINE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for position, name in enumerate(header):
+        laid_out.add_column(name, justify='left' if position in left else 'right', no_wrap=True)
+    for row in rows:
+        laid_out.add_row(*row)
+    # Any width, whatever the terminal: a table may go to a file.
+    console = Console(width=100_000, color_system=None, markup=False, emoji=False)
+    with console.capture() as text:
+        console.print(laid_out)
+    return '\n'.join(line.rstrip() for line in text.get().splitlines())
 
 
 def compare(model: Mapping[str, float], baselines: Mapping[str, float]) -> str:
