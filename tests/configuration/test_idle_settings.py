@@ -259,7 +259,8 @@ def test_a_short_training_ends_its_schedule_and_is_validated(project, tmp_path):
     config, out = own(tmp_path, text, project.config), tmp_path / 'out'
     result = run('train', config, '--work-dir', out, '--cfg-options', 'train_cfg.max_iters=4', 'custom_hooks=[]')
     assert result.code == 0, result.err
-    rates = [float(rate) for rate in re.findall(r'Iter\(train\).* lr: (\S+)', result.out)]
+    (log,) = out.glob('*/*.log')
+    rates = [float(rate) for rate in re.findall(r'Iter\(train\).* lr: (\S+)', log.read_text())]
     assert rates == sorted(rates, reverse=True)
     # Half a cosine of four steps from 2e-3: (1 + cos(pi i / 4)) / 2.
     assert rates == pytest.approx([2e-3, 1.7071e-3, 1e-3, 2.929e-4], rel=1e-3)
