@@ -11,7 +11,7 @@ shift $(($# > 0 ? 1 : 0))
 root=data/minitown scene=()
 if [[ ! -f $root/minitown_infos_val.pkl ]]; then
   root=data/small/minitown # apart, so that it is not in the way of a whole town
-  scene=(--scenes 2 --keyframes 3)
+  scene=(--scenes 2 --keyframes 3 --seed 77) # not a seed of the training town
 fi
 # What is there is checked, and made again where it is not whole.
 "$python" tools/create_data.py minitown --root-path "$root" --workers 2 "${scene[@]}"
