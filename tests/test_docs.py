@@ -11,7 +11,7 @@ import pytest
 CITED = re.compile(r'(?:docs/)?([A-Z_]+\.md)#([a-z0-9-]+)')
 WITHIN = re.compile(r'\]\(#([a-z0-9-]+)\)')
 # Numbers of sections of a text that is not here.
-OUTSIDE = re.compile(r'parity notes|quirk [0-9]|\(sections? [0-9]')
+OUTSIDE = re.compile(r'parity[ ]notes|quirk[ ][0-9]|\(sections? [0-9]')
 # Of published code and of papers: those are cited by their own names.
 SUFFIXES = {'.py', '.md', '.sh'}
 
