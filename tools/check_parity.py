@@ -1,9 +1,10 @@
-"""Compare every stage of the network with stored numbers: python tools/check_parity.py shared/parity/public"""
+"""Compare every stage of the network with stored numbers: python tools/check_parity.py tests/data/parity"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -39,6 +40,8 @@ def main() -> None:
     if unused:
         print(f'\nnothing here to compare with (inputs are among them): {", ".join(unused)}')
     failed = sum(not row.passed for row in report.rows)
+    for heading, count in Counter(row.stage.partition(': ')[0] for row in report.rows).items():
+        print(f'{count:4d} comparisons: {heading}')
     print(f'\n{len(report.rows) - failed} of {len(report.rows)} comparisons pass')
     if args.json:
         save_json(args.json, {'rows': report.as_dicts(), 'not_compared': unused, 'passed': report.passed}, indent=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +29,7 @@ from projects.DistillNeRF.losses.depth import (
     teacher_depth_loss,
 )
 from projects.DistillNeRF.losses.image import l1
+from tests.helpers.data import PARITY
 
 DEPTH, IMAGE, WEIGHTS = ('depth_estimate', 'depth_gt'), ('img_est', 'img_gt'), ('weights',)
 # Published name, our module, inputs (the first is what the gradient is taken of).
@@ -45,9 +45,9 @@ PUBLISHED = [
 ]
 
 
-@pytest.fixture(scope='module')
-def vectors(shared_dir: Path) -> dict[str, np.ndarray]:
-    with np.load(shared_dir / 'parity/public/unit.npz') as archive:
+@pytest.fixture(scope='module', params=PARITY)
+def vectors(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    with np.load(PARITY[request.param] / 'unit.npz') as archive:
         return {key.removeprefix('loss/'): archive[key] for key in archive if key.startswith('loss/')}
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ from projects.DistillNeRF.models.network import DistillNeRF, Encoded
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.pooling import pool_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
+from tests.helpers.data import published_checkpoint
 from verification.parity.weights import rule_weight
 
 SMALL = {
@@ -210,11 +209,10 @@ def test_frozen_depth_features_must_match_the_network():
 
 
 @pytest.mark.parametrize('variant', PUBLISHED_VARIANTS)
-def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str):
+def test_published_parameters_are_covered_exactly(variant: str):
     """Same names (the feature variants' checkpoints hold an unused decoder on top), sizes and counts."""
-    known = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())['yamls'][variant]
-    keys = known['keys'].items()
-    shapes = {name.removeprefix('model.'): shape for name, (shape, _, kind) in keys if kind == 'P'}
+    entries, total = published_checkpoint(variant)
+    shapes = {name.removeprefix('model.'): shape for name, (shape, _, kind) in entries.items() if kind == 'P'}
     network = DistillNeRF(**published_settings(variant))
     ours = {published_name(name): parameter for name, parameter in network.named_parameters()}
     assert len(ours) == sum(1 for _ in network.parameters())
@@ -223,7 +221,6 @@ def test_published_parameters_are_covered_exactly(shared_dir: Path, variant: str
     assert set(ours) == set(shapes) - unused - frozen
     for name, parameter in ours.items():
         assert [n for n in parameter.shape if n > 1] == [n for n in shapes[name] if n > 1], name
-    total = known['parameter_counts']['total_trainable']
     assert sum(p.numel() for p in ours.values()) + sum(math.prod(shapes[name]) for name in unused) == total
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,21 +10,21 @@ import torch
 from projects.DistillNeRF.models.checkpoint import load_weights
 from projects.DistillNeRF.models.conversion import convert, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
+from tests.helpers.data import frozen_extractor_entries, published_checkpoint
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused, truncate
 from verification.parity.weights import rule_network, rule_weight
 
 
-def published_state(shared_dir: Path, variant: str) -> dict[str, torch.Tensor]:
+def published_state(variant: str) -> dict[str, torch.Tensor]:
     """All entries that the published wrapper saves: weights, buffers, frozen networks."""
-    known = json.loads((shared_dir / 'parity/checkpoint_format.json').read_text())
     state = {}
-    for name, (shape, dtype, kind) in known['yamls'][variant]['keys'].items():
+    for name, (shape, dtype, kind) in published_checkpoint(variant)[0].items():
         if kind == 'P':
             state[name] = torch.from_numpy(rule_weight(name.removeprefix('model.'), tuple(shape)))
         else:
             state[name] = torch.zeros(shape, dtype=torch.int16 if 'kernel_vectors' in name else getattr(torch, dtype))
-    for name, (_, dtype) in known['frozen_extractor_keys']['keys'].items():
+    for name, (_, dtype) in frozen_extractor_entries().items():
         state[name] = torch.zeros(1, dtype=getattr(torch, dtype))
     state['seg_model.backbone.weight'] = torch.zeros(1)
     state['lpips_loss.lpips.net.weight'] = torch.zeros(1)
@@ -34,9 +32,9 @@ def published_state(shared_dir: Path, variant: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize('variant', ['model', 'model_linearspace', 'model_linearspace_foundation_feature'])
-def test_published_weights_become_ours(shared_dir, tmp_path, variant):
+def test_published_weights_become_ours(tmp_path, variant):
     published, ours = tmp_path / 'published.pth', tmp_path / 'ours.pth'
-    torch.save({'meta': {'epoch': 3}, 'state_dict': published_state(shared_dir, variant)}, published)
+    torch.save({'meta': {'epoch': 3}, 'state_dict': published_state(variant)}, published)
     result = run('convert_checkpoint', published, ours)
     assert result.code == 0, result.err
     assert variant in result.out
@@ -54,8 +52,8 @@ def test_published_weights_become_ours(shared_dir, tmp_path, variant):
         assert torch.equal(value, expected[name]), name
 
 
-def test_entries_that_do_not_fit_are_all_listed(shared_dir, tmp_path):
-    state = published_state(shared_dir, 'model')
+def test_entries_that_do_not_fit_are_all_listed(tmp_path):
+    state = published_state('model')
     del state['model.decoder.last_conv.bias']
     state['model.decoder.extra.weight'] = torch.zeros(2)
     name = 'model.coarse_monodepth_estimator.conv1.weight'
@@ -68,8 +66,8 @@ def test_entries_that_do_not_fit_are_all_listed(shared_dir, tmp_path):
     assert not out.exists()
 
 
-def test_weights_that_are_no_numbers(shared_dir, tmp_path):
-    state = published_state(shared_dir, 'model')
+def test_weights_that_are_no_numbers(tmp_path):
+    state = published_state('model')
     state['model.decoder.last_conv.bias'][1] = torch.nan
     torch.save({'state_dict': state}, tmp_path / 'published.pth')
     refused(
@@ -89,15 +87,15 @@ def test_files_that_are_no_checkpoints(tmp_path):
     assert out.read_text() == 'here already'
 
 
-def test_pickles_need_a_word_of_trust(shared_dir, tmp_path):
+def test_pickles_need_a_word_of_trust(tmp_path):
     path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
-    torch.save({'meta': Namespace(seed=0), 'state_dict': published_state(shared_dir, 'model')}, path)
+    torch.save({'meta': Namespace(seed=0), 'state_dict': published_state('model')}, path)
     refused(run('convert_checkpoint', path, out), path, '--unsafe-pickle')
     assert not out.exists()
     assert run('convert_checkpoint', path, out, '--unsafe-pickle').code == 0
     assert out.exists()
 
 
-def test_variants_that_share_their_weights_are_all_named(shared_dir):
-    variants = convert(published_state(shared_dir, 'model'), 'x').variants
+def test_variants_that_share_their_weights_are_all_named():
+    variants = convert(published_state('model'), 'x').variants
     assert variants == ['model', 'model_400_224', 'model_228_128', 'model_waymo']

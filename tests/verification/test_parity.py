@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules import fine_depth, layers, renderer, volume_rendering
 from projects.DistillNeRF.modules.decoder import StyledConv
 from projects.DistillNeRF.modules.kernel_map import KernelMap
+from tests.helpers.data import PARITY
 from tests.tools.commands import run
 from tests.tools.test_commands_bad_input import refused
 from verification.parity import unit_data, units
@@ -35,51 +37,70 @@ from verification.parity.vectors import Vectors, thinned
 
 
 @pytest.fixture(scope='module')
-def public(shared_dir: Path) -> Vectors:
-    return Vectors(shared_dir / 'parity/public')
+def public() -> Vectors:
+    """The vectors of every clone."""
+    return Vectors(PARITY['shipped'])
 
 
-@pytest.mark.parametrize(
-    'variant',
-    [
-        'model',
-        'model_linearspace',
-        'model_foundation_feature',
-        'model_linearspace_foundation_feature',
-        'model_400_224',
-    ],
-)
-def test_a_variant_is_the_published_one(public, variant):
-    report, _ = check_all(public, [variant])
+# So many comparisons a file has, thinned or not; those of ``float32`` stage by stage and end to end.
+ROWS = {
+    'float64 model': 24,
+    'float64 model_linearspace': 24,
+    'float64 model_linearspace_foundation_feature': 8,
+    'float32 model': 92 + 9,
+    'float32 model_linearspace': 92 + 9,
+    'float32 model_foundation_feature': 15 + 6,
+    'float32 model_linearspace_foundation_feature': 15 + 6,
+    'float32 model_400_224': 21 + 6,
+}
+SHIPPED_FILES = {
+    *('inputs', 'unit', 'depth_anything', 'model', 'model_foundation_feature', 'model_400_224'),
+    *('f64_model', 'f64_model_linearspace', 'f64_model_linearspace_foundation_feature'),
+}
+
+
+def test_the_vectors_of_every_clone_are_there(public):
+    assert {path.stem for path in public.folder.glob('*.npz')} == SHIPPED_FILES
+
+
+@pytest.mark.parametrize(('source', 'variant'), [(s, v) for s in PARITY for v in Vectors(PARITY[s]).all_variants()])
+def test_a_variant_is_the_published_one(source, variant):
+    vectors = Vectors(PARITY[source])
+    report, _ = check_all(vectors, [variant])
     assert report.passed, report
-    sharp = [row for row in report.rows if row.stage.startswith('float64')]
-    assert bool(sharp) == (variant in public.variants('f64_'))
+    rows = Counter(row.stage.partition(': ')[0].removesuffix(', end to end') for row in report.rows)
+    kinds = {'float64': 'f64_', 'float32': ''}
+    there = [f'{kind} {variant}' for kind, prefix in kinds.items() if variant in vectors.variants(prefix)]
+    assert rows == {name: ROWS[name] for name in there}
 
 
+@pytest.mark.parametrize('source', PARITY)
 @pytest.mark.parametrize(
     'check', [*units.NETWORK_CHECKS, *DATA_CHECKS, check_resizing, check_head], ids=lambda check: check.__name__
 )
-def test_units_are_the_published_ones(public, check):
+def test_units_are_the_published_ones(check, source):
     report = Report()
-    measured(partial(check, UnitArrays(public)), report)
+    measured(partial(check, UnitArrays(Vectors(PARITY[source]))), report)
     assert report.passed, report
 
 
-def test_the_frozen_depth_network_is_the_published_one(public):
+@pytest.mark.parametrize('source', PARITY)
+def test_the_frozen_depth_network_is_the_published_one(source):
     report = Report()
-    measured(partial(check_depth_anything, public), report)
+    measured(partial(check_depth_anything, Vectors(PARITY[source])), report)
     assert report.passed, report
+    assert len(report.rows) == 11
 
 
 def write_thin(source: Path, folder: Path) -> Path:
-    """A folder as the held-out ones are: fewer rows of what is stored in part, features at every second pixel."""
+    """A folder with still fewer rows of what is stored in part, and features at every second of those pixels."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns('f64_*', '*_*.npz', 'unit.npz'))
     with np.load(source / 'model.npz') as archive:
         arrays = dict(archive)
     for name in ('coarse/monodepthfeat', 'fine/imgfeat'):
         arrays[name] = arrays[name][:, :, ::2, ::2]
-    arrays['octree/world_coord'] = arrays['octree/world_coord'][::7]
-    arrays['octree/convout7'] = arrays['octree/convout7'][::4]
+    arrays['octree/world_coord'] = arrays['octree/world_coord'][::4]
+    arrays['octree/convout7'] = arrays['octree/convout7'][::2]
     for name in ('pooled7', 'pooled9'):
         arrays[f'octree/{name}_sub'] = arrays[f'octree/{name}_sub'][::2]
     for name in (name for name in arrays if name.startswith('render/') and name.endswith('_sub')):
@@ -176,8 +197,8 @@ def _sharp(public: Vectors, report: Report) -> None:
 
 
 def _stages(public: Vectors, report: Report) -> None:
-    scene, stored = check_encoder(public, 'model_linearspace', report)
-    check_rendering(public, 'model_linearspace', scene, stored, report)
+    scene, stored = check_encoder(public, 'model', report)
+    check_rendering(public, 'model', scene, stored, report)
 
 
 def judged_as(right: Report, check: Callable[[Report], None]) -> Report:

@@ -16,10 +16,10 @@ from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS
 from projects.DistillNeRF.utils.errors import InputError
 
-HINT = 'give a folder of parity vectors, such as shared/parity/public'
+HINT = 'give a folder of parity vectors, such as tests/data/parity'
 
 # Rows that may be left out of a stored array: every 2nd, every 7th, ...
-STRIDES = (1, 2, 4, 7, 8, 11, 16, 32, 64, 97)
+STRIDES = (1, 2, 4, 7, 8, 11, 16, 32, 44, 64, 97, 128, 256, 388)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Vectors:
     def variants(self, prefix: str = '') -> list[str]:
         """Published variants with a file ``<prefix><variant>.npz`` here."""
         return [name for name in PUBLISHED_VARIANTS if (self.folder / f'{prefix}{name}.npz').is_file()]
+
+    def all_variants(self) -> list[str]:
+        """Published variants with a float64 or a float32 file here."""
+        return [name for name in PUBLISHED_VARIANTS if name in {*self.variants('f64_'), *self.variants()}]
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """All arrays of a file.
