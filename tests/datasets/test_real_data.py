@@ -1,4 +1,4 @@
-"""The pieces of real data beside the repository convert, load, and their LiDAR fits their pictures."""
+"""Pieces of real data convert, load, and their LiDAR fits their pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from projects.DistillNeRF.datasets.converters import pandaset
 from tests.datasets.fixtures.build import build_dataset
+from tests.helpers.data import PANDASET
 from tools.create_data import main
 
 
@@ -23,16 +24,16 @@ def nuscenes_views(shared_dir, tmp_path_factory):
     return dataset[0]['inputs']['input_views']
 
 
-@pytest.fixture(scope='module')
-def pandaset_sample(shared_dir, tmp_path_factory):
-    """PandaSet 002, frame 40, with frame 45 among the targets."""
-    out = tmp_path_factory.mktemp('pandaset_002')
-    raw = shared_dir / 'data/pandaset'
-    pandaset.convert(raw, out, train_frames=(40, 45), val_frames=(50, 50))
+@pytest.fixture(scope='module', params=PANDASET)
+def pandaset_sample(request, tmp_path_factory):
+    """PandaSet 002, a keyframe, with the next one, 0.5 s later, among the targets."""
+    out, source = tmp_path_factory.mktemp('pandaset_002'), PANDASET[request.param]
+    after = source.pair[1] + source.step
+    pandaset.convert(source.root, out, train_frames=source.pair, val_frames=(after, after), step=source.step)
     return build_dataset(
         out,
         ann_file='pandaset_infos_train.pkl',
-        data_prefix={'img': str(raw)},
+        data_prefix={'img': str(source.root)},
         image_size=(270, 480),
         render_size=(270, 480),
         test_mode=True,

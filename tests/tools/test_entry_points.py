@@ -12,6 +12,7 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.running import build_dataset
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import code_book
+from tests.helpers.data import PANDASET
 from tests.tools.commands import ROOT, run
 
 ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))
@@ -123,13 +124,16 @@ def test_two_iterations_on_minitown(town, tmp_path, name):
     two_iterations_as_they_are(name, tmp_path, *places)
 
 
+@pytest.mark.parametrize('source', PANDASET)
 @pytest.mark.parametrize('name', OURS[2:])
-def test_two_iterations_on_pandaset(shared_dir, tmp_path, name):
-    raw, infos = shared_dir / 'data/pandaset', tmp_path / 'infos'
-    frames = ('--train-frames', '28-32', '--val-frames', '60-61')
-    assert run('create_data', 'pandaset', '--root-path', raw, '--out-dir', infos, *frames).code == 0
+def test_two_iterations_on_pandaset(tmp_path, name, source):
+    known, infos = PANDASET[source], tmp_path / 'infos'
+    ranges = zip(('--train-frames', '--val-frames'), (known.train, known.val), strict=True)
+    frames = [word for option, (first, last) in ranges for word in (option, f'{first}-{last}')]
+    options = ('--root-path', known.root, '--out-dir', infos, '--step', known.step)
+    assert run('create_data', 'pandaset', *options, *frames).code == 0
     places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in ('train', 'val')]
-    places += [f'{loader}_dataloader.dataset.data_prefix.img={raw}' for loader in ('train', 'val')]
+    places += [f'{loader}_dataloader.dataset.data_prefix.img={known.root}' for loader in ('train', 'val')]
     two_iterations_as_they_are(name, tmp_path / 'out', *places)
 
 
