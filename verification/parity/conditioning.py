@@ -100,13 +100,14 @@ class Rounding(TorchDispatchMode):
 
     def _perturb(self, x: Tensor, units: float) -> None:
         start = int(self._random.integers(TABLE))
-        table = 1 + units * self._tables[x.dtype][start : start + TABLE]
+        table = 1 + units * self._tables[x.dtype][start : start + min(TABLE, x.numel())]
         if not torch.ops.aten.is_non_overlapping_and_dense(x):
             x.mul_(table[torch.arange(x.numel()) % TABLE].view(x.shape))
             return
         flat = x.as_strided((x.numel(),), (1,), x.storage_offset())
         whole = x.numel() // TABLE * TABLE
-        flat[:whole].view(-1, TABLE).mul_(table)
+        if whole:
+            flat[:whole].view(-1, TABLE).mul_(table)
         flat[whole:].mul_(table[: x.numel() - whole])
 
 
