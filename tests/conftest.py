@@ -28,10 +28,10 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope='session')
 def shared_dir() -> Path:
-    """The folder of real data and parity vectors beside the repository; tests that need it skip without it."""
+    """The folder of larger data beside the repository; tests on frames whose licenses forbid shipping skip without it."""
     shared = ROOT.parent / 'shared'
     if not shared.is_dir():
-        pytest.skip(f'{shared} is absent: real data and parity vectors are not part of the repository')
+        pytest.skip(f'{shared} is absent: nuScenes may not be shipped with the repository')
     return shared
 
 
