@@ -28,7 +28,7 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope='session')
 def shared_dir() -> Path:
-    """The folder of larger data beside the repository; tests on frames whose licenses forbid shipping skip without it."""
+    """The folder of more data beside the repository: tests on frames that may not be shipped skip without it."""
     shared = ROOT.parent / 'shared'
     if not shared.is_dir():
         pytest.skip(f'{shared} is absent: nuScenes may not be shipped with the repository')

@@ -19,6 +19,7 @@ class PandaSet:
         step: distance of keyframes with LiDAR, in frames.
         pair: the first of two keyframes that follow each other, and the second.
         train, val: frames for a short training.
+        sweeps: ``lidar_sweeps`` of that training; frames 0.5 s apart are no sweeps of each other.
     """
 
     root: Path
@@ -26,13 +27,16 @@ class PandaSet:
     pair: tuple[int, int]
     train: tuple[int, int]
     val: tuple[int, int]
+    sweeps: int
 
 
 PARITY = {'shipped': SHIPPED / 'parity'}
-PANDASET = {'shipped': PandaSet(SHIPPED / 'pandaset', step=1, pair=(0, 1), train=(0, 1), val=(2, 3))}
+PANDASET = {'shipped': PandaSet(SHIPPED / 'pandaset', step=1, pair=(0, 1), train=(0, 1), val=(2, 3), sweeps=1)}
 if SHARED.is_dir():
     PARITY['shared'] = SHARED / 'parity/public'
-    PANDASET['shared'] = PandaSet(SHARED / 'data/pandaset', step=5, pair=(40, 45), train=(28, 32), val=(60, 61))
+    PANDASET['shared'] = PandaSet(
+        SHARED / 'data/pandaset', step=5, pair=(40, 45), train=(28, 32), val=(60, 61), sweeps=2
+    )
 
 
 def published_checkpoint(variant: str) -> tuple[dict[str, Any], int]:

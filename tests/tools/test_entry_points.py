@@ -134,6 +134,7 @@ def test_two_iterations_on_pandaset(tmp_path, name, source):
     assert run('create_data', 'pandaset', *options, *frames).code == 0
     places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.img={known.root}' for loader in ('train', 'val')]
+    places.append(f'train_dataloader.dataset.lidar_sweeps={known.sweeps}')
     two_iterations_as_they_are(name, tmp_path / 'out', *places)
 
 
