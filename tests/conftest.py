@@ -69,3 +69,13 @@ def town(tmp_path_factory) -> Path:
         patch.setattr(scene, 'Town', BoxTown)
         converter.convert(root, root, **SMALL)
     return root
+
+
+@pytest.fixture(scope='session')
+def box_root(tmp_path_factory) -> Path:
+    """Three frames of the driving and turning box world; tests must not change it."""
+    from tests.datasets.fixtures.boxworld import BoxWorld
+
+    root = tmp_path_factory.mktemp('boxes')
+    BoxWorld().write(root)
+    return root

@@ -12,7 +12,8 @@ import torch
 
 from projects.DistillNeRF.models.checkpoint import checkpoints_in, load_weights, read_checkpoint
 from projects.DistillNeRF.models.conversion import read_published
-from projects.DistillNeRF.models.scene_files import FORMAT, load_scene
+from projects.DistillNeRF.models.scene import Scene
+from projects.DistillNeRF.models.scene_files import FORMAT
 from projects.DistillNeRF.models.weights import find_weights, shortened
 from projects.DistillNeRF.utils.errors import InputError
 
@@ -108,7 +109,7 @@ def refused(path: Path, *words: str, reader: object = read_checkpoint) -> None:
         (b'', ('is empty',)),
     ],
 )
-@pytest.mark.parametrize('reader', [read_checkpoint, read_published, load_scene])
+@pytest.mark.parametrize('reader', [read_checkpoint, read_published, Scene.load])
 def test_files_of_other_kinds_are_named(tmp_path, content, words, reader):
     path = tmp_path / 'file.pth'
     path.write_bytes(content)
@@ -143,7 +144,7 @@ def test_files_of_the_other_commands(tmp_path):
     refused(path, 'saved scene', 'tools/viewer.py --scene')
     torch.save({'state_dict': saved('module.network.')}, path)
     refused(path, 'ours already', 'as it is', reader=read_published)
-    refused(path, 'not a scene, but a checkpoint', 'tools/infer.py', reader=load_scene)
+    refused(path, 'not a scene, but a checkpoint', 'tools/infer.py', reader=Scene.load)
     torch.save({'state_dict': {'backbone.conv1.weight': torch.zeros(1)}}, path)
     refused(path, 'another network', 'backbone.conv1.weight', reader=lambda path: load_weights(Part(), path))
 

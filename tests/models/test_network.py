@@ -98,7 +98,7 @@ def test_gradients_reach_every_parameter(head, quirks):
     network = small_network(head=head, published_quirks=quirks)
     views = random_views(2, 0)
     rendering = network(views).render(views.cameras)
-    (rendering.rgb.square().sum() + rendering.depth.sum()).backward()
+    (rendering.image.square().sum() + rendering.depth.sum()).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -129,8 +129,8 @@ def test_activation_checkpointing_keeps_less_and_changes_nothing(head):
         ):
             rendering = network(views).render(views.cameras)
         kept.append(sum(sizes.values()))
-        (rendering.rgb.square().sum() + rendering.depth.sum()).backward()
-        results.append((rendering.rgb.detach(), {name: p.grad for name, p in network.named_parameters()}))
+        (rendering.image.square().sum() + rendering.depth.sum()).backward()
+        results.append((rendering.image.detach(), {name: p.grad for name, p in network.named_parameters()}))
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
     assert kept[1] < 0.7 * kept[0]
 
@@ -153,10 +153,10 @@ def test_autocast_changes_precision_but_not_the_function(dtype, head):
     with torch.autocast('cpu', dtype=dtype):
         encoded = network.encode([views])[0]
         rendering = encoded.scene.render(views.cameras)
-        loss = rendering.rgb.float().square().mean() + rendering.depth.mean() + encoded.fine.depth.mean()
+        loss = rendering.image.float().square().mean() + rendering.depth.mean() + encoded.fine.depth.mean()
     for tensor in (encoded.coarse.depth, encoded.fine.depth, encoded.scene.fine, encoded.scene.coarse, rendering.depth):
         assert tensor.dtype == torch.float32
-    assert (rendering.rgb - expected.rgb).abs().mean() < 0.05 * expected.rgb.abs().mean()
+    assert (rendering.image - expected.image).abs().mean() < 0.05 * expected.image.abs().mean()
     loss.backward()
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
@@ -175,7 +175,7 @@ def test_an_empty_scene_is_transparent(head, quirks, empty):
     """As published, empty space has a density of 1.8e-5 per meter (foggy-empty-space)."""
     scene = empty_scene(small_network(head=head, published_quirks=quirks))
     rendering = scene.render(random_views(2, 0).cameras)
-    assert torch.isfinite(rendering.rgb).all()
+    assert torch.isfinite(rendering.image).all()
     assert rendering.opacity.max() < (1e-3 if quirks else 1e-6)
     density, occupied = scene.query(torch.zeros(4, 3, dtype=torch.float64))
     assert not occupied.any()
