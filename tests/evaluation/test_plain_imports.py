@@ -6,16 +6,16 @@ import subprocess
 import sys
 
 PLAIN = [
-    'losses.color',
+    'losses.density',
     'losses.depth',
-    'losses.line_of_sight',
-    'losses.sky',
-    'losses.weights',
+    'losses.image',
+    'losses.subjects',
     'evaluation.baselines',
     'evaluation.depth',
     'evaluation.image',
+    'evaluation.report',
+    'geometry.trajectories',
     'visualization.panels',
-    'visualization.trajectories',
     'visualization.video',
 ]
 BLOCK_MM = "import sys; sys.modules.update(dict.fromkeys(('mmengine', 'mmcv', 'mmdet', 'mmdet3d')))\n"

@@ -12,7 +12,13 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.losses.modules import DepthClampLoss, OpacityLoss, RGBL1Loss, WeightEntropyLoss
-from projects.DistillNeRF.models.objective import MIN_DEPTH, Objective, feature_target, resize_depth, stored_depth
+from projects.DistillNeRF.models.objective import (
+    MIN_TARGET_DEPTH,
+    Objective,
+    feature_target,
+    resize_depth,
+    stored_depth,
+)
 from projects.DistillNeRF.utils.errors import InputError
 
 FAR = 60.0
@@ -123,7 +129,7 @@ def test_depths_end_where_the_sky_is():
     depth[:, 0] = 0.0
     views = make_views(teacher_depth=depth)
     rendered = given('teacher_depth', views, views)[1][1]
-    assert (rendered[:, 0] == MIN_DEPTH).all()
+    assert (rendered[:, 0] == MIN_TARGET_DEPTH).all()
     assert (rendered[:, 1:] == SKY).all()
 
 

@@ -19,8 +19,8 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
 from ..geometry.contraction import ParameterizedSpace
+from ..losses.subjects import HINT, NAMES, subject_of
 from ..models.network import DistillNeRF
-from ..models.objective import LOSS_NAMES
 from ..modules.coarse_depth import CoarseDepthNet
 from ..modules.decoder import ColorDecoder
 from ..modules.fine_depth import FineDepthNet
@@ -58,6 +58,7 @@ NETWORK = {
     'voxel': SparseVoxelNet,
     'sampling': RaySampling,
 }
+LOSSES = 'model.losses'
 HEADS = {'color': ColorDecoder, 'feature': FeatureHead}
 # ``shuffle`` is the sampler's, everywhere in these configs.
 OF_LOADER = arguments(DataLoader) - {'shuffle'} | {'num_batch_per_epoch', 'disable_subprocess_warning'}
@@ -153,6 +154,8 @@ def _hint(key: str, section: Section, sections: Iterable[Section]) -> str:
         length = ', '.join(sorted({'max_epochs', 'max_iters'} & section.known))
         return f'; its type, {section.given.get("type")}, says what is counted: {length}'
     known = sorted(section.known - ANY_COMPONENT)
+    if section.path == LOSSES and _get(section.given[key], 'type'):
+        return f'{did_you_mean(key, known)}; for a loss of your own, {HINT}'
     return did_you_mean(key, known) or _elsewhere(key, sections, section.path) or f'; known: {", ".join(known[:MANY])}'
 
 
@@ -208,11 +211,27 @@ def _model(model: Any) -> Iterator[Section]:
             section := _plain('model.network.head', head, arguments(kind) | {'type', 'channels'})
         ):
             yield section
-    if losses := _plain('model.losses', _get(model, 'losses'), set(LOSS_NAMES)):
-        yield losses
-    for name, loss in _items('model.losses', _get(model, 'losses')):
-        yield from _component(name, loss, registry.MODELS)
+    yield from _losses(_get(model, 'losses'))
     yield from _component('model.data_preprocessor', _get(model, 'data_preprocessor'), registry.MODELS)
+
+
+def _losses(losses: Any) -> Iterator[Section]:
+    """Yield the sections of the losses: those of known names, and those that say what they are computed on."""
+    if not isinstance(losses, Mapping):
+        return
+    own = {name for name, loss in losses.items() if name not in NAMES and _says_subject(loss)}
+    yield Section(LOSSES, losses, set(NAMES) | own)
+    for name, loss in losses.items():
+        yield from _component(f'{LOSSES}.{name}', loss, registry.MODELS, extra={'compares'} if name in own else ())
+
+
+def _says_subject(loss: Any) -> bool:
+    """Return whether a loss says what it is computed on; a class that is not known is refused when it is built."""
+    kind = _get(loss, 'type')
+    if kind is None:
+        return False
+    built = _find(registry.MODELS, kind)
+    return built is None or 'compares' in loss or subject_of('', built) is not None
 
 
 def _loader(path: str, loader: Any) -> Iterator[Section]:

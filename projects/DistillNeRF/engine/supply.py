@@ -11,11 +11,12 @@ from torch.utils.data import Dataset
 from ..datasets.dataset import DistillNeRFDataset
 from ..datasets.supply import LIDAR, OTHER_FRAMES
 from ..evaluation.metrics import DepthMetric
+from ..losses.subjects import subject_of
 from ..utils.errors import InputError, warn
 
 TEACHER, FEATURES = 'teacher depth', 'features'
 DEPTHS = (LIDAR, TEACHER, 'truth depth')
-# What a loss compares with.
+# Subject of a loss (:mod:`..losses.subjects`) -> what it compares with.
 LOSS_NEEDS = {
     'lidar_depth': LIDAR,
     'lidar_depth_edges': LIDAR,
@@ -50,9 +51,9 @@ def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
     """
     ours = parts(dataset)
     for name, loss in losses.items():
-        if name not in LOSS_NEEDS or not getattr(loss, 'loss_weight', 1):
+        need = LOSS_NEEDS.get(subject_of(name, loss))
+        if need is None or not getattr(loss, 'loss_weight', 1):
             continue
-        need = LOSS_NEEDS[name]
         if need == FEATURES and known(ours, FEATURES) is None and _has(ours, 'LidarCodeBookFeatures'):
             need = LIDAR
         if known(ours, need) == 0:

@@ -1,18 +1,22 @@
-"""Losses: plain torch functions, and the same functions as registered modules for configs.
+"""Losses: plain torch functions, the same functions as registered modules, and what each is computed on.
 
 | function | registered class | published name | about |
 | --- | --- | --- | --- |
-| ``color.l1`` | ``RGBL1Loss`` | RGBL1Loss | colors or features |
+| ``image.l1`` | ``RGBL1Loss`` | RGBL1Loss | images or features |
+| ``image.PerceptualDistance`` | ``LPIPSLoss`` | LPIPS | images |
+| ``image.dssim`` | ``DSSIMLoss`` | (ours) | images |
 | ``depth.depth_loss`` | ``DepthLoss`` | DepthLoss | depth where the target is finite |
 | ``depth.clamped_depth_loss`` | ``DepthClampLoss`` | DepthClampLoss, and Midas, DepthAnything | the same, clamped |
 | ``depth.teacher_depth_loss`` | ``TeacherDepthLoss`` | EmernerfDepthClampLoss | near and far pixels apart |
 | ``depth.log_depth_loss`` | ``LogDepthLoss`` | (ours) | depth in proportion to itself |
-| ``weights.weight_entropy`` | ``WeightEntropyLoss`` | NerfWeightEntropyLoss | rays should meet one surface |
-| ``weights.opacity_loss`` | ``OpacityLoss`` | OpacityLoss | rays should end |
-| ``line_of_sight.line_of_sight_loss`` | ``LineOfSightLoss`` | LineOfSightLoss | LiDAR returns against weights |
+| ``depth.near_depth_edges`` | ``DepthEdgeLoss`` | (paper only) | clamped depth near edges |
+| ``density.density_loss`` | ``DensityLoss`` | (ours) | voxels empty before the teacher's depth, opaque at it |
+| ``density.weight_entropy`` | ``WeightEntropyLoss`` | NerfWeightEntropyLoss | rays should meet one surface |
+| ``density.opacity_loss`` | ``OpacityLoss`` | OpacityLoss | rays should end |
+| ``density.line_of_sight_loss`` | ``LineOfSightLoss`` | LineOfSightLoss | LiDAR returns against weights |
 
-The functions need torch alone; ``registered`` needs mmdet3d, and importing it registers the classes.
-``sky`` prepares depth images where the sky is known.
+The functions need torch alone; ``modules`` needs mmdet3d, and importing it registers the classes. ``subjects`` says how
+a class declares what it is computed on.
 
 The maths is that of the published code (docs/NETWORK.md#losses), with two corrections. A mean over no
 element at all (no LiDAR return in the images, no teacher pixel in the near group) is 0 and still connected to

@@ -1,10 +1,13 @@
-"""The losses as modules that a config names: ``dict(type='RGBL1Loss', loss_weight=1.0)``.
+"""Register the losses that a config names: ``dict(type='RGBL1Loss', loss_weight=1.0)``.
 
-Every module returns ``loss_weight`` times the function of the same subject; defaults are the published settings
-of the parameterized space.
+Every module returns ``loss_weight`` times a function of this package; defaults are the published settings of the
+parameterized space. ``compares`` says what a module is computed on (:mod:`.subjects`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -14,47 +17,70 @@ from .depth import clamped_depth_loss, depth_loss, log_depth_loss, near_depth_ed
 from .image import PerceptualDistance, dssim, l1
 
 
+def build_loss(config: Mapping[str, Any]) -> nn.Module:
+    """Build the loss of a config.
+
+    Args:
+        config: ``type``, its arguments, and, where the class leaves it open, ``compares``: one of
+            :data:`.subjects.SUBJECTS`.
+    """
+    # The losses are mmdet3d's, whatever the default scope of the caller is.
+    settings = {'_scope_': 'mmdet3d', **config}
+    compares = settings.pop('compares', None)
+    loss = MODELS.build(settings)
+    if compares is not None:
+        loss.compares = compares
+    return loss
+
+
 class _Weighted(nn.Module):
-    """A loss with a coefficient."""
+    """A loss with a coefficient.
+
+    Attributes:
+        compares: what it is computed on; ``None`` leaves that to its name or its config.
+        loss_weight: the coefficient.
+    """
+
+    compares: str | None = None
 
     def __init__(self, loss_weight: float) -> None:
         super().__init__()
         self.loss_weight = loss_weight
 
     def extra_repr(self) -> str:
-        """The settings, for the printed model."""
+        """Return the settings, for the printed model."""
         settings = {key: value for key, value in vars(self).items() if isinstance(value, int | float)}
         return ', '.join(f'{key}={value}' for key, value in settings.items() if key != 'training')
 
 
 @MODELS.register_module()
 class RGBL1Loss(_Weighted):
-    """:func:`.color.l1`: ``forward(estimate, target)``."""
+    """Compute :func:`.image.l1` of images or features."""
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of two tensors of one shape."""
+        """Return the scalar loss of two tensors of one shape."""
         return self.loss_weight * l1(estimate, target)
 
 
 @MODELS.register_module()
 class DepthLoss(_Weighted):
-    """:func:`.depth.depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
+    """Compute :func:`.depth.depth_loss`: meters, NaN targets left out."""
 
     def __init__(self, loss_weight: float = 1.0, max_depth: float = 80.0) -> None:
         super().__init__(loss_weight)
         self.max_depth = max_depth
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of two depth images of one shape."""
+        """Return the scalar loss of two depth images of one shape."""
         return self.loss_weight * depth_loss(estimate, target, self.max_depth)
 
 
 @MODELS.register_module()
 class DepthClampLoss(_Weighted):
-    """:func:`.depth.clamped_depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
+    """Compute :func:`.depth.clamped_depth_loss`: meters, NaN targets left out."""
 
     def __init__(self, loss_weight: float = 10.0, min_depth: float = 1e-5, max_depth: float = 80.0) -> None:
         super().__init__(loss_weight)
@@ -62,13 +88,13 @@ class DepthClampLoss(_Weighted):
         self.max_depth = max_depth
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of two depth images of one shape."""
+        """Return the scalar loss of two depth images of one shape."""
         return self.loss_weight * clamped_depth_loss(estimate, target, self.min_depth, self.max_depth)
 
 
 @MODELS.register_module()
 class TeacherDepthLoss(_Weighted):
-    """:func:`.depth.teacher_depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
+    """Compute :func:`.depth.teacher_depth_loss`: meters, NaN targets left out."""
 
     def __init__(
         self,
@@ -83,14 +109,14 @@ class TeacherDepthLoss(_Weighted):
         self.inner_range = inner_range
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of two depth images of one shape."""
+        """Return the scalar loss of two depth images of one shape."""
         loss = teacher_depth_loss(estimate, target, self.min_depth, self.max_depth, self.inner_range)
         return self.loss_weight * loss
 
 
 @MODELS.register_module()
 class LogDepthLoss(_Weighted):
-    """:func:`.depth.log_depth_loss`: ``forward(estimate, target)``, meters, NaN targets left out."""
+    """Compute :func:`.depth.log_depth_loss`: meters, NaN targets left out."""
 
     def __init__(self, loss_weight: float = 1.0, min_depth: float = 0.1, max_depth: float = 120.0) -> None:
         super().__init__(loss_weight)
@@ -98,19 +124,19 @@ class LogDepthLoss(_Weighted):
         self.max_depth = max_depth
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of two depth images of one shape."""
+        """Return the scalar loss of two depth images of one shape."""
         return self.loss_weight * log_depth_loss(estimate, target, self.min_depth, self.max_depth)
 
 
 @MODELS.register_module()
 class DepthEdgeLoss(_Weighted):
-    """:func:`.depth.clamped_depth_loss` near edges of the estimate: ``forward(estimate, target, iteration)``.
+    """Compute :func:`.depth.clamped_depth_loss` near edges of the estimate.
 
     With ``lidar_depth`` or ``teacher_depth`` beside it, ``loss_weight`` is what those pixels count more.
 
     Args:
         start: iteration from which it counts; edges of an untrained network mean nothing.
-        distance: pixels at most so far from an edge count (:func:`.depth_edges.near_depth_edges`).
+        distance: pixels at most so far from an edge count (:func:`.depth.near_depth_edges`).
     """
 
     def __init__(
@@ -128,7 +154,7 @@ class DepthEdgeLoss(_Weighted):
         self.max_depth = max_depth
 
     def forward(self, estimate: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """Scalar loss of two depth images ``(V, h, w)``; 0 (connected to the graph) before iteration ``start``."""
+        """Return the scalar loss of depth ``(V, h, w)``; 0 (connected to the graph) before iteration ``start``."""
         if iteration < self.start:
             return 0 * estimate.sum()
         near = target.where(near_depth_edges(estimate, self.distance), float('nan'))
@@ -137,12 +163,14 @@ class DepthEdgeLoss(_Weighted):
 
 @MODELS.register_module()
 class DensityLoss(_Weighted):
-    """:func:`.density.density_loss`: ``forward(free, surface)``, densities per meter.
+    """Compute :func:`.density.density_loss`.
 
     Args:
         step: length over which densities count as opacity, meters.
         margin: points nearer than this before a surface of the teacher are not free, meters.
     """
+
+    compares = 'density'
 
     def __init__(self, loss_weight: float = 0.1, step: float = 0.5, margin: float = 1.0) -> None:
         super().__init__(loss_weight)
@@ -150,39 +178,45 @@ class DensityLoss(_Weighted):
         self.margin = margin
 
     def forward(self, free: Tensor, surface: Tensor) -> Tensor:
-        """Scalar loss."""
+        """Return the scalar loss of densities per meter, ``(P,)`` and ``(Q,)``."""
         return self.loss_weight * density_loss(free, surface, self.step)
 
 
 @MODELS.register_module()
 class WeightEntropyLoss(_Weighted):
-    """:func:`.weights.weight_entropy`: ``forward(weights)``, samples along ``dim``."""
+    """Compute :func:`.density.weight_entropy`, samples along ``dim``."""
+
+    compares = 'weights'
 
     def __init__(self, loss_weight: float = 0.01, dim: int = 1) -> None:
         super().__init__(loss_weight)
         self.dim = dim
 
     def forward(self, weights: Tensor) -> Tensor:
-        """Scalar loss of rendering weights, ``(V, samples, h, w)`` by default."""
+        """Return the scalar loss of rendering weights, ``(V, samples, h, w)`` by default."""
         return self.loss_weight * weight_entropy(weights, self.dim)
 
 
 @MODELS.register_module()
 class OpacityLoss(_Weighted):
-    """:func:`.weights.opacity_loss`: ``forward(weights)``, samples along ``dim``."""
+    """Compute :func:`.density.opacity_loss`, samples along ``dim``."""
+
+    compares = 'all_weights'
 
     def __init__(self, loss_weight: float = 0.1, dim: int = 1) -> None:
         super().__init__(loss_weight)
         self.dim = dim
 
     def forward(self, weights: Tensor) -> Tensor:
-        """Scalar loss of rendering weights, ``(V, samples, h, w)`` by default."""
+        """Return the scalar loss of rendering weights, ``(V, samples, h, w)`` by default."""
         return self.loss_weight * opacity_loss(weights, self.dim)
 
 
 @MODELS.register_module()
 class LineOfSightLoss(_Weighted):
-    """:func:`.line_of_sight.line_of_sight_loss` with its schedule: ``forward(weights, mids, target, iteration)``."""
+    """Compute :func:`.density.line_of_sight_loss` with the schedule of :func:`.density.line_of_sight_epsilon`."""
+
+    compares = 'line_of_sight'
 
     def __init__(
         self,
@@ -201,7 +235,7 @@ class LineOfSightLoss(_Weighted):
         self.dim = dim
 
     def forward(self, weights: Tensor, mids: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """Scalar loss; 0 (connected to the graph) before iteration ``start``."""
+        """Return the scalar loss; 0 (connected to the graph) before iteration ``start``."""
         epsilon = line_of_sight_epsilon(iteration, self.start, self.end, self.first_epsilon, self.last_epsilon)
         if epsilon is None:
             return weights[:0].sum()
@@ -210,7 +244,7 @@ class LineOfSightLoss(_Weighted):
 
 @MODELS.register_module()
 class LPIPSLoss(_Weighted):
-    """:class:`.perceptual.PerceptualDistance`: ``forward(estimate, target)``, images in [0, 1].
+    """Compute LPIPS (:class:`.image.PerceptualDistance`) of images in [0, 1].
 
     Args:
         weights: file of the network's weights; it is read when the loss is built.
@@ -219,6 +253,8 @@ class LPIPSLoss(_Weighted):
         InputError: no such file; the message says how to get it or to do without.
     """
 
+    compares = 'image'
+
     def __init__(self, loss_weight: float = 1.0, weights: str = 'aux_models/lpips_vgg.pth') -> None:
         super().__init__(loss_weight)
         self.distance = PerceptualDistance()
@@ -226,7 +262,7 @@ class LPIPSLoss(_Weighted):
             self.distance.load(weights)
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of images ``(N, 3, H, W)``."""
+        """Return the scalar loss of images ``(N, 3, H, W)``."""
         if not self.loss_weight:
             return 0 * estimate.sum()
         return self.loss_weight * self.distance(estimate, target)
@@ -234,11 +270,13 @@ class LPIPSLoss(_Weighted):
 
 @MODELS.register_module()
 class DSSIMLoss(_Weighted):
-    """:func:`.perceptual.dssim`: ``forward(estimate, target)``, images in [0, 1]; needs no weights."""
+    """Compute :func:`.image.dssim` of images in [0, 1]; needs no weights file."""
+
+    compares = 'image'
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of images ``(N, C, H, W)``."""
+        """Return the scalar loss of images ``(N, C, H, W)``."""
         return self.loss_weight * dssim(estimate, target)

@@ -1,9 +1,10 @@
-"""What the network is trained for: which loss compares what with what (paper section 3.5; docs/NETWORK.md#losses)."""
+"""Give every configured loss what it is computed on (paper section 3.5; docs/NETWORK.md#losses)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,54 +13,64 @@ from torch import Tensor, nn
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.views import Views
 from ..losses.depth import clamp_depth, fill_sky
+from ..losses.subjects import HINT, NAMES, STAGES, log_order, subject_of
 from ..utils.errors import InputError
 from .network import Encoded
 from .scene import Rendering
 
-# What each loss of a config is computed on.
-IMAGE_LOSSES = ('rgb', 'lpips', 'dssim')
 DEPTHS = ('lidar_depth', 'teacher_depth')
-EDGES = '_edges'
-LOSS_NAMES = (
-    *IMAGE_LOSSES,
-    'features',
-    *DEPTHS,
-    *(name + EDGES for name in DEPTHS),
-    'line_of_sight',
-    'density',
-    'weight_entropy',
-    'opacity',
-)
-MIN_DEPTH = 1e-5
+# Target depths are clamped to at least this, meters, as published.
+MIN_TARGET_DEPTH = 1e-5
+
+Losses = Mapping[str, nn.Module]
+Named = Iterator[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the losses of one sample are computed from.
+
+    Attributes:
+        encoded: what the network made of the input views.
+        rendering: what it renders for the target views.
+        inputs, targets: the views.
+        iteration: number of the training step.
+    """
+
+    encoded: Encoded
+    rendering: Rendering
+    inputs: Views
+    targets: Views
+    iteration: int
 
 
 class Objective(nn.Module):
     """The sum of the configured losses.
 
-    * ``rgb``, ``lpips``, ``dssim``: rendered image against target image.
-    * ``features``: rendered features against those of the targets where they are known; a mean over pixels.
-    * ``lidar_depth``, ``teacher_depth``: coarse depth of the input views and rendered depth of the target views.
-    * ``lidar_depth_edges``, ``teacher_depth_edges``: the same where the estimated depth has edges.
-    * ``density``: the voxel field on the rays of the target views, against the teacher's depth.
-    * ``line_of_sight``: coarse and rendered weights against LiDAR, from the iteration of its schedule on.
-    * ``weight_entropy``: coarse and rendered weights. ``opacity``: coarse, fine and rendered weights.
+    What a loss is computed on is its subject (:mod:`..losses.subjects`).
 
     Depth images hold z, the network's depths are distances along the ray; targets are converted, unless
     ``published_quirks`` asks for the published comparison of the two as they are (z-as-distance) and for the published
     enlargement of LiDAR depth (bilinear, so that unknown pixels spread; lidar-spread).
 
     Args:
-        losses: name (see :data:`LOSS_NAMES`) -> loss module.
+        losses: name in the config -> loss module.
         space: for the depth at which the sky is put, and the largest depth asked for.
         published_quirks: see above.
+
+    Raises:
+        ValueError: a loss that does not say its subject, or whose name cannot be logged.
     """
 
-    def __init__(self, losses: Mapping[str, nn.Module], space: ParameterizedSpace, published_quirks: bool) -> None:
+    def __init__(self, losses: Losses, space: ParameterizedSpace, published_quirks: bool) -> None:
         super().__init__()
-        unknown = sorted(set(losses) - set(LOSS_NAMES))
-        if unknown:
-            raise ValueError(f'unknown losses {unknown}: use some of {list(LOSS_NAMES)}')
+        subjects = {name: subject_of(name, losses[name]) for name in sorted(losses, key=log_order)}
+        if unknown := sorted(name for name, subject in subjects.items() if subject is None):
+            raise ValueError(f'unknown losses {unknown}: use names of {list(NAMES)}, or {HINT}')
+        if staged := [name for name in losses if name not in NAMES and name.endswith(STAGES)]:
+            raise ValueError(f'names of losses {staged} end in {" or ".join(STAGES)}, like the log: choose others')
         self.losses = nn.ModuleDict(losses)
+        self.subjects = subjects
         self.space = space
         self.published_quirks = published_quirks
 
@@ -71,56 +82,66 @@ class Objective(nn.Module):
         targets: Sequence[Views],
         iteration: int = 0,
     ) -> dict[str, Tensor]:
-        """Losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch."""
-        samples = [self._sample(*parts, iteration) for parts in zip(encoded, renderings, inputs, targets, strict=True)]
+        """Return losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch."""
+        parts = zip(encoded, renderings, inputs, targets, strict=True)
+        samples = [dict(self._evaluate(Sample(*part, iteration))) for part in parts]
         return {name: torch.stack([losses[name] for losses in samples]).mean() for name in samples[0]}
 
-    def _sample(
-        self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
-    ) -> dict[str, Tensor]:
-        results = {
-            f'loss_{name}': self.losses[name](rendering.rgb, targets.images)
-            for name in IMAGE_LOSSES
-            if name in self.losses
+    def _evaluate(self, sample: Sample) -> Named:
+        """Yield all losses of one sample, subject after subject in the order of the log."""
+        yield from self._images(self._on('image'), sample)
+        yield from self._line_of_sight(self._on('line_of_sight'), sample)
+        yield from self._features(self._on('features'), sample)
+        yield from self._density(self._on('density'), sample)
+        for source in DEPTHS:
+            yield from self._depths(source, self._on(source), self._on(f'{source}_edges'), sample)
+        yield from self._weights(self._on('weights'), sample, stages=('_coarse', ''))
+        yield from self._weights(self._on('all_weights'), sample, stages=('_coarse', '_fine', ''))
+
+    def _on(self, subject: str) -> dict[str, nn.Module]:
+        """Return the losses that are computed on a subject."""
+        return {f'loss_{name}': self.losses[name] for name, own in self.subjects.items() if own == subject}
+
+    def _images(self, losses: Losses, sample: Sample) -> Named:
+        for name, loss in losses.items():
+            yield name, loss(rendered(name, sample.rendering.rgb, 'images'), sample.targets.images)
+
+    def _features(self, losses: Losses, sample: Sample) -> Named:
+        """Take the mean over the pixels whose features are known; the others compare the estimate with itself."""
+        for name, loss in losses.items():
+            estimate = rendered(name, sample.rendering.features, 'features')
+            target = feature_target(sample.targets, estimate)
+            known = target.isfinite().all(dim=1, keepdim=True)
+            value = loss(estimate, torch.where(known, target, estimate.detach()))
+            yield name, value * (known.numel() / known.sum().clamp_min(1))
+
+    def _weights(self, losses: Losses, sample: Sample, stages: Sequence[str]) -> Named:
+        weights = {
+            '_coarse': sample.encoded.coarse.weights,
+            '_fine': sample.encoded.fine.weights,
+            '': sample.rendering.weights,
         }
-        if 'line_of_sight' in self.losses:
-            results |= self._line_of_sight(encoded, rendering, inputs, targets, iteration)
-        if 'features' in self.losses:
-            results['loss_features'] = self._features(rendering.features, targets)
-        if 'density' in self.losses:
-            results['loss_density'] = self._density(encoded, rendering, targets)
-        results |= self._depths(encoded, rendering, inputs, targets, iteration)
-        stages = {'_coarse': encoded.coarse.weights, '_fine': encoded.fine.weights, '': rendering.weights}
-        for name, used in (('weight_entropy', ('_coarse', '')), ('opacity', ('_coarse', '_fine', ''))):
-            if name in self.losses:
-                for stage in used:
-                    results[f'loss_{name}{stage}'] = self.losses[name](stages[stage].movedim(-1, 1))
-        return results
+        for name, loss in losses.items():
+            for stage in stages:
+                yield f'{name}{stage}', loss(weights[stage].movedim(-1, 1))
 
-    def _features(self, rendered: Tensor, targets: Views) -> Tensor:
-        """The mean over the pixels whose features are known; the others compare the estimate with itself."""
-        target = feature_target(targets, rendered)
-        known = target.isfinite().all(dim=1, keepdim=True)
-        loss = self.losses['features'](rendered, torch.where(known, target, rendered.detach()))
-        return loss * (known.numel() / known.sum().clamp_min(1))
-
-    def _depths(
-        self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
-    ) -> dict[str, Tensor]:
-        results = {}
-        for name in DEPTHS:
-            if name not in self.losses and name + EDGES not in self.losses:
-                continue
-            for stage, depth, views in (('_coarse', encoded.coarse.depth, inputs), ('', rendering.depth, targets)):
-                target = self.depth_target(name, views, depth.shape[-2:])
-                if name in self.losses:
-                    results[f'loss_{name}{stage}'] = self.losses[name](depth, target)
-                if name + EDGES in self.losses:
-                    results[f'loss_{name}{EDGES}{stage}'] = self.losses[name + EDGES](depth, target, iteration)
-        return results
+    def _depths(self, source: str, losses: Losses, edge_losses: Losses, sample: Sample) -> Named:
+        """Compare coarse depth of the input views and rendered depth of the target views with one source of depth."""
+        if not losses and not edge_losses:
+            return
+        coarse, rendered = sample.encoded.coarse.depth, sample.rendering.depth
+        for stage, depth, views in (('_coarse', coarse, sample.inputs), ('', rendered, sample.targets)):
+            target = self.depth_target(source, views, depth.shape[-2:])
+            for name, loss in losses.items():
+                yield f'{name}{stage}', loss(depth, target)
+            for name, loss in edge_losses.items():
+                yield f'{name}{stage}', loss(depth, target, sample.iteration)
 
     def depth_target(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
-        """``(V, h, w)`` depth of size ``size`` to compare with, NaN where unknown.
+        """Return ``(V, h, w)`` depth of size ``size`` to compare with, NaN where unknown.
+
+        Args:
+            name: one of :data:`DEPTHS`.
 
         Raises:
             InputError: the views hold no such depth.
@@ -128,52 +149,70 @@ class Objective(nn.Module):
         depth, lidar = self._known_depth(name, views, size), name == 'lidar_depth'
         if views.sky_mask is not None:
             depth = fill_sky(depth, views.sky_mask, self.space.far, only_unknown=lidar)
-        return clamp_depth(depth, MIN_DEPTH, self.space.far)
+        return clamp_depth(depth, MIN_TARGET_DEPTH, self.space.far)
 
     def _known_depth(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
-        """Depth to compare with the network's, ``(V, h, w)``; NaN where it is unknown and in the sky."""
+        """Return depth to compare with the network's, ``(V, h, w)``; NaN where it is unknown and in the sky."""
         nearest = name == 'lidar_depth' and not self.published_quirks
         depth = resize_depth(stored_depth(name, views), size, nearest)
         return depth if self.published_quirks else depth * views.cameras.ray_lengths(*size)
 
-    def _density(self, encoded: Encoded, rendering: Rendering, targets: Views) -> Tensor:
-        """Random points before the teacher's depth (in the sky: before its end), and points at it."""
-        loss, size = self.losses['density'], rendering.depth.shape[-2:]
-        depth = resize_depth(stored_depth('teacher_depth', targets), size, nearest=True)
-        surface = depth * targets.cameras.ray_lengths(*size)
-        end = surface
-        if targets.sky_mask is not None:
-            end = fill_sky(surface, targets.sky_mask, self.space.far, only_unknown=False)
-            surface = fill_sky(surface, targets.sky_mask, math.nan, only_unknown=False)
-        free = torch.rand_like(end) * (end - loss.margin).clamp_min(0)
-        origins, directions = targets.cameras.rays(*size)
+    def _density(self, losses: Losses, sample: Sample) -> Named:
+        """Query the voxel field at the teacher's depth, and at random points before it (in the sky: before its end)."""
+        targets, size = sample.targets, sample.rendering.depth.shape[-2:]
+        for name, loss in losses.items():
+            depth = resize_depth(stored_depth('teacher_depth', targets), size, nearest=True)
+            surface = depth * targets.cameras.ray_lengths(*size)
+            end = surface
+            if targets.sky_mask is not None:
+                end = fill_sky(surface, targets.sky_mask, self.space.far, only_unknown=False)
+                surface = fill_sky(surface, targets.sky_mask, math.nan, only_unknown=False)
+            free = torch.rand_like(end) * (end - getattr(loss, 'margin', 0.0)).clamp_min(0)
+            free, surface = (density_at(distance, sample) for distance in (free, surface))
+            yield name, loss(free, surface)
 
-        def density(distance: Tensor) -> Tensor:
-            points = origins[:, None, None] + distance[..., None] * directions
-            return encoded.scene.query(points[distance.isfinite()])[0]
+    def _line_of_sight(self, losses: Losses, sample: Sample) -> Named:
+        coarse, rendering = sample.encoded.coarse.weights, sample.rendering
+        for name, loss in losses.items():
+            edges = self.space.bin_edges(coarse).expand(*coarse.shape[:-1], -1)
+            stages = {
+                '_coarse': (coarse, edges, sample.inputs),
+                '': (rendering.weights, rendering.depths, sample.targets),
+            }
+            for stage, (weights, depths, views) in stages.items():
+                middle = (depths[..., 1:] + depths[..., :-1]) / 2
+                known = self._known_depth('lidar_depth', views, weights.shape[1:3])
+                value = loss(weights.movedim(-1, 1), middle.movedim(-1, 1), known, sample.iteration)
+                yield f'{name}{stage}', value
 
-        return loss(density(free), density(surface))
 
-    def _line_of_sight(
-        self, encoded: Encoded, rendering: Rendering, inputs: Views, targets: Views, iteration: int
-    ) -> dict[str, Tensor]:
-        coarse = encoded.coarse.weights
-        edges = self.space.bin_edges(coarse).expand(*coarse.shape[:-1], -1)
-        stages = {
-            '_coarse': (coarse, edges, inputs),
-            '': (rendering.weights, rendering.depths, targets),
-        }
-        results = {}
-        for stage, (weights, depths, views) in stages.items():
-            middle = (depths[..., 1:] + depths[..., :-1]) / 2
-            known = self._known_depth('lidar_depth', views, weights.shape[1:3])
-            loss = self.losses['line_of_sight'](weights.movedim(-1, 1), middle.movedim(-1, 1), known, iteration)
-            results[f'loss_line_of_sight{stage}'] = loss
-        return results
+def rendered(name: str, rendering: Tensor | None, what: str) -> Tensor:
+    """Return what the loss ``name`` compares.
+
+    Raises:
+        InputError: the network does not render it.
+    """
+    if rendering is None:
+        loss = name.removeprefix('loss_')
+        raise InputError(
+            f'the loss {loss} compares {what}, which the network does not render; set model.losses.{loss}=None'
+        )
+    return rendering
+
+
+def density_at(distance: Tensor, sample: Sample) -> Tensor:
+    """Return densities per meter ``(P,)`` of the voxel field on the rays of the target views.
+
+    Args:
+        distance: ``(V, h, w)`` meters along the rays; those that are not finite are left out.
+    """
+    origins, directions = sample.targets.cameras.rays(*distance.shape[-2:])
+    points = origins[:, None, None] + distance[..., None] * directions
+    return sample.encoded.scene.query(points[distance.isfinite()])[0]
 
 
 def stored_depth(name: str, views: Views) -> Tensor:
-    """The depth images of that name, z.
+    """Return the depth images of that name, z.
 
     Raises:
         InputError: the views hold none.
@@ -206,7 +245,11 @@ def relative_depth_errors(renderings: Sequence[Rendering], targets: Sequence[Vie
 
 
 def feature_target(views: Views, like: Tensor) -> Tensor:
-    """``(V, C, h, w)`` features of the views, resized bilinearly to the size of ``like``; NaN where unknown.
+    """Return teacher features ``(V, C, h, w)``, resized bilinearly to the size of ``like``; NaN where unknown.
+
+    Args:
+        views: the target views.
+        like: rendered features.
 
     Raises:
         InputError: the views hold none.
@@ -226,7 +269,7 @@ def feature_target(views: Views, like: Tensor) -> Tensor:
 
 
 def resize_depth(depth: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
-    """Depth ``(V, h, w)`` -> ``(V, *size)``, bilinear (unknown pixels spread) or nearest."""
+    """Resize depth ``(V, h, w)`` to ``(V, *size)``, bilinear (unknown pixels spread) or nearest."""
     if tuple(depth.shape[-2:]) == tuple(size):
         return depth
     mode = {'mode': 'nearest'} if nearest else {'mode': 'bilinear', 'align_corners': False}

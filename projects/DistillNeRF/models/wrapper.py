@@ -15,6 +15,7 @@ from torch import Tensor
 from ..geometry.tensors import TensorFields
 from ..geometry.views import Views
 from ..losses.image import psnr_tensor
+from ..losses.modules import build_loss
 from .detection_wrapper import DetectionBranch
 from .network import DistillNeRF, Encoded
 from .objective import Objective, relative_depth_errors
@@ -83,10 +84,7 @@ class DistillNeRFModel(BaseModel):
                 f'the decoder enlarges {self.network.head.decoder.scale} times, but images are rendered at '
                 f'1/{self.network.downscale}: change head.num_layers, head.num_upsample or downscale'
             )
-        # The losses are mmdet3d's whatever the default scope of the caller is.
-        modules = {
-            name: MODELS.build({'_scope_': 'mmdet3d', **config}) for name, config in (losses or {}).items() if config
-        }
+        modules = {name: build_loss(config) for name, config in (losses or {}).items() if config}
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.detection = None
         if det_head_3d is not None:
