@@ -1,7 +1,12 @@
-"""How near a rendered image comes to the true one (docs/NETWORK.md#metrics)."""
+"""Measure how near a rendered image comes to the true one (docs/NETWORK.md#metrics).
+
+The published figures are those of scikit-image. torchmetrics cannot give them: its SSIM has no sample covariance, and its
+PSNR of equal images is infinite, which no mean survives (here it ends at 100 dB).
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
@@ -10,12 +15,12 @@ from ..losses.image import psnr_tensor
 
 
 def psnr(estimate: Tensor, target: Tensor) -> float:
-    """Peak signal to noise ratio in dB of images in [0, 1] of one shape, over all their pixels together."""
+    """Return the peak signal to noise ratio in dB of images in [0, 1] of one shape, over all their pixels together."""
     return psnr_tensor(estimate, target).item()
 
 
 def ssim(estimate: Tensor, target: Tensor) -> float:
-    """Structural similarity of images ``(V, C, H, W)`` in [0, 1], averaged over the images.
+    """Return the structural similarity of images ``(V, C, H, W)`` in [0, 1], averaged over the images.
 
     Exactly scikit-image with its defaults (7 x 7 uniform window, sample covariance), data range 1, as published.
     """
@@ -24,15 +29,15 @@ def ssim(estimate: Tensor, target: Tensor) -> float:
     return float(sum(values) / len(values))
 
 
-def _channels_last(images: Tensor):
-    """``(V, C, H, W)`` of any device to a float ``(V, H, W, C)`` array."""
+def _channels_last(images: Tensor) -> np.ndarray:
+    """Convert images ``(V, C, H, W)`` of any device to a float ``(V, H, W, C)`` array."""
     return images.detach().float().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def recolored(estimate: Tensor, target: Tensor, channels: int = 3) -> Tensor:
-    """The estimate after the best affine change of each color channel, clipped to [0, 1].
+    """Return the estimate after the best affine change of each color channel, clipped to [0, 1].
 
-    Shows how much of an error is a mere difference of exposure. For each channel, a and b minimize
+    This shows how much of an error is a mere difference of exposure. For each channel, a and b minimize
     ``(a * estimate + b - target)^2`` over all images.
 
     Args:
