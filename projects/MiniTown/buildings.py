@@ -40,12 +40,18 @@ _AWNING_DEPTH, _BALCONY_DEPTH = 1.2, 0.9
 
 
 def pick(rng: np.random.Generator, options: tuple) -> tuple:
-    """One of ``options``."""
+    """Draw one of ``options``."""
     return options[int(rng.integers(len(options)))]
 
 
 def houses(block: Block, reach: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> list[Mesh]:
-    """Rows of houses along the edges of ``block``, only inside ``reach`` (low, high corners of the built-up area)."""
+    """Build rows of houses along the edges of ``block``.
+
+    Args:
+        block: the land between four streets.
+        reach: low and high corner (x, y) of the built-up area; no house lies outside of it.
+        rng: chooses shapes and colors.
+    """
     low = np.maximum(block.low + PAVEMENT_WIDTH + 0.2, reach[0])
     high = np.minimum(block.high - PAVEMENT_WIDTH - 0.2, reach[1])
     depth = float(min(rng.uniform(10.0, 13.0), 0.5 * (high - low).min() - 1.0))
@@ -82,7 +88,14 @@ def _lots(start: float, end: float, rng: np.random.Generator) -> list[tuple[floa
 
 
 def house(low: np.ndarray, high: np.ndarray, axis: int, outward: int, rng: np.random.Generator) -> Mesh:
-    """One house on the rectangle ``low``..``high`` (x, y) whose front follows ``axis``, on its ``outward`` side."""
+    """Build one house.
+
+    Args:
+        low, high: corners (x, y) of its rectangle.
+        axis: along which its front runs, 0 for x.
+        outward: side of the rectangle where the front is, -1 or 1 along the other axis.
+        rng: chooses shape and colors.
+    """
     stories = int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.08, 0.26, 0.28, 0.2, 0.12, 0.06]))
     height = CURB_HEIGHT + SHOP_HEIGHT + stories * STORY + 0.5
     shade = rng.uniform(0.8, 1.1)
@@ -103,7 +116,7 @@ def house(low: np.ndarray, high: np.ndarray, axis: int, outward: int, rng: np.ra
 
 
 def _front(width: float, stories: int, wall: Surface, rng: np.random.Generator) -> list[Mesh]:
-    """What juts out of a front: awnings over shops, balconies. x runs along the front, y out of it."""
+    """Build what juts out of a front: awnings over shops, balconies. x runs along the front, y out of it."""
     variant = np.float32([wall.variant])
     bay = float(window_bays(variant, np.float32([width]))[0][0])
     middles = (np.arange(round(width / bay)) + 0.5) * bay
@@ -119,7 +132,7 @@ def _front(width: float, stories: int, wall: Surface, rng: np.random.Generator) 
 
 
 def _awning(width: float, accent: tuple[float, float, float]) -> Mesh:
-    """A striped cloth that slopes down from the wall, with a valance."""
+    """Build a striped cloth that slopes down from the wall, with a valance."""
     cloth = Surface(Material.STRIPES, _BUILDING, (0.80, 0.78, 0.72), accent=accent)
     high, low, half = 0.8 * SHOP_HEIGHT, 0.8 * SHOP_HEIGHT - 0.45, width / 2
     edge = [(half, _AWNING_DEPTH, low), (-half, _AWNING_DEPTH, low)]
@@ -129,9 +142,9 @@ def _awning(width: float, accent: tuple[float, float, float]) -> Mesh:
 
 
 def _balcony(width: float, accent: tuple[float, float, float]) -> Mesh:
-    """A slab with a solid parapet, its floor at height 0."""
-    slab = Surface(Material.MATT, _BUILDING, (0.52, 0.51, 0.49))
-    parapet = Surface(Material.MATT, _BUILDING, tuple(0.15 + 0.75 * part for part in accent))
+    """Build a slab with a solid parapet, its floor at height 0."""
+    slab = Surface(Material.MATTE, _BUILDING, (0.52, 0.51, 0.49))
+    parapet = Surface(Material.MATTE, _BUILDING, tuple(0.15 + 0.75 * part for part in accent))
     half, out = width / 2, _BALCONY_DEPTH
     floor = box((-half, 0.0, -0.1), (half, out, 0.05), slab, ('left', 'front', 'back', 'top', 'bottom'))
     outside = box((-half, 0.0, 0.05), (half, out, 0.95), parapet, ('left', 'front', 'back'))
@@ -139,9 +152,9 @@ def _balcony(width: float, accent: tuple[float, float, float]) -> Mesh:
 
 
 def _flat_roof(low: np.ndarray, high: np.ndarray, height: float, wall: Surface, rng: np.random.Generator) -> list[Mesh]:
-    """A roof with an overhanging cornice and a machine room."""
-    cornice = Surface(Material.MATT, _BUILDING, tuple(0.25 + 0.5 * part for part in wall.accent))
-    roof = Surface(Material.MATT, _BUILDING, (0.30, 0.29, 0.28))
+    """Build a roof with an overhanging cornice and a machine room."""
+    cornice = Surface(Material.MATTE, _BUILDING, tuple(0.25 + 0.5 * part for part in wall.accent))
+    roof = Surface(Material.MATTE, _BUILDING, (0.30, 0.29, 0.28))
     slab = box((*(low - 0.25), height), (*(high + 0.25), height + 0.5), cornice, (*SHELL, 'bottom'))
     size = rng.uniform(2.0, 4.0, 2)
     corner = low + rng.uniform(0.2, 0.6, 2) * (high - low - size)
@@ -152,9 +165,9 @@ def _flat_roof(low: np.ndarray, high: np.ndarray, height: float, wall: Surface, 
 def _gable(
     low: np.ndarray, high: np.ndarray, height: float, axis: int, wall: Surface, rng: np.random.Generator
 ) -> list[Mesh]:
-    """Two tiled slopes that meet over the middle, the triangles under them, a chimney."""
+    """Build two tiled slopes that meet over the middle, the triangles under them, and a chimney."""
     tiles = Surface(Material.TILES, _BUILDING, pick(rng, _ROOFS), variant=float(rng.random()))
-    plaster = Surface(Material.MATT, _BUILDING, wall.color)
+    plaster = Surface(Material.MATTE, _BUILDING, wall.color)
     rise = rng.uniform(0.35, 0.6) * (high - low)[1 - axis] / 2
     ridge = height + rise
     # Corner names follow a front along x; a front along y swaps the coordinates, which also turns the faces round.

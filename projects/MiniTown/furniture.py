@@ -10,20 +10,19 @@ import numpy as np
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
 from .materials import Material
-from .mesh import Mesh, Surface, box, frustum, merge, polygons
+from .mesh import Mesh, Size, Surface, box, frustum, merge, polygons
 
 _THING = CLASS_ID['furniture']
-_STEEL = Surface(Material.MATT, _THING, (0.24, 0.26, 0.27), gloss=0.1)
-_BLACK = Surface(Material.MATT, _THING, (0.03, 0.03, 0.03))
-_WOOD = Surface(Material.MATT, _THING, (0.32, 0.18, 0.09))
+_STEEL = Surface(Material.MATTE, _THING, (0.24, 0.26, 0.27), gloss=0.1)
+_BLACK = Surface(Material.MATTE, _THING, (0.03, 0.03, 0.03))
+_WOOD = Surface(Material.MATTE, _THING, (0.32, 0.18, 0.09))
 _SIGNAL_HEIGHTS = {'red': 3.05, 'green': 2.45}
 _SIGNAL_COLORS = {'red': (0.95, 0.05, 0.03), 'green': (0.05, 0.85, 0.35)}
-Size = tuple[float, float, float]
 
 
 def lamp_post() -> Mesh:
-    """A post with an arm over the road: the road lies on +y."""
-    head = Surface(Material.MATT, _THING, (0.70, 0.70, 0.66))
+    """Build a post with an arm over the road: the road lies on +y."""
+    head = Surface(Material.MATTE, _THING, (0.70, 0.70, 0.66))
     return merge(
         [
             frustum((0.0, 0.0, -0.05), (0.12, 0.08), 0.9, 8, _STEEL),
@@ -35,32 +34,32 @@ def lamp_post() -> Mesh:
 
 
 def traffic_light() -> Mesh:
-    """A post with two dark lamps; the one that is on is a mesh of its own, :func:`lit_lamp`."""
+    """Build a post with two dark lamps; the one that is on is a mesh of its own, :func:`lit_lamp`."""
     parts = [
         frustum((0.0, 0.0, -0.05), (0.07, 0.06), 3.4, 8, _STEEL),
         box((-0.22, -0.24, 2.1), (0.02, 0.24, 3.4), _BLACK, ('front', 'back', 'left', 'right', 'top', 'bottom')),
     ]
     for name, height in _SIGNAL_HEIGHTS.items():
-        dim = Surface(Material.MATT, _THING, tuple(0.12 * part for part in _SIGNAL_COLORS[name]))
+        dim = Surface(Material.MATTE, _THING, tuple(0.12 * part for part in _SIGNAL_COLORS[name]))
         parts.append(polygons(_disc(-0.225, height, 0.17), dim))
     return merge(parts)
 
 
 def lit_lamp(green: bool) -> Mesh:
-    """The lamp of a :func:`traffic_light` that is on."""
+    """Build the lamp of a :func:`traffic_light` that is on."""
     name = 'green' if green else 'red'
     return polygons(_disc(-0.235, _SIGNAL_HEIGHTS[name], 0.17), Surface(Material.LAMP, _THING, _SIGNAL_COLORS[name]))
 
 
 def sign(rng: np.random.Generator) -> Mesh:
-    """A round or square traffic sign."""
+    """Build a round or square traffic sign."""
     outer, inner = (
         ((0.70, 0.04, 0.04), (0.80, 0.80, 0.78)),
         ((0.04, 0.14, 0.52), (0.80, 0.80, 0.78)),
         ((0.80, 0.58, 0.04), (0.10, 0.10, 0.10)),
     )[int(rng.integers(3))]
     corners = 12 if rng.random() < 0.6 else 4
-    plate, center = (Surface(Material.MATT, _THING, color) for color in (outer, inner))
+    plate, center = (Surface(Material.MATTE, _THING, color) for color in (outer, inner))
     return merge(
         [
             frustum((0.0, 0.0, -0.05), (0.04, 0.04), 2.75, 6, _STEEL),
@@ -72,9 +71,9 @@ def sign(rng: np.random.Generator) -> Mesh:
 
 
 def litter_bin(rng: np.random.Generator) -> Mesh:
-    """A litter bin."""
+    """Build a litter bin."""
     color = ((0.05, 0.22, 0.12), (0.50, 0.22, 0.04), (0.16, 0.16, 0.18))[int(rng.integers(3))]
-    surface = Surface(Material.MATT, _THING, color)
+    surface = Surface(Material.MATTE, _THING, color)
     return merge(
         [
             frustum((0.0, 0.0, 0.0), (0.24, 0.29), 0.85, 10, surface),
@@ -84,7 +83,7 @@ def litter_bin(rng: np.random.Generator) -> Mesh:
 
 
 def bench() -> Mesh:
-    """A bench along x that faces +y."""
+    """Build a bench along x that faces +y."""
     all_sides = ('front', 'back', 'left', 'right', 'top', 'bottom')
     return merge(
         [
@@ -97,10 +96,10 @@ def bench() -> Mesh:
 
 
 def cone() -> tuple[Mesh, Size]:
-    """A traffic cone and its size (width, length, height)."""
+    """Build a traffic cone; return it with its size (width, length, height)."""
     label = CLASS_ID['traffic_cone']
-    orange = Surface(Material.MATT, label, (0.85, 0.22, 0.03))
-    white = Surface(Material.MATT, label, (0.85, 0.85, 0.82))
+    orange = Surface(Material.MATTE, label, (0.85, 0.22, 0.03))
+    white = Surface(Material.MATTE, label, (0.85, 0.85, 0.82))
     parts = [box((-0.19, -0.19, 0.0), (0.19, 0.19, 0.05), orange)]
     for low, height, radii, surface in (
         (0.05, 0.25, (0.15, 0.11), orange),
@@ -112,10 +111,10 @@ def cone() -> tuple[Mesh, Size]:
 
 
 def barrier() -> tuple[Mesh, Size]:
-    """A red and white board on two feet, across x, and its size (width, length, height)."""
+    """Build a red and white board on two feet, across x; return it with its size (width, length, height)."""
     label = CLASS_ID['barrier']
     stripes = Surface(Material.STRIPES, label, (0.75, 0.05, 0.04), accent=(0.82, 0.82, 0.80))
-    foot = Surface(Material.MATT, label, (0.10, 0.10, 0.10))
+    foot = Surface(Material.MATTE, label, (0.10, 0.10, 0.10))
     parts = [box((-0.03, -0.9, 0.45), (0.03, 0.9, 1.0), stripes, ('front', 'back', 'left', 'right', 'top', 'bottom'))]
     parts += [box((-0.25, y - 0.08, 0.0), (0.25, y + 0.08, 0.1), foot) for y in (-0.7, 0.7)]
     parts += [
@@ -126,6 +125,6 @@ def barrier() -> tuple[Mesh, Size]:
 
 
 def _disc(x: float, height: float, radius: float, corners: int = 12) -> np.ndarray:
-    """``(1, corners, 3)`` a regular polygon that faces -x; a square stands upright."""
+    """Return the corners ``(1, corners, 3)`` of a regular polygon that faces -x; a square stands upright."""
     angle = (np.arange(corners) + 0.5) * (2 * np.pi / corners)
     return np.stack([np.full(corners, x), -radius * np.cos(angle), height + radius * np.sin(angle)], axis=-1)[None]

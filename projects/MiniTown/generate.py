@@ -50,10 +50,10 @@ from typing import Any
 from projects.DistillNeRF.utils.errors import InputError, warn
 from projects.DistillNeRF.utils.files import save_json
 
+from .integrity import code_digest, damaged_files
 from .scene import Settings, export_scene, record_path
 from .tables import TABLES, common_rows
 from .truth import teacher_root
-from .wholeness import code_digest, damaged_files
 
 # The devkit and mmdetection3d know this name; what scenes are for stands in splits.json.
 VERSION = 'v1.0-mini'
@@ -108,7 +108,7 @@ def generate(
 
 
 def _missing_scenes(root: Path, settings: Settings) -> list[int]:
-    """The scenes that are not there, or not as they were written.
+    """Return the scenes that are not there, or not as they were written.
 
     Raises:
         InputError: there are such scenes, and another version of the generator made the others.
@@ -138,7 +138,7 @@ def _missing_scenes(root: Path, settings: Settings) -> list[int]:
 
 
 def _read_record(file: Path) -> dict[str, Any] | None:
-    """The record of a scene; None if it is not there or damaged."""
+    """Read the record of a scene; ``None`` if it is not there or damaged."""
     try:
         record = json.loads(file.read_text())
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def _read_record(file: Path) -> dict[str, Any] | None:
 
 
 def _export(root: Path, settings: Settings, indices: list[int], workers: int) -> Iterator[int]:
-    """Export scenes; yields each index when it is done."""
+    """Export scenes; yield each index when it is done."""
     if workers == 1 or len(indices) <= 1:
         for index in indices:
             export_scene(root, settings, index)
@@ -181,7 +181,7 @@ def _check(settings: Settings, workers: int) -> None:
 
 
 def _claim(root: Path, settings: Settings) -> None:
-    """Make ``root`` the folder of a data set with these settings, or find that it is already."""
+    """Make ``root`` the folder of a data set with these settings, or check that it is."""
     for folder in (root, teacher_root(root)):
         if folder.exists() and not folder.is_dir():
             raise InputError(f'{folder}: is a file; give the path of a folder')
@@ -201,7 +201,7 @@ def _claim(root: Path, settings: Settings) -> None:
 
 
 def read_settings(file: Path) -> dict[str, object]:
-    """What the file of settings of a data root says.
+    """Read the file of settings of a data root.
 
     Raises:
         InputError: it is damaged.
@@ -216,6 +216,7 @@ def read_settings(file: Path) -> dict[str, object]:
 
 
 def _told(settings: dict[str, object]) -> str:
+    """Return the settings in words."""
     return ', '.join(f'{name} {value}' for name, value in settings.items())
 
 

@@ -13,7 +13,7 @@ from .mesh import Mesh, Surface, merge, polygons
 from .town_plan import CORNER_RADIUS, CURB_HEIGHT, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan
 
 ROAD = Surface(Material.ROAD, CLASS_ID['road'], (0.17, 0.17, 0.18))
-CURB = Surface(Material.MATT, CLASS_ID['pavement'], (0.48, 0.47, 0.45))
+CURB = Surface(Material.MATTE, CLASS_ID['pavement'], (0.48, 0.47, 0.45))
 PAVEMENT = Surface(Material.PAVEMENT, CLASS_ID['pavement'], (0.40, 0.37, 0.34))
 PAVING = Surface(Material.PAVEMENT, CLASS_ID['pavement'], (0.44, 0.36, 0.28))
 GRASS = Surface(Material.GRASS, CLASS_ID['terrain'], (0.10, 0.21, 0.05), accent=(0.19, 0.26, 0.08))
@@ -22,7 +22,7 @@ _CURB_STONE = 0.3
 
 
 def ground(plan: Plan, blocks: list[tuple[Block, bool]], rng: np.random.Generator) -> Mesh:
-    """All ground.
+    """Build all ground.
 
     Args:
         plan: the streets.
@@ -37,7 +37,7 @@ def ground(plan: Plan, blocks: list[tuple[Block, bool]], rng: np.random.Generato
 
 
 def block_ground(block: Block, green: bool) -> Mesh:
-    """Curb, pavement and land of one block."""
+    """Build curb, pavement and land of one block."""
 
     def level(inset: float, height: float) -> np.ndarray:
         outline = block.outline(inset, max(CORNER_RADIUS - inset, 0.5))
@@ -56,13 +56,13 @@ def block_ground(block: Block, green: bool) -> Mesh:
 
 
 def _ring(outer: np.ndarray, inner: np.ndarray, surface: Surface) -> Mesh:
-    """Quads between two closed outlines with corresponding points."""
+    """Build quads between two closed outlines with corresponding points."""
     following = np.roll(outer, -1, axis=0), np.roll(inner, -1, axis=0)
     return polygons(np.stack([outer, *following, inner], axis=1), surface)
 
 
 def hills(plan: Plan, rng: np.random.Generator, count: int = 72) -> Mesh:
-    """Land that rises from the edge of the outskirts to hills on the horizon."""
+    """Build land that rises from the edge of the outskirts to hills on the horizon."""
     angle = np.arange(count) * (2 * np.pi / count)
     middle, reach = plan.size / 2, float(np.linalg.norm(plan.size / 2 + OUTSKIRTS))
     waves = sum(

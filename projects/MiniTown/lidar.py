@@ -40,5 +40,5 @@ def scan(town: Town, lidar: Lidar, lidar2town: np.ndarray, time: float, rng: np.
 
 
 def in_town(sweep: Sweep, lidar2town: np.ndarray) -> np.ndarray:
-    """``(n, 3)`` the points of ``sweep`` in the frame of the town."""
+    """Return the points ``(n, 3)`` of ``sweep`` in the frame of the town."""
     return transform(lidar2town, sweep.points[:, :3].astype(np.float64))

@@ -17,7 +17,7 @@ from .textures import cell, mix, noise, pulse, smoothstep, stripes
 class Material(IntEnum):
     """Ids of the textures."""
 
-    MATT = 0
+    MATTE = 0
     ROAD = 1
     PAVEMENT = 2
     GRASS = 3
@@ -48,7 +48,7 @@ class Hits:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What surfaces do with light.
 
     Attributes:
@@ -62,62 +62,62 @@ class Look:
     glow: np.ndarray | None = None
 
 
-def matt(hits: Hits) -> Look:
-    """One color, faintly blotched."""
+def matte(hits: Hits) -> Appearance:
+    """Paint one color, faintly blotched."""
     blotch = 0.94 + 0.12 * noise(hits.u + hits.points[:, 0], hits.v + hits.points[:, 1], 16.0)
-    return Look(hits.faces['color'] * blotch[:, None], hits.faces['gloss'])
+    return Appearance(hits.faces['color'] * blotch[:, None], hits.faces['gloss'])
 
 
-def lamp(hits: Hits) -> Look:
-    """A light that is on."""
+def lamp(hits: Hits) -> Appearance:
+    """Paint a light that is on."""
     color = hits.faces['color']
-    return Look(0.2 * color, hits.faces['gloss'], 1.4 * color)
+    return Appearance(0.2 * color, hits.faces['gloss'], 1.4 * color)
 
 
-def pavement(hits: Hits) -> Look:
-    """Slabs of 1 m in slightly different grays, with joints."""
+def pavement(hits: Hits) -> Appearance:
+    """Paint slabs of 1 m in slightly different grays, with joints."""
     x, y = hits.points[:, 0], hits.points[:, 1]
     joint = np.maximum(stripes(x, 0.0, 0.05, hits.width_u), stripes(y, 0.0, 0.05, hits.width_v))
     far = smoothstep(np.maximum(hits.width_u, hits.width_v), 0.4, 1.2)
     tone = 0.86 + 0.28 * mix_scalar(cell(x, y), 0.5, far)
     tone = tone * (0.76 + 0.48 * noise(x, y, 60.0)) * (1 - 0.35 * joint)
-    return Look(hits.faces['color'] * tone[:, None], hits.faces['gloss'])
+    return Appearance(hits.faces['color'] * tone[:, None], hits.faces['gloss'])
 
 
-def grass(hits: Hits) -> Look:
-    """Lawn: two greens and some worn patches, all at scales of meters."""
+def grass(hits: Hits) -> Appearance:
+    """Paint a lawn: two greens and some worn patches, all at scales of meters."""
     x, y = hits.points[:, 0], hits.points[:, 1]
     patches = noise(x, y, 90.0)
     tufts = noise(x, y, 9.0)
     fade = 1 - smoothstep(np.maximum(hits.width_u, hits.width_v), 0.2, 1.0)
     green = mix(hits.faces['color'], hits.faces['accent'], smoothstep(patches, 0.3, 0.7))
-    return Look(green * (1.0 + 0.5 * (tufts - 0.5) * fade)[:, None], hits.faces['gloss'])
+    return Appearance(green * (1.0 + 0.5 * (tufts - 0.5) * fade)[:, None], hits.faces['gloss'])
 
 
-def leaves(hits: Hits) -> Look:
-    """Foliage: light and dark clumps."""
+def leaves(hits: Hits) -> Appearance:
+    """Paint foliage: light and dark clumps."""
     x, y, z = hits.points.T
     clumps = noise(x + 0.7 * z, y - 0.6 * z, 10.0)
     tone = smoothstep(clumps, 0.25, 0.75)
-    return Look(mix(0.55 * hits.faces['color'], 1.25 * hits.faces['color'], tone), hits.faces['gloss'])
+    return Appearance(mix(0.55 * hits.faces['color'], 1.25 * hits.faces['color'], tone), hits.faces['gloss'])
 
 
-def tiles(hits: Hits) -> Look:
-    """Rows of roof tiles."""
+def tiles(hits: Hits) -> Appearance:
+    """Paint rows of roof tiles."""
     rows = stripes(hits.v / 0.45, 0.0, 0.3, hits.width_v / 0.45)
     blotch = 0.8 + 0.4 * noise(hits.u + 40 * hits.faces['variant'], hits.v, 40.0)
-    return Look(hits.faces['color'] * (blotch * (1.06 - 0.3 * rows))[:, None], hits.faces['gloss'])
+    return Appearance(hits.faces['color'] * (blotch * (1.06 - 0.3 * rows))[:, None], hits.faces['gloss'])
 
 
-def striped(hits: Hits) -> Look:
-    """Upright bands of two colors, about 0.35 m wide and adjusted to the face."""
+def striped(hits: Hits) -> Appearance:
+    """Paint upright bands of two colors, about 0.35 m wide and adjusted to the face."""
     bands = np.maximum(np.round(hits.faces['extent'][:, 0] / 0.7), 1.0) / hits.faces['extent'][:, 0]
     share = stripes(hits.u * bands, 0.0, 0.5, hits.width_u * bands)
-    return Look(mix(hits.faces['color'], hits.faces['accent'], share), hits.faces['gloss'])
+    return Appearance(mix(hits.faces['color'], hits.faces['accent'], share), hits.faces['gloss'])
 
 
 def mix_scalar(first: np.ndarray, second: float, share: np.ndarray) -> np.ndarray:
-    """Like :func:`.textures.mix`, for numbers."""
+    """Mix numbers, as :func:`.textures.mix` mixes colors."""
     return first + (second - first) * share
 
 
@@ -135,7 +135,7 @@ _WINDOW_STYLES = (
 
 
 def window_bays(variant: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How a front is divided.
+    """Divide a front into bays.
 
     Args:
         variant: ``(n,)`` float32 of :class:`.mesh.Surface`. width: ``(n,)`` meters of front.
@@ -148,12 +148,12 @@ def window_bays(variant: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def has_shops(variant: np.ndarray) -> np.ndarray:
-    """``(n,)`` whether the ground floor has shop windows."""
+    """Return ``(n,)`` whether the ground floor has shop windows."""
     return ((variant * 53) % 1.0) < 0.6
 
 
-def facade(hits: Hits) -> Look:
-    """A house front: plaster or brick, rows of windows with frames, a ground floor with shop windows or doors."""
+def facade(hits: Hits) -> Appearance:
+    """Paint a house front: plaster or brick, windows with frames, a ground floor with shop windows or doors."""
     faces, u, v, wu, wv = hits.faces, hits.u, hits.v, hits.width_u, hits.width_v
     variant = faces['variant']
     bay, style = window_bays(variant, faces['extent'][:, 0])
@@ -190,11 +190,11 @@ def facade(hits: Hits) -> Look:
     inside = cell(column, story, house)
     pane = np.float32([0.05, 0.07, 0.10]) + (inside > 0.72)[:, None] * np.float32([0.34, 0.32, 0.27])
     pane = np.where(door[:, None], 0.35 * faces['accent'], pane)
-    return Look(mix(wall, pane, glass), 0.9 * glass * ~door)
+    return Appearance(mix(wall, pane, glass), 0.9 * glass * ~door)
 
 
 def _wall(hits: Hits, house: np.ndarray) -> np.ndarray:
-    """Plaster with stains, or courses of brick."""
+    """Paint plaster with stains, or courses of brick."""
     faces, u, v = hits.faces, hits.u, hits.v
     stains = 0.72 + 0.56 * noise(u + 7 * house, v, 60.0)
     brick = ((faces['variant'] * 31) % 1.0) < 0.4
@@ -204,8 +204,8 @@ def _wall(hits: Hits, house: np.ndarray) -> np.ndarray:
     return faces['color'] * (tone * (0.72 + 0.28 * smoothstep(v, -0.3, 2.0)))[:, None]
 
 
-TEXTURES: dict[Material, Callable[[Hits], Look]] = {
-    Material.MATT: matt,
+TEXTURES: dict[Material, Callable[[Hits], Appearance]] = {
+    Material.MATTE: matte,
     Material.PAVEMENT: pavement,
     Material.GRASS: grass,
     Material.FACADE: facade,

@@ -31,6 +31,8 @@ FACE = np.dtype(
 )
 
 NO_INSTANCE = -1
+Size = tuple[float, float, float]
+"""Width, length, height of an object, meters."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Surface:
         label: class id, see :mod:`.classes`.
         color, accent: the two linear RGB albedos that the texture mixes, in [0, 1].
         variant: a number in [0, 1) by which textures of one kind differ.
-        gloss: share of mirror reflection, 0 (matt) to 1 (glass).
+        gloss: share of mirror reflection, 0 (matte) to 1 (glass).
     """
 
     material: int
@@ -70,7 +72,14 @@ class Mesh:
     def placed(
         self, position: Sequence[float], yaw: float = 0.0, instance: int | None = None, scale: float = 1.0
     ) -> Mesh:
-        """The mesh scaled, turned by ``yaw`` (radians, about z) and moved by ``position``; optionally an instance."""
+        """Return the mesh scaled, turned by ``yaw`` and moved.
+
+        Args:
+            position: where its origin goes, meters.
+            yaw: radians about z.
+            instance: index of the object that its faces belong to.
+            scale: factor of its size.
+        """
         cos, sin = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         faces = self.faces.copy()
@@ -84,7 +93,7 @@ class Mesh:
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """All ``meshes`` as one, in order."""
+    """Join ``meshes`` to one, in order."""
     if not meshes:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros(0, FACE))
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
@@ -96,7 +105,7 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def polygons(corners: np.ndarray, surface: Surface) -> Mesh:
-    """Flat convex polygons.
+    """Build flat convex polygons.
 
     Args:
         corners: ``(n, k, 3)`` corners of n polygons, counter-clockwise seen from outside; the first edge is the u axis.
@@ -127,7 +136,7 @@ def polygons(corners: np.ndarray, surface: Surface) -> Mesh:
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``np.cross`` of ``(..., 3)``, several times as fast on few vectors."""
+    """Return ``np.cross`` of vectors ``(..., 3)``, several times as fast on few of them."""
     (ax, ay, az), (bx, by, bz) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
@@ -146,7 +155,7 @@ SHELL = (*SIDES, 'top')
 
 
 def box(low: Sequence[float], high: Sequence[float], surface: Surface, sides: Sequence[str] = SHELL) -> Mesh:
-    """An upright box between two corners; ``front`` is +x, ``left`` is +y."""
+    """Build an upright box between two corners; ``front`` is +x, ``left`` is +y."""
     low, high = np.asarray(low, float), np.asarray(high, float)
     unit = np.array([_CUBE[side] for side in sides], dtype=float)
     return polygons(low + unit * (high - low), surface)
@@ -155,7 +164,7 @@ def box(low: Sequence[float], high: Sequence[float], surface: Surface, sides: Se
 def frustum(
     base: Sequence[float], radii: tuple[float, float], height: float, sides: int, surface: Surface, cap: bool = True
 ) -> Mesh:
-    """An upright prism around ``base`` that narrows from ``radii[0]`` to ``radii[1]`` (not 0) over ``height``."""
+    """Build an upright prism around ``base`` that narrows from ``radii[0]`` to ``radii[1]`` (not 0) over ``height``."""
     angle = np.arange(sides + 1) * (2 * np.pi / sides)
     ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(sides + 1)], axis=-1)
     low = np.asarray(base, float) + radii[0] * ring
@@ -165,7 +174,7 @@ def frustum(
 
 
 def extruded(profile: np.ndarray, half_width: float, surface: Surface, flanks: Surface | None = None) -> Mesh:
-    """A convex side view (x, z), counter-clockwise, drawn out along y to both sides.
+    """Extrude a convex side view (x, z), counter-clockwise, along y to both sides.
 
     Args:
         profile: ``(k, 2)`` corners (x, z) with x forward and z up.

@@ -10,7 +10,7 @@ _CELL = 0.3
 _REACH = 1.2
 
 
-class GroundShade:
+class GroundOcclusion:
     """A map of how much sky light the ground lacks, 0 (open) to 1 (none).
 
     Args:
@@ -21,9 +21,9 @@ class GroundShade:
         count = np.ceil(np.asarray(size) / _CELL).astype(int) + 1
         self.grid = np.zeros((count[1], count[0]), np.float32)
 
-    def copy(self) -> GroundShade:
-        """An independent map with the same content."""
-        copied = GroundShade.__new__(GroundShade)
+    def copy(self) -> GroundOcclusion:
+        """Return an independent map with the same content."""
+        copied = GroundOcclusion.__new__(GroundOcclusion)
         copied.grid = self.grid.copy()
         return copied
 
@@ -43,7 +43,7 @@ class GroundShade:
         np.maximum(part, dark.astype(np.float32), out=part)
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """``(n,)`` darkness at points, 0 outside of the map."""
+        """Return the darkness ``(n,)`` at points, 0 outside of the map."""
         x, y = x / _CELL, y / _CELL
         rows, columns = self.grid.shape
         inside = (x >= 0) & (y >= 0) & (x < columns - 1) & (y < rows - 1)

@@ -1,4 +1,4 @@
-"""Occ3D occupancy labels, voxelised from the surfaces of the town.
+"""Occ3D occupancy labels, voxelized from the surfaces of the town.
 
 The grid is that of Occ3D-nuScenes: ``(200, 200, 16)`` voxels of 0.4 m along x, y, z of the ego frame, from
 (-40, -40, -1) to (40, 40, 5.4) meters.
@@ -36,7 +36,7 @@ FLAT = tuple(map(OCC3D_CLASSES.index, ('driveable_surface', 'other_flat', 'sidew
 
 
 @dataclass(frozen=True)
-class Surface:
+class SurfacePoints:
     """Points on surfaces: ``(n, 3)`` positions in the frame of the town, and their Occ3D classes ``(n,)``."""
 
     points: np.ndarray
@@ -61,7 +61,13 @@ class CameraView:
 def crossings(
     town: Town, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, time: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Every surface that rays ``(n, 3)`` cross within ``reach`` ``(n,)`` meters, by casting on from behind each hit.
+    """Find every surface that rays cross, by casting on from behind each hit.
+
+    Args:
+        town: the world.
+        origins, directions: ``(n, 3)`` rays in the frame of the town; directions are of unit length.
+        reach: ``(n,)`` length of each ray, meters.
+        time: when, seconds.
 
     Returns:
         points ``(m, 3)``, classes ``(m,)`` and instances ``(m,)`` as ``Town.cast`` gives them, and rays ``(m,)``.
@@ -80,7 +86,7 @@ def crossings(
 
 
 def axis_rays(lower: np.ndarray, upper: np.ndarray, spacing: float, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Origins and directions ``(n, 3)`` of rays along ``axis`` that fill a box with a grid of ``spacing``.
+    """Return origins and directions ``(n, 3)`` of rays along ``axis`` that fill a box with a grid of ``spacing``.
 
     z is crossed downwards, x and y upwards.
     """
@@ -91,8 +97,8 @@ def axis_rays(lower: np.ndarray, upper: np.ndarray, spacing: float, axis: int) -
     return origins, np.broadcast_to(sign * np.eye(3)[axis], origins.shape)
 
 
-def static_surface(town: Town, poses: np.ndarray, time: float) -> Surface:
-    """Everything but the objects within the grids of the ego poses ``(k, 4, 4)``, sampled along three axes.
+def static_surface(town: Town, poses: np.ndarray, time: float) -> SurfacePoints:
+    """Sample everything but the objects, within the grids of the ego poses ``(k, 4, 4)``, along three axes.
 
     A patch of any orientation faces at least one of the three axes, so none is missed.
     """
@@ -113,11 +119,11 @@ def static_surface(town: Town, poses: np.ndarray, time: float) -> Surface:
             kept[kept] = _exposed(points[kept, 2], rays[kept])
         parts.append((points[kept], OCC3D_ID[classes[kept]]))
     points, classes = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Surface(points, classes)
+    return SurfacePoints(points, classes)
 
 
 def _exposed(heights: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """Which hits of downward rays are not covered by another one less than a voxel above, as a road by a pavement."""
+    """Return which hits of downward rays are not less than a voxel below another, as a road below a pavement."""
     order = np.lexsort((-heights, rays))
     covered = (np.diff(rays[order]) == 0) & (-np.diff(heights[order]) < VOXEL)
     exposed = np.ones(len(heights), bool)
@@ -125,8 +131,8 @@ def _exposed(heights: np.ndarray, rays: np.ndarray) -> np.ndarray:
     return exposed
 
 
-def object_surface(town: Town, pose: np.ndarray, time: float) -> Surface:
-    """The surfaces of all objects within the grid of the ego pose ``(4, 4)``, sampled along the axes of their boxes."""
+def object_surface(town: Town, pose: np.ndarray, time: float) -> SurfacePoints:
+    """Sample the surfaces of all objects within the grid of the ego pose ``(4, 4)``, along the axes of their boxes."""
     origins, directions, reaches, owners = [], [], [], []
     for index, box in enumerate(town.boxes(time)):
         width, length, height = box.size
@@ -141,24 +147,32 @@ def object_surface(town: Town, pose: np.ndarray, time: float) -> Surface:
             reaches.append(np.full(len(starts), 2 * half[axis]))
             owners.append(np.full(len(starts), index))
     if not origins:
-        return Surface(np.zeros((0, 3)), np.zeros(0, np.uint8))
+        return SurfacePoints(np.zeros((0, 3)), np.zeros(0, np.uint8))
     origins, directions, reaches, owners = map(np.concatenate, (origins, directions, reaches, owners))
     points, classes, instances, rays = crossings(town, origins, directions, reaches, time)
     own = instances == owners[rays]
-    return Surface(points[own], OCC3D_ID[classes[own]])
+    return SurfacePoints(points[own], OCC3D_ID[classes[own]])
 
 
 def voxel_indices(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Voxel indices ``(m, 3)`` of the points ``(n, 3)`` (ego frame) inside the grid, and which they are ``(n,)``."""
+    """Return voxel indices ``(m, 3)`` of points inside the grid, and which points those are ``(n,)``.
+
+    Args:
+        points: ``(n, 3)`` in the ego frame, meters.
+    """
     indices = np.floor((points - LOWER) / VOXEL).astype(np.int32)
     inside = np.all((indices >= 0) & (indices < SHAPE), axis=-1)
     return indices[inside], inside
 
 
-def voxelise(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Semantics, uint8 ``SHAPE``, of surface points ``(n, 3)`` in the ego frame with Occ3D classes ``(n,)``.
+def voxelize(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Vote for the class of every voxel; return uint8 ``SHAPE``.
 
     The class with most points wins; ground only where nothing stands on it. Voxels without surface are free.
+
+    Args:
+        points: ``(n, 3)`` on surfaces, in the ego frame.
+        classes: ``(n,)`` their Occ3D classes.
     """
     indices, inside = voxel_indices(points)
     flat = np.ravel_multi_index(indices.T, SHAPE)
@@ -174,7 +188,7 @@ def voxelise(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def without_hidden(semantics: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Semantics ``SHAPE`` without the insides of houses and cars.
+    """Return semantics ``SHAPE`` without the insides of houses and cars.
 
     What stays are the voxels next to the free space that is connected with ``start`` ``(3,)`` in the ego frame. Real
     labels are made from measurements and hold no more than that either.
@@ -190,7 +204,12 @@ def without_hidden(semantics: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 
 def lidar_mask(origin: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Voxels that rays from ``origin`` ``(3,)`` to ``points`` ``(n, 3)`` (ego frame) pass or end in, bool ``SHAPE``."""
+    """Mark the voxels that LiDAR rays pass or end in, bool ``SHAPE``.
+
+    Args:
+        origin: ``(3,)`` of the rays, in the ego frame.
+        points: ``(n, 3)`` their ends.
+    """
     mask = np.zeros(SHAPE, bool)
     rays = points - origin
     length = np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -203,7 +222,7 @@ def lidar_mask(origin: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def camera_mask(semantics: np.ndarray, views: list[CameraView]) -> np.ndarray:
-    """Voxels that at least one camera sees, bool ``SHAPE``.
+    """Mark the voxels that at least one camera sees, bool ``SHAPE``.
 
     An empty voxel is seen if its center lies in front of what its pixel shows. An occupied one is seen if the
     surface in some pixel lies in it, or if its center is in the image and the voxel beyond one of its faces toward
@@ -230,7 +249,7 @@ def camera_mask(semantics: np.ndarray, views: list[CameraView]) -> np.ndarray:
 
 
 def _project_centers(view: CameraView) -> tuple[np.ndarray, np.ndarray]:
-    """Which voxel centers lie in the image, and which of those in front of its surfaces; bool ``SHAPE`` each."""
+    """Mark the voxel centers that lie in the image, and those of them in front of its surfaces; bool ``SHAPE`` each."""
     ego2cam = np.linalg.inv(view.cam2ego)
     projection = (view.intrinsics @ ego2cam[:3]).astype(np.float32)
     ticks = [
@@ -252,7 +271,7 @@ def _project_centers(view: CameraView) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unproject(view: CameraView) -> np.ndarray:
-    """``(n, 3)`` the surface points of all pixels that are not sky, in the camera frame."""
+    """Return the surface points ``(n, 3)`` of all pixels that are not sky, in the camera frame."""
     line, column = np.nonzero(~np.isnan(view.depth))
     homogeneous = np.stack([column, line, np.ones_like(line)], axis=-1)
     return (homogeneous @ np.linalg.inv(view.intrinsics).T) * view.depth[line, column][:, None]

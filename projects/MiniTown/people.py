@@ -7,7 +7,7 @@ import numpy as np
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
 from .materials import Material
-from .mesh import Mesh, Surface, box, extruded, frustum, merge
+from .mesh import Mesh, Size, Surface, box, extruded, frustum, merge
 
 _SKIN = ((0.62, 0.42, 0.32), (0.42, 0.26, 0.18), (0.20, 0.12, 0.08))
 _CLOTHES = (
@@ -22,20 +22,26 @@ _CLOTHES = (
 )
 
 
-def person_size(height: float, stride: float) -> tuple[float, float, float]:
-    """Width, length and height of a :func:`person`."""
+def person_size(height: float, stride: float) -> Size:
+    """Return width, length and height of a :func:`person`, meters."""
     return 0.46 * height / 1.75 + 0.14, max(stride + 0.26, 0.4), height
 
 
 def person(height: float, stride: float, rng: np.random.Generator) -> Mesh:
-    """A person of ``height`` with feet ``stride`` meters apart, facing +x, in clothes that ``rng`` chooses."""
+    """Build a person that faces +x, in clothes that ``rng`` chooses.
+
+    Args:
+        height: meters.
+        stride: meters between the feet.
+        rng: chooses skin and clothes.
+    """
 
     def cloth() -> Surface:
         color = _CLOTHES[int(rng.integers(len(_CLOTHES)))]
-        return Surface(Material.MATT, CLASS_ID['pedestrian'], color)
+        return Surface(Material.MATTE, CLASS_ID['pedestrian'], color)
 
-    skin = Surface(Material.MATT, CLASS_ID['pedestrian'], _SKIN[int(rng.integers(len(_SKIN)))])
-    hair = Surface(Material.MATT, CLASS_ID['pedestrian'], (0.07, 0.05, 0.04))
+    skin = Surface(Material.MATTE, CLASS_ID['pedestrian'], _SKIN[int(rng.integers(len(_SKIN)))])
+    hair = Surface(Material.MATTE, CLASS_ID['pedestrian'], (0.07, 0.05, 0.04))
     trousers, coat = cloth(), cloth()
     scale = height / 1.75
     hip, shoulder, half = 0.85 * scale, 1.45 * scale, 0.23 * scale

@@ -12,11 +12,11 @@ from .mesh import SHELL, Mesh, Surface, box, frustum, merge, polygons
 
 _PLANT = CLASS_ID['vegetation']
 _GREENS = ((0.10, 0.22, 0.04), (0.16, 0.28, 0.05), (0.07, 0.17, 0.06), (0.24, 0.26, 0.05), (0.30, 0.17, 0.04))
-_BARK = Surface(Material.MATT, _PLANT, (0.16, 0.11, 0.07))
+_BARK = Surface(Material.MATTE, _PLANT, (0.16, 0.11, 0.07))
 
 
 def tree_models(rng: np.random.Generator, count: int = 10, detail: int = 2) -> list[Mesh]:
-    """Different trees; their trunks stand on the origin, their crowns are over 2.7 m up and within 1.9 m of it.
+    """Build different trees; trunks stand on the origin, crowns are over 2.7 m up and within 1.9 m of it.
 
     Args:
         rng: shapes them.
@@ -27,7 +27,7 @@ def tree_models(rng: np.random.Generator, count: int = 10, detail: int = 2) -> l
 
 
 def broadleaf(rng: np.random.Generator, detail: int) -> Mesh:
-    """A trunk under a crown of two or three clumps."""
+    """Build a trunk under a crown of two or three clumps."""
     surface = _leaves(rng)
     trunk_height = rng.uniform(2.8, 3.4)
     parts = [frustum((0.0, 0.0, -0.1), (0.17, 0.11), trunk_height + 0.8, 7, _BARK, cap=False)]
@@ -40,7 +40,7 @@ def broadleaf(rng: np.random.Generator, detail: int) -> Mesh:
 
 
 def conifer(rng: np.random.Generator) -> Mesh:
-    """A trunk with a cone of branches in three tiers."""
+    """Build a trunk with a cone of branches in three tiers."""
     surface = Surface(Material.LEAVES, _PLANT, (0.05, 0.14, 0.07))
     height = rng.uniform(4.5, 6.5)
     parts = [frustum((0.0, 0.0, -0.1), (0.18, 0.14), 3.0, 7, _BARK, cap=False)]
@@ -55,23 +55,24 @@ def conifer(rng: np.random.Generator) -> Mesh:
 
 
 def bush(rng: np.random.Generator) -> Mesh:
-    """A round bush about a meter high."""
+    """Build a round bush about a meter high."""
     return _clump(np.array([0.0, 0.0, 0.45]), rng.uniform(0.6, 0.9), _leaves(rng), rng, detail=1)
 
 
 def hedge(low: np.ndarray, high: np.ndarray, base: float, rng: np.random.Generator) -> Mesh:
-    """A clipped hedge on the rectangle ``low``..``high`` (x, y)."""
+    """Build a clipped hedge on the rectangle ``low``..``high`` (x, y)."""
     return box((*low, base), (*high, base + rng.uniform(0.8, 1.2)), _leaves(rng), SHELL)
 
 
 def _leaves(rng: np.random.Generator) -> Surface:
+    """Draw a green for foliage."""
     # Autumn colors are the last two and rarer.
     index = int(rng.choice(len(_GREENS), p=[0.3, 0.28, 0.24, 0.12, 0.06]))
     return Surface(Material.LEAVES, _PLANT, _GREENS[index])
 
 
 def _clump(center: np.ndarray, radius: float, surface: Surface, rng: np.random.Generator, detail: int) -> Mesh:
-    """A ball with dents."""
+    """Build a ball with dents."""
     ball = trimesh.creation.icosphere(subdivisions=detail)
     bumps = rng.normal(size=(6, 3))
     dent = 1.0 + 0.10 * np.sin(2.4 * ball.vertices @ bumps.T).mean(axis=1) / 0.4

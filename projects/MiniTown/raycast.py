@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
@@ -29,7 +31,7 @@ class Caster:
     def first(
         self, origins: np.ndarray, directions: np.ndarray, limits: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The first face on each ray.
+        """Find the first face on each ray.
 
         Args:
             origins: ``(n, 3)``.
@@ -56,12 +58,13 @@ class Caster:
         return distances, faces
 
     def blocked(self, origins: np.ndarray, directions: np.ndarray, limits: np.ndarray | None = None) -> np.ndarray:
-        """``(n,)`` whether anything lies on each ray."""
+        """Return ``(n,)`` whether anything lies on each ray."""
         if not len(self.mesh.triangles):
             return np.zeros(len(origins), bool)
         return self._run(origins, directions, limits, query='OCCLUDED') >= 0
 
-    def _run(self, origins: np.ndarray, directions: np.ndarray, limits: np.ndarray | None, **options):
+    def _run(self, origins: np.ndarray, directions: np.ndarray, limits: np.ndarray | None, **options: Any) -> Any:
+        """Call embree, which takes contiguous float32."""
         if limits is not None:
             options['dists'] = np.ascontiguousarray(np.minimum(limits, _FAR), dtype=np.float32)
         return self._scene.run(

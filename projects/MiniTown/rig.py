@@ -46,12 +46,12 @@ class Camera:
 
     @property
     def cam2ego(self) -> np.ndarray:
-        """``(4, 4)`` camera to ego."""
+        """Return ``(4, 4)`` camera to ego."""
         mounting = Rotation.from_euler('ZYX', [self.yaw, self.pitch, self.roll], degrees=True).as_matrix()
         return rigid(mounting @ _CAMERA_AXES_IN_EGO, self.position)
 
     def intrinsics(self, height: int, width: int) -> np.ndarray:
-        """``(3, 3)`` pinhole matrix for an image of ``height`` x ``width``; pixels stay square."""
+        """Return the pinhole matrix ``(3, 3)`` for an image of ``height`` x ``width``; pixels stay square."""
         focal = self.focal * width / REFERENCE_WIDTH
         u = self.center[0] * width / REFERENCE_WIDTH
         v = self.center[1] * height / REFERENCE_HEIGHT
@@ -97,12 +97,12 @@ class Lidar:
 
     @property
     def lidar2ego(self) -> np.ndarray:
-        """``(4, 4)`` LiDAR to ego."""
+        """Return ``(4, 4)`` LiDAR to ego."""
         mounting = Rotation.from_euler('ZYX', [self.yaw - 90.0, self.roll, -self.pitch], degrees=True).as_matrix()
         return rigid(mounting, self.position)
 
     def directions(self) -> np.ndarray:
-        """``(beams * azimuths, 3)`` unit directions in the LiDAR frame, ring by ring."""
+        """Return unit directions ``(beams * azimuths, 3)`` in the LiDAR frame, ring by ring."""
         elevation = np.radians(np.linspace(self.lowest, self.highest, self.beams))[:, None]
         azimuth = np.linspace(0.0, 2.0 * np.pi, self.azimuths, endpoint=False)[None]
         horizontal = np.cos(elevation)
@@ -112,7 +112,7 @@ class Lidar:
 
 
 def rigid(rotation: np.ndarray, translation: np.ndarray | tuple[float, float, float]) -> np.ndarray:
-    """``(4, 4)`` motion from a rotation ``(3, 3)`` and a translation ``(3,)``."""
+    """Return the rigid motion ``(4, 4)`` of a rotation ``(3, 3)`` and a translation ``(3,)``."""
     motion = np.eye(4)
     motion[:3, :3] = rotation
     motion[:3, 3] = translation
@@ -120,14 +120,14 @@ def rigid(rotation: np.ndarray, translation: np.ndarray | tuple[float, float, fl
 
 
 def box2world(box: Box) -> np.ndarray:
-    """``(4, 4)`` from the frame of a box (origin in its center, x along its length, z up) to the world."""
+    """Return ``(4, 4)`` from the frame of a box (origin in its center, x along its length, z up) to the world."""
     cosine, sine = np.cos(box.yaw), np.sin(box.yaw)
     rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     return rigid(rotation, box.center)
 
 
 def moved(cam2world: np.ndarray, offset: tuple[float, float, float]) -> np.ndarray:
-    """The pose ``(4, 4)`` of a camera moved by ``offset`` meters along its own axes."""
+    """Return the pose ``(4, 4)`` of a camera moved by ``offset`` meters along its own axes."""
     return cam2world @ rigid(np.eye(3), offset)
 
 
@@ -137,6 +137,6 @@ def transform(motion: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def quaternion(rotation: np.ndarray) -> list[float]:
-    """The rotation ``(3, 3)`` as a unit quaternion (w, x, y, z), the form of the nuScenes tables."""
+    """Return the rotation ``(3, 3)`` as a unit quaternion (w, x, y, z), the form of the nuScenes tables."""
     x, y, z, w = Rotation.from_matrix(rotation).as_quat()
     return [float(w), float(x), float(y), float(z)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .materials import Hits, Look
+from .materials import Appearance, Hits
 from .textures import cell, mix, noise, pulse, smoothstep, stripes
 from .town_plan import CORNER_RADIUS, LANE_EDGE, LANE_OFFSET, STOP_LINE, WIDE, ZEBRA, Plan
 
@@ -12,8 +12,8 @@ _PAINT = np.float32([0.82, 0.82, 0.78])
 _DASH_PERIOD, _DASH_SHARE = 6.0, 0.5
 
 
-def road(hits: Hits, plan: Plan) -> Look:
-    """Look of the road at ``hits``: their texture axes must be x and y of the town."""
+def road(hits: Hits, plan: Plan) -> Appearance:
+    """Paint the road at ``hits``, whose texture axes must be x and y of the town."""
     x, y = hits.points[:, 0], hits.points[:, 1]
     asphalt = hits.faces['color'] * (0.66 + 0.68 * noise(x, y, 80.0))[:, None]
     patch = (cell(x / 3.7, y / 5.3) > 0.93) * (1 - smoothstep(np.maximum(hits.width_u, hits.width_v), 1.0, 3.0))
@@ -44,7 +44,7 @@ def road(hits: Hits, plan: Plan) -> Look:
         wear[rows] = np.maximum(wear[rows], street.wear())
     asphalt = asphalt * (1.0 - 0.22 * wear)[:, None]
     worn = 0.78 + 0.22 * noise(x, y, 14.0)
-    return Look(mix(asphalt, _PAINT, paint * worn), hits.faces['gloss'])
+    return Appearance(mix(asphalt, _PAINT, paint * worn), hits.faces['gloss'])
 
 
 class _Street:
@@ -62,7 +62,7 @@ class _Street:
         self.width_across, self.width_along = width_across, width_along
 
     def paint(self) -> np.ndarray:
-        """``(n,)`` share of white paint: middle line, parking lane, zebra crossing, stop line."""
+        """Return the share ``(n,)`` of white paint: middle line, parking lane, zebra crossing, stop line."""
         side = np.abs(self.across)
         approach = smoothstep(self.to_crossing, STOP_LINE + 11.9, STOP_LINE + 12.0)
         period = _DASH_PERIOD
@@ -78,6 +78,6 @@ class _Street:
         return np.maximum.reduce([middle, parking, zebra, stop])
 
     def wear(self) -> np.ndarray:
-        """``(n,)`` darkness of the two wheel tracks of each lane."""
+        """Return the darkness ``(n,)`` of the two wheel tracks of each lane."""
         track = np.abs(np.abs(np.abs(self.across) - LANE_OFFSET) - 0.75)
         return 1.0 - smoothstep(track, 0.1, 0.5)

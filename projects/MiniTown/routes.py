@@ -29,19 +29,19 @@ class Signals:
     offsets: np.ndarray
 
     def green(self, crossing: tuple[int, int], axis: int, time: float) -> bool:
-        """Whether traffic along ``axis`` (0: x, 1: y) may enter the crossing."""
+        """Return whether traffic along ``axis`` (0: x, 1: y) may enter the crossing."""
         phase = (time - self.offsets[crossing] - axis * _PERIOD / 2) % _PERIOD
         return bool(phase < _GREEN)
 
     def with_green_from(self, crossing: tuple[int, int], axis: int, time: float) -> Signals:
-        """The same lights, but ``crossing`` turns green for ``axis`` at ``time``."""
+        """Return the same lights, but ``crossing`` turns green for ``axis`` at ``time``."""
         offsets = self.offsets.copy()
         offsets[crossing] = (time - axis * _PERIOD / 2) % _PERIOD
         return Signals(offsets)
 
 
 @dataclass
-class Path:
+class LanePath:
     """A line through the town as dense points.
 
     Attributes:
@@ -57,7 +57,7 @@ class Path:
     lines: list[tuple[float, tuple[int, int], int]] = field(default_factory=list)
 
     def at(self, length: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and yaw at ``length`` meters from the start."""
+        """Return x, y and yaw at ``length`` meters from the start."""
         x, y = (np.interp(length, self.lengths, self.points[:, axis]) for axis in range(2))
         return x, y, np.interp(length, self.lengths, self.yaws)
 
@@ -71,16 +71,16 @@ class Drive:
         times: ``(n,)`` seconds; traveled: ``(n,)`` arc length at each.
     """
 
-    path: Path
+    path: LanePath
     times: np.ndarray
     traveled: np.ndarray
 
     def at(self, time: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and yaw at ``time``."""
+        """Return x, y and yaw at ``time``."""
         return self.path.at(np.interp(time, self.times, self.traveled))
 
     def speed(self, time: np.ndarray | float) -> np.ndarray:
-        """Meters per second at ``time``."""
+        """Return meters per second at ``time``."""
         return np.interp(time, self.times, np.gradient(self.traveled, self.times))
 
 
@@ -91,8 +91,8 @@ def route(
     heading: tuple[int, int],
     lead: float,
     length: float,
-) -> Path:
-    """A random way along right-hand lanes.
+) -> LanePath:
+    """Draw a random way along right-hand lanes.
 
     Args:
         plan: the streets.
@@ -122,7 +122,7 @@ class _Builder:
         self.lines: list[tuple[float, tuple[int, int], int]] = []
 
     def leads_on(self, turn: int) -> bool:
-        """Whether there is a further crossing after turning left (1), right (-1) or going straight (0)."""
+        """Return whether there is a further crossing after turning left (1), right (-1) or going straight (0)."""
         following = np.array(self.crossing) + self._turned(turn)
         count = [len(centers) for centers in self.plan.centers]
         return bool((following >= 0).all() and (following < count).all())
@@ -147,29 +147,35 @@ class _Builder:
         self.heading = leaving
         self.crossing = (self.crossing[0] + int(leaving[0]), self.crossing[1] + int(leaving[1]))
 
-    def path(self) -> Path:
+    def path(self) -> LanePath:
+        """Return what has been strung together."""
         points = np.concatenate(self.points)
         steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
         lengths = np.concatenate([[0.0], np.cumsum(steps)])
-        return Path(points, np.concatenate(self.yaws), lengths, self.curves, self.lines)
+        return LanePath(points, np.concatenate(self.yaws), lengths, self.curves, self.lines)
 
     def _middle(self, crossing: tuple[int, int]) -> np.ndarray:
+        """Return the middle (x, y) of a crossing."""
         return np.array([self.plan.centers[axis][crossing[axis]] for axis in range(2)])
 
     def _turned(self, turn: int) -> np.ndarray:
+        """Return the heading after a turn."""
         x, y = self.heading
         return np.array({0: (x, y), 1: (-y, x), -1: (y, -x)}[turn])
 
     @staticmethod
     def _lane(point: np.ndarray, heading: np.ndarray) -> np.ndarray:
+        """Move a point of the middle line to the right-hand lane."""
         return point + LANE_OFFSET * np.array([heading[1], -heading[0]])
 
     def _straight(self, end: np.ndarray) -> None:
+        """Go straight to ``end`` (x, y)."""
         count = max(int(np.linalg.norm(end - self.end) / _POINT_SPACING), 1)
         share = np.arange(1, count + 1)[:, None] / count
         self._append(self.end + share * (end - self.end), np.full(count, self.yaw))
 
     def _arc(self, turn: int, radius: float) -> None:
+        """Go a quarter of a circle, to the left (1) or right (-1)."""
         left = np.array([-self.heading[1], self.heading[0]])
         center = self.end + turn * radius * left
         count = int(np.ceil(radius * np.pi / 2 / _POINT_SPACING))
@@ -179,6 +185,7 @@ class _Builder:
         self.yaw += turn * np.pi / 2
 
     def _append(self, points: np.ndarray, yaws: np.ndarray) -> None:
+        """Go on to points ``(n, 2)`` with headings ``(n,)``."""
         steps = np.diff(np.concatenate([self.end[None], points]), axis=0)
         self.covered += float(np.linalg.norm(steps, axis=-1).sum())
         self.points.append(points)
@@ -186,7 +193,7 @@ class _Builder:
         self.end = points[-1]
 
 
-def drive(path: Path, signals: Signals, cruise: float, duration: float, overhang: float) -> Drive:
+def drive(path: LanePath, signals: Signals, cruise: float, duration: float, overhang: float) -> Drive:
     """Drive a path like a calm driver: brake before turns and red lights, speed up after them.
 
     Args:
@@ -208,9 +215,9 @@ def drive(path: Path, signals: Signals, cruise: float, duration: float, overhang
 
 
 def _speed_limit(
-    path: Path, signals: Signals, cruise: float, position: float, speed: float, time: float, overhang: float
+    path: LanePath, signals: Signals, cruise: float, position: float, speed: float, time: float, overhang: float
 ) -> float:
-    """The highest speed from which every turn and red light ahead can still be met."""
+    """Return the highest speed from which every turn and red light ahead can still be met."""
     limit = cruise
     for start, end, radius in path.curves:
         if position < end:

@@ -12,8 +12,9 @@ import numpy as np
 
 from projects.DistillNeRF.utils.files import atomic_path, save_json
 
+from .integrity import code_digest, scene_files
 from .lidar import Sweep, in_town, scan
-from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, static_surface, voxelise, without_hidden
+from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, static_surface, voxelize, without_hidden
 from .rig import CAMERAS, Camera, Lidar, moved, rigid, transform
 from .tables import SceneTables, Shot
 from .truth import (
@@ -28,7 +29,6 @@ from .truth import (
     save_virtual,
 )
 from .visibility import silhouettes
-from .wholeness import code_digest, scene_files
 from .world import Render, Town
 
 # Times in microseconds since the start of the town's clock; the first camera fires after 0.
@@ -69,32 +69,33 @@ class Settings:
 
     @property
     def duration(self) -> float:
-        """Seconds that a scene lasts."""
+        """Return the seconds that a scene lasts."""
         return (FIRST + (self.keyframes - 1) * KEYFRAME_PERIOD) * 1e-6
 
     def scene_name(self, index: int) -> str:
-        """The name of a scene."""
+        """Return the name of a scene."""
         return f'minitown-{index + 1:04d}'
 
     @property
     def splits(self) -> dict[str, list[str]]:
-        """Names of the training and validation scenes: the last fifth, at least one, validates."""
+        """Return the names of the training and validation scenes: the last fifth, at least one, validates."""
         names = [self.scene_name(index) for index in range(self.scenes)]
         validation = max(1, self.scenes // 5)
         return {'train': names[:-validation], 'val': names[-validation:]}
 
 
 def lidar_shots(keyframes: int) -> list[Shot]:
-    """The LiDAR sweeps of a scene; those of the key frames define their time."""
+    """Return the LiDAR sweeps of a scene; those of the key frames define their time."""
     return _shots(Lidar().name, keyframes, LIDAR_PERIOD, 0)
 
 
 def camera_shots(camera: Camera, keyframes: int) -> list[Shot]:
-    """The images of one camera."""
+    """Return the images of one camera."""
     return _shots(camera.name, keyframes, CAMERA_PERIOD, camera.lead)
 
 
 def _shots(channel: str, keyframes: int, period: int, lead: int) -> list[Shot]:
+    """Return the measurements of one sensor, one every ``period``, ``lead`` before the LiDAR; microseconds."""
     per_keyframe = KEYFRAME_PERIOD // period
     return [
         Shot(channel, FIRST + step * period - lead, -(-step // per_keyframe), step % per_keyframe == 0)
@@ -111,13 +112,13 @@ def export_scene(root: Path, settings: Settings, index: int) -> None:
 
 
 def town_of(settings: Settings, index: int) -> Town:
-    """The town of scene ``index``, the same at every call."""
+    """Build the town of scene ``index``, the same at every call."""
     seed = int(np.random.SeedSequence([settings.seed, index]).generate_state(1)[0])
     return Town(seed, settings.duration)
 
 
 def record_path(root: Path, name: str) -> Path:
-    """The record of a scene: its rows of the tables, its objects and its novel-view paths."""
+    """Return the path of the record of a scene: its table rows, its objects and its novel-view paths."""
     return root / 'records' / f'{name}.json'
 
 
@@ -147,7 +148,7 @@ class _SceneExport:
         self.paths: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
-        """Write all files of the scene; returns its record."""
+        """Write all files of the scene; return its record."""
         self.tables.add_samples(self.keyshots)
         self.write_lidar()
         for camera in CAMERAS:
@@ -206,7 +207,7 @@ class _SceneExport:
             self.pixels[key] = self.pixels.get(key, 0) + seen
 
     def write_path(self, camera: Camera, shot: Shot) -> dict[str, Any]:
-        """Write the left-right path of one image; returns its entry in ``truth/left_right.json``."""
+        """Write the left-right path of one image; return its entry in ``truth/left_right.json``."""
         cam2town = self.town.ego_pose(shot.time) @ camera.cam2ego
         lidar2town = self.key_poses[shot.keyframe] @ self.lidar.lidar2ego
         folder = Path('truth') / 'left_right' / self.tables.stem(shot)
@@ -264,7 +265,7 @@ class _SceneExport:
         for shot, pose, sweep in zip(self.keyshots, self.key_poses, self.key_sweeps, strict=True):
             town2ego = np.linalg.inv(pose)
             objects = object_surface(self.town, pose, shot.time)
-            semantics = voxelise(
+            semantics = voxelize(
                 transform(town2ego, np.concatenate([static.points, objects.points])),
                 np.concatenate([static.classes, objects.classes]),
             )
@@ -281,7 +282,7 @@ class _SceneExport:
                 )
 
     def write_map(self) -> str:
-        """Write the map mask; returns its file name below the root."""
+        """Write the map mask; return its file name below the root."""
         global_poses = self.town2global @ self.key_poses
         columns, rows = np.ceil((global_poses[:, :2, 3].max(axis=0) + MAP_MARGIN) / MAP_RESOLUTION).astype(int)
         corner = self.town2global[:2, 3]
@@ -296,24 +297,24 @@ class _SceneExport:
 
     @property
     def validates(self) -> bool:
-        """Whether this is a validation scene."""
+        """Return whether this is a validation scene."""
         return self.name in self.settings.splits['val']
 
     def render(self, camera: Camera, cam2town: np.ndarray, time: float) -> Render:
-        """What a camera sees."""
+        """Render what a camera sees."""
         height, width = self.settings.height, self.settings.width
         intrinsics = camera.intrinsics(height, width)
         return self.town.render(intrinsics, cam2town, height, width, time, samples=self.settings.samples)
 
     def global_poses(self, shots: list[Shot]) -> np.ndarray:
-        """Ego poses ``(n, 4, 4)`` in the global frame of the data set."""
+        """Return ego poses ``(n, 4, 4)`` in the global frame of the data set."""
         return np.stack([self.town2global @ self.town.ego_pose(shot.time) for shot in shots])
 
     def measurement(self, shot: Shot, suffix: str) -> Path:
-        """The file of an image or sweep."""
+        """Return the path of an image or sweep."""
         folder = 'samples' if shot.is_key else 'sweeps'
         return self.root / folder / shot.channel / f'{self.tables.stem(shot)}{suffix}'
 
     def instance(self, box_token: str) -> int:
-        """The position of an object in the scene's list of instances."""
+        """Return the position of an object in the scene's list of instances."""
         return self.instances.setdefault(box_token, len(self.instances))

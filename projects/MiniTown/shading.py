@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .materials import TEXTURES, Hits, Look, Material
+from .materials import TEXTURES, Appearance, Hits, Material
 from .road import road
 from .sky import Weather
 from .textures import mix, smoothstep
@@ -13,7 +13,9 @@ from .town_plan import Plan
 _EXPOSURE, _WHITE, _CONTRAST = 0.95, 3.0, 0.35
 
 
-def textures(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, faces: np.ndarray, plan: Plan) -> Look:
+def appearance_of(
+    points: np.ndarray, directions: np.ndarray, spread: np.ndarray, faces: np.ndarray, plan: Plan
+) -> Appearance:
     """Evaluate the texture of every hit.
 
     Args:
@@ -23,21 +25,24 @@ def textures(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, fac
         faces: ``(n,)`` records of :data:`.mesh.FACE`.
         plan: where the road paint is.
     """
-    look = Look(
+    appearance = Appearance(
         np.zeros((len(faces), 3), np.float32), np.zeros(len(faces), np.float32), np.zeros((len(faces), 3), np.float32)
     )
     for material in np.unique(faces['material']):
         rows = np.flatnonzero(faces['material'] == material)
         hits = _hits(points[rows], directions[rows], spread[rows], faces.take(rows))
         part = road(hits, plan) if material == Material.ROAD else TEXTURES[Material(material)](hits)
-        look.albedo[rows], look.gloss[rows] = part.albedo, part.gloss
+        appearance.albedo[rows], appearance.gloss[rows] = part.albedo, part.gloss
         if part.glow is not None:
-            look.glow[rows] = part.glow
-    return look
+            appearance.glow[rows] = part.glow
+    return appearance
 
 
 def _hits(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, faces: np.ndarray) -> Hits:
-    """Texture coordinates. A pixel is wider on the face along an axis by how much the ray grazes along that axis."""
+    """Compute texture coordinates.
+
+    A pixel is wider on the face along an axis by how much the ray grazes along that axis.
+    """
     offset = (points - faces['anchor']).astype(np.float32)
     steep = np.einsum('nc,nc->n', directions, faces['normal']).astype(np.float32)
     steep = np.copysign(np.maximum(np.abs(steep), 0.02), steep)
@@ -50,14 +55,14 @@ def _hits(points: np.ndarray, directions: np.ndarray, spread: np.ndarray, faces:
 
 
 def facing_normals(faces: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """``(n, 3)`` float64 normals of ``faces``, turned toward where the rays come from."""
+    """Return the normals ``(n, 3)`` of ``faces``, float64, turned toward where the rays come from."""
     normals = faces['normal']
     away = np.einsum('nc,nc->n', normals, directions) > 0.0
     return np.where(away[:, None], -normals, normals)
 
 
 def radiance(
-    look: Look,
+    appearance: Appearance,
     normals: np.ndarray,
     directions: np.ndarray,
     lit: np.ndarray,
@@ -65,24 +70,24 @@ def radiance(
     distances: np.ndarray,
     weather: Weather,
 ) -> np.ndarray:
-    """Light that leaves the hits toward the camera, through the haze.
+    """Compute the light that leaves the hits toward the camera, through the haze.
 
     Args:
-        look: of the surfaces; n hits.
+        appearance: what the surfaces at the n hits do with light.
         normals: ``(n, 3)`` facing the camera. directions: ``(n, 3)`` unit, from the camera.
         lit: ``(n,)`` share of the sun that reaches the hit. dark: ``(n,)`` share of the sky light that does not.
         distances: ``(n,)`` meters.
-        weather: the light.
+        weather: sun, sky and haze.
     """
     normals, directions = normals.astype(np.float32), directions.astype(np.float32)
     sun = weather.sun.astype(np.float32)
     toward_sun = np.maximum(normals @ sun, 0.0) * lit
     light = toward_sun[:, None] * weather.sunlight + weather.ambient(normals) * (1.0 - dark)[:, None]
-    color = look.albedo * light + look.glow
-    rows = np.flatnonzero(look.gloss > 0.0)
+    color = appearance.albedo * light + appearance.glow
+    rows = np.flatnonzero(appearance.gloss > 0.0)
     if len(rows):
         color[rows] = _with_reflection(
-            color[rows], look.gloss[rows], normals[rows], directions[rows], lit[rows], weather
+            color[rows], appearance.gloss[rows], normals[rows], directions[rows], lit[rows], weather
         )
     haze = 1.0 - np.exp(-((distances.astype(np.float32) / weather.haze) ** 1.2))
     return mix(color, weather.veil(directions), haze)
@@ -107,7 +112,7 @@ def _with_reflection(
 
 
 def to_bytes(color: np.ndarray) -> np.ndarray:
-    """Linear RGB to 8-bit sRGB with a soft shoulder."""
+    """Convert linear RGB to 8-bit sRGB with a soft shoulder."""
     exposed = np.maximum(color, 0.0) * _EXPOSURE
     toned = exposed * (1.0 + exposed / _WHITE**2) / (1.0 + 0.55 * exposed)
     encoded = np.clip(toned, 0.0, 1.0) ** np.float32(1 / 2.2)

@@ -34,7 +34,7 @@ class Weather:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Weather:
-        """A dry day between morning and evening."""
+        """Draw a dry day between morning and evening."""
         azimuth, elevation = rng.uniform(0.0, 2 * np.pi), np.radians(rng.uniform(32.0, 58.0))
         sun = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
         warmth = rng.uniform(0.0, 1.0)
@@ -52,7 +52,7 @@ class Weather:
         )
 
     def color(self, directions: np.ndarray) -> np.ndarray:
-        """``(n, 3)`` radiance of the sky along unit ``directions`` (n, 3), sun and clouds included."""
+        """Return the radiance ``(n, 3)`` of the sky along unit ``directions`` ``(n, 3)``, sun and clouds included."""
         up = np.maximum(directions[:, 2], 0.0)
         blue = mix(self.horizon, self.zenith[None], np.sqrt(up) * (1.6 - 0.6 * up))
         toward_sun = directions @ self.sun.astype(np.float32)
@@ -69,12 +69,12 @@ class Weather:
         return seen + disc[:, None] * np.float32([6.0, 5.6, 4.6])
 
     def veil(self, directions: np.ndarray) -> np.ndarray:
-        """``(n, 3)`` color of the haze along ``directions``: the low sky, brighter toward the sun."""
+        """Return the color ``(n, 3)`` of the haze along ``directions``: the low sky, brighter toward the sun."""
         toward_sun = np.maximum(directions @ self.sun.astype(np.float32), 0.0)
         return self.horizon * (0.9 + 0.25 * toward_sun[:, None] ** 6)
 
     def ambient(self, normals: np.ndarray) -> np.ndarray:
-        """``(n, 3)`` light of sky and ground on faces with ``normals``."""
+        """Return the light ``(n, 3)`` of sky and ground on faces with ``normals``."""
         up = 0.5 + 0.5 * normals[:, 2]
         sky = 0.55 * self.zenith + 0.45 * self.horizon
         ground = np.float32([0.20, 0.18, 0.16])

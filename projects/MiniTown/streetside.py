@@ -27,7 +27,7 @@ class Spot:
 
 
 def pavement_spots(plan: Plan) -> Iterator[list[Spot]]:
-    """One row of spots, 7 m apart, for each side of each street between two crossings."""
+    """Yield one row of spots, 7 m apart, for each side of each street between two crossings."""
     for axis in range(2):
         along = 1 - axis
         starts = np.concatenate([[0.0], plan.centers[along] + plan.halves[along] + _CLEAR_OF_CROSSING])
@@ -43,7 +43,7 @@ def pavement_spots(plan: Plan) -> Iterator[list[Spot]]:
 
 
 def along_pavements(plan: Plan, trees: list[Mesh], rng: np.random.Generator) -> tuple[list[Mesh], list[Actor]]:
-    """Lamp posts, trees, signs, bins, benches (meshes) and parked bicycles (actors)."""
+    """Place lamp posts, trees, signs, bins, benches (meshes) and parked bicycles (actors)."""
     meshes, actors = [], []
     post = furniture.lamp_post()
     for row in pavement_spots(plan):
@@ -79,7 +79,7 @@ class TrafficLight:
 
 
 def traffic_lights(plan: Plan) -> list[TrafficLight]:
-    """One on the right of each of the four ways into each crossing, before the zebra crossing."""
+    """Place a light on the right of each of the four ways into each crossing, before the zebra crossing."""
     lights = []
     for i, x in enumerate(plan.centers[0]):
         for j, y in enumerate(plan.centers[1]):
@@ -95,13 +95,13 @@ def traffic_lights(plan: Plan) -> list[TrafficLight]:
 
 
 def lit_lamps(lights: list[TrafficLight], signals: Signals, time: float) -> Mesh:
-    """The lamps that are on at ``time``."""
+    """Build the lamps that are on at ``time``."""
     models = {green: furniture.lit_lamp(green) for green in (False, True)}
     return merge([models[signals.green(x.crossing, x.axis, time)].placed(x.place, x.yaw) for x in lights])
 
 
 def park(block: Block, trees: list[Mesh], rng: np.random.Generator) -> list[Mesh]:
-    """Trees, bushes, benches and hedges on the land of an inner block."""
+    """Place trees, bushes, benches and hedges on the land of an inner block."""
     low, high = block.low + PAVEMENT_WIDTH, block.high - PAVEMENT_WIDTH
     meshes: list[Mesh] = []
     taken = np.zeros((0, 2))
@@ -129,7 +129,7 @@ def park(block: Block, trees: list[Mesh], rng: np.random.Generator) -> list[Mesh
 
 
 def outskirts(plan: Plan, trees: list[Mesh], rng: np.random.Generator, count: int = 160) -> list[Mesh]:
-    """Trees scattered on the land around the town, twice the size of those in the streets."""
+    """Scatter trees on the land around the town, twice the size of those in the streets."""
     meshes = []
     for _ in range(count):
         spot = rng.uniform(-0.6 * OUTSKIRTS, plan.size + 0.6 * OUTSKIRTS)

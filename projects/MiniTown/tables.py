@@ -14,7 +14,7 @@ from .rig import CAMERAS, Lidar, box2world, quaternion
 if TYPE_CHECKING:
     from .world import Box
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 TABLES = (
     'attribute',
@@ -76,12 +76,12 @@ _STANDING = 0.2
 
 
 def token(*names: object) -> str:
-    """A token that depends on the names only."""
+    """Return a token that depends on the names only."""
     return hashlib.md5('/'.join(map(str, ('minitown', *names))).encode(), usedforsecurity=False).hexdigest()
 
 
-def common_rows() -> dict[str, list[Row]]:
-    """The tables that are the same for every scene."""
+def common_rows() -> dict[str, list[TableRow]]:
+    """Return the tables that are the same for every scene."""
     sensors = [('camera', camera.name) for camera in CAMERAS] + [('lidar', Lidar().name)]
     return {
         'attribute': [
@@ -102,7 +102,7 @@ def common_rows() -> dict[str, list[Row]]:
 
 
 def visibility_token(share: float) -> str:
-    """The token of the visibility table for a visible share in [0, 1]."""
+    """Return the token of the visibility table for a visible share in [0, 1]."""
     return str(1 + int(np.searchsorted(list(_VISIBILITY.values())[:-1], share)))
 
 
@@ -124,40 +124,40 @@ class Shot:
 
     @property
     def time(self) -> float:
-        """Seconds since the start of the scene."""
+        """Return seconds since the start of the scene."""
         return self.stamp * 1e-6
 
 
 class SceneTables:
-    """Collects the rows of one scene."""
+    """Collects the rows of one scene.
+
+    Args:
+        name: of the scene.
+        key: what the tokens of the scene are made of.
+        start: of the scene, microseconds since 1970.
+        height, width: image size, pixels.
+    """
 
     def __init__(self, name: str, key: tuple[object, ...], start: int, height: int, width: int) -> None:
-        """
-        Args:
-            name: of the scene.
-            key: what the tokens of the scene are made of.
-            start: microseconds since 1970.
-            height, width: image size.
-        """
         self.name, self._key, self._start = name, key, start
         self._height, self._width = height, width
-        self.rows: dict[str, list[Row]] = {table: [] for table in TABLES if table not in common_rows()}
-        self._tracks: dict[str, list[Row]] = defaultdict(list)
+        self.rows: dict[str, list[TableRow]] = {table: [] for table in TABLES if table not in common_rows()}
+        self._tracks: dict[str, list[TableRow]] = defaultdict(list)
         self._categories: dict[str, str] = {}
         for camera in CAMERAS:
             self._add_sensor(camera.name, camera.cam2ego, camera.intrinsics(height, width).tolist())
         self._add_sensor(Lidar().name, Lidar().lidar2ego, [])
 
     def token(self, *names: object) -> str:
-        """A token of this scene."""
+        """Return a token of this scene."""
         return token(*self._key, *names)
 
     def stamp(self, shot: Shot) -> int:
-        """Microseconds since 1970."""
+        """Return microseconds since 1970."""
         return self._start + shot.stamp
 
     def stem(self, shot: Shot) -> str:
-        """The file name of a measurement, without suffix."""
+        """Return the file name of a measurement, without suffix."""
         return f'{self.name}__{shot.channel}__{self.stamp(shot)}'
 
     def add_samples(self, keyframes: list[Shot]) -> None:
@@ -223,8 +223,8 @@ class SceneTables:
         }
         self._tracks[instance].append(row)
 
-    def finish(self, description: str, map_file: str) -> dict[str, list[Row]]:
-        """Link the annotations, add scene, log and map; the rows of every table of this scene."""
+    def finish(self, description: str, map_file: str) -> dict[str, list[TableRow]]:
+        """Link the annotations, add scene, log and map; return the rows of every table of this scene."""
         for instance, track in self._tracks.items():
             for link, row in zip(_chained([row['token'] for row in track]), track, strict=True):
                 self.rows['sample_annotation'].append(row | link)
@@ -256,6 +256,7 @@ class SceneTables:
         return self.rows
 
     def _add_sensor(self, channel: str, sensor2ego: np.ndarray, intrinsic: list[list[float]]) -> None:
+        """Add the calibration of a sensor; a LiDAR has no intrinsics."""
         self.rows['calibrated_sensor'].append(
             {
                 'token': self.token('calibration', channel),
@@ -267,8 +268,8 @@ class SceneTables:
         )
 
 
-def _chained(tokens: list[str]) -> list[Row]:
-    """Rows with ``token``, ``prev`` and ``next``."""
+def _chained(tokens: list[str]) -> list[TableRow]:
+    """Return rows with ``token``, ``prev`` and ``next``."""
     return [
         {'token': current, 'prev': before, 'next': after}
         for before, current, after in zip(['', *tokens[:-1]], tokens, [*tokens[1:], ''], strict=True)
@@ -276,7 +277,7 @@ def _chained(tokens: list[str]) -> list[Row]:
 
 
 def _attribute(category: str, speed: float, ever_moves: bool) -> str | None:
-    """The attribute of an object, if its category has any."""
+    """Return the attribute of an object, if its category has any."""
     moving = speed > _STANDING
     if category.startswith('human.'):
         return 'pedestrian.moving' if moving else 'pedestrian.standing'

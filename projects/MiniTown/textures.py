@@ -8,7 +8,7 @@ _SIZE = 256
 
 
 def _fractal_noise(octaves: int = 5) -> np.ndarray:
-    """A tile of ``(256, 256)`` value noise in [0, 1] that repeats without a seam."""
+    """Return a tile ``(256, 256)`` of value noise in [0, 1] that repeats without a seam."""
     rng = np.random.Generator(np.random.PCG64(20240612))
     total = np.zeros((_SIZE, _SIZE))
     for octave in range(octaves):
@@ -31,7 +31,10 @@ _CELLS = np.random.Generator(np.random.PCG64(77)).random((_SIZE, _SIZE), dtype=n
 
 
 def noise(x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
-    """Smooth noise in [0, 1], mean about 0.5; its largest features are ``period / 8`` wide and it repeats."""
+    """Return smooth noise in [0, 1], mean about 0.5.
+
+    Its largest features are ``period / 8`` wide, and it repeats after ``period``.
+    """
     scale = np.float32(_SIZE / period)
     x, y = x * scale, y * scale
     column, row = np.floor(x), np.floor(y)
@@ -44,7 +47,7 @@ def noise(x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
 
 
 def cell(x: np.ndarray, y: np.ndarray, salt: np.ndarray | float = 0) -> np.ndarray:
-    """A random number in [0, 1) for each integer cell (x, y); ``salt`` gives other numbers."""
+    """Return a random number in [0, 1) for each integer cell (x, y); ``salt`` gives other numbers."""
     salt = np.asarray(salt).astype(np.int64)
     column = np.floor(x).astype(np.int64) + 57 * salt
     row = np.floor(y).astype(np.int64) + 131 * salt
@@ -52,13 +55,13 @@ def cell(x: np.ndarray, y: np.ndarray, salt: np.ndarray | float = 0) -> np.ndarr
 
 
 def pulse(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float, width: np.ndarray) -> np.ndarray:
-    """Share of a pixel of ``width`` around x inside [low, high]: an anti-aliased bar."""
+    """Return the share of a pixel of ``width`` around x inside [low, high]: an anti-aliased bar."""
     width = np.maximum(width, 1e-4)
     return np.clip((np.minimum(x + width / 2, high) - np.maximum(x - width / 2, low)) / width, 0.0, 1.0)
 
 
 def stripes(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float, width: np.ndarray) -> np.ndarray:
-    """Like :func:`pulse`, for bars [low, high] (within [0, 1]) that repeat with period 1."""
+    """Return :func:`pulse` of bars [low, high] (within [0, 1]) that repeat with period 1."""
     width = np.maximum(width, 1e-4)
 
     def covered(position: np.ndarray) -> np.ndarray:
@@ -69,11 +72,11 @@ def stripes(x: np.ndarray, low: np.ndarray | float, high: np.ndarray | float, wi
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """``(n, 3)`` colors between ``first`` (share 0) and ``second`` (share 1); ``share`` is ``(n,)``."""
+    """Mix colors ``(n, 3)``: ``first`` where ``share`` ``(n,)`` is 0, ``second`` where it is 1."""
     return first + (second - first) * share[:, None]
 
 
 def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below ``low``, 1 above ``high``, smooth between."""
+    """Return 0 below ``low``, 1 above ``high``, and a smooth change between."""
     share = np.clip((x - low) / (high - low), 0.0, 1.0)
     return share * share * (3 - 2 * share)

@@ -38,7 +38,7 @@ class Block:
     outer: bool
 
     def outline(self, inset: float, radius: float, points: int = 5) -> np.ndarray:
-        """``(4 * points, 2)`` corners of the rounded rectangle ``inset`` meters inside, counter-clockwise."""
+        """Return corners ``(4 * points, 2)`` of the rounded rectangle ``inset`` meters inside, counter-clockwise."""
         low, high = self.low + inset, self.high - inset
         angle = np.linspace(0.0, np.pi / 2, points)
         corners = []
@@ -66,7 +66,7 @@ class Plan:
 
     @classmethod
     def random(cls, rng: np.random.Generator, streets: int = 4) -> Plan:
-        """A town with ``streets`` streets in each direction."""
+        """Draw a town with ``streets`` streets in each direction."""
         centers, halves = [], []
         for _ in range(2):
             gaps = rng.uniform(58.0, 84.0, streets - 1)
@@ -76,13 +76,13 @@ class Plan:
         return cls(tuple(centers), tuple(halves), size)
 
     def across(self, axis: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest street of an axis and the signed distance from its middle; both like ``position``."""
+        """Return the nearest street of an axis and the signed distance from its middle; both like ``position``."""
         middles = (self.centers[axis][1:] + self.centers[axis][:-1]) / 2
         index = np.searchsorted(middles, position)
         return index, position - self.centers[axis][index]
 
     def drivable(self, points: np.ndarray) -> np.ndarray:
-        """``(n,)`` whether ``points`` (n, 2) lie on a road, rounded corners of crossings included."""
+        """Return ``(n,)`` whether ``points`` ``(n, 2)`` lie on a road, rounded corners of crossings included."""
         points = np.asarray(points, float)
         outside = np.empty((2, len(points)))
         for axis in range(2):
@@ -93,7 +93,7 @@ class Plan:
         return on_street | ((outside < CORNER_RADIUS).all(axis=0) & (to_arc >= CORNER_RADIUS))
 
     def blocks(self) -> Iterator[Block]:
-        """The land between the streets, row by row."""
+        """Yield the land between the streets, row by row."""
         edges = []
         for axis in range(2):
             low = np.concatenate([[-OUTSKIRTS], self.centers[axis] + self.halves[axis]])

@@ -9,13 +9,12 @@ from functools import partial
 import numpy as np
 
 from . import furniture, people, vehicles
-from .mesh import Mesh
-from .routes import RUN_UP, Drive, Path, Signals, drive, route
+from .mesh import Mesh, Size
+from .routes import RUN_UP, Drive, LanePath, Signals, drive, route
 from .town_plan import CURB_HEIGHT, LANE_EDGE, PAVEMENT_WIDTH, STOP_LINE, WIDE, Plan
 
 _CHECK_STEP = 0.2
 _HEADINGS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-Size = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,13 @@ class Actor:
     drive: Drive | None = None
 
     def at(self, time: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y and yaw of its middle at ``time``; all of the shape of ``time``."""
+        """Return x, y and yaw of its middle at ``time``; all of the shape of ``time``."""
         if self.drive is not None:
             return self.drive.at(time)
         return tuple(np.full(np.shape(time), value) for value in self.place)
 
     def speed(self, time: float) -> float:
-        """Meters per second at ``time``."""
+        """Return meters per second at ``time``."""
         return 0.0 if self.drive is None else float(self.drive.speed(time))
 
 
@@ -71,7 +70,7 @@ class Crowd:
 
 
 def _discs(poses: tuple[np.ndarray, np.ndarray, np.ndarray], size: Size) -> np.ndarray:
-    """``(times, k, 3)`` discs (x, y, radius) that cover a box."""
+    """Return discs ``(times, k, 3)`` (x, y, radius) that cover a box."""
     width, length, _ = size
     count = max(int(np.ceil(length / width)), 1)
     step = length / count
@@ -82,7 +81,7 @@ def _discs(poses: tuple[np.ndarray, np.ndarray, np.ndarray], size: Size) -> np.n
 
 
 def random_vehicle(rng: np.random.Generator, parked: bool) -> tuple[str, Size, Callable[[], Mesh]]:
-    """Category and size of a vehicle, and what builds its model: most candidates are never built."""
+    """Draw category and size of a vehicle, and what builds its model: most candidates are never built."""
     kind = rng.choice(
         ['car', 'estate', 'van', 'truck', 'bus'], p=[0.5, 0.26, 0.1, 0.09 + 0.05 * parked, 0.05 * (not parked)]
     )
@@ -98,7 +97,7 @@ def random_vehicle(rng: np.random.Generator, parked: bool) -> tuple[str, Size, C
 
 
 def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.Generator) -> list[Actor]:
-    """Vehicles in the parking lanes within ``radius`` of any of the points ``near`` (n, 2)."""
+    """Place vehicles in the parking lanes within ``radius`` meters of any of the points ``near`` ``(n, 2)``."""
     actors = []
     for axis in range(2):
         for center, half in zip(plan.centers[axis], plan.halves[axis], strict=True):
@@ -122,7 +121,7 @@ def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.
 
 
 def road_works(spot: tuple[float, float], yaw: float) -> list[Actor]:
-    """A barrier across a parking slot and cones along it; traffic passes with heading ``yaw``."""
+    """Place a barrier across a parking slot and cones along it; traffic passes with heading ``yaw``."""
     ahead = np.array([np.cos(yaw), np.sin(yaw)])
     left = np.array([-ahead[1], ahead[0]])
     mesh, size = furniture.barrier()
@@ -135,7 +134,7 @@ def road_works(spot: tuple[float, float], yaw: float) -> list[Actor]:
 
 
 def _parking_slots(plan: Plan, axis: int, rng: np.random.Generator) -> list[float]:
-    """Middles of taken parking slots along ``axis``, away from crossings."""
+    """Return the middles of taken parking slots along ``axis``, away from crossings."""
     centers, halves = plan.centers[axis], plan.halves[axis]
     starts = np.concatenate([[0.0], centers + halves + STOP_LINE + 4.0])
     ends = np.concatenate([centers - halves - STOP_LINE - 4.0, [plan.size[axis]]])
@@ -152,7 +151,7 @@ def _parking_slots(plan: Plan, axis: int, rng: np.random.Generator) -> list[floa
 def moving_vehicles(
     plan: Plan, signals: Signals, crowd: Crowd, near: np.ndarray, duration: float, rng: np.random.Generator
 ) -> list[Actor]:
-    """Vehicles that drive around ``near`` (n, 2) and never meet anybody in ``crowd``."""
+    """Let vehicles drive around ``near`` ``(n, 2)`` that never meet anybody in ``crowd``."""
     actors, count = [], [len(centers) for centers in plan.centers]
     for _ in range(90):
         if len(actors) >= 26:
@@ -177,7 +176,7 @@ def moving_vehicles(
 def pedestrians(
     plan: Plan, crowd: Crowd, near: np.ndarray, duration: float, rng: np.random.Generator, count: int = 34
 ) -> list[Actor]:
-    """People who walk or stand on the pavements around ``near`` (n, 2)."""
+    """Let people walk or stand on the pavements around ``near`` ``(n, 2)``."""
     actors = []
     for _ in range(4 * count):
         if len(actors) >= count:
@@ -206,15 +205,15 @@ def pedestrians(
 
 
 def _walk(start: np.ndarray, direction: np.ndarray, pace: float, duration: float) -> Drive:
-    """A straight walk that passes ``start`` at time 0."""
+    """Return a straight walk that passes ``start`` at time 0."""
     times = np.array([-RUN_UP, duration + RUN_UP])
     ends = start + np.outer(times * max(pace, 0.01), direction)
     yaw = float(np.arctan2(direction[1], direction[0]))
     lengths = np.array([0.0, np.linalg.norm(ends[1] - ends[0])])
     traveled = lengths if pace else np.full(2, lengths[1] / 2)
-    return Drive(Path(ends, np.array([yaw, yaw]), lengths), times, traveled)
+    return Drive(LanePath(ends, np.array([yaw, yaw]), lengths), times, traveled)
 
 
 def ground_height(plan: Plan, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Height of the road or of the pavement below points, meters."""
+    """Return the height of the road or of the pavement below points, meters."""
     return np.where(plan.drivable(np.stack([x, y], axis=-1)), 0.0, CURB_HEIGHT)

@@ -45,7 +45,7 @@ class TrueViews:
         self._town = functools.lru_cache(maxsize=1)(self._build)
 
     def render(self, scene: str, keyframe: int, camera: str, motion: np.ndarray) -> Render:
-        """What a camera of the car would see if it had been moved.
+        """Render what a camera of the car would see if it had been moved.
 
         Objects are where they were when the camera took the image of this key frame.
 
@@ -73,6 +73,7 @@ class TrueViews:
         return town.render(mounted.intrinsics(height, width), moved, height, width, time, settings.samples)
 
     def _build(self, scene: str) -> Town:
+        """Build the town of a scene again."""
         names = [self.settings.scene_name(index) for index in range(self.settings.scenes)]
         if scene not in names:
             raise InputError(f'{scene}: no scene of this MiniTown; it has {names[0]} to {names[-1]}')
@@ -80,5 +81,5 @@ class TrueViews:
 
 
 def _key(shots: list, keyframe: int) -> float:
-    """Seconds at which the shot of a key frame was taken."""
+    """Return the time in seconds at which the shot of a key frame was taken."""
     return next(shot.time for shot in shots if shot.is_key and shot.keyframe == keyframe)

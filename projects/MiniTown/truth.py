@@ -36,22 +36,22 @@ class Place:
     stem: str
 
     def truth(self, kind: str, suffix: str) -> Path:
-        """A file of ``truth/<kind>``."""
+        """Return the path of a file of ``truth/<kind>``."""
         return self.root / 'truth' / kind / self.channel / f'{self.stem}{suffix}'
 
     def teacher(self, view: str, kind: str, suffix: str) -> Path:
-        """A file of the teacher, in the folder beside the data root."""
+        """Return the path of a file of the teacher, in the folder beside the data root."""
         folder = teacher_root(self.root) / f'samples_{view}_0_0_0' / kind
         return folder / self.channel / f'{self.stem}{suffix}'
 
 
 def teacher_root(root: Path) -> Path:
-    """The folder of teacher files that belongs to a data root."""
+    """Return the folder of teacher files that belongs to a data root."""
     return root.with_name(f'{root.name}_emernerf')
 
 
 def jpeg(rgb: np.ndarray) -> bytes:
-    """``(H, W, 3)`` uint8 RGB as JPEG, with full color resolution: the images are small."""
+    """Encode RGB ``(H, W, 3)`` uint8 as JPEG, with full color resolution: the images are small."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, format='JPEG', quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()

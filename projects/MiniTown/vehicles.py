@@ -12,7 +12,7 @@ import numpy as np
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
 from .materials import Material
-from .mesh import Mesh, Surface, box, extruded, merge, polygons
+from .mesh import Mesh, Size, Surface, box, extruded, merge, polygons
 
 _PAINTS = (
     (0.62, 0.05, 0.04),
@@ -29,7 +29,8 @@ _CARGO = ((0.72, 0.72, 0.70), (0.70, 0.36, 0.08), (0.10, 0.26, 0.50), (0.14, 0.4
 
 
 def _surfaces(label: int, paint: tuple[float, float, float]) -> dict[str, Surface]:
-    body = Surface(Material.MATT, label, paint, gloss=0.35)
+    """Return the surfaces of a vehicle of class ``label``, by part."""
+    body = Surface(Material.MATTE, label, paint, gloss=0.35)
     return {
         'body': body,
         'glass': replace(body, color=(0.03, 0.04, 0.05), gloss=0.9),
@@ -42,17 +43,17 @@ def _surfaces(label: int, paint: tuple[float, float, float]) -> dict[str, Surfac
 
 
 def paint(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A car color."""
+    """Draw a car color."""
     return _PAINTS[int(rng.integers(len(_PAINTS)))]
 
 
 def cargo_color(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A color of truck bodies and buses."""
+    """Draw a color of truck bodies and buses."""
     return _CARGO[int(rng.integers(len(_CARGO)))]
 
 
 def wheels(axles: tuple[float, ...], half_width: float, radius: float, width: float, parts: dict[str, Surface]) -> Mesh:
-    """Wheels at both ends of every axle (x), flush with ``half_width``."""
+    """Build wheels at both ends of every axle (x), flush with ``half_width``."""
     angle = np.arange(10) * (2 * np.pi / 10)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     tire = extruded(radius * circle, width / 2, parts['tire'])
@@ -63,7 +64,7 @@ def wheels(axles: tuple[float, ...], half_width: float, radius: float, width: fl
 
 
 def _lamps(length: float, half_width: float, height: float, parts: dict[str, Surface]) -> Mesh:
-    """Two head lamps in front and two tail lamps behind, 1 cm proud of the body."""
+    """Build two head lamps in front and two tail lamps behind, 1 cm proud of the body."""
     depth, tall, wide = 0.03, 0.16, 0.36
     made = []
     for side in (-1, 1):
@@ -77,8 +78,8 @@ def _lamps(length: float, half_width: float, height: float, parts: dict[str, Sur
     return merge(made)
 
 
-def car(size: tuple[float, float, float], color: tuple[float, float, float], estate: bool = False) -> Mesh:
-    """A passenger car of ``size`` (width, length, height); an estate keeps its roof up to the tail."""
+def car(size: Size, color: tuple[float, float, float], estate: bool = False) -> Mesh:
+    """Build a passenger car of ``size`` (width, length, height); an estate keeps its roof up to the tail."""
     width, length, height = size
     half, parts = width / 2, _surfaces(CLASS_ID['car'], color)
     waist, sill = 0.57 * height, 0.20
@@ -105,7 +106,7 @@ def car(size: tuple[float, float, float], color: tuple[float, float, float], est
 
 
 def _cabin(profile: np.ndarray, half_width: float, parts: dict[str, Surface]) -> Mesh:
-    """The part above the waist: painted pillars and roof with panes a finger's width outside of them."""
+    """Build the part above the waist: painted pillars and roof, with panes a finger's width outside of them."""
     shell = extruded(profile, half_width, parts['body'])
     back_low, front_low, front_high, back_high = profile
     middle = (profile.max(axis=0) + profile.min(axis=0)) / 2
@@ -132,8 +133,8 @@ def _cabin(profile: np.ndarray, half_width: float, parts: dict[str, Surface]) ->
     return merge([shell, *glass])
 
 
-def truck(size: tuple[float, float, float], color: tuple[float, float, float], cargo: tuple) -> Mesh:
-    """A box truck of ``size`` (width, length, height)."""
+def truck(size: Size, color: tuple[float, float, float], cargo: tuple) -> Mesh:
+    """Build a box truck of ``size`` (width, length, height)."""
     width, length, height = size
     half, parts = width / 2, _surfaces(CLASS_ID['truck'], color)
     front, back = length / 2 - 0.04, -length / 2 + 0.04
@@ -156,8 +157,8 @@ def truck(size: tuple[float, float, float], color: tuple[float, float, float], c
     )
 
 
-def bus(size: tuple[float, float, float], color: tuple[float, float, float]) -> Mesh:
-    """A city bus of ``size`` (width, length, height): a box with a ribbon of windows."""
+def bus(size: Size, color: tuple[float, float, float]) -> Mesh:
+    """Build a city bus of ``size`` (width, length, height): a box with a ribbon of windows."""
     width, length, height = size
     half, parts = width / 2, _surfaces(CLASS_ID['bus'], color)
     end = length / 2 - 0.04
@@ -171,8 +172,8 @@ def bus(size: tuple[float, float, float], color: tuple[float, float, float]) -> 
     return merge([body, *panes, back, axles, _lamps(length, half - 0.1, 0.6, parts)])
 
 
-def bicycle(color: tuple[float, float, float]) -> tuple[Mesh, tuple[float, float, float]]:
-    """A standing bicycle and its size (width, length, height)."""
+def bicycle(color: tuple[float, float, float]) -> tuple[Mesh, Size]:
+    """Build a standing bicycle; return it with its size (width, length, height)."""
     parts = _surfaces(CLASS_ID['bicycle'], color)
     angle = np.arange(12) * (2 * np.pi / 12)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)

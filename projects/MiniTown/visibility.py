@@ -59,7 +59,7 @@ def silhouettes(
 
 
 def _in_cone(box: Box, apex: np.ndarray, axis: np.ndarray, half_angle: float) -> bool:
-    """Whether the sphere around a box reaches into a cone."""
+    """Return whether the sphere around a box reaches into a cone."""
     toward = box.center - apex
     distance, radius = np.linalg.norm(toward), np.linalg.norm(box.size) / 2
     if distance <= radius:
@@ -68,7 +68,13 @@ def _in_cone(box: Box, apex: np.ndarray, axis: np.ndarray, half_angle: float) ->
 
 
 def _entry(box: Box, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Where rays of unit ``directions (..., 3)`` from ``origin`` enter the box, meters; ``inf`` where they miss it."""
+    """Return where rays enter the box, meters; ``inf`` where they miss it.
+
+    Args:
+        box: of an object.
+        origin: ``(3,)`` of all rays.
+        directions: ``(..., 3)`` of unit length.
+    """
     town2box = np.linalg.inv(box2world(box))
     width, length, height = box.size
     half = np.array([length, width, height]) / 2

@@ -19,10 +19,10 @@ from .buildings import houses
 from .furniture import traffic_light
 from .ground import ground
 from .mesh import FACE, NO_INSTANCE, Mesh, merge
-from .occlusion import GroundShade
+from .occlusion import GroundOcclusion
 from .raycast import NO_FACE, Caster
-from .routes import RUN_UP, Drive, Path, Signals, drive, route
-from .shading import facing_normals, radiance, textures, to_bytes
+from .routes import RUN_UP, Drive, LanePath, Signals, drive, route
+from .shading import appearance_of, facing_normals, radiance, to_bytes
 from .sky import Weather
 from .town_plan import Block, Plan
 
@@ -100,17 +100,17 @@ class Town:
             hashlib.md5(f'minitown/{seed}/{index}'.encode()).hexdigest() for index in range(len(self.actors))
         ]
         things += streetside.outskirts(self.plan, plants.tree_models(rng_things, detail=1), rng_things)
-        self._shade_map = GroundShade(self.plan.size)
+        self._shade_map = GroundOcclusion(self.plan.size)
         self._static = Caster(self._build(things, trees, rng_houses, rng_land))
         self._moving: _Moving | None = None
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """x_min, y_min, x_max, y_max of the map, meters."""
+        """Return x_min, y_min, x_max, y_max of the map, meters."""
         return 0.0, 0.0, float(self.plan.size[0]), float(self.plan.size[1])
 
     def ego_pose(self, t: float) -> np.ndarray:
-        """``(4, 4)`` ego to global at ``t`` seconds."""
+        """Return ``(4, 4)`` ego to global at ``t`` seconds."""
         x, y, yaw = (float(value) for value in self._ego.at(t))
         pose = np.eye(4)
         pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
@@ -118,7 +118,7 @@ class Town:
         return pose
 
     def boxes(self, t: float) -> list[Box]:
-        """All objects at ``t`` seconds; order and tokens never change."""
+        """Return all objects at ``t`` seconds; order and tokens never change."""
         boxes = []
         for index, actor in enumerate(self.actors):
             x, y, z, yaw = self._actor_pose(actor, t)
@@ -136,13 +136,13 @@ class Town:
         return boxes
 
     def drivable(self, points: np.ndarray) -> np.ndarray:
-        """``(n,)`` whether ``points`` (n, 2) in the global frame lie on the road surface."""
+        """Return ``(n,)`` whether ``points`` ``(n, 2)`` in the global frame lie on the road surface."""
         return self.plan.drivable(points)
 
     def cast(
         self, origins: np.ndarray, directions: np.ndarray, t: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """First hits of rays at ``t`` seconds.
+        """Find the first hits of rays at ``t`` seconds.
 
         Args:
             origins: ``(n, 3)`` global. directions: ``(n, 3)`` of any length; distances are in meters.
@@ -168,7 +168,7 @@ class Town:
         t: float,
         samples: int = 1,
     ) -> Render:
-        """A picture and its truth at ``t`` seconds.
+        """Render a picture and its truth at ``t`` seconds.
 
         Args:
             intrinsics: ``(3, 3)`` pixels of the ``height`` x ``width`` image.
@@ -194,7 +194,7 @@ class Town:
         )
 
     def _populate(self, rng: np.random.Generator, rng_people: np.random.Generator) -> list[traffic.Actor]:
-        """Everybody, parked first."""
+        """Place everybody, those who are parked first."""
         crowd = traffic.Crowd(self.duration)
         x, y, yaw = self._ego.at(crowd.times)
         crowd.admit((x + EGO_CENTER * np.cos(yaw), y + EGO_CENTER * np.sin(yaw), yaw), EGO_SIZE, gap=0.0)
@@ -207,7 +207,7 @@ class Town:
     def _build(
         self, things: list[Mesh], trees: list[Mesh], rng_houses: np.random.Generator, rng_land: np.random.Generator
     ) -> Mesh:
-        """All that stands still, with its shade on the ground."""
+        """Build all that stands still, with its shade on the ground."""
         blocks: list[tuple[Block, bool]] = []
         parts = list(things)
         for block in self.plan.blocks():
@@ -229,22 +229,24 @@ class Town:
                 self._cast_shade(self._shade_map, actor, 0.0)
         return merge(parts)
 
-    def _cast_shade(self, shade: GroundShade, actor: traffic.Actor, t: float) -> None:
+    def _cast_shade(self, shade: GroundOcclusion, actor: traffic.Actor, t: float) -> None:
+        """Darken the ground below an actor."""
         x, y, _, yaw = self._actor_pose(actor, t)
         wide = actor.category.startswith('vehicle') and actor.category != 'vehicle.bicycle'
         shade.add((x, y), 0.85 * actor.size[0], 0.92 * actor.size[1], yaw, 0.85 if wide else 0.45)
 
     def _actor_pose(self, actor: traffic.Actor, t: float) -> tuple[float, float, float, float]:
+        """Return x, y, z and yaw of an actor at ``t``."""
         x, y, yaw = (float(value) for value in actor.at(t))
         return x, y, float(traffic.ground_height(self.plan, np.array([x]), np.array([y]))[0]), yaw
 
     def _posed(self, index: int, t: float) -> Mesh:
-        """The mesh of an actor where it is at ``t``."""
+        """Return the mesh of an actor where it is at ``t``."""
         x, y, z, yaw = self._actor_pose(self.actors[index], t)
         return self.actors[index].mesh.placed((x, y, z), yaw, instance=index)
 
     def _moving_at(self, t: float) -> _Moving:
-        """All that changes, at ``t``; the last one is kept because the images of a keyframe share their time."""
+        """Return all that changes, at ``t``; the last one is kept because the images of a keyframe share their time."""
         if self._moving is None or self._moving.time != t:
             parts, shade = [streetside.lit_lamps(self._lights, self.signals, t)], self._shade_map.copy()
             for index, actor in enumerate(self.actors):
@@ -255,7 +257,7 @@ class Town:
         return self._moving
 
     def _hit(self, origins: np.ndarray, directions: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
-        """Distances ``(n,)`` (inf on a miss) and face records ``(n,)`` (sky on a miss) along unit directions."""
+        """Return distances ``(n,)`` (inf on a miss) and face records ``(n,)`` (sky on a miss) along unit directions."""
         moving = self._moving_at(t).caster
         distance, index = self._static.first(origins, directions)
         nearer, moving_index = moving.first(origins, directions, limits=distance)
@@ -267,7 +269,7 @@ class Town:
         return np.minimum(distance, nearer), faces
 
     def _shade(self, rays: _Rays, distance: np.ndarray, faces: np.ndarray, t: float) -> np.ndarray:
-        """``(n, 3)`` uint8 colors of hits."""
+        """Return the colors ``(n, 3)`` of hits, uint8."""
         color = np.empty((len(distance), 3), np.float32)
         missed = ~np.isfinite(distance)
         color[missed] = self.weather.color(rays.directions[missed].astype(np.float32))
@@ -275,16 +277,16 @@ class Town:
         directions, distance, faces = rays.directions[rows], distance[rows], faces.take(rows)
         points = rays.origins[rows] + distance[:, None] * directions
         normals = facing_normals(faces, directions)
-        look = textures(points, directions, (distance * rays.spread).astype(np.float32), faces, self.plan)
+        appearance = appearance_of(points, directions, (distance * rays.spread).astype(np.float32), faces, self.plan)
         lit = self._sunlit(points, normals, distance, t)
         low = (normals[:, 2] > 0.9) & (points[:, 2] < _GROUND_TOP)
         dark = np.zeros(len(points), np.float32)
         dark[low] = self._moving_at(t).shade.at(points[low, 0], points[low, 1])
-        color[rows] = radiance(look, normals, directions, lit, dark, distance, self.weather)
+        color[rows] = radiance(appearance, normals, directions, lit, dark, distance, self.weather)
         return to_bytes(color)
 
     def _sunlit(self, points: np.ndarray, normals: np.ndarray, distance: np.ndarray, t: float) -> np.ndarray:
-        """``(n,)`` float32: 1 where the sun shines on ``points``, 0 in the shadow."""
+        """Return ``(n,)`` float32: 1 where the sun shines on ``points``, 0 in the shadow."""
         lit = np.zeros(len(points), np.float32)
         rows = np.flatnonzero(normals @ self.weather.sun > 1e-3)
         # float32 cannot tell a far hit from its surface: the offset grows with the distance.
@@ -302,7 +304,7 @@ class _Moving:
 
     time: float
     caster: Caster
-    shade: GroundShade
+    shade: GroundOcclusion
 
 
 @dataclass(frozen=True)
@@ -316,7 +318,7 @@ class _Rays:
 
 
 def _rough(rgb: np.ndarray) -> np.ndarray:
-    """``(H, W)`` whether the color of a pixel of ``rgb`` (H, W, 3) differs visibly from that of a neighbor."""
+    """Return ``(H, W)`` whether the color of a pixel of ``rgb`` (H, W, 3) differs visibly from that of a neighbor."""
     rough = np.zeros(rgb.shape[:2], bool)
     for axis in range(2):
         image, result = np.moveaxis(rgb.astype(np.int16), axis, 0), np.moveaxis(rough, axis, 0)
@@ -327,7 +329,14 @@ def _rough(rgb: np.ndarray) -> np.ndarray:
 
 
 def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, pixels: np.ndarray, samples: int) -> _Rays:
-    """Rays through ``samples`` x ``samples`` evenly spread points of each pixel (u, v), ``(n, 2)``, pixel by pixel."""
+    """Return rays through ``samples`` x ``samples`` evenly spread points of each pixel.
+
+    Args:
+        intrinsics: ``(3, 3)``.
+        cam2global: ``(4, 4)`` camera to global.
+        pixels: ``(n, 2)`` (u, v); the rays of a pixel follow each other.
+        samples: points along each axis.
+    """
     inside = (np.arange(samples) + 0.5) / samples - 0.5
     points = pixels[:, None] + np.stack(np.meshgrid(inside, inside), axis=-1).reshape(-1, 2)
     pixels = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1).reshape(-1, 3)
@@ -339,7 +348,7 @@ def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, pixels: np.ndarr
 
 
 def _ego_drive(plan: Plan, duration: float, rng: np.random.Generator) -> tuple[Drive, Signals]:
-    """A way for the ego car with something to see: it soon turns, or waits for a green light, or both."""
+    """Draw a way for the ego car with something to see: it soon turns, or waits for a green light, or both."""
     crossing = tuple(int(rng.integers(1, len(centers) - 1)) for centers in plan.centers)
     heading = ((1, 0), (-1, 0), (0, 1), (0, -1))[int(rng.integers(4))]
     axis = 0 if heading[0] else 1
@@ -347,7 +356,7 @@ def _ego_drive(plan: Plan, duration: float, rng: np.random.Generator) -> tuple[D
     signals = Signals(rng.uniform(0.0, 14.0, [len(centers) for centers in plan.centers]))
     turns_green = rng.uniform(1.5, 3.5) if rng.random() < 0.4 else -RUN_UP
     signals = signals.with_green_from(crossing, axis, float(turns_green))
-    path: Path = route(plan, rng, crossing, heading, lead, cruise * (duration + 2 * RUN_UP) + 60.0)
+    path: LanePath = route(plan, rng, crossing, heading, lead, cruise * (duration + 2 * RUN_UP) + 60.0)
     return drive(path, signals, cruise, duration, EGO_CENTER + EGO_SIZE[1] / 2), signals
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.MiniTown.occupancy import FREE, LOWER, SHAPE, VOXEL, lidar_mask, voxelise, without_hidden
+from projects.MiniTown.occupancy import FREE, LOWER, SHAPE, VOXEL, lidar_mask, voxelize, without_hidden
 from projects.MiniTown.rig import CAMERAS, Lidar, transform
 from projects.MiniTown.truth import TEACHER_SKY_DEPTH, VIRTUAL_VIEWS, teacher_root
 
@@ -140,7 +140,7 @@ def test_masks_tell_what_is_seen(box_dataset: Path) -> None:
 
 def test_objects_win_over_the_ground_below_them() -> None:
     points = np.concatenate([np.full((5, 3), 0.1), [[0.1, 0.1, 0.15]], [[10.1, 0.1, 0.1]]])
-    semantics = voxelise(points, np.array([ROAD] * 5 + [CAR] + [ROAD]))
+    semantics = voxelize(points, np.array([ROAD] * 5 + [CAR] + [ROAD]))
     assert semantics[voxel(0.1, 0.1, 0.1)] == CAR
     assert semantics[voxel(10.1, 0.1, 0.1)] == ROAD
     assert (semantics != FREE).sum() == 2

@@ -1,4 +1,4 @@
-"""What a model must beat: predictions that need no model."""
+"""Measure what a model must beat: predictions that need no model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MeanImages:
 
 
 def mean_images(training: Iterable[Views]) -> MeanImages:
-    """Mean color and mean image per camera over the input views of a training set (one pass, on the CPU).
+    """Average color, and the images of each camera, over the input views of a training set (one pass, on the CPU).
 
     Raises:
         InputError: no views at all, or a camera whose images change size.
@@ -53,14 +53,14 @@ def mean_images(training: Iterable[Views]) -> MeanImages:
 
 
 def evaluate_baselines(means: MeanImages, samples: Iterable[tuple[Views, Views]]) -> dict[str, float]:
-    """PSNR of the baselines on test samples, measured as ``ImageMetric`` measures the model.
+    """Measure the PSNR of the baselines on test samples, as ``ImageMetric`` measures the model.
 
     Args:
-        means: of the training set.
+        means: what :func:`mean_images` says of the training set.
         samples: (input views, target views) of each test sample.
 
     Returns:
-        ``mean_color/psnr``, ``camera_mean/psnr`` and the same with the groups of :func:`.groups.view_groups`
+        ``mean_color/psnr``, ``camera_mean/psnr`` and the same with the groups of :func:`.report.view_groups`
         between, such as ``mean_color/next/psnr``; for other instants also ``current_frame/next/psnr``, the
         input image of the same camera left as it is.
 
@@ -71,7 +71,7 @@ def evaluate_baselines(means: MeanImages, samples: Iterable[tuple[Views, Views]]
 
 
 def _evaluate_sample(means: MeanImages, inputs: Views, targets: Views) -> dict[str, float]:
-    """PSNR of every baseline on every group of one sample; virtual cameras have no mean image of their own."""
+    """Measure every baseline on every group of one sample; virtual cameras have no mean image of their own."""
     current = dict(zip(inputs.names, inputs.images, strict=True))
     result = {}
     for group, positions in view_groups(inputs, targets).items():
@@ -87,7 +87,7 @@ def _evaluate_sample(means: MeanImages, inputs: Views, targets: Views) -> dict[s
 
 
 def _camera_means(means: MeanImages, views: Views) -> Tensor:
-    """The training mean of each view's camera, ``(V, 3, H, W)``."""
+    """Return the training mean ``(V, 3, H, W)`` of each view's camera."""
     for name in views.names:
         if name not in means.by_camera:
             raise InputError(f'{name}: no such camera in the training set, which has {", ".join(means.by_camera)}')

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 
-MIN_DEPTH = 1e-3
+MIN_EVALUATED_DEPTH = 1e-3
 FULL_RANGE = 80.0
 INNER_RANGE = 50.0
 # a1, a2, a3: the share of pixels whose ratio of depths is below these.
@@ -16,7 +16,7 @@ RATIOS = {'a1': 1.25, 'a2': 1.25**2, 'a3': 1.25**3}
 
 
 def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE) -> dict[str, float]:
-    """abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3 over pixels whose target is in (1e-3, ``max_depth``) m.
+    """Return abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3 over pixels with a target in (1e-3, ``max_depth``) meters.
 
     Args:
         estimate, target: depth in meters, any shape, the same for both; NaN targets are left out. The estimate is
@@ -28,10 +28,10 @@ def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE
     """
     if estimate.shape != target.shape:
         raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
-    counts = (target > MIN_DEPTH) & (target < max_depth)
+    counts = (target > MIN_EVALUATED_DEPTH) & (target < max_depth)
     if not counts.any():
         return {}
-    e, t = estimate[counts].double().clamp(MIN_DEPTH, max_depth), target[counts].double()
+    e, t = estimate[counts].double().clamp(MIN_EVALUATED_DEPTH, max_depth), target[counts].double()
     difference, ratio = e - t, torch.maximum(t / e, e / t)
     errors = {
         'abs_rel': (difference.abs() / t).mean(),
@@ -44,12 +44,16 @@ def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE
 
 
 def distance_to_z(distance: Tensor, cameras: Cameras) -> Tensor:
-    """Depth along the ray ``(V, h, w)``, on a grid that spans the images of ``cameras`` corner to corner, to z."""
+    """Convert depth along the ray to z.
+
+    Args:
+        distance: ``(V, h, w)`` meters, on a grid that spans the images of ``cameras`` corner to corner.
+    """
     return distance / cameras.ray_lengths(*distance.shape[-2:]).to(distance)
 
 
 def resample_depth(depth: Tensor, height: int, width: int) -> Tensor:
-    """``(V, h, w)`` to ``(V, height, width)``, bilinear with ``align_corners=True``.
+    """Resample ``(V, h, w)`` to ``(V, height, width)``, bilinear with ``align_corners=True``.
 
     Rendered pixels span the image corner to corner, so the corners of both grids coincide.
     """
@@ -61,7 +65,7 @@ def resample_depth(depth: Tensor, height: int, width: int) -> Tensor:
 def point_depth_errors(
     depth: Tensor, locations: Tensor, target: Tensor, mask: Tensor, max_depth: float = FULL_RANGE
 ) -> dict[str, float]:
-    """Depth errors at points instead of pixels: per camera, then averaged over the cameras.
+    """Return depth errors at points instead of pixels: per camera, then averaged over the cameras.
 
     Args:
         depth: ``(V, h, w)`` estimate, meters, sampled bilinearly (corner to corner, border repeated).
@@ -80,7 +84,7 @@ def point_depth_errors(
 
 
 def average(results: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each key over the results that have it, in the order in which the keys first appear."""
+    """Average each key over the results that have it, in the order in which the keys first appear."""
     keys = dict.fromkeys(key for result in results for key in result)
     means = {}
     for key in keys:

@@ -1,7 +1,7 @@
 """Measure how near a rendered image comes to the true one (docs/NETWORK.md#metrics).
 
-The published figures are those of scikit-image. torchmetrics cannot give them: its SSIM has no sample covariance, and its
-PSNR of equal images is infinite, which no mean survives (here it ends at 100 dB).
+The published figures are those of scikit-image. torchmetrics cannot give them: its SSIM has no sample covariance, and
+its PSNR of equal images is infinite, which no mean survives (here it ends at 100 dB).
 """
 
 from __future__ import annotations

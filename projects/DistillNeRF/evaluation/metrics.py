@@ -1,4 +1,4 @@
-"""PSNR and SSIM of rendered images, as a metric of the runner."""
+"""Register the metrics of the runner: PSNR and SSIM of rendered images, errors of depth."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class ImageMetric(BaseMetric):
 
     A data sample must hold ``rgb`` ``(T, 3, H, W)``, ``input_views`` and ``target_views`` (T views).
     Results: ``psnr`` and ``ssim`` of the reconstruction (target views that are inputs too), and of the other groups
-    of :func:`.groups.view_groups` ``next/psnr``, ``previous/psnr``, ``virtual/psnr``, ...
+    of :func:`.report.view_groups` ``next/psnr``, ``previous/psnr``, ``virtual/psnr``, ...
 
     Args:
         reconstruction: report the views that are inputs too.
         novel_view: report the other groups.
         clamp: clamp the rendered colors to [0, 1] first, as they are shown. The published code does not.
-        collect_device, prefix, collect_dir: of mmengine.
+        collect_device, prefix, collect_dir: see mmengine's ``BaseMetric``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ImageMetric(BaseMetric):
             self.results.append(self._evaluate(sample))
 
     def _evaluate(self, sample: dict) -> dict[str, float]:
-        """The figures of one sample."""
+        """Return the figures of one sample."""
         rendered, targets = sample['rgb'], sample['target_views']
         if self.clamp:
             rendered = rendered.clamp(0.0, 1.0)
@@ -88,7 +88,7 @@ class DepthMetric(BaseMetric):
 
     Args:
         published_quirks: compare the distance along the ray with z as they are, like the published code.
-        collect_device, prefix, collect_dir: of mmengine.
+        collect_device, prefix, collect_dir: see mmengine's ``BaseMetric``.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class DepthMetric(BaseMetric):
             self.results.append(self._evaluate(sample))
 
     def _evaluate(self, sample: dict) -> dict[str, float]:
-        """The figures of one sample."""
+        """Return the figures of one sample."""
         inputs, targets = sample['input_views'], sample['target_views']
         figures = {}
         for group, positions in view_groups(inputs, targets).items():
@@ -118,7 +118,7 @@ class DepthMetric(BaseMetric):
         return figures
 
     def _errors(self, name: str, distance: Tensor, views: Views) -> dict[str, float]:
-        """Errors of one map ``(V, h, w)`` against every reference of its views."""
+        """Return the errors of one map ``(V, h, w)`` against every reference of its views."""
         depth = distance if self.published_quirks else distance_to_z(distance, views.cameras)
         figures = {}
         for reference, field in REFERENCES.items():

@@ -1,4 +1,4 @@
-"""Metrics as a table of plain text."""
+"""Name metrics by groups of views, and print them as a table of plain text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
 
 
 def table(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str], corner: str = 'metric') -> str:
-    """A table with a column per result and a row per metric; metrics that a result has not stay empty."""
+    """Format a table with a column per result and a row per metric; metrics that a result has not stay empty."""
     header = [corner, *map(_label, columns)]
     body = [[_label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
     return text_table(header, body)
@@ -42,7 +42,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Colle
 
 
 def compare(model: Mapping[str, float], baselines: Mapping[str, float]) -> str:
-    """The model's figures beside those of the baselines (``NAME/psnr``, ``NAME/next/psnr``), as a table."""
+    """Format the model's figures beside those of the baselines (``NAME/psnr``, ``NAME/next/psnr``), as a table."""
     columns: dict[str, Mapping[str, float]] = {'model': model}
     for name in dict.fromkeys(key.split('/')[0] for key in baselines):
         prefix = f'{name}/'
@@ -51,11 +51,13 @@ def compare(model: Mapping[str, float], baselines: Mapping[str, float]) -> str:
 
 
 def _label(metric: str) -> str:
+    """Return the name of a metric with its unit."""
     unit = UNITS.get(metric.rsplit('/', 1)[-1])
     return f'{metric} [{unit}]' if unit else metric
 
 
 def _figure(value: float | None) -> str:
+    """Return a cell of the table; empty for ``None``."""
     return '' if value is None else f'{value:.3f}'
 
 
@@ -63,7 +65,7 @@ FRAME_NAMES = {0: '', 1: 'next', -1: 'previous'}
 
 
 def view_groups(input_views: Views, target_views: Views) -> dict[str, list[int]]:
-    """Positions of the target views of each group.
+    """Return the positions of the target views of each group.
 
     ``''``: views that are also inputs (reconstruction); ``virtual``: the same instant from a camera that is no
     input; ``next``, ``previous``, ``frame+2``, ...: other instants.
@@ -80,5 +82,5 @@ def view_groups(input_views: Views, target_views: Views) -> dict[str, list[int]]
 
 
 def key(*parts: str) -> str:
-    """The parts that are not empty, joined by ``/``: ``key('next', 'psnr') == 'next/psnr'``."""
+    """Join the parts that are not empty by ``/``: ``key('next', 'psnr') == 'next/psnr'``."""
     return '/'.join(part for part in parts if part)

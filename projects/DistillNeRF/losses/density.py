@@ -12,13 +12,15 @@ from ..geometry.tensors import masked_mean
 
 
 def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
-    """Mean squared opacity of free points plus mean squared transparency of surface points, over ``step`` meters.
+    """Return the mean squared opacity of free points plus the mean squared transparency of surface points.
 
-    Opacities, unlike densities, are bounded: one very dense cell does not outweigh all others.
+    Both are those of a path of ``step`` meters. Opacities, unlike densities, are bounded: one very dense cell does not
+    outweigh all others.
 
     Args:
         free: ``(P,)`` density per meter at points that the teacher sees through.
         surface: ``(Q,)`` the same at points on the teacher's surfaces.
+        step: meters.
     """
     passing = torch.exp(-step * surface.float())
     stopped = 1 - torch.exp(-step * free.float())
@@ -26,16 +28,16 @@ def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
 
 
 def _mean_square(values: Tensor) -> Tensor:
-    """0 for no value."""
+    """Return the mean square, 0 for no value."""
     return values.square().sum() / max(1, values.numel())
 
 
 def line_of_sight_epsilon(
     iteration: int, start: int = 14000, end: int = 28000, first: float = 6.0, last: float = 2.5
 ) -> float | None:
-    """Half width in meters of the band around a return at ``iteration``; ``None`` before ``start`` (loss off).
+    """Return half the width of the band around a return, meters; ``None`` before ``start`` (the loss is off).
 
-    It shrinks linearly from ``first`` at ``start`` to ``last`` at ``end`` and stays there.
+    It shrinks linearly from ``first`` at iteration ``start`` to ``last`` at iteration ``end`` and stays there.
     """
     if iteration < start:
         return None
@@ -44,7 +46,7 @@ def line_of_sight_epsilon(
 
 
 def line_of_sight_loss(weights: Tensor, mids: Tensor, target: Tensor, epsilon: float, dim: int = 1) -> Tensor:
-    """Sum of the mean squared weights before and behind the band and the mean squared misfit inside it.
+    """Return the mean squared weights before and behind the band plus the mean squared misfit inside it.
 
     Inside the band, ``target`` +- ``epsilon``, the weights should follow a normal density around the target with
     a standard deviation of ``epsilon`` / 3.
@@ -91,7 +93,7 @@ class _Entropy(torch.autograd.Function):
 
 
 def weight_entropy(weights: Tensor, dim: int = 1) -> Tensor:
-    """Entropy of the weights along each ray, averaged over the rays: low where a ray meets one surface.
+    """Return the entropy of the weights along each ray, averaged over the rays: low where a ray meets one surface.
 
     Args:
         weights: rendering weights in [0, 1], such as ``(V, samples, h, w)``.
@@ -101,7 +103,7 @@ def weight_entropy(weights: Tensor, dim: int = 1) -> Tensor:
 
 
 def opacity_loss(weights: Tensor, dim: int = 1) -> Tensor:
-    """Binary cross entropy of each ray's opacity against 1: every ray ends somewhere.
+    """Return the binary cross entropy of each ray's opacity against 1: every ray ends somewhere.
 
     Args:
         weights: rendering weights in [0, 1], such as ``(V, samples, h, w)``. Rays whose weights sum to 1 or

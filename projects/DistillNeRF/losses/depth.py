@@ -19,20 +19,20 @@ L1_SHARE = 0.1
 
 
 def _known(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Estimate and target in float32, the target 0 where unknown, and the mask of known pixels."""
+    """Return estimate and target in float32, the target 0 where unknown, and the mask of known pixels."""
     require_same_shape(estimate, target)
     known = target.isfinite()
     return estimate.float(), torch.where(known, target, 0.0).float(), known
 
 
 def _mixed_mean(estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean square plus ``L1_SHARE`` times mean absolute difference over ``mask``."""
+    """Return the mean square plus ``L1_SHARE`` times the mean absolute difference over ``mask``."""
     difference = estimate - target
     return masked_mean(difference.square() + L1_SHARE * difference.abs(), mask)
 
 
 def depth_loss(estimate: Tensor, target: Tensor, max_depth: float) -> Tensor:
-    """Squared plus 0.1 absolute difference of depth / ``max_depth``, over pixels of finite target.
+    """Return squared plus 0.1 absolute difference of depth / ``max_depth``, over pixels of finite target.
 
     Args:
         estimate, target: depth in meters, any shape, the same for both. Targets that are NaN or infinite are left out.
@@ -43,7 +43,7 @@ def depth_loss(estimate: Tensor, target: Tensor, max_depth: float) -> Tensor:
 
 
 def clamped_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth: float) -> Tensor:
-    """:func:`depth_loss` after clamping both sides to [``min_depth``, ``max_depth``].
+    """Return :func:`depth_loss` after clamping both sides to [``min_depth``, ``max_depth``].
 
     An estimate outside the bounds gets no gradient.
     """
@@ -56,7 +56,7 @@ def clamped_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_d
 def teacher_depth_loss(
     estimate: Tensor, target: Tensor, min_depth: float, max_depth: float, inner_range: float
 ) -> Tensor:
-    """:func:`clamped_depth_loss` in two groups that count alike, however many pixels each has.
+    """Return :func:`clamped_depth_loss` in two groups that count alike, however many pixels each has.
 
     Pixels whose target is nearer than ``inner_range`` are measured in units of ``inner_range``, the others in
     units of ``max_depth``. The result is the sum of the two means (published EmernerfDepthClampLoss).
@@ -70,7 +70,7 @@ def teacher_depth_loss(
 
 
 def log_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth: float) -> Tensor:
-    """Mean absolute difference of the logarithms of depth, over pixels of finite target.
+    """Return the mean absolute difference of the logarithms of depth, over pixels of finite target.
 
     Ours, not published: an error counts in proportion to the depth, where the published losses weigh meters, in which
     a little weight far behind a near surface hardly shows.
@@ -93,7 +93,7 @@ WEAK, STRONG = 50.0, 112.0
 
 
 def near_depth_edges(depth: Tensor, distance: int) -> Tensor:
-    """Pixels at most ``distance`` pixels (along rows and columns) from an edge of the depth.
+    """Return the pixels at most ``distance`` pixels (along rows and columns) from an edge of the depth.
 
     Args:
         depth: ``(V, h, w)`` meters, finite.
@@ -114,7 +114,7 @@ FAR_MARGIN = 5.0
 
 
 def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """Nearest resize of a mask or class map ``(V, H, W)`` to ``(V, height, width)``, dtype kept."""
+    """Resize a mask or class map ``(V, H, W)`` to ``(V, height, width)`` by nearest neighbor, dtype kept."""
     return F.interpolate(mask[:, None].double(), (height, width), mode='nearest')[:, 0].to(mask.dtype)
 
 

@@ -65,7 +65,7 @@ class PerceptualDistance(nn.Module):
             ) from error
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Mean distance of images ``(N, 3, H, W)`` in [0, 1]."""
+        """Return the mean distance of images ``(N, 3, H, W)`` in [0, 1]."""
         pairs = zip(self._features(estimate), self._features(target), strict=True)
         distances = [
             ((first - second).square() * getattr(self, f'lin{index}')[:, None, None]).sum(1).mean((1, 2))
@@ -74,7 +74,7 @@ class PerceptualDistance(nn.Module):
         return torch.stack(distances).sum(0).mean()
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        """Features of the five blocks, of unit length at every position."""
+        """Return the VGG features of the five blocks, of unit length at every position."""
         x = (2 * images - 1 - self.shift) / self.scale
         found, index = [], 0
         for number, block in enumerate(BLOCKS):
@@ -88,7 +88,7 @@ class PerceptualDistance(nn.Module):
 
 
 def _names() -> dict[str, str]:
-    """Our names -> those of the ``lpips`` package: layers count through convolutions, ReLUs and poolings."""
+    """Return our names -> those of the ``lpips`` package: layers count through convolutions, ReLUs and poolings."""
     names, layer, index = {}, 0, 0
     for number, block in enumerate(BLOCKS):
         layer += number > 0
@@ -101,7 +101,9 @@ def _names() -> dict[str, str]:
 
 
 def dssim(estimate: Tensor, target: Tensor, window: int = 7) -> Tensor:
-    """``(1 - SSIM) / 2`` of images ``(N, C, H, W)`` in [0, 1]; scikit-image's defaults (uniform window, borders cut).
+    """Return ``(1 - SSIM) / 2`` of images ``(N, C, H, W)`` in [0, 1].
+
+    As scikit-image by default: uniform window, borders cut.
 
     Raises:
         ValueError: the shapes differ, or the images are smaller than the window.
@@ -124,7 +126,7 @@ def dssim(estimate: Tensor, target: Tensor, window: int = 7) -> Tensor:
 
 
 def l1(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of two tensors of one shape, such as images ``(V, 3, H, W)`` (published RGBL1Loss)."""
+    """Return the mean absolute difference of two tensors of one shape (published RGBL1Loss)."""
     require_same_shape(estimate, target)
     return (estimate.float() - target.float()).abs().mean()
 

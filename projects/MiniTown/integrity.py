@@ -1,4 +1,4 @@
-"""Is a scene on disk still what was written, and by which version of the generator was it?"""
+"""Check whether a scene on disk is still what was written, and which version of the generator wrote it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from projects.DistillNeRF.utils.provenance import file_digest, fingerprint
 from .truth import teacher_root
 
 # Modules that no file of a town depends on.
-READERS = ('true_views.py', 'code_book.py', 'wholeness.py', 'generate.py', '__init__.py')
+READERS = ('true_views.py', 'integrity.py', 'generate.py', '__init__.py')
 
 
 @functools.cache
 def code_digest() -> str:
-    """A digest of the source of the generator."""
+    """Return a digest of the source of the generator."""
     sources = sorted(path for path in Path(__file__).parent.glob('*.py') if path.name not in READERS)
     return fingerprint(**{path.name: path for path in sources})
 
 
 def scene_files(root: Path, name: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of all files of a scene: ``data:`` or ``teacher:`` and the path below that root -> digest.
+    """Return digests of all files of a scene: ``data:`` or ``teacher:`` and the path below that root -> digest.
 
     Args:
         root: data root.
@@ -39,14 +39,14 @@ def scene_files(root: Path, name: str, record: Mapping[str, Any]) -> dict[str, s
 
 
 def _below(folder: Path, name: str) -> list[Path]:
-    """The files below a folder whose name, or that of a folder of theirs, is that of the scene."""
+    """Return the files below a folder whose name, or that of a folder of theirs, is that of the scene."""
     named = [*folder.rglob(f'{name}__*'), *folder.glob(f'gts/{name}')]
     within = (path.rglob('*') if path.is_dir() else [path] for path in named)
     return [path for path in chain.from_iterable(within) if path.is_file()]
 
 
 def damaged_files(root: Path, record: Mapping[str, Any]) -> list[Path]:
-    """The files of a scene that are missing or changed; none for records of before such digests."""
+    """Return the files of a scene that are missing or changed; none for records of before such digests."""
     roots = {'data': root, 'teacher': teacher_root(root)}
     damaged = []
     for key, digest in record.get('files', {}).items():
