@@ -8,8 +8,8 @@ import numpy as np
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
-from .materials import SHOP_HEIGHT, STORY, Material, has_shops, window_bays
-from .mesh import SHELL, SIDES, Mesh, Surface, box, merge, polygons
+from .materials import SHOP_HEIGHT, STORY, Color, Material, draw_color, has_shops, window_bays
+from .mesh import ALL_SIDES, SIDES, Mesh, Surface, box, merge, polygons
 from .town_plan import CURB_HEIGHT, PAVEMENT_WIDTH, Block
 
 _BUILDING = CLASS_ID['building']
@@ -37,11 +37,6 @@ _ACCENTS = (
 )
 _ROOFS = ((0.36, 0.12, 0.07), (0.20, 0.20, 0.23), (0.30, 0.18, 0.12), (0.26, 0.30, 0.32))
 _AWNING_DEPTH, _BALCONY_DEPTH = 1.2, 0.9
-
-
-def pick(rng: np.random.Generator, options: tuple) -> tuple:
-    """Draw one of ``options``."""
-    return options[int(rng.integers(len(options)))]
 
 
 def houses(block: Block, reach: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> list[Mesh]:
@@ -99,8 +94,8 @@ def house(low: np.ndarray, high: np.ndarray, axis: int, outward: int, rng: np.ra
     stories = int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.08, 0.26, 0.28, 0.2, 0.12, 0.06]))
     height = CURB_HEIGHT + SHOP_HEIGHT + stories * STORY + 0.5
     shade = rng.uniform(0.8, 1.1)
-    color = tuple(float(min(shade * part, 0.85)) for part in pick(rng, _WALLS))
-    wall = Surface(Material.FACADE, _BUILDING, color, pick(rng, _ACCENTS), float(rng.random()))
+    color = tuple(float(min(shade * part, 0.85)) for part in draw_color(rng, _WALLS))
+    wall = Surface(Material.FACADE, _BUILDING, color, draw_color(rng, _ACCENTS), float(rng.random()))
     parts = [box((*low, CURB_HEIGHT), (*high, height), wall, SIDES)]
     gabled = stories <= 3 and rng.random() < 0.55
     parts += _gable(low, high, height, axis, wall, rng) if gabled else _flat_roof(low, high, height, wall, rng)
@@ -131,7 +126,7 @@ def _front(width: float, stories: int, wall: Surface, rng: np.random.Generator) 
     return parts
 
 
-def _awning(width: float, accent: tuple[float, float, float]) -> Mesh:
+def _awning(width: float, accent: Color) -> Mesh:
     """Build a striped cloth that slopes down from the wall, with a valance."""
     cloth = Surface(Material.STRIPES, _BUILDING, (0.80, 0.78, 0.72), accent=accent)
     high, low, half = 0.8 * SHOP_HEIGHT, 0.8 * SHOP_HEIGHT - 0.45, width / 2
@@ -141,7 +136,7 @@ def _awning(width: float, accent: tuple[float, float, float]) -> Mesh:
     return polygons(np.array([slope, valance]), cloth)
 
 
-def _balcony(width: float, accent: tuple[float, float, float]) -> Mesh:
+def _balcony(width: float, accent: Color) -> Mesh:
     """Build a slab with a solid parapet, its floor at height 0."""
     slab = Surface(Material.MATTE, _BUILDING, (0.52, 0.51, 0.49))
     parapet = Surface(Material.MATTE, _BUILDING, tuple(0.15 + 0.75 * part for part in accent))
@@ -155,7 +150,7 @@ def _flat_roof(low: np.ndarray, high: np.ndarray, height: float, wall: Surface, 
     """Build a roof with an overhanging cornice and a machine room."""
     cornice = Surface(Material.MATTE, _BUILDING, tuple(0.25 + 0.5 * part for part in wall.accent))
     roof = Surface(Material.MATTE, _BUILDING, (0.30, 0.29, 0.28))
-    slab = box((*(low - 0.25), height), (*(high + 0.25), height + 0.5), cornice, (*SHELL, 'bottom'))
+    slab = box((*(low - 0.25), height), (*(high + 0.25), height + 0.5), cornice, ALL_SIDES)
     size = rng.uniform(2.0, 4.0, 2)
     corner = low + rng.uniform(0.2, 0.6, 2) * (high - low - size)
     room = box((*corner, height + 0.5), (*(corner + size), height + 2.8), roof)
@@ -166,7 +161,7 @@ def _gable(
     low: np.ndarray, high: np.ndarray, height: float, axis: int, wall: Surface, rng: np.random.Generator
 ) -> list[Mesh]:
     """Build two tiled slopes that meet over the middle, the triangles under them, and a chimney."""
-    tiles = Surface(Material.TILES, _BUILDING, pick(rng, _ROOFS), variant=float(rng.random()))
+    tiles = Surface(Material.TILES, _BUILDING, draw_color(rng, _ROOFS), variant=float(rng.random()))
     plaster = Surface(Material.MATTE, _BUILDING, wall.color)
     rise = rng.uniform(0.35, 0.6) * (high - low)[1 - axis] / 2
     ridge = height + rise

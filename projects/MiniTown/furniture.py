@@ -9,8 +9,8 @@ import numpy as np
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
-from .materials import Material
-from .mesh import Mesh, Size, Surface, box, frustum, merge, polygons
+from .materials import Material, draw_color
+from .mesh import ALL_SIDES, SIDES, Mesh, Size, Surface, box, frustum, merge, polygons
 
 _THING = CLASS_ID['furniture']
 _STEEL = Surface(Material.MATTE, _THING, (0.24, 0.26, 0.27), gloss=0.1)
@@ -27,8 +27,8 @@ def lamp_post() -> Mesh:
         [
             frustum((0.0, 0.0, -0.05), (0.12, 0.08), 0.9, 8, _STEEL),
             frustum((0.0, 0.0, 0.8), (0.075, 0.05), 6.0, 8, _STEEL),
-            box((-0.04, -0.05, 6.7), (0.04, 1.5, 6.78), _STEEL, ('front', 'back', 'left', 'right', 'top', 'bottom')),
-            box((-0.12, 1.0, 6.6), (0.12, 1.8, 6.72), head, ('front', 'back', 'left', 'right', 'top', 'bottom')),
+            box((-0.04, -0.05, 6.7), (0.04, 1.5, 6.78), _STEEL, ALL_SIDES),
+            box((-0.12, 1.0, 6.6), (0.12, 1.8, 6.72), head, ALL_SIDES),
         ]
     )
 
@@ -37,7 +37,7 @@ def traffic_light() -> Mesh:
     """Build a post with two dark lamps; the one that is on is a mesh of its own, :func:`lit_lamp`."""
     parts = [
         frustum((0.0, 0.0, -0.05), (0.07, 0.06), 3.4, 8, _STEEL),
-        box((-0.22, -0.24, 2.1), (0.02, 0.24, 3.4), _BLACK, ('front', 'back', 'left', 'right', 'top', 'bottom')),
+        box((-0.22, -0.24, 2.1), (0.02, 0.24, 3.4), _BLACK, ALL_SIDES),
     ]
     for name, height in _SIGNAL_HEIGHTS.items():
         dim = Surface(Material.MATTE, _THING, tuple(0.12 * part for part in _SIGNAL_COLORS[name]))
@@ -72,7 +72,7 @@ def sign(rng: np.random.Generator) -> Mesh:
 
 def litter_bin(rng: np.random.Generator) -> Mesh:
     """Build a litter bin."""
-    color = ((0.05, 0.22, 0.12), (0.50, 0.22, 0.04), (0.16, 0.16, 0.18))[int(rng.integers(3))]
+    color = draw_color(rng, ((0.05, 0.22, 0.12), (0.50, 0.22, 0.04), (0.16, 0.16, 0.18)))
     surface = Surface(Material.MATTE, _THING, color)
     return merge(
         [
@@ -84,13 +84,12 @@ def litter_bin(rng: np.random.Generator) -> Mesh:
 
 def bench() -> Mesh:
     """Build a bench along x that faces +y."""
-    all_sides = ('front', 'back', 'left', 'right', 'top', 'bottom')
     return merge(
         [
-            box((-0.9, -0.2, 0.42), (0.9, 0.25, 0.48), _WOOD, all_sides),
-            box((-0.9, -0.28, 0.6), (0.9, -0.22, 0.95), _WOOD, all_sides),
-            *(box((x - 0.05, -0.28, 0.0), (x + 0.05, 0.22, 0.42), _BLACK, all_sides) for x in (-0.7, 0.7)),
-            *(box((x - 0.04, -0.28, 0.42), (x + 0.04, -0.24, 0.9), _BLACK, all_sides) for x in (-0.7, 0.7)),
+            box((-0.9, -0.2, 0.42), (0.9, 0.25, 0.48), _WOOD, ALL_SIDES),
+            box((-0.9, -0.28, 0.6), (0.9, -0.22, 0.95), _WOOD, ALL_SIDES),
+            *(box((x - 0.05, -0.28, 0.0), (x + 0.05, 0.22, 0.42), _BLACK, ALL_SIDES) for x in (-0.7, 0.7)),
+            *(box((x - 0.04, -0.28, 0.42), (x + 0.04, -0.24, 0.9), _BLACK, ALL_SIDES) for x in (-0.7, 0.7)),
         ]
     )
 
@@ -115,12 +114,9 @@ def barrier() -> tuple[Mesh, Size]:
     label = CLASS_ID['barrier']
     stripes = Surface(Material.STRIPES, label, (0.75, 0.05, 0.04), accent=(0.82, 0.82, 0.80))
     foot = Surface(Material.MATTE, label, (0.10, 0.10, 0.10))
-    parts = [box((-0.03, -0.9, 0.45), (0.03, 0.9, 1.0), stripes, ('front', 'back', 'left', 'right', 'top', 'bottom'))]
+    parts = [box((-0.03, -0.9, 0.45), (0.03, 0.9, 1.0), stripes, ALL_SIDES)]
     parts += [box((-0.25, y - 0.08, 0.0), (0.25, y + 0.08, 0.1), foot) for y in (-0.7, 0.7)]
-    parts += [
-        box((-0.03, y - 0.03, 0.1), (0.03, y + 0.03, 0.45), foot, ('front', 'back', 'left', 'right'))
-        for y in (-0.7, 0.7)
-    ]
+    parts += [box((-0.03, y - 0.03, 0.1), (0.03, y + 0.03, 0.45), foot, SIDES) for y in (-0.7, 0.7)]
     return merge(parts), (1.8, 0.5, 1.0)
 
 

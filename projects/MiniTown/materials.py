@@ -5,13 +5,16 @@ Colors are linear RGB albedos. Every texture is filtered over the width of a pix
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
 from .textures import cell, mix, noise, pulse, smoothstep, stripes
+
+Color = tuple[float, float, float]
+"""Linear RGB in [0, 1]."""
 
 
 class Material(IntEnum):
@@ -60,6 +63,11 @@ class Appearance:
     albedo: np.ndarray
     gloss: np.ndarray
     glow: np.ndarray | None = None
+
+
+def draw_color(rng: np.random.Generator, colors: Sequence[Color]) -> Color:
+    """Draw one of ``colors``."""
+    return colors[int(rng.integers(len(colors)))]
 
 
 def matte(hits: Hits) -> Appearance:

@@ -152,6 +152,7 @@ _CUBE = {
 }
 SIDES = ('front', 'back', 'left', 'right')
 SHELL = (*SIDES, 'top')
+ALL_SIDES = (*SHELL, 'bottom')
 
 
 def box(low: Sequence[float], high: Sequence[float], surface: Surface, sides: Sequence[str] = SHELL) -> Mesh:

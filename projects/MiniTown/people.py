@@ -6,7 +6,7 @@ import numpy as np
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
-from .materials import Material
+from .materials import Material, draw_color
 from .mesh import Mesh, Size, Surface, box, extruded, frustum, merge
 
 _SKIN = ((0.62, 0.42, 0.32), (0.42, 0.26, 0.18), (0.20, 0.12, 0.08))
@@ -37,10 +37,9 @@ def person(height: float, stride: float, rng: np.random.Generator) -> Mesh:
     """
 
     def cloth() -> Surface:
-        color = _CLOTHES[int(rng.integers(len(_CLOTHES)))]
-        return Surface(Material.MATTE, CLASS_ID['pedestrian'], color)
+        return Surface(Material.MATTE, CLASS_ID['pedestrian'], draw_color(rng, _CLOTHES))
 
-    skin = Surface(Material.MATTE, CLASS_ID['pedestrian'], _SKIN[int(rng.integers(len(_SKIN)))])
+    skin = Surface(Material.MATTE, CLASS_ID['pedestrian'], draw_color(rng, _SKIN))
     hair = Surface(Material.MATTE, CLASS_ID['pedestrian'], (0.07, 0.05, 0.04))
     trousers, coat = cloth(), cloth()
     scale = height / 1.75

@@ -10,7 +10,7 @@ import numpy as np
 from . import furniture, plants, vehicles
 from .mesh import Mesh, merge
 from .routes import Signals
-from .town_plan import CORNER_RADIUS, CURB_HEIGHT, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan
+from .town_plan import CORNER_RADIUS, CURB_HEIGHT, HEADINGS, OUTSKIRTS, PAVEMENT_WIDTH, Block, Plan, heading_of_side
 from .traffic import Actor
 
 _SLOT = 7.0
@@ -35,8 +35,7 @@ def pavement_spots(plan: Plan) -> Iterator[list[Spot]]:
         for center, half in zip(plan.centers[axis], plan.halves[axis], strict=True):
             for side in (-1, 1):
                 across = center + side * (half + _FROM_CURB)
-                # On the right of traffic: +x of the middle drives to +y, +y of the middle drives to -x.
-                yaw = {0: np.pi / 2, 1: np.pi}[axis] + (0.0 if side > 0 else np.pi)
+                yaw = heading_of_side(axis, side)
                 for start, end in zip(starts, ends, strict=True):
                     places = np.arange(start, end, _SLOT)
                     yield [Spot(np.array((across, p) if axis == 0 else (p, across)), yaw) for p in places]
@@ -83,7 +82,7 @@ def traffic_lights(plan: Plan) -> list[TrafficLight]:
     lights = []
     for i, x in enumerate(plan.centers[0]):
         for j, y in enumerate(plan.centers[1]):
-            for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            for dx, dy in HEADINGS:
                 axis = 0 if dx else 1
                 heading, right = np.array([dx, dy]), np.array([dy, -dx])
                 before = plan.halves[axis][(i, j)[axis]] + CORNER_RADIUS + 3.9

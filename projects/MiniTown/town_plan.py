@@ -28,6 +28,20 @@ BORDER = 55.0
 OUTSKIRTS = 260.0
 """How far the streets go on beyond the end of the map."""
 
+HEADINGS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+"""Steps (dx, dy) of the four directions of traffic."""
+
+
+def heading_of_side(axis: int, side: int) -> float:
+    """Return the yaw of the traffic on one side of a street; it keeps to the right.
+
+    Args:
+        axis: of the street; 0 runs along y, 1 along x.
+        side: 1 for larger x or y than its middle line, -1 for smaller.
+    """
+    # On the right of traffic: +x of the middle drives to +y, +y of the middle drives to -x.
+    return {0: np.pi / 2, 1: np.pi}[axis] + (0.0 if side > 0 else np.pi)
+
 
 @dataclass(frozen=True)
 class Block:

@@ -11,10 +11,9 @@ import numpy as np
 from . import furniture, people, vehicles
 from .mesh import Mesh, Size
 from .routes import RUN_UP, Drive, LanePath, Signals, drive, route
-from .town_plan import CURB_HEIGHT, LANE_EDGE, PAVEMENT_WIDTH, STOP_LINE, WIDE, Plan
+from .town_plan import CURB_HEIGHT, HEADINGS, LANE_EDGE, PAVEMENT_WIDTH, STOP_LINE, WIDE, Plan, heading_of_side
 
 _CHECK_STEP = 0.2
-_HEADINGS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,7 @@ def parked_vehicles(plan: Plan, near: np.ndarray, radius: float, rng: np.random.
             if half < WIDE:
                 continue
             for side in (-1, 1):
-                # On the right of traffic: +x of the middle drives to +y, +y of the middle drives to -x.
-                yaw = {0: np.pi / 2, 1: np.pi}[axis] + (0.0 if side > 0 else np.pi)
+                yaw = heading_of_side(axis, side)
                 for along in _parking_slots(plan, 1 - axis, rng):
                     across = center + side * (LANE_EDGE + WIDE) / 2
                     spot = (across, along) if axis == 0 else (along, across)
@@ -157,7 +155,7 @@ def moving_vehicles(
         if len(actors) >= 26:
             break
         crossing = (int(rng.integers(count[0])), int(rng.integers(count[1])))
-        heading = _HEADINGS[int(rng.integers(4))]
+        heading = HEADINGS[int(rng.integers(4))]
         middle = np.array([plan.centers[axis][crossing[axis]] for axis in range(2)])
         if np.linalg.norm(near - middle, axis=-1).min() > 75.0:
             continue

@@ -11,8 +11,8 @@ import numpy as np
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID
 
-from .materials import Material
-from .mesh import Mesh, Size, Surface, box, extruded, merge, polygons
+from .materials import Color, Material, draw_color
+from .mesh import SHELL, Mesh, Size, Surface, box, extruded, merge, polygons
 
 _PAINTS = (
     (0.62, 0.05, 0.04),
@@ -28,7 +28,7 @@ _PAINTS = (
 _CARGO = ((0.72, 0.72, 0.70), (0.70, 0.36, 0.08), (0.10, 0.26, 0.50), (0.14, 0.40, 0.22), (0.62, 0.10, 0.08))
 
 
-def _surfaces(label: int, paint: tuple[float, float, float]) -> dict[str, Surface]:
+def _surfaces(label: int, paint: Color) -> dict[str, Surface]:
     """Return the surfaces of a vehicle of class ``label``, by part."""
     body = Surface(Material.MATTE, label, paint, gloss=0.35)
     return {
@@ -42,14 +42,14 @@ def _surfaces(label: int, paint: tuple[float, float, float]) -> dict[str, Surfac
     }
 
 
-def paint(rng: np.random.Generator) -> tuple[float, float, float]:
+def paint(rng: np.random.Generator) -> Color:
     """Draw a car color."""
-    return _PAINTS[int(rng.integers(len(_PAINTS)))]
+    return draw_color(rng, _PAINTS)
 
 
-def cargo_color(rng: np.random.Generator) -> tuple[float, float, float]:
+def cargo_color(rng: np.random.Generator) -> Color:
     """Draw a color of truck bodies and buses."""
-    return _CARGO[int(rng.integers(len(_CARGO)))]
+    return draw_color(rng, _CARGO)
 
 
 def wheels(axles: tuple[float, ...], half_width: float, radius: float, width: float, parts: dict[str, Surface]) -> Mesh:
@@ -78,7 +78,7 @@ def _lamps(length: float, half_width: float, height: float, parts: dict[str, Sur
     return merge(made)
 
 
-def car(size: Size, color: tuple[float, float, float], estate: bool = False) -> Mesh:
+def car(size: Size, color: Color, estate: bool = False) -> Mesh:
     """Build a passenger car of ``size`` (width, length, height); an estate keeps its roof up to the tail."""
     width, length, height = size
     half, parts = width / 2, _surfaces(CLASS_ID['car'], color)
@@ -133,7 +133,7 @@ def _cabin(profile: np.ndarray, half_width: float, parts: dict[str, Surface]) ->
     return merge([shell, *glass])
 
 
-def truck(size: Size, color: tuple[float, float, float], cargo: tuple) -> Mesh:
+def truck(size: Size, color: Color, cargo: Color) -> Mesh:
     """Build a box truck of ``size`` (width, length, height)."""
     width, length, height = size
     half, parts = width / 2, _surfaces(CLASS_ID['truck'], color)
@@ -157,7 +157,7 @@ def truck(size: Size, color: tuple[float, float, float], cargo: tuple) -> Mesh:
     )
 
 
-def bus(size: Size, color: tuple[float, float, float]) -> Mesh:
+def bus(size: Size, color: Color) -> Mesh:
     """Build a city bus of ``size`` (width, length, height): a box with a ribbon of windows."""
     width, length, height = size
     half, parts = width / 2, _surfaces(CLASS_ID['bus'], color)
@@ -172,7 +172,7 @@ def bus(size: Size, color: tuple[float, float, float]) -> Mesh:
     return merge([body, *panes, back, axles, _lamps(length, half - 0.1, 0.6, parts)])
 
 
-def bicycle(color: tuple[float, float, float]) -> tuple[Mesh, Size]:
+def bicycle(color: Color) -> tuple[Mesh, Size]:
     """Build a standing bicycle; return it with its size (width, length, height)."""
     parts = _surfaces(CLASS_ID['bicycle'], color)
     angle = np.arange(12) * (2 * np.pi / 12)
@@ -180,7 +180,7 @@ def bicycle(color: tuple[float, float, float]) -> tuple[Mesh, Size]:
     made = [extruded(0.34 * circle, 0.03, parts['tire']).placed((x, 0, 0.34)) for x in (-0.52, 0.52)]
     frame = np.array([(-0.5, 0.36), (0.0, 0.3), (0.35, 0.8), (-0.2, 0.85)])
     made.append(extruded(frame, 0.035, parts['body']))
-    made.append(box((0.3, -0.3, 0.95), (0.36, 0.3, 1.0), parts['dark'], ('front', 'back', 'left', 'right', 'top')))
+    made.append(box((0.3, -0.3, 0.95), (0.36, 0.3, 1.0), parts['dark'], SHELL))
     made.append(box((0.31, -0.02, 0.7), (0.35, 0.02, 0.97), parts['dark']))
     made.append(box((-0.3, -0.08, 0.9), (-0.05, 0.08, 0.96), parts['dark']))
     return merge(made), (0.6, 1.72, 1.0)

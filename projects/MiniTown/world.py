@@ -24,7 +24,7 @@ from .raycast import NO_FACE, Caster
 from .routes import RUN_UP, Drive, LanePath, Signals, drive, route
 from .shading import appearance_of, facing_normals, radiance, to_bytes
 from .sky import Weather
-from .town_plan import Block, Plan
+from .town_plan import HEADINGS, Block, Plan
 
 EGO_SIZE = (1.85, 4.6, 1.6)
 """Width, length, height of the ego car."""
@@ -350,7 +350,7 @@ def _pixel_rays(intrinsics: np.ndarray, cam2global: np.ndarray, pixels: np.ndarr
 def _ego_drive(plan: Plan, duration: float, rng: np.random.Generator) -> tuple[Drive, Signals]:
     """Draw a way for the ego car with something to see: it soon turns, or waits for a green light, or both."""
     crossing = tuple(int(rng.integers(1, len(centers) - 1)) for centers in plan.centers)
-    heading = ((1, 0), (-1, 0), (0, 1), (0, -1))[int(rng.integers(4))]
+    heading = HEADINGS[int(rng.integers(4))]
     axis = 0 if heading[0] else 1
     cruise, lead = float(rng.uniform(6.5, 9.0)), float(rng.uniform(38.0, 50.0))
     signals = Signals(rng.uniform(0.0, 14.0, [len(centers) for centers in plan.centers]))

@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID, SKY
-
-
-@dataclass(frozen=True)
-class BoxOfTown:
-    """An object; fields as in ``minitown.world.Box``."""
-
-    token: str
-    category: str
-    center: np.ndarray
-    size: np.ndarray
-    yaw: float
-    velocity: np.ndarray
-
-
-@dataclass(frozen=True)
-class View:
-    """An image; fields as in ``minitown.world.Render``."""
-
-    rgb: np.ndarray
-    depth: np.ndarray
-    classes: np.ndarray
-    instances: np.ndarray
-
+from projects.MiniTown.world import Box, Render
 
 CATEGORIES = {'vehicle.car': 'car', 'vehicle.truck': 'truck', 'human.pedestrian.adult': 'pedestrian'}
 WALL = 10.2
@@ -48,7 +24,7 @@ class BoxTown:
         pose[0, 3] = self.speed * time
         return pose
 
-    def boxes(self, time: float) -> list[BoxOfTown]:
+    def boxes(self, time: float) -> list[Box]:
         return [
             box('ahead', 'vehicle.car', (15.0 + 2.0 * time, 0.5, 0.8), (1.9, 4.5, 1.6), 0.2, (2.0, 0.0)),
             box('behind', 'vehicle.truck', (-14.0, -2.0, 1.45), (2.5, 8.0, 2.9), 0.0, (0.0, 0.0)),
@@ -82,7 +58,7 @@ class BoxTown:
                     nearer(np.where(through, face, np.inf), CATEGORIES[item.category], index)
         return distance, classes, instances, np.full(len(origins), 0.2)
 
-    def render(self, intrinsics, cam2global, height, width, time, samples=1) -> View:
+    def render(self, intrinsics, cam2global, height, width, time, samples=1) -> Render:
         columns, lines = np.meshgrid(np.arange(width), np.arange(height))
         pixels = np.stack([columns, lines, np.ones_like(lines)], axis=-1).reshape(-1, 3)
         directions = pixels @ np.linalg.inv(intrinsics).T @ cam2global[:3, :3].T
@@ -91,7 +67,7 @@ class BoxTown:
         depth = np.where(np.isfinite(z), z, np.nan).astype(np.float32).reshape(height, width)
         palette = np.linspace(40, 240, 32).astype(np.uint8)
         rgb = np.repeat(palette[classes].reshape(height, width, 1), 3, axis=-1)
-        return View(rgb, depth, classes.reshape(height, width), instances.reshape(height, width))
+        return Render(rgb, depth, classes.reshape(height, width), instances.reshape(height, width))
 
     def drivable(self, points: np.ndarray) -> np.ndarray:
         return np.abs(points[:, 1]) < 4.0
@@ -99,5 +75,5 @@ class BoxTown:
     bounds = (-100.0, -100.0, 100.0, 100.0)
 
 
-def box(token, category, center, size, yaw, velocity) -> BoxOfTown:
-    return BoxOfTown(token, category, np.array(center), np.array(size), yaw, np.array(velocity))
+def box(token, category, center, size, yaw, velocity) -> Box:
+    return Box(token, category, np.array(center), np.array(size), yaw, np.array(velocity))

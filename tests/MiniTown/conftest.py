@@ -13,13 +13,13 @@ from projects.MiniTown.generate import generate
 
 @pytest.fixture
 def box_town(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scenes are driven through a :class:`BoxTown`."""
+    """Drive scenes through a :class:`BoxTown`."""
     monkeypatch.setattr(scene, 'Town', BoxTown)
 
 
 @pytest.fixture(scope='session')
 def box_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a data set of two scenes with three key frames in a :class:`BoxTown`."""
+    """Return the root of a data set of two scenes with three key frames in a :class:`BoxTown`."""
     root = tmp_path_factory.mktemp('minitown') / 'town'
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene, 'Town', BoxTown)

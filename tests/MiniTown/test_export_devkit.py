@@ -30,7 +30,7 @@ def nusc(box_dataset: Path) -> NuScenes:
 
 
 def images(nusc: NuScenes) -> list[dict]:
-    """The images of all key frames."""
+    """Return the images of all key frames."""
     return [nusc.get('sample_data', sample['data'][channel]) for sample in nusc.sample for channel in CHANNELS]
 
 
@@ -40,7 +40,7 @@ def truth_file(nusc: NuScenes, kind: str, image: dict, suffix: str) -> Path:
 
 
 def sensor_pose(nusc: NuScenes, image: dict) -> np.ndarray:
-    """Sensor to global, from the tables."""
+    """Return sensor to global, from the tables."""
     calibrated = nusc.get('calibrated_sensor', image['calibrated_sensor_token'])
     ego = nusc.get('ego_pose', image['ego_pose_token'])
     return np.linalg.multi_dot(

@@ -18,7 +18,7 @@ from projects.MiniTown.truth import teacher_root
 
 
 def digest(root: Path) -> dict[str, str]:
-    """A hash of every file below ``root``."""
+    """Return a hash of every file below ``root``."""
     files = (file for file in sorted(root.rglob('*')) if file.is_file())
     return {file.relative_to(root).as_posix(): hashlib.md5(file.read_bytes()).hexdigest() for file in files}
 
@@ -92,7 +92,7 @@ def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_town(box_dataset: Path, tmp_path: Path) -> Path:
-    """A copy of the data set to damage."""
+    """Copy the data set, to damage it."""
     shutil.copytree(teacher_root(box_dataset), teacher_root(tmp_path / 'town'))
     return shutil.copytree(box_dataset, tmp_path / 'town')
 

@@ -28,7 +28,7 @@ def nusc(tmp_path_factory: pytest.TempPathFactory) -> NuScenes:
 
 
 def truth(nusc: NuScenes, kind: str, image: dict) -> np.ndarray:
-    """The truth of a kind about an image."""
+    """Return the truth of a kind about an image."""
     name = Path(image['filename'])
     file = Path(nusc.dataroot) / 'truth' / kind / name.parent.name / name.stem
     return np.load(f'{file}.npy').astype(float) if kind == 'depth' else np.array(Image.open(f'{file}.png'))
@@ -72,7 +72,7 @@ def test_objects_lie_in_their_boxes(nusc: NuScenes) -> None:
 
 
 def movable() -> list[int]:
-    """Classes of things that have boxes."""
+    """Return the classes of things that have boxes."""
     return [number for number, name in enumerate(CLASSES) if 1 <= OCC3D_ID[CLASSES.index(name)] <= 10]
 
 

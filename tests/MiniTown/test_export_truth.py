@@ -18,7 +18,7 @@ ROAD, WALL, CAR, TRUCK = 11, 15, 4, 10
 
 
 def keyframe_images(root: Path) -> list[tuple[str, str]]:
-    """(camera, stem) of every key frame's images."""
+    """Return (camera, stem) of every key frame's images."""
     return [(file.parent.name, file.stem) for file in sorted((root / 'samples').glob('CAM_*/*.jpg'))]
 
 
@@ -88,7 +88,7 @@ def test_left_right_path_moves_along_the_lidars_x_axis(box_dataset: Path) -> Non
 
 
 def labels(root: Path, scene: str, keyframe: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The occupancy of a key frame and its LiDAR points in the ego frame."""
+    """Return the occupancy of a key frame and its LiDAR points in the ego frame."""
     record = json.loads((root / 'records' / f'{scene}.json').read_text())['tables']
     sample = record['sample'][keyframe]
     (lidar,) = (

@@ -58,7 +58,7 @@ def test_the_lidar_looks_forward_with_its_y_axis():
     assert pose[:3, 3].tolist() == [0.94, 0, 1.84]
 
 
-def test_motions():
+def test_poses_boxes_and_quaternions_agree_with_a_turn_by_hand():
     turn = rigid(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), (1, 2, 3))
     np.testing.assert_allclose(transform(turn, np.array([[1.0, 0, 0], [0, 0, 5]])), [[1, 3, 3], [1, 2, 8]])
     np.testing.assert_allclose(moved(turn, (1, 0, 0))[:3, 3], [1, 3, 3])

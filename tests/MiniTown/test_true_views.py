@@ -26,7 +26,7 @@ def shift(x: float, y: float = 0.0, z: float = 0.0) -> np.ndarray:
 
 
 def stored(root: Path, scene: str, camera: str, keyframe: int) -> str:
-    """Name of a stored image, without suffix."""
+    """Return the name of a stored image, without suffix."""
     return sorted(path.stem for path in (root / 'samples' / camera).glob(f'{scene}__*.jpg'))[keyframe]
 
 
@@ -71,12 +71,12 @@ def test_a_turned_rig_sees_what_the_next_camera_saw(box_dataset):
         (('minitown-0001', 0, 'FRONT'), 'FRONT: no camera of MiniTown; its cameras are CAM_FRONT, '),
     ],
 )
-def test_what_there_is_not(box_dataset, arguments, message):
+def test_unknown_scenes_key_frames_and_cameras_are_refused(box_dataset, arguments, message):
     with pytest.raises(InputError, match=message):
         TrueViews(box_dataset).render(*arguments, np.eye(4))
 
 
-def test_folders_without_a_town(box_dataset, tmp_path):
+def test_folders_without_a_town_are_refused(box_dataset, tmp_path):
     with pytest.raises(InputError, match=r'minitown.json: no such file.*create_data'):
         TrueViews(tmp_path)
     shutil.copy(box_dataset / 'minitown.json', tmp_path)

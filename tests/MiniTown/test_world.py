@@ -31,7 +31,7 @@ def town(towns: list[Town]) -> Town:
 
 
 def looking_at(target: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """A level camera at ``eye`` that looks at ``target``."""
+    """Return a level camera at ``eye`` that looks at ``target``."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -41,7 +41,7 @@ def looking_at(target: np.ndarray, eye: np.ndarray) -> np.ndarray:
 
 
 def clear_view(town: Town, category: str, time: float) -> tuple[int, np.ndarray]:
-    """A box of a category and a camera about 8 m from it that sees its middle."""
+    """Return a box of a category and a camera about 8 m from it that sees its middle."""
     for index, box in enumerate(town.boxes(time)):
         if box.category != category:
             continue
@@ -54,7 +54,7 @@ def clear_view(town: Town, category: str, time: float) -> tuple[int, np.ndarray]
 
 
 def rectangle(center: np.ndarray, size: tuple[float, ...], yaw: float) -> np.ndarray:
-    """``(20, 2)`` points along the outline of a box seen from above."""
+    """Return ``(20, 2)`` points along the outline of a box seen from above."""
     edge = np.linspace(-0.5, 0.5, 6)[:-1]
     half = np.full(5, 0.5)
     sides = ((edge, half), (edge, -half), (half, edge), (-half, edge))
@@ -85,7 +85,7 @@ def test_other_seed_gives_another_town(towns: list[Town]) -> None:
     assert {box.token for box in first.boxes(0.0)}.isdisjoint(box.token for box in second.boxes(0.0))
 
 
-def test_render_types_and_upright(town: Town) -> None:
+def test_images_have_their_types_and_stand_upright(town: Town) -> None:
     made = town.render(INTRINSICS, town.ego_pose(0.0) @ CAM2EGO, HEIGHT, WIDTH, 0.0)
     assert made.rgb.shape == (HEIGHT, WIDTH, 3) and made.rgb.dtype == np.uint8
     assert made.depth.dtype == np.float32 and made.classes.dtype == np.uint8 and made.instances.dtype == np.int32
@@ -142,7 +142,7 @@ def test_all_that_belongs_to_an_instance_is_in_its_box(town: Town) -> None:
     assert set(classes[seen]) <= {CLASS_ID[name] for name in CLASSES[CLASSES.index('car') :]}
 
 
-def test_parallax_of_one_meter(town: Town) -> None:
+def test_a_meter_aside_moves_pixels_by_focal_length_over_depth(town: Town) -> None:
     index, cam2global = clear_view(town, 'vehicle.car', 0.0)
     to_right = np.eye(4)
     to_right[0, 3] = 1.0

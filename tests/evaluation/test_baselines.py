@@ -13,7 +13,7 @@ from projects.DistillNeRF.geometry.views import Views
 
 
 def views(*images: tuple[str, int, float]) -> Views:
-    """Even images ``(name, frame, shade)``."""
+    """Make even images ``(name, frame, shade)``."""
     names, frames, shades = zip(*images, strict=True)
     count = len(images)
     cameras = Cameras(torch.eye(3).repeat(count, 1, 1), torch.eye(4).repeat(count, 1, 1), 2, 3)

@@ -11,7 +11,7 @@ from projects.DistillNeRF.evaluation.image import psnr, psnr_tensor, recolored, 
 
 
 def even(*values: float) -> torch.Tensor:
-    """One image of 9 x 8 pixels per value."""
+    """Make one image of 9 x 8 pixels per value."""
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, 9, 8)
 
 

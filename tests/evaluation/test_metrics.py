@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 16, 24
 
 
 def make_views(names: tuple[str, ...], frames: tuple[int, ...], seed: int = 0, wall: float | None = None) -> Views:
-    """Random images; with ``wall`` also the truth of a wall at that z, unknown in the upper half."""
+    """Make random images; with ``wall`` also the truth of a wall at that z, unknown in the upper half."""
     generator = torch.Generator().manual_seed(seed)
     count = len(names)
     intrinsics = torch.tensor([[12.0, 0, 11.5], [0, 12.0, 7.5], [0, 0, 1]]).expand(count, 3, 3)
@@ -160,7 +160,7 @@ def test_baselines_are_evaluated_like_the_model():
     assert 'current_frame/psnr' not in figures
 
 
-def test_baselines_say_what_is_wrong():
+def test_baselines_refuse_unknown_cameras_no_views_and_changing_sizes():
     means = mean_images([constant(0.1)])
     with pytest.raises(InputError, match='CAM_SIDE'):
         evaluate_baselines(means, [(constant(0.1), constant(0.1, ('CAM_SIDE',), (1,)))])

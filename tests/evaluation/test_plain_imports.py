@@ -21,7 +21,7 @@ PLAIN = [
 BLOCK_MM = "import sys; sys.modules.update(dict.fromkeys(('mmengine', 'mmcv', 'mmdet', 'mmdet3d')))\n"
 
 
-def test_functions_import_without_mm(repo_root):
+def test_plain_functions_import_without_mm_packages(repo_root):
     imports = '\n'.join(f'import projects.DistillNeRF.{name}' for name in PLAIN)
     done = subprocess.run([sys.executable, '-c', BLOCK_MM + imports], cwd=repo_root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ def test_baselines_stand_beside_the_model():
     ]
 
 
-def test_a_model_alone():
+def test_a_model_without_baselines_has_one_column():
     assert compare({'psnr': 1.0}, {}).splitlines()[-1].split() == ['psnr', '[dB]', '1.000']
 
 
@@ -40,7 +40,7 @@ def views(*pairs: tuple[str, int]) -> SimpleNamespace:
     return SimpleNamespace(names=names, frames=frames)
 
 
-def test_groups_by_hand():
+def test_views_are_grouped_by_frame_and_camera():
     inputs = views(('A', 0), ('B', 0))
     targets = views(('A', 1), ('A', 0), ('C', 0), ('A', -1), ('B', 2), ('B', 0), ('C', -3), ('C', 1))
     groups = view_groups(inputs, targets)

@@ -83,7 +83,7 @@ def test_every_loss_is_registered():
     assert classes <= set(MODELS.module_dict)
 
 
-def test_line_of_sight_schedule(vectors):
+def test_the_line_of_sight_schedule_is_the_published_one(vectors):
     for iteration, expected in vectors['los_epsilon_schedule']:
         epsilon = line_of_sight_epsilon(int(iteration))
         assert (epsilon is None) == math.isnan(expected)
@@ -180,7 +180,7 @@ def test_log_depth_loss_of_no_known_pixel_is_zero_and_connected():
     assert estimate.grad.eq(0).all()
 
 
-def test_weights_that_are_no_numbers_make_the_losses_nan():
+def test_weights_that_are_nan_make_the_losses_nan():
     """A diverged training has to see it; binary cross entropy alone would raise."""
     weights = torch.full((1, 3, 2, 2), 0.1)
     weights[0, 1, 0, 0] = torch.nan
@@ -189,7 +189,7 @@ def test_weights_that_are_no_numbers_make_the_losses_nan():
 
 
 def jump(near: float = 10.0, far: float = 20.0) -> torch.Tensor:
-    """``(1, 12, 16)`` depth: near on the left half, far on the right."""
+    """Return depth ``(1, 12, 16)``: near on the left half, far on the right."""
     depth = torch.full((1, 12, 16), near)
     depth[..., 8:] = far
     return depth
@@ -300,7 +300,7 @@ def test_the_coefficient_of_every_loss_counts(monkeypatch, name):
         ('DSSIMLoss', {'loss_weight': 1.0}),
     ],
 )
-def test_usual_settings_of_losses(name, settings):
+def test_the_defaults_of_every_loss_are_kept_and_printed(name, settings):
     loss = getattr(registered, name)()
     assert {key: getattr(loss, key) for key in settings} == settings
     assert all(f'{key}={value}' in repr(loss) for key, value in settings.items())
@@ -383,7 +383,7 @@ def test_colors_differ_by_the_mean_of_absolute_differences():
         l1(torch.zeros(1, 3), torch.zeros(2, 3))
 
 
-def test_means_of_masks():
+def test_a_masked_mean_counts_only_the_mask_and_is_zero_without_any():
     values, mask = torch.tensor([1.0, 2.0, 9.0], requires_grad=True), torch.tensor([True, True, False])
     mean = masked_mean(values, mask)
     mean.backward()

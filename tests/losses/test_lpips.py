@@ -20,12 +20,12 @@ WIDTHS |= {17: (256, 512), **dict.fromkeys((19, 21, 24, 26, 28), (512, 512))}
 
 
 def images(seed: int) -> Tensor:
-    """Two images of odd size."""
+    """Make two images of odd size."""
     return torch.rand(2, 3, 37, 45, generator=torch.Generator().manual_seed(seed))
 
 
 def weights() -> dict[str, Tensor]:
-    """Random weights in the names of the lpips package."""
+    """Draw random weights in the names of the lpips package."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for layer, (inputs, outputs) in WIDTHS.items():
@@ -38,7 +38,7 @@ def weights() -> dict[str, Tensor]:
 
 
 def plain_distance(state: dict[str, Tensor], first: Tensor, second: Tensor) -> Tensor:
-    """Layer by layer, as the paper and the package describe it."""
+    """Compute LPIPS layer by layer, as the paper and the package describe it."""
     convolutions = {int(name.split('.')[2]): name.rpartition('.')[0] for name in state if name.startswith('net')}
     shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
@@ -72,7 +72,7 @@ def test_lpips_with_weights_of_the_package_s_names(tmp_path):
     assert estimate.grad.abs().sum() > 0
 
 
-def test_lpips_without_weights(tmp_path):
+def test_lpips_without_weights_says_how_to_get_them(tmp_path):
     path = tmp_path / 'lpips_vgg.pth'
     with pytest.raises(InputError, match=r'lpips_vgg\.pth: no such file.*model\.losses\.lpips=None'):
         LPIPSLoss(weights=str(path))
@@ -92,7 +92,7 @@ def test_dssim_is_that_of_scikit_image():
         dssim(first[..., :5], second[..., :5])
 
 
-def test_gradient_of_dssim():
+def test_the_gradient_of_dssim_is_that_of_finite_differences():
     first = images(0)[:1, :, :9, :10].double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: dssim(x, images(1)[:1, :, :9, :10].double()), first, atol=1e-5)
 

@@ -43,7 +43,7 @@ class Recorder(nn.Module):
 
 
 def make_views(count: int = 2, **maps: Tensor) -> Views:
-    """Wide-angle cameras, so that distance and z differ much."""
+    """Make views of wide-angle cameras, so that distance and z differ much."""
     intrinsics = torch.tensor([[6.0, 0, 5], [0, 6, 4], [0, 0, 1]]).repeat(count, 1, 1)
     cameras = Cameras(intrinsics, torch.eye(4).repeat(count, 1, 1), HEIGHT, WIDTH)
     images = torch.linspace(0, 1, count * 3 * HEIGHT * WIDTH).view(count, 3, HEIGHT, WIDTH)
@@ -51,7 +51,7 @@ def make_views(count: int = 2, **maps: Tensor) -> Views:
 
 
 def made(count: int = 2) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """What the network could have made of the views: leaves of a graph."""
+    """Draw what the network could have made of the views: leaves of a graph."""
     generator = torch.Generator().manual_seed(0)
 
     def leaf(*shape: int) -> Tensor:
@@ -64,7 +64,7 @@ def made(count: int = 2) -> tuple[SimpleNamespace, SimpleNamespace]:
 
 
 def given(name: str, inputs: Views, targets: Views, quirks: bool = False) -> list[tuple[Tensor, ...]]:
-    """The arguments of every call of one loss."""
+    """Return the arguments of every call of one loss."""
     loss = Recorder()
     encoded, rendering = made()
     Objective({name: loss}, SPACE, quirks)([encoded], [rendering], [inputs], [targets])
@@ -124,7 +124,7 @@ def test_the_sky_is_far_away():
     assert rendered[:, 1:].isnan().all()
 
 
-def test_depths_end_where_the_sky_is():
+def test_target_depths_are_clamped_between_the_least_and_the_sky():
     depth = torch.full((2, *SIZE), 1000.0)
     depth[:, 0] = 0.0
     views = make_views(teacher_depth=depth)
@@ -178,12 +178,12 @@ def test_unknown_pixels_get_no_gradient_and_known_ones_do():
     assert torch.equal(rendering.depth.grad != 0, depth.isfinite())
 
 
-def test_depth_that_was_not_loaded():
+def test_a_loss_on_depth_that_was_not_loaded_is_refused():
     with pytest.raises(InputError, match='load_teacher=True'):
         given('teacher_depth', make_views(), make_views())
 
 
-def test_losses_that_nobody_knows():
+def test_losses_that_do_not_say_what_they_compare_are_refused():
     with pytest.raises(ValueError, match=r"\['color'\]"):
         Objective({'color': Recorder()}, SPACE, False)
 
@@ -337,7 +337,7 @@ def test_every_image_loss_gets_rendered_and_target_images():
         assert loss.calls[0][0] is rendering.rgb and loss.calls[0][1] is targets.images
 
 
-def test_features_of_another_width_are_named():
+def test_features_with_other_channels_are_refused():
     views = make_views(features=torch.zeros(2, 32, 4, 6))
     with pytest.raises(InputError, match='have 32 channels, the network renders 64: extract them again'):
         feature_target(views, torch.zeros(2, 64, 4, 6))

@@ -16,8 +16,25 @@ from .image import psnr, ssim
 from .report import key, view_groups
 
 
+class SampleMetric(BaseMetric):
+    """A metric of single samples, averaged over those that have the figure."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Append one dict of figures per sample."""
+        for sample in data_samples:
+            self.results.append(self._evaluate(sample))
+
+    def _evaluate(self, sample: dict) -> dict[str, float]:
+        """Return the figures of one sample."""
+        raise NotImplementedError
+
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+        """Average over the samples that have the figure."""
+        return average(results)
+
+
 @METRICS.register_module()
-class ImageMetric(BaseMetric):
+class ImageMetric(SampleMetric):
     """PSNR and SSIM per sample and group of views, averaged over the samples.
 
     A data sample must hold ``rgb`` ``(T, 3, H, W)``, ``input_views`` and ``target_views`` (T views).
@@ -45,11 +62,6 @@ class ImageMetric(BaseMetric):
         self.novel_view = novel_view
         self.clamp = clamp
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Append one dict of figures per sample."""
-        for sample in data_samples:
-            self.results.append(self._evaluate(sample))
-
     def _evaluate(self, sample: dict) -> dict[str, float]:
         """Return the figures of one sample."""
         rendered, targets = sample['rgb'], sample['target_views']
@@ -63,17 +75,13 @@ class ImageMetric(BaseMetric):
                 figures[key(group, 'ssim')] = ssim(*pair)
         return figures
 
-    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
-        """Average over the samples that have the group."""
-        return average(results)
-
 
 # Name in the results -> field of the views. The dense truth has no name: it is the first thing to look at.
 REFERENCES = {'': 'true_depth', 'lidar': 'lidar_depth', 'teacher': 'teacher_depth'}
 
 
 @METRICS.register_module()
-class DepthMetric(BaseMetric):
+class DepthMetric(SampleMetric):
     """abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3 per sample, averaged over the samples.
 
     A data sample must hold ``depth`` ``(T, h, w)``, the rendered distance along the ray, ``input_views`` (N) and
@@ -100,11 +108,6 @@ class DepthMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
         self.published_quirks = published_quirks
-
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Append one dict of figures per sample."""
-        for sample in data_samples:
-            self.results.append(self._evaluate(sample))
 
     def _evaluate(self, sample: dict) -> dict[str, float]:
         """Return the figures of one sample."""
@@ -135,4 +138,4 @@ class DepthMetric(BaseMetric):
         """Average over the samples that have the figure."""
         if results and not any(results):
             warn(f'no depth is known in the views of any of the {len(results)} samples: no figures of depth')
-        return average(results)
+        return super().compute_metrics(results)
