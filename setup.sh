@@ -106,7 +106,44 @@ wanted_state() {
 }
 
 is_complete() {
-  [[ -x $venv/bin/python && -f $venv/.setup-done && $(<"$venv/.setup-done") == "$(wanted_state)" ]]
+  [[ -x $venv/bin/python && -f $venv/.setup-done && $(<"$venv/.setup-done") == "$(wanted_state)" ]] &&
+    project_is_installed
+}
+
+# ---- the editable installation: a file whose name has the version holds one line, the checkout that Python imports.
+
+find_owner() { # the checkout that the environment lies in, else the one that is installed in it, else this one
+  local file
+  owner=$(dirname "$venv")
+  is_checkout "$owner" && return
+  for file in "$venv"/lib/python3.*/site-packages/__editable__.distillnerf-*.pth; do
+    [[ -f $file ]] || continue
+    owner=$(<"$file")
+    is_checkout "$owner" && return
+  done
+  owner=$PWD
+}
+
+is_checkout() { [[ -f $1/setup.sh && -d $1/projects/DistillNeRF ]]; }
+
+project_is_installed() { # or is not for this checkout to install
+  local file
+  [[ $owner -ef . ]] || return 0
+  for file in "$venv"/lib/python3.*/site-packages/"__editable__.distillnerf-$version.pth"; do
+    [[ -f $file && $(<"$file") -ef . ]] && return
+  done
+  return 1
+}
+
+install_project() {
+  project_is_installed && return
+  begin 'installing the project itself, editable'
+  pip install --quiet --no-deps --no-build-isolation --editable .
+}
+
+warn_of_other_owner() {
+  [[ $owner -ef . ]] ||
+    warn "$venv belongs to the checkout $owner and imports its code; to use it here: export PYTHONPATH=$(printf %q "$PWD")"
 }
 
 python_minor() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
@@ -246,7 +283,9 @@ print(*(f"-I{path}" for path in [*include_paths(), sysconfig.get_path("include")
 
 check_environment() {
   begin 'checking that it all works together'
-  PYTHONPATH=. "$venv/bin/python" - <<'PYTHON'
+  local isolated=(-I) # neither PYTHONPATH nor the current folder: the project must be found where it is installed
+  [[ $owner -ef . ]] || isolated=()
+  PYTHONPATH=. "$venv/bin/python" "${isolated[@]}" - <<'PYTHON'
 import logging
 import sys
 from importlib.metadata import distributions
@@ -277,8 +316,11 @@ main() {
   requirements_sum=$(cat requirements.txt requirements/*.txt | cksum | tr ' ' '-')
   remember_options
   use_lock=${use_lock:-yes}
+  version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+  find_owner
   if is_complete; then
     say "$venv is complete"
+    warn_of_other_owner
     return
   fi
   # One setup at a time in one checkout, where the system has a lock to offer.
@@ -287,6 +329,7 @@ main() {
     flock --nonblock 9 || { say 'waiting for another setup to finish' && flock 9; }
     if is_complete; then
       say "$venv is complete"
+      warn_of_other_owner
       return
     fi
   fi
@@ -310,11 +353,13 @@ main() {
   fi
   [[ $fresh == no ]] || check_torch_build
   install_requirements
+  install_project
   check_environment
   wanted_state >"$venv/.setup-wanted"
   cp "$venv/.setup-wanted" "$venv/.setup-done"
   step=''
   say "done in $SECONDS s: $venv"
+  warn_of_other_owner
 }
 
 main "$@"

@@ -3,6 +3,7 @@
 # per sample, rendered rows from random weights. bash sample_scripts/inspect_images.sh [CONFIG] [options]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 config=${1:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
 shift || true

@@ -3,6 +3,7 @@
 # the cells that an untrained network fills.  bash sample_scripts/inspect_voxels.sh [CKPT|None] [CONFIG] [options]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 checkpoint=${1:-None}
 config=${2:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}

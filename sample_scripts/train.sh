@@ -3,6 +3,7 @@
 # Makes the data first, or what is missing or damaged of them (12 scenes, 3.5 minutes). SCENES=2 makes fewer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 bash setup.sh
 python=${VENV:-.venv}/bin/python

@@ -3,6 +3,7 @@
 # are missing (a minute).  bash sample_scripts/viewer.sh [CKPT] [options of tools/viewer.py]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 bash setup.sh
 python=${VENV:-.venv}/bin/python

@@ -3,6 +3,7 @@
 # bash sample_scripts/visualize_model.sh CKPT [CONFIG]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 checkpoint=${1:?usage: bash sample_scripts/visualize_model.sh CKPT [CONFIG]}
 config=${2:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from tests.tools.commands import Project
 
 ROOT = Path(__file__).resolve().parents[1]
+# Processes that tests start import the code here, too, whatever the environment has installed.
+os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

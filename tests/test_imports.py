@@ -27,7 +27,7 @@ import torch
 
 installed = set(importlib.metadata.packages_distributions())
 hidden = installed | {'mmcv', 'mmdet', 'mmdet3d', 'mmengine', 'torchvision'}
-hidden -= {name.partition('.')[0] for name in sys.modules}
+hidden -= {name.partition('.')[0] for name in sys.modules} | {'projects'}  # ours is installed, too
 assert {'mmcv', 'mmdet3d', 'mmengine', 'cv2', 'trimesh', 'nuscenes', 'PIL', 'scipy'} <= hidden, sorted(hidden)
 
 

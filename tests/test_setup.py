@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 FAKE_PYTHON = r"""#!/bin/bash
-# venv copies this program into the environment; pip and everything else are lines in a file.
+# venv copies this program into the environment; pip and everything else are lines in a file. An editable installation
+# leaves the file that setuptools would.
 case "$*" in
   *sys.version_info*) echo "$FAKE_VERSION" ;;
   '-c import ensurepip, venv') exit "${FAKE_NO_VENV:-0}" ;;
@@ -27,10 +28,14 @@ case "$*" in
     call=$*
     echo "${call#*disable-pip-version-check }" >>"$FAKE_LOG"
     [[ $* != *--report* ]] || echo "$FAKE_REPORT"
+    site=${0%/bin/*}/lib/python3.11/site-packages
+    [[ $* != *--editable* ]] || { mkdir -p "$site" && pwd >"$site/__editable__.distillnerf-0.1.0.pth"; }
     [[ -z ${FAKE_FAILS_ON:-} || $* != *"$FAKE_FAILS_ON"* ]] || exit 3
     ;;
 esac
 """
+
+EDITABLE = 'install --quiet --no-deps --no-build-isolation --editable .'
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -47,6 +52,8 @@ def checkout(tmp_path: Path, repo_root: Path) -> Path:
     shutil.copytree(repo_root / 'requirements', root / 'requirements')
     for name in ('setup.sh', 'requirements.txt'):
         shutil.copy(repo_root / name, root / name)
+    (root / 'pyproject.toml').write_text('[project]\nversion = "0.1.0"\n')
+    (root / 'projects' / 'DistillNeRF').mkdir(parents=True)
     (root / 'bin').mkdir()
     write_program(root / 'bin' / 'python3.11', FAKE_PYTHON)
     write_program(root / 'bin' / 'nvidia-smi', '#!/bin/sh\nexit 9\n')
@@ -55,19 +62,19 @@ def checkout(tmp_path: Path, repo_root: Path) -> Path:
 
 @pytest.fixture
 def setup(checkout: Path) -> Run:
-    """Runs setup.sh; keywords are environment variables."""
+    """Runs setup.sh of the checkout ``root``; other keywords are environment variables."""
 
-    def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(*options: str, root: Path = checkout, **variables: str) -> subprocess.CompletedProcess[str]:
         clean = {key: value for key, value in os.environ.items() if key not in ('VENV', 'TORCH_INDEX_URL')}
         environment = {
             **clean,
-            'PATH': f'{checkout / "bin"}:{os.environ["PATH"]}',
+            'PATH': f'{root / "bin"}:{os.environ["PATH"]}',
             'FAKE_VERSION': '3.11',
             'FAKE_LOG': str(checkout / 'pip.log'),
             'FAKE_REPORT': '{"name": "torch"}',
             **variables,
         }
-        command = ['bash', str(checkout / 'setup.sh'), *options]
+        command = ['bash', str(root / 'setup.sh'), *options]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
     return run
@@ -88,7 +95,7 @@ def test_scripts_parse_and_explain_themselves(repo_root: Path, setup: Run) -> No
         assert option in text.stdout
 
 
-def test_installs_the_lock_in_two_lines_and_then_rests(checkout: Path, setup: Run) -> None:
+def test_installs_the_lock_and_the_project_and_then_rests(checkout: Path, setup: Run) -> None:
     first = setup()
     assert first.returncode == 0, first.stderr
     installs = [call for call in pip_calls(checkout) if call.startswith('install') and '-r' in call.split()]
@@ -97,6 +104,7 @@ def test_installs_the_lock_in_two_lines_and_then_rests(checkout: Path, setup: Ru
         f'install --quiet {lock} -r requirements.txt',
         f'install --quiet {lock} --no-deps -r requirements/nodeps.txt',
     ]
+    assert pip_calls(checkout)[-1] == EDITABLE
     done = len(pip_calls(checkout))
     again = setup()
     assert again.returncode == 0
@@ -116,7 +124,7 @@ def test_a_changed_requirement_is_installed_without_starting_over(checkout: Path
     assert kept.exists()
 
 
-@pytest.mark.parametrize('stage', ['-r requirements.txt', '--no-deps -r'])
+@pytest.mark.parametrize('stage', ['-r requirements.txt', '--no-deps -r', '--editable'])
 def test_a_failed_setup_says_where_and_is_rebuilt(checkout: Path, setup: Run, stage: str) -> None:
     failed = setup(FAKE_FAILS_ON=stage)
     assert failed.returncode == 1
@@ -126,6 +134,56 @@ def test_a_failed_setup_says_where_and_is_rebuilt(checkout: Path, setup: Run, st
     assert setup().returncode == 0
     assert not half_made.exists()
     assert setup().stdout == '[setup] .venv is complete\n'
+
+
+def installed_checkout(environment: Path) -> Path:
+    """The checkout that Python would import."""
+    (line,) = environment.glob('lib/python3.11/site-packages/__editable__.distillnerf-*.pth')
+    return Path(line.read_text().strip())
+
+
+@pytest.mark.parametrize('inside', [True, False], ids=['in its checkout', 'elsewhere'])
+def test_the_environment_of_another_checkout_keeps_its_code(
+    checkout: Path, setup: Run, tmp_path: Path, inside: bool
+) -> None:
+    environment = checkout / '.venv' if inside else tmp_path / 'venv'
+    setup(VENV=str(environment))
+    other = tmp_path / 'other'
+    shutil.copytree(checkout, other, ignore=shutil.ignore_patterns('.venv'))
+    # Nothing is missing; then a requirement is. The installation stays, and is said to be another's.
+    for change in ('', 'one-more==1.0\n'):
+        with (other / 'requirements' / 'lock.txt').open('a') as lock:
+            lock.write(change)
+        result = setup(VENV=str(environment), root=other)
+        assert result.returncode == 0
+        assert f'belongs to the checkout {checkout}' in result.stderr.replace('/.venv/..', '')
+        assert f'export PYTHONPATH={other}\n' in result.stderr
+        assert installed_checkout(environment) == checkout
+    assert pip_calls(checkout).count(EDITABLE) == 1
+
+
+def test_an_environment_in_a_checkout_is_that_of_the_checkout(checkout: Path, setup: Run, tmp_path: Path) -> None:
+    setup()
+    (line,) = (checkout / '.venv').glob('lib/*/*/*.pth')
+    line.write_text(f'{tmp_path}\n')
+    assert setup().returncode == 0
+    assert installed_checkout(checkout / '.venv') == checkout
+
+
+def test_the_environment_of_a_moved_checkout_follows(checkout: Path, setup: Run, tmp_path: Path) -> None:
+    environment = str(tmp_path / 'venv')
+    setup(VENV=environment)
+    moved = checkout.rename(tmp_path / 'moved')
+    result = setup(VENV=environment, root=moved)
+    assert result.returncode == 0 and 'belongs to' not in result.stderr
+    assert installed_checkout(tmp_path / 'venv') == moved
+
+
+def test_a_new_version_is_installed(checkout: Path, setup: Run) -> None:
+    setup()
+    (checkout / 'pyproject.toml').write_text('[project]\nversion = "0.2.0"\n')
+    setup()
+    assert pip_calls(checkout).count(EDITABLE) == 2
 
 
 def test_options_reach_pip_and_are_remembered(checkout: Path, setup: Run) -> None:

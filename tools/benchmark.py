@@ -6,11 +6,8 @@ import argparse
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 

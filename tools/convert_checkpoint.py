@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info

@@ -4,6 +4,7 @@
 # Paths are seen from the root of the repository. It may be sourced: all happens in a shell of its own.
 (
   cd "$(dirname "${BASH_SOURCE[0]:-$0}")/.." || exit
+  export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
   config=${1:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
   trained=work_dirs/quickstart/last_checkpoint
   if [[ -f $trained ]]; then trained=$(<"$trained"); else trained=checkpoint/minitown.pth; fi

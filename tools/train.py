@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.configuration.keys import TOP_LEVEL

@@ -109,7 +109,6 @@ def run(tool: str, *arguments: object) -> Result:
     command_line = [f'tools/{tool}.py', *map(str, arguments)]
     with (
         mock.patch.object(sys, 'argv', command_line),
-        mock.patch.object(sys, 'path', list(sys.path)),
         mock.patch.dict(DefaultScope._instance_dict, clear=True),
         mock.patch.dict(MessageHub._instance_dict, clear=True),
         mock.patch.dict(Visualizer._instance_dict, clear=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -53,6 +54,20 @@ def test_the_traceback_of_a_worker_process_is_left_out(capsys):
         'Caught InputError in worker 0.\nTraceback (most recent call last):\n x.InputError: a.png: gone; restore it\n'
     )
     assert ended(InputError(text), capsys) == (2, 'error: a.png: gone; restore it\n')
+
+
+@pytest.mark.parametrize('tool', ['train', 'check_parity'])
+def test_a_tool_of_another_checkout_does_not_run_with_the_code_of_this_one(tmp_path, tool):
+    script = tmp_path / 'tools' / f'{tool}.py'
+    shutil.copytree(ROOT / 'tools', script.parent)
+    (tmp_path / 'projects' / 'DistillNeRF').mkdir(parents=True)
+    ended = subprocess.run([sys.executable, script, '--help'], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, '')
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(
+        f'error: {script}: this environment has the code of another checkout, {ROOT}; put PYTHONPATH='
+    )
+    assert f'PYTHONPATH={tmp_path} before the command' in line
 
 
 def test_an_interrupt_and_a_bug(capsys):

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 EXIT_BAD_INPUT = 2
 # The run of a training adds its log file to this logger.
@@ -19,7 +21,7 @@ LOGGER = logging.getLogger('distillnerf')
 
 
 class InputError(Exception):
-    """Wrong input from outside. The message is one line: what is wrong, where, and how to hint it."""
+    """Wrong input from outside. The message is one line: what is wrong, where, and how to mend it."""
 
 
 class _StderrHandler(logging.Handler):
@@ -44,11 +46,15 @@ def warn(message: str) -> None:
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate the ``main`` of a command line tool: :class:`InputError` -> one line, exit code 2."""
+    """Decorate the ``main`` of a command line tool: :class:`InputError` -> one line, exit code 2.
+
+    The tool and this package must be of one checkout.
+    """
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs) -> None:
         try:
+            _require_own_checkout(Path(main.__code__.co_filename))
             main(*args, **kwargs)
         except InputError as error:
             _end_other_output()
@@ -59,6 +65,20 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapped
+
+
+def _require_own_checkout(script: Path) -> None:
+    """Refuse the tool of one checkout with the package of another: an environment imports the code of one alone.
+
+    Raises:
+        InputError: beside the folder of the script is a package, and it is not this one.
+    """
+    own, imported = script.resolve().parent.parent, Path(__file__).resolve().parents[3]
+    if own != imported and (own / 'projects' / 'DistillNeRF').is_dir():
+        raise InputError(
+            f'{script}: this environment has the code of another checkout, {imported}; put '
+            f'PYTHONPATH={shlex.quote(str(own))} before the command, or use the .venv that `bash setup.sh` makes there'
+        )
 
 
 def _end_other_output() -> None:
