@@ -46,6 +46,18 @@ def test_nothing_outside_of_the_repository_is_cited(texts, repo_root):
     assert not found
 
 
+def test_lines_of_documents_are_shorter_than_120(repo_root):
+    pages = [*repo_root.glob('*.md'), *(repo_root / 'docs').glob('*.md')]
+    assert len(pages) > 9
+    long = [
+        f'{page.relative_to(repo_root)}:{number}'
+        for page in pages
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        if len(line) >= 120
+    ]
+    assert not long
+
+
 def test_oddities_are_named_as_in_their_table(texts, repo_root):
     table = (repo_root / 'docs/NETWORK.md').read_text().partition('## Oddities')[2].partition('## Parity')[0]
     names = re.findall(r'^\| ([a-z]+(?:-[a-z]+)+) \|', table, re.MULTILINE)

@@ -179,6 +179,28 @@ def test_the_environment_of_a_moved_checkout_follows(checkout: Path, setup: Run,
     assert installed_checkout(tmp_path / 'venv') == moved
 
 
+def test_setuptools_leaves_the_file_that_the_script_reads(repo_root: Path, tmp_path: Path) -> None:
+    root, site = tmp_path / 'checkout', tmp_path / 'site'
+    shutil.copytree(repo_root / 'requirements', root / 'requirements')
+    for name in ('pyproject.toml', 'README.md', 'LICENSE.txt'):
+        shutil.copy(repo_root / name, root / name)
+    for name in ('projects/DistillNeRF', 'verification'):
+        (root / name).mkdir(parents=True)
+        (root / name / '__init__.py').touch()
+    command = [sys.executable, '-m', 'pip', *EDITABLE.split()[:-1], root, '--no-index', '--target', site]
+    subprocess.run(command, check=True, capture_output=True)
+    (line,) = site.glob('__editable__.distillnerf-*.pth')
+    assert line.read_text().strip() == str(root)
+    (found,) = distributions(path=[str(site)], name='distillnerf')
+    extras = [Requirement(text) for text in found.requires if 'extra ==' in text]
+    for name, extra in (('core', None), ('train', 'train'), ('dev', 'dev')):
+        wanted = {requirement.name for requirement in read_requirements(repo_root / 'requirements' / f'{name}.txt')}
+        if extra is None:
+            assert {Requirement(text).name for text in found.requires if 'extra ==' not in text} == wanted
+        else:
+            assert {r.name for r in extras if r.marker.evaluate({'extra': extra})} == wanted
+
+
 def test_a_new_version_is_installed(checkout: Path, setup: Run) -> None:
     setup()
     (checkout / 'pyproject.toml').write_text('[project]\nversion = "0.2.0"\n')
