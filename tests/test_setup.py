@@ -297,6 +297,11 @@ def test_the_lock_pins_every_requirement_inside_its_range(repo_root: Path) -> No
     assert not {'torchvision', 'opencv-python', 'open3d'} & set(lock)
 
 
+def test_pre_commit_has_the_ruff_of_the_lock(repo_root: Path) -> None:
+    text = (repo_root / '.pre-commit-config.yaml').read_text()
+    assert f'rev: v{read_lock(repo_root)["ruff"]} #' in text
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason='the lock is for Python 3.11 and 3.12')
 def test_what_is_installed_is_the_lock(repo_root: Path) -> None:
     done = Path(sys.prefix) / '.setup-done'
