@@ -27,7 +27,7 @@ def texts(repo_root) -> dict[Path, str]:
     """All files of ours that may refer to something."""
     folders = ('projects', 'tests', 'tools', 'docs', 'configs', 'sample_scripts')
     paths = [path for folder in folders for path in (repo_root / folder).rglob('*') if path.suffix in SUFFIXES]
-    return {path: path.read_text() for path in [*paths, repo_root / 'README.md'] if path != Path(__file__)}
+    return {path: path.read_text() for path in [*paths, *repo_root.glob('*.md')] if path != Path(__file__)}
 
 
 def test_every_heading_that_is_cited_is_there(texts, repo_root):

@@ -297,6 +297,14 @@ def test_the_lock_pins_every_requirement_inside_its_range(repo_root: Path) -> No
     assert not {'torchvision', 'opencv-python', 'open3d'} & set(lock)
 
 
+def test_the_citation_has_the_version_of_the_project(repo_root: Path) -> None:
+    stated = [
+        re.search(pattern, (repo_root / name).read_text(), re.MULTILINE)[1]
+        for name, pattern in (('pyproject.toml', r'^version = "(.*)"$'), ('CITATION.cff', r'^version: (.*)$'))
+    ]
+    assert stated[0] == stated[1]
+
+
 def test_pre_commit_has_the_ruff_of_the_lock(repo_root: Path) -> None:
     text = (repo_root / '.pre-commit-config.yaml').read_text()
     assert f'rev: v{read_lock(repo_root)["ruff"]} #' in text
