@@ -47,7 +47,7 @@ def test_nothing_outside_of_the_repository_is_cited(texts, repo_root):
 
 
 def test_lines_of_documents_are_shorter_than_120(repo_root):
-    pages = [*repo_root.glob('*.md'), *(repo_root / 'docs').glob('*.md')]
+    pages = [*repo_root.glob('*.md'), *(repo_root / 'docs').rglob('*.md'), *(repo_root / 'tests').rglob('*.md')]
     assert len(pages) > 9
     long = [
         f'{page.relative_to(repo_root)}:{number}'
