@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from projects.DistillNeRF.datasets.teacher_files import ORIGINAL_VIEW, VIRTUAL_VIEWS
 from projects.DistillNeRF.utils.files import atomic_path, save_json
 
 from .integrity import code_digest, scene_files
@@ -18,8 +19,6 @@ from .occupancy import CameraView, camera_mask, lidar_mask, object_surface, stat
 from .rig import CAMERAS, Camera, Lidar, moved, rigid, transform
 from .tables import SceneTables, Shot
 from .truth import (
-    ORIGINAL_VIEW,
-    VIRTUAL_VIEWS,
     Place,
     jpeg,
     save_bytes,

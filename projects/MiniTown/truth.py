@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from projects.DistillNeRF.datasets.teacher_files import teacher_path
 from projects.DistillNeRF.utils.files import atomic_path, save_npy
 
 if TYPE_CHECKING:
     from .world import Render
 
 JPEG_QUALITY = 95
-ORIGINAL_VIEW = '0_0_0'
-# Name of a virtual view -> motion of the camera along its own axes (x right, y down, z forward), meters.
-VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0': (0.0, -1.0, 0.0)}
 # A per-scene NeRF puts the sky at a large finite depth; users of its files go by the sky mask.
 TEACHER_SKY_DEPTH = 200.0
 
@@ -39,10 +37,9 @@ class Place:
         """Return the path of a file of ``truth/<kind>``."""
         return self.root / 'truth' / kind / self.channel / f'{self.stem}{suffix}'
 
-    def teacher(self, view: str, kind: str, suffix: str) -> Path:
+    def teacher(self, view: str, kind: str) -> Path:
         """Return the path of a file of the teacher, in the folder beside the data root."""
-        folder = teacher_root(self.root) / f'samples_{view}_0_0_0' / kind
-        return folder / self.channel / f'{self.stem}{suffix}'
+        return teacher_root(self.root) / teacher_path(kind, self.channel, self.stem, view)
 
 
 def teacher_root(root: Path) -> Path:
@@ -96,6 +93,6 @@ def save_virtual(place: Place, view: str, image: bytes, depth: np.ndarray) -> No
 def save_teacher(place: Place, view: str, image: bytes, depth: np.ndarray) -> None:
     """Write what a perfect teacher says about a view: image (JPEG), depth ``(H, W)`` and sky mask."""
     sky = np.isnan(depth)
-    save_bytes(place.teacher(view, 'rgbs', '.jpg'), image)
-    save_npy(place.teacher(view, 'depths', '.npy'), np.where(sky, TEACHER_SKY_DEPTH, depth).astype(np.float16))
-    save_npy(place.teacher(view, 'gt_sky_masks', '.npy'), sky.astype(np.uint8))
+    save_bytes(place.teacher(view, 'rgb'), image)
+    save_npy(place.teacher(view, 'depth'), np.where(sky, TEACHER_SKY_DEPTH, depth).astype(np.float16))
+    save_npy(place.teacher(view, 'sky_mask'), sky.astype(np.uint8))

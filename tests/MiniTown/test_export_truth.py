@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from projects.DistillNeRF.datasets.teacher_files import VIRTUAL_VIEWS
 from projects.MiniTown.occupancy import FREE, LOWER, SHAPE, VOXEL, lidar_mask, voxelize, without_hidden
 from projects.MiniTown.rig import CAMERAS, Lidar, transform
-from projects.MiniTown.truth import TEACHER_SKY_DEPTH, VIRTUAL_VIEWS, teacher_root
+from projects.MiniTown.truth import TEACHER_SKY_DEPTH, teacher_root
 
 CAMERA = {camera.name: camera for camera in CAMERAS}
 ROAD, WALL, CAR, TRUCK = 11, 15, 4, 10

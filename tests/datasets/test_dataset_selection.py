@@ -98,10 +98,18 @@ def test_skip_missing_goes_on_with_nan(tmp_path, caplog):
     missing.unlink()
     with pytest.raises(InputError, match=f'{missing}.*data_prefix.teacher'):
         build_dataset(tmp_path, load_teacher=True)
-    views = build_dataset(tmp_path, load_teacher=True, SKIP_MISSING=True)[0]['inputs']['input_views']
+    views = build_dataset(tmp_path, load_teacher=True, skip_missing=True)[0]['inputs']['input_views']
     front = CAMERAS.index('FRONT')
     assert torch.isnan(views.teacher_depth[front]).all()
     assert torch.isfinite(views.teacher_depth[:front]).all() and torch.isfinite(views.sky_mask).all()
+
+
+def test_the_published_spelling_of_skip_missing_is_accepted(box_root):
+    assert build_dataset(box_root).skip_missing is False
+    for options in ({'skip_missing': True}, {'SKIP_MISSING': True}, {'skip_missing': True, 'SKIP_MISSING': True}):
+        assert build_dataset(box_root, **options).skip_missing is True
+    with pytest.raises(InputError, match=r'skip_missing is False, and SKIP_MISSING .*True; leave one'):
+        build_dataset(box_root, skip_missing=False, SKIP_MISSING=True)
 
 
 def test_choice_of_samples(box_root):

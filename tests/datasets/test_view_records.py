@@ -60,17 +60,18 @@ def test_a_view_is_in_the_world_of_the_current_keyframe():
     assert view['intrinsics'].dtype == np.float64
     rest = {key: value for key, value in view.items() if key not in ('cam2world', 'intrinsics')}
     expected = {'name': 'FRONT', 'frame': -1, 'token': 'a', 'img_path': '/img/x/b.png', 'height': 60, 'width': 100}
-    assert rest == expected
+    assert rest == expected | {'paths': {}}
 
 
 def test_every_kind_of_map_has_its_own_root():
     view = records(('teacher', 'truth', 'features'), lidar=False).view(INFO, (0, 'FRONT'), WORLD)
-    assert view['teacher'] == {
-        'depth': '/teacher/samples_0_0_0_0_0_0/depths/FRONT/b.npy',
+    assert view['paths'] == {
+        'teacher_depth': '/teacher/samples_0_0_0_0_0_0/depths/FRONT/b.npy',
         'sky_mask': '/teacher/samples_0_0_0_0_0_0/gt_sky_masks/FRONT/b.npy',
+        'true_depth': '/truth/t.npy',
+        'features': '/features/f.npy',
     }
-    assert view['truth'] == {'depth': '/truth/t.npy'} and view['features'] == '/features/f.npy'
-    assert 'lidar' not in view
+    assert not {'lidar', 'teacher_depth', 'sky_mask', 'true_depth', 'features'} & set(view)
 
 
 def test_measurements_come_with_their_own_poses_the_keyframe_first():
@@ -101,14 +102,14 @@ def test_a_virtual_view_is_moved_along_the_axes_of_its_camera():
     np.testing.assert_allclose(up['cam2world'][:3, 3], [4, -10, 1])
     assert view['name'] == 'FRONT 1_0_0' and view['frame'] == 0 and view['resizable'] is True
     assert view['img_path'] == '/teacher/samples_1_0_0_0_0_0/rgbs/FRONT/b.jpg'
-    assert view['teacher'] == {
-        'depth': '/teacher/samples_1_0_0_0_0_0/depths/FRONT/b.npy',
+    assert view['paths'] == {
+        'teacher_depth': '/teacher/samples_1_0_0_0_0_0/depths/FRONT/b.npy',
         'sky_mask': '/teacher/samples_1_0_0_0_0_0/gt_sky_masks/FRONT/b.npy',
     }
     # Neither LiDAR nor truth is known there.
-    assert view['lidar'] is None and view['true_depth'] is None and 'truth' not in view
+    assert view['lidar'] is None and view['true_depth'] is None
     bare = records(lidar=False).virtual_view(INFO, 'FRONT', '1_0_0', WORLD)
-    assert not {'lidar', 'teacher', 'true_depth'} & set(bare)
+    assert not {'lidar', 'true_depth'} & set(bare) and not bare['paths']
 
 
 def test_whole_frames_end_with_the_current_one():

@@ -18,7 +18,7 @@ def test_every_cell_has_the_vector_of_the_class_at_its_place(tmp_path):
     classes = np.full((4, 8), ROAD, np.uint8)
     classes[1, 1], classes[1, 7], classes[3, 1] = CAR, SKY, CLASS_ID['bus']
     Image.fromarray(classes).save(tmp_path / 'a.png')
-    view = {'img_path': 'x', 'truth': {'classes': str(tmp_path / 'a.png')}}
+    view = {'img_path': 'x', 'paths': {'true_classes': str(tmp_path / 'a.png')}}
     results = {'image_size': (2, 4), 'render_size': (2, 2), 'views': {'a': view}}
     features = CodeBookFeatures().transform(results)['views']['a']['features']
     assert features.shape == (64, 2, 2) and features.flags['C_CONTIGUOUS']
@@ -29,7 +29,7 @@ def test_every_cell_has_the_vector_of_the_class_at_its_place(tmp_path):
 def test_maps_of_something_else_are_refused(tmp_path):
     def load(array: np.ndarray) -> None:
         Image.fromarray(array).save(tmp_path / 'a.png')
-        view = {'img_path': 'x', 'truth': {'classes': str(tmp_path / 'a.png')}}
+        view = {'img_path': 'x', 'paths': {'true_classes': str(tmp_path / 'a.png')}}
         CodeBookFeatures().transform({'image_size': (2, 4), 'render_size': (2, 2), 'views': {'a': view}})
 
     load(np.full((4, 8), 14, np.uint8))

@@ -152,10 +152,10 @@ def test_elevations_are_those_of_the_middle_of_every_cell():
     assert sky(10.1) == [0] * 8 and sky(10.2) == [1] + [0] * 7
 
 
-@pytest.mark.parametrize('key', ['sky_mask', 'teacher'])
-def test_a_second_source_of_sky_is_refused(key):
+@pytest.mark.parametrize('view', [{'sky_mask': None}, {'paths': {'sky_mask': 'a.npy'}}])
+def test_a_second_source_of_sky_is_refused(view):
     with pytest.raises(InputError, match='both give sky masks'):
-        SkyFromLidar(9.0).transform({'views': {'a': {key: None}}})
+        SkyFromLidar(9.0).transform({'views': {'a': view}})
 
 
 def test_views_without_lidar_are_left_alone():

@@ -61,15 +61,15 @@ def test_the_map_that_differs_from_most_is_named():
 
 def test_teacher_maps(tmp_path):
     depth, sky = save(tmp_path / 'd.npy', [[3, np.nan]]), save(tmp_path / 's.npy', [[0, 1]], np.uint8)
-    with_teacher, without = run(LoadTeacher(), {'teacher': {'depth': depth, 'sky_mask': sky}}, {'img_path': 'x'})
+    with_teacher, without = run(LoadTeacher(), {'paths': {'teacher_depth': depth, 'sky_mask': sky}}, {'img_path': 'x'})
     np.testing.assert_array_equal(with_teacher['teacher_depth'], [[3, np.nan]])
     np.testing.assert_array_equal(with_teacher['sky_mask'], [[0, 1]])
     assert set(without) == {'img_path'}
-    gone = {'teacher': {'depth': str(tmp_path / 'gone.npy'), 'sky_mask': sky}}
+    gone = {'paths': {'teacher_depth': str(tmp_path / 'gone.npy'), 'sky_mask': sky}}
     (half,) = run(LoadTeacher(), gone, skip=True)
     assert half['teacher_depth'] is None and half['sky_mask'] is not None
     with pytest.raises(InputError, match='no such file'):
-        run(LoadTeacher(), {'teacher': dict(gone['teacher'])})
+        run(LoadTeacher(), {'paths': dict(gone['paths'])})
 
 
 @pytest.mark.parametrize(
@@ -83,35 +83,41 @@ def test_teacher_maps(tmp_path):
     ],
 )
 def test_teacher_maps_that_are_refused(tmp_path, depth, sky, word):
-    files = {'depth': save(tmp_path / 'd.npy', depth), 'sky_mask': save(tmp_path / 's.npy', sky)}
+    paths = {'teacher_depth': save(tmp_path / 'd.npy', depth), 'sky_mask': save(tmp_path / 's.npy', sky)}
     with pytest.raises(InputError, match=word):
-        run(LoadTeacher(), {'teacher': files})
+        run(LoadTeacher(), {'paths': paths})
 
 
 def test_every_pixel_takes_the_truth_at_its_center(tmp_path):
     """4 x 6 to 2 x 3: centers 0.5 * 2 = 1 and 3, and 1, 3, 5; to 3 x 4 rows 0, 2, 3 and columns 0, 2, 3, 5."""
     grid = [[10 * row + column for column in range(6)] for row in range(4)]
     path = save(tmp_path / 'a.npy', grid)
-    view = {'truth': {'depth': path}, 'height': 4, 'width': 6}
+    view = {'paths': {'true_depth': path}, 'height': 4, 'width': 6}
     (half,) = run(LoadTruth(), view)
     assert half['true_depth'].tolist() == [[11, 13, 15], [31, 33, 35]]
     (other,) = run(LoadTruth(), view, size=(3, 4))
     assert other['true_depth'].tolist() == [[10 * r + c for c in (0, 2, 3, 5)] for r in (0, 2, 3)]
     (same,) = run(LoadTruth(), view, size=(4, 6))
     assert same['true_depth'].tolist() == grid
-    gone, without = run(LoadTruth(), {'truth': {'depth': str(tmp_path / 'b.npy')}}, {'img_path': 'x'}, skip=True)
+    gone, without = run(LoadTruth(), {'paths': {'true_depth': str(tmp_path / 'b.npy')}}, {'img_path': 'x'}, skip=True)
     assert gone['true_depth'] is None and 'true_depth' not in without
+
+
+def test_a_loaded_map_leaves_its_path_in_place(tmp_path):
+    path = save(tmp_path / 'a.npy', np.zeros((2, 3, 4)))
+    (view,) = run(LoadFeatures(), {'paths': {'features': path}})
+    assert view['paths'] == {'features': path} and view['features'].shape == (4, 2, 3)
 
 
 def test_channels_of_features_come_first(tmp_path):
     values = np.arange(24).reshape(2, 3, 4)
-    view, without = run(LoadFeatures(), {'features': save(tmp_path / 'a.npy', values)}, {'img_path': 'x'})
+    view, without = run(LoadFeatures(), {'paths': {'features': save(tmp_path / 'a.npy', values)}}, {'img_path': 'x'})
     assert view['features'].shape == (4, 2, 3) and view['features'].dtype == np.float32
     assert view['features'][1, 0].tolist() == [1, 5, 9] and 'features' not in without
     with pytest.raises(InputError, match='holds NaN'):
-        run(LoadFeatures(), {'features': save(tmp_path / 'b.npy', values * np.nan)})
-    (gone,) = run(LoadFeatures(), {'features': str(tmp_path / 'c.npy')}, skip=True)
+        run(LoadFeatures(), {'paths': {'features': save(tmp_path / 'b.npy', values * np.nan)}})
+    (gone,) = run(LoadFeatures(), {'paths': {'features': str(tmp_path / 'c.npy')}}, skip=True)
     assert gone['features'] is None
-    two = [{'features': save(tmp_path / f'{n}.npy', np.zeros((2, n, 4)))} for n in (3, 5)]
+    two = [{'paths': {'features': save(tmp_path / f'{n}.npy', np.zeros((2, n, 4)))}} for n in (3, 5)]
     with pytest.raises(InputError, match='cannot be stacked'):
         run(LoadFeatures(), *two)

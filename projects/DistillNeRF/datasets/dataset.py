@@ -22,7 +22,7 @@ from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .samplers import SeededIndex
 from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told
-from .teacher_files import UPWARD, VIRTUAL_VIEWS, teacher_files
+from .teacher_files import UPWARD, VIRTUAL_VIEWS, virtual_view_files
 from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
 
 
@@ -56,7 +56,7 @@ class DistillNeRFDataset(BaseDataset):
             those before it in nuScenes, the nearest in time in PandaSet (published: 1 or 10).
         load_lidar, load_teacher, load_truth, load_features: which maps are read.
         load_boxes: boxes of objects (:func:`.boxes.read_boxes`), for the detection head.
-        SKIP_MISSING: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
+        skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
         every_nth: keep every n-th sample of what is left; neighbors stay available as targets.
         require_lidar: keep only samples whose keyframe has LiDAR.
@@ -64,9 +64,10 @@ class DistillNeRFDataset(BaseDataset):
         pipeline: transforms; they fill and pack the views.
         test_mode: evaluate rather than train.
         lazy_init: do not read the info file yet.
+        SKIP_MISSING: the published spelling of ``skip_missing``.
 
     Raises:
-        InputError: bad info file, unknown camera, missing image, LiDAR or (without ``SKIP_MISSING``) map.
+        InputError: bad info file, unknown camera, missing image, LiDAR or (without ``skip_missing``) map.
     """
 
     MAPS = ('teacher', 'truth', 'features')
@@ -93,7 +94,7 @@ class DistillNeRFDataset(BaseDataset):
         load_truth: bool = False,
         load_features: bool = False,
         load_boxes: bool = False,
-        SKIP_MISSING: bool = False,
+        skip_missing: bool | None = None,
         test_samples: str = 'all',
         every_nth: int = 1,
         require_lidar: bool = False,
@@ -101,6 +102,7 @@ class DistillNeRFDataset(BaseDataset):
         pipeline: Sequence[Any] = (),
         test_mode: bool = False,
         lazy_init: bool = False,
+        SKIP_MISSING: bool | None = None,
     ) -> None:
         if test_samples not in ('all', 'second_of_scene'):
             raise InputError(f'test_samples is {test_samples!r}; choose all or second_of_scene')
@@ -126,7 +128,7 @@ class DistillNeRFDataset(BaseDataset):
             name for name, wanted in zip(self.MAPS, (load_teacher, load_truth, load_features), strict=True) if wanted
         )
         self.load_boxes = load_boxes
-        self.skip_missing = SKIP_MISSING
+        self.skip_missing = _skip_missing(skip_missing, SKIP_MISSING)
         self.test_samples = test_samples
         self.every_nth = every_nth
         self.require_lidar = require_lidar
@@ -246,7 +248,7 @@ class DistillNeRFDataset(BaseDataset):
         if not self.skip_missing:
             raise InputError(
                 f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_HINTS[kind]}, '
-                'or set SKIP_MISSING=True in the dataset config to go on without'
+                'or set skip_missing=True in the dataset config to go on without'
             )
         parts = f' ({told(counts)})' if len(counts) > 1 else ''
         warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing{parts}: NaN instead')
@@ -318,8 +320,9 @@ class DistillNeRFDataset(BaseDataset):
             ``views``: ``{(frame offset, camera): view}``, each view once even if it is input and target;
             ``input_keys``, ``target_keys``: the order of the views; ``notes``: what had to be left out.
             A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
-            and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR), ``teacher``,
-            ``truth``, ``features``. With ``load_boxes`` also ``boxes``.
+            ``paths`` (files of the maps to load, by the names that the loaded maps have, such as ``teacher_depth``)
+            and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR).
+            With ``load_boxes`` also ``boxes``.
         """
         position = int(self._positions[idx])
         info = super().get_data_info(position)
@@ -356,7 +359,7 @@ class DistillNeRFDataset(BaseDataset):
         return ViewRecords(self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps)
 
     def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
-        """Camera and virtual view, one per camera; only with ``SKIP_MISSING`` is one left out that is not there."""
+        """Camera and virtual view, one per camera; only with ``skip_missing`` is one left out that is not there."""
         if self.test_mode or not self.virtual_views:
             return []
         choices = []
@@ -369,7 +372,8 @@ class DistillNeRFDataset(BaseDataset):
         return choices
 
     def _is_there(self, info: Info, camera: str, name: str) -> bool:
-        return (Path(self.data_prefix['teacher']) / teacher_files(info, camera, name)['rgb']).is_file()
+        files = virtual_view_files(info['images'][camera]['teacher'], name)
+        return (Path(self.data_prefix['teacher']) / files['rgb']).is_file()
 
     def _target_keys(self) -> list[Key]:
         if self.training_target_smart_sample and not self.test_mode:
@@ -402,6 +406,17 @@ def _lidar_note(info: Info, sweeps: int) -> str:
     ]
     instead = f', that of {", ".join(others)} s is used' if others else ''
     return f'{info["token"]}: has no LiDAR{instead}'
+
+
+def _skip_missing(given: bool | None, published: bool | None) -> bool:
+    """Return one of two spellings of an option.
+
+    Raises:
+        InputError: both are given and differ.
+    """
+    if given is not None and published is not None and given != published:
+        raise InputError(f'skip_missing is {given}, and SKIP_MISSING (its published spelling) {published}; leave one')
+    return bool(given if given is not None else published)
 
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:

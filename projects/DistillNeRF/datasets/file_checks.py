@@ -12,7 +12,7 @@ from ..utils.provenance import Provenance
 from .info_arrays import MAP_FILES
 from .infos import CONVERT_AGAIN, Info, lidar_measurements
 from .supply import Supply
-from .teacher_files import teacher_files
+from .teacher_files import virtual_view_files
 
 MAP_HINTS = {
     'teacher': 'restore the teacher maps, or say where they are with the dataset option data_prefix.teacher',
@@ -83,11 +83,11 @@ def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
     for info in infos:
         for camera in cameras:
             for name in names:
-                for relative in teacher_files(info, camera, name).values():
+                for relative in virtual_view_files(info['images'][camera]['teacher'], name).values():
                     path = Path(root) / relative
                     if not folders.has(path):
                         raise InputError(
-                            f'{path}: no such file of a virtual view; {MAP_HINTS["teacher"]}, or set SKIP_MISSING=True '
+                            f'{path}: no such file of a virtual view; {MAP_HINTS["teacher"]}, or set skip_missing=True '
                             'in the dataset config to go on without'
                         )
 
@@ -96,9 +96,8 @@ def count_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
     """Cameras of samples of which the teacher has at least one virtual view."""
     folders = Folders()
     there = [
-        any(folders.has(Path(root) / teacher_files(info, camera, name)['rgb']) for name in names)
-        for info in infos
-        for camera in cameras
+        any(folders.has(Path(root) / virtual_view_files(recorded, name)['rgb']) for name in names)
+        for recorded in (info['images'][camera]['teacher'] for info in infos for camera in cameras)
     ]
     return Supply(sum(there), len(there))
 

@@ -1,58 +1,74 @@
-"""Where teacher, feature and truth files of an image lie below their roots (published layout).
+"""The published layout of teacher and feature files; the only place that makes or reads such paths.
 
-The teacher's folder ``samples_{dx}_{dy}_{dz}_0_0_0`` names the shift of the camera along its own axes in meters:
-``0_0_0`` is the original view, ``-1_0_0`` left, ``1_0_0`` right, ``0_-1_0`` up.
+A view is named by the shift of the camera along its own axes (x right, y down, z forward), in meters: ``0_0_0`` is the
+original view, ``-1_0_0`` stands to the left, ``1_0_0`` to the right, ``0_-1_0`` above.
 
-Image names of nuScenes (and MiniTown) are unique. Those of PandaSet are numbers of frames, so that files of several
-scenes would lie at one place: there the name of the scene stands before them, ``002_25.npy``.
+Image names of nuScenes (and MiniTown) are unique. Those of PandaSet are numbers of frames, the same in every scene:
+there the name of the scene stands before them, as in ``002_25.npy``.
+
+This module needs nothing that is installed: MiniTown writes its files with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from .infos import Info
-
-ORIGINAL_VIEW = (0, 0, 0)
-
-
-def image_stem(img_path: str) -> str:
-    """The image name that its teacher, feature and truth files carry: the file name without its suffix."""
-    return PurePosixPath(img_path).stem
-
-
-def teacher_path(
-    kind: str, camera: str, img_path: str, shift: tuple[int, int, int] = ORIGINAL_VIEW, scene: str | None = None
-) -> str:
-    """Path below the teacher root of one map: ``kind`` is ``depths``, ``gt_sky_masks`` or ``rgbs``.
-
-    ``scene`` is needed where image names of two scenes can be the same.
-    """
-    folder = 'samples_{}_{}_{}_0_0_0'.format(*shift)
-    suffix = '.jpg' if kind == 'rgbs' else '.npy'
-    return f'{folder}/{kind}/{camera}/{_unique_stem(img_path, scene)}{suffix}'
-
-
-def feature_path(camera: str, img_path: str, scene: str | None = None) -> str:
-    """Path of the foundation features below a feature root such as ``nuscenes_feat/samples_dinov2_vitb14``."""
-    return f'{camera}/{_unique_stem(img_path, scene)}.npy'
-
-
-def _unique_stem(img_path: str, scene: str | None) -> str:
-    return image_stem(img_path) if scene is None else f'{scene}_{image_stem(img_path)}'
-
-
-# Name -> motion of the camera along its own axes (x right, y down, z forward), meters.
+ORIGINAL_VIEW = '0_0_0'
+# Name -> shift of the camera along its own axes (x right, y down, z forward), meters.
 VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0': (0.0, -1.0, 0.0)}
 UPWARD = '0_-1_0'
+# Kind of file -> its folder and suffix.
+_FILES = {'depth': ('depths', '.npy'), 'sky_mask': ('gt_sky_masks', '.npy'), 'rgb': ('rgbs', '.jpg')}
 
 
-def teacher_files(info: Info, camera: str, name: str) -> dict[str, str]:
-    """``rgb``, ``depth`` and ``sky_mask`` of a virtual view, relative to the teacher's root."""
-    original = {kind: PurePosixPath(path) for kind, path in info['images'][camera]['teacher'].items()}
-    moved = {kind: PurePosixPath(f'samples_{name}_0_0_0', *path.parts[1:]) for kind, path in original.items()}
-    folder, *rest = moved['depth'].relative_to(f'samples_{name}_0_0_0').parts
-    if folder != 'depths':
-        raise ValueError(f'{original["depth"]}: not in the layout of teacher files')
-    rgb = PurePosixPath(f'samples_{name}_0_0_0', 'rgbs', *rest).with_suffix('.jpg')
-    return {'rgb': str(rgb), **{kind: str(path) for kind, path in moved.items()}}
+def image_stem(img_path: str, scene: str | None = None) -> str:
+    """Return the name, without suffix, that the teacher, feature and truth files of an image have.
+
+    Args:
+        img_path: path of the image.
+        scene: name of its scene, only where images of two scenes can have the same name.
+    """
+    stem = PurePosixPath(img_path).stem
+    return stem if scene is None else f'{scene}_{stem}'
+
+
+def teacher_path(kind: str, camera: str, stem: str, view: str = ORIGINAL_VIEW) -> str:
+    """Return the path of a teacher file, relative to the teacher root.
+
+    Args:
+        kind: ``depth``, ``sky_mask`` or ``rgb``.
+        camera: name of the camera.
+        stem: name of the image (:func:`image_stem`).
+        view: name of the view.
+    """
+    folder, suffix = _FILES[kind]
+    return f'{_view_folder(view)}/{folder}/{camera}/{stem}{suffix}'
+
+
+def feature_path(camera: str, stem: str) -> str:
+    """Return the path of the foundation-model features, relative to a root such as ``samples_dinov2_vitb14``."""
+    return f'{camera}/{stem}.npy'
+
+
+def virtual_view_files(recorded: Mapping[str, str], view: str) -> dict[str, str]:
+    """Return ``rgb`` and the recorded kinds of files of a virtual view, relative to the teacher root.
+
+    Args:
+        recorded: ``teacher`` of an image in an info file: paths of the original view.
+        view: name of the virtual view.
+
+    Raises:
+        ValueError: the recorded paths are not in the published layout.
+    """
+    paths = {kind: PurePosixPath(path).parts[1:] for kind, path in recorded.items()}
+    folder, *place = paths['depth']
+    if folder != _FILES['depth'][0]:
+        raise ValueError(f'{recorded["depth"]}: not in the layout of teacher files')
+    rgb_folder, rgb_suffix = _FILES['rgb']
+    rgb = PurePosixPath(rgb_folder, *place).with_suffix(rgb_suffix)
+    return {kind: str(PurePosixPath(_view_folder(view), *parts)) for kind, parts in {'rgb': rgb.parts, **paths}.items()}
+
+
+def _view_folder(view: str) -> str:
+    return f'samples_{view}_0_0_0'

@@ -12,7 +12,13 @@ import numpy as np
 
 from ..geometry.poses import inverse_pose
 from .infos import Info, lidar_measurements
-from .teacher_files import VIRTUAL_VIEWS, teacher_files
+from .teacher_files import VIRTUAL_VIEWS, virtual_view_files
+
+# Names of maps in the info file -> in a view. There ``paths`` has the file, and the view itself the loaded array.
+_VIEW_NAMES = {
+    'teacher': {'depth': 'teacher_depth', 'sky_mask': 'sky_mask'},
+    'truth': {'depth': 'true_depth', 'sky': 'true_sky', 'classes': 'true_classes'},
+}
 
 
 @dataclass(frozen=True)
@@ -44,35 +50,40 @@ class ViewRecords:
             'width': image['width'],
             'intrinsics': np.asarray(image['cam2img'], dtype=np.float64),
             'cam2world': global2world @ np.asarray(image['cam2global']),
+            'paths': self._map_paths(image),
         }
         if self.load_lidar:
             view['lidar'] = self._lidar(info, global2world)
-        for kind in self.loaded_maps:
-            files = image[kind]
-            view[kind] = (
-                self._path(kind, files)
-                if isinstance(files, str)
-                else {name: self._path(kind, path) for name, path in files.items()}
-            )
         return view
+
+    def _map_paths(self, image: Info) -> dict[str, str]:
+        """Return the paths of the maps to read, by the names that the maps have in a view."""
+        paths = {}
+        for kind in self.loaded_maps:
+            files = image.get(kind, {})
+            if isinstance(files, str):
+                paths[kind] = self._path(kind, files)
+            else:
+                names = _VIEW_NAMES.get(kind, {})
+                paths |= {names[name]: self._path(kind, path) for name, path in files.items() if name in names}
+        return paths
 
     def virtual_view(self, info: Info, camera: str, name: str, world2global: np.ndarray) -> dict[str, Any]:
         """The record of what the teacher rendered from a shifted camera; LiDAR and truth are unknown there."""
-        view = self.view(info, (0, camera), world2global)
-        files = {kind: self._path('teacher', path) for kind, path in teacher_files(info, camera, name).items()}
+        view = self.view(info, (CURRENT, camera), world2global)
+        files = virtual_view_files(info['images'][camera]['teacher'], name)
         shift = np.eye(4)
         shift[:3, 3] = VIRTUAL_VIEWS[name]
         view |= {
             'name': f'{camera} {name}',
-            'img_path': files.pop('rgb'),
+            'img_path': self._path('teacher', files['rgb']),
             'resizable': True,
             'cam2world': view['cam2world'] @ shift,
+            'paths': self._map_paths({'teacher': files}),
         }
-        if 'teacher' in view:
-            view['teacher'] = files
         if 'lidar' in view:
             view['lidar'] = None
-        if view.pop('truth', None) is not None:
+        if 'truth' in self.loaded_maps:
             view['true_depth'] = None
         return view
 

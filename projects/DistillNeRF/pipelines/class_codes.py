@@ -32,12 +32,13 @@ class CodeBookFeatures(BaseTransform):
         """Fill ``features`` of every view."""
         (height, width), (rows, columns) = results['image_size'], results['render_size']
         for view in results['views'].values():
-            if 'classes' not in view.get('truth', {}):
+            path = view.get('paths', {}).get('true_classes')
+            if path is None:
                 raise InputError(
                     f'{view["img_path"]}: no class map is known for this image; CodeBookFeatures needs MiniTown and '
                     'load_truth=True in the dataset config'
                 )
-            classes = _read_classes(view['truth']['classes'])
+            classes = _read_classes(path)
             # Rendered pixels span the image corner to corner; each takes the class that its middle shows.
             v = (np.linspace(0, height - 1, rows) + 0.5) * classes.shape[0] / height
             u = (np.linspace(0, width - 1, columns) + 0.5) * classes.shape[1] / width

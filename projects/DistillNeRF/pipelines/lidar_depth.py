@@ -158,7 +158,7 @@ class SkyFromLidar(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``sky_mask``."""
         for view in results['views'].values():
-            if 'sky_mask' in view or 'teacher' in view:
+            if 'sky_mask' in view or 'sky_mask' in view.get('paths', {}):
                 raise InputError('SkyFromLidar and load_teacher=True both give sky masks; leave out one of them')
             if 'lidar_depth' in view:
                 known = np.isfinite(view['lidar_depth'])

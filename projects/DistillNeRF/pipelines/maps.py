@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def read_map(path: str | Path, dimensions: int, hint: str, skip_missing: bool = 
     if not path.is_file():
         if skip_missing:
             return None
-        raise InputError(f'{path}: no such file; {hint}, or set SKIP_MISSING=True in the dataset config')
+        raise InputError(f'{path}: no such file; {hint}, or set skip_missing=True in the dataset config')
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -115,34 +115,52 @@ def check_sky(path: str | Path, sky: np.ndarray, hint: str) -> None:
         )
 
 
+def _read_maps(
+    results: dict[str, Any], name: str, kind: str, dimensions: int
+) -> Iterator[tuple[dict[str, Any], str, np.ndarray | None]]:
+    """Read one map of every view that has a path of this name.
+
+    Args:
+        results: the sample.
+        name: of the map in a view, such as ``teacher_depth``.
+        kind: ``teacher``, ``truth`` or ``features``.
+        dimensions: how many axes the map must have.
+
+    Yields:
+        the view, the path and the array; None for a missing file that may be missing.
+    """
+    for view in results['views'].values():
+        if path := view.get('paths', {}).get(name):
+            yield view, path, read_map(path, dimensions, MAP_HINTS[kind], results['skip_missing'])
+
+
 @TRANSFORMS.register_module()
 class LoadTeacher(BaseTransform):
     """Read the teacher's depth (z, meters) and sky mask of every view, at the size they were stored in.
 
     Adds ``teacher_depth`` and ``sky_mask`` ``(h_t, w_t)``; None where the file is missing and the dataset says
-    ``SKIP_MISSING``. Does nothing in a dataset with ``load_teacher=False``.
+    ``skip_missing``. Does nothing in a dataset with ``load_teacher=False``.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``teacher_depth`` and ``sky_mask`` of every view."""
         hint = MAP_HINTS['teacher']
-        for view in results['views'].values():
-            if 'teacher' not in view:
-                continue
-            files = view['teacher']
-            depth = read_map(files['depth'], 2, hint, results['skip_missing'])
-            sky = read_map(files['sky_mask'], 2, hint, results['skip_missing'])
-            if depth is not None and np.isnan(depth).all():
-                raise InputError(f'{files["depth"]}: holds nothing but NaN; {hint}')
-            if depth is not None:
-                check_depth(files['depth'], depth, hint)
-            if sky is not None:
-                check_sky(files['sky_mask'], sky, hint)
-            view['teacher_depth'], view['sky_mask'] = depth, sky
-        for name, file in (('teacher_depth', 'depth'), ('sky_mask', 'sky_mask')):
-            views = [view for view in results['views'].values() if 'teacher' in view]
-            require_one_size([(view['teacher'][file], view[name]) for view in views], hint)
+        for name, check in (('teacher_depth', _check_known_depth), ('sky_mask', check_sky)):
+            loaded = []
+            for view, path, array in _read_maps(results, name, 'teacher', 2):
+                if array is not None:
+                    check(path, array, hint)
+                view[name] = array
+                loaded.append((path, array))
+            require_one_size(loaded, hint)
         return results
+
+
+def _check_known_depth(path: str, depth: np.ndarray, hint: str) -> None:
+    """Check that a depth map is known somewhere, and :func:`check_depth`."""
+    if np.isnan(depth).all():
+        raise InputError(f'{path}: holds nothing but NaN; {hint}')
+    check_depth(path, depth, hint)
 
 
 @TRANSFORMS.register_module()
@@ -156,12 +174,9 @@ class LoadTruth(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``true_depth`` of every view."""
         height, width = results['image_size']
-        for view in results['views'].values():
-            if 'truth' not in view:
-                continue
-            depth = read_map(view['truth']['depth'], 2, MAP_HINTS['truth'], results['skip_missing'])
+        for view, path, depth in _read_maps(results, 'true_depth', 'truth', 2):
             if depth is not None:
-                _check_truth(depth, view)
+                _check_truth(path, depth, (view['height'], view['width']))
                 rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(np.int64)
                 columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(np.int64)
                 depth = depth[rows[:, None], columns]
@@ -169,19 +184,16 @@ class LoadTruth(BaseTransform):
         return results
 
 
-def _check_truth(depth: np.ndarray, view: dict[str, Any]) -> None:
-    """Whether ``(h, w)`` can be z in meters, in the shape of its image."""
-    path, hint = view['truth']['depth'], MAP_HINTS['truth']
-    if np.isnan(depth).all():
-        raise InputError(f'{path}: holds nothing but NaN; {hint}')
-    check_depth(path, depth, hint)
-    height, width = depth.shape
+def _check_truth(path: str, depth: np.ndarray, image_size: tuple[int, int]) -> None:
+    """Check that a true depth map ``(h, w)`` is z in meters and has the shape of its image ``(height, width)``."""
+    _check_known_depth(path, depth, MAP_HINTS['truth'])
+    (height, width), (image_height, image_width) = depth.shape, image_size
     # Sizes are whole pixels: a small map may be half a pixel off.
-    off = abs(width * view['height'] - height * view['width'])
-    if off > min(view['height'], view['width']) / 2:
+    off = abs(width * image_height - height * image_width)
+    if off > min(image_size) / 2:
         raise InputError(
             f"{path}: the map is {width}x{height}, which has not the shape of the camera's "
-            f'{view["width"]}x{view["height"]}; {hint}'
+            f'{image_width}x{image_height}; {MAP_HINTS["truth"]}'
         )
 
 
@@ -195,13 +207,10 @@ class LoadFeatures(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``features`` of every view."""
         loaded = []
-        for view in results['views'].values():
-            if 'features' not in view:
-                continue
-            features = read_map(view['features'], 3, MAP_HINTS['features'], results['skip_missing'])
+        for view, path, features in _read_maps(results, 'features', 'features', 3):
             if features is not None and np.isnan(features).any():
-                raise InputError(f'{view["features"]}: holds NaN; {MAP_HINTS["features"]}')
-            loaded.append((view['features'], features))
+                raise InputError(f'{path}: holds NaN; {MAP_HINTS["features"]}')
+            loaded.append((path, features))
             view['features'] = None if features is None else features.transpose(2, 0, 1)
         require_one_size(loaded, MAP_HINTS['features'])
         return results

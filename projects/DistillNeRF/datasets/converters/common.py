@@ -14,7 +14,7 @@ from ...geometry.poses import inverse_pose
 from ...utils.errors import InputError, warn
 from ..image_files import UPRIGHT, Header, read_header, read_image, warn_of_exposure
 from ..infos import Info
-from ..teacher_files import feature_path, teacher_path
+from ..teacher_files import feature_path, image_stem, teacher_path
 
 DOWNLOAD_AGAIN = 'restore it from the data set'
 # The ring is cut between the camera to the front left and that to the left: degrees from straight ahead, clockwise.
@@ -55,8 +55,9 @@ def camera_record(
         lidar2global: ``(4, 4)`` pose of the LiDAR at the keyframe.
         ego2global: ``(4, 4)`` pose of the vehicle when the image was taken.
         timestamp: seconds.
-        scene: its name, where image names of two scenes can be the same (:mod:`..layout`).
+        scene: its name, where image names of two scenes can be the same (:mod:`..teacher_files`).
     """
+    stem = image_stem(img_path, scene)
     return {
         'img_path': img_path,
         'height': size[0],
@@ -66,11 +67,8 @@ def camera_record(
         'cam2ego': (inverse_pose(ego2global) @ cam2global).tolist(),
         'cam2global': cam2global.tolist(),
         'lidar2cam': (inverse_pose(cam2global) @ lidar2global).tolist(),
-        'teacher': {
-            'depth': teacher_path('depths', camera, img_path, scene=scene),
-            'sky_mask': teacher_path('gt_sky_masks', camera, img_path, scene=scene),
-        },
-        'features': feature_path(camera, img_path, scene),
+        'teacher': {kind: teacher_path(kind, camera, stem) for kind in ('depth', 'sky_mask')},
+        'features': feature_path(camera, stem),
     }
 
 
