@@ -29,14 +29,11 @@ def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
     norm = np.linalg.norm(values)
     if not abs(norm - 1) < ROTATION_TOLERANCE:
         raise InputError(f'{where}: {quaternion} is no unit quaternion (w, x, y, z); restore the calibration file')
-    w, x, y, z = values / norm
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    # Imported here: this module must import where only torch and numpy are installed.
+    from scipy.spatial.transform import Rotation
+
+    w, x, y, z = values
+    return Rotation.from_quat([x, y, z, w]).as_matrix()
 
 
 def pose_matrix(quaternion: Sequence[float], translation: Sequence[float], where: str) -> np.ndarray:
