@@ -1,4 +1,4 @@
-"""Boxes of objects, for the detection head alone."""
+"""Bounding boxes of objects, which the detection head alone uses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..utils.errors import InputError
+from .poses import first_true
 
-# Those of nuScenes, in the order of mmdet3d's labels.
+# The detection classes of nuScenes, in the order of mmdet3d's labels.
 DETECTION_CLASSES = (
     'car',
     'truck',
@@ -34,18 +35,17 @@ LARGEST_YAW = 4 * np.pi
 
 
 def check_boxes(boxes: np.ndarray, labels: Sequence[str], hint: str) -> None:
-    """Check ``(n, 7)`` boxes x, y, z, length, width, height, yaw in the LiDAR frame.
+    """Check boxes ``(n, 7)``: x, y, z, length, width, height, yaw in the LiDAR frame, in meters and radians.
 
     Raises:
-        InputError: names the label of the first that is no box in meters and radians, and the hint.
+        InputError: names the label of the first box that cannot be one, and the hint.
     """
     sizes = boxes[:, 3:6]
     bad = (
         ~np.isfinite(boxes).all(1) | ~(sizes > 0).all(1) | (sizes > LARGEST_BOX).any(1) | (sizes.max(1) < SMALLEST_BOX)
     )
     bad |= (np.abs(boxes[:, 6]) > LARGEST_YAW) | (np.linalg.norm(boxes[:, :3], axis=1) > FARTHEST_BOX)
-    if bad.any():
-        number = int(bad.argmax())
+    if (number := first_true(bad)) is not None:
         raise InputError(
             f'{labels[number]}: bbox_3d {boxes[number].tolist()} is no box near the LiDAR; give x, y, z, length, '
             f'width, height in meters and yaw in radians, in its frame; {hint}'
@@ -53,16 +53,16 @@ def check_boxes(boxes: np.ndarray, labels: Sequence[str], hint: str) -> None:
 
 
 def read_boxes(info: Mapping[str, Any], categories: Mapping[str, int], file: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Boxes of a record with a known category.
+    """Read the boxes of a record that have a known category.
 
     Args:
         info: record of an info file.
-        categories: name -> label, of the same file.
-        file: its name, for messages.
+        categories: ``categories`` of the metainfo of that file: name -> label.
+        file: name of that file, for messages.
 
     Returns:
         ``(N, 9)`` float32: center x, y, z, length, width, height (meters), yaw (radians, from x to y), velocity along
-        x and y (m/s, 0 where unknown), in the LiDAR frame; and the N names.
+        x and y (m/s, 0 where unknown), in the LiDAR frame; and the names of the N categories.
 
     Raises:
         InputError: the record has no boxes, or boxes without labels.
@@ -79,6 +79,6 @@ def read_boxes(info: Mapping[str, Any], categories: Mapping[str, int], file: str
 
 
 def mirror_boxes(boxes: Tensor) -> Tensor:
-    """Boxes ``(N, 9)`` of the world mirrored at x = 0; boxes are symmetric, so they stay boxes."""
+    """Mirror boxes ``(N, 9)`` at the plane x = 0; a box is symmetric, so it stays a box."""
     x, middle, yaw, vx, vy = boxes.split((1, 5, 1, 1, 1), dim=1)
     return torch.cat([-x, middle, torch.pi - yaw, -vx, vy], dim=1)

@@ -5,7 +5,7 @@ A pose is a ``(4, 4)`` float64 matrix ``a2b`` that maps homogeneous points of fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ CONVERT_AGAIN = 'correct the calibration and convert the data again'
 
 
 def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
-    """The ``(3, 3)`` rotation of a unit quaternion ``(w, x, y, z)``.
+    """Return the rotation matrix ``(3, 3)`` of a unit quaternion ``(w, x, y, z)``.
 
     Raises:
         InputError: a norm that is not 1, with ``where`` in the message.
@@ -37,7 +37,11 @@ def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
 
 
 def pose_matrix(quaternion: Sequence[float], translation: Sequence[float], where: str) -> np.ndarray:
-    """The ``(4, 4)`` pose of a unit quaternion ``(w, x, y, z)`` and a translation in meters."""
+    """Return the pose ``(4, 4)`` of a unit quaternion ``(w, x, y, z)`` and a translation in meters.
+
+    Raises:
+        InputError: a norm that is not 1, or a translation that is not three finite numbers.
+    """
     pose = np.eye(4)
     pose[:3, :3] = quaternion_matrix(quaternion, where)
     pose[:3, 3] = _vector(translation, 3)
@@ -50,7 +54,7 @@ def pose_matrix(quaternion: Sequence[float], translation: Sequence[float], where
 
 
 def _vector(values: Sequence[float], length: int) -> np.ndarray:
-    """``(length,)`` float64; NaN if it is anything else."""
+    """Return ``values`` as ``(length,)`` float64; NaN if they are anything else."""
     try:
         vector = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -59,13 +63,25 @@ def _vector(values: Sequence[float], length: int) -> np.ndarray:
 
 
 def inverse_pose(pose: np.ndarray) -> np.ndarray:
-    """The inverse of rigid poses ``(..., 4, 4)``: transposed rotation, exact for orthonormal ones."""
+    """Invert rigid poses ``(..., 4, 4)`` by their transposed rotation, which is exact for orthonormal ones."""
     inverse = np.zeros_like(pose)
     rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
     inverse[..., :3, :3] = rotation
     inverse[..., :3, 3] = -np.einsum('...ij,...j->...i', rotation, pose[..., :3, 3])
     inverse[..., 3, 3] = 1
     return inverse
+
+
+def first_true(mask: np.ndarray) -> int | None:
+    """Return the index of the first True of a mask ``(n,)``; None if there is none."""
+    return int(mask.argmax()) if mask.any() else None
+
+
+def _refuse_first(problems: Iterable[tuple[np.ndarray, str]], labels: Sequence[str], hint: str) -> None:
+    """Raise :class:`InputError` for the first problem ``(mask (n,), what is wrong)`` that some of n things have."""
+    for bad, what in problems:
+        if (number := first_true(bad)) is not None:
+            raise InputError(f'{labels[number]} {what}; {hint}')
 
 
 def check_poses(poses: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AGAIN) -> None:
@@ -85,9 +101,7 @@ def check_poses(poses: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AG
         (~(skew < ROTATION_TOLERANCE), 'has a rotation that is not orthonormal'),
         (~(determinants > 0), 'has a rotation that mirrors (determinant -1)'),
     )
-    for bad, what in problems:
-        if bad.any():
-            raise InputError(f'{labels[int(bad.argmax())]} {what}; {hint}')
+    _refuse_first(problems, labels, hint)
 
 
 def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AGAIN) -> None:
@@ -116,6 +130,4 @@ def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[s
                 'has its principal point far outside the image',
             ),
         )
-    for bad, what in problems:
-        if bad.any():
-            raise InputError(f'{labels[int(bad.argmax())]} {what}; {hint}')
+    _refuse_first(problems, labels, hint)

@@ -1,4 +1,4 @@
-"""Motions of cameras for new views.
+"""Trajectories of cameras for novel views.
 
 A motion is a rigid 4 x 4 matrix in the world (the LiDAR frame: meters, x right, y forward, z up), applied to all
 cameras of a rig at once. The named paths are the published ones (docs/NETWORK.md#novel-views).
@@ -23,14 +23,14 @@ POSE_FORMATS = '4 x 4 matrices, or {"x": 1.0, "y": 0.0, "z": 0.0, "yaw": 10.0} (
 
 
 def shifts(offsets: Tensor) -> Tensor:
-    """Offsets ``(n, 3)`` in meters to motions ``(n, 4, 4)`` that only shift (float64)."""
+    """Make motions ``(n, 4, 4)`` (float64) that only shift, of offsets ``(n, 3)`` in meters."""
     motions = torch.eye(4, dtype=torch.float64).repeat(len(offsets), 1, 1)
     motions[:, :3, 3] = offsets
     return motions
 
 
 def translation(axis: str = 'x', start: float = 0.0, step: float = 1.0, count: int = 3) -> Tensor:
-    """``count`` motions along one axis: ``start``, ``start + step``, ... meters. ``(count, 4, 4)``."""
+    """Make motions ``(count, 4, 4)`` along one axis: ``start``, ``start + step``, ... meters."""
     if axis not in AXES:
         raise InputError(f'axis {axis!r}: no such axis; choose one of {", ".join(AXES)}')
     offsets = torch.zeros(count, 3, dtype=torch.float64)
@@ -39,7 +39,7 @@ def translation(axis: str = 'x', start: float = 0.0, step: float = 1.0, count: i
 
 
 def left_right(steps: int = 12, step: float = 0.1) -> Tensor:
-    """To the right, back, to the left and back, ``steps`` of ``step`` meters each way: ``(4 * (steps + 1), 4, 4)``.
+    """Move to the right, back, to the left and back: ``(4 * (steps + 1), 4, 4)``, ``steps`` of ``step`` meters each.
 
     By default 1.2 m in 52 poses, as published. Both turning points and the middle come twice.
     """
@@ -49,7 +49,7 @@ def left_right(steps: int = 12, step: float = 0.1) -> Tensor:
 
 
 def circle(radius: float = 1.0, step: float = 0.1, arc_steps: int = 30) -> Tensor:
-    """Out to the right, over an upper half circle to the left, and back: ``(n, 4, 4)``.
+    """Move out to the right, over an upper half circle to the left, and back: ``(n, 4, 4)``.
 
     By default 50 poses, as published: x from 0 to 0.9 m, 31 poses of the half circle, x from -0.9 to -0.1 m.
     """
@@ -65,7 +65,10 @@ TRAJECTORIES = {'left_right': left_right, 'circle': circle, 'translation': trans
 
 
 def trajectory(name: str) -> Tensor:
-    """All motions of the trajectory of that name, or of a JSON file (:func:`read_trajectory`), ``(n, 4, 4)``.
+    """Return the motions ``(n, 4, 4)`` of a named trajectory, or of a JSON file (:func:`read_trajectory`).
+
+    Args:
+        name: one of :data:`TRAJECTORIES`, or a path that ends with ``.json``.
 
     Raises:
         InputError: no such trajectory, or a bad file.
@@ -80,7 +83,7 @@ def trajectory(name: str) -> Tensor:
 
 
 def read_trajectory(path: str | os.PathLike) -> Tensor:
-    """Motions ``(n, 4, 4)`` (float64) of a JSON list of poses.
+    """Read motions ``(n, 4, 4)`` (float64) from a JSON list of poses.
 
     A pose is a rigid 4 x 4 matrix, or ``{"x": .., "y": .., "z": .., "yaw": ..}``: meters to the right, forward and up,
     and degrees to the left around the LiDAR; what is left out is 0.
@@ -95,7 +98,7 @@ def read_trajectory(path: str | os.PathLike) -> Tensor:
 
 
 def _motion(pose: Any, place: str) -> Tensor:
-    """One pose of a file as a motion ``(4, 4)``; ``place`` begins the message if it is none."""
+    """Read one pose of a file as a motion ``(4, 4)``; ``place`` names it in messages."""
     if isinstance(pose, dict):
         if unknown := sorted(set(pose) - {*AXES, 'yaw'}):
             raise InputError(f'{place} has {", ".join(unknown)}; give {POSE_FORMATS}')
@@ -114,7 +117,7 @@ def _motion(pose: Any, place: str) -> Tensor:
 
 
 def _shift_and_turn(x: Any, y: Any, z: Any, yaw: Any, place: str) -> list[list[float]]:
-    """The matrix of meters and degrees."""
+    """Return the ``(4, 4)`` matrix of a shift in meters and a yaw in degrees."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (x, y, z, yaw)):
         raise InputError(f'{place} holds something else than numbers; give {POSE_FORMATS}')
     c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
@@ -122,19 +125,19 @@ def _shift_and_turn(x: Any, y: Any, z: Any, yaw: Any, place: str) -> list[list[f
 
 
 def distinct(motions: Tensor) -> Tensor:
-    """The motions ``(m, 4, 4)`` without repetitions, in the order of x, then y, then z."""
+    """Return motions ``(n, 4, 4)`` without repetitions, in the order of x, then y, then z: ``(m, 4, 4)``."""
     order = [(motion[:3, 3].tolist(), motion.flatten().tolist()) for motion in (motions * 1e6).round() / 1e6 + 0.0]
     first = {key: number for number, key in reversed(list(enumerate(map(str, order))))}
     return motions[sorted(first.values(), key=lambda number: order[number])]
 
 
 def three_from(motions: Tensor, index: int) -> Tensor:
-    """Three motions from ``index`` on, fewer at the end, none behind it (the published command shows three)."""
+    """Return three motions from ``index`` on, as the published command shows; fewer at the end, none behind it."""
     return motions[index : index + 3]
 
 
 def move_cameras(cameras: Cameras, motions: Tensor, published_rotation: bool = False) -> Cameras:
-    """Every camera under every motion, motion by motion: camera c under motion m is number ``m * C + c``.
+    """Move every camera by every motion, motion by motion: camera c under motion m is number ``m * C + c``.
 
     Args:
         cameras: ``(C,)`` cameras.

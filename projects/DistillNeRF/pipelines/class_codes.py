@@ -1,4 +1,4 @@
-"""Features without a foundation model: the code vector of the class of every pixel, true or measured by LiDAR."""
+"""Teacher features without a foundation model: the code vector of the class of every pixel, true or of LiDAR points."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class LidarCodeBookFeatures(BaseTransform):
 
 
 def _read_classes(path: str) -> np.ndarray:
-    """``(H, W)`` uint8 ids of :data:`..minitown.classes.CLASSES`."""
+    """Read a class map ``(H, W)``: uint8 ids of :data:`..semantics.classes.CLASSES`."""
     try:
         with Image.open(require_file(path, MAP_HINTS['truth'])) as image:
             classes = np.array(image)

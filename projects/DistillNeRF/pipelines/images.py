@@ -70,7 +70,7 @@ class FlipViews(BaseTransform):
     Comes after ``PackViews``.
 
     Args:
-        probability: of mirroring a sample.
+        probability: how often a sample is mirrored, 0 to 1.
     """
 
     def __init__(self, probability: float = 0.5) -> None:

@@ -38,15 +38,15 @@ def read_points(path: str | Path, columns: int) -> np.ndarray:
 
 
 def read_point_classes(path: str | Path | None, count: int, points: str) -> np.ndarray:
-    """Read ``(count,)`` uint8 ids of :data:`..minitown.classes.CLASSES`, or ``UNKNOWN_CLASS``.
+    """Read the classes of LiDAR points, ``(count,)`` uint8: class ids, or ``UNKNOWN_CLASS``.
 
     Args:
         path: file of classes, None if the info file names none.
-        count: number of points.
-        points: file of the points, for the message.
+        count: how many points there are.
+        points: file of the points, for messages.
 
     Raises:
-        InputError: no or a missing file, another number of classes than of points, ids that are no class.
+        InputError: no file, another number of classes than of points, or ids that are no class.
     """
     if path is None:
         raise InputError(
@@ -72,7 +72,7 @@ class LoadLidarDepth(BaseTransform):
 
     Args:
         with_classes: add ``lidar_classes`` ``(h, w)`` uint8, the classes of the same points
-            (:data:`..minitown.classes.CLASSES`, 255 unknown).
+            (:data:`..semantics.classes.CLASSES`, 255 unknown).
     """
 
     def __init__(self, with_classes: bool = False) -> None:
@@ -118,7 +118,7 @@ class LoadLidarDepth(BaseTransform):
 def _project(
     view: dict[str, Any], sweeps: Sequence[dict[str, Any]], points: dict[str, np.ndarray], lidar_range: float
 ) -> LidarProjection:
-    """The points of all sweeps in one view, one sweep after the other."""
+    """Project the points of all sweeps into one view, one sweep after the other."""
     height, width = view['height'], view['width']
     camera = np.eye(4)
     camera[:3, :3] = view['intrinsics']

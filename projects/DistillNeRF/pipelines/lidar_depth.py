@@ -1,4 +1,4 @@
-"""LiDAR points -> sparse depth image of a camera (docs/NETWORK.md#lidar-depth-image)."""
+"""LiDAR points to the sparse depth image of a camera (docs/NETWORK.md#lidar-depth-image), and the sky above them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from scipy.ndimage import maximum_filter1d
 
 from ..utils.errors import InputError
 
-MIN_DEPTH = 1.0
+# LiDAR points nearer than this, meters, are left out, as published.
+MIN_LIDAR_DEPTH = 1.0
 _EMPTY = 1000.0
 
 
@@ -37,8 +38,9 @@ def project_lidar(
     """Project LiDAR points into an image of ``height`` x ``width``.
 
     Args:
-        points: ``(n, 3+)`` in the LiDAR frame; columns after the third are ignored.
+        points: ``(n, 3+)`` in the LiDAR frame, meters; columns after the third are ignored.
         lidar2img: ``(4, 4)`` LiDAR frame to pixels times z.
+        height, width: size of the image in pixels.
         max_depth: points at this z or beyond are not visible, meters.
         flip: the horizontal flip of the published code.
     """
@@ -51,19 +53,19 @@ def project_lidar(
     u, v = projected[:, 0] / depth, projected[:, 1] / depth
     if flip:
         u = np.float32(width) - u
-    visible = (depth >= MIN_DEPTH) & (depth < max_depth)
+    visible = (depth >= MIN_LIDAR_DEPTH) & (depth < max_depth)
     visible &= (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
     return LidarProjection(depth, np.stack([u, v], axis=1), visible)
 
 
 def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows: int, columns: int) -> np.ndarray:
-    """``(rows, columns)`` nearest z of the visible points, NaN where no point falls.
+    """Make the depth image ``(rows, columns)``: the nearest z of the visible points, NaN where no point falls.
 
     The nearest point wins in blocks of ``height // rows`` x ``width // columns`` whole pixels; the map of blocks is
     then resized to rows x columns by nearest neighbor.
 
     Raises:
-        InputError: the image has fewer pixels than the depth image cells.
+        InputError: the depth image is larger than the image.
     """
     shape, indices, used = _blocks(projection, height, width, rows, columns)
     blocks = np.full(shape, _EMPTY, dtype=np.float32)
@@ -75,10 +77,14 @@ def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows
 def lidar_class_image(
     projection: LidarProjection, classes: np.ndarray, height: int, width: int, rows: int, columns: int, unknown: int
 ) -> np.ndarray:
-    """``(rows, columns)`` uint8: the class of the point that :func:`lidar_depth_image` shows, ``unknown`` without one.
+    """Make the image ``(rows, columns)`` uint8 of the classes of the points that :func:`lidar_depth_image` shows.
 
     Args:
-        classes: ``(n,)`` class of each point of ``projection``.
+        projection: the points in the camera.
+        classes: ``(n,)`` class of each point.
+        height, width: size of the image.
+        rows, columns: size of the result.
+        unknown: class where there is no point.
     """
     shape, indices, used = _blocks(projection, height, width, rows, columns)
     blocks = np.full(shape, unknown, dtype=np.uint8)
@@ -91,7 +97,7 @@ def lidar_class_image(
 def _blocks(
     projection: LidarProjection, height: int, width: int, rows: int, columns: int
 ) -> tuple[tuple[int, int], tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Shape of the map of whole blocks, (row, column) of the points in it, and which points these are."""
+    """Return the shape of the map of whole blocks, the (row, column) of the points in it, and the indices of these."""
     block_rows, block_columns = height // rows, width // columns
     if block_rows < 1 or block_columns < 1:
         raise InputError(
@@ -107,7 +113,7 @@ def _blocks(
 
 
 def _resized(blocks: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Nearest neighbor."""
+    """Resize a map of blocks by nearest neighbor."""
     pick_rows = np.arange(rows) * blocks.shape[0] // rows
     pick_columns = np.arange(columns) * blocks.shape[1] // columns
     return blocks[pick_rows[:, None], pick_columns]
@@ -120,7 +126,7 @@ MARGIN = 3.0
 
 
 def sky_above_returns(known: np.ndarray, elevation: np.ndarray, ceiling: float) -> np.ndarray:
-    """``(h, w)`` uint8, 1 where a pixel must be sky.
+    """Return ``(h, w)`` uint8, 1 where a pixel must be sky.
 
     A column of the image is open if its highest return lies well below the ceiling: the beams above it came back from
     nothing. What is above the highest return of an open column is sky, as nothing floats there. Columns with returns
@@ -128,7 +134,7 @@ def sky_above_returns(known: np.ndarray, elevation: np.ndarray, ceiling: float) 
 
     Args:
         known: ``(h, w)`` True where LiDAR returned; the camera is upright.
-        elevation: ``(h, w)`` of the pixels' rays above the horizon, degrees.
+        elevation: ``(h, w)`` angle of each pixel's ray above the horizon, degrees.
         ceiling: elevation of the highest beams, degrees.
     """
     known = maximum_filter1d(known.astype(np.uint8), 2 * SIDE + 1, axis=1, mode='constant')
@@ -167,7 +173,7 @@ class SkyFromLidar(BaseTransform):
 
 
 def _elevation(view: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """Degrees above the horizon of the LiDAR frame, for the middle of every pixel of an image of ``size``."""
+    """Return the degrees ``(h, w)`` above the horizon of the LiDAR frame, at the middle of every pixel of ``size``."""
     sides = (view['height'], view['width'])
     rows, columns = ((np.arange(n) + 0.5) * side / n - 0.5 for n, side in zip(size, sides, strict=True))
     u, v = np.meshgrid(columns, rows)

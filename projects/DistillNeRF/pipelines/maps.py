@@ -1,4 +1,4 @@
-"""Read the maps that a teacher, a foundation model or the truth of a synthetic world left on disk."""
+"""Read the maps of a teacher, of a foundation model or of the truth of a synthetic world."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_map(path: str | Path, dimensions: int, hint: str, skip_missing: bool = 
 
 
 def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], hint: str) -> None:
-    """The maps ``(path, array or None)`` of one sample are stacked.
+    """Check that the maps ``(path, array or None)`` of one sample have one size, as they are stacked.
 
     Raises:
         InputError: names the first file whose size is not that of most.
@@ -70,7 +70,7 @@ def require_one_size(maps: Sequence[tuple[str, np.ndarray | None]], hint: str) -
 
 
 def check_depth(path: str | Path, depth: np.ndarray, hint: str) -> None:
-    """Whether ``(h, w)`` can be z in meters, NaN where unknown, as seen from a car.
+    """Check that a depth map ``(h, w)`` can be z in meters, NaN where unknown, as seen from a car.
 
     Raises:
         InputError: negative values, another unit, inverse depth, or zeros for what is unknown.
@@ -98,7 +98,7 @@ def check_depth(path: str | Path, depth: np.ndarray, hint: str) -> None:
 
 
 def check_sky(path: str | Path, sky: np.ndarray, hint: str) -> None:
-    """Whether ``(h, w)`` can be 1 where the sky is.
+    """Check that a sky mask ``(h, w)`` can be 1 where the sky is.
 
     Raises:
         InputError: values outside of 0 to 1, or 1 where the road is and 0 above.
@@ -122,7 +122,7 @@ def _read_maps(
 
     Args:
         results: the sample.
-        name: of the map in a view, such as ``teacher_depth``.
+        name: name of the map in a view, such as ``teacher_depth``.
         kind: ``teacher``, ``truth`` or ``features``.
         dimensions: how many axes the map must have.
 
@@ -199,8 +199,9 @@ def _check_truth(path: str, depth: np.ndarray, image_size: tuple[int, int]) -> N
 
 @TRANSFORMS.register_module()
 class LoadFeatures(BaseTransform):
-    """Read the foundation-model features ``(h_f, w_f, C)`` of every view; adds ``features`` ``(C, h_f, w_f)``.
+    """Read the teacher features ``(h_f, w_f, C)`` of every view, those of a foundation model.
 
+    Adds ``features`` ``(C, h_f, w_f)``; None where the file is missing and the dataset says ``skip_missing``.
     Does nothing in a dataset with ``load_features=False``.
     """
 

@@ -1,4 +1,4 @@
-"""What a ray can hit, and what the public benchmarks call it."""
+"""Semantic classes: their names and ids, the ids of public benchmarks, and a code vector for each."""
 
 from __future__ import annotations
 
@@ -65,13 +65,14 @@ OCC3D_CLASSES: tuple[str, ...] = (
 )
 """Names of the Occ3D-nuScenes ids."""
 
-
 CHANNELS = 64
+"""Length of a code vector."""
 
 
 def code_vector(name: str) -> np.ndarray:
-    """``(64,)`` float32 of length 1: the signs are bits of a digest of the name, so it is the same everywhere.
+    """Return the code vector of a class: ``(64,)`` float32, of length 1.
 
+    The signs of its entries are bits of a digest of the name, so that it is the same everywhere.
     The cosine between any two classes is at most 0.35 (a test checks it).
     """
     bits = np.frombuffer(hashlib.shake_256(f'minitown/{name}'.encode()).digest(CHANNELS // 8), np.uint8)
@@ -79,15 +80,15 @@ def code_vector(name: str) -> np.ndarray:
 
 
 def code_book() -> np.ndarray:
-    """``(len(CLASSES), 64)``: the vector of each class id."""
+    """Return the code vectors ``(len(CLASSES), 64)`` of all class ids."""
     return np.stack([code_vector(name) for name in CLASSES])
 
 
-def encode_words(words: Sequence[str]) -> np.ndarray:
-    """``(len(words), 64)`` vectors of names of classes.
+def encode_class_names(words: Sequence[str]) -> np.ndarray:
+    """Return the code vectors ``(len(words), 64)`` of names of classes.
 
     Raises:
-        InputError: no such class.
+        InputError: a word is no class.
     """
     for word in words:
         if word not in CLASSES:

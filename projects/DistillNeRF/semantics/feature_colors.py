@@ -1,4 +1,4 @@
-"""Features as colors: their first three principal components."""
+"""Colors of rendered or teacher features: their first three principal components."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The darkest and brightest value of a channel lie at these shares of the values it was fitted on.
+# Quantiles of the fitted values that become the darkest and the brightest value of a color channel.
 LOWEST, HIGHEST = 0.02, 0.98
 # More features than this are thinned out evenly before the fit.
 LARGEST_FIT = 100_000
@@ -19,10 +19,10 @@ class FeatureColors:
     """The first three principal components as red, green and blue.
 
     Attributes:
-        mean: ``(C,)``.
+        mean: ``(C,)`` mean of the features.
         components: ``(3, C)`` unit directions, the first with the greatest variance; those that do not exist (features
             of fewer than three channels, or constant) are zero.
-        low, high: ``(3,)`` values along them that become 0 and 1.
+        low, high: ``(3,)`` values along the components that become 0 and 1.
     """
 
     mean: Tensor
@@ -32,13 +32,13 @@ class FeatureColors:
 
     @classmethod
     def fit(cls, features: Tensor) -> FeatureColors:
-        """From features ``(..., C)`` of everything that shall be drawn alike; those that are NaN are left out.
+        """Fit the colors to features ``(..., C)`` of everything that shall be drawn alike; NaN is left out.
 
         The sign of a component is free: its largest entry is made positive, so that equal features give equal colors
         in every run.
 
         Raises:
-            ValueError: none is finite.
+            ValueError: no feature is finite.
         """
         rows = features.detach().reshape(-1, features.shape[-1]).cpu()
         rows = rows[rows.isfinite().all(dim=1)].double()
@@ -62,7 +62,7 @@ class FeatureColors:
         return cls(mean, components, low, high)
 
     def colors(self, features: Tensor) -> np.ndarray:
-        """Features ``(..., C)`` to uint8 RGB ``(..., 3)``; black where they are not finite."""
+        """Return the colors ``(..., 3)`` uint8 RGB of features ``(..., C)``; black where they are not finite."""
         features = features.detach().cpu().double()
         values = (features - self.mean) @ self.components.T
         span = self.high - self.low
@@ -71,7 +71,7 @@ class FeatureColors:
 
 
 def palette(features: Tensor, teacher: Tensor | None = None) -> FeatureColors:
-    """Colors for rendered features ``(T, C, h, w)``, and for the teacher's if they have as many channels."""
+    """Fit colors to rendered features ``(T, C, h, w)``, and to the teacher's if they have as many channels."""
     drawn = [features] if teacher is None or teacher.shape[1] != features.shape[1] else [features, teacher]
     rows = [part.movedim(1, -1).reshape(-1, part.shape[1]).float() for part in drawn]
     return FeatureColors.fit(torch.cat([part.to(rows[0].device) for part in rows]))

@@ -1,4 +1,4 @@
-"""Words to vectors that rendered features can be compared with."""
+"""Text encoders: words to vectors that rendered features can be compared with."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from torch import Tensor
 
 from ..geometry.tensors import exact_einsum
 from ..utils.errors import InputError
-from .classes import encode_words as encode_minitown_words
+from .classes import encode_class_names
 
-# Name for ``model.text_encoder`` -> words to vectors in the space of the features that a network was trained on.
-TEXT_ENCODERS: dict[str, Callable[[Sequence[str]], np.ndarray]] = {'minitown_code_book': encode_minitown_words}
+# Name for ``model.text_encoder`` -> function of words to vectors, in the space of the features that a network renders.
+TEXT_ENCODERS: dict[str, Callable[[Sequence[str]], np.ndarray]] = {'minitown_code_book': encode_class_names}
 
 
 def encode_words(encoder: str | None, words: Sequence[str], channels: int) -> Tensor:
-    """``(len(words), channels)`` float32, of length 1.
+    """Return the vectors ``(len(words), channels)`` of words: float32, of length 1.
 
     Args:
-        encoder: one of :data:`TEXT_ENCODERS`: that of the features which the network renders.
-        channels: of these features.
+        encoder: one of :data:`TEXT_ENCODERS`; the one that belongs to the rendered features.
+        words: what is asked for.
+        channels: number of channels of the rendered features.
 
     Raises:
         InputError: no such encoder, it does not fit the features, or it does not know a word.
@@ -45,10 +46,12 @@ def encode_words(encoder: str | None, words: Sequence[str], channels: int) -> Te
 
 
 def similarities(features: Tensor, vectors: Tensor) -> Tensor:
-    """Cosines ``(Q, V, h, w)`` in [-1, 1] of features ``(V, C, h, w)`` and vectors ``(Q, C)``; 0 for zeros.
+    """Return the cosines ``(Q, V, h, w)`` of rendered features ``(V, C, h, w)`` and word vectors ``(Q, C)``.
+
+    They are in [-1, 1]; 0 where the features are zero.
 
     Raises:
-        ValueError: the vectors have another number of channels.
+        ValueError: vectors and features have different numbers of channels.
     """
     if vectors.ndim != 2 or vectors.shape[1] != features.shape[1]:
         raise ValueError(f'query vectors are {tuple(vectors.shape)}, the features have {features.shape[1]} numbers')
