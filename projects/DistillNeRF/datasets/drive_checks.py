@@ -1,4 +1,4 @@
-"""Whether a vehicle can have driven like this: which way is up, how fast, forwards or not, and in what units.
+"""Checks of the motion of the vehicle: which way is up, how fast it is, whether it drives forwards, in what units.
 
 Quaternions written x y z w where w x y z is expected, millimeters and microseconds are rigid and finite; only what a
 car can do tells them from right ones.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry.poses import inverse_pose
+from ..geometry.poses import first_true, inverse_pose
 from ..utils.errors import InputError, warn
 from .rig_checks import FARTHEST
 
@@ -40,11 +40,11 @@ class Drive:
     """The keyframes of a file.
 
     Attributes:
-        ego2global, lidar2global: ``(n, 4, 4)``, meters. The LiDAR frame is x right, y forward, z up.
+        ego2global, lidar2global: ``(n, 4, 4)`` poses, meters. The LiDAR frame is x right, y forward, z up.
         times: ``(n,)`` seconds.
         scenes: ``(n,)`` scene of each keyframe.
-        frames: ``(n,)`` its number in the scene.
-        labels: file and keyframe, for messages.
+        frames: ``(n,)`` number of each keyframe in its scene.
+        labels: file and keyframe of each, for messages.
     """
 
     ego2global: np.ndarray
@@ -55,7 +55,11 @@ class Drive:
     labels: Sequence[str]
 
     def steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``(m,)`` indices of keyframes that are followed by another of their scene, of those, and of their scenes."""
+        """Return the m pairs of keyframes that follow one another in a scene.
+
+        Returns:
+            ``(m,)`` index of the first of each pair, of the second, and of their scene among the sorted scenes.
+        """
         _, scene = np.unique(np.asarray(self.scenes, dtype=str), return_inverse=True)
         order = np.lexsort((self.frames, scene))
         first, second = order[:-1], order[1:]
@@ -66,8 +70,13 @@ class Drive:
 def check_drive(drive: Drive, where: str, hint: str) -> None:
     """Check how the vehicle stands and moves.
 
+    Args:
+        drive: the keyframes.
+        where: the info file, for messages.
+        hint: what to do, for messages.
+
     Raises:
-        InputError: the first keyframe, or the file as a whole, that cannot be right; what is wrong and the hint.
+        InputError: names the first keyframe that cannot be right, or the file; what is wrong and the hint.
     """
     _check_up(drive, hint)
     _check_lidar_place(drive, hint)
@@ -85,11 +94,11 @@ def check_drive(drive: Drive, where: str, hint: str) -> None:
 
 
 def _check_up(drive: Drive, hint: str) -> None:
+    """Check that z is up."""
     lowest = np.cos(np.radians(MOST_TILTED))
     for name, poses in {'ego2global': drive.ego2global, 'lidar2global': drive.lidar2global}.items():
         tilted = ~(poses[:, 2, 2] > lowest)
-        if tilted.any():
-            number = int(tilted.argmax())
+        if (number := first_true(tilted)) is not None:
             degrees = np.degrees(np.arccos(np.clip(poses[number, 2, 2], -1, 1)))
             raise InputError(
                 f'{drive.labels[number]}: {name}: its up is tilted by {degrees:.0f} degrees against that of the map '
@@ -98,10 +107,9 @@ def _check_up(drive: Drive, hint: str) -> None:
 
 
 def _check_lidar_place(drive: Drive, hint: str) -> None:
-
+    """Check that the LiDAR is on the vehicle."""
     distances = np.linalg.norm(drive.lidar2global[:, :3, 3] - drive.ego2global[:, :3, 3], axis=1)
-    if (distances > FARTHEST).any():
-        number = int((distances > FARTHEST).argmax())
+    if (number := first_true(distances > FARTHEST)) is not None:
         raise InputError(
             f'{drive.labels[number]}: the LiDAR is {distances[number]:.6g} m from the origin of the vehicle; give its '
             f'position in meters, relative to the vehicle and not to a map: {hint}'
@@ -109,7 +117,7 @@ def _check_lidar_place(drive: Drive, hint: str) -> None:
 
 
 def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str, hint: str) -> None:
-    """Seconds, and forwards."""
+    """Check that times are seconds, and rise from frame to frame."""
     latest = int(np.abs(drive.times).argmax())
     if abs(drive.times[latest]) > LATEST:
         raise InputError(
@@ -119,8 +127,7 @@ def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str
     if not len(first):
         return
     durations = drive.times[second] - drive.times[first]
-    if not (durations > 0).all():
-        number = int((~(durations > 0)).argmax())
+    if (number := first_true(~(durations > 0))) is not None:
         raise InputError(
             f'{drive.labels[second[number]]}: is not later than the frame before it in its scene '
             f'(timestamp {drive.times[second[number]]:.6f} after {drive.times[first[number]]:.6f}); {hint}'
@@ -135,7 +142,7 @@ def _check_times(drive: Drive, first: np.ndarray, second: np.ndarray, where: str
 
 
 def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, hint: str) -> None:
-    """How fast the vehicle moves and turns from frame to frame."""
+    """Check how fast the vehicle moves and turns from frame to frame."""
     durations = drive.times[second] - drive.times[first]
     relative = inverse_pose(drive.ego2global[first]) @ drive.ego2global[second]
     distances, angles = motion(relative)
@@ -143,8 +150,7 @@ def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, hint: str)
         (distances, FASTEST * durations + SLACK, 'moves {:.6g} m in {:.3g} s: give positions in meters and'),
         (angles, FASTEST_TURN * durations + TURN_SLACK, 'turns by {:.0f} degrees in {:.3g} s: correct ego2global and'),
     ):
-        if not (amounts <= limits).all():
-            number = int((~(amounts <= limits)).argmax())
+        if (number := first_true(~(amounts <= limits))) is not None:
             raise InputError(
                 f'{drive.labels[second[number]]}: the vehicle '
                 f'{what.format(amounts[number], durations[number])} times in seconds; {hint}'
@@ -152,7 +158,7 @@ def _check_speed(drive: Drive, first: np.ndarray, second: np.ndarray, hint: str)
 
 
 def motion(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Meters ``(n,)`` and degrees ``(n,)`` of relative poses ``(n, 4, 4)``."""
+    """Return the meters ``(n,)`` and the degrees ``(n,)`` by which relative poses ``(n, 4, 4)`` move and turn."""
     cosines = (np.trace(relative[:, :3, :3], axis1=1, axis2=2) - 1) / 2
     return np.linalg.norm(relative[:, :3, 3], axis=1), np.degrees(np.arccos(np.clip(cosines, -1, 1)))
 
@@ -160,7 +166,7 @@ def motion(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _check_heading(
     drive: Drive, first: np.ndarray, second: np.ndarray, scene: np.ndarray, where: str, hint: str
 ) -> None:
-    """The vehicle moves where it looks, apart from some scenes in which it reverses."""
+    """Check that the vehicle moves to where it looks, and warn of single scenes in which it does not."""
     moved = drive.ego2global[second, :3, 3] - drive.ego2global[first, :3, 3]
     distances = np.linalg.norm(moved, axis=1)
     heading = drive.lidar2global[first, :3, 1] + drive.lidar2global[second, :3, 1]
@@ -188,5 +194,5 @@ def _check_heading(
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first few of many names, and how many more there are."""
+    """List the first few of many names, and say how many more there are."""
     return ', '.join(map(str, names[:most])) + (f' and {len(names) - most} more' if len(names) > most else '')

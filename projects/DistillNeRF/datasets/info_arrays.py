@@ -1,9 +1,9 @@
-"""The records of the info format as arrays, for checks of all of them at once; what is no record is refused here."""
+"""The fields of the info format, and its records as arrays that can be checked all at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,77 @@ from .drive_checks import Drive
 
 Info = dict[str, Any]
 
-_INFO_FIELDS = ('token', 'scene', 'frame', 'timestamp', 'prev', 'next', 'ego2global', 'lidar2global', 'images')
-_INFO_FIELDS += ('lidar_points',)
-_IMAGE_FIELDS = ('img_path', 'cam2img', 'lidar2cam', 'cam2global', 'height', 'width', 'timestamp')
-_LIDAR_FIELDS = ('lidar_path', 'num_pts_feats')
-_FEWEST_COLUMNS = 3
 # Files of each kind of map that the loaders read; features are one file.
 MAP_FILES = {'teacher': ('depth', 'sky_mask'), 'truth': ('depth',)}
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """What the value of a field must be.
+
+    Attributes:
+        fits: tells whether a value is right.
+        words: what it must be, for messages.
+    """
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def is_name(value: Any) -> bool:
+    """Tell whether a value is a string that is not empty."""
+    return isinstance(value, str) and value != ''
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """Tell whether a value is a finite number."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _is_velocity(value: Any) -> bool:
+    numbers = _numbers(value)
+    return numbers is not None and numbers.shape == (2,)
+
+
+NAME = FieldType(is_name, 'a name')
+FILE = FieldType(is_name, 'the name of a file')
+LINK = FieldType(lambda value: value is None or isinstance(value, str), 'a token or None')
+WHOLE = FieldType(is_whole, 'a whole number')
+PIXELS = FieldType(is_whole, 'a whole number of pixels')
+SECONDS = FieldType(is_finite, 'a finite number of seconds')
+COLUMNS = FieldType(lambda value: is_whole(value) and value >= 3, 'a number of columns (x, y, z and more)')
+RECORDS = FieldType(lambda value: isinstance(value, list), 'a list of records')
+IMAGES = FieldType(lambda value: isinstance(value, dict), 'records of images')
+VELOCITY = FieldType(_is_velocity, 'two numbers')
+# Poses, matrices and records, which are checked on their own.
+ANYTHING = FieldType(lambda value: True, 'anything')
+
+INFO_FIELDS = {
+    **dict.fromkeys(('token', 'scene'), NAME),
+    **dict.fromkeys(('prev', 'next'), LINK),
+    'frame': WHOLE,
+    'timestamp': SECONDS,
+    **dict.fromkeys(('ego2global', 'lidar2global'), ANYTHING),
+    'images': IMAGES,
+    'lidar_points': ANYTHING,
+}
+OPTIONAL_INFO_FIELDS = {'lidar_sweeps': RECORDS, 'instances': RECORDS}
+IMAGE_FIELDS = {
+    'img_path': FILE,
+    **dict.fromkeys(('cam2img', 'lidar2cam', 'cam2global'), ANYTHING),
+    **dict.fromkeys(('height', 'width'), PIXELS),
+    'timestamp': SECONDS,
+}
+POINT_FIELDS = {'lidar_path': FILE, 'num_pts_feats': COLUMNS}
+SWEEP_FIELDS = dict.fromkeys(('lidar_points', 'lidar2global'), ANYTHING)
+BOX_FIELDS = {'bbox_3d': ANYTHING}
+OPTIONAL_BOX_FIELDS = {'bbox_label': WHOLE, 'velocity': VELOCITY}
 
 
 @dataclass(frozen=True)
@@ -28,13 +92,14 @@ class Images:
     """All images of a file, one after the other.
 
     Attributes:
-        sample: ``(n,)`` index of each image's keyframe.
-        names, labels: of cameras; labels name file and keyframe, too.
-        cam2global, lidar2cam: ``(n, 4, 4)``.
-        cam2img: ``(n, 3, 3)``.
-        sizes: ``(n, 2)`` height, width.
+        sample: ``(n,)`` index of the keyframe of each image.
+        names: name of the camera of each image.
+        labels: file, keyframe and camera of each image, for messages.
+        cam2global, lidar2cam: ``(n, 4, 4)`` poses, meters.
+        cam2img: ``(n, 3, 3)`` pinhole matrices.
+        sizes: ``(n, 2)`` height and width, pixels.
         times: ``(n,)`` seconds.
-        cam2ego: ``(n, 4, 4)``; None if some record lacks it.
+        cam2ego: ``(n, 4, 4)`` poses, meters; None if some record lacks it.
     """
 
     sample: np.ndarray
@@ -49,30 +114,25 @@ class Images:
 
 
 def gather_drive(infos: Sequence[Info], where: str, hint: str) -> Drive:
-    """The keyframes.
+    """Gather the keyframes of all records.
+
+    Args:
+        infos: the records.
+        where: the info file, for messages.
+        hint: what to do about a wrong record, for messages.
 
     Raises:
-        InputError: names ``where``, the keyframe, the field that is missing or no number or pose, and the hint.
+        InputError: names ``where``, the keyframe, the field that is missing or wrong, and the hint.
     """
     labels = []
     for index, info in enumerate(infos):
         label = f'{where}: sample {info.get("token", index) if isinstance(info, dict) else index}'
-        require_fields(info, _INFO_FIELDS, label, hint)
-        for field in ('token', 'scene'):
-            _require(isinstance(info[field], str) and info[field] != '', label, field, info[field], 'a name', hint)
-        for link in ('prev', 'next'):
-            _require(
-                info[link] is None or isinstance(info[link], str), label, link, info[link], 'a token or None', hint
-            )
-        _require(_is_whole(info['frame']), label, 'frame', info['frame'], 'a whole number', hint)
-        _require_time(info['timestamp'], label, hint)
-        _require(isinstance(info['images'], dict), label, 'images', info['images'], 'records of images', hint)
+        check_fields(info, INFO_FIELDS, label, hint)
         if not info['images']:
             raise InputError(f'{label}: has no images; {hint}')
         if info['lidar_points'] is not None:
-            require_points(info['lidar_points'], label, hint)
-        for field in ('lidar_sweeps', 'instances'):
-            _require(isinstance(info.get(field, []), list), label, field, info.get(field), 'a list of records', hint)
+            check_points(info['lidar_points'], label, hint)
+        check_values(info, OPTIONAL_INFO_FIELDS, label, hint)
         labels.append(label)
     return Drive(
         _poses(infos, 'ego2global', labels, hint),
@@ -85,7 +145,12 @@ def gather_drive(infos: Sequence[Info], where: str, hint: str) -> Drive:
 
 
 def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], hint: str) -> Images:
-    """All images, of records that :func:`gather_drive` has seen.
+    """Gather all images of records that :func:`gather_drive` has checked.
+
+    Args:
+        infos: the records.
+        sample_labels: file and keyframe of each record, for messages.
+        hint: what to do about a wrong record, for messages.
 
     Raises:
         InputError: names file, keyframe and camera, the field that is missing or wrong, and the hint.
@@ -94,13 +159,8 @@ def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], hint: str
     for index, info in enumerate(infos):
         for camera, image in info['images'].items():
             label = f'{sample_labels[index]}, {camera}'
-            require_fields(image, _IMAGE_FIELDS, label, hint)
-            path = image['img_path']
-            _require(isinstance(path, str) and path != '', label, 'img_path', path, 'the name of a file', hint)
-            for field in ('height', 'width'):
-                _require(_is_whole(image[field]), label, field, image[field], 'a whole number of pixels', hint)
-            _require_time(image['timestamp'], label, hint)
-            _require_maps(image, label, hint)
+            check_fields(image, IMAGE_FIELDS, label, hint)
+            _check_maps(image, label, hint)
             records.append(image)
             names.append(str(camera))
             labels.append(label)
@@ -119,47 +179,63 @@ def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], hint: str
     )
 
 
-def require_points(points: Any, label: str, hint: str) -> None:
-    """``lidar_points`` of a keyframe or a sweep."""
-    require_fields(points, _LIDAR_FIELDS, f'{label}: lidar_points', hint)
-    path, columns = (points[field] for field in _LIDAR_FIELDS)
-    _require(isinstance(path, str) and path != '', label, 'lidar_path', path, 'the name of a file', hint)
-    enough = _is_whole(columns) and columns >= _FEWEST_COLUMNS
-    _require(enough, label, 'num_pts_feats', columns, 'a number of columns (x, y, z and more)', hint)
+def check_fields(
+    record: Any, fields: Mapping[str, FieldType], label: str, hint: str, within: str | None = None
+) -> None:
+    """Check that a record has all fields, and that their values are right.
+
+    Args:
+        record: what should be a record.
+        fields: the fields that it must have.
+        label: file, keyframe and camera, for messages.
+        hint: what to do, for messages.
+        within: what the record is a part of, where ``label`` does not say it.
+
+    Raises:
+        InputError: no record, or the first field that is missing or wrong.
+    """
+    where = label if within is None else f'{label}: {within}'
+    if not isinstance(record, dict):
+        raise InputError(f'{where} is no record ({str(record)[:40]!r}); {hint}')
+    if missing := [field for field in fields if field not in record]:
+        raise InputError(f'{where}: lacks {", ".join(missing)}; {hint}')
+    check_values(record, fields, label, hint)
 
 
-def _require_maps(image: Info, label: str, hint: str) -> None:
-    """Paths of teacher, truth and features, where there are any."""
+def check_values(record: Info, fields: Mapping[str, FieldType], label: str, hint: str) -> None:
+    """Check the values of those fields that a record has.
+
+    Raises:
+        InputError: names the first field that is wrong, what it must be, and the hint.
+    """
+    for field, kind in fields.items():
+        if field in record and not kind.fits(record[field]):
+            raise InputError(f'{label}: {field} is {str(record[field])[:40]!r}, not {kind.words}; {hint}')
+
+
+def check_points(points: Any, label: str, hint: str) -> None:
+    """Check ``lidar_points`` of a keyframe or a sweep."""
+    check_fields(points, POINT_FIELDS, label, hint, 'lidar_points')
+
+
+def check_box(box: Any, label: str, hint: str) -> None:
+    """Check an entry of ``instances``, apart from the numbers of its ``bbox_3d``."""
+    check_fields(box, BOX_FIELDS, label, hint, 'an instance')
+    check_values(box, OPTIONAL_BOX_FIELDS, label, hint)
+
+
+def _check_maps(image: Info, label: str, hint: str) -> None:
+    """Check the paths of teacher, truth and features, where there are any."""
     files = {'features': image['features']} if image.get('features') else {}
     for kind, names in MAP_FILES.items():
         if record := image.get(kind):
-            require_fields(record, names, f'{label}: {kind}', hint)
+            check_fields(record, dict.fromkeys(names, ANYTHING), label, hint, kind)
             files |= {f'{kind} {name}': path for name, path in record.items()}
-    for name, path in files.items():
-        _require(isinstance(path, str) and path != '', label, name, path, 'the name of a file', hint)
-
-
-def require_fields(record: Any, fields: Sequence[str], label: str, hint: str) -> None:
-    """Refuse what is no record, and a record that lacks some of ``fields``."""
-    if not isinstance(record, dict):
-        raise InputError(f'{label} is no record ({str(record)[:40]!r}); {hint}')
-    if missing := [field for field in fields if field not in record]:
-        raise InputError(f'{label}: lacks {", ".join(missing)}; {hint}')
-
-
-def require_box(box: Any, label: str, hint: str) -> None:
-    """An entry of ``instances``, apart from the numbers of its ``bbox_3d``."""
-    require_fields(box, ('bbox_3d',), f'{label}: an instance', hint)
-    if 'bbox_label' in box:
-        _require(_is_whole(box['bbox_label']), label, 'bbox_label', box['bbox_label'], 'a whole number', hint)
-    if 'velocity' in box:
-        velocity = _numbers(box['velocity'])
-        fits = velocity is not None and velocity.shape == (2,)
-        _require(fits, label, 'velocity', box['velocity'], 'two numbers', hint)
+    check_values(files, dict.fromkeys(files, FILE), label, hint)
 
 
 def stack_matrices(matrices: Sequence[Any], shape: tuple[int, int], labels: Sequence[str], hint: str) -> np.ndarray:
-    """``(n, *shape)`` float64 of nested lists.
+    """Stack nested lists as ``(n, *shape)`` float64.
 
     Raises:
         InputError: names the label of the first that is no matrix of numbers, or of another shape, and the hint.
@@ -176,31 +252,14 @@ def stack_matrices(matrices: Sequence[Any], shape: tuple[int, int], labels: Sequ
 
 
 def _poses(records: Sequence[Info], field: str, labels: Sequence[str], hint: str) -> np.ndarray:
+    """Stack one pose of every record as ``(n, 4, 4)``."""
     return stack_matrices([record[field] for record in records], (4, 4), [f'{name}: {field}' for name in labels], hint)
 
 
 def _numbers(value: Any) -> np.ndarray | None:
-    """As float64; None if it is ragged or holds anything but numbers."""
+    """Return a nested list as float64; None if it is ragged or holds anything but numbers."""
     try:
         array = np.asarray(value)
     except ValueError:
         return None
     return array.astype(np.float64) if array.dtype.kind in 'fiu' else None
-
-
-def _require(fits: bool, label: str, field: str, value: Any, what: str, hint: str) -> None:
-    if not fits:
-        raise InputError(f'{label}: {field} is {str(value)[:40]!r}, not {what}; {hint}')
-
-
-def _require_time(value: Any, label: str, hint: str) -> None:
-    fits = (
-        isinstance(value, (int, float, np.integer, np.floating))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-    _require(fits, label, 'timestamp', value, 'a finite number of seconds', hint)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
-"""Whether records of the info format can be true: links, poses that agree, cameras of a car, a car that drives.
+"""Checks of the records of the info format: links, poses that agree, cameras of a car, a car that drives.
 
-Converters ask before they write, the dataset class when it reads: what is refused in one place is refused in all.
+Converters check before they write, and the dataset class when it reads: what is refused once is refused always.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import numpy as np
 
 from ..geometry import poses
 from ..geometry.boxes import check_boxes
-from ..geometry.poses import check_intrinsics, check_poses, inverse_pose
+from ..geometry.poses import check_intrinsics, check_poses, first_true, inverse_pose
 from ..utils.errors import InputError, warn
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import (
+    SWEEP_FIELDS,
     Images,
     Info,
+    check_box,
+    check_fields,
+    check_points,
     gather_drive,
     gather_images,
-    require_box,
-    require_fields,
-    require_points,
     stack_matrices,
 )
 from .named_files import check_files_are_named_once, check_named_files
@@ -59,15 +60,15 @@ ROTATION_AGREEMENT = 5e-3
 
 
 @dataclass(frozen=True)
-class _Cures:
+class _Hints:
     """What to do about a wrong record, and about a wrong calibration."""
 
     record: str
     calibration: str
 
 
-_LOADING = _Cures(CONVERT_AGAIN, poses.CONVERT_AGAIN)
-_CONVERTING = _Cures(CORRECT, CORRECT)
+_LOADING = _Hints(CONVERT_AGAIN, poses.CONVERT_AGAIN)
+_CONVERTING = _Hints(CORRECT, CORRECT)
 
 
 def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> None:
@@ -76,7 +77,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     Args:
         infos: the records.
         where: file that they come from, for messages.
-        converting: the hint is to correct the raw data, rather than to convert again.
+        converting: hint at the raw data, rather than at another conversion.
 
     Raises:
         InputError: names ``where``, the token and the camera of the first bad record, and the hint.
@@ -111,7 +112,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
 
 
 def _check_numbers(drive: Drive, images: Images, hint: str) -> None:
-    """Rigid poses and plausible intrinsics."""
+    """Check that poses are rigid and intrinsics plausible."""
     for field in ('ego2global', 'lidar2global'):
         check_poses(getattr(drive, field), [f'{label}: {field}' for label in drive.labels], hint)
     for field in ('cam2global', 'lidar2cam', 'cam2ego'):
@@ -121,7 +122,7 @@ def _check_numbers(drive: Drive, images: Images, hint: str) -> None:
 
 
 def _check_links(infos: Sequence[Info], where: str, hint: str) -> None:
-    """Neighbors are in the same scene, and before or after in time."""
+    """Check that neighbors are in the same scene, in order of time, and linked in both directions."""
     by_token = {info['token']: info for info in infos}
     if len(by_token) != len(infos):
         raise InputError(f'{where}: two samples share a token; {hint}')
@@ -142,7 +143,7 @@ def _check_links(infos: Sequence[Info], where: str, hint: str) -> None:
 
 
 def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, hint: str) -> None:
-    """Where there are two ways to a pose, both lead to the same."""
+    """Check that poses agree where there are two ways to compute them."""
     lidar2global = drive.lidar2global[images.sample]
     _agree(
         inverse_pose(images.cam2global) @ lidar2global,
@@ -171,17 +172,23 @@ def _check_agreement(infos: Sequence[Info], drive: Drive, images: Images, hint: 
 
 
 def _agree(found: np.ndarray, expected: np.ndarray, reach: np.ndarray, messages: Sequence[str], hint: str) -> None:
-    """Two stacks of poses ``(n, 4, 4)`` are the same but for rounding; ``reach`` ``(n,)`` is their place on a map."""
+    """Check that two stacks of poses ``(n, 4, 4)`` are the same but for rounding.
+
+    Args:
+        found, expected: the poses.
+        reach: ``(n,)`` distance of each from the origin of its map, meters, with which rounding grows.
+        messages: what to say of each that differs.
+        hint: what to do.
+    """
     difference = np.abs(found - expected)
     meters, turned = difference[:, :3, 3].max(1), difference[:, :3, :3].max(axis=(1, 2))
     bad = ~((meters <= AGREEMENT + AGREEMENT_PER_METER * reach) & (turned <= ROTATION_AGREEMENT))
-    if bad.any():
-        number = int(bad.argmax())
+    if (number := first_true(bad)) is not None:
         raise InputError(f'{messages[number]} (by {meters[number]:.3g} m); {hint}')
 
 
 def _check_sizes(drive: Drive, images: Images, hint: str) -> None:
-    """Images of one camera and scene with the same intrinsics have one size."""
+    """Check that images of one camera and scene with the same intrinsics have one size."""
     first: dict[tuple[str, str], int] = {}
     for number, (sample, name) in enumerate(zip(images.sample, images.names, strict=True)):
         other = first.setdefault((drive.scenes[sample], name), number)
@@ -195,10 +202,9 @@ def _check_sizes(drive: Drive, images: Images, hint: str) -> None:
 
 
 def _check_image_times(drive: Drive, images: Images, hint: str) -> None:
-    """Images are taken near their keyframe, by a vehicle that cannot have come from anywhere."""
+    """Check that images are near their keyframe in time, and the vehicle as far away as it can have driven."""
     lags = images.times - drive.times[images.sample]
-    if (bad := ~(np.abs(lags) <= LONGEST_LAG)).any():
-        number = int(bad.argmax())
+    if (number := first_true(~(np.abs(lags) <= LONGEST_LAG))) is not None:
         raise InputError(
             f'{images.labels[number]}: its timestamp is {lags[number]:+.6g} s off that of its keyframe (at most '
             f'{LONGEST_LAG}); {hint}'
@@ -208,8 +214,7 @@ def _check_image_times(drive: Drive, images: Images, hint: str) -> None:
     ego_at_image = images.cam2global @ inverse_pose(images.cam2ego)
     distances, angles = motion(inverse_pose(drive.ego2global[images.sample]) @ ego_at_image)
     bad = ~(distances <= FASTEST * np.abs(lags) + SLACK) | ~(angles <= FASTEST_TURN * np.abs(lags) + TURN_SLACK)
-    if bad.any():
-        number = int(bad.argmax())
+    if (number := first_true(bad)) is not None:
         raise InputError(
             f'{images.labels[number]}: the vehicle is {distances[number]:.6g} m away and turned by '
             f'{angles[number]:.0f} degrees when the image is taken, {lags[number]:+.3f} s from the keyframe; '
@@ -217,31 +222,29 @@ def _check_image_times(drive: Drive, images: Images, hint: str) -> None:
         )
 
 
-def _check_sweeps(infos: Sequence[Info], drive: Drive, hints: _Cures) -> None:
-    """Sweeps are LiDAR measurements near their keyframe."""
-    sample, matrices, labels, lags = [], [], [], []
+def _check_sweeps(infos: Sequence[Info], drive: Drive, hints: _Hints) -> None:
+    """Check that sweeps are LiDAR measurements near their keyframe."""
+    sample, sweeps, labels = [], [], []
     for index, info in enumerate(infos):
         for number, sweep in enumerate(info.get('lidar_sweeps', ())):
             label = f'{drive.labels[index]}, sweep {number}'
-            require_fields(sweep, ('lidar_points', 'lidar2global'), label, hints.record)
-            require_points(sweep['lidar_points'], label, hints.record)
+            check_fields(sweep, SWEEP_FIELDS, label, hints.record)
+            check_points(sweep['lidar_points'], label, hints.record)
             sample.append(index)
-            matrices.append(sweep['lidar2global'])
+            sweeps.append(sweep)
             labels.append(f'{label}: lidar2global')
-            lags.append(sweep.get('timestamp', info['timestamp']) - info['timestamp'] if 'timestamp' in sweep else 0.0)
-    if not matrices:
+    if not sweeps:
         return
-    lidar2global = stack_matrices(matrices, (4, 4), labels, hints.record)
+    lidar2global = stack_matrices([sweep['lidar2global'] for sweep in sweeps], (4, 4), labels, hints.record)
     check_poses(lidar2global, labels, hints.calibration)
     moved, turned = motion(inverse_pose(drive.lidar2global[sample]) @ lidar2global)
-    seconds = np.abs(np.asarray(lags))
-    known = np.array(['timestamp' in sweep for info in infos for sweep in info.get('lidar_sweeps', ())])
+    times = drive.times[sample]
+    lags = np.array([sweep.get('timestamp', time) - time for sweep, time in zip(sweeps, times, strict=True)])
     # Sweeps without a time are of the last second.
-    seconds = np.where(known, seconds, 1.0)
+    seconds = np.where(['timestamp' in sweep for sweep in sweeps], np.abs(lags), 1.0)
     far = (moved > FASTEST * seconds + SLACK) | (turned > FASTEST_TURN * seconds + TURN_SLACK)
     bad = ~(seconds <= LONGEST_SWEEP_LAG) | far
-    if bad.any():
-        number = int(bad.argmax())
+    if (number := first_true(bad)) is not None:
         raise InputError(
             f'{labels[number]} is {moved[number]:.6g} m and {turned[number]:.0f} degrees off that of the keyframe, '
             f'{lags[number]:+.6g} s from it; {hints.record}'
@@ -249,11 +252,11 @@ def _check_sweeps(infos: Sequence[Info], drive: Drive, hints: _Cures) -> None:
 
 
 def _check_instances(infos: Sequence[Info], drive: Drive, hint: str) -> None:
-    """Boxes of objects, where there are any."""
+    """Check the boxes of objects, and warn of a box that is there twice."""
     rows, labels = [], []
     for index, info in enumerate(infos):
         for box in info.get('instances', ()):
-            require_box(box, drive.labels[index], hint)
+            check_box(box, drive.labels[index], hint)
             rows.append([box['bbox_3d']])
             labels.append(drive.labels[index])
     if not rows:
@@ -271,7 +274,7 @@ def _check_instances(infos: Sequence[Info], drive: Drive, hint: str) -> None:
 
 
 def _check_names(drive: Drive, images: Images, where: str, hint: str) -> None:
-    """Cameras look where their names say."""
+    """Check that the cameras of a keyframe look to the sides that their names say, and warn of one that does not."""
     directions = {name: direction_of_name(name) for name in set(images.names)}
     named = np.array([directions[name] is not None for name in images.names])
     if not named.any():
@@ -285,8 +288,7 @@ def _check_names(drive: Drive, images: Images, where: str, hint: str) -> None:
         wrong = clear & (expected[:, axis] * axes[:, axis] < 0)
         counts = np.bincount(sample[clear], minlength=len(drive.times))
         all_wrong = (counts > 1) & (np.bincount(sample[wrong], minlength=len(drive.times)) == counts)
-        if all_wrong.any():
-            number = int(all_wrong.argmax())
+        if (number := first_true(all_wrong)) is not None:
             raise InputError(
                 f'{drive.labels[number]}: all its cameras look to the other side than their names say: {what} '
                 f'(the LiDAR frame is x right, y forward); correct the poses or the names; {hint}'
@@ -303,7 +305,7 @@ def _check_names(drive: Drive, images: Images, where: str, hint: str) -> None:
 
 
 def _check_rigs(drive: Drive, images: Images, hint: str) -> None:
-    """No two cameras of a keyframe have one pose; those of which no part is seen by others are reported."""
+    """Check that no two cameras of a keyframe have one pose, and warn of cameras that see nothing others see."""
     starts = np.flatnonzero(np.r_[True, np.diff(images.sample) > 0])
     ends = np.r_[starts[1:], len(images.sample)]
     groups = defaultdict(list)
@@ -317,8 +319,8 @@ def _check_rigs(drive: Drive, images: Images, hint: str) -> None:
         check_distinct(cam2lidar, labels, names, hint, 'its pose')
         # Between images that are taken one after the other the vehicle moves.
         mounted = cam2lidar if images.cam2ego is None else images.cam2ego[index]
-        _report_narrow(mounted[..., :3, 3], drive, index, images)
-        for row in _different(images, drive, index):
+        _warn_of_narrow(mounted[..., :3, 3], drive, index, images)
+        for row in _distinct_rigs(images, drive, index):
             numbers = index[row]
             for camera in lonely_in_rig(images.cam2img[numbers], cam2lidar[row], images.sizes[numbers]):
                 lonely.setdefault(names[camera], images.labels[numbers[camera]])
@@ -326,20 +328,26 @@ def _check_rigs(drive: Drive, images: Images, hint: str) -> None:
         warn(f'{label}: sees nothing that another camera sees; if it should, correct its calibration')
 
 
-def _report_narrow(positions: np.ndarray, drive: Drive, index: np.ndarray, images: Images) -> None:
-    """Say where all cameras ``(n, cameras, 3)`` of a keyframe stand in one place, as in kilometers."""
+def _warn_of_narrow(positions: np.ndarray, drive: Drive, index: np.ndarray, images: Images) -> None:
+    """Warn of keyframes whose cameras all stand in one place, as if their positions were in kilometers.
+
+    Args:
+        positions: ``(n, cameras, 3)`` of n keyframes with the same cameras, meters.
+        drive: all keyframes.
+        index: ``(n, cameras)`` which of ``images`` they are.
+        images: all images.
+    """
     spread = np.ptp(positions, axis=1).max(1)
     narrow = spread < NARROWEST if positions.shape[1] > 1 else np.zeros(len(positions), bool)
-    if narrow.any():
-        first = int(narrow.argmax())
+    if (first := first_true(narrow)) is not None:
         warn(
             f'{drive.labels[images.sample[index[first, 0]]]}: all its cameras are within {spread[first]:.2g} m of each '
             f'other (in {narrow.sum()} of {len(narrow)} samples); give their positions in meters'
         )
 
 
-def _different(images: Images, drive: Drive, index: np.ndarray) -> list[int]:
-    """Rows of ``index`` (keyframes x cameras) that begin a scene and have a calibration of their own."""
+def _distinct_rigs(images: Images, drive: Drive, index: np.ndarray) -> list[int]:
+    """Return the rows of ``index`` (keyframes x cameras) that begin a scene and have a calibration of their own."""
     scenes = np.asarray(drive.scenes, dtype=str)[images.sample[index[:, 0]]]
     _, rows = np.unique(scenes, return_index=True)
     mounted = images.lidar2cam if images.cam2ego is None else images.cam2ego

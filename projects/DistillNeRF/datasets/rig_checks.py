@@ -1,6 +1,6 @@
-"""Whether cameras can be those of a car, beyond what every calibration must fulfill (``geometry/poses.py``).
+"""Checks of the cameras of a car, beyond what every calibration must fulfill (``geometry/poses.py``).
 
-Own folders (``datasets/own_data``), converters and info files (``datasets/info_checks.py``) ask the same.
+Own folders (``datasets/custom_rig``), converters and info files (``datasets/info_checks.py``) use the same.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
+from ..geometry.poses import first_true
 from ..utils.errors import InputError, warn
 
 # Meters between a camera and the origin of the vehicle.
@@ -45,7 +46,7 @@ class Wording:
     """What the messages call things.
 
     Attributes:
-        pose: the pose of a camera on the vehicle.
+        pose: name of the pose of a camera on the vehicle.
         too_low: what to do about a camera below the road.
     """
 
@@ -62,16 +63,16 @@ def check_rig(
     hint: str,
     wording: Wording | None = None,
 ) -> None:
-    """Check each of ``n`` cameras that are rigid, finite and of plausible focal lengths.
+    """Check each of n cameras whose poses are rigid and whose focal lengths are plausible.
 
     Args:
-        intrinsics: ``(n, 3, 3)``.
-        cam2world: ``(n, 4, 4)``; the world is x right, y forward, z up.
-        sizes: ``(n, 2)``, height and width of each image.
-        origin_height: of the world's origin above the road, meters.
+        intrinsics: ``(n, 3, 3)`` pinhole matrices.
+        cam2world: ``(n, 4, 4)`` poses, meters; the world is x right, y forward, z up.
+        sizes: ``(n, 2)`` height and width of each image, pixels.
+        origin_height: height of the world's origin above the road, meters.
         labels: file and name of each camera, for messages.
         hint: what to do.
-        wording: of the messages; None: that of ``cameras.json``.
+        wording: what messages call things; None takes the words of ``cameras.json``.
 
     Raises:
         InputError: names the first bad camera, what is wrong with it and the hint.
@@ -80,57 +81,51 @@ def check_rig(
     sizes = np.asarray(sizes)
     points = intrinsics[:, :2, 2]
     outside = ~((points >= 0) & (points < sizes[:, ::-1])).all(1)
-    if outside.any():
-        number = int(outside.argmax())
+    if (number := first_true(outside)) is not None:
         (cx, cy), (height, width) = points[number], sizes[number].astype(int)
         raise InputError(
             f'{labels[number]}: the principal point ({cx:g}, {cy:g}) lies outside the image of {width}x{height}; {hint}'
         )
-    _tell_of_off_center(intrinsics, sizes, labels)
+    _warn_of_off_center(intrinsics, sizes, labels)
     _check_attitude(cam2world, labels, hint, wording)
     _check_position(cam2world, origin_height, labels, wording)
 
 
-def _tell_of_off_center(intrinsics: np.ndarray, sizes: np.ndarray, labels: Sequence[str]) -> None:
-    """Warn of principal points near the border: cut images have them, and calibrations in another unit."""
+def _warn_of_off_center(intrinsics: np.ndarray, sizes: np.ndarray, labels: Sequence[str]) -> None:
+    """Warn of principal points near the border, as cropped images have them, and calibrations in another unit."""
     off = np.abs(intrinsics[:, :2, 2] / sizes[:, ::-1] - 0.5).max(axis=1)
-    bad = np.flatnonzero(off > OFF_CENTER)
-    if len(bad):
-        (cx, cy), (height, width) = intrinsics[bad[0], :2, 2], sizes[bad[0]].astype(int)
+    bad = off > OFF_CENTER
+    if (number := first_true(bad)) is not None:
+        (cx, cy), (height, width) = intrinsics[number, :2, 2], sizes[number].astype(int)
         warn(
-            f'{labels[bad[0]]}: the principal point ({cx:g}, {cy:g}) is near the border of the image of '
-            f'{width}x{height} (in {len(bad)} of {len(off)} images); if this is no cut image, correct the calibration'
+            f'{labels[number]}: the principal point ({cx:g}, {cy:g}) is near the border of the image of '
+            f'{width}x{height} (in {bad.sum()} of {len(bad)} images); if this is no cut image, correct the calibration'
         )
 
 
 def _check_attitude(poses: np.ndarray, labels: Sequence[str], hint: str, wording: Wording) -> None:
-    """Upright and near the horizon."""
+    """Check that cameras are upright and look near the horizon."""
     axes = f'{wording.pose} maps a camera that looks along +z, x right, y down (OpenCV) to the vehicle: {hint}'
     pitch = np.degrees(np.arcsin(np.clip(poses[:, 2, 2], -1, 1)))
-    steep = np.abs(pitch) > STEEPEST
-    if steep.any():
-        number = int(steep.argmax())
+    if (number := first_true(np.abs(pitch) > STEEPEST)) is not None:
         direction = 'up' if pitch[number] > 0 else 'down'
         degrees = abs(pitch[number])
         raise InputError(f'{labels[number]}: looks {direction}, {degrees:.0f} degrees from the horizon; {axes}')
     turned = np.abs(np.degrees(np.arctan2(poses[:, 2, 0], -poses[:, 2, 1])))
-    if (turned > MOST_TURNED).any():
-        number = int((turned > MOST_TURNED).argmax())
-        degrees = turned[number]
-        raise InputError(f'{labels[number]}: is turned by {degrees:.0f} degrees about its line of sight; {axes}')
+    if (number := first_true(turned > MOST_TURNED)) is not None:
+        raise InputError(f'{labels[number]}: is turned by {turned[number]:.0f} degrees about its line of sight; {axes}')
 
 
 def _check_position(poses: np.ndarray, origin_height: float, labels: Sequence[str], wording: Wording) -> None:
+    """Check that cameras are on the vehicle, and above the road."""
     distances = np.linalg.norm(poses[:, :3, 3], axis=1)
-    if (distances > FARTHEST).any():
-        number = int((distances > FARTHEST).argmax())
+    if (number := first_true(distances > FARTHEST)) is not None:
         raise InputError(
             f'{labels[number]}: is {distances[number]:.6g} m from the origin of the vehicle; give {wording.pose} in '
             'meters, relative to the vehicle and not to a map'
         )
     depths = -origin_height - poses[:, 2, 3]
-    if (depths > 0).any():
-        number = int((depths > 0).argmax())
+    if (number := first_true(depths > 0)) is not None:
         raise InputError(f'{labels[number]}: is {depths[number]:.2f} m below the road; {wording.too_low}')
 
 
@@ -140,9 +135,9 @@ def check_distinct(
     """Refuse two cameras of one rig that have one pose.
 
     Args:
-        cam2world: ``(n, cameras, 4, 4)`` of n rigs.
+        cam2world: ``(n, cameras, 4, 4)`` poses of n rigs.
         labels: file and name of each camera of each rig, for messages.
-        names: of the cameras.
+        names: names of the cameras.
         hint: what to do.
         pose: what the message calls the pose of a camera.
 
@@ -152,13 +147,12 @@ def check_distinct(
     for number in range(len(names)):
         for other in range(number):
             same = np.abs(cam2world[:, number] - cam2world[:, other]).max(axis=(1, 2)) < SAME
-            if same.any():
-                where = labels[int(same.argmax())][number]
-                raise InputError(f'{where}: {pose} is the same as that of camera {names[other]}; {hint}')
+            if (rig := first_true(same)) is not None:
+                raise InputError(f'{labels[rig][number]}: {pose} is the same as that of camera {names[other]}; {hint}')
 
 
 def direction_of_name(name: str) -> np.ndarray | None:
-    """Where a camera of this name looks: ``(2,)`` unit vector (right, forward); None where the name does not say."""
+    """Return where a camera of this name looks: ``(2,)`` unit vector (right, forward), None if it does not say."""
     words = [word for word in re.findall('[a-z]+', name.lower()) if _WORD.fullmatch(word)]
     parts = [_DIRECTIONS[part] for word in words for part in re.findall(_DIRECTION, word)]
     total = np.sum(parts, axis=0, dtype=np.float64) if parts else np.zeros(2)
@@ -167,7 +161,12 @@ def direction_of_name(name: str) -> np.ndarray | None:
 
 
 def degrees_off_name(name: str, axis: np.ndarray) -> float:
-    """Degrees between the axis ``(3,)`` (x right, y forward) of a camera and what its name says; 0 if nothing."""
+    """Return the degrees between where a camera looks and what its name says; 0 if it says nothing.
+
+    Args:
+        name: name of the camera.
+        axis: ``(3,)`` its optical axis, x right, y forward.
+    """
     direction = direction_of_name(name)
     length = np.linalg.norm(axis[:2])
     if direction is None or not length:
@@ -176,7 +175,7 @@ def degrees_off_name(name: str, axis: np.ndarray) -> float:
 
 
 def lonely_cameras(cameras: Cameras) -> list[int]:
-    """Those of ``(V,)`` cameras that see nothing that another sees, if there are others."""
+    """Return which of ``(V,)`` cameras see nothing that another one sees; none if there is only one camera."""
     if len(cameras) < 2:
         return []
     overlap = overlaps(cameras)
@@ -184,7 +183,13 @@ def lonely_cameras(cameras: Cameras) -> list[int]:
 
 
 def lonely_in_rig(intrinsics: np.ndarray, cam2world: np.ndarray, sizes: np.ndarray) -> list[int]:
-    """:func:`lonely_cameras` of ``(V, 3, 3)``, ``(V, 4, 4)`` and ``(V, 2)`` sizes (height, width), which may differ."""
+    """Return :func:`lonely_cameras` of V cameras whose images may have different sizes.
+
+    Args:
+        intrinsics: ``(V, 3, 3)`` pinhole matrices.
+        cam2world: ``(V, 4, 4)`` poses, meters.
+        sizes: ``(V, 2)`` height and width of each image, pixels.
+    """
     scale = np.ones((len(sizes), 3, 1))
     scale[:, :2, 0] = OVERLAP_SIZE / np.asarray(sizes)[:, ::-1]
     matrices = torch.from_numpy(scale * intrinsics)
@@ -192,7 +197,7 @@ def lonely_in_rig(intrinsics: np.ndarray, cam2world: np.ndarray, sizes: np.ndarr
 
 
 def overlaps(cameras: Cameras) -> Tensor:
-    """``(V, V)`` bool: whether camera j sees anything at :data:`OVERLAP_DISTANCES` before camera i (i is not j)."""
+    """Return ``(V, V)`` bool: camera j sees something at :data:`OVERLAP_DISTANCES` before camera i (i is not j)."""
     origins, directions = cameras.rays(9, 17)
     distances = directions.new_tensor(OVERLAP_DISTANCES)
     points = origins[:, None, None, None] + distances[:, None] * directions[..., None, :]
