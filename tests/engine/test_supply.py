@@ -197,7 +197,7 @@ def test_lidar_of_a_part_is_counted(tmp_path, capsys):
     root = BoxWorld(lidar_frames=(1,)).write(tmp_path).parent
     dataset = build_dataset(root)
     assert told(capsys) == [f'warning: {root}/infos.pkl: 2 of 3 samples have no LiDAR of their own']
-    assert (dataset.supply['LiDAR'].there, dataset.supply['LiDAR'].total) == (1, 3)
+    assert (dataset.availability['LiDAR'].there, dataset.availability['LiDAR'].total) == (1, 3)
 
 
 def test_maps_are_counted_by_name(tmp_path, capsys):
@@ -210,7 +210,7 @@ def test_maps_are_counted_by_name(tmp_path, capsys):
         '(teacher depth 0 of 6, teacher sky_mask 6 of 6): NaN instead',
         f'warning: {root}/infos.pkl: 1 of 6 features files are missing: NaN instead',
     ]
-    assert {name: part.there for name, part in dataset.supply.items()} == {
+    assert {name: part.there for name, part in dataset.availability.items()} == {
         'LiDAR': 1,
         'teacher depth': 6,
         'teacher sky_mask': 0,

@@ -1,4 +1,4 @@
-"""The one dataset class: it chooses frames, cameras and targets; the transforms then load exactly those."""
+"""The dataset class: it chooses frames, cameras and targets; the transforms then load exactly those."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mmengine.dataset import BaseDataset, force_full_init
 from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
+from .availability import LIDAR, OTHER_FRAMES, Availability, describe_missing, lidar_availability, require_boxes
 from .file_checks import MAP_HINTS, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .samplers import SeededIndex
-from .supply import LIDAR, OTHER_FRAMES, Supply, lidar_supply, require_boxes, told
 from .teacher_files import UPWARD, VIRTUAL_VIEWS, virtual_view_files
 from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
 
@@ -54,8 +54,9 @@ class DistillNeRFDataset(BaseDataset):
         lidar_range: LiDAR points at this z or beyond are left out, meters (published: 80, in linear space 50).
         lidar_sweeps: LiDAR measurements per keyframe, its own and the first that its record lists as ``lidar_sweeps``:
             those before it in nuScenes, the nearest in time in PandaSet (published: 1 or 10).
-        load_lidar, load_teacher, load_truth, load_features: which maps are read.
-        load_boxes: boxes of objects (:func:`.boxes.read_boxes`), for the detection head.
+        load_lidar, load_teacher, load_truth, load_features: read LiDAR, teacher depth and sky masks, true depth, and
+            teacher features.
+        load_boxes: read boxes of objects (:func:`..geometry.boxes.read_boxes`), for the detection head.
         skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
         every_nth: keep every n-th sample of what is left; neighbors stay available as targets.
@@ -180,6 +181,7 @@ class DistillNeRFDataset(BaseDataset):
         return infos
 
     def _choose_samples(self, infos: Sequence[Info]) -> np.ndarray:
+        """Return the positions of the records that are samples."""
         positions = list(range(len(infos)))
         if self.test_mode and self.test_samples == 'second_of_scene':
             by_scene: dict[str, list[int]] = {}
@@ -203,19 +205,19 @@ class DistillNeRFDataset(BaseDataset):
         return np.asarray(positions)
 
     def _check_files(self, infos: Sequence[Info]) -> None:
-        """Everything must be there, or be counted where it may be missing: in :attr:`supply`, by name."""
+        """Check that all files exist, and count in :attr:`availability`, by name, what may be missing."""
         used = [infos[position] for position in self._used_positions(infos)]
         samples = [infos[position] for position in self._positions]
-        self.supply: dict[str, Supply] = {}
+        self.availability: dict[str, Availability] = {}
         self._check_virtual_views(samples)
         check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
         if self.load_lidar:
-            self.supply[LIDAR] = lidar_supply(used, self.lidar_sweeps, self.ann_file)
+            self.availability[LIDAR] = lidar_availability(used, self.lidar_sweeps, self.ann_file)
         if self.load_boxes:
             require_boxes(samples, self.ann_file)
         if self._offsets():
             accompanied = sum(self._has_neighbor(infos, position) for position in self._positions)
-            self.supply[OTHER_FRAMES] = Supply(accompanied, len(samples))
+            self.availability[OTHER_FRAMES] = Availability(accompanied, len(samples))
             if not accompanied:
                 warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
         for kind in self.loaded_maps:
@@ -224,6 +226,7 @@ class DistillNeRFDataset(BaseDataset):
         warn_of_exposure(((path, read_image(path)) for path in first), self.ann_file)
 
     def _check_virtual_views(self, samples: Sequence[Info]) -> None:
+        """Check that the files of virtual views exist, or warn where they may be missing."""
         if self.test_mode or not self.virtual_views:
             return
         files = samples, self.cameras, self.virtual_views, self.data_prefix['teacher']
@@ -240,8 +243,9 @@ class DistillNeRFDataset(BaseDataset):
             warn(f'{self.ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
 
     def _check_maps(self, used: Sequence[Info], kind: str) -> None:
+        """Check that the maps of one kind exist, or warn where they may be missing."""
         counts, example = count_maps(used, self.cameras, self.data_prefix[kind], kind)
-        self.supply |= counts
+        self.availability |= counts
         missing, total = sum(part.missing for part in counts.values()), sum(part.total for part in counts.values())
         if not missing:
             return
@@ -250,15 +254,15 @@ class DistillNeRFDataset(BaseDataset):
                 f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_HINTS[kind]}, '
                 'or set skip_missing=True in the dataset config to go on without'
             )
-        parts = f' ({told(counts)})' if len(counts) > 1 else ''
+        parts = f' ({describe_missing(counts)})' if len(counts) > 1 else ''
         warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing{parts}: NaN instead')
 
     def _has_neighbor(self, infos: Sequence[Info], position: int) -> bool:
-        """Whether some other frame of a sample can be a target."""
+        """Tell whether another frame of the scene of a sample can be a target."""
         return any(self._neighbor(infos.__getitem__, position, offset) is not None for offset in self._offsets())
 
     def _used_positions(self, infos: Sequence[Info]) -> list[int]:
-        """Samples and, if neighbors can be targets, their neighbors."""
+        """Return the positions of the samples and of the neighbors that can be targets."""
         used = set(self._positions.tolist())
         for position in self._positions:
             neighbors = (self._neighbor(infos.__getitem__, position, offset) for offset in self._offsets())
@@ -266,7 +270,7 @@ class DistillNeRFDataset(BaseDataset):
         return sorted(used)
 
     def _offsets(self) -> tuple[int, ...]:
-        """Which neighbors can be targets."""
+        """Return the frame offsets of the neighbors that can be targets."""
         if self.all_prev_frames:
             return (-2, -1)
         if self.test_mode:
@@ -274,7 +278,13 @@ class DistillNeRFDataset(BaseDataset):
         return (-1, 1) if self.training_target_smart_sample else ()
 
     def _neighbor(self, read: Callable[[int], Info], position: int, offset: int) -> int | None:
-        """Position of the keyframe ``offset`` after this one in the same scene."""
+        """Return the position of the keyframe ``offset`` after this one in the same scene; None if there is none.
+
+        Args:
+            read: returns the record at a position.
+            position: position of this keyframe.
+            offset: how many keyframes later; negative: earlier.
+        """
         for _ in range(abs(offset)):
             token = read(position)['next' if offset > 0 else 'prev']
             if token is None:
@@ -288,7 +298,7 @@ class DistillNeRFDataset(BaseDataset):
 
     @force_full_init
     def get_token(self, idx: int) -> str:
-        """The token of a sample."""
+        """Return the token of a sample."""
         return super().get_data_info(int(self._positions[idx]))['token']
 
     @force_full_init
@@ -300,7 +310,7 @@ class DistillNeRFDataset(BaseDataset):
 
     @force_full_init
     def get_subset(self, indices: int | Sequence[int]) -> DistillNeRFDataset:
-        """A dataset of the chosen samples; it shares the records with this one."""
+        """Return a dataset of the chosen samples, which shares the records with this one."""
         subset = copy.copy(self)
         subset.get_subset_(indices)
         return subset
@@ -313,7 +323,7 @@ class DistillNeRFDataset(BaseDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """What the transforms need to load one sample.
+        """Return what the transforms need to load one sample.
 
         Returns:
             ``token``, ``scene``, ``frame``, ``timestamp``, ``sample_idx``; ``image_size``, ``render_size``;
@@ -359,19 +369,23 @@ class DistillNeRFDataset(BaseDataset):
         return ViewRecords(self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps)
 
     def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
-        """Camera and virtual view, one per camera; only with ``skip_missing`` is one left out that is not there."""
+        """Choose a virtual view at random for every camera; with ``skip_missing``, among those that exist.
+
+        Returns:
+            camera and name of the view; a camera without any is left out, and noted.
+        """
         if self.test_mode or not self.virtual_views:
             return []
         choices = []
         for camera in self.cameras:
-            names = [name for name in self.virtual_views if not self.skip_missing or self._is_there(info, camera, name)]
+            names = [name for name in self.virtual_views if not self.skip_missing or self._exists(info, camera, name)]
             if names:
                 choices.append((camera, random.choice(names)))
             else:
                 notes.append(f'{camera}: the teacher has no virtual view of {info["token"]}')
         return choices
 
-    def _is_there(self, info: Info, camera: str, name: str) -> bool:
+    def _exists(self, info: Info, camera: str, name: str) -> bool:
         files = virtual_view_files(info['images'][camera]['teacher'], name)
         return (Path(self.data_prefix['teacher']) / files['rgb']).is_file()
 
@@ -381,7 +395,7 @@ class DistillNeRFDataset(BaseDataset):
         return whole_frames(self.cameras, self._offsets())
 
     def _frames(self, position: int) -> dict[int, Info]:
-        """The current keyframe and those of its neighbors that can be targets and exist, by offset."""
+        """Return the current keyframe and the neighbors that can be targets, by frame offset."""
         read = super().get_data_info
         neighbors = {offset: self._neighbor(read, position, offset) for offset in self._offsets()}
         found = {offset: neighbor for offset, neighbor in neighbors.items() if neighbor is not None}
@@ -389,6 +403,7 @@ class DistillNeRFDataset(BaseDataset):
 
     @staticmethod
     def _existing(frames: dict[int, Info], key: Key, notes: list[str]) -> Key:
+        """Return the key of a view, or that of the current frame, with a note, if the other frame does not exist."""
         offset, camera = key
         if offset in frames:
             return key
@@ -398,7 +413,7 @@ class DistillNeRFDataset(BaseDataset):
 
 
 def _lidar_note(info: Info, sweeps: int) -> str:
-    """What takes the place of a keyframe's own LiDAR."""
+    """Say what takes the place of a keyframe's own LiDAR."""
     others = [
         # Sweeps need not say when they were measured.
         f'{sweep["timestamp"] - info["timestamp"]:+.2f}' if 'timestamp' in sweep else '?'
@@ -420,6 +435,7 @@ def _skip_missing(given: bool | None, published: bool | None) -> bool:
 
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) as whole numbers; raise :class:`InputError` for anything else."""
     if (
         not isinstance(size, list | tuple)
         or len(size) != 2
@@ -430,7 +446,16 @@ def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
 
 
 def _virtual_views(wanted: bool, upward: bool, features: bool) -> tuple[str, ...]:
-    """Names of the virtual views to choose from."""
+    """Return the names of the virtual views to choose from.
+
+    Args:
+        wanted: the option ``virtual_img_target_smart_sample``.
+        upward: the option ``enable_upward_virtual_cam``.
+        features: the option ``load_features``.
+
+    Raises:
+        InputError: options that exclude each other.
+    """
     if not wanted:
         if upward:
             raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
@@ -443,7 +468,7 @@ def _virtual_views(wanted: bool, upward: bool, features: bool) -> tuple[str, ...
 
 
 def _most_frontal(cameras: Sequence[str], info: Info, count: int) -> tuple[str, ...]:
-    """The cameras whose axes are nearest to straight ahead (y of the LiDAR frame), in the order given."""
+    """Return the ``count`` cameras that look most to the front (y of the LiDAR frame), in the order given."""
     if count > len(cameras):
         raise InputError(f'num_camera is {count}, but there are only {len(cameras)} cameras: {", ".join(cameras)}')
     global2lidar = inverse_pose(np.asarray(info['lidar2global']))

@@ -1,4 +1,4 @@
-"""Are the files there? Asked once per dataset, by listing folders rather than by one look per file."""
+"""Checks that the files of a dataset exist, by listing folders rather than by one look per file; their contents."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from ..utils.errors import InputError
 from ..utils.provenance import Provenance
+from .availability import Availability
 from .info_arrays import MAP_FILES
 from .infos import CONVERT_AGAIN, Info, lidar_measurements
-from .supply import Supply
 from .teacher_files import virtual_view_files
 
 MAP_HINTS = {
@@ -21,13 +21,14 @@ MAP_HINTS = {
 }
 
 
-class Folders:
-    """Remembers the listing of every folder it was asked about."""
+class FolderListings:
+    """Tells whether files exist, and lists every folder only once."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
 
     def has(self, path: Path) -> bool:
+        """Tell whether a file exists."""
         folder = str(path.parent)
         if folder not in self._names:
             try:
@@ -40,12 +41,19 @@ class Folders:
 def check_images_and_lidar(
     infos: Sequence[Info], cameras: Sequence[str], roots: dict[str, str], load_lidar: bool, sweeps: int = 1
 ) -> None:
-    """Every image of the cameras and every sweep must be there, and the sweeps those of the info file.
+    """Check that all images and LiDAR files exist, and that the LiDAR files are those that the info file names.
+
+    Args:
+        infos: the records.
+        cameras: names of the cameras whose images are used.
+        roots: folders of ``img`` and ``lidar``.
+        load_lidar: whether LiDAR is used.
+        sweeps: LiDAR measurements per keyframe that are used.
 
     Raises:
         InputError: names the first missing file, its sample and the hint.
     """
-    folders = Folders()
+    folders = FolderListings()
     made: dict[Path, Provenance] = {}
     for info in infos:
         for camera in cameras:
@@ -62,69 +70,97 @@ def check_images_and_lidar(
                     f'{path}: no such LiDAR file (sample {info["token"]}); '
                     'restore it or correct data_root and data_prefix.lidar in the dataset config'
                 )
-            source = measurement['lidar_points'].get('made_from')
-            if source is not None:
-                if path.parent not in made:
-                    made[path.parent] = Provenance(path.parent)
-                if made[path.parent].source(path) not in (None, source):
-                    raise InputError(
-                        f'{path}: was made again from other raw data or poses since the info file named it '
-                        f'(sample {info["token"]}); {CONVERT_AGAIN}'
-                    )
+            _check_source(path, measurement['lidar_points'].get('made_from'), made, info['token'])
+
+
+def _check_source(path: Path, source: str | None, made: dict[Path, Provenance], token: str) -> None:
+    """Check that a LiDAR file was not made again since the info file named it.
+
+    Args:
+        path: the file.
+        source: fingerprint of what the file was made from, in the info file; None where it was not made.
+        made: what the files of each folder were made from; filled here.
+        token: the sample, for messages.
+    """
+    if source is None:
+        return
+    if path.parent not in made:
+        made[path.parent] = Provenance(path.parent)
+    if made[path.parent].source(path) not in (None, source):
+        raise InputError(
+            f'{path}: was made again from other raw data or poses since the info file named it '
+            f'(sample {token}); {CONVERT_AGAIN}'
+        )
 
 
 def check_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> None:
-    """Every virtual view that can be drawn must be there.
+    """Check that all files of the virtual views exist.
+
+    Args:
+        infos: the records.
+        cameras: names of the cameras.
+        names: names of the virtual views.
+        root: folder of the teacher.
 
     Raises:
         InputError: names the first missing file and the hint.
     """
-    folders = Folders()
+    folders = FolderListings()
+    for files in _virtual_views(infos, cameras, names):
+        for path in (Path(root) / relative for view in files for relative in view.values()):
+            if not folders.has(path):
+                raise InputError(
+                    f'{path}: no such file of a virtual view; {MAP_HINTS["teacher"]}, or set skip_missing=True '
+                    'in the dataset config to go on without'
+                )
+
+
+def count_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> Availability:
+    """Count the images (of :func:`check_virtual_views`) of which the teacher has at least one virtual view."""
+    folders = FolderListings()
+    there = [
+        any(folders.has(Path(root) / view['rgb']) for view in files) for files in _virtual_views(infos, cameras, names)
+    ]
+    return Availability(sum(there), len(there))
+
+
+def _virtual_views(
+    infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str]
+) -> Iterator[list[dict[str, str]]]:
+    """Yield, for every image, the files of each of its virtual views."""
     for info in infos:
         for camera in cameras:
-            for name in names:
-                for relative in virtual_view_files(info['images'][camera]['teacher'], name).values():
-                    path = Path(root) / relative
-                    if not folders.has(path):
-                        raise InputError(
-                            f'{path}: no such file of a virtual view; {MAP_HINTS["teacher"]}, or set skip_missing=True '
-                            'in the dataset config to go on without'
-                        )
-
-
-def count_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str) -> Supply:
-    """Cameras of samples of which the teacher has at least one virtual view."""
-    folders = Folders()
-    there = [
-        any(folders.has(Path(root) / virtual_view_files(recorded, name)['rgb']) for name in names)
-        for recorded in (info['images'][camera]['teacher'] for info in infos for camera in cameras)
-    ]
-    return Supply(sum(there), len(there))
+            recorded = info['images'][camera]['teacher']
+            yield [virtual_view_files(recorded, name) for name in names]
 
 
 def count_maps(
     infos: Sequence[Info], cameras: Sequence[str], root: str, kind: str
-) -> tuple[dict[str, Supply], Path | None]:
-    """How many maps of one kind are there, such as ``teacher depth``, ``teacher sky_mask`` or ``features``.
+) -> tuple[dict[str, Availability], Path | None]:
+    """Count the maps of one kind that exist, apart for each file of an image.
+
+    Args:
+        infos: the records.
+        cameras: names of the cameras.
+        root: folder of the maps.
+        kind: ``teacher``, ``truth`` or ``features``.
 
     Returns:
-        the counts, and the first missing file.
+        the counts by name, such as ``teacher depth``, ``teacher sky_mask`` or ``features``; and the first missing file.
     """
-    folders = Folders()
-    there: dict[str, int] = {}
-    total: dict[str, int] = {}
+    folders = FolderListings()
+    exists: dict[str, list[bool]] = {}
     example = None
     for name, relative in _map_paths(infos, cameras, kind):
         path = Path(root) / relative
-        total[name] = total.get(name, 0) + 1
-        has = folders.has(path)
-        there[name] = there.get(name, 0) + has
-        example = example if has or example else path
-    return {name: Supply(there[name], count) for name, count in total.items()}, example
+        exists.setdefault(name, []).append(folders.has(path))
+        if example is None and not exists[name][-1]:
+            example = path
+    return {name: Availability(sum(found), len(found)) for name, found in exists.items()}, example
 
 
 def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iterator[tuple[str, str]]:
-    """Names and paths, relative to their root, of all maps of one kind."""
+    """Yield the name and the path, relative to their root, of every map of one kind."""
     for info in infos:
         for camera in cameras:
             record = info['images'][camera].get(kind) or {}
@@ -139,10 +175,10 @@ PLAUSIBLE_RANGE = (0.3, 300.0)
 
 
 def check_ranges(points: np.ndarray, path: str | Path, hint: str) -> None:
-    """Check ``(n, columns)`` points, x y z first, in the LiDAR frame.
+    """Check that points ``(n, columns)``, x y z first, are in meters and in the LiDAR frame.
 
     Raises:
-        InputError: the median distance is none in meters; names the file and the hint.
+        InputError: the median distance cannot be in meters; names the file and the hint.
     """
     if not len(points):
         return

@@ -35,7 +35,7 @@ class Header:
     """What an image file says of itself.
 
     Attributes:
-        height, width: of the stored pixels.
+        height, width: size of the stored pixels.
         orientation: tag of EXIF or TIFF; :data:`UPRIGHT` where there is none. The pixels are never turned.
         deep: whether it may hold more than 8 bits per channel.
     """
@@ -47,7 +47,7 @@ class Header:
 
 
 def read_header(path: str | Path, hint: str = RESTORE) -> Header:
-    """The header of an image file, without its pixels.
+    """Read the header of an image file, without its pixels.
 
     Raises:
         InputError: a missing or unreadable file, or a turned TIFF.
@@ -92,7 +92,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _decoded(content: bytes, path: str | Path) -> np.ndarray:
-    """:func:`read_image` of a whole file."""
+    """Decode the content of an image file (:func:`read_image`)."""
     # Of AVIF, OpenCV knows the number of bits itself, and scales.
     depth = 0 if content[4:8] == _HEIF else cv2.IMREAD_ANYDEPTH
     try:
@@ -105,9 +105,9 @@ def _decoded(content: bytes, path: str | Path) -> np.ndarray:
 
 
 def _eight_bits(image: np.ndarray, path: str | Path) -> np.ndarray:
-    """An image of 16 bits in the range of 8.
+    """Convert an image of 16 bits to 8.
 
-    There is no scaling by what an image holds: each of a set would have an exposure of its own.
+    The factor does not depend on what the image shows: each image of a set would have an exposure of its own.
     """
     if image.dtype != np.uint16:
         raise InputError(
@@ -125,10 +125,10 @@ def _eight_bits(image: np.ndarray, path: str | Path) -> np.ndarray:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a JPEG or a PNG has its end; whatever follows it is of no concern. Others are left to their decoder.
+    """Tell whether a JPEG or a PNG has its end; what follows the end does not matter. Other formats: True.
 
-    Not all versions of OpenCV notice: some fill what lacks of a JPEG with gray. So the marks (of a JPEG) or chunks (of
-    a PNG) are followed as a decoder does, without decoding: an end in a thumbnail, or in what follows, is none.
+    Not all versions of OpenCV notice: some fill the missing part of a JPEG with gray. So this follows the markers (of a
+    JPEG) or chunks (of a PNG) as a decoder does, without decoding: the end of a thumbnail does not count.
     """
     if content[:2] == _JPEG:
         return _ends_as_jpeg(content)
@@ -161,7 +161,7 @@ def _ends_as_png(content: bytes) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The tag that says how to turn an opened image."""
+    """Return the tag that says how to turn an opened image."""
     if image.format == 'PNG' and 'exif' not in image.info:
         return UPRIGHT  # asked for it, Pillow would decode the pixels
     try:
@@ -178,13 +178,13 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """``(..., H, W, 3)`` in OpenCV's order, 0 to 255 -> ``(..., 3, H, W)`` float32 RGB in [0, 1]."""
+    """Convert ``(..., H, W, 3)`` in OpenCV's order, 0 to 255, to ``(..., 3, H, W)`` float32 RGB in [0, 1]."""
     rgb = np.ascontiguousarray(np.moveaxis(image[..., ::-1], -1, -3))
     return rgb.astype(np.float32) / np.float32(255)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``(H, W, 3)`` to ``(height, width, 3)``: OpenCV bilinear, as published."""
+    """Resize ``(H, W, 3)`` to ``(height, width, 3)``: OpenCV bilinear, as published."""
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -196,7 +196,7 @@ HINT = 'if that is not what was there, scale all images by one factor (values of
 
 
 def exposure_doubt(image: np.ndarray) -> str | None:
-    """What is strange about the brightness of ``(H, W, 3)`` uint8; ``None`` if nothing is."""
+    """Say what is strange about the brightness of an image ``(H, W, 3)`` uint8; ``None`` if nothing is."""
     height, width = image.shape[:2]
     few = image[:: max(1, height // LOOKED_AT), :: max(1, width // LOOKED_AT)]
     if np.percentile(few.max(axis=-1), 99) < BLACK:
@@ -207,11 +207,11 @@ def exposure_doubt(image: np.ndarray) -> str | None:
 
 
 def warn_of_exposure(images: Iterable[tuple[str | Path, np.ndarray]], where: str | Path) -> None:
-    """One warning for each kind of doubt, with the number of images and the first of them.
+    """Warn of images with a strange brightness: once for each kind, with their number and the first of them.
 
     Args:
         images: file and pixels ``(H, W, 3)`` uint8 of each image.
-        where: what they belong to, for the message.
+        where: what the images belong to, for messages.
     """
     doubts: dict[str, list[str]] = {}
     total = 0

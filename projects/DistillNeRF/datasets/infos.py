@@ -1,4 +1,4 @@
-"""The one info format: what converters write and the dataset class reads (``docs/DATA.md``).
+"""The info format: what converters write and the dataset class reads (``docs/DATA.md``).
 
 A pickle ``{'metainfo': {...}, 'data_list': [info, ...]}`` with the fields of mmdet3d's v2 infos plus scene, links
 to the neighbor keyframes, exact camera poses and the paths of teacher and truth. All paths are relative.
@@ -129,6 +129,6 @@ def _is_label(value: Any) -> bool:
 
 
 def lidar_measurements(info: Info, count: int) -> list[Info]:
-    """The keyframe's own LiDAR measurement, if it has one, and the first ``count - 1`` of its ``lidar_sweeps``."""
+    """List the LiDAR measurement of a keyframe, if it has one, and the first ``count - 1`` of its ``lidar_sweeps``."""
     own = [info] if info['lidar_points'] else []
     return own + info.get('lidar_sweeps', [])[: count - 1]

@@ -1,4 +1,4 @@
-"""The files that records name: names that are names, of the right camera, and of one record alone."""
+"""Checks of the files that records name: of the right camera and time, and each in one record alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ..utils.errors import InputError, warn
 from .info_arrays import Info
 
-# Maps of an image, and the files of each; one file without a name of its own.
+# Kinds of maps of an image: a dict of files, or one file.
 KINDS = ('teacher', 'truth', 'features')
 # The end of ``n015-2018-07-24__CAM_FRONT__1532402927612460.jpg``.
 _TIME = re.compile(r'__(-?\d+)$')
@@ -21,12 +21,12 @@ LARGEST_OFFSET = 0.05
 
 
 def check_named_files(infos: Sequence[Info], labels: Sequence[str], hint: str) -> None:
-    """Warn of images and maps of another camera or time, by their names, which must be names.
+    """Warn of images and maps whose names belong to another camera or time.
 
     Args:
         infos: the records.
-        labels: file and keyframe of each, for messages.
-        hint: what to do.
+        labels: file and keyframe of each record, for messages.
+        hint: what to do, for messages.
     """
     elsewhere: list[str] = []
     unnamed: list[str] = []
@@ -50,10 +50,15 @@ def check_named_files(infos: Sequence[Info], labels: Sequence[str], hint: str) -
 
 
 def check_files_are_named_once(infos: Sequence[Info], where: str, hint: str) -> None:
-    """Two records that read one file are one measurement twice, or one of them reads another's.
+    """Check that no two records name one file: one of them would read what belongs to the other.
+
+    Args:
+        infos: the records.
+        where: the info file, for messages.
+        hint: what to do, for messages.
 
     Raises:
-        InputError: names ``where``, both records, the file and the hint; or a name that is none.
+        InputError: names ``where``, both records and the file; or what is not the name of a file.
     """
     owners: dict[tuple[str, str], str] = {}
     for info in infos:
@@ -66,7 +71,7 @@ def check_files_are_named_once(infos: Sequence[Info], where: str, hint: str) -> 
 
 
 def _own_files(info: Info) -> Iterator[tuple[str, str, str]]:
-    """(kind, path, owner) of every file that one record alone may name; sweeps are LiDAR of other frames, too."""
+    """Yield (kind, path, owner) of every file that one record alone may name; sweeps may be LiDAR of other frames."""
     sample = f'sample {info["token"]}'
     if info.get('lidar_points'):
         yield 'LiDAR', info['lidar_points']['lidar_path'], sample
@@ -76,13 +81,13 @@ def _own_files(info: Info) -> Iterator[tuple[str, str, str]]:
 
 
 def _other_camera(name: str, camera: str, cameras: Collection[str]) -> str | None:
-    """The other camera in whose folder a file lies."""
+    """Return the other camera in whose folder a file lies; None if there is none."""
     folders = PurePosixPath(name).parts[:-1]
     return None if camera in folders else next((folder for folder in folders if folder in cameras), None)
 
 
 def _compare_times(infos: Sequence[Info], labels: Sequence[str]) -> None:
-    """Names of nuScenes end with the time in microseconds; say so where it is not that of the record."""
+    """Warn of names, which in nuScenes end with the time in microseconds, of another time than their record."""
     named = []
     for info, label in zip(infos, labels, strict=True):
         records = [(f'{label}, {camera}', image['img_path'], image) for camera, image in info['images'].items()]
@@ -105,7 +110,7 @@ def _compare_times(infos: Sequence[Info], labels: Sequence[str]) -> None:
 
 
 def _names(image: Info) -> Iterator[tuple[str, Any]]:
-    """(kind, name) of every file of an image."""
+    """Yield (kind, name) of every file of an image."""
     yield 'image', image['img_path']
     for kind in KINDS:
         files = image.get(kind)

@@ -1,4 +1,4 @@
-"""From the records of a keyframe to what the transforms need to load one view."""
+"""What the transforms need to load one view, from the records of its keyframe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ class ViewRecords:
     lidar_sweeps: int
 
     def view(self, info: Info, key: Key, world2global: np.ndarray) -> dict[str, Any]:
-        """The record of a camera's image in the keyframe ``info``; the world is that of the current keyframe."""
+        """Make the record of one camera of a keyframe.
+
+        Args:
+            info: record of the keyframe.
+            key: frame offset of the keyframe, and name of the camera.
+            world2global: ``(4, 4)`` LiDAR frame of the current keyframe to the map.
+        """
         offset, camera = key
         image, global2world = info['images'][camera], inverse_pose(world2global)
         view = {
@@ -69,7 +75,14 @@ class ViewRecords:
         return paths
 
     def virtual_view(self, info: Info, camera: str, name: str, world2global: np.ndarray) -> dict[str, Any]:
-        """The record of what the teacher rendered from a shifted camera; LiDAR and truth are unknown there."""
+        """Make the record of a virtual view: what the teacher rendered from a shifted camera, without LiDAR and truth.
+
+        Args:
+            info: record of the current keyframe.
+            camera: name of the camera.
+            name: name of the view (:data:`.teacher_files.VIRTUAL_VIEWS`).
+            world2global: ``(4, 4)`` LiDAR frame of the current keyframe to the map.
+        """
         view = self.view(info, (CURRENT, camera), world2global)
         files = virtual_view_files(info['images'][camera]['teacher'], name)
         shift = np.eye(4)
@@ -88,7 +101,7 @@ class ViewRecords:
         return view
 
     def _lidar(self, info: Info, global2world: np.ndarray) -> list[dict[str, Any]] | None:
-        """The measurements of a keyframe, its own first; None if there are none."""
+        """Make the records of the LiDAR measurements of a keyframe, its own first; None if there are none."""
         measurements = lidar_measurements(info, self.lidar_sweeps)
         if not measurements:
             return None
@@ -117,10 +130,10 @@ Key = tuple[int, str]
 
 
 def whole_frames(cameras: Sequence[str], offsets: Sequence[int]) -> list[Key]:
-    """All cameras of one frame after the other, and the current frame at the end."""
+    """List all cameras of one frame after the other, and of the current frame at the end."""
     return [(offset, camera) for offset in (*offsets, CURRENT) for camera in cameras]
 
 
 def one_neighbor_each(cameras: Sequence[str]) -> list[Key]:
-    """For every camera the previous or the next frame at random, and the current frame at the end."""
+    """Choose the previous or the next frame at random for every camera; the current frame comes at the end."""
     return [(random.choice((-1, 1)), camera) for camera in cameras] + whole_frames(cameras, ())

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..datasets.availability import LIDAR, OTHER_FRAMES
 from ..datasets.dataset import DistillNeRFDataset
-from ..datasets.supply import LIDAR, OTHER_FRAMES
 from ..evaluation.metrics import DepthMetric
 from ..losses.subjects import subject_of
 from ..utils.errors import InputError, warn
@@ -39,7 +39,7 @@ def parts(dataset: Dataset) -> list[DistillNeRFDataset]:
 
 def known(datasets: Iterable[DistillNeRFDataset], name: str) -> int | None:
     """How many of a thing the datasets have together; None if none of them loads it."""
-    counts = [dataset.supply[name].there for dataset in datasets if name in dataset.supply]
+    counts = [dataset.availability[name].there for dataset in datasets if name in dataset.availability]
     return sum(counts) if counts else None
 
 

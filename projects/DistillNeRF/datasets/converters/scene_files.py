@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...utils.errors import InputError, warn
-from ..file_checks import Folders, check_ranges
+from ..file_checks import FolderListings, check_ranges
 from ..infos import Info
 from .common import DOWNLOAD_AGAIN
 
@@ -24,7 +24,7 @@ def complete_scenes(files: Mapping[str, Sequence[str]], root: Path, skip_incompl
     Raises:
         InputError: a file is missing; says how many of how many are, and how many scenes are whole.
     """
-    folders = Folders()
+    folders = FolderListings()
     missing = {scene: [name for name in names if not folders.has(root / name)] for scene, names in files.items()}
     whole = [scene for scene, names in missing.items() if not names]
     count, total = sum(map(len, missing.values())), sum(map(len, files.values()))
@@ -42,7 +42,7 @@ def complete_scenes(files: Mapping[str, Sequence[str]], root: Path, skip_incompl
 
 def drop_missing_sweeps(infos: Sequence[Info], root: Path) -> None:
     """Take sweeps whose files are not there out of the records, and say how many they are."""
-    folders, count, total, first = Folders(), 0, 0, None
+    folders, count, total, first = FolderListings(), 0, 0, None
     for info in infos:
         there = []
         for sweep in info['lidar_sweeps']:
@@ -86,7 +86,7 @@ class FileFinder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folders = Folders()
+        self._folders = FolderListings()
 
     def find(self, name: str, sensor: str) -> str | None:
         """Path relative to the root: as named, the end of that path, or in the folder of its sensor; None: nowhere."""

@@ -1,4 +1,4 @@
-"""How much of what a dataset was asked for is there: what is missing in part is told, counted, once."""
+"""How much of what a dataset was asked for is available; what is missing in part is counted in one warning."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ LIDAR, OTHER_FRAMES = 'LiDAR', 'other frames'
 
 
 @dataclass(frozen=True)
-class Supply:
-    """Of ``total`` samples or files, ``there`` are there."""
+class Availability:
+    """How many of ``total`` samples or files are ``there``."""
 
     there: int
     total: int
 
     @property
     def missing(self) -> int:
-        """How many are not there."""
+        """Return how many are not there."""
         return self.total - self.there
 
 
-def lidar_supply(infos: Sequence[Info], sweeps: int, where: str) -> Supply:
-    """Samples that have LiDAR, their own or that of other frames.
+def lidar_availability(infos: Sequence[Info], sweeps: int, where: str) -> Availability:
+    """Count the samples that have LiDAR, their own or that of other frames; warn of those without.
 
     Args:
         infos: the samples.
@@ -53,14 +53,14 @@ def lidar_supply(infos: Sequence[Info], sweeps: int, where: str) -> Supply:
             f'{where}: {len(short)} of {total} samples list fewer than the {sweeps - 1} sweeps of '
             f'lidar_sweeps={sweeps}, {none} of them none'
         )
-    return Supply(there, total)
+    return Availability(there, total)
 
 
 def require_boxes(infos: Sequence[Info], where: str) -> None:
-    """Some sample must have a box to be trained on (``boxes`` of :func:`.boxes.read_boxes`).
+    """Check that some sample has a box to train on (``boxes`` of :func:`..geometry.boxes.read_boxes`).
 
     Raises:
-        InputError: none has.
+        InputError: no sample has one.
     """
     if not any(len(info['boxes'][0]) for info in infos):
         raise InputError(
@@ -69,6 +69,6 @@ def require_boxes(infos: Sequence[Info], where: str) -> None:
         )
 
 
-def told(supply: Mapping[str, Supply]) -> str:
-    """``teacher depth 3 of 12, teacher sky_mask 12 of 12``: what is missing of each."""
-    return ', '.join(f'{name} {part.missing} of {part.total}' for name, part in supply.items())
+def describe_missing(availability: Mapping[str, Availability]) -> str:
+    """Say how many of each are missing, as in ``teacher depth 3 of 12, teacher sky_mask 12 of 12``."""
+    return ', '.join(f'{name} {part.missing} of {part.total}' for name, part in availability.items())
