@@ -1,1 +1,1 @@
-"""Converters: raw data set -> info files. Everything peculiar to a data set stays in here."""
+"""Converters from raw data sets to info files. Everything peculiar to a data set stays in here."""

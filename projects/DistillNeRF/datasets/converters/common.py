@@ -28,7 +28,7 @@ SINCE_1970 = (1e8, 1e10)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header of an image file."""
+    """Read (height, width) from the header of an image file."""
     header = read_header(path, DOWNLOAD_AGAIN)
     return header.height, header.width
 
@@ -44,7 +44,7 @@ def camera_record(
     timestamp: float,
     scene: str | None = None,
 ) -> Info:
-    """The record of one image.
+    """Make the record of one image.
 
     Args:
         camera: name of the camera.
@@ -73,7 +73,7 @@ def camera_record(
 
 
 def sweep_record(measurement: Info, lidar2sensor: np.ndarray) -> Info:
-    """An entry of ``lidar_sweeps``.
+    """Make an entry of ``lidar_sweeps``.
 
     Args:
         measurement: ``timestamp``, ``ego2global``, ``lidar2global`` and ``lidar_points`` of the sweep.
@@ -81,6 +81,12 @@ def sweep_record(measurement: Info, lidar2sensor: np.ndarray) -> Info:
     """
     record = {key: measurement[key] for key in ('timestamp', 'ego2global', 'lidar2global')}
     return {**record, 'lidar_points': {**measurement['lidar_points'], 'lidar2sensor': lidar2sensor.tolist()}}
+
+
+def number_samples(infos: Sequence[Info]) -> None:
+    """Set ``sample_idx`` of each record of an info file to its position."""
+    for index, info in enumerate(infos):
+        info['sample_idx'] = index
 
 
 def link_frames(infos: Sequence[Info], step: int = 1) -> None:
@@ -92,12 +98,12 @@ def link_frames(infos: Sequence[Info], step: int = 1) -> None:
 
 
 def choose_cameras(there: Sequence[str], wanted: Sequence[str] | None, where: str | Path) -> tuple[str, ...]:
-    """The cameras to convert: those wanted, else all that are there.
+    """Choose the cameras to convert: those wanted, else all that are there.
 
     Args:
         there: names of the cameras of a data set or sequence.
         wanted: names given with ``--cameras``; None takes all.
-        where: data set or sequence, for messages.
+        where: the data set or sequence, for messages.
 
     Raises:
         InputError: no camera is there, or a wanted one is not, or one is wanted twice.
@@ -114,7 +120,7 @@ def choose_cameras(there: Sequence[str], wanted: Sequence[str] | None, where: st
 
 
 def ring_order(infos: Iterable[Info]) -> tuple[str, ...]:
-    """Names of all cameras of the records, clockwise as seen from above, beginning to the front left.
+    """List the names of all cameras of the records, clockwise as seen from above, from the front left on.
 
     The directions are those of the optical axes in the LiDAR frame (x right, y forward) in the first record that has
     the camera. The standard rigs of six come out as front left, front, front right, back right, back, back left; a
@@ -130,7 +136,7 @@ def ring_order(infos: Iterable[Info]) -> tuple[str, ...]:
 
 
 def common_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
-    """The cameras that every record has, in ring order; the others are counted in a warning.
+    """List the cameras that every record has, in ring order, and warn of the others.
 
     Raises:
         InputError: no camera is in all records.
@@ -153,10 +159,10 @@ def common_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
 
 
 def same_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
-    """The cameras of all records, in ring order.
+    """List the cameras of all records, in ring order.
 
     Raises:
-        InputError: some records lack cameras that others have; the hint is to choose those that all have.
+        InputError: some records lack cameras that others have.
     """
     order = ring_order(infos)
     counts = Counter(camera for info in infos for camera in info['images'])
@@ -174,13 +180,13 @@ def same_cameras(infos: Sequence[Info], where: str | Path) -> tuple[str, ...]:
 
 
 def units_per_second(times: Sequence[float], steps: Sequence[float], expected: str, where: str | Path) -> float:
-    """How many of the units of ``times`` make a second; says so where it is not the expected one.
+    """Return how many units of ``times`` make a second, and warn where it is not the expected unit.
 
     Args:
-        times: of keyframes.
-        steps: from keyframe to keyframe, in the same unit.
-        expected: name of the format's unit; taken where the times tell nothing.
-        where: file, for messages.
+        times: times of the keyframes.
+        steps: times from keyframe to keyframe, in the same unit.
+        expected: name of the usual unit, which is taken where the times tell nothing.
+        where: the file, for messages.
     """
     low, high = USUAL_STEP
     step = float(np.median(steps)) if len(steps) else 0.0
@@ -198,10 +204,10 @@ def units_per_second(times: Sequence[float], steps: Sequence[float], expected: s
 LOOKED_AT = 4
 
 
-def check_pictures(root: Path, infos: Sequence[Info], where: str | Path, workers: int = 1) -> None:
-    """Compare every image file with the size in its record; look at the brightness of a few.
+def check_images(root: Path, infos: Sequence[Info], where: str | Path, workers: int = 1) -> None:
+    """Compare every image file with the size in its record, and look at the brightness of a few.
 
-    Orientation tags are passed over by every reader; a warning counts the images that have one.
+    Every reader ignores orientation tags; a warning counts the images that have one.
 
     Args:
         root: folder that the paths of the records are relative to.
@@ -232,6 +238,7 @@ def check_pictures(root: Path, infos: Sequence[Info], where: str | Path, workers
 
 
 def _checked_header(root: Path, image: Info) -> Header:
+    """Read the header of an image; raise :class:`InputError` if it contradicts the record or cannot be used."""
     path, recorded = root / image['img_path'], (image['height'], image['width'])
     header = read_header(path, DOWNLOAD_AGAIN)
     if (header.height, header.width) != recorded:

@@ -1,4 +1,4 @@
-"""A plain mmdet3d v2 info pickle -> infos: whoever has the pickle does not need the tables.
+"""mmdet3d's v2 info pickle of nuScenes to infos; the tables are not needed.
 
 What our format knows is converted and checked; other fields (``cam_instances``, image sweeps, radar) are left out.
 """
@@ -16,15 +16,17 @@ import numpy as np
 from ...geometry.boxes import check_boxes
 from ...geometry.poses import check_poses, inverse_pose
 from ...utils.errors import InputError
+from ..info_arrays import COLUMNS, is_finite, is_name, is_whole
 from ..infos import Info, read_pickle, save_infos
 from .common import (
     SINCE_1970,
     TIME_UNITS,
     camera_record,
-    check_pictures,
+    check_images,
     choose_cameras,
     image_size,
     link_frames,
+    number_samples,
     same_cameras,
     sweep_record,
     units_per_second,
@@ -59,7 +61,7 @@ def from_mmdet3d_info(
         pickle_path: the pickle; its name tells the split (train, val, test, else all).
         root: data root that the files are relative to.
         out_dir: where the info file goes.
-        cameras: which to convert; None takes all that are there.
+        cameras: names of the cameras to convert; None takes all that are there.
         sweeps: how many LiDAR sweeps of each keyframe to list.
         skip_incomplete: leave out scenes of which files are missing.
 
@@ -81,23 +83,26 @@ def from_mmdet3d_info(
     finder = FileFinder(root)
     infos = [_convert(record, root, finder, unit, sweeps) for record in kept]
     link_frames(infos)
-    for index, info in enumerate(infos):
-        info['sample_idx'] = index
+    number_samples(infos)
     ring = same_cameras(infos, pickle_path)
     drop_missing_sweeps(infos, root)
     check_first_points(infos, root)
-    check_pictures(root, infos, target)
-    metainfo = content.get('metainfo') if isinstance(content.get('metainfo'), dict) else {}
-    # Categories that mmdet3d does not train on have the label -1.
-    named = _dict(metainfo.get('categories', {}), f'{pickle_path}: categories of metainfo')
-    if bad := [name for name, label in named.items() if not isinstance(label, int) or isinstance(label, bool)]:
-        raise InputError(f'{pickle_path}: category {bad[0]} of metainfo is {named[bad[0]]!r}, no whole number; {HINT}')
-    categories = {name: label for name, label in named.items() if label >= 0}
-    save_infos(target, 'nuscenes', ring, infos, pickle_path, split=split, categories=categories)
+    check_images(root, infos, target)
+    save_infos(target, 'nuscenes', ring, infos, pickle_path, split=split, categories=_categories(content, pickle_path))
     return target
 
 
+def _categories(content: dict[str, Any], path: Path) -> dict[str, int]:
+    """Return the categories of the metainfo, apart from those that mmdet3d does not train on (label -1)."""
+    metainfo = content.get('metainfo') if isinstance(content.get('metainfo'), dict) else {}
+    named = _dict(metainfo.get('categories', {}), f'{path}: categories of metainfo')
+    if bad := [name for name, label in named.items() if not isinstance(label, int) or isinstance(label, bool)]:
+        raise InputError(f'{path}: category {bad[0]} of metainfo is {named[bad[0]]!r}, no whole number; {HINT}')
+    return {name: label for name, label in named.items() if label >= 0}
+
+
 def _read(path: Path) -> dict[str, Any]:
+    """Read the pickle; raise :class:`InputError` if it is not of the v2 format."""
     content = read_pickle(path, HINT)
     if isinstance(content, dict) and content.get('infos') and 'data_list' not in content:
         raise InputError(
@@ -114,11 +119,13 @@ class _Record:
 
     Attributes:
         label: file and sample, for messages.
-        fields: the entry.
+        fields: the entry itself.
+        lidar: its record of the LiDAR.
         images: its records of images that name a file, by camera.
-        time: of the keyframe, seconds, once the unit is known.
-        scene, frame: once scenes are told apart.
-        files: paths relative to the root by camera, and of the LiDAR.
+        token: its name.
+        time: time of the keyframe in seconds; set once the unit is known.
+        scene, frame: name of the scene, and number of the frame in it; set once scenes are told apart.
+        files: paths of the images, by camera, and of the LiDAR, relative to the root; set once they are found.
     """
 
     def __init__(self, fields: Any, index: int, path: Path) -> None:
@@ -137,11 +144,12 @@ class _Record:
         self.files: dict[str, str] = {}
 
     def get(self, field: str) -> Any:
+        """Return a field; raise :class:`InputError` if it is missing."""
         return _get(self.fields, field, self.label)
 
     @property
     def log(self) -> str:
-        """Start of the LiDAR file name, which nuScenes gives the log; nothing where files are named otherwise."""
+        """Return the start of the LiDAR file name, in nuScenes the log; empty where files are named otherwise."""
         log, separator, _ = plain_path(_path(self.lidar, 'lidar_path', self.label)).rpartition('/')[2].partition('__')
         return log if separator else ''
 
@@ -160,20 +168,20 @@ def _dict(value: Any, label: str) -> dict[str, Any]:
 
 def _path(record: dict[str, Any], field: str, label: str) -> str:
     value = _get(record, field, label)
-    if not isinstance(value, str) or not value:
+    if not is_name(value):
         raise InputError(f'{label}: {field} is {value!r}, not the name of a file; {HINT}')
     return value
 
 
 def _number(record: dict[str, Any], field: str, label: str) -> float:
     value = _get(record, field, label)
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+    if not is_finite(value):
         raise InputError(f'{label}: {field} is {value!r}, not a finite number; {HINT}')
     return float(value)
 
 
 def _set_times(records: Sequence[_Record], path: Path) -> float:
-    """Set the time of every keyframe; returns how many units make a second."""
+    """Set the time of every keyframe; return how many units make a second."""
     raw = [_number(record.fields, 'timestamp', record.label) for record in records]
     in_order = sorted(zip((record.log for record in records), raw, strict=True))
     pairs = itertools.pairwise(in_order)
@@ -185,7 +193,10 @@ def _set_times(records: Sequence[_Record], path: Path) -> float:
 
 
 def _seconds(record: dict[str, Any], keyframe: _Record, unit: float, label: str) -> float:
-    """Time of an image or sweep; since 1970, an own unit shows, else it is that of the keyframes."""
+    """Return the time of an image or sweep in seconds.
+
+    Times since 1970 show their unit, which may be another than that of the keyframes; other times have that one.
+    """
     raw = _number(record, 'timestamp', label)
     if keyframe.time < SINCE_1970[0]:
         return raw / unit
@@ -194,7 +205,7 @@ def _seconds(record: dict[str, Any], keyframe: _Record, unit: float, label: str)
 
 
 def _name_scenes(records: list[_Record]) -> None:
-    """Group records to scenes and number their frames; in the order of scenes in the file, then of time."""
+    """Group records to scenes and number their frames; sort by scene, as in the file, then by time."""
     previous: _Record | None = None
     for record in sorted(records, key=lambda record: (record.log, record.time)):
         same_scene = previous is not None and previous.log == record.log and record.time - previous.time < MAX_GAP
@@ -206,7 +217,7 @@ def _name_scenes(records: list[_Record]) -> None:
 
 
 def _with_files(records: Sequence[_Record], cameras: Sequence[str], root: Path, skip_incomplete: bool) -> list[_Record]:
-    """Find the images and the LiDAR of every record; those of scenes that are complete."""
+    """Find the images and the LiDAR of every record; return the records of complete scenes."""
     finder, files = FileFinder(root), {}
     for record in records:
         record.images = {camera: image for camera, image in record.images.items() if camera in cameras}
@@ -219,6 +230,7 @@ def _with_files(records: Sequence[_Record], cameras: Sequence[str], root: Path, 
 
 
 def _convert(record: _Record, root: Path, finder: FileFinder, unit: float, sweeps: int) -> Info:
+    """Make the info of a record; ``unit`` is how many units of its times make a second."""
     label, lidar = record.label, record.lidar
     ego2global = _pose(record.fields, 'ego2global', label)
     lidar2ego = _pose(lidar, 'lidar2ego', label)
@@ -243,7 +255,7 @@ def _convert(record: _Record, root: Path, finder: FileFinder, unit: float, sweep
 
 
 def _listed(record: _Record, field: str) -> list[Any]:
-    """A list that may be absent."""
+    """Return a list that may be absent."""
     value = record.fields.get(field)
     if value is not None and not isinstance(value, list):
         raise InputError(f'{record.label}: {field} is no list ({str(value)[:40]!r}); correct it in the pickle')
@@ -271,7 +283,7 @@ def _image(record: _Record, camera: str, root: Path, lidar2global: np.ndarray, u
 
 
 def _intrinsics(image: dict[str, Any], label: str) -> np.ndarray:
-    """``(3, 3)`` from a matrix that may have a fourth row and column."""
+    """Return the pinhole matrix ``(3, 3)``, which may be stored with a fourth row and column."""
     matrix = _matrix(image, 'cam2img', label)
     if matrix.shape not in ((3, 3), (3, 4), (4, 4)):
         what = 'empty' if not matrix.size else f'of shape {matrix.shape}'
@@ -287,7 +299,7 @@ def _matrix(record: dict[str, Any], field: str, label: str) -> np.ndarray:
 
 
 def _pose(record: dict[str, Any], field: str, label: str) -> np.ndarray:
-    """A 4 x 4 pose, made orthonormal: the pickles hold float32, whose rounding would add up along the chain."""
+    """Return a pose ``(4, 4)``, made orthonormal: rounding of the stored float32 would add up along the chain."""
     pose = _matrix(record, field, label)
     if pose.shape != (4, 4):
         raise InputError(f'{label}: {field} is {pose.shape}, not (4, 4); correct it in the pickle')
@@ -298,11 +310,11 @@ def _pose(record: dict[str, Any], field: str, label: str) -> np.ndarray:
 
 
 def _columns(lidar: dict[str, Any], label: str) -> int:
-    """Floats per point; mmdet3d leaves the number out for sweeps."""
+    """Return the number of floats per point, which mmdet3d leaves out for sweeps."""
     columns = lidar.get('num_pts_feats')
     if columns is None:
         return POINT_COLUMNS
-    if isinstance(columns, bool) or not isinstance(columns, (int, np.integer)) or columns < 3:
+    if not COLUMNS.fits(columns):
         raise InputError(f'{label}: num_pts_feats is {columns!r}, not 3 or more; correct it in the pickle')
     return int(columns)
 
@@ -310,7 +322,7 @@ def _columns(lidar: dict[str, Any], label: str) -> int:
 def _sweeps(
     record: _Record, finder: FileFinder, lidar2global: np.ndarray, columns: int, unit: float, count: int
 ) -> list[Info]:
-    """The nearest ``count`` sweeps in time, their global poses from the vehicle's at their own time."""
+    """Make the records of the ``count`` sweeps nearest in time, with the pose of the vehicle at their own time."""
     sweeps = []
     for number, sweep in enumerate(_listed(record, 'lidar_sweeps') if count else []):
         label = f'{record.label}, sweep {number}'
@@ -342,7 +354,7 @@ def _sweeps(
 
 
 def _instance(box: Any, label: str) -> Info:
-    """A box of mmdet3d; its center, sizes and yaw mean the same as ours."""
+    """Make the record of a box; center, sizes and yaw of mmdet3d mean the same as ours."""
     box = _dict(box, f'{label}: an instance')
     values = _matrix(box, 'bbox_3d', label)
     if values.shape != (7,):
@@ -365,7 +377,8 @@ def _instance(box: Any, label: str) -> Info:
 
 
 def _label(box: dict[str, Any], field: str, default: int, label: str) -> int:
+    """Return a whole number of a box, or a default if it is absent."""
     value = box.get(field, default)
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise InputError(f'{label}: {field} of an instance is {value!r}, not a whole number; correct it in the pickle')
     return int(value)

@@ -1,11 +1,10 @@
-"""nuScenes tables -> infos, through nuscenes-devkit. Any data set written as nuScenes tables converts the same way.
+"""nuScenes tables to infos, through nuscenes-devkit. Any data set written as nuScenes tables converts the same way.
 
 Splits are the official ones, or those of a ``splits.json`` beside the table folder: ``{split: [scene names]}``.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,13 +22,15 @@ from ...geometry.poses import inverse_pose, pose_matrix, quaternion_matrix
 from ...utils.errors import InputError, warn
 from ...utils.files import read_json, require_file
 from ..drive_checks import some
+from ..info_arrays import is_finite, is_name
 from ..infos import Info, InfoFile, save_info_files
 from .common import (
     DOWNLOAD_AGAIN,
     camera_record,
-    check_pictures,
+    check_images,
     choose_cameras,
     link_frames,
+    number_samples,
     same_cameras,
     sweep_record,
     units_per_second,
@@ -70,11 +71,13 @@ def convert(
     Args:
         root: folder of ``samples``, ``sweeps`` and the table folder ``version``.
         out_dir: where the info files go.
+        tag: how the names of the info files begin.
+        version: name of the table folder.
         sweeps: how many LiDAR sweeps before each keyframe to list.
         workers: threads that compare image files with their records.
         dataset: name for ``metainfo``.
         finish: adds to each record what only this data set has.
-        cameras: channels to convert; None takes all that are there.
+        cameras: channels of the cameras to convert; None takes all that are there.
         skip_incomplete: leave out scenes of which files are missing.
 
     Returns:
@@ -95,27 +98,24 @@ def convert(
         if not there:
             warn(f'{root / version}: no scene of split {split} is complete: no info file of it is written')
             continue
-        infos: list[Info] = []
-        for scene in tqdm(there, desc=f'{dataset} {split}'):
-            infos += rig.convert(scene, sweeps)
-        for index, info in enumerate(infos):
-            info['sample_idx'] = index
-            if finish is not None:
-                finish(info)
+        infos = [info for scene in tqdm(there, desc=f'{dataset} {split}') for info in rig.convert(scene, sweeps)]
+        number_samples(infos)
+        for info in infos if finish is not None else ():
+            finish(info)
         ring = same_cameras(infos, root / version)
         check_first_points(infos, root)
         drop_missing_sweeps(infos, root)
-        _report(infos, sweeps, root / version)
+        _warn_of_missing(infos, sweeps, root / version)
         path = out_dir / f'{tag}_infos_{split}.pkl'
-        check_pictures(root, infos, path, workers)
+        check_images(root, infos, path, workers)
         more = {'split': split, 'version': version, 'categories': _categories()}
         files.append(InfoFile(path, dataset, ring, infos, root / version, more))
     save_info_files(files)
     return [file.path for file in files]
 
 
-def _report(infos: Sequence[Info], sweeps: int, where: Path) -> None:
-    """Say what the records lack although it was asked for."""
+def _warn_of_missing(infos: Sequence[Info], sweeps: int, where: Path) -> None:
+    """Warn of records without the sweeps that were asked for, and of boxes of unknown categories."""
     if sweeps and len(infos) > 1 and not any(info['lidar_sweeps'] for info in infos):
         warn(f'{where}: no keyframe has LiDAR sweeps before it (prev in sample_data.json)')
     names = [box['category'] for info in infos for box in info['instances']]
@@ -127,17 +127,18 @@ def _report(infos: Sequence[Info], sweeps: int, where: Path) -> None:
 
 
 def check_sweep_count(sweeps: int) -> None:
-    """Refuse a number of sweeps below 0."""
+    """Check that a number of sweeps is 0 or more."""
     if sweeps < 0:
         raise InputError(f'--sweeps is {sweeps}; give 0 or more')
 
 
 def _categories() -> dict[str, int]:
+    """Return the label of every detection class."""
     return {name: label for label, name in enumerate(DETECTION_CLASSES)}
 
 
 def _splits(root: Path, version: str) -> dict[str, Sequence[str]]:
-    """Scene names of each split."""
+    """Return the scene names of each split, from ``splits.json`` or the official ones."""
     path = root / 'splits.json'
     if path.is_file():
         splits = read_json(path, DOWNLOAD_AGAIN)
@@ -170,6 +171,7 @@ class _Tables(NuScenes):
 
 
 def _open_tables(root: Path, version: str) -> NuScenes:
+    """Load the tables; raise :class:`InputError` if one is missing or damaged."""
     folder = root / version
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder of tables; {_where_tables_are(root)}')
@@ -190,7 +192,7 @@ def _open_tables(root: Path, version: str) -> NuScenes:
 
 
 def _where_tables_are(root: Path) -> str:
-    """What to give instead, by what is there."""
+    """Say where the tables are instead, if that can be seen."""
     if (root / 'sample_data.json').is_file():
         return f'{root} is a folder of tables itself; give --root-path {root.resolve().parent} --version {root.name}'
     found = sorted(path.parent.name for path in root.glob('*/sample_data.json'))
@@ -211,6 +213,7 @@ class _Scene:
 
 
 def _scenes(nusc: NuScenes, names: Sequence[str], split: str) -> list[_Scene]:
+    """Return the scenes of a split; raise :class:`InputError` if the tables lack one."""
     where = Path(nusc.dataroot) / nusc.version
     scenes = {scene['name']: scene for scene in nusc.scene if isinstance(scene.get('name'), str)}
     if missing := [name for name in names if name not in scenes]:
@@ -222,7 +225,7 @@ def _scenes(nusc: NuScenes, names: Sequence[str], split: str) -> list[_Scene]:
 
 
 def _samples(nusc: NuScenes, scene: dict[str, Any], where: Path) -> list[dict[str, Any]]:
-    """The keyframes of a scene, by their links."""
+    """Return the keyframes of a scene, by their links."""
     samples, seen = [], set()
     token = scene.get('first_sample_token')
     while token:
@@ -279,6 +282,7 @@ class _Rig:
         self._unit = units_per_second(times, steps, 'microseconds', self._where)
 
     def _choose_lidar(self, there: Sequence[str]) -> str:
+        """Return the LiDAR to convert: ``LIDAR_TOP``, else one whose name has TOP, else the first by name."""
         if not there:
             raise InputError(
                 f'{self._where}: its keyframes have no LiDAR, whose frame is the world of the network; give tables '
@@ -290,7 +294,7 @@ class _Rig:
         return chosen
 
     def _data(self, sample: dict[str, Any], channel: str) -> dict[str, Any]:
-        """The keyframe measurement of a sensor."""
+        """Return the keyframe measurement of a sensor."""
         if channel not in sample['data']:
             raise InputError(
                 f'{self._where}: sample {sample["token"]} has no keyframe of {channel} (is_key_frame in '
@@ -299,21 +303,23 @@ class _Rig:
         return self._nusc.get('sample_data', sample['data'][channel])
 
     def _channels(self, sample: dict[str, Any]) -> list[str]:
+        """Return the cameras to convert that a keyframe has."""
         return [camera for camera in self._cameras if camera in sample['data']]
 
     def files(self, scene: _Scene) -> list[str]:
-        """Images and LiDAR of the keyframes of a scene, relative to the data root."""
+        """List the images and LiDAR files of the keyframes of a scene, relative to the data root."""
         channels = [(sample, name) for sample in scene.samples for name in (*self._channels(sample), self._lidar)]
         return [self._file(self._data(sample, name)) for sample, name in channels]
 
     def _file(self, data: dict[str, Any]) -> str:
+        """Return the file of a measurement, relative to the data root."""
         name = data.get('filename')
-        if not isinstance(name, str) or not name:
+        if not is_name(name):
             raise InputError(f'{self._where}/sample_data.json: {data["token"]}: filename is {name!r}; {DOWNLOAD_AGAIN}')
         return plain_path(name)
 
     def convert(self, scene: _Scene, sweeps: int) -> list[Info]:
-        """The linked infos of one scene, in order of time."""
+        """Make the linked infos of one scene, in order of time."""
         infos = []
         for frame, sample in enumerate(scene.samples):
             where = f'{self._where}: scene {scene.name}, sample {sample["token"]}'
@@ -327,6 +333,7 @@ class _Rig:
         return infos
 
     def _sample(self, sample: dict[str, Any], scene: str, frame: int, sweeps: int) -> Info:
+        """Make the info of one keyframe."""
         lidar = self._data(sample, self._lidar)
         sensor2ego, ego2global = self._poses(lidar)
         lidar2global = ego2global @ sensor2ego
@@ -350,7 +357,7 @@ class _Rig:
         return {'lidar_path': self._file(data), 'num_pts_feats': POINT_COLUMNS, 'lidar2ego': sensor2ego.tolist()}
 
     def _poses(self, data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Sensor to ego and ego to global at the time of this measurement."""
+        """Return the poses sensor to ego and ego to global, at the time of this measurement."""
         poses = []
         for table in ('calibrated_sensor', 'ego_pose'):
             record = self._nusc.get(table, data[f'{table}_token'])
@@ -359,6 +366,7 @@ class _Rig:
         return poses[0], poses[1]
 
     def _camera(self, sample: dict[str, Any], camera: str, lidar2global: np.ndarray) -> Info:
+        """Make the record of one image."""
         data = self._data(sample, camera)
         cam2ego, ego2global = self._poses(data)
         record = camera_record(
@@ -374,6 +382,7 @@ class _Rig:
         return {**record, 'sample_data_token': data['token']}
 
     def _intrinsics(self, data: dict[str, Any], camera: str) -> np.ndarray:
+        """Return the pinhole matrix ``(3, 3)`` of a measurement."""
         sensor = self._nusc.get('calibrated_sensor', data['calibrated_sensor_token'])
         matrix = np.asarray(sensor['camera_intrinsic'], dtype=np.float64)
         if matrix.shape != (3, 3):
@@ -385,7 +394,7 @@ class _Rig:
         return matrix
 
     def _sweeps(self, lidar: dict[str, Any], lidar2global: np.ndarray, count: int) -> list[Info]:
-        """The LiDAR measurements before a keyframe, newest first."""
+        """Make the records of the LiDAR measurements before a keyframe, newest first."""
         sweeps = []
         while lidar['prev'] and len(sweeps) < count:
             lidar = self._nusc.get('sample_data', lidar['prev'])
@@ -403,14 +412,15 @@ class _Rig:
 
 
 def _number(record: dict[str, Any], field: str, where: Path) -> float:
+    """Return a finite number; raise :class:`InputError` for anything else."""
     value = record.get(field)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_finite(value):
         raise InputError(f'{where}: {record.get("token")}: {field} is {value!r}, not a finite number; {DOWNLOAD_AGAIN}')
     return value
 
 
 def _instances(nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray) -> list[Info]:
-    """Boxes (x, y, z, length, width, height, yaw) in the LiDAR frame; label -1 outside the detection classes."""
+    """Make the boxes (x, y, z, length, width, height, yaw) in the LiDAR frame; label -1: no detection class."""
     global2lidar = inverse_pose(lidar2global)
     labels = _categories()
     boxes = []

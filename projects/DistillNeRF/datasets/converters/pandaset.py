@@ -1,4 +1,4 @@
-"""PandaSet (https://pandaset.org) as published -> infos.
+"""PandaSet (https://pandaset.org), as published, to infos.
 
 Frames of reference: PandaSet's world is its own ENU-like frame; ``lidar/poses.json`` holds poses of the vehicle,
 whose axes are x right, y forward, z up with the origin about 0.3 m above the road (seen in the points and in the
@@ -27,10 +27,11 @@ from ..file_checks import check_ranges
 from ..infos import Info, InfoFile, save_info_files
 from .common import (
     DOWNLOAD_AGAIN,
-    check_pictures,
+    check_images,
     choose_cameras,
     common_cameras,
     link_frames,
+    number_samples,
     ring_order,
     sweep_record,
 )
@@ -39,7 +40,7 @@ from .pandaset_raw import (
     Camera,
     camera_images,
     frame_files,
-    numbers,
+    number_columns,
     pose_of,
     read_poses,
     read_table,
@@ -50,7 +51,7 @@ CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_cam
 LIDAR_HEIGHT = 1.5
 # Count up when the same raw data gives other points or classes than before.
 VERSION = 1
-# MiniTown's names for PandaSet's classes of points; the others (``Other Static Object``, ...) stay unknown.
+# Our names for PandaSet's classes of points; the others (``Other Static Object``, ...) stay unknown.
 CLASS_OF_NAME = {
     'Road': 'road',
     'Lane Line Marking': 'road',
@@ -107,7 +108,8 @@ def convert(
     Args:
         root: folder of the sequences (``001``, ``002``, ...).
         out_dir: where to write; points that are there already are kept if they were made from the same files and
-            poses by this version (:mod:`...provenance`), otherwise made again.
+            poses by this version (:mod:`...utils.provenance`), otherwise made again.
+        tag: how the names of the info files begin.
         sequences: names of the sequences to convert; None takes all.
         train_frames, val_frames: first and last frame (inclusive) of each split; None takes every frame with an image
             of every camera.
@@ -121,7 +123,37 @@ def convert(
         the info files.
     """
     names = _sequence_names(root, sequences)
-    val_names = {name.rstrip('/') for name in val_sequences}
+    splits = _splits(root, names, train_frames, val_frames, [name.rstrip('/') for name in val_sequences])
+    files = []
+    for split, parts in splits.items():
+        jobs = [(root / name, out_dir, frames, step, cameras) for name, frames in parts]
+        infos = [info for sequence in _in_processes(jobs, workers) for info in sequence]
+        number_samples(infos)
+        path = out_dir / f'{tag}_infos_{split}.pkl'
+        check_images(root, infos, path, workers)
+        files.append(InfoFile(path, 'pandaset', common_cameras(infos, path), infos, more={'split': split}))
+    save_info_files(files)
+    return [file.path for file in files]
+
+
+Range = tuple[int, int]
+
+
+def _splits(
+    root: Path, names: Sequence[str], train_frames: Range | None, val_frames: Range | None, val_sequences: Sequence[str]
+) -> dict[str, list[tuple[str, Range | None]]]:
+    """Return the sequences of each split, and the range of their frames; None: all frames.
+
+    Args:
+        root: folder of the sequences, for messages.
+        names: all sequences to convert.
+        train_frames, val_frames: first and last frame of each split.
+        val_sequences: names of the sequences for validation.
+
+    Raises:
+        InputError: splits that overlap or are empty.
+    """
+    val_names = set(val_sequences)
     if unknown := val_names - set(names):
         raise InputError(f'{root}: no sequence {", ".join(sorted(unknown))}; name folders that are there')
     if not val_names and train_frames is None and val_frames is None:
@@ -134,24 +166,14 @@ def convert(
         raise InputError(f'train frames {train_frames} and val frames {val_frames} overlap; set them apart')
     if val_names == set(names):
         raise InputError(f'{root}: all of its sequences to convert are in the val split; leave some for training')
-    splits = {
+    return {
         'train': [(name, train_frames) for name in names if name not in val_names],
         'val': [(name, val_frames) for name in names if not val_names or name in val_names],
     }
-    files = []
-    for split, parts in splits.items():
-        jobs = [(root / name, out_dir, frames, step, cameras) for name, frames in parts]
-        infos = [info for sequence in _in_processes(jobs, workers) for info in sequence]
-        for index, info in enumerate(infos):
-            info['sample_idx'] = index
-        path = out_dir / f'{tag}_infos_{split}.pkl'
-        check_pictures(root, infos, path, workers)
-        files.append(InfoFile(path, 'pandaset', common_cameras(infos, path), infos, more={'split': split}))
-    save_info_files(files)
-    return [file.path for file in files]
 
 
 def _in_processes(jobs: Sequence[tuple], workers: int) -> Iterator[list[Info]]:
+    """Yield the infos of each sequence, in several processes."""
     if workers <= 1 or len(jobs) < 2:
         yield from itertools.starmap(convert_sequence, jobs)
         return
@@ -162,7 +184,15 @@ def _in_processes(jobs: Sequence[tuple], workers: int) -> Iterator[list[Info]]:
 def convert_sequence(
     folder: Path, out_dir: Path, frames: tuple[int, int] | None, step: int, cameras: Sequence[str] | None = None
 ) -> list[Info]:
-    """The linked infos of one sequence; writes its points."""
+    """Make the linked infos of one sequence, and write its points.
+
+    Args:
+        folder: the sequence.
+        out_dir: where points and classes go.
+        frames: first and last frame; None takes all.
+        step: distance of linked keyframes, in frames.
+        cameras: names of the cameras to convert; None takes all.
+    """
     pose_file = folder / 'lidar' / 'poses.json'
     vehicle_poses, times = read_poses(pose_file), read_times(folder / 'lidar' / 'timestamps.json')
     rig = _read_cameras(folder, cameras)
@@ -188,7 +218,7 @@ def convert_sequence(
                 'instances': measurements.instances(frame, lidar2global),
             }
         )
-    measurements.tell(chosen)
+    measurements.warn_of_missing(chosen)
     order = ring_order(infos)
     for info in infos:
         info['images'] = {name: info['images'][name] for name in order}
@@ -198,7 +228,7 @@ def convert_sequence(
 
 
 def _read_cameras(folder: Path, wanted: Sequence[str] | None) -> list[Camera]:
-    """The cameras to convert; said if one of PandaSet's is not among them though nobody chose."""
+    """Read the cameras to convert, and warn of cameras of PandaSet that are missing unless some were chosen."""
     images = camera_images(folder)
     names = choose_cameras(list(images), wanted, folder)
     if wanted is None and (absent := [name for name in CAMERAS if name not in names]):
@@ -226,6 +256,7 @@ def _list_sweeps(infos: Sequence[Info]) -> None:
 
 
 def _sequence_names(root: Path, wanted: Iterable[str] | None) -> list[str]:
+    """Return the sequences to convert, in order; raise :class:`InputError` if one is missing or named twice."""
     if not root.is_dir():
         raise InputError(f'{root}: no such folder; give the folder that holds the sequences 001, 002, ...')
     names = (
@@ -241,10 +272,13 @@ def _sequence_names(root: Path, wanted: Iterable[str] | None) -> list[str]:
 
 
 def _chosen_frames(folder: Path, rig: Sequence[Camera], frames: tuple[int, int] | None, count: int) -> list[int]:
-    """Frames to convert: an explicit range must be complete, otherwise all frames that have an image of each camera.
+    """Choose the frames to convert: all of a range, or all that have an image of each camera.
 
     Args:
-        count: so many frames have a pose and a time of the vehicle.
+        folder: the sequence, for messages.
+        rig: the cameras.
+        frames: first and last frame; None takes all.
+        count: how many frames have a pose and a time of the vehicle.
     """
     if frames is not None:
         if not 0 <= frames[0] <= frames[1] < count:
@@ -283,8 +317,8 @@ class _Measurements:
         self.made = Provenance(out_dir / 'lidar' / folder.name)
         self.unnamed = 0
 
-    def tell(self, frames: Sequence[int]) -> None:
-        """Warn of what is missing in these frames, and of files that were made again."""
+    def warn_of_missing(self, frames: Sequence[int]) -> None:
+        """Warn of what these frames lack, and of files that were made again."""
         measured = [frame for frame in frames if frame in self.lidar]
         counts = (
             ('LiDAR', len(frames) - len(measured), len(frames)),
@@ -311,7 +345,7 @@ class _Measurements:
         raw, target = self.lidar[frame], self._target(f'{frame:02d}.bin')
         source = fingerprint(version=VERSION, points=raw, lidar2global=lidar2global)
         if not self.made.is_current(target, source):
-            points = numbers(read_table(raw, POINT_COLUMNS), POINT_COLUMNS, raw)
+            points = number_columns(read_table(raw, POINT_COLUMNS), POINT_COLUMNS, raw)
             if not len(points):
                 raise InputError(f'{raw}: holds no points; {DOWNLOAD_AGAIN}')
             global2lidar = inverse_pose(lidar2global)
@@ -329,7 +363,7 @@ class _Measurements:
         }
 
     def _point_classes(self, frame: int, points: Path) -> str | None:
-        """Write the classes of a frame's points as uint8 ids of MiniTown's; None where PandaSet has none."""
+        """Write the classes of a frame's points as uint8 ids of our classes; None where PandaSet has none."""
         if frame not in self.semseg:
             return None
         raw, target = self.semseg[frame], self._target(f'{frame:02d}.classes.bin')
@@ -341,7 +375,7 @@ class _Measurements:
             table = read_table(raw)
             if 'class' not in table or len(table) != count:
                 raise InputError(f'{raw}: holds no class for each of the {count} points of its frame; {DOWNLOAD_AGAIN}')
-            values = numbers(table, ['class'], raw)[:, 0]
+            values = number_columns(table, ['class'], raw)[:, 0]
             if not ((values >= 0) & (values < len(ids)) & (values % 1 == 0)).all():
                 raise InputError(
                     f'{raw}: its classes or those of classes.json are no numbers below 256 '
@@ -355,7 +389,7 @@ class _Measurements:
         return self._relative(target)
 
     def instances(self, frame: int, lidar2global: np.ndarray) -> list[Info]:
-        """Cuboids of a frame as boxes (x, y, z, length, width, height, yaw) in the LiDAR frame.
+        """Make boxes (x, y, z, length, width, height, yaw) in the LiDAR frame of the cuboids of a frame.
 
         PandaSet's ``dimensions`` are x (width), y (length), z (height), and its yaw turns the y axis to the heading.
         """
@@ -364,11 +398,11 @@ class _Measurements:
         path = self.cuboids[frame]
         table = read_table(path, (*CENTER, *SIZE, 'yaw', 'label', 'uuid'))
         global2lidar = inverse_pose(lidar2global)
-        centers = numbers(table, CENTER, path) @ global2lidar[:3, :3].T + global2lidar[:3, 3]
+        centers = number_columns(table, CENTER, path) @ global2lidar[:3, :3].T + global2lidar[:3, 3]
         turn = np.arctan2(global2lidar[1, 0], global2lidar[0, 0])
-        yaws = numbers(table, ['yaw'], path)[:, 0] + np.pi / 2 + turn
+        yaws = number_columns(table, ['yaw'], path)[:, 0] + np.pi / 2 + turn
         yaws = (yaws + np.pi) % (2 * np.pi) - np.pi
-        parts = zip(centers, numbers(table, SIZE, path), yaws, table['label'], table['uuid'], strict=True)
+        parts = zip(centers, number_columns(table, SIZE, path), yaws, table['label'], table['uuid'], strict=True)
         return [
             {'bbox_3d': [*center.tolist(), *size.tolist(), float(yaw)], 'label': str(label), 'token': str(uuid)}
             for center, size, yaw, label, uuid in parts
@@ -382,10 +416,17 @@ class _Measurements:
 
 
 def _class_ids(path: Path, table: Path) -> tuple[np.ndarray, np.ndarray]:
-    """``(256,)`` MiniTown's id of each of PandaSet's numbers of classes, and whether ``classes.json`` has its name.
+    """Read ``classes.json``, which names the class numbers of a sequence.
+
+    Args:
+        path: the file.
+        table: file of classes that needs it, for messages.
+
+    Returns:
+        ``(256,)`` our class id of each number, and ``(256,)`` whether the file gives it a name of PandaSet.
 
     Raises:
-        InputError: no numbers below 256, or not one name that we know.
+        InputError: numbers that are not below 256, or not one name of PandaSet.
     """
     names = read_json(path, DOWNLOAD_AGAIN)
     ids, named = np.full(256, UNKNOWN_CLASS, np.uint8), np.zeros(256, bool)

@@ -25,12 +25,12 @@ LONGEST_STEP = 5.0
 
 
 def frame_files(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
-    """The files of a folder that are named by the number of their frame, of any width: frame -> file.
+    """List the files of a folder that are named by the number of their frame, of any width: frame -> file.
 
-    Hidden files and JSON are passed over; other names are counted in a warning. No folder is no file.
+    Hidden files and JSON are ignored; a warning counts the other names. A folder that does not exist has no files.
 
     Raises:
-        InputError: there are files, but none is named by a frame; two different files of one frame.
+        InputError: files of which none is named by a frame, or two different files of one frame.
     """
     found: dict[int, list[Path]] = {}
     others = []
@@ -48,11 +48,11 @@ def frame_files(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
         raise InputError(f'{folder}: none of its {len(others)} files ({others[0]}, ...) is {named}; rename them')
     if others:
         warn(f'{folder}: {len(others)} of its files are passed over ({others[0]}, ...): they are not {named}')
-    return {frame: _the_one(paths) for frame, paths in sorted(found.items())}
+    return {frame: _same_file(paths) for frame, paths in sorted(found.items())}
 
 
-def _the_one(paths: Sequence[Path]) -> Path:
-    """The first of several files of one frame, which must hold the same."""
+def _same_file(paths: Sequence[Path]) -> Path:
+    """Return the first of several files of one frame, which must hold the same."""
     first, *others = sorted(paths, key=lambda path: (not path.name.lower().endswith('.gz'), path.name))
     for other in others:
         if first.read_bytes() != other.read_bytes() and not _same_tables(first, other):
@@ -85,11 +85,11 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     return table
 
 
-def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> np.ndarray:
-    """Columns of a table as float64 ``(n, columns)``.
+def number_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> np.ndarray:
+    """Return columns of a table as float64 ``(n, columns)``.
 
     Raises:
-        InputError: something else than finite numbers.
+        InputError: something other than finite numbers.
     """
     try:
         values = table[list(columns)].to_numpy(dtype=np.float64)
@@ -101,7 +101,7 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> np.ndarr
 
 
 def read_poses(path: Path) -> list[Any]:
-    """The poses of a file, one per frame."""
+    """Read the poses of a file, one per frame."""
     poses = read_json(path, DOWNLOAD_AGAIN)
     if not isinstance(poses, list) or not poses:
         raise InputError(f'{path}: is no list of poses, one per frame; {DOWNLOAD_AGAIN}')
@@ -109,10 +109,10 @@ def read_poses(path: Path) -> list[Any]:
 
 
 def read_times(path: Path) -> list[float]:
-    """Time stamps, one per frame, seconds.
+    """Read the times of a file in seconds, one per frame.
 
     Raises:
-        InputError: something else than rising seconds.
+        InputError: something other than rising seconds.
     """
     times = read_json(path, DOWNLOAD_AGAIN)
     try:
@@ -130,7 +130,13 @@ def read_times(path: Path) -> list[float]:
 
 
 def pose_of(poses: Sequence[Any], frame: int, path: Path) -> np.ndarray:
-    """The ``(4, 4)`` pose of a frame among those of a file."""
+    """Return the pose ``(4, 4)`` of a frame.
+
+    Args:
+        poses: the poses of a file (:func:`read_poses`).
+        frame: number of the frame.
+        path: the file, for messages.
+    """
     where, record = f'{path}[{frame}]', poses[frame]
     try:
         quaternion = [float(record['heading'][axis]) for axis in 'wxyz']
@@ -145,10 +151,10 @@ class Camera:
     """One camera of one sequence.
 
     Attributes:
-        folder: of the camera.
+        folder: folder of the camera.
         images: frame -> image file.
-        poses, times: one per frame.
-        cam2img: ``(3, 3)``.
+        poses, times: pose as stored, and seconds, of each frame.
+        cam2img: ``(3, 3)`` pinhole matrix.
     """
 
     folder: Path
@@ -170,11 +176,11 @@ class Camera:
 
     @property
     def count(self) -> int:
-        """So many frames have a pose and a time."""
+        """Return how many frames have a pose and a time."""
         return min(len(self.poses), len(self.times))
 
     def record(self, frame: int, lidar2global: np.ndarray, ego2global: np.ndarray) -> Info:
-        """The record of an image."""
+        """Make the record of the image of a frame; poses ``(4, 4)`` are those of LiDAR and vehicle at the keyframe."""
         path = require_file(self.images.get(frame, self.folder / f'{frame:02d}.jpg'), DOWNLOAD_AGAIN)
         if frame >= self.count:
             raise InputError(f'{self.folder}/poses.json: ends before frame {frame}; {DOWNLOAD_AGAIN}')
@@ -193,7 +199,7 @@ class Camera:
 
 
 def camera_images(sequence: Path) -> dict[str, dict[int, Path]]:
-    """The cameras of a sequence that have images: name -> frame -> file."""
+    """List the images of the cameras of a sequence, name -> frame -> file; warn of cameras without any."""
     folders = sorted(path for path in (sequence / 'camera').iterdir() if path.is_dir() and path.name[0] != '.')
     images = {folder.name: frame_files(folder, IMAGE_SUFFIXES) for folder in folders}
     if empty := [name for name, files in images.items() if not files]:

@@ -1,4 +1,4 @@
-"""Are the files of a data set there, scene by scene? Large data sets come in archives of which a user may have some."""
+"""Checks that the files of a data set exist, scene by scene: of large data sets a user may have some archives only."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .common import DOWNLOAD_AGAIN
 
 
 def complete_scenes(files: Mapping[str, Sequence[str]], root: Path, skip_incomplete: bool) -> list[str]:
-    """The scenes of which every file is there.
+    """List the scenes of which every file exists.
 
     Args:
-        files: of each scene, relative to ``root``.
+        files: files of each scene, relative to ``root``.
         root: data root.
-        skip_incomplete: leave the others out, with a warning, rather than to refuse them.
+        skip_incomplete: leave the other scenes out, with a warning, rather than refuse them.
 
     Raises:
         InputError: a file is missing; says how many of how many are, and how many scenes are whole.
@@ -41,7 +41,7 @@ def complete_scenes(files: Mapping[str, Sequence[str]], root: Path, skip_incompl
 
 
 def drop_missing_sweeps(infos: Sequence[Info], root: Path) -> None:
-    """Take sweeps whose files are not there out of the records, and say how many they are."""
+    """Remove sweeps whose files do not exist from the records, and warn of how many they are."""
     folders, count, total, first = FolderListings(), 0, 0, None
     for info in infos:
         there = []
@@ -62,10 +62,10 @@ def drop_missing_sweeps(infos: Sequence[Info], root: Path) -> None:
 
 
 def check_first_points(infos: Sequence[Info], root: Path) -> None:
-    """Look into the first LiDAR file of every scene.
+    """Check the first LiDAR file of every scene.
 
     Raises:
-        InputError: it is cut short, or holds no meters in the LiDAR frame.
+        InputError: a file that is cut short, or not in meters in the LiDAR frame.
     """
     scenes: set[str] = set()
     for info in infos:
@@ -89,7 +89,11 @@ class FileFinder:
         self._folders = FolderListings()
 
     def find(self, name: str, sensor: str) -> str | None:
-        """Path relative to the root: as named, the end of that path, or in the folder of its sensor; None: nowhere."""
+        """Find a file as named, by the end of its path, or in the folder of its sensor.
+
+        Returns:
+            its path relative to the root; None if it is nowhere.
+        """
         parts = plain_path(name).split('/')
         tails = ['/'.join(parts[start:]) for start in range(len(parts))]
         for relative in (*tails, f'samples/{sensor}/{parts[-1]}', f'sweeps/{sensor}/{parts[-1]}'):
@@ -99,6 +103,6 @@ class FileFinder:
 
 
 def plain_path(name: str) -> str:
-    """A relative path with slashes: backslashes turned, no drive, no leading slash or dot."""
+    """Return a relative path with slashes instead of backslashes, without drive, leading slash or dot."""
     parts = PurePosixPath(name.replace('\\', '/')).parts
     return '/'.join(part for part in parts if part not in ('/', '//', '.') and not part.endswith(':'))

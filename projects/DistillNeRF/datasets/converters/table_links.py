@@ -1,4 +1,4 @@
-"""Whether nuScenes tables fit together: links that lead forth lead back, and numbers of records are what they say."""
+"""Checks that nuScenes tables fit together: links lead there and back, and numbers of records are as stated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...utils.errors import InputError
 from .common import DOWNLOAD_AGAIN
 
 Record = Mapping[str, Any]
-# What neighbors share.
+# What linked records have in common.
 CHAINED = {'sample': 'scene_token', 'sample_data': 'calibrated_sensor_token', 'sample_annotation': 'instance_token'}
 
 
@@ -19,8 +19,8 @@ def check_links(tables: Mapping[str, Sequence[Record]], where: Path) -> None:
     """Check ``prev`` and ``next`` of samples, measurements and annotations, and the annotations of every instance.
 
     Args:
-        tables: ``sample``, ``sample_data``, ``sample_annotation``, ``instance``.
-        where: their folder, for messages.
+        tables: ``sample``, ``sample_data``, ``sample_annotation`` and ``instance``.
+        where: folder of the tables, for messages.
 
     Raises:
         InputError: names the table and the first record that does not fit.
@@ -38,6 +38,7 @@ def check_links(tables: Mapping[str, Sequence[Record]], where: Path) -> None:
 
 
 def _check_chain(records: Sequence[Record], shared: str, path: Path) -> None:
+    """Check tokens and links of one table, whose linked records have the field ``shared`` in common."""
     for record in records:
         if not isinstance(record.get('token'), str):
             raise InputError(f'{path}: a record has the token {record.get("token")!r}; {DOWNLOAD_AGAIN}')

@@ -26,7 +26,7 @@ FRAMES = {
 }
 _FILE_KEYS = {'frame', 'origin_height', 'cameras'}
 _FOCAL_KEYS = ('fx', 'fy', 'cx', 'cy')
-# Other names that can mean nothing else.
+# Other names of a key that can mean nothing else.
 SYNONYMS = {'K': 'intrinsics', 'camera_matrix': 'intrinsics', 'cam2img': 'intrinsics', 'cam2ego': 'cam2vehicle'}
 _CAMERA_KEYS = {'name', 'image', 'width', 'height', 'intrinsics', *_FOCAL_KEYS, 'cam2vehicle', 'distortion'}
 
@@ -37,12 +37,12 @@ class Calibration:
 
     Attributes:
         where: file and camera, for messages.
-        name: of the camera.
-        image: file.
+        name: name of the camera.
+        image: file of the image.
         height, width: size in pixels for which the intrinsics hold.
         intrinsics: ``(3, 3)`` pinhole matrix.
         cam2world: ``(4, 4)`` camera to the network's world (x right, y forward, z up), meters.
-        distortion: of the lens; ``None`` if the image has none.
+        distortion: distortion of the lens; ``None`` if the image has none.
     """
 
     where: str
@@ -56,7 +56,7 @@ class Calibration:
 
 
 def read_calibrations(folder: Path) -> list[Calibration]:
-    """The cameras of ``folder/cameras.json``, checked, in the order of the file.
+    """Read and check the cameras of ``folder/cameras.json``, in the order of the file.
 
     Raises:
         InputError: names the file and the camera, what is wrong and the hint.
@@ -68,14 +68,13 @@ def read_calibrations(folder: Path) -> list[Calibration]:
     if twice := [name for number, name in enumerate(names) if name in names[:number]]:
         raise InputError(f'{path}: two cameras are called {twice[0]}; give every camera a name of its own')
     labels = [f'{path}: camera {name}' for name in names]
-    for camera, where in zip(cameras, labels, strict=True):
+    labeled = list(zip(cameras, labels, strict=True))
+    for camera, where in labeled:
         _check_keys(camera, _CAMERA_KEYS, {'image', 'width', 'height', 'cam2vehicle'}, where)
-    sizes = [_size(camera, where) for camera, where in zip(cameras, labels, strict=True)]
-    intrinsics = np.stack([_intrinsics(camera, where) for camera, where in zip(cameras, labels, strict=True)])
-    poses = np.stack(
-        [_matrix(camera, 'cam2vehicle', (4, 4), where) for camera, where in zip(cameras, labels, strict=True)]
-    )
-    distortions = [_distortion(camera, where) for camera, where in zip(cameras, labels, strict=True)]
+    sizes = [_size(camera, where) for camera, where in labeled]
+    intrinsics = np.stack([_intrinsics(camera, where) for camera, where in labeled])
+    poses = np.stack([_matrix(camera, 'cam2vehicle', (4, 4), where) for camera, where in labeled])
+    distortions = [_distortion(camera, where) for camera, where in labeled]
     check_intrinsics(
         intrinsics, np.asarray(sizes, dtype=np.float64), [f'{label}: intrinsics' for label in labels], HINT
     )
@@ -100,7 +99,7 @@ def read_calibrations(folder: Path) -> list[Calibration]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """The file, with a list of at least one camera in it."""
+    """Read the file; it must name at least one camera."""
     content = read_json(path, 'correct it')
     if not isinstance(content, dict):
         raise InputError(f'{path}: holds no object {{"cameras": [...]}}; {HINT}')
@@ -111,14 +110,14 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _listed(cameras: list[Any] | dict[str, Any], path: Path) -> list[Any]:
-    """The records of the cameras, also of ``{name: camera}``, with the keys that we know."""
+    """Return the records of the cameras, given as a list or as ``{name: camera}``, with the keys that we know."""
     if isinstance(cameras, dict):
         cameras = [{'name': name, **camera} if isinstance(camera, dict) else camera for name, camera in cameras.items()]
     return [_known_keys(camera, path) if isinstance(camera, dict) else camera for camera in cameras]
 
 
 def _known_keys(camera: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """A record in which other names of a key are replaced."""
+    """Replace other names of a key in a record (:data:`SYNONYMS`)."""
     renamed: dict[str, Any] = {}
     for key, value in camera.items():
         known = SYNONYMS.get(key, key)
@@ -129,7 +128,7 @@ def _known_keys(camera: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _check_keys(record: Mapping[str, Any], known: set[str], needed: set[str], where: str) -> None:
-    """Everything that is needed, and nothing that would be passed over."""
+    """Check that a record has all keys that are needed, and none that is unknown."""
     if missing := sorted(needed - set(record)):
         raise InputError(f'{where}: lacks {", ".join(missing)}; {HINT}')
     if unknown := sorted(set(record) - known):
@@ -137,7 +136,7 @@ def _check_keys(record: Mapping[str, Any], known: set[str], needed: set[str], wh
 
 
 def _vehicle2world(content: Mapping[str, Any], path: Path) -> np.ndarray:
-    """``(4, 4)`` from the file's frame to the network's world: other axes, and the road where the network knows it."""
+    """Return ``(4, 4)``, frame of the file to the world of the network, in which the road lies below the LiDAR."""
     frame, height = content.get('frame', 'rfu'), content.get('origin_height', ORIGIN_HEIGHT)
     frame = frame.strip().lower() if isinstance(frame, str) else frame
     if not isinstance(frame, str) or frame not in FRAMES:
@@ -150,6 +149,7 @@ def _vehicle2world(content: Mapping[str, Any], path: Path) -> np.ndarray:
 
 
 def _name(camera: Any, number: int, path: Path) -> str:
+    """Return the name of a camera; raise :class:`InputError` if it or its image has none."""
     name = camera.get('name') if isinstance(camera, dict) else None
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
@@ -161,13 +161,13 @@ def _name(camera: Any, number: int, path: Path) -> str:
 
 
 def _image_file(folder: Path, name: str) -> Path:
-    """The file of an image, whose name may have the separators of Windows or begin at home."""
+    """Return the file of an image, whose name may have the separators of Windows or begin with ``~``."""
     path = folder / Path(name).expanduser()
     return path if is_file(path) else folder / name.replace('\\', '/')
 
 
 def _size(camera: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """(height, width)."""
+    """Return (height, width) of a camera."""
     height, width = whole_number(camera['height']), whole_number(camera['width'])
     if height is None or width is None or min(height, width) <= 0:
         raise InputError(
@@ -177,7 +177,7 @@ def _size(camera: Mapping[str, Any], where: str) -> tuple[int, int]:
 
 
 def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
-    """``(3, 3)`` from a matrix or from four numbers."""
+    """Return the pinhole matrix ``(3, 3)`` of a camera, given as a matrix or as four numbers."""
     given = [key for key in _FOCAL_KEYS if key in camera]
     if 'intrinsics' in camera:
         if given:
@@ -194,6 +194,7 @@ def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
 
 
 def _matrix(camera: Mapping[str, Any], key: str, shape: tuple[int, int], where: str) -> np.ndarray:
+    """Return a matrix of a camera; raise :class:`InputError` if it has another shape."""
     rows, columns = shape
     if (found := matrix(camera[key], shape)) is None:
         raise InputError(f'{where}: {key} is no matrix of {rows} rows of {columns} numbers; {HINT}')
@@ -201,7 +202,7 @@ def _matrix(camera: Mapping[str, Any], key: str, shape: tuple[int, int], where: 
 
 
 def _distortion(camera: Mapping[str, Any], where: str) -> Distortion | None:
-    """That of the lens; none where there is none, or where it does nothing."""
+    """Return the distortion of the lens of a camera; None if it has none, or one that does nothing."""
     given = camera.get('distortion')
     if given is None:
         return None
@@ -212,16 +213,18 @@ def _distortion(camera: Mapping[str, Any], where: str) -> Distortion | None:
     model = lens_model(given.get('model'))
     lacks = 'coefficients' not in given and model != NO_LENS
     if model is None or lacks or set(given) - {'model', 'coefficients'}:
-        raise InputError(f'{where}: distortion needs coefficients and a model, {_known()}; {HINT}')
+        raise InputError(f'{where}: distortion needs coefficients and a model, {_known_models()}; {HINT}')
     values = given.get('coefficients')
     found = coefficients([] if values is None else values, model)
     if found is None:
-        raise InputError(f'{where}: distortion has the coefficients {values!r}; give those of a model, {_known()}')
+        raise InputError(
+            f'{where}: distortion has the coefficients {values!r}; give those of a model, {_known_models()}'
+        )
     return Distortion(model, found) if found else None
 
 
-def _known() -> str:
-    """The models, for messages."""
+def _known_models() -> str:
+    """List the distortion models, for messages."""
     return ', '.join(f'{name} ({" or ".join(map(str, counts))} numbers)' for name, counts in COEFFICIENTS.items())
 
 
@@ -233,11 +236,13 @@ OPENGL = np.diag([1.0, -1, -1, 1])
 
 
 def pose_hint(poses: np.ndarray, vehicle2world: np.ndarray, check: Callable[[np.ndarray], None]) -> str:
-    """In brackets, what to do to ``cam2vehicle`` so that all cameras stand as they can; empty if that is not known.
+    """Say, in parentheses, how to correct ``cam2vehicle`` so that all cameras can be those of a car.
+
+    Empty if no correction, or more than one, makes them fit.
 
     Args:
-        poses: ``(n, 4, 4)`` rigid, camera to vehicle, as given.
-        vehicle2world: ``(4, 4)``.
+        poses: ``(n, 4, 4)`` rigid poses, camera to vehicle, as given.
+        vehicle2world: ``(4, 4)`` frame of the vehicle to the world of the network.
         check: raises :class:`InputError` for poses ``(n, 4, 4)``, camera to world, that cannot be right.
     """
     millimeters = poses.copy()
@@ -255,6 +260,7 @@ def pose_hint(poses: np.ndarray, vehicle2world: np.ndarray, check: Callable[[np.
 
 
 def _passes(cam2world: np.ndarray, check: Callable[[np.ndarray], None]) -> bool:
+    """Tell whether poses pass a check."""
     try:
         check(cam2world)
     except InputError:

@@ -1,4 +1,4 @@
-"""Undo the distortion of a lens: straight lines become straight, and the image that of a pinhole camera."""
+"""Undo the distortion of a lens, so that the image is that of a pinhole camera."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ PLAUSIBLE_ZOOM = (0.2, 5.0)
 
 @dataclass(frozen=True)
 class Distortion:
-    """A distortion model of OpenCV and its coefficients."""
+    """Distortion of a lens.
+
+    Attributes:
+        model: one of :data:`COEFFICIENTS`.
+        coefficients: its coefficients, in OpenCV's order.
+    """
 
     model: str
     coefficients: tuple[float, ...]
 
     def undo(self, image: np.ndarray, intrinsics: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-        """The image of a pinhole camera in the same place.
+        """Make the image of a pinhole camera in the same place.
 
-        Its principal point stays; its focal lengths are scaled together, just so much that every pixel is known.
+        The principal point stays; both focal lengths grow by one factor, just so much that every pixel is known.
 
         Args:
-            image: ``(H, W, 3)``.
+            image: ``(H, W, 3)`` distorted image.
             intrinsics: ``(3, 3)`` of the distorted image, without skew.
             where: for messages.
 
@@ -57,7 +62,7 @@ class Distortion:
         return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), pinhole
 
     def _zoom(self, height: int, width: int, intrinsics: np.ndarray) -> float | None:
-        """How much larger the focal length must be that the new image lies within the old one; ``None``: it cannot."""
+        """Return the factor of the focal length at which the new image lies within the old one; ``None``: never."""
         u, v = np.linspace(0, width - 1, BORDER_POINTS), np.linspace(0, height - 1, BORDER_POINTS)
         sides = [
             np.column_stack([np.zeros_like(v), v]),
@@ -79,7 +84,7 @@ class Distortion:
         return zoom if PLAUSIBLE_ZOOM[0] < zoom < PLAUSIBLE_ZOOM[1] else None
 
     def _rays(self, pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-        """Distorted pixels ``(n, 2)`` to ``(n, 2)`` positions on the plane z = 1."""
+        """Undistort pixels ``(n, 2)`` to positions ``(n, 2)`` on the plane z = 1."""
         points, coefficients = pixels[:, None], np.array(self.coefficients)
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-10)
         if self.model == 'fisheye':
@@ -87,7 +92,7 @@ class Distortion:
         return cv2.undistortPointsIter(points, intrinsics, coefficients, None, None, criteria)[:, 0]
 
     def _pixels(self, rays: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`_rays`."""
+        """Distort positions on the plane z = 1 to pixels: the inverse of :meth:`_rays`."""
         coefficients = np.array(self.coefficients)
         if self.model == 'fisheye':
             return cv2.fisheye.distortPoints(rays[:, None], intrinsics, coefficients)[:, 0]
@@ -95,7 +100,7 @@ class Distortion:
         return cv2.projectPoints(points, still, still, intrinsics, coefficients)[0][:, 0]
 
     def _maps(self, intrinsics: np.ndarray, pinhole: np.ndarray, height: int, width: int) -> tuple:
-        """Where each pixel of the new image lies in the old one."""
+        """Return the two maps of where each pixel of the new image lies in the old one."""
         coefficients, still, size = np.array(self.coefficients), np.eye(3), (width, height)
         undistort = cv2.fisheye if self.model == 'fisheye' else cv2
         return undistort.initUndistortRectifyMap(intrinsics, coefficients, still, pinhole, size, cv2.CV_32FC1)

@@ -1,4 +1,4 @@
-"""A folder of images and ``cameras.json`` to ``Views``, and back."""
+"""Read a folder of images and ``cameras.json`` as ``Views``, and write such a folder."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ..image_files import HINT, UPRIGHT, exposure_doubt, read_header, read_image
 from ..rig_checks import MOST_MISNAMED, degrees_off_name, lonely_cameras
 from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
 
-# Images whose shape differs by no more than this are resized as they are, like those of the data sets; others are cut.
+# Images whose shape differs by no more than this are resized as they are, like those of data sets; others are cropped.
 SHAPE_TOLERANCE = 0.03
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistort: bool = False) -> Views:
-    """The images of a folder, as input views of the network.
+    """Read the images of a folder as input views of the network.
 
-    Every image becomes one of ``image_size``: where its shape differs by more than 3 %, as much as need be is cut off,
-    the same from both sides; its intrinsics follow. What is cut, cameras that see nothing that another one sees, images
-    that are nearly black or burned out, and orientation tags, which are passed over, are reported on stderr.
+    Every image is resized to ``image_size``. Where its shape differs by more than 3 %, it is cropped first, by the same
+    amount on both sides. Its intrinsics follow. Warnings tell of cropped images, of cameras that see nothing that
+    another one sees, of images that are nearly black or white, and of orientation tags, which are ignored.
 
     Args:
-        folder: images and ``cameras.json`` (``docs/OWN_DATA.md``).
+        folder: folder of images and ``cameras.json`` (``docs/OWN_DATA.md``).
         image_size: (height, width) that the network works with.
         undistort: undo the distortion of the lenses.
 
@@ -40,7 +40,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
         V views in the order of the file, float32, in the network's world.
 
     Raises:
-        InputError: anything wrong with the folder, in one line that names the file and the camera, and the hint.
+        InputError: names the file and the camera, what is wrong and the hint.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -54,7 +54,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
         if doubt := exposure_doubt(image):
             _report(calibration, f'{calibration.image.name} is {doubt}; {HINT}')
         whole.append(_resized(matrix, image, image_size))
-        image, matrix = _cut(image, matrix, height / width, calibration)
+        image, matrix = _crop(image, matrix, height / width, calibration)
         images.append(to_rgb(resize(image, height, width)))
         matrices.append(_resized(matrix, image, image_size))
     poses = torch.from_numpy(np.stack([calibration.cam2world for calibration in calibrations]))
@@ -66,7 +66,7 @@ def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistor
 
 
 def _compare_names(folder: Path, calibrations: Sequence[Calibration]) -> None:
-    """Names of cameras and images say where they look and what belongs together.
+    """Warn of cameras that do not look where their names say, and of images with the name of another camera.
 
     Raises:
         InputError: two cameras with one image.
@@ -98,16 +98,16 @@ def tell_of_unused_images(folder: Path) -> None:
 
 
 def _resized(intrinsics: np.ndarray, image: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """The intrinsics ``(3, 3)`` of the image when it is resized to ``size``."""
+    """Return the intrinsics ``(3, 3)`` of an image that is resized to ``size``."""
     camera = Cameras(torch.from_numpy(intrinsics), torch.eye(4, dtype=torch.float64), *image.shape[:2])
     return camera.resized(*size).intrinsics
 
 
 def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The image of a pinhole camera ``(H, W, 3)`` in OpenCV's order, and its intrinsics."""
+    """Read the image ``(H, W, 3)`` of a camera, in OpenCV's order, without distortion; and its intrinsics."""
     where = calibration.where
     if not is_file(calibration.image):
-        raise InputError(f'{where}: {calibration.image}: no such file; {_image_cure(calibration.image)}')
+        raise InputError(f'{where}: {calibration.image}: no such file; {_image_hint(calibration.image)}')
     try:
         image, orientation = read_image(calibration.image), read_header(calibration.image).orientation
     except InputError as error:
@@ -134,8 +134,8 @@ def _load(calibration: Calibration, undistort: bool) -> tuple[np.ndarray, np.nda
     return calibration.distortion.undo(image, calibration.intrinsics, where)
 
 
-def _image_cure(path: Path) -> str:
-    """What to do about an image that is not there."""
+def _image_hint(path: Path) -> str:
+    """Say what to do about an image that does not exist."""
     hint = f'correct image in {FILE_NAME}, a file relative to the folder'
     if not path.parent.is_dir():
         return hint
@@ -143,10 +143,10 @@ def _image_cure(path: Path) -> str:
     return f'{hint}; did you mean {min(alike)}?' if alike else hint
 
 
-def _cut(
+def _crop(
     image: np.ndarray, intrinsics: np.ndarray, shape: float, calibration: Calibration
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of the image with ``shape`` = height / width, and its intrinsics."""
+    """Crop an image to the aspect ``shape`` = height / width around its middle; return it and its intrinsics."""
     height, width = image.shape[:2]
     if abs(height / width / shape - 1) <= SHAPE_TOLERANCE:
         return image, intrinsics
@@ -158,6 +158,7 @@ def _cut(
 
 
 def _report(calibration: Calibration, message: str) -> None:
+    """Warn of something about a camera."""
     warn(f'{calibration.where}: {message}')
 
 

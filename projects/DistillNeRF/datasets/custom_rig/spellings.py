@@ -1,4 +1,4 @@
-"""Other ways of writing what a calibration says: of other programs, or of whoever types it."""
+"""Other spellings of a calibration: those of other programs, and variants that people type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FOCAL_KEYS = ('fx', 'fy', 'cx', 'cy')
 
 
 def numbers(value: Any) -> np.ndarray | None:
-    """An array of float64, also of ``{"data": [...]}`` (OpenCV's and ROS' files); ``None`` if it is none."""
+    """Return an array of float64, also of ``{"data": [...]}`` (OpenCV's and ROS' files); ``None`` if it is none."""
     if isinstance(value, Mapping):
         value = value.get('data')
     try:
@@ -34,7 +34,7 @@ def numbers(value: Any) -> np.ndarray | None:
 
 
 def matrix(value: Any, shape: tuple[int, int]) -> np.ndarray | None:
-    """A matrix, given as rows or as one list, row by row; ``None`` if it is none of this shape."""
+    """Return a matrix, given as rows or as one list, row by row; ``None`` if it has another shape."""
     found = numbers(value)
     if found is None or found.size != shape[0] * shape[1]:
         return None
@@ -43,7 +43,10 @@ def matrix(value: Any, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def pinhole_matrix(value: Any) -> np.ndarray | None:
-    """``(3, 3)`` from a matrix, from fx, fy, cx, cy (a list or named), or from a projection matrix without motion."""
+    """Return a pinhole matrix ``(3, 3)``; ``None`` if it is none.
+
+    It may be given as a matrix, as fx, fy, cx, cy (a list or named), or as a projection matrix without motion.
+    """
     if isinstance(value, Mapping) and set(value) == set(_FOCAL_KEYS):
         value = [value[key] for key in _FOCAL_KEYS]
     found = numbers(value)
@@ -58,27 +61,27 @@ def pinhole_matrix(value: Any) -> np.ndarray | None:
 
 
 def whole_number(value: Any) -> int | None:
-    """An integer, also written as ``1600.0``; ``None`` if it is none."""
+    """Return a whole number, also written as ``1600.0``; ``None`` if it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         return None
     return int(value) if value == int(value) else None
 
 
 def lens_model(name: Any) -> str | None:
-    """OpenCV's name of a model of distortion, or :data:`NO_LENS`; ``None`` for one that it does not have."""
+    """Return OpenCV's name of a distortion model, or :data:`NO_LENS`; ``None`` for one that OpenCV lacks."""
     return _MODEL_OF.get(re.sub(r'[\W_]+', '', name).lower()) if isinstance(name, str) else None
 
 
 def model_of_list(values: Any) -> str | None:
-    """The model of coefficients without a name; ``None`` for four, which may be those of either."""
+    """Return the model of coefficients without a name; ``None`` for four, which both models can have."""
     found = numbers(values)
     return None if found is not None and found.size in COEFFICIENTS['fisheye'] and found.any() else 'opencv'
 
 
 def coefficients(values: Any, model: str) -> tuple[float, ...] | None:
-    """The shortest list that means the same to ``model``: zeros at the end, that other models need, are left out.
+    """Return the shortest list that means the same to ``model``, without zeros at the end that other models need.
 
-    A list of lists (one row or one column) is as good as a list. ``None`` if the model takes no such list.
+    They may be given as a list, or as one row or one column. ``None`` if the model takes no such list.
     """
     found = numbers(values)
     if found is None or not np.isfinite(found).all() or (found.size and found.size != max(found.shape, default=0)):
@@ -92,5 +95,5 @@ def coefficients(values: Any, model: str) -> tuple[float, ...] | None:
 
 
 def _lengths() -> Sequence[int]:
-    """Of all models."""
+    """Return the numbers of coefficients that any model takes."""
     return sorted({length for lengths in COEFFICIENTS.values() for length in lengths})
