@@ -65,7 +65,7 @@ TRUTH = 'truth/depth/FRONT/frame0.npy'
 
 @pytest.mark.parametrize('name', [IMAGE, LIDAR, TEACHER, FEATURES, 'infos.pkl'])
 @pytest.mark.parametrize('how', ['missing', 'empty', 'truncated'])
-def test_damaged_files(root, name, how):
+def test_damaged_files_are_named(root, name, how):
     path = root / name
     if how == 'missing':
         path.unlink()
@@ -76,18 +76,18 @@ def test_damaged_files(root, name, how):
     fails(root, str(path), **ALL_MAPS)
 
 
-def test_damage_that_only_loading_shows(root):
+def test_an_image_that_cannot_be_decoded_is_named(root):
     (root / IMAGE).write_bytes(b'no image at all')
     fails(root, IMAGE, 'not a readable image')
 
 
-def test_image_of_another_size(root):
+def test_an_image_of_another_size_than_its_record_is_named(root):
     change_info(root, lambda info: info['images']['FRONT'].update(height=61))
     fails(root, IMAGE, '100x60', '100x61')
 
 
 @pytest.mark.parametrize('share', [0.3, 0.9, 0.99])
-def test_truncated_jpeg(root, share):
+def test_a_jpeg_that_is_cut_short_is_refused(root, share):
     path = root / 'samples/FRONT/frame0.jpg'
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
     change_info(root, lambda info: info['images']['FRONT'].update(img_path='samples/FRONT/frame0.jpg'))
@@ -117,7 +117,7 @@ def test_truncated_jpeg(root, share):
         (FEATURES, np.zeros((4, 6)), 'axes'),
     ],
 )
-def test_wrong_maps(root, name, array, word):
+def test_wrong_maps_are_refused(root, name, array, word):
     np.save(root / name, array)
     fails(root, word, **ALL_MAPS)
 
@@ -129,7 +129,7 @@ def test_the_map_of_another_size_is_the_one_that_is_named(root, name):
     fails(root, name, 'sizes', **ALL_MAPS)
 
 
-def test_points_that_are_no_whole_number_or_not_finite(root):
+def test_points_that_are_no_whole_number_or_not_finite_are_refused(root):
     points = np.fromfile(root / LIDAR, np.float32)
     points[:-1].tofile(root / LIDAR)
     fails(root, LIDAR, 'whole number of points')
@@ -175,7 +175,7 @@ def mirror(matrix: np.ndarray) -> None:
         (lambda info: info['images']['FRONT'].pop('cam2global'), 'lacks cam2global'),
     ],
 )
-def test_bad_calibration(root, change, word):
+def test_a_bad_calibration_names_the_camera(root, change, word):
     change_info(root, change)
     fails(root, 'infos.pkl', 'box0', 'FRONT', 'tools/create_data.py' if 'lacks' in word else 'convert', word)
 
@@ -189,12 +189,12 @@ def test_bad_calibration(root, change, word):
         (lambda info: info.update(ego2global=np.eye(3).tolist()), 'not (4, 4)'),
     ],
 )
-def test_bad_records(root, change, word):
+def test_bad_records_name_the_sample(root, change, word):
     change_info(root, change)
     fails(root, 'infos.pkl', 'box0', word)
 
 
-def test_info_files_of_others(root):
+def test_info_files_of_other_programs_and_versions_are_refused(root):
     path = root / 'infos.pkl'
     for content, word in (
         ([], 'not an info file'),
@@ -221,7 +221,7 @@ def test_info_files_of_others(root):
         {'test_mode': True, 'test_samples': 'second_of_scene'},
     ],
 )
-def test_bad_options(root, options):
+def test_bad_options_are_refused(root, options):
     fails(root, **options)
 
 

@@ -72,7 +72,7 @@ def lidar_hits_boxes(root: Path, info: dict, dataset) -> None:
         assert ((image[:, v[inside], u[inside]].T * 255 - expected).abs().amax(dim=1) < 60).float().mean() > 0.85
 
 
-def test_nuscenes_tables(nuscenes_root, tmp_path):
+def test_nuscenes_tables_become_infos(nuscenes_root, tmp_path):
     main(['nuscenes', '--root-path', str(nuscenes_root), '--out-dir', str(tmp_path), '--version', 'v1.0-mini'])
     for split, scene in (('train', 'scene-a'), ('val', 'scene-b')):
         metainfo, infos = load_infos(tmp_path / f'nuscenes_infos_{split}.pkl')
@@ -122,7 +122,7 @@ def test_mmdet3d_pickle_gives_the_same_infos(nuscenes_root, tmp_path):
             assert np.allclose(image['cam2global'], other['images'][camera]['cam2global'], atol=1e-4)
 
 
-def test_pandaset(pandaset_root, tmp_path):
+def test_pandaset_becomes_infos(pandaset_root, tmp_path):
     world = pandaset_world(frames=4, lidar_frames=(0, 2))
     options = ['--train-frames', '0-1', '--val-frames', '2-3', '--step', '1']
     main(['pandaset', '--root-path', str(pandaset_root), '--out-dir', str(tmp_path), *options])
@@ -220,7 +220,7 @@ def test_classes_of_pandaset_points_become_features(pandaset_root, tmp_path):
     assert dataset[1]['inputs']['input_views'].features.isnan().all()
 
 
-def test_bad_classes_of_points(pandaset_root, tmp_path):
+def test_bad_classes_of_points_are_refused(pandaset_root, tmp_path):
     root = shutil.copytree(pandaset_root, tmp_path / 'raw')
     table = root / '001/annotations/semseg/00.pkl.gz'
     pd.DataFrame({'class': [7, 7]}).to_pickle(table)
@@ -252,7 +252,7 @@ def test_bad_classes_of_points(pandaset_root, tmp_path):
         without[0]
 
 
-def test_pandaset_splits_by_sequence(pandaset_root, tmp_path):
+def test_pandaset_is_split_by_sequence(pandaset_root, tmp_path):
     root = tmp_path / 'raw'
     for name in ('001', '002'):
         shutil.copytree(pandaset_root / '001', root / name)
@@ -288,7 +288,7 @@ POSES = '001/camera/front_camera/poses.json'
         ('001/camera/left_camera/01.jpg', b'text', 'not a readable image'),
     ],
 )
-def test_bad_pandaset(pandaset_root, tmp_path, capsys, name, change, word):
+def test_damaged_pandaset_files_are_named(pandaset_root, tmp_path, capsys, name, change, word):
     root = shutil.copytree(pandaset_root, tmp_path / 'raw')
     if change is None:
         (root / name).unlink()
@@ -316,7 +316,7 @@ def test_bad_pandaset(pandaset_root, tmp_path, capsys, name, change, word):
         ({'val_sequences': ['777']}, '777'),
     ],
 )
-def test_bad_pandaset_splits(pandaset_root, tmp_path, options, word):
+def test_bad_pandaset_splits_are_refused(pandaset_root, tmp_path, options, word):
     with pytest.raises(InputError, match=word):
         pandaset.convert(pandaset_root, tmp_path, **options)
 
@@ -335,7 +335,7 @@ def test_bad_pandaset_splits(pandaset_root, tmp_path, options, word):
         ('splits.json', b'{', 'JSON'),
     ],
 )
-def test_bad_nuscenes(nuscenes_root, tmp_path, name, change, word):
+def test_damaged_nuscenes_files_are_named(nuscenes_root, tmp_path, name, change, word):
     root = shutil.copytree(nuscenes_root, tmp_path / 'raw')
     if change is None:
         (root / name).unlink()
@@ -348,7 +348,7 @@ def test_bad_nuscenes(nuscenes_root, tmp_path, name, change, word):
     assert not list((tmp_path / 'out').glob('*val*'))
 
 
-def test_missing_version_and_files(nuscenes_root, tmp_path):
+def test_a_missing_version_and_a_missing_file_are_named(nuscenes_root, tmp_path):
     with pytest.raises(InputError, match=r'v1\.0-trainval'):
         nuscenes.convert(nuscenes_root, tmp_path)
     root = shutil.copytree(nuscenes_root, tmp_path / 'raw')
@@ -357,7 +357,7 @@ def test_missing_version_and_files(nuscenes_root, tmp_path):
         nuscenes.convert(root, tmp_path, version='v1.0-mini')
 
 
-def test_bad_mmdet3d_pickles(nuscenes_root, tmp_path):
+def test_bad_mmdet3d_pickles_are_refused(nuscenes_root, tmp_path):
     source = tmp_path / 'infos.pkl'
     for content in (b'', b'\x80\x04]', pickle.dumps({'metainfo': {}}), pickle.dumps({'data_list': [{'token': 'a'}]})):
         source.write_bytes(content)

@@ -15,7 +15,7 @@ def at(x: float, turned: bool = False) -> np.ndarray:
     return pose
 
 
-def test_a_camera_record():
+def test_a_camera_record_has_all_fields():
     """Ego at x = 10 that heads to the left, camera at x = 12, LiDAR at x = 11."""
     record = camera_record('A', 'x/b.jpg', (60, 100), np.eye(3) * 2, at(12), at(11), at(10, turned=True), 3.5)
     assert (record['height'], record['width'], record['timestamp'], record['img_path']) == (60, 100, 3.5, 'x/b.jpg')

@@ -152,7 +152,7 @@ def test_a_folder_of_a_sample_is_the_sample(box_root, tmp_path, size):
     torch.testing.assert_close(views.cameras.cam2world, expected.cameras.cam2world)
 
 
-def test_one_camera_of_another_shape_and_size(folder, capsys):
+def test_images_of_another_shape_are_cropped_and_of_another_size_resized(folder, capsys):
     """Sizes may differ from camera to camera; another shape than the network's is cut, not squeezed."""
     tall, wide = (120, 100), (60, 180)
     cameras = []
@@ -242,7 +242,7 @@ def test_a_distortion_must_be_undone_or_removed(folder):
 
 
 @pytest.mark.parametrize('k', [(-3.0, 0, 0, 0, 0), (0, 0, 0, 0, -9.0), (400.0, 0, 0, 0, 0)])
-def test_distortions_that_cannot_be_undone(folder, k):
+def test_distortions_that_cannot_be_undone_are_refused(folder, k):
     write(folder, [record('FRONT', distortion={'model': 'opencv', 'coefficients': k})])
     refused(folder, 'camera FRONT', 'cannot be undone', undistort=True)
 
@@ -287,7 +287,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize('name', SPELLINGS)
-def test_other_spellings_of_a_camera(folder, name):
+def test_other_spellings_of_a_camera_are_read(folder, name):
     before = read_folder(folder, SIZE)
     views = read_folder(write(folder, [record('LEFT'), SPELLINGS[name](), record('RIGHT')]), SIZE)
     assert views.names == before.names
@@ -297,7 +297,7 @@ def test_other_spellings_of_a_camera(folder, name):
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
-def test_other_spellings_of_the_file(folder, encoding):
+def test_other_spellings_of_the_file_are_read(folder, encoding):
     """Byte order mark, line ends of Windows, cameras by name, frame in capitals, separators of Windows."""
     before = read_folder(folder, SIZE)
     (folder / 'images').mkdir()
@@ -332,7 +332,7 @@ LENSES = [
 
 
 @pytest.mark.parametrize(('model', 'k', 'other', 'given'), LENSES)
-def test_other_spellings_of_a_lens(folder, model, k, other, given):
+def test_other_spellings_of_a_lens_are_read(folder, model, k, other, given):
     views = []
     for lens in ({'model': model, 'coefficients': k}, {'model': other, 'coefficients': given}):
         write(folder, [record('FRONT', distortion=lens)])
@@ -343,7 +343,7 @@ def test_other_spellings_of_a_lens(folder, model, k, other, given):
     assert not torch.equal(read_folder(write(folder, [record('FRONT')]), SIZE).images, views[0].images)
 
 
-def test_coefficients_that_say_what_they_are(folder):
+def test_five_coefficients_need_no_model_and_four_do(folder):
     """Five are OpenCV's; four may be those of either model."""
     named = read_folder(
         write(folder, [record('FRONT', distortion={'model': 'opencv', 'coefficients': OPENCV})]), SIZE, undistort=True
@@ -481,14 +481,14 @@ POSE_CONVENTIONS = {
 
 
 @pytest.mark.parametrize('hint', POSE_CONVENTIONS)
-def test_poses_of_another_convention_are_recognised(folder, hint):
+def test_poses_of_another_convention_are_recognized(folder, hint):
     """All cameras have it; the hint says which it is, and no other."""
     given = {camera: POSE_CONVENTIONS[hint](WORLD.cam2ego(camera)).tolist() for camera in CAMERAS[:3]}
     write(folder, [record(camera, cam2vehicle=pose) for camera, pose in given.items()])
     refused(folder, 'they fit a car if', hint)
 
 
-def test_the_name_of_an_image_that_is_nearly_right(folder):
+def test_the_right_name_of_an_image_is_proposed(folder):
     write(folder, [record('LEFT', image='left.PNG')])
     refused(folder, 'camera LEFT', 'left.PNG: no such file; correct image in cameras.json', 'did you mean LEFT.png?')
     write(folder, [record('LEFT', image='x' * 300)])
@@ -496,7 +496,7 @@ def test_the_name_of_an_image_that_is_nearly_right(folder):
 
 
 @pytest.mark.parametrize('key', ['image', 'width', 'height', 'cam2vehicle'])
-def test_a_field_that_lacks(folder, key):
+def test_a_missing_field_is_named(folder, key):
     camera = record('FRONT')
     del camera[key]
     refused(write(folder, [record('LEFT'), camera]), 'camera FRONT', f'lacks {key}')
@@ -533,13 +533,13 @@ def test_a_damaged_image_is_named(folder, how):
         ('{"cameras": [], "Frame": "flu"}', 'Frame is unknown'),
     ],
 )
-def test_a_file_that_is_no_calibration(folder, content, word):
+def test_a_file_that_is_no_calibration_is_refused(folder, content, word):
     path = folder / 'cameras.json'
     path.unlink() if content is None else path.write_text(content)
     refused(folder, str(path), word)
 
 
-def test_other_things_that_are_wrong(folder, tmp_path):
+def test_folders_names_frames_and_heights_that_are_wrong_are_named(folder, tmp_path):
     refused(tmp_path / 'nowhere', 'nowhere: no such folder')
     write(folder, [record('LEFT'), record('FRONT'), record('LEFT')])
     refused(folder, 'two cameras are called LEFT')

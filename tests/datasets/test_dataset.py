@@ -125,11 +125,11 @@ def tokens(made: DistillNeRFDataset) -> list[str]:
         ({'require_lidar': True, 'every_nth': 2, 'indices': 3}, 'a0 a3 c0'),
     ],
 )
-def test_samples(root, options, expected):
+def test_options_choose_the_samples(root, options, expected):
     assert tokens(dataset(root, **options)) == expected.split()
 
 
-def test_subsets(root):
+def test_a_subset_has_the_chosen_samples(root):
     made = dataset(root, every_nth=2)
     assert tokens(made) == ['a0', 'a2', 'b0', 'c1']
     assert tokens(made.get_subset(2)) == ['a0', 'a2'] and tokens(made.get_subset(-1)) == ['c1']
@@ -153,7 +153,7 @@ def keys(info: dict) -> list[tuple[int, str]]:
         ({'test_mode': True, 'training_target_smart_sample': True}, 'a1', (0,)),
     ],
 )
-def test_targets(root, options, token, offsets):
+def test_targets_come_frame_by_frame_the_current_one_last(root, options, token, offsets):
     made = dataset(root, cameras=['FRONT', 'LEFT'], **options)
     info = made.get_data_info(tokens(made).index(token))
     assert info['input_keys'] == [(0, 'FRONT'), (0, 'LEFT')]
@@ -166,7 +166,7 @@ def test_targets(root, options, token, offsets):
     assert len(missing) == 2 * (len(offsets) - len(set(offsets)))
 
 
-def test_neighbors_at_random(root):
+def test_each_camera_has_a_neighbor_at_random(root):
     made = dataset(root, training_target_smart_sample=True)
     random.seed(0)
     drawn = [keys(made.get_data_info(1)) for _ in range(60)]
@@ -194,7 +194,7 @@ def test_the_most_frontal_cameras_keep_their_order(root, count, expected):
     assert dataset(root, num_camera=count).cameras == expected
 
 
-def test_lidar_of_a_keyframe_and_notes(root):
+def test_notes_say_which_lidar_takes_the_place_of_a_missing_one(root):
     one, two = (dataset(root, lidar_sweeps=count, load_boxes=True) for count in (1, 2))
     assert [len(made.get_data_info(0)['views'][0, 'FRONT']['lidar']) for made in (one, two)] == [1, 2]
     info = one.get_data_info(2)
@@ -227,7 +227,7 @@ def test_virtual_views_come_before_the_current_frame(root):
     assert len(keys(dataset(root, test_mode=True, virtual_img_target_smart_sample=True).get_data_info(0))) == 4
 
 
-def test_a_draw_decides_by_its_seed(root):
+def test_random_choices_come_from_the_seed_of_the_index(root):
     made = dataset(root, training_target_smart_sample=True, pipeline=[keys])
     drawn = []
     for before in (1, 2):
@@ -250,6 +250,6 @@ def test_a_draw_decides_by_its_seed(root):
         ({'virtual_img_target_smart_sample': True, 'load_features': True}, 'no features of virtual views'),
     ],
 )
-def test_options_that_are_refused(root, options, word):
+def test_wrong_options_are_refused(root, options, word):
     with pytest.raises(InputError, match=word):
         dataset(root, **options)

@@ -46,7 +46,7 @@ def test_every_view_of_the_current_frame_shows_its_own_box(sample):
         assert ((image - torch.tensor(color)[:, None, None] / 255).abs().amax(dim=0) < 0.01).sum() > 100
 
 
-def test_color_order_and_axes(sample):
+def test_colors_are_rgb_and_axes_right_forward_up(sample):
     views = sample['inputs']['input_views']
     front = CAMERAS.index('FRONT')
     # The box before the car is red: channel 0.

@@ -92,7 +92,7 @@ def test_nothing_is_read_that_is_not_used(tmp_path):
     assert sample['inputs']['input_views'].lidar_depth is None
 
 
-def test_skip_missing_goes_on_with_nan(tmp_path, caplog):
+def test_a_missing_map_is_nan_with_skip_missing(tmp_path, caplog):
     BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
     missing = tmp_path / 'samples_0_0_0_0_0_0/depths/FRONT/frame0.npy'
     missing.unlink()
@@ -112,7 +112,7 @@ def test_the_published_spelling_of_skip_missing_is_accepted(box_root):
         build_dataset(box_root, skip_missing=False, SKIP_MISSING=True)
 
 
-def test_choice_of_samples(box_root):
+def test_options_choose_the_samples(box_root):
     assert len(build_dataset(box_root)) == 3
     assert len(build_dataset(box_root, every_nth=2)) == 2
     assert len(build_dataset(box_root, indices=1)) == 1
@@ -200,7 +200,7 @@ def test_a_smaller_virtual_view_has_the_same_field_of_view(tmp_path):
         build_dataset(tmp_path, virtual_img_target_smart_sample=True)[0]
 
 
-def test_missing_virtual_views(tmp_path):
+def test_missing_virtual_views_are_refused_or_left_out(tmp_path):
     BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
     missing = tmp_path / 'samples_1_0_0_0_0_0/rgbs/FRONT/frame0.jpg'
     missing.unlink()
@@ -238,7 +238,7 @@ def test_the_most_frontal_cameras_are_kept(box_root):
             build_dataset(box_root, num_camera=wrong)
 
 
-def test_lidar_range(box_root):
+def test_points_beyond_the_lidar_range_are_left_out(box_root):
     near = build_dataset(box_root, lidar_range=6.0)[1]['inputs']['input_views'].lidar_depth
     assert near[torch.isfinite(near)].max() < 6
 
@@ -260,12 +260,12 @@ def test_sizes_may_be_lists_of_whole_numbers(box_root):
 
 
 @pytest.mark.parametrize('size', ['3050', 30, (30.5, 50), (math.nan, 50), None])
-def test_sizes_that_are_none(box_root, size):
+def test_wrong_sizes_are_refused(box_root, size):
     with pytest.raises(InputError, match=r'image_size is .*; give \(height, width\) in pixels'):
         build_dataset(box_root, image_size=size)
 
 
-def test_folders_at_home(box_root, monkeypatch):
+def test_folders_may_begin_at_home(box_root, monkeypatch):
     monkeypatch.setenv('HOME', str(box_root.parent))
     dataset = build_dataset(f'~/{box_root.name}/', data_prefix={'img': f'~/{box_root.name}/'}, load_lidar=False)
     assert dataset[0]['inputs']['input_views'].images.isfinite().all()

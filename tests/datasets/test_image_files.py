@@ -27,7 +27,7 @@ def test_files_are_read_as_blue_green_red_and_become_red_green_blue(picture, tmp
     np.testing.assert_allclose(rgb[:, 1, 2] * 255, [70, 80, 90], rtol=1e-6)
 
 
-def test_many_images_at_once(picture):
+def test_many_images_are_converted_like_one(picture):
     stack = np.stack([picture, picture[:, ::-1]])
     rgb = to_rgb(stack)
     assert rgb.shape == (2, 3, 2, 3)
@@ -49,7 +49,7 @@ def test_halving_is_the_mean_of_the_two_middle_pixels():
     assert resize(image, 1, 4)[0, :, 0].tolist() == [15, 55, 95, 135]
 
 
-def test_files_that_are_no_images(tmp_path):
+def test_files_that_are_no_images_are_refused(tmp_path):
     (tmp_path / 'a.png').write_bytes(b'no image')
     with pytest.raises(InputError, match=r'a\.png: not a readable image'):
         read_image(tmp_path / 'a.png')

@@ -138,7 +138,7 @@ def test_what_is_cut_short_is_refused(tmp_path, kind, left):
         read_image(path)
 
 
-def test_the_end_of_a_thumbnail_is_none(tmp_path):
+def test_the_end_of_a_thumbnail_is_not_that_of_its_image(tmp_path):
     tag = Image.Exif()
     content = encoded('JPEG', exif=tag.tobytes() + encoded('JPEG'))
     path = tmp_path / 'image.jpg'
@@ -186,7 +186,7 @@ def test_floating_point_is_refused(tmp_path, suffix):
             read(path)
 
 
-def test_brightness():
+def test_images_nearly_black_or_mostly_white_are_doubted():
     assert exposure_doubt(picture()) is None
     assert exposure_doubt(picture() // 16) == 'nearly black'
     assert exposure_doubt(np.full((9, 9, 3), 255, np.uint8)) == 'more than half white'
@@ -253,7 +253,7 @@ def test_a_conversion_counts_dark_images(sequence, capsys):
     assert str(image_of(sequence, 0)) in line
 
 
-def test_tables_and_splits_with_marks_and_line_ends_of_windows(tmp_path):
+def test_tables_and_splits_with_marks_and_line_ends_of_windows_are_read(tmp_path):
     root = tmp_path / 'raw'
     write_nuscenes(BoxWorld(), root, {'train': ['scene-a'], 'val': ['scene-b']})
     before = [path.read_bytes() for path in nuscenes.convert(root, tmp_path / 'before', version='v1.0-mini')]

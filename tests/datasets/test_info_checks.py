@@ -95,12 +95,12 @@ def test_right_records_pass(infos, capsys):
     assert [line for line in capsys.readouterr().err.splitlines() if 'sees nothing' not in line] == []
 
 
-def test_a_camera_quaternion_in_the_wrong_order(infos):
+def test_a_camera_quaternion_in_the_wrong_order_is_refused(infos):
     set_camera(infos[2], 'FRONT', wrong_order(cam2lidar(infos[2], 'FRONT')))
     refused(infos, 'sample box2, FRONT', 'x y z w')
 
 
-def test_a_vehicle_quaternion_in_the_wrong_order(infos):
+def test_a_vehicle_quaternion_in_the_wrong_order_is_refused(infos):
     # A yaw of 30 degrees: the up axis tilts.
     for info in infos:
         pose = np.asarray(info['ego2global'])
@@ -108,21 +108,21 @@ def test_a_vehicle_quaternion_in_the_wrong_order(infos):
     refused(infos, 'sample box0: ego2global: its up is tilted', 'x y z w')
 
 
-def test_all_scenes_backwards(infos):
+def test_driving_backwards_in_all_scenes_is_refused(infos):
     """With no yaw at all, the wrong order of a quaternion is half a turn."""
     for info in infos:
         move(info, rotation_z(180))
     refused(infos, 'in all its 2 moving scenes the vehicle drives backwards (boxes, more)', 'x y z w')
 
 
-def test_one_scene_backwards_may_be_right(infos, capsys):
+def test_driving_backwards_in_one_scene_is_a_warning(infos, capsys):
     for info in infos[:3]:
         move(info, rotation_z(180))
     check_infos(infos, 'file.pkl')
     assert 'drives backwards in 1 of 2 moving scenes (boxes)' in capsys.readouterr().err
 
 
-def test_scenes_that_drive_sideways_are_said(infos, capsys):
+def test_driving_sideways_is_a_warning(infos, capsys):
     for info in infos:
         move(info, rotation_z(90))
     check_infos(infos, 'file.pkl')
@@ -203,7 +203,7 @@ ALL_FRAMES = {
 
 
 @pytest.mark.parametrize('name', ALL_FRAMES)
-def test_wrong_in_all_frames(infos, name):
+def test_what_is_wrong_in_all_frames_is_refused(infos, name):
     change, *words = ALL_FRAMES[name]
     for info in infos:
         change(info)
@@ -293,13 +293,13 @@ ONE_FRAME = {
 
 
 @pytest.mark.parametrize('name', ONE_FRAME)
-def test_wrong_in_one_frame(infos, name):
+def test_what_is_wrong_in_one_frame_is_refused(infos, name):
     change, *words = ONE_FRAME[name]
     change(infos[1])
     refused(infos, *words)
 
 
-def test_one_misnamed_camera_is_said(infos, capsys):
+def test_one_misnamed_camera_is_a_warning(infos, capsys):
     for info in infos[:2]:
         images = info['images']
         images['BACK_LEFT'], images['RIGHT'] = images['RIGHT'], images['BACK_LEFT']
@@ -312,7 +312,7 @@ def test_one_misnamed_camera_is_said(infos, capsys):
     assert 'box1, FRONT: looks 53 degrees off the direction of its name (in 1 of the 6 images' in lines
 
 
-def test_directions_of_names():
+def test_names_say_where_cameras_look():
     for name, direction in {
         'CAM_FRONT': (0, 1),
         'back_camera': (0, -1),
@@ -325,7 +325,7 @@ def test_directions_of_names():
         assert direction_of_name(name) is None, name
 
 
-def test_scenes_of_one_frame_are_said(infos, capsys):
+def test_scenes_of_one_frame_are_a_warning(infos, capsys):
     alone = [infos[0], infos[3]]
     for info in alone:
         info.update(prev=None, next=None)
@@ -335,13 +335,13 @@ def test_scenes_of_one_frame_are_said(infos, capsys):
     assert 'one keyframe only' not in capsys.readouterr().err
 
 
-def test_a_lonely_camera_is_said_once(infos, capsys):
+def test_a_lonely_camera_is_one_warning(infos, capsys):
     check_infos(infos, 'file.pkl')
     lines = [line for line in capsys.readouterr().err.splitlines() if 'sees nothing that another camera sees' in line]
     assert len(lines) == 1 and 'file.pkl: sample box0, BACK: ' in lines[0]
 
 
-def test_writing_and_loading_ask_the_same(infos, tmp_path):
+def test_writing_and_loading_check_the_same(infos, tmp_path):
     set_camera(infos[2], 'FRONT', wrong_order(cam2lidar(infos[2], 'FRONT')))
     path = tmp_path / 'infos.pkl'
     with pytest.raises(InputError, match=r'^tables: sample box2, FRONT: .*correct it in the raw data$'):

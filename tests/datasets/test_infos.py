@@ -130,7 +130,7 @@ def test_matrices_of_another_shape_are_named(value, found):
         ({'cameras': []}, 'names no cameras'),
     ],
 )
-def test_files_of_others(tmp_path, change, word):
+def test_metainfo_of_other_files_is_refused(tmp_path, change, word):
     path: Path = tmp_path / 'infos.pkl'
     save_infos(path, 'mine', ['A'], two())
     content = pickle.loads(path.read_bytes())

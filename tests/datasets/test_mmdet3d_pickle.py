@@ -159,21 +159,21 @@ SWEEP = {
 
 
 @pytest.mark.parametrize('name', SWEEP)
-def test_bad_sweeps(pristine, records, tmp_path, name):
+def test_bad_sweeps_are_refused(pristine, records, tmp_path, name):
     change, word = SWEEP[name]
     change(records[2]['lidar_sweeps'][4])
     refused(pristine[0], records, tmp_path, 'train.pkl: sample scene-a-2, sweep 4', word)
 
 
-def test_a_sweep_of_another_time(pristine, records, tmp_path):
+def test_a_sweep_of_another_time_is_refused(pristine, records, tmp_path):
     records[2]['lidar_sweeps'][4]['timestamp'] = -1e6
     refused(pristine[0], records, tmp_path, 'train.pkl: sample scene-a-2, sweep 9', 's from it')
 
 
 @pytest.mark.parametrize(('unit', 'factor'), [('milliseconds', 1e3), ('microseconds', 1e6), ('nanoseconds', 1e9)])
 @pytest.mark.parametrize('start', [0.0, 1.5e9])
-def test_other_units_of_time(pristine, records, tmp_path, unit, factor, start):
-    """In the issue, microseconds made every keyframe a scene of its own, without a word."""
+def test_other_units_of_time_are_converted(pristine, records, tmp_path, unit, factor, start):
+    """Read as seconds, microseconds would make every keyframe a scene of its own."""
     for record in records:
         for item in (record, *record['images'].values(), *record['lidar_sweeps']):
             item['timestamp'] = (start + item['timestamp']) * factor
@@ -188,7 +188,7 @@ def test_other_units_of_time(pristine, records, tmp_path, unit, factor, start):
     assert [info['next'] for info in again] == ['scene-a-1', 'scene-a-2', None]
 
 
-def test_images_in_another_unit_than_keyframes(pristine, records, tmp_path):
+def test_images_may_have_another_unit_than_keyframes(pristine, records, tmp_path):
     for record in records:
         for image in record['images'].values():
             image['timestamp'] = (1.5e9 + image['timestamp']) * 1e6
@@ -199,7 +199,7 @@ def test_images_in_another_unit_than_keyframes(pristine, records, tmp_path):
     assert time == pytest.approx(1.5e9 + pristine[1][1]['images']['CAM_FRONT']['timestamp'], abs=1e-5)
 
 
-def test_which_unit():
+def test_steps_or_dates_tell_the_unit():
     assert units_per_second([0, 0.5], [0.5], 'seconds', 'x') == 1
     assert units_per_second([0, 5e5], [5e5], 'seconds', 'x') == 1e6
     assert units_per_second([0, 1e5], [1e5], 'seconds', 'x') == 1e6
@@ -210,7 +210,7 @@ def test_which_unit():
 
 
 @pytest.mark.parametrize('shape', [(3, 3), (3, 4), (4, 4)])
-def test_one_camera_and_intrinsics_of_any_shape(pristine, records, tmp_path, shape):
+def test_intrinsics_may_have_a_fourth_row_and_column(pristine, records, tmp_path, shape):
     for record in records:
         image = record['images']['CAM_FRONT']
         matrix = np.eye(4)
@@ -238,7 +238,7 @@ def test_cameras_are_chosen(pristine, records, tmp_path):
 @pytest.mark.parametrize(
     'prefix', ['C:\\data\\nuscenes\\samples\\{}\\', './data/nuscenes/samples/{}/', '/mnt/x/{}/', '']
 )
-def test_paths_of_others(pristine, records, tmp_path, prefix):
+def test_files_are_found_by_paths_of_other_machines(pristine, records, tmp_path, prefix):
     for record in records:
         for camera, image in record['images'].items():
             image['img_path'] = prefix.format(camera) + image['img_path']
@@ -309,7 +309,7 @@ BAD = {
 
 
 @pytest.mark.parametrize('name', BAD)
-def test_bad_records(pristine, records, tmp_path, name):
+def test_bad_records_are_refused(pristine, records, tmp_path, name):
     change, *words = BAD[name]
     change(records[1])
     refused(pristine[0], records, tmp_path, 'train.pkl: sample ', *words)

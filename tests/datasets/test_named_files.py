@@ -27,7 +27,7 @@ def said(capsys, changed: list[dict]) -> str:
     return capsys.readouterr().err
 
 
-def test_names_that_fit(capsys):
+def test_names_that_fit_give_no_warning(capsys):
     assert said(capsys, infos()) == ''
     free = infos()
     for info in free:
@@ -37,20 +37,20 @@ def test_names_that_fit(capsys):
     assert said(capsys, free) == '', 'names of files are free'
 
 
-def test_a_file_of_another_camera(capsys):
+def test_a_file_of_another_camera_is_a_warning(capsys):
     changed = infos()
     changed[1]['images']['FRONT']['img_path'] = changed[1]['images']['BACK']['img_path']
     text = said(capsys, changed)
     assert 'k1, FRONT: its image samples/BACK/' in text and 'folder of camera BACK; so do 1 of 6' in text
 
 
-def test_a_file_in_no_folder_of_its_camera(capsys):
+def test_a_file_in_no_folder_of_its_camera_is_a_warning(capsys):
     changed = infos()
     changed[2]['images']['SIDE'] = changed[2]['images'].pop('FRONT')
     assert 'k2, SIDE: samples/FRONT/x__FRONT__102000000.jpg does not lie' in said(capsys, changed)
 
 
-def test_a_file_of_another_time(capsys):
+def test_a_file_of_another_time_is_a_warning(capsys):
     changed = infos()
     first, last = changed[0]['lidar_points'], changed[2]['lidar_points']
     first['lidar_path'], last['lidar_path'] = last['lidar_path'], first['lidar_path']
@@ -63,7 +63,7 @@ def test_a_file_of_another_time(capsys):
 
 
 @pytest.mark.parametrize('name', ['', None, 7, ['a']])
-def test_names_that_are_none(name):
+def test_what_is_not_the_name_of_a_file_is_refused(name):
     changed = infos()
     changed[1]['images']['BACK']['teacher'] = {'depth': name}
     with pytest.raises(InputError, match=r'sample t1, BACK: teacher depth is .* not the name of a file'):

@@ -70,27 +70,27 @@ def xyzw(record: dict) -> None:
     record['rotation'] = [x, y, z, w]
 
 
-def test_camera_quaternions_in_the_wrong_order(root):
+def test_camera_quaternions_in_the_wrong_order_are_refused(root):
     edit(root, 'calibrated_sensor', lambda record: xyzw(record) if 'CAM' in record['token'] else None)
     refused(root, 'scene-a-0, CAM_', 'x y z w')
 
 
-def test_one_camera_quaternion_in_the_wrong_order(root):
+def test_one_camera_quaternion_in_the_wrong_order_is_refused(root):
     edit(root, 'calibrated_sensor', lambda record: xyzw(record) if record['token'] == 'cal-CAM_BACK' else None)
     refused(root, 'scene-a-0, CAM_BACK: ', 'x y z w')
 
 
-def test_lidar_quaternions_in_the_wrong_order(root):
+def test_lidar_quaternions_in_the_wrong_order_are_refused(root):
     edit(root, 'calibrated_sensor', lambda record: xyzw(record) if 'LIDAR' in record['token'] else None)
     refused(root, 'scene-a-0: lidar2global: its up is tilted', 'x y z w')
 
 
-def test_ego_quaternions_in_the_wrong_order(root):
+def test_ego_quaternions_in_the_wrong_order_are_refused(root):
     edit(root, 'ego_pose', xyzw)
     refused(root, 'scene-a-0: ego2global: its up is tilted', 'x y z w')
 
 
-def test_ego_quaternions_in_the_wrong_order_with_small_yaw(tmp_path):
+def test_ego_quaternions_in_the_wrong_order_with_small_yaw_are_refused(tmp_path):
     class Eastward(BoxWorld):
         def ego2global(self, time):
             pose = np.linalg.inv(BoxWorld.ego2global(self, 0)) @ BoxWorld.ego2global(self, time)
@@ -117,7 +117,7 @@ def test_times_in_other_units_are_converted(root, pristine, tmp_path, unit, fact
             assert image['timestamp'] == pytest.approx(other['images'][camera]['timestamp'], abs=1e-6)
 
 
-def test_units_that_differ_between_tables(root):
+def test_units_that_differ_between_tables_are_refused(root):
     edit(root, 'sample_data', lambda record: record.update(timestamp=record['timestamp'] * 1000))
     refused(root, 'scene-a-0, CAM_', 'off that of its keyframe')
 
@@ -126,17 +126,17 @@ def scaled(factor: float):
     return lambda record: record.update(translation=[factor * value for value in record['translation']])
 
 
-def test_positions_in_other_units(root):
+def test_positions_in_other_units_are_refused(root):
     edit(root, 'calibrated_sensor', scaled(1000))
     refused(root, 'in meters')
 
 
-def test_a_map_in_millimeters(root):
+def test_a_map_in_millimeters_is_refused(root):
     edit(root, 'ego_pose', scaled(1000))
     refused(root, 'scene-a-1: the vehicle moves', 'positions in meters')
 
 
-def test_points_in_millimeters(root):
+def test_points_in_millimeters_are_refused(root):
     for path in (root / 'samples/LIDAR_TOP').iterdir():
         points = np.fromfile(path, np.float32).reshape(-1, 5)
         points[:, :3] *= 1000
@@ -157,7 +157,7 @@ def test_cameras_are_chosen(root, chosen):
     assert list(dataset[0]['inputs']['input_views'].names) == ring
 
 
-def test_other_names_and_fewer_cameras(root, pristine):
+def test_cameras_may_be_fewer_and_have_other_names(root, pristine):
     """Three cameras that are called otherwise, and a LiDAR of another name."""
     names = {'CAM_BACK': 'rear', 'CAM_FRONT': 'main', 'CAM_FRONT_RIGHT': 'side_r', 'LIDAR_TOP': 'velodyne'}
     edit(
@@ -179,11 +179,11 @@ def test_other_names_and_fewer_cameras(root, pristine):
     assert dataset[1]['inputs']['input_views'].lidar_depth.isfinite().any()
 
 
-def test_an_unknown_camera(root):
+def test_an_unknown_camera_is_refused(root):
     refused(root, 'has no camera CAM_TOP; give --cameras some of CAM_FRONT_LEFT', options=('--cameras', 'CAM_TOP'))
 
 
-def test_samples_of_which_some_lack_a_camera(root):
+def test_samples_that_lack_a_camera_are_refused(root):
     edit(root, 'sample_data', lambda record: record['token'] != 'scene-b-1-CAM_BACK' or False)
     path = root / VERSION / 'sample_data.json'
     records = json.loads(path.read_text())
@@ -198,12 +198,12 @@ def test_samples_of_which_some_lack_a_camera(root):
     assert convert(root, '--cameras', *cameras).code == 0
 
 
-def test_tables_without_lidar(root):
+def test_tables_without_lidar_are_refused(root):
     edit(root, 'sample_data', lambda record: 'LIDAR' not in record['token'])
     refused(root, 'its keyframes have no LiDAR', 'docs/OWN_DATA.md')
 
 
-def test_no_keyframes(root):
+def test_tables_without_keyframes_are_refused(root):
     edit(root, 'sample_data', lambda record: record.update(is_key_frame=False))
     refused(root, 'sample_data.json: none of its measurements is a keyframe (is_key_frame)')
 
@@ -220,7 +220,7 @@ def test_swapped_sides_are_noticed(root):
     refused(root, 'left and right are swapped')
 
 
-def test_mirrored_positions_of_names(root):
+def test_mirrored_cameras_are_refused(root):
     """Every camera's calibration is that of its mirror image."""
     path = root / VERSION / 'calibrated_sensor.json'
     records = {record['sensor_token']: record for record in json.loads(path.read_text())}
@@ -234,7 +234,7 @@ def test_mirrored_positions_of_names(root):
 # What is missing, and hints.
 
 
-def test_one_archive_only(root):
+def test_incomplete_scenes_are_refused_or_left_out(root):
     for path in [*root.glob('samples/*/scene-b__*')]:
         path.unlink()
     refused(root, '21 of 42 files of keyframes are missing', '1 of 2 scenes are complete', '--skip-incomplete-scenes')
@@ -247,18 +247,18 @@ def test_one_archive_only(root):
     refused(root, '42 of 42 files', '0 of 2 scenes', 'or correct --root-path', options=('--skip-incomplete-scenes',))
 
 
-def test_paths_of_windows(root):
+def test_paths_of_windows_are_read(root):
     edit(root, 'sample_data', lambda record: record.update(filename=record['filename'].replace('/', '\\')))
     assert convert(root).code == 0
     assert '\\' not in infos_of(root)[1][0]['images']['CAM_BACK']['img_path']
 
 
-def test_empty_intrinsics(root):
+def test_empty_intrinsics_are_refused(root):
     edit(root, 'calibrated_sensor', lambda record: record.update(camera_intrinsic=[]))
     refused(root, 'calibrated_sensor.json: cal-CAM_FRONT_LEFT (CAM_FRONT_LEFT): camera_intrinsic is empty', '--cameras')
 
 
-def test_another_version(root, pristine, tmp_path):
+def test_the_folder_of_the_tables_is_proposed(root, pristine, tmp_path):
     result = run('create_data', 'nuscenes', '--root-path', root, '--out-dir', tmp_path / 'out')
     assert (
         result.code == 2 and 'v1.0-trainval: no such folder of tables; there is v1.0-mini; give --version' in result.err
@@ -318,7 +318,7 @@ def test_missing_sweeps_are_counted(root):
         ('sample_annotation', lambda record: record.update(size=None), 'a record holds no numbers'),
     ],
 )  # fmt: skip
-def test_damaged_records(root, table, change, word):
+def test_damaged_records_are_named(root, table, change, word):
     def changed(record: dict) -> None:
         change(record)
 
@@ -340,12 +340,12 @@ def test_what_is_doubtful_is_said(root):
         assert words in result.err, words
 
 
-def test_official_splits_that_the_tables_lack(root):
+def test_missing_scenes_of_official_splits_are_named(root):
     (root / 'splits.json').unlink()
     refused(root, 'lacks 8 of 8 scenes of split train (scene-', 'and 5 more)', 'splits.json')
 
 
-def test_one_camera_trains_no_other_than_it_is(root):
+def test_an_info_file_of_one_camera_is_read_by_everything(root):
     """The info file of one camera and of three are read by everything that reads six."""
     assert convert(root, '--cameras', 'CAM_FRONT').code == 0
     content = pickle.loads((root / 'out/nuscenes_infos_train.pkl').read_bytes())

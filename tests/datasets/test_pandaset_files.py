@@ -135,7 +135,7 @@ def test_frames_without_all_images_are_left_out_and_counted(raw, tmp_path, capsy
     assert f'{second}: 2 of 4 frames lack images of back_camera (1), left_camera (1)' in capsys.readouterr().err
 
 
-def test_images_of_other_suffixes_and_widths(raw, tmp_path):
+def test_images_of_other_suffixes_and_widths_are_found(raw, tmp_path):
     for path in (raw / '001/camera/front_camera').glob('*.jpg'):
         path.rename(path.with_name(f'0{path.stem}.jpeg'))
     pandaset.convert(raw, tmp_path / 'out', **FRAMES)
@@ -185,7 +185,7 @@ def test_cuboids_without_a_column_and_empty_lidar_are_refused(raw, tmp_path):
         ({}, 'no list of times'),
     ],
 )
-def test_times_are_rising_seconds(raw, tmp_path, times, word):
+def test_times_that_are_not_rising_seconds_are_refused(raw, tmp_path, times, word):
     (raw / '001/lidar/timestamps.json').write_text(json.dumps(times))
     with pytest.raises(InputError, match=word):
         pandaset.convert(raw, tmp_path / 'out', **FRAMES)
@@ -306,7 +306,7 @@ def test_two_sequences_have_files_of_their_own(raw, tmp_path):
         ({'val_sequences': ['001']}, 'leave some for training'),
     ],
 )
-def test_sequences_named_twice_or_all_for_validation(published, tmp_path, options, word):
+def test_sequences_named_twice_or_all_for_validation_are_refused(published, tmp_path, options, word):
     with pytest.raises(InputError, match=word):
         pandaset.convert(published, tmp_path, **options)
 
@@ -318,7 +318,7 @@ def rename_camera(root: Path, old: str, new: str) -> None:
     (root / f'001/camera/{old}').rename(root / f'001/camera/{new}')
 
 
-def test_fewer_and_other_cameras_in_ring_order(raw, tmp_path, capsys):
+def test_fewer_and_other_cameras_come_in_ring_order(raw, tmp_path, capsys):
     shutil.rmtree(raw / f'001/camera/{RIGHT}')
     rename_camera(raw, 'front_camera', 'z_wide')
     pandaset.convert(raw, tmp_path, **FRAMES)
@@ -340,7 +340,7 @@ def test_cameras_are_chosen(raw, tmp_path, capsys):
     assert message.startswith(f'error: {raw}/001: has no camera top_camera; give --cameras some of back_camera, ')
 
 
-def test_a_camera_without_images_is_not_there(raw, tmp_path, capsys):
+def test_a_camera_without_images_is_left_out(raw, tmp_path, capsys):
     for path in (raw / f'001/camera/{LEFT}').glob('*.jpg'):
         path.unlink()
     pandaset.convert(raw, tmp_path, **FRAMES)

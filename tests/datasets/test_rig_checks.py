@@ -60,12 +60,12 @@ def test_cameras_may_look_steeply_and_be_turned(degrees):
         (2, 180.0, 'turned by 180 degrees'),
     ],
 )
-def test_attitudes_that_are_refused(axis, degrees, word):
+def test_a_camera_that_looks_too_steeply_or_is_turned_is_refused(axis, degrees, word):
     with pytest.raises(InputError, match=rf'camera b: (is )?{word}'):
         check(pose((1, 0, 0)), pose(axis=axis, degrees=degrees))
 
 
-def test_turning_to_the_side_is_no_attitude():
+def test_a_camera_may_look_to_any_side():
     for degrees in (90, 180, -120):
         check(pose(axis=1, degrees=degrees))
 
@@ -74,12 +74,12 @@ def test_turning_to_the_side_is_no_attitude():
     ('position', 'word'),
     [((12.1, 16.0, 0), r'20\.0\d* m from the origin'), ((0, 0, -1.85), r'0\.01 m below the road')],
 )
-def test_positions_that_are_refused(position, word):
+def test_a_camera_too_far_away_or_below_the_road_is_refused(position, word):
     with pytest.raises(InputError, match=f'camera a: is {word}'):
         check(pose(position))
 
 
-def test_positions_at_the_limits():
+def test_positions_at_the_limits_are_taken():
     check(pose((11.9, 16.0, 0)))
     check(pose((0, 0, -1.83)))
     check(pose((0, 0, -2.9)), height=3.0)
@@ -97,7 +97,7 @@ def test_the_principal_point_lies_in_the_image(cx, cy, good):
             check(pose(), matrix=matrix)
 
 
-def test_two_cameras_of_one_pose():
+def test_two_cameras_of_one_pose_are_refused():
     with pytest.raises(InputError, match='camera c: cam2vehicle is the same as that of camera a'):
         check(pose(), pose((1, 0, 0)), pose((0.0009, 0, 0)))
     check(pose(), pose((0.0011, 0, 0)))

@@ -58,7 +58,7 @@ def test_cameras_of_all_records_are_in_the_ring_and_those_of_every_record_are_co
         common_cameras([record({'F': 0}), record({'B': 180})], 'x.pkl')
 
 
-def test_chosen_cameras():
+def test_cameras_are_chosen_by_name():
     assert choose_cameras(('a', 'b', 'c'), None, 'set') == ('a', 'b', 'c')
     assert choose_cameras(('a', 'b', 'c'), ['c', 'a'], 'set') == ('a', 'c')
     with pytest.raises(InputError, match='set: has no camera d; give --cameras some of a, b'):

@@ -23,25 +23,25 @@ def infinite(rank: int = 0, world_size: int = 1) -> InfiniteSampler:
     return sampler
 
 
-def test_a_draw_is_an_index_and_keeps_its_seed_on_the_way_to_a_worker():
+def test_a_seeded_index_is_an_index_and_keeps_its_seed_on_the_way_to_a_worker():
     draw = pickle.loads(pickle.dumps(SeededIndex(4, 'seed')))
     assert draw == 4 and list(range(9))[draw] == 4
     assert draw.seed == 'seed'
 
 
-def test_every_draw_has_a_seed_of_its_own():
+def test_every_index_has_a_seed_of_its_own():
     seeds = [seed for _, seed in first(infinite(), 20)]
     assert len(set(seeds)) == 20
 
 
 @pytest.mark.parametrize('batch_size', [1, 3])
-def test_processes_share_the_draws_of_one(batch_size):
+def test_processes_share_the_indices_of_one(batch_size):
     alone = first(infinite(), 12)
     shares = [first(infinite(rank, 2), 6 // batch_size, batch_size) for rank in (0, 1)]
     assert [draw for pair in zip(*shares, strict=True) for draw in pair] == alone
 
 
-def test_epochs_differ():
+def test_seeds_differ_between_epochs():
     sampler = DefaultSampler(range(5), shuffle=False, seed=3)
     earlier = first(sampler, 5)
     sampler.set_epoch(1)
@@ -50,7 +50,7 @@ def test_epochs_differ():
     assert not {seed for _, seed in earlier} & {seed for _, seed in later}
 
 
-def test_the_dataset_chooses_by_the_seed_of_the_draw(box_root):
+def test_the_dataset_chooses_by_the_seed_of_the_index(box_root):
     dataset = build_dataset(box_root, training_target_smart_sample=True)
 
     def frames(seed: str, before: int) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ def changed(table: str, number: int, **fields) -> dict:
     return tables
 
 
-def test_tables_that_fit_and_those_that_link_one_way():
+def test_tables_that_fit_and_those_that_link_one_way_are_taken():
     check_links(TABLES, Path('v'))
     check_links(changed('sample_data', 0, next=''), Path('v'))
     tables = copy.deepcopy(TABLES)
@@ -58,7 +58,7 @@ def test_tables_that_fit_and_those_that_link_one_way():
         ),
     ],
 )
-def test_tables_that_do_not_fit(table, number, fields, words):
+def test_tables_that_do_not_fit_are_refused(table, number, fields, words):
     with pytest.raises(InputError) as error:
         check_links(changed(table, number, **fields), Path('v'))
     assert words in str(error.value)

@@ -31,11 +31,11 @@ def test_the_stem_is_the_name_without_folder_and_suffix():
         ('rgb', '0_-1_0', f'samples_0_-1_0_0_0_0/rgbs/CAM_FRONT/{STEM}.jpg'),
     ],
 )
-def test_files_of_the_teacher(kind, view, expected):
+def test_a_teacher_file_lies_below_its_view_kind_and_camera(kind, view, expected):
     assert teacher_path(kind, 'CAM_FRONT', image_stem(IMAGE), view) == expected
 
 
-def test_the_original_view_is_usual():
+def test_the_original_view_is_the_default():
     assert teacher_path('depth', 'A', 'b') == 'samples_0_0_0_0_0_0/depths/A/b.npy'
     assert feature_path('A', 'b') == 'A/b.npy'
 

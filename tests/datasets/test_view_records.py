@@ -118,7 +118,7 @@ def test_whole_frames_end_with_the_current_one():
     assert whole_frames('AB', ()) == [(0, 'A'), (0, 'B')]
 
 
-def test_every_camera_draws_its_own_neighbor():
+def test_every_camera_chooses_its_own_neighbor():
     random.seed(0)
     drawn = [one_neighbor_each('ABC') for _ in range(50)]
     assert all([name for _, name in keys] == list('ABCABC') for keys in drawn)

@@ -12,7 +12,7 @@ from projects.DistillNeRF.geometry.boxes import DETECTION_CLASSES, mirror_boxes,
 from projects.DistillNeRF.utils.errors import InputError
 
 
-def test_boxes_of_known_classes_with_their_velocity():
+def test_boxes_of_known_classes_are_read_with_their_velocity():
     info = {
         'token': 'a',
         'instances': [
@@ -36,7 +36,7 @@ def test_classes_are_those_of_nuscenes_in_the_order_of_mmdet3d():
     assert DETECTION_CLASSES[5:] == ('bicycle', 'motorcycle', 'pedestrian', 'traffic_cone', 'barrier')
 
 
-def test_mirrored_boxes():
+def test_mirroring_changes_the_signs_of_x_and_of_its_velocity():
     """At x = 0: x and its velocity change sign, a heading of 0 becomes one of half a turn."""
     boxes = torch.tensor([[1.0, 2, 3, 4, 5, 6, 0.0, 8, 9], [-1.0, 2, 3, 4, 5, 6, math.pi / 2, -8, 9]])
     half = math.pi / 2

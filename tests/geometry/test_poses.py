@@ -51,7 +51,7 @@ def test_a_pose_has_its_rotation_and_its_translation():
         pose_matrix((1, 0, 0, 0), (0, math.inf, 0), 'here')
 
 
-def test_inverses():
+def test_an_inverse_undoes_its_pose():
     pose = pose_matrix((HALF, 0, 0, HALF), (1, 2, 3), 'here')
     expected = [[0, 1, 0, -2], [-1, 0, 0, 1], [0, 0, 1, -3], [0, 0, 0, 1]]
     np.testing.assert_allclose(inverse_pose(pose), expected, atol=1e-12)
@@ -77,7 +77,7 @@ def changed(base: np.ndarray, row: int, column: int, value: float) -> np.ndarray
         (np.diag([1.0, -1, 1, 1]), r'rotation that mirrors \(determinant -1\)'),
     ],
 )
-def test_poses_that_are_refused(bad, word):
+def test_wrong_poses_are_refused(bad, word):
     good = pose_matrix((0.6, 0, 0, 0.8), (5e5, -2, 3), 'here')
     with pytest.raises(InputError, match=rf'second (has a )?{word}; the hint'):
         check_poses(np.stack([good, bad, bad]), ['first', 'second', 'third'], 'the hint')
@@ -114,7 +114,7 @@ SIZE = (60.0, 100.0)
         (camera(cy=-31), 'principal point far outside'),
     ],
 )
-def test_intrinsics_that_are_refused(bad, word):
+def test_wrong_intrinsics_are_refused(bad, word):
     with pytest.raises(InputError, match=f'second .*{word}.*; the hint'):
         check_intrinsics(np.stack([camera(), bad]), np.array([SIZE, SIZE]), ['first', 'second'], 'the hint')
 
@@ -126,6 +126,6 @@ def test_intrinsics_at_the_limits_are_taken():
 
 
 @pytest.mark.parametrize('size', [(0.0, 100.0), (60.0, 0.0), (-60.0, 100.0)])
-def test_images_without_a_size(size):
+def test_images_without_a_size_are_refused(size):
     with pytest.raises(InputError, match='belongs to an image without a size'):
         check_intrinsics(camera()[None], np.array([size]), ['a'])

@@ -85,12 +85,12 @@ def test_poses_of_a_file_are_meters_and_degrees_to_the_left(tmp_path):
         ([[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]], 'pose 0 is not rigid'),
     ],
 )
-def test_files_that_are_no_trajectory(tmp_path, content, message):
+def test_files_that_are_no_trajectory_are_refused(tmp_path, content, message):
     with pytest.raises(InputError, match=rf'a\.json: .*{message}'):
         trajectory(write(tmp_path / 'a.json', content))
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match='no such file; give a JSON list'):
         trajectory(str(tmp_path / 'a.json'))
 
@@ -133,7 +133,7 @@ def test_a_translation_is_three_steps_of_a_meter_to_the_right():
     assert positions(translation('z', count=1, start=4)) == [[0, 0, 4]]
 
 
-def test_three_from_a_pose_on():
+def test_three_poses_from_one_on_end_with_the_trajectory():
     motions = translation('x', count=5)
     assert [len(three_from(motions, index)) for index in (0, 2, 3, 4)] == [3, 3, 2, 1]
     assert positions(three_from(motions, 1)) == [[1, 0, 0], [2, 0, 0], [3, 0, 0]]

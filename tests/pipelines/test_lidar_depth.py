@@ -52,7 +52,7 @@ def place(u: float, v: float, depth: float = 5.0, height: int = 21, width: int =
     return project_lidar(np.array([[u * depth, v * depth, depth]], np.float32), lidar2img, height, width, 80.0)
 
 
-def test_what_lies_in_the_image():
+def test_points_are_visible_within_the_image_and_the_range():
     """Pixel centers are whole numbers: the image ends half a pixel behind the last one, and begins at the first."""
     seen = {(0, 0): True, (30.4, 20.4): True, (30.5, 3): False, (3, 20.5): False, (-0.1, 3): False, (3, -0.1): False}
     assert {where: bool(place(*where).visible[0]) for where in seen} == seen
@@ -60,7 +60,7 @@ def test_what_lies_in_the_image():
     assert {depth: bool(place(3, 4, depth).visible[0]) for depth in depths} == depths
 
 
-def test_pixels_and_depths_by_hand():
+def test_pixels_and_depths_agree_with_a_calculation_by_hand():
     """Points with more columns; the camera stands 1 m before the LiDAR's origin and has another focal length in v."""
     lidar2img = np.array([[10.0, 0, 8, -8], [0, 20, 6, -6], [0, 0, 1, -1], [0, 0, 0, 1]])
     points = np.array([[1.0, -0.5, 6.0, 99.0], [0, 0, 0.5, 99.0]], np.float32)
@@ -70,7 +70,7 @@ def test_pixels_and_depths_by_hand():
     assert projection.visible.tolist() == [True, False]
 
 
-def test_the_flip_of_the_published_code():
+def test_the_flip_of_the_published_code_exchanges_left_and_right():
     """Left and right of the LiDAR are exchanged, and the columns are counted from the other side."""
     lidar2img = np.array([[10.0, 20, 8, 0], [0, 20, 6, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     points = np.array([[1.0, 0.5, 5.0]], np.float32)
@@ -98,7 +98,7 @@ def test_the_map_of_blocks_is_resized_by_nearest_neighbor():
         lidar_depth_image(place(1, 1, 5.0, 3, 20), 3, 20, 4, 5)
 
 
-def test_one_column_by_hand():
+def test_sky_begins_two_rows_above_the_highest_return():
     """Rows at 12, 10, ... degrees; the highest return, at 4 degrees, is 9 below the ceiling: two rows stay unknown."""
     elevation = np.arange(12.0, -8, -2)[:, None]
     known = np.zeros((10, 1), bool)

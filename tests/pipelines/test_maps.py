@@ -42,7 +42,7 @@ def test_maps_that_are_refused(tmp_path, values, kind, word):
         read_map(save(tmp_path / 'a.npy', values, kind), 2, 'hint')
 
 
-def test_missing_maps(tmp_path):
+def test_a_missing_map_is_none_or_refused(tmp_path):
     assert read_map(tmp_path / 'a.npy', 2, 'hint', skip_missing=True) is None
     with pytest.raises(InputError, match=r'a\.npy: no such file; hint'):
         read_map(tmp_path / 'a.npy', 2, 'hint')
@@ -59,7 +59,7 @@ def test_the_map_that_differs_from_most_is_named():
     require_one_size([], 'hint')
 
 
-def test_teacher_maps(tmp_path):
+def test_teacher_maps_are_loaded_as_they_are_stored(tmp_path):
     depth, sky = save(tmp_path / 'd.npy', [[3, np.nan]]), save(tmp_path / 's.npy', [[0, 1]], np.uint8)
     with_teacher, without = run(LoadTeacher(), {'paths': {'teacher_depth': depth, 'sky_mask': sky}}, {'img_path': 'x'})
     np.testing.assert_array_equal(with_teacher['teacher_depth'], [[3, np.nan]])

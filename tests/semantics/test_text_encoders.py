@@ -23,12 +23,12 @@ def test_vectors_come_in_the_order_of_the_words():
     ('encoder', 'channels', 'word'),
     [(None, 64, 'text_encoder'), ('x', 64, "'x'; choose"), ('minitown_code_book', 63, '63 channels')],
 )
-def test_encoders_that_do_not_fit(encoder, channels, word):
+def test_encoders_that_do_not_fit_are_refused(encoder, channels, word):
     with pytest.raises(InputError, match=word):
         encode_words(encoder, ['car'], channels)
 
 
-def test_cosines():
+def test_similarities_are_cosines():
     """Two views of 1 x 2 pixels and two channels, three vectors of any length."""
     features = torch.tensor([[[[3.0, 0.0]], [[0.0, 2.0]]], [[[1.0, 0.0]], [[1.0, 0.0]]]])
     vectors = torch.tensor([[5.0, 0.0], [0.0, -0.1], [1.0, 1.0]])
