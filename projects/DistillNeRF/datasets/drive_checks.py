@@ -182,17 +182,18 @@ def _check_heading(
     if len(backwards) == len(names):
         raise InputError(
             f'{where}: in {"its only moving scene" if len(names) == 1 else f"all its {len(names)} moving scenes"} the '
-            f'vehicle drives backwards ({some(backwards)}); a LiDAR frame with y to the back, or {QUATERNION_HINT}: '
-            f'{hint}'
+            f'vehicle drives backwards ({first_few(backwards)}); a LiDAR frame with y to the back, or '
+            f'{QUATERNION_HINT}: {hint}'
         )
     for chosen, how in ((backwards, 'backwards'), (sideways, 'sideways')):
         if len(chosen):
             warn(
-                f'{where}: the vehicle drives {how} in {len(chosen)} of {len(names)} moving scenes ({some(chosen)}); '
-                f'the LiDAR frame must be x right, y forward: if it is, and the car really drove so, nothing is wrong'
+                f'{where}: the vehicle drives {how} in {len(chosen)} of {len(names)} moving scenes '
+                f'({first_few(chosen)}); the LiDAR frame must be x right, y forward: if it is, and the car really '
+                'drove so, nothing is wrong'
             )
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
+def first_few(names: Sequence[str], most: int = 3) -> str:
     """List the first few of many names, and say how many more there are."""
     return ', '.join(map(str, names[:most])) + (f' and {len(names) - most} more' if len(names) > most else '')

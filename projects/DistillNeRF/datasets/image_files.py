@@ -20,6 +20,8 @@ from ..utils.errors import InputError, warn
 from ..utils.files import require_file
 
 RESTORE = 'restore the image'
+# Suffixes of images that are looked for in folders.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _JPEG, _PNG, _TIFF, _HEIF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'II*\0', b'MM\0*'), b'ftyp'
@@ -190,15 +192,20 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 # Of 255. At night lamps are brighter, and so is more than a hundredth of what a camera on a street sees.
 BLACK, WHITE = 16, 250
-# About so many rows and columns are looked at.
-LOOKED_AT = 64
+# About how many rows and columns are enough for a check.
+SUBSAMPLE_SIZE = 64
 HINT = 'if that is not what was there, scale all images by one factor (values of 12 bits to 8: divide by 16)'
+
+
+def subsample(image: np.ndarray) -> np.ndarray:
+    """Return about 64 x 64 evenly spaced pixels of an image or map ``(H, W, ...)``."""
+    height, width = image.shape[:2]
+    return image[:: max(1, height // SUBSAMPLE_SIZE), :: max(1, width // SUBSAMPLE_SIZE)]
 
 
 def exposure_doubt(image: np.ndarray) -> str | None:
     """Say what is strange about the brightness of an image ``(H, W, 3)`` uint8; ``None`` if nothing is."""
-    height, width = image.shape[:2]
-    few = image[:: max(1, height // LOOKED_AT), :: max(1, width // LOOKED_AT)]
+    few = subsample(image)
     if np.percentile(few.max(axis=-1), 99) < BLACK:
         return 'nearly black'
     if np.median(few.min(axis=-1)) >= WHITE:

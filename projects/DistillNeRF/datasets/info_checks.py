@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import poses
 from ..geometry.boxes import check_boxes
-from ..geometry.poses import check_intrinsics, check_poses, first_true, inverse_pose
+from ..geometry.poses import CORRECT_CALIBRATION, check_intrinsics, check_poses, first_true, inverse_pose
 from ..utils.errors import InputError, warn
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import (
@@ -67,7 +66,7 @@ class _Hints:
     calibration: str
 
 
-_LOADING = _Hints(CONVERT_AGAIN, poses.CONVERT_AGAIN)
+_LOADING = _Hints(CONVERT_AGAIN, CORRECT_CALIBRATION)
 _CONVERTING = _Hints(CORRECT, CORRECT)
 
 

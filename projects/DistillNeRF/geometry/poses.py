@@ -16,7 +16,7 @@ ROTATION_TOLERANCE = 1e-3
 # Focal length divided by the longer image side: 5 degrees to 157 degrees of view.
 PLAUSIBLE_FOCAL_RATIO = (0.1, 12.0)
 PLAUSIBLE_ASPECT = (0.5, 2.0)
-CONVERT_AGAIN = 'correct the calibration and convert the data again'
+CORRECT_CALIBRATION = 'correct the calibration and convert the data again'
 
 
 def quaternion_matrix(quaternion: Sequence[float], where: str) -> np.ndarray:
@@ -84,7 +84,7 @@ def _refuse_first(problems: Iterable[tuple[np.ndarray, str]], labels: Sequence[s
             raise InputError(f'{labels[number]} {what}; {hint}')
 
 
-def check_poses(poses: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AGAIN) -> None:
+def check_poses(poses: np.ndarray, labels: Sequence[str], hint: str = CORRECT_CALIBRATION) -> None:
     """Check ``(n, 4, 4)`` poses: finite, rigid, right-handed.
 
     Raises:
@@ -104,7 +104,9 @@ def check_poses(poses: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AG
     _refuse_first(problems, labels, hint)
 
 
-def check_intrinsics(matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str], hint: str = CONVERT_AGAIN) -> None:
+def check_intrinsics(
+    matrices: np.ndarray, sizes: np.ndarray, labels: Sequence[str], hint: str = CORRECT_CALIBRATION
+) -> None:
     """Check ``(n, 3, 3)`` pinhole matrices against their ``(n, 2)`` image sizes (height, width).
 
     Raises:

@@ -11,10 +11,9 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.file_checks import MAP_HINTS
+from ..datasets.image_files import subsample
 from ..utils.errors import InputError
 
-# Of depth maps, about so many rows and columns are looked at.
-LOOKED_AT = 64
 # A camera of a car sees the road nearer than this, and something beyond that, meters.
 FARTHEST_ROAD, NEAREST_VIEW = 200.0, 2.0
 # Percent of the pixels that may be wrong, and share of zeros.
@@ -75,8 +74,8 @@ def check_depth(path: str | Path, depth: np.ndarray, hint: str) -> None:
     Raises:
         InputError: negative values, another unit, inverse depth, or zeros for what is unknown.
     """
-    few = depth[:: max(1, depth.shape[0] // LOOKED_AT), :: max(1, depth.shape[1] // LOOKED_AT)]
-    known = few[np.isfinite(few)]
+    sample = subsample(depth)
+    known = sample[np.isfinite(sample)]
     if (depth < 0).any():
         raise InputError(f'{path}: holds negative depths; {hint}')
     if not known.size:

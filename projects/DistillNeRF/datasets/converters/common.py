@@ -201,7 +201,7 @@ def units_per_second(times: Sequence[float], steps: Sequence[float], expected: s
 
 
 # Images of every camera, spread evenly over a split, whose brightness is looked at.
-LOOKED_AT = 4
+EXPOSURE_SAMPLES = 4
 
 
 def check_images(root: Path, infos: Sequence[Info], where: str | Path, workers: int = 1) -> None:
@@ -231,7 +231,7 @@ def check_images(root: Path, infos: Sequence[Info], where: str | Path, workers: 
             'their pixels are taken as they are stored, for which calibrations hold: turn the files if yours do not'
         )
     cameras = dict.fromkeys(camera for info in infos for camera in info['images'])
-    few = np.unique(np.linspace(0, len(infos) - 1, LOOKED_AT).round().astype(int))
+    few = np.unique(np.linspace(0, len(infos) - 1, EXPOSURE_SAMPLES).round().astype(int))
     chosen = [infos[i]['images'][camera] for i in few for camera in cameras if camera in infos[i]['images']]
     paths = [root / image['img_path'] for image in chosen]
     warn_of_exposure(((path, read_image(path)) for path in paths), where)

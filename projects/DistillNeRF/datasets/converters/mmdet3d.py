@@ -31,7 +31,7 @@ from .common import (
     sweep_record,
     units_per_second,
 )
-from .nuscenes import LIDAR, POINT_COLUMNS, check_sweep_count
+from .nuscenes import COLUMNS_PER_POINT, LIDAR, check_sweep_count
 from .scene_files import FileFinder, check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
 HINT = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
@@ -313,7 +313,7 @@ def _columns(lidar: dict[str, Any], label: str) -> int:
     """Return the number of floats per point, which mmdet3d leaves out for sweeps."""
     columns = lidar.get('num_pts_feats')
     if columns is None:
-        return POINT_COLUMNS
+        return COLUMNS_PER_POINT
     if not COLUMNS.fits(columns):
         raise InputError(f'{label}: num_pts_feats is {columns!r}, not 3 or more; correct it in the pickle')
     return int(columns)

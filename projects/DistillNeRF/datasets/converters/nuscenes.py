@@ -21,7 +21,7 @@ from ...geometry.boxes import DETECTION_CLASSES
 from ...geometry.poses import inverse_pose, pose_matrix, quaternion_matrix
 from ...utils.errors import InputError, warn
 from ...utils.files import read_json, require_file
-from ..drive_checks import some
+from ..drive_checks import first_few
 from ..info_arrays import is_finite, is_name
 from ..infos import Info, InfoFile, save_info_files
 from .common import (
@@ -41,7 +41,7 @@ from .table_links import check_links
 # The rig of nuScenes; other tables may have others.
 CAMERAS = ('CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT')
 LIDAR = 'LIDAR_TOP'
-POINT_COLUMNS = 5
+COLUMNS_PER_POINT = 5
 MODALITIES = ('camera', 'lidar', 'radar')
 # How the categories of nuScenes begin; those that are no detection class are known, too.
 KNOWN_CATEGORIES = ('animal', 'human.', 'movable_object.', 'static_object.', 'vehicle.')
@@ -122,7 +122,7 @@ def _warn_of_missing(infos: Sequence[Info], sweeps: int, where: Path) -> None:
     if unknown := [name for name in names if not str(name).startswith(KNOWN_CATEGORIES)]:
         warn(
             f'{where}: {len(unknown)} of {len(names)} boxes have categories that are none of nuScenes '
-            f'({some(sorted(set(map(str, unknown))))}) and no class for the detection head'
+            f'({first_few(sorted(set(map(str, unknown))))}) and no class for the detection head'
         )
 
 
@@ -218,7 +218,7 @@ def _scenes(nusc: NuScenes, names: Sequence[str], split: str) -> list[_Scene]:
     scenes = {scene['name']: scene for scene in nusc.scene if isinstance(scene.get('name'), str)}
     if missing := [name for name in names if name not in scenes]:
         raise InputError(
-            f'{where}: lacks {len(missing)} of {len(names)} scenes of split {split} ({some(missing)}); '
+            f'{where}: lacks {len(missing)} of {len(names)} scenes of split {split} ({first_few(missing)}); '
             f'{DOWNLOAD_AGAIN}, or write the scenes that it has to {where.parent / "splits.json"}'
         )
     return [_Scene(name, _samples(nusc, scenes[name], where)) for name in names]
@@ -354,7 +354,7 @@ class _Rig:
         return _number(record, 'timestamp', self._where) / self._unit
 
     def _points(self, data: dict[str, Any], sensor2ego: np.ndarray) -> Info:
-        return {'lidar_path': self._file(data), 'num_pts_feats': POINT_COLUMNS, 'lidar2ego': sensor2ego.tolist()}
+        return {'lidar_path': self._file(data), 'num_pts_feats': COLUMNS_PER_POINT, 'lidar2ego': sensor2ego.tolist()}
 
     def _poses(self, data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return the poses sensor to ego and ego to global, at the time of this measurement."""

@@ -14,10 +14,10 @@ import pandas as pd
 from ...geometry.poses import pose_matrix
 from ...utils.errors import InputError, warn
 from ...utils.files import read_json, require_file
+from ..image_files import IMAGE_SUFFIXES
 from ..infos import Info
 from .common import DOWNLOAD_AGAIN, camera_record, image_size
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 TABLE_SUFFIXES = ('.pkl.gz', '.pkl')
 GZIP = b'\x1f\x8b'
 # Frames are 0.1 s apart; a larger distance is another unit.

@@ -15,7 +15,16 @@ from ...utils.errors import InputError
 from ...utils.files import is_file, read_json, require_file
 from ..rig_checks import ORIGIN_HEIGHT, check_distinct, check_rig
 from .distortion import COEFFICIENTS, Distortion
-from .spellings import NO_LENS, coefficients, lens_model, matrix, model_of_list, pinhole_matrix, whole_number
+from .spellings import (
+    FOCAL_KEYS,
+    NO_LENS,
+    coefficients,
+    lens_model,
+    matrix,
+    model_of_list,
+    pinhole_matrix,
+    whole_number,
+)
 
 FILE_NAME = 'cameras.json'
 HINT = 'correct the calibration, see docs/OWN_DATA.md'
@@ -25,10 +34,9 @@ FRAMES = {
     'flu': np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
 }
 _FILE_KEYS = {'frame', 'origin_height', 'cameras'}
-_FOCAL_KEYS = ('fx', 'fy', 'cx', 'cy')
 # Other names of a key that can mean nothing else.
 SYNONYMS = {'K': 'intrinsics', 'camera_matrix': 'intrinsics', 'cam2img': 'intrinsics', 'cam2ego': 'cam2vehicle'}
-_CAMERA_KEYS = {'name', 'image', 'width', 'height', 'intrinsics', *_FOCAL_KEYS, 'cam2vehicle', 'distortion'}
+_CAMERA_KEYS = {'name', 'image', 'width', 'height', 'intrinsics', *FOCAL_KEYS, 'cam2vehicle', 'distortion'}
 
 
 @dataclass(frozen=True)
@@ -178,18 +186,18 @@ def _size(camera: Mapping[str, Any], where: str) -> tuple[int, int]:
 
 def _intrinsics(camera: Mapping[str, Any], where: str) -> np.ndarray:
     """Return the pinhole matrix ``(3, 3)`` of a camera, given as a matrix or as four numbers."""
-    given = [key for key in _FOCAL_KEYS if key in camera]
+    given = [key for key in FOCAL_KEYS if key in camera]
     if 'intrinsics' in camera:
         if given:
             raise InputError(f'{where}: has both intrinsics and {given[0]}; leave one of them')
         if (found := pinhole_matrix(camera['intrinsics'])) is None:
             raise InputError(f'{where}: intrinsics is no matrix of 3 rows of 3 numbers, nor fx, fy, cx, cy; {HINT}')
         return found
-    if len(given) < len(_FOCAL_KEYS):
+    if len(given) < len(FOCAL_KEYS):
         raise InputError(f'{where}: lacks intrinsics, or fx, fy, cx and cy; {HINT}')
     if wrong := [key for key in given if not _is_number(camera[key], finite=False)]:
         raise InputError(f'{where}: {wrong[0]} is {camera[wrong[0]]!r}; give pixels')
-    fx, fy, cx, cy = (float(camera[key]) for key in _FOCAL_KEYS)
+    fx, fy, cx, cy = (float(camera[key]) for key in FOCAL_KEYS)
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 

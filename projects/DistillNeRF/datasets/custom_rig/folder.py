@@ -15,13 +15,12 @@ from ...geometry.cameras import Cameras
 from ...geometry.views import Views
 from ...utils.errors import InputError, warn
 from ...utils.files import atomic_path, file_stems, is_file, save_json
-from ..image_files import HINT, UPRIGHT, exposure_doubt, read_header, read_image, resize, to_rgb
+from ..image_files import HINT, IMAGE_SUFFIXES, UPRIGHT, exposure_doubt, read_header, read_image, resize, to_rgb
 from ..rig_checks import MOST_MISNAMED, degrees_off_name, lonely_cameras
 from .calibration import FILE_NAME, ORIGIN_HEIGHT, Calibration, read_calibrations
 
 # Images whose shape differs by no more than this are resized as they are, like those of data sets; others are cropped.
 SHAPE_TOLERANCE = 0.03
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 def read_folder(folder: str | os.PathLike, image_size: tuple[int, int], undistort: bool = False) -> Views:

@@ -19,7 +19,7 @@ _MODELS = {
     NO_LENS: 'none no undistorted ideal perfect',
 }
 _MODEL_OF = {name: model for model, names in _MODELS.items() for name in names.split()}
-_FOCAL_KEYS = ('fx', 'fy', 'cx', 'cy')
+FOCAL_KEYS = ('fx', 'fy', 'cx', 'cy')
 
 
 def numbers(value: Any) -> np.ndarray | None:
@@ -47,14 +47,14 @@ def pinhole_matrix(value: Any) -> np.ndarray | None:
 
     It may be given as a matrix, as fx, fy, cx, cy (a list or named), or as a projection matrix without motion.
     """
-    if isinstance(value, Mapping) and set(value) == set(_FOCAL_KEYS):
-        value = [value[key] for key in _FOCAL_KEYS]
+    if isinstance(value, Mapping) and set(value) == set(FOCAL_KEYS):
+        value = [value[key] for key in FOCAL_KEYS]
     found = numbers(value)
     if found is None:
         return None
     if found.shape in ((3, 4), (4, 4)) and np.array_equal(found[:, 3], np.eye(4)[: len(found), 3] * (len(found) == 4)):
         return found[:3, :3]
-    if found.size == len(_FOCAL_KEYS) and max(found.shape) == found.size:
+    if found.size == len(FOCAL_KEYS) and max(found.shape) == found.size:
         fx, fy, cx, cy = found.ravel()
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     return matrix(value, (3, 3))
