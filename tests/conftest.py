@@ -39,16 +39,6 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope='session')
-def box_root(tmp_path_factory) -> Path:
-    """Three frames of the driving and turning box world; tests must not change it."""
-    from tests.datasets.fixtures.boxworld import BoxWorld
-
-    root = tmp_path_factory.mktemp('boxes')
-    BoxWorld().write(root)
-    return root
-
-
-@pytest.fixture(scope='session')
 def project(tmp_path_factory) -> Project:
     """A tiny data set with a config for it; tests must not change it."""
     from tests.tools.commands import write_config, write_data

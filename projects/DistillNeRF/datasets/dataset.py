@@ -28,7 +28,7 @@ from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_fr
 
 @DATASETS.register_module()
 class DistillNeRFDataset(BaseDataset):
-    """Samples of one keyframe: all its cameras as inputs; the same and optionally a neighbor frame as targets.
+    """Load samples of one keyframe: all its cameras as inputs; the same and, if asked for, other frames as targets.
 
     The world of a sample is the LiDAR frame of its current keyframe; cameras of other frames are brought into it
     through their global poses. A neighbor that does not exist is replaced by the current frame, and the sample says

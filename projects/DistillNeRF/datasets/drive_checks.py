@@ -37,7 +37,7 @@ QUATERNION_HINT = 'a quaternion x y z w that is read as w x y z looks like this'
 
 @dataclass(frozen=True)
 class Drive:
-    """The keyframes of a file.
+    """Motion of the vehicle: the keyframes of a file, one after the other.
 
     Attributes:
         ego2global, lidar2global: ``(n, 4, 4)`` poses, meters. The LiDAR frame is x right, y forward, z up.

@@ -22,7 +22,7 @@ MAP_HINTS = {
 
 
 class FolderListings:
-    """Tells whether files exist, and lists every folder only once."""
+    """Tell whether files exist; list every folder only once."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}

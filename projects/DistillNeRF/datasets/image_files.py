@@ -34,7 +34,7 @@ FULL_RANGE = 2**14
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself.
+    """Properties of an image file, without its pixels.
 
     Attributes:
         height, width: size of the stored pixels.

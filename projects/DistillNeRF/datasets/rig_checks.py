@@ -43,7 +43,7 @@ _WORD = re.compile(f'(?:{_DIRECTION}|cam|camera|image|side)+')
 
 @dataclass(frozen=True)
 class Wording:
-    """What the messages call things.
+    """Words of the messages.
 
     Attributes:
         pose: name of the pose of a camera on the vehicle.

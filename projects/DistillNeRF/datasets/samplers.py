@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler
 
 
 class SeededIndex(int):
-    """The index of a sample that was drawn, with the ``seed`` of all random choices for it."""
+    """Index of a sample, with the ``seed`` of all random choices for it."""
 
     seed: str
 
@@ -29,10 +29,10 @@ class SeededIndex(int):
 
 @DATA_SAMPLERS.register_module()
 class SeededBatchSampler(BatchSampler):
-    """Batches of :class:`SeededIndex`, numbered over all processes from the beginning of the training or of the epoch.
+    """Make batches of :class:`SeededIndex`, numbered over all processes from the start of the training or the epoch.
 
     Args:
-        sampler: of mmengine; its seed, epoch and share of the samples are used.
+        sampler: sampler of mmengine; its seed, epoch and share of the samples are used.
         batch_size: samples per batch.
         drop_last: leave out a last batch that is not full.
     """

@@ -23,7 +23,7 @@ _VIEW_NAMES = {
 
 @dataclass(frozen=True)
 class ViewRecords:
-    """Makes the records of views.
+    """Make the records of views.
 
     Attributes:
         roots: folders of ``img``, ``lidar`` and of every kind of map.

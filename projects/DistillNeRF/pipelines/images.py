@@ -65,7 +65,7 @@ def _take_size(view: dict[str, Any], image: np.ndarray) -> None:
 
 @TRANSFORMS.register_module()
 class FlipViews(BaseTransform):
-    """With some probability show the mirrored world: images, cameras, maps and boxes together.
+    """Mirror the world with some probability: images, cameras, maps and boxes together.
 
     Comes after ``PackViews``.
 

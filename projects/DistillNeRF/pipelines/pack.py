@@ -21,7 +21,7 @@ _MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth')
 
 @TRANSFORMS.register_module()
 class PackViews(BaseTransform):
-    """The last transform: one packed sample.
+    """Pack a sample; the last transform.
 
     ``{'inputs': {'input_views': Views, 'target_views': Views}, 'data_samples': BaseDataElement}`` with ``token``,
     ``scene``, ``frame``, ``timestamp``, ``sample_idx`` and ``notes`` (what had to be left out) as metainfo.

@@ -16,7 +16,7 @@ LARGEST_FIT = 100_000
 
 @dataclass(frozen=True)
 class FeatureColors:
-    """The first three principal components as red, green and blue.
+    """Show the first three principal components of features as red, green and blue.
 
     Attributes:
         mean: ``(C,)`` mean of the features.

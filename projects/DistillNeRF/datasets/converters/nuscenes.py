@@ -164,7 +164,7 @@ def _are_names(value: Any) -> bool:
 
 
 class _Tables(NuScenes):
-    """The devkit's tables; ours may be in any encoding of Unicode, and a damaged one is named."""
+    """Load the devkit's tables in any encoding of Unicode; name a damaged one."""
 
     def __load_table__(self, table_name: str) -> list[dict[str, Any]]:
         return read_json(Path(self.table_root) / f'{table_name}.json', DOWNLOAD_AGAIN)

@@ -82,7 +82,7 @@ def check_first_points(infos: Sequence[Info], root: Path) -> None:
 
 
 class FileFinder:
-    """Finds files that a record names relative to some other root, or with a path of Windows."""
+    """Find files that a record names relative to another root, or with a path of Windows."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
