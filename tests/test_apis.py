@@ -12,7 +12,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.apis import init_model, load_weights, reconstruct
 from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.cells import colors_seen, occupied_cells

@@ -6,9 +6,10 @@ import argparse
 
 from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.running import EVALUATIONS, baselines, build_dataset, evaluate
+from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.evaluation.report import compare
 from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.utils.files import require_writable, save_json

@@ -7,7 +7,7 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
 from projects.DistillNeRF.configuration.keys import TOP_LEVEL
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
-from projects.DistillNeRF.engine.running import train
+from projects.DistillNeRF.engine.train import train
 from projects.DistillNeRF.utils.errors import InputError, command
 
 

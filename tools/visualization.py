@@ -9,7 +9,7 @@ from projects.DistillNeRF.configuration.config import load_config, warn_of_unrea
 from projects.DistillNeRF.configuration.keys import RUN_BY_TESTS
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.visualize import draw_pictures
+from projects.DistillNeRF.engine.infer import draw_pictures
 from projects.DistillNeRF.utils.errors import command
 
 

@@ -43,6 +43,10 @@ MOVED: dict[str, tuple[str, ...]] = {
     'evaluation.depth_metric': ('evaluation.metrics',),
     'engine.config': ('configuration.config',),
     'engine.options': ('configuration.options',),
+    'engine.running': ('engine.train', 'engine.evaluate', 'engine.builders'),
+    'engine.failures': ('engine.machine',),
+    'engine.run_lock': ('engine.work_dir',),
+    'engine.visualize': ('engine.infer',),
     'visualization.trajectories': ('geometry.trajectories',),
 }
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from projects.DistillNeRF.configuration.config import load_config, warn_of_unread
 from projects.DistillNeRF.configuration.options import LOADERS, keep_unused_parameters
-from projects.DistillNeRF.engine.running import prepare
+from projects.DistillNeRF.engine.builders import prepare
 from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import ROOT, run
 from tests.tools.test_commands_bad_input import refused

@@ -1,4 +1,4 @@
-"""How processes were started is what the options say; nobody waits for ever, no two trainings share a folder."""
+"""How processes were started is what the options say; no process waits for ever."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from projects.DistillNeRF.engine.distributed import join
 from projects.DistillNeRF.engine.environment import require_launcher, require_one_process
-from projects.DistillNeRF.engine.failures import machine_failures
-from projects.DistillNeRF.engine.run_lock import NAME, training_in
 from projects.DistillNeRF.utils.errors import InputError
 from tests.tools.commands import ROOT, run
 from tests.tools.test_commands_bad_input import refused
@@ -134,81 +131,3 @@ def test_gpus_that_torch_does_not_see(monkeypatch, capsys):
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', value)
         join(Config(), 'none')
         assert ('CUDA_VISIBLE_DEVICES=0,1, but torch sees no GPU' in capsys.readouterr().err) == said
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from projects.DistillNeRF.engine.run_lock import training_in
-with training_in(Path(sys.argv[1])):
-    print('locked', flush=True)
-    time.sleep(600)
-"""
-
-
-def test_two_trainings_in_one_folder(project, tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, '-c', HOLDER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert holder.stdout.readline() == 'locked\n'
-        before = sorted(tmp_path.iterdir())
-        result = run('train', project.config, '--work-dir', tmp_path)
-        refused(result, tmp_path, f'process {holder.pid} on', 'trains here already', 'another --work-dir')
-        assert sorted(tmp_path.iterdir()) == before == [tmp_path / NAME]
-    finally:
-        holder.kill()
-        holder.wait()
-    # What a killed training leaves behind keeps nobody out.
-    assert (tmp_path / NAME).exists()
-    with training_in(tmp_path):
-        assert str(os.getpid()) in (tmp_path / NAME).read_text()
-    assert not (tmp_path / NAME).exists()
-
-
-@pytest.mark.parametrize(
-    ('error', 'words'),
-    [
-        (
-            RuntimeError('DataLoader worker (pid 7) is killed by signal: Bus error.'),
-            r'train_loader\.num_workers, now 3',
-        ),
-        (RuntimeError('DataLoader worker (pid(s) 7, 8) exited unexpectedly'), r'/dev/shm'),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), r'batch_size'),
-        (RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'), r'activation_checkpointing=True'),
-        (MemoryError(), r'out of memory'),
-        (
-            OSError(28, 'No space left on device', 'work/iter_2.pth'),
-            r'work/iter_2\.pth: could not be written.*--resume',
-        ),
-    ],
-)
-def test_failures_of_the_machine_have_cures(error, words):
-    config = Config({'work_dir': 'work', 'train_loader': {'num_workers': 3}})
-    with pytest.raises(InputError, match=words), machine_failures(config, 'train_loader'):
-        raise error
-
-
-@pytest.mark.parametrize(
-    'error', [RuntimeError('Caught RuntimeError in DataLoader worker process 0.'), OSError(2, 'No')]
-)
-def test_bugs_keep_their_traceback(error):
-    with pytest.raises(type(error)), machine_failures(Config({'work_dir': 'work'}), 'train_loader'):
-        raise error
-
-
-def test_small_numbers_are_zero_and_freed_memory_is_kept(repo_root: Path):
-    """In a process of its own: the settings last."""
-    script = """
-import torch
-from projects.DistillNeRF.engine.environment import prepare_processor
-def resident():
-    return int(open('/proc/self/statm').read().split()[1]) * 4096
-prepare_processor()
-assert (torch.tensor([1e-39]) * 1).item() == 0
-x = torch.ones(1 << 26)
-before = resident()
-del x
-assert resident() > before - (1 << 20), 'the memory was given back'
-"""
-    subprocess.run([sys.executable, '-c', script], cwd=repo_root, check=True)

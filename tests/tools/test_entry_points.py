@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import code_book
 from tests.helpers.data import PANDASET

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from projects.DistillNeRF.engine.environment import prepare_processor
+from projects.DistillNeRF.engine.machine import prepare_processor
 from projects.DistillNeRF.models.network import DistillNeRF
 from verification.benchmark.profiler import now
 from verification.benchmark.scenes import NOISE_PIXELS, SIZES, build_network, random_views

@@ -25,7 +25,7 @@ from ..models.network import DistillNeRF
 from ..models.scene import Rendering
 from ..utils.errors import InputError
 from ..utils.files import require_writable, save_json
-from .running import build_dataset
+from .builders import build_dataset
 
 # Largest mean difference between a stored image and the town built again; that of JPEG is 0.007.
 SAME = 0.02

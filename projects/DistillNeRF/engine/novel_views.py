@@ -22,7 +22,7 @@ from ..visualization.options import PictureOptions
 from ..visualization.panel_layout import to_uint8, write_png
 from ..visualization.panels import ring_order
 from ..visualization.video import write_video
-from .running import build_dataset
+from .builders import build_dataset
 
 ROW_GAP = 2
 

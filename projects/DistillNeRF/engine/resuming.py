@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_main_process
-from torch.utils.data import Dataset
+from mmengine.dist import get_world_size
 
 from ..models.checkpoint import HINT, checkpoints_in, read_checkpoint, require_training_state
 from ..utils.errors import InputError, warn
-from ..utils.files import is_folder, save_json
-from ..utils.provenance import file_digest
-from .supply import parts
+from ..utils.files import is_folder
 
 # What a checkpoint's ``meta`` has: the number of processes that trained it.
 WORLD_SIZE = 'world_size'
@@ -109,38 +105,3 @@ def is_finished(config: Config, state: Mapping[str, Any], path: str) -> bool:
         f'--cfg-options train_cfg.{key}={done + max(1, limit // 2)} or more, or begin anew in another --work-dir'
     )
     return True
-
-
-def warn_of_earlier_run(work_dir: Path) -> None:
-    """A training that begins anew writes over the checkpoints of the one before."""
-    if found := checkpoints_in(work_dir):
-        warn(
-            f'{work_dir}: holds checkpoints of an earlier run, up to {found[0].name}; this run begins anew beside them '
-            '(a later --resume takes the one that was trained longest); give --resume to go on, or another --work-dir'
-        )
-
-
-FILE_NAME = 'trained_on.json'
-
-
-def remember_data(dataset: Dataset, work_dir: Path, resumed: bool) -> None:
-    """Write digests of the info files to ``work_dir``; say so if a resumed run was trained on others.
-
-    Args:
-        dataset: the training data.
-        work_dir: of the run.
-        resumed: whether the run goes on from a checkpoint.
-    """
-    path = work_dir / FILE_NAME
-    now = {Path(part.ann_file).name: file_digest(Path(part.ann_file)) for part in parts(dataset)}
-    try:
-        before = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        before = now
-    if resumed and before != now:
-        warn(
-            f'{path}: the run that goes on was trained on other data than {", ".join(now)} of now; train again in '
-            'another --work-dir if the difference matters'
-        )
-    if is_main_process():
-        save_json(path, now)

@@ -86,7 +86,7 @@ def possible_evaluations(wanted: Iterable[str], dataset: Dataset, explicit: bool
     """The evaluations for which the test data has something.
 
     Args:
-        wanted: names of evaluations (:data:`.running.EVALUATIONS`).
+        wanted: names of evaluations (:data:`.evaluate.EVALUATIONS`).
         dataset: the test data.
         explicit: each of them was asked for by name; otherwise one without data is left out with a warning.
 

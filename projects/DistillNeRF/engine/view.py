@@ -20,8 +20,8 @@ from ..utils.errors import InputError
 from ..visualization.panel_layout import to_uint8
 from ..visualization.panels import ring_order
 from ..visualization.viewer.scenes import Source, ViewerScene, without_cameras
-from .environment import prepare_processor
-from .running import build_dataset
+from .builders import build_dataset
+from .machine import prepare_processor
 
 
 class Samples:

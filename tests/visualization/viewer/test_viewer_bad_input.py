@@ -10,7 +10,7 @@ import torch
 
 from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.custom_rig.folder import write_folder
-from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.engine.view import CustomRig, SavedScene, open_source
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.panel_layout import to_uint8

@@ -23,7 +23,7 @@ from PIL import Image
 
 from projects.DistillNeRF.apis import init_model, reconstruct
 from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.engine.running import build_dataset
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors

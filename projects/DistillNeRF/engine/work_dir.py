@@ -1,19 +1,29 @@
-"""One training at a time in a work folder."""
+"""The work folder of a training: one training at a time, and what runs before it left there."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from ..utils.errors import InputError, warn
+from mmengine.dist import is_main_process
+from torch.utils.data import Dataset
 
-NAME = 'training.lock'
+from ..models.checkpoint import checkpoints_in
+from ..utils.errors import InputError, warn
+from ..utils.files import save_json
+from ..utils.provenance import file_digest
+from .supply import parts
+
+LOCK_NAME = 'training.lock'
+# Digests of the info files that a run was trained on.
+DATA_NAME = 'trained_on.json'
 
 
 @contextlib.contextmanager
@@ -26,7 +36,7 @@ def training_in(work_dir: Path) -> Iterator[None]:
     Raises:
         InputError: another process trains there; says which.
     """
-    path = work_dir / NAME
+    path = work_dir / LOCK_NAME
     file = _locked(path)
     if file is None:
         yield
@@ -66,3 +76,35 @@ def _locked(path: Path) -> TextIO | None:
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             return file
         file.close()
+
+
+def warn_of_earlier_run(work_dir: Path) -> None:
+    """A training that begins anew writes over the checkpoints of the one before."""
+    if found := checkpoints_in(work_dir):
+        warn(
+            f'{work_dir}: holds checkpoints of an earlier run, up to {found[0].name}; this run begins anew beside them '
+            '(a later --resume takes the one that was trained longest); give --resume to go on, or another --work-dir'
+        )
+
+
+def remember_data(dataset: Dataset, work_dir: Path, resumed: bool) -> None:
+    """Write digests of the info files to ``work_dir``; say so if a resumed run was trained on others.
+
+    Args:
+        dataset: the training data.
+        work_dir: of the run.
+        resumed: whether the run goes on from a checkpoint.
+    """
+    path = work_dir / DATA_NAME
+    now = {Path(part.ann_file).name: file_digest(Path(part.ann_file)) for part in parts(dataset)}
+    try:
+        before = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        before = now
+    if resumed and before != now:
+        warn(
+            f'{path}: the run that goes on was trained on other data than {", ".join(now)} of now; train again in '
+            'another --work-dir if the difference matters'
+        )
+    if is_main_process():
+        save_json(path, now)

@@ -9,15 +9,9 @@ import torch
 from mmengine.config import Config
 
 from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.engine import running
-from projects.DistillNeRF.engine.running import (
-    EVALUATIONS,
-    evaluate,
-    network_of,
-    predictions,
-    prepare,
-    runner_with_weights,
-)
+from projects.DistillNeRF.engine import evaluate as evaluate_module
+from projects.DistillNeRF.engine.builders import build_dataset, network_of, prepare, runner_with_weights
+from projects.DistillNeRF.engine.evaluate import EVALUATIONS, evaluate, predictions
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
@@ -76,16 +70,16 @@ def test_baselines_are_means_of_the_training_data_on_the_test_data(monkeypatch):
         asked.append(split)
         return data[split]
 
-    monkeypatch.setattr(running, 'build_dataset', build)
+    monkeypatch.setattr(evaluate_module, 'build_dataset', build)
     config = Config({f'{split}_dataloader': {'num_workers': 0} for split in data})
-    figures = running.baselines(config)
+    figures = evaluate_module.baselines(config)
     expected = (-20 * math.log10(0.2) - 20 * math.log10(0.6)) / 2
     assert figures == pytest.approx({'mean_color/psnr': expected, 'camera_mean/psnr': expected}, abs=1e-3)
     assert set(asked) == {'train', 'test'}
 
 
 def test_every_sample_of_a_data_set_is_loaded_once():
-    loaded = list(running._samples([even(shade) for shade in (0.1, 0.2, 0.3)], workers=0))
+    loaded = list(evaluate_module._samples([even(shade) for shade in (0.1, 0.2, 0.3)], workers=0))
     shades = [sample['inputs']['input_views'].images[0, 0, 0, 0].item() for sample in loaded]
     assert shades == pytest.approx([0.1, 0.2, 0.3])
 
@@ -94,5 +88,5 @@ def test_a_data_set_is_that_of_its_split(project):
     config = load_config(
         project.config, {'val_dataloader.dataset.indices': 1, 'test_dataloader.dataset.indices': [2, 0]}
     )
-    assert [len(running.build_dataset(config, split)) for split in ('train', 'val', 'test')] == [3, 1, 2]
-    assert [running.build_dataset(config, split).test_mode for split in ('train', 'val', 'test')] == [False, True, True]
+    assert [len(build_dataset(config, split)) for split in ('train', 'val', 'test')] == [3, 1, 2]
+    assert [build_dataset(config, split).test_mode for split in ('train', 'val', 'test')] == [False, True, True]

@@ -1,0 +1,81 @@
+"""Build what a config describes: a dataset, a runner, a network with the weights of a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner
+
+from ..configuration.config import building
+from ..configuration.contradictions import check_together
+from ..models.checkpoint import load_weights
+from ..models.network import DistillNeRF
+from ..models.wrapper import DistillNeRFModel
+from ..utils.files import require_writable
+from .machine import prepare_processor
+from .runner import WholeCheckpointRunner
+
+
+def prepare(config: Config, work_dir: Path, seed: int | None = None) -> Config:
+    """A copy of the config for one run in ``work_dir``; a ``seed`` takes the place of that of ``randomness``.
+
+    Raises:
+        InputError: nothing can be written there, or settings that belong together are not all there.
+    """
+    check_together(config)
+    config = copy.deepcopy(config)
+    config.work_dir = str(require_writable(work_dir))
+    if seed is not None:
+        config.randomness = {**config.get('randomness', {}), 'seed': seed}
+    return config
+
+
+def build_dataset(config: Config, split: str) -> torch.utils.data.Dataset:
+    """The dataset of a config's ``train``, ``val`` or ``test`` dataloader.
+
+    Raises:
+        InputError: unknown options, or what the dataset finds wrong with its files.
+    """
+    # What a runner would do first.
+    init_default_scope('mmdet3d')
+    with building(config):
+        return DATASETS.build(config[f'{split}_dataloader'].dataset)
+
+
+def build_runner(config: Config) -> Runner:
+    """The runner of a config.
+
+    Raises:
+        InputError: unknown names or impossible settings.
+    """
+    # Transmittance fades through the denormal numbers, with which CPUs compute many times slower.
+    prepare_processor()
+    with building(config):
+        return WholeCheckpointRunner.from_cfg(config)
+
+
+def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:
+    """The runner of a config whose network has the weights of a checkpoint, or random ones without.
+
+    mmengine would load what fits and warn of the rest; here everything must fit.
+    """
+    config.load_from, config.resume = None, False
+    runner = build_runner(config)
+    if checkpoint is not None:
+        load_weights(network_of(runner), checkpoint)
+    return runner
+
+
+def network_of(runner: Runner) -> DistillNeRF:
+    """The network that a runner trains."""
+    return model_of(runner).network
+
+
+def model_of(runner: Runner) -> DistillNeRFModel:
+    """The model of a runner, without what distributes it."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -1,0 +1,110 @@
+"""Evaluate a checkpoint, or what needs no model, on the test data of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.structures import BaseDataElement
+from torch.utils.data import DataLoader
+
+from ..configuration.config import building
+from ..configuration.layers import value_of
+from ..evaluation.baselines import evaluate_baselines, mean_images
+from ..geometry.views import Views
+from ..utils.errors import InputError
+from .builders import build_dataset, prepare, runner_with_weights
+from .machine import machine_failures
+from .supply import possible_evaluations
+
+# What ``tools/test.py --eval`` offers, and the metrics behind it.
+EVALUATIONS = {
+    'psnr': {'type': 'ImageMetric', 'reconstruction': True, 'novel_view': False},
+    'novel_view': {'type': 'ImageMetric', 'reconstruction': False, 'novel_view': True},
+    'depth': {'type': 'DepthMetric'},
+}
+# A figure that each of them gives, at the end of its key.
+FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'}
+
+
+def evaluate(
+    config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Metrics of a checkpoint on the test data.
+
+    Args:
+        checkpoint: ``None`` evaluates random weights.
+        evaluations: some of :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and what else
+            the config's ``test_evaluator`` has. Its settings of a metric are used in either case.
+
+    Raises:
+        InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
+    """
+    config = prepare(config, work_dir)
+    names = _names(config, evaluations)
+    config.test_evaluator = _evaluators(config, names, evaluations is None)
+    runner = runner_with_weights(config, checkpoint)
+    with building(config):
+        loop = runner.test_loop
+    possible = possible_evaluations(names, loop.dataloader.dataset, explicit=evaluations is not None)
+    metrics = loop.evaluator.metrics
+    chosen = [metric for name, metric in zip(names, metrics, strict=False) if name in possible]
+    loop.evaluator.metrics = [*chosen, *metrics[len(names) :]]
+    with machine_failures(config, 'test_dataloader'):
+        figures = {key: float(value) for key, value in runner.test().items()}
+    if empty := [name for name in evaluations or () if not any(key.endswith(FIGURE[name]) for key in figures)]:
+        raise InputError(
+            f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: nothing known lies '
+            'in its views; look at the test data with tools/visualization.py'
+        )
+    return figures
+
+
+def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
+    """The evaluations that the config's network allows."""
+    names = list(EVALUATIONS if evaluations is None else evaluations)
+    if value_of(config, 'model.network.head.type') != 'feature':
+        return names
+    if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
+        raise InputError(f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth')
+    return [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
+
+
+def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[dict]:
+    """One metric per name, with the config's settings of it; ``with_own``: then the config's metrics of other types."""
+    given = config.get('test_evaluator') or []
+    given = [given] if isinstance(given, Mapping) else list(given)
+    wanted = [EVALUATIONS[name] for name in names]
+    settings = {metric.get('type'): metric for metric in given}
+    usual = {metric['type'] for metric in EVALUATIONS.values()}
+    own = [metric for metric in given if metric.get('type') not in usual] if with_own else []
+    return [{**settings.get(metric['type'], {}), **metric} for metric in wanted] + own
+
+
+def baselines(config: Config) -> dict[str, float]:
+    """What needs no model, on the same test views (:mod:`..evaluation.baselines`)."""
+    training = build_dataset(config, 'train')
+    test = build_dataset(config, 'test')
+    workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
+    means = mean_images(sample['inputs']['input_views'] for sample in _samples(training, workers[0]))
+    inputs = (sample['inputs'] for sample in _samples(test, workers[1]))
+    return evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
+
+
+def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:
+    """Every sample once."""
+    return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
+
+
+def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
+    """What the model of a checkpoint (``None``: random weights) predicts for the test data, sample by sample."""
+    config = prepare(config, work_dir)
+    runner = runner_with_weights(config, checkpoint)
+    with building(config):
+        loader = runner.build_dataloader(config.test_dataloader)
+    runner.model.eval()
+    with torch.no_grad(), machine_failures(config, 'test_dataloader'):
+        for batch in loader:
+            yield from runner.model.test_step(batch)

@@ -1,0 +1,118 @@
+"""Train a config with mmengine's Runner."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from ..configuration.config import building
+from ..configuration.contradictions import check_custom_keys, check_validation
+from ..configuration.options import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
+from ..configuration.schedule import check_schedule, warn_of_late_losses
+from ..models.checkpoint import load_weights, read_checkpoint
+from ..models.wrapper import NonFiniteLoss
+from ..utils.errors import InputError
+from .builders import build_runner, model_of, network_of, prepare
+from .distributed import join
+from .machine import machine_failures
+from .resuming import checkpoint_to_resume, is_finished, require_resumable
+from .supply import check_depth_metric, check_losses, warn_of_shared_samples
+from .work_dir import remember_data, training_in, warn_of_earlier_run
+
+
+def train(
+    config: Config,
+    work_dir: Path,
+    seed: int | None = None,
+    amp: bool = False,
+    resume: str | None = None,
+    launcher: str = 'none',
+) -> None:
+    """Train as the config says.
+
+    Args:
+        seed: of all random numbers; ``None`` takes that of the config's ``randomness``, or 0.
+        resume: checkpoint to go on from, or the folder of one; ``auto`` takes that of ``work_dir``, and starts if there
+            is none. Nothing is done if the run is finished.
+
+    Raises:
+        InputError: wrong input anywhere on the way.
+    """
+    config = prepare(config, work_dir, seed_of(config) if seed is None else seed)
+    check_schedule(config)
+    check_validation(config)
+    resume = resume_of(config) if resume is None else resume
+    join(config, launcher)
+    with training_in(work_dir) if is_main_process() else contextlib.nullcontext():
+        keep_unused_parameters(config)
+        apply_switches(config)
+        if amp:
+            use_mixed_precision(config)
+        if resume is not None:
+            resume = checkpoint_to_resume(resume, work_dir)
+        elif is_main_process():
+            warn_of_earlier_run(work_dir)
+        config.resume = False
+        if resume is not None:
+            config.resume, config.load_from = True, resume
+            state = read_checkpoint(resume)
+            require_resumable(config, state, resume)
+            if is_finished(config, state, resume):
+                return
+        elif config.get('load_from'):
+            # Fine-tuning may take over a part of the weights: the runner says which.
+            read_checkpoint(config.load_from)
+        _run(config, resume)
+
+
+def _run(config: Config, resume: str | None) -> None:
+    """Build everything and train."""
+    runner = build_runner(config)
+    if resume is not None:
+        load_weights(network_of(runner), resume)
+    with building(config):
+        # mmengine would build the datasets later, where a wrong option could not be told from a bug.
+        _ = runner.train_loop, runner.val_loop
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+        runner.auto_scale_lr = None
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    check_custom_keys(config, runner.model)
+    warn_of_late_losses(config, model_of(runner).objective.losses, runner.max_iters)
+    check_supply(runner)
+    remember_data(runner.train_loop.dataloader.dataset, Path(runner.work_dir), resume is not None)
+    try:
+        with machine_failures(config, 'train_dataloader'):
+            runner.train()
+    except NonFiniteLoss as error:
+        raise _diverged(runner, error) from error
+
+
+def check_supply(runner: Runner) -> None:
+    """Losses and metrics of a training must have data (:mod:`.supply`).
+
+    Raises:
+        InputError: one has none.
+    """
+    training = runner.train_loop.dataloader.dataset
+    check_losses(model_of(runner).objective.losses, training)
+    if runner.val_loop is not None:
+        validation = runner.val_loop.dataloader.dataset
+        check_depth_metric(runner.val_loop.evaluator.metrics, validation, 'val_evaluator')
+        warn_of_shared_samples(training, validation)
+
+
+def _diverged(runner: Runner, loss: NonFiniteLoss) -> InputError:
+    """Save the state before a loss that is NaN or infinite, and say what happened."""
+    name = f'before_nan_iter_{runner.iter}.pth'
+    runner.save_checkpoint(runner.work_dir, name, meta={'iter': runner.iter, 'epoch': runner.epoch})
+    return InputError(
+        f'{runner.work_dir}: iteration {runner.iter + 1} has a loss that is NaN or infinite: {loss.losses}, on the '
+        f'samples {loss.samples}; the state before it is in {name}; lower optim_wrapper.optimizer.lr or look for wrong '
+        'values in the data, and go on from an earlier checkpoint with --resume'
+    )
