@@ -11,6 +11,7 @@ from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.infer import draw_pictures
 from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.visualization.options import PictureOptions
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +28,7 @@ def main() -> None:
     require_one_process()
     config = load_config(args.config, args.cfg_options)
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'work_dir'))
-    directory = Path(config.model.get('vis_save_directory') or work_dir_of(config) / 'visualization')
+    directory = PictureOptions.of(config.model).directory(work_dir_of(config))
     for path in draw_pictures(config, args.checkpoint, directory, args.samples):
         print(f'wrote {path}', flush=True)
 

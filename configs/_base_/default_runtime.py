@@ -11,6 +11,9 @@ default_hooks = dict(
         type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2, save_best='psnr', rule='greater'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # These two act on options of the model (configs/models/base.py); where none is set they do nothing.
+    data_for_model=dict(type='DataForModelHook'),
+    first_pictures=dict(type='FirstPicturesHook'),
 )
 custom_hooks = [dict(type='ExactResumeHook'), dict(type='ProgressHook'), dict(type='PanelHook', interval=500)]
 

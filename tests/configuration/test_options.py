@@ -73,15 +73,22 @@ def test_wandb_gets_a_backend_of_its_own(tmp_path, monkeypatch):
         apply_switches(config(tmp_path, wandb='cloud'))
 
 
-def test_first_pictures_go_into_the_work_folder_or_where_the_model_says(tmp_path):
-    made = config(tmp_path, model={'visualize_imgs': True})
+def test_the_hook_that_draws_is_there_once_if_the_model_asks_for_pictures(tmp_path):
+    made = config(tmp_path, model={'visualize_imgs': True}, custom_hooks=[{'type': 'FirstPicturesHook', 'samples': 1}])
     apply_switches(made)
-    (hook,) = made.custom_hooks
-    assert hook['type'] == 'FirstPicturesHook' and hook['directory'] == str(tmp_path / 'visualization')
-    assert hook['options']['visualize_imgs'] and not hook['options']['visualize_voxels']
+    assert made.default_hooks.first_pictures == {'type': 'FirstPicturesHook'} and made.custom_hooks == []
     apply_switches(made)
-    assert len(made.custom_hooks) == 1, 'the configuration that a run leaves behind holds the hook already'
+    assert list(made.default_hooks) == ['first_pictures'], 'the configuration that a run leaves behind holds the hook'
+    none = config(tmp_path)
+    apply_switches(none)
+    assert 'default_hooks' not in none
+
+
+def test_the_folder_of_pictures_is_made_before_training(tmp_path):
+    apply_switches(config(tmp_path, model={'visualize_imgs': True}))
     elsewhere = tmp_path / 'elsewhere'
-    made = config(tmp_path, model={'visualize_voxels': True, 'vis_save_directory': str(elsewhere)})
-    apply_switches(made)
-    assert made.custom_hooks[0]['directory'] == str(elsewhere)
+    apply_switches(config(tmp_path, model={'visualize_voxels': True, 'vis_save_directory': str(elsewhere)}))
+    assert sorted(tmp_path.iterdir()) == [elsewhere, tmp_path / 'visualization']
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='file'):
+        apply_switches(config(tmp_path / 'file', model={'visualize_imgs': True}))

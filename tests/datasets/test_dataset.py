@@ -194,6 +194,23 @@ def test_the_most_frontal_cameras_keep_their_order(root, count, expected):
     assert dataset(root, num_camera=count).cameras == expected
 
 
+def test_a_dataset_is_read_again_with_other_options(root):
+    made = dataset(root, num_camera=3)
+    made.reload(num_camera=1, load_boxes=True)
+    assert made.cameras == ('FRONT',) and 'boxes' in made.get_data_info(0)
+    made.reload(num_camera=2)
+    assert made.cameras == ('FRONT', 'RIGHT') and 'boxes' in made.get_data_info(0)
+    with pytest.raises(InputError, match='num_camera is 0; give 1 or more'):
+        made.reload(num_camera=0)
+
+
+def test_a_dataset_is_not_read_again_with_the_same_options(root, monkeypatch):
+    made = dataset(root, num_camera=1)
+    monkeypatch.setattr(made, 'load_data_list', lambda: pytest.fail('read again'))
+    made.reload()
+    made.reload(num_camera=1, load_boxes=False)
+
+
 def test_notes_say_which_lidar_takes_the_place_of_a_missing_one(root):
     one, two = (dataset(root, lidar_sweeps=count, load_boxes=True) for count in (1, 2))
     assert [len(made.get_data_info(0)['views'][0, 'FRONT']['lidar']) for made in (one, two)] == [1, 2]

@@ -7,6 +7,7 @@ import random
 
 import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS
 
 from projects.DistillNeRF.datasets.samplers import SeededBatchSampler, SeededIndex
 from tests.datasets.fixtures.build import build_dataset
@@ -59,3 +60,7 @@ def test_the_dataset_chooses_by_the_seed_of_the_index(box_root):
 
     assert frames('a', 1) == frames('a', 2)
     assert len({frames(seed, 1) for seed in 'abcdef'}) > 1
+
+
+def test_the_former_name_still_builds_the_sampler():
+    assert DATA_SAMPLERS.get('DrawBatchSampler') is DATA_SAMPLERS.get('SeededBatchSampler') is SeededBatchSampler

@@ -129,6 +129,11 @@ def test_no_half_written_checkpoint_has_a_name_that_is_read(project, tmp_path, m
     assert not list(tmp_path.glob('iter_*'))
 
 
+def test_a_config_may_call_the_sampler_of_batches_by_its_former_name(project, tmp_path):
+    option = 'train_dataloader.batch_sampler.type=DrawBatchSampler'
+    assert train(project, tmp_path, option, 'train_cfg.max_iters=1').code == 0
+
+
 def test_mixed_precision_without_a_gpu(project, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     train(project, tmp_path / 'half', 'train_cfg.max_iters=2', arguments=('--amp',))

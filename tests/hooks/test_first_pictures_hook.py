@@ -9,11 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from torch import nn
 
 from projects.DistillNeRF.hooks import first_pictures_hook
 from projects.DistillNeRF.hooks.first_pictures_hook import FirstPicturesHook
+from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.options import PictureOptions
 
 OPTIONS = PictureOptions(visualize_imgs=True)
@@ -61,10 +63,13 @@ def drawn(monkeypatch) -> list[tuple]:
     return calls
 
 
-def start(dataset: Dataset, model: Model, **options: int) -> None:
+def runner(dataset: Dataset, model: Model, **more: object) -> SimpleNamespace:
     loader = SimpleNamespace(dataset=dataset)
-    runner = SimpleNamespace(model=model, train_dataloader=loader, logger=logging.getLogger('first pictures'))
-    FirstPicturesHook({'visualize_imgs': True}, 'somewhere', **options).before_train(runner)
+    return SimpleNamespace(model=model, train_dataloader=loader, logger=logging.getLogger('first pictures'), **more)
+
+
+def start(dataset: Dataset, model: Model, **options: int) -> None:
+    FirstPicturesHook({'visualize_imgs': True}, 'somewhere', **options).before_train(runner(dataset, model))
 
 
 def test_the_random_generators_go_on_as_if_nothing_had_been_drawn(drawn):
@@ -104,3 +109,27 @@ def test_the_first_samples_are_drawn_in_evaluation_mode(drawn, count, samples, e
 def test_four_samples_are_usual(drawn):
     start(Dataset(9), Model())
     assert len(drawn) == 4
+
+
+@pytest.mark.parametrize(
+    ('asked', 'folder'), [({}, 'work/visualization'), ({'vis_save_directory': 'elsewhere'}, 'elsewhere')]
+)
+def test_the_options_and_the_folder_are_those_of_the_model(drawn, asked, folder):
+    config = Config({'model': {'type': 'Any', 'visualize_voxels': True, **asked}})
+    FirstPicturesHook(samples=1).before_train(runner(Dataset(2), Model(), cfg=config, work_dir='work'))
+    ((_, options, directory, _),) = drawn
+    assert options.visualize_voxels and not options.visualize_imgs
+    assert directory == Path(folder)
+
+
+def test_nothing_is_read_or_drawn_where_the_model_asks_for_no_picture(drawn):
+    dataset = Dataset(2)
+    for config in ({}, {'model': {'type': 'Any', 'visualize_imgs': False}}):
+        FirstPicturesHook().before_train(runner(dataset, Model(), cfg=Config(config), work_dir='work'))
+    assert dataset.read == [] and drawn == []
+
+
+def test_options_of_pictures_that_nobody_asked_for_are_refused():
+    config = Config({'model': {'type': 'Any', 'voxel_colors': 'height'}})
+    with pytest.raises(InputError, match=r'does nothing without model\.visualize_voxels=True'):
+        FirstPicturesHook().before_train(runner(Dataset(1), Model(), cfg=config, work_dir='work'))

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -99,19 +100,24 @@ def load_tool(name: str) -> ModuleType:
     return module
 
 
-def run(tool: str, *arguments: object) -> Result:
-    """``python tools/TOOL.py ARGUMENTS`` in this process; exceptions other than exits are bugs and come through.
+@contextlib.contextmanager
+def mmengine_state() -> Iterator[None]:
+    """Inside, mmengine's global state is that of a new process: runs that begin in the same second would share it."""
+    with (
+        mock.patch.dict(DefaultScope._instance_dict, clear=True),
+        mock.patch.dict(MessageHub._instance_dict, clear=True),
+        mock.patch.dict(Visualizer._instance_dict, clear=True),
+    ):
+        yield
 
-    What a command before it left in mmengine's global state is hidden, as in a process of its own: runs that begin in
-    the same second would share it.
-    """
+
+def run(tool: str, *arguments: object) -> Result:
+    """``python tools/TOOL.py ARGUMENTS`` in this process; exceptions other than exits are bugs and come through."""
     out, err = io.StringIO(), io.StringIO()
     command_line = [f'tools/{tool}.py', *map(str, arguments)]
     with (
         mock.patch.object(sys, 'argv', command_line),
-        mock.patch.dict(DefaultScope._instance_dict, clear=True),
-        mock.patch.dict(MessageHub._instance_dict, clear=True),
-        mock.patch.dict(Visualizer._instance_dict, clear=True),
+        mmengine_state(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

@@ -109,6 +109,11 @@ def test_voxels(project, trained, tmp_path):
     assert not re.findall(r'<script[^>]+src=', (tmp_path / 'voxels_000/rgb.html').read_text())
 
 
+def test_voxel_colours_is_still_accepted(project, tmp_path):
+    names = drawn(project.config, tmp_path, 'model.visualize_voxels=True', 'model.voxel_colours=height')
+    assert 'voxels_000/height.html' in names and 'voxels_000/rgb.html' not in names
+
+
 def test_features_of_a_network_of_colors(project, tmp_path):
     names = drawn(project.config, tmp_path, 'model.visualize_foundation_model_feat=True')
     assert names == ['panel_000.png', 'images_000']

@@ -55,3 +55,9 @@ def test_values_of_the_wrong_kind(key, value, word):
 
 def test_a_density_may_be_a_whole_number():
     assert PictureOptions.of({'voxel_min_density': 2, 'vis_save_directory': 'x'}).voxel_min_density == 2
+
+
+def test_voxel_colours_is_another_spelling_of_voxel_colors():
+    assert PictureOptions.of({'voxel_colours': 'height', 'voxel_colors': None}).voxel_colors == ('height',)
+    with pytest.raises(InputError, match=r'model\.voxel_colours is another spelling of model\.voxel_colors'):
+        PictureOptions.of({'voxel_colours': 'height', 'voxel_colors': 'rgb'})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from ..modules.heads import FeatureHead
 from ..modules.renderer import RaySampling
 from ..modules.sparse_conv import SparseVoxelNet
 from ..utils.errors import InputError
-from ..visualization.options import PictureOptions
+from ..visualization.options import OTHER_SPELLINGS, PictureOptions
 from .options import DATASET, LOADERS, SWITCHES, datasets
 from .suggestions import arguments, did_you_mean, switches
 
@@ -50,7 +49,7 @@ RUN_BY_TESTS = (
     *('log_level', 'env_cfg', 'randomness', 'experiment_name', 'default_scope', 'custom_imports', 'compile'),
 )
 # Keys of a model that say what is to be drawn.
-PICTURES = tuple(f'model.{field.name}' for field in dataclasses.fields(PictureOptions))
+PICTURES = tuple(f'model.{name}' for name in (*arguments(PictureOptions), *OTHER_SPELLINGS))
 NETWORK = {
     'space': ParameterizedSpace,
     'coarse': CoarseDepthNet,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -172,15 +170,18 @@ def _add_hook(config: Config, **hook: Any) -> None:
 
 
 def _draw_first(config: Config) -> None:
-    """Pictures before the first iteration, if ``model`` asks for any."""
+    """Let the hook that draws before training act on the config, wherever its base comes from.
+
+    Raises:
+        InputError: options of pictures that are not asked for, or a folder that cannot be written.
+    """
     options = PictureOptions.of(config.model)
     options.check_use()
     if options.anything:
-        directory = options.vis_save_directory or str(Path(config.work_dir) / 'visualization')
-        require_writable(directory)
-        hooks = [hook for hook in config.get('custom_hooks') or [] if hook.get('type') != 'FirstPicturesHook']
-        config.custom_hooks = hooks
-        _add_hook(config, type='FirstPicturesHook', options=dataclasses.asdict(options), directory=directory)
+        require_writable(options.directory(config.work_dir))
+        hooks = config.get('custom_hooks') or []
+        config.custom_hooks = [hook for hook in hooks if hook.get('type') != 'FirstPicturesHook']
+        config.default_hooks = {'first_pictures': {'type': 'FirstPicturesHook'}, **(config.get('default_hooks') or {})}
 
 
 # Key of a config -> what it does if it is set to something.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset, force_full_init
+from torch.utils.data import Dataset
 
 from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
@@ -108,13 +109,12 @@ class DistillNeRFDataset(BaseDataset):
         if test_samples not in ('all', 'second_of_scene'):
             raise InputError(f'test_samples is {test_samples!r}; choose all or second_of_scene')
         for name, value in {'every_nth': every_nth, 'num_camera': num_camera, 'lidar_sweeps': lidar_sweeps}.items():
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f'{name} is {value}; give 1 or more')
+            _check_count(name, value)
         if not lidar_range > 1:
             raise InputError(f'lidar_range is {lidar_range}; give meters, more than 1')
         self.image_size = _checked_size('image_size', image_size)
         self.render_size = _checked_size('render_size', render_size)
-        self.cameras = tuple(cameras) if cameras is not None else None
+        self.cameras = self._named_cameras = tuple(cameras) if cameras is not None else None
         if all_prev_frames and (training_target_smart_sample or (add_next_frame_for_eval and test_mode)):
             raise InputError('all_prev_frames and another choice of targets are set; leave one of them')
         self.all_prev_frames = all_prev_frames
@@ -150,8 +150,7 @@ class DistillNeRFDataset(BaseDataset):
         """Read and check the info file; decide which of its records are samples."""
         metainfo, infos = load_infos(self.ann_file)
         self._metainfo.update(metainfo)
-        if self.cameras is None:
-            self.cameras = tuple(metainfo['cameras'])
+        self.cameras = tuple(metainfo['cameras']) if self._named_cameras is None else self._named_cameras
         if not self.cameras:
             raise InputError(
                 f'{self.ann_file}: no camera is chosen; name some of {", ".join(infos[0]["images"])} with the dataset '
@@ -301,6 +300,23 @@ class DistillNeRFDataset(BaseDataset):
         """Return the token of a sample."""
         return super().get_data_info(int(self._positions[idx]))['token']
 
+    def reload(self, num_camera: int | None = None, load_boxes: bool | None = None) -> None:
+        """Read the info file again with other options; nothing happens if they are as before.
+
+        Args:
+            num_camera, load_boxes: as when the dataset is made; ``None`` keeps the option.
+
+        Raises:
+            InputError: as when the dataset is made.
+        """
+        _check_count('num_camera', num_camera)
+        asked = {'num_camera': num_camera, 'load_boxes': load_boxes}
+        changed = {name: value for name, value in asked.items() if value not in (None, getattr(self, name))}
+        if changed:
+            vars(self).update(changed)
+            self._fully_initialized = False
+            self.full_init()
+
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
         """Keep only the first ``indices`` samples (the last, if negative) or the listed ones."""
@@ -432,6 +448,21 @@ def _skip_missing(given: bool | None, published: bool | None) -> bool:
     if given is not None and published is not None and given != published:
         raise InputError(f'skip_missing is {given}, and SKIP_MISSING (its published spelling) {published}; leave one')
     return bool(given if given is not None else published)
+
+
+def own_datasets(dataset: Dataset) -> list[DistillNeRFDataset]:
+    """List the datasets of this class in a dataset, which may be wrapped or concatenated; all are read by now."""
+    if isinstance(dataset, DistillNeRFDataset):
+        dataset.full_init()
+        return [dataset]
+    inner = [*getattr(dataset, 'datasets', ()), *filter(None, [getattr(dataset, 'dataset', None)])]
+    return [part for one in inner for part in own_datasets(one)]
+
+
+def _check_count(option: str, value: int | None) -> None:
+    """Raise an :class:`InputError` if a count is not a whole number from 1 on."""
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise InputError(f'{option} is {value}; give 1 or more')
 
 
 def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:

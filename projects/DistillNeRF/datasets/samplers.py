@@ -27,7 +27,8 @@ class SeededIndex(int):
         return int(self), self.seed
 
 
-@DATA_SAMPLERS.register_module()
+# The second name is what it was called before; configs may still say it.
+@DATA_SAMPLERS.register_module(name=['SeededBatchSampler', 'DrawBatchSampler'])
 class SeededBatchSampler(BatchSampler):
     """Make batches of :class:`SeededIndex`, numbered over all processes from the start of the training or the epoch.
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..datasets.availability import LIDAR, OTHER_FRAMES
-from ..datasets.dataset import DistillNeRFDataset
+from ..datasets.dataset import DistillNeRFDataset, own_datasets
 from ..evaluation.metrics import DepthMetric
 from ..losses.subjects import subject_of
 from ..utils.errors import InputError, warn
@@ -28,15 +28,6 @@ LOSS_NEEDS = {
 }
 
 
-def parts(dataset: Dataset) -> list[DistillNeRFDataset]:
-    """The datasets of ours in a dataset, which may be wrapped or concatenated; read by now."""
-    if isinstance(dataset, DistillNeRFDataset):
-        dataset.full_init()
-        return [dataset]
-    inner = [*getattr(dataset, 'datasets', ()), *filter(None, [getattr(dataset, 'dataset', None)])]
-    return [part for one in inner for part in parts(one)]
-
-
 def known(datasets: Iterable[DistillNeRFDataset], name: str) -> int | None:
     """How many of a thing the datasets have together; None if none of them loads it."""
     counts = [dataset.availability[name].there for dataset in datasets if name in dataset.availability]
@@ -49,7 +40,7 @@ def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
     Raises:
         InputError: names the loss, the info file and the hint.
     """
-    ours = parts(dataset)
+    ours = own_datasets(dataset)
     for name, loss in losses.items():
         need = LOSS_NEEDS.get(subject_of(name, loss))
         if need is None or not getattr(loss, 'loss_weight', 1):
@@ -74,7 +65,7 @@ def check_depth_metric(metrics: Iterable[Any], dataset: Dataset, evaluator: str)
     Raises:
         InputError: names the info file and the hint.
     """
-    ours = parts(dataset)
+    ours = own_datasets(dataset)
     if ours and any(isinstance(metric, DepthMetric) for metric in metrics) and not _any_depth(ours):
         raise InputError(
             f'{_files(ours)}: {evaluator} asks for DepthMetric, but no sample has LiDAR, teacher depth or true depth; '
@@ -93,7 +84,7 @@ def possible_evaluations(wanted: Iterable[str], dataset: Dataset, explicit: bool
     Raises:
         InputError: one that was asked for has no data.
     """
-    ours = parts(dataset)
+    ours = own_datasets(dataset)
     possible = []
     for name in wanted:
         problem = _problem(name, ours) if ours else None
@@ -125,10 +116,12 @@ def _any_depth(datasets: Iterable[DistillNeRFDataset]) -> bool:
 
 def warn_of_shared_samples(training: Dataset, validation: Dataset) -> None:
     """Say how many samples are both trained and validated on."""
-    tokens = [{token for dataset in parts(data) for token in _tokens(dataset)} for data in (training, validation)]
-    if shared := tokens[0] & tokens[1]:
+    trained, validated = (
+        {token for part in own_datasets(dataset) for token in _tokens(part)} for dataset in (training, validation)
+    )
+    if shared := trained & validated:
         warn(
-            f'{len(shared)} of {len(tokens[1])} validation samples are training samples, too (such as '
+            f'{len(shared)} of {len(validated)} validation samples are training samples, too (such as '
             f'{min(shared)}): their figures say nothing about other scenes'
         )
 

@@ -15,11 +15,11 @@ from typing import TextIO
 from mmengine.dist import is_main_process
 from torch.utils.data import Dataset
 
+from ..datasets.dataset import own_datasets
 from ..models.checkpoint import checkpoints_in
 from ..utils.errors import InputError, warn
 from ..utils.files import save_json
 from ..utils.provenance import file_digest
-from .supply import parts
 
 LOCK_NAME = 'training.lock'
 # Digests of the info files that a run was trained on.
@@ -96,7 +96,7 @@ def remember_data(dataset: Dataset, work_dir: Path, resumed: bool) -> None:
         resumed: whether the run goes on from a checkpoint.
     """
     path = work_dir / DATA_NAME
-    now = {Path(part.ann_file).name: file_digest(Path(part.ann_file)) for part in parts(dataset)}
+    now = {Path(part.ann_file).name: file_digest(Path(part.ann_file)) for part in own_datasets(dataset)}
     try:
         before = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

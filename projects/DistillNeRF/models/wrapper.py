@@ -51,13 +51,14 @@ class DistillNeRFModel(BaseModel):
         network: keyword arguments of :class:`.network.DistillNeRF`.
         losses: name -> config of a registered loss, or ``None`` for none; see :class:`.objective.Objective`.
         det_head_3d: keyword arguments of :class:`.detection_wrapper.DetectionBranch`, or ``None`` for none; the
-            commands tell the training data to load boxes.
-        num_camera: train and evaluate on so many cameras, those that look most to the front; the commands tell the
-            datasets.
+            training data then load boxes (:class:`..hooks.data_for_model_hook.DataForModelHook`).
+        num_camera: train and evaluate on so many cameras, those that look most to the front, which the datasets choose
+            (the same hook); ``None`` for all.
         visualize_imgs, visualize_voxels, visualize_foundation_model_feat, language_query, save_visualized_imgs,
-            text_encoder, voxel_colors, voxel_min_density, vis_save_directory: what ``tools/visualization.py`` and
-            ``tools/train.py`` draw (:class:`..visualization.options.PictureOptions`); the model itself draws nothing.
+            text_encoder, voxel_colors, voxel_min_density, vis_save_directory: what is drawn before training and by
+            ``tools/visualization.py`` (:class:`..visualization.options.PictureOptions`); the model draws nothing.
         data_preprocessor: config of the preprocessor; ``None`` for :class:`ViewsPreprocessor`.
+        voxel_colours: another spelling of ``voxel_colors``.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class DistillNeRFModel(BaseModel):
         voxel_min_density: float | None = None,
         vis_save_directory: str | None = None,
         data_preprocessor: dict | None = None,
+        voxel_colours: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or ViewsPreprocessor())
         self.network = DistillNeRF(**network)

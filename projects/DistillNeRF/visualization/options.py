@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..utils.errors import InputError
 
 # What ``model.language_query=True`` asks for.
 USUAL_QUERY = ('road', 'building', 'vegetation', 'car')
+# Keys that are accepted, too -> what they are called here.
+OTHER_SPELLINGS = {'voxel_colours': 'voxel_colors'}
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,12 @@ class PictureOptions:
         Raises:
             InputError: a value of the wrong kind.
         """
-        given = {
-            field.name: model[field.name] for field in dataclasses.fields(cls) if model.get(field.name) is not None
-        }
+        given = {field.name: model.get(field.name) for field in dataclasses.fields(cls)}
+        for other, name in OTHER_SPELLINGS.items():
+            if given[name] is not None and model.get(other) is not None:
+                raise InputError(f'model.{other} is another spelling of model.{name}; leave one of them away')
+            given[name] = model.get(other) if given[name] is None else given[name]
+        given = {name: value for name, value in given.items() if value is not None}
         for name in ('language_query', 'voxel_colors'):
             given[name] = _words(name, given.get(name, ()))
         for name, value in given.items():
@@ -56,6 +62,10 @@ class PictureOptions:
             if not isinstance(value, (int, float) if kind is float else kind):
                 raise InputError(f'model.{name} is {value!r}; give {_KINDS[kind]}')
         return cls(**given)
+
+    def directory(self, work_dir: str | Path) -> Path:
+        """Return the folder where the pictures of a run go."""
+        return Path(self.vis_save_directory or Path(work_dir) / 'visualization')
 
     @property
     def anything(self) -> bool:

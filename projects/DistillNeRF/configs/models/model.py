@@ -1,5 +1,7 @@
 """The published network, ``model``: parameterized space, RGB, 128x228 in, 64x114 rendered."""
 
+_base_ = './base.py'
+
 _space = dict(
     inner_range=50.0,
     inner_range_z=6.4,
@@ -11,8 +13,6 @@ _space = dict(
 )
 
 model = dict(
-    type='DistillNeRFModel',
-    data_preprocessor=dict(type='ViewsPreprocessor'),
     network=dict(
         space=_space,
         levels=(7, 9),

@@ -1,5 +1,7 @@
 """A small network for two CPU cores: the published architecture, narrower, with fewer bins and samples."""
 
+_base_ = './base.py'
+
 _space = dict(
     inner_range=50.0,
     inner_range_z=6.4,
@@ -10,8 +12,6 @@ _space = dict(
 )
 
 model = dict(
-    type='DistillNeRFModel',
-    data_preprocessor=dict(type='ViewsPreprocessor'),
     network=dict(
         space=_space,
         levels=(6, 8),
