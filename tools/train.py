@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.config import load_config, warn_of_unread, work_dir_of
-from projects.DistillNeRF.configuration.keys import TOP_LEVEL
+from projects.DistillNeRF.configuration.commands import warn_of_unread
+from projects.DistillNeRF.configuration.config import load_config, work_dir_of
+from projects.DistillNeRF.configuration.sections import TOP_LEVEL
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.train import train
 from projects.DistillNeRF.utils.errors import InputError, command

@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 
 from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.configuration.options import apply_switches, load_boxes_for_detection, use_mixed_precision
+from projects.DistillNeRF.configuration.options import load_boxes_for_detection
+from projects.DistillNeRF.configuration.switches import apply_switches, use_mixed_precision
 from projects.DistillNeRF.utils.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""Settings of a config that count for nothing because of others, or that lack what they need."""
+"""Settings of a config that do nothing because of others, or that lack what they need."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .layers import value_of
 from .options import DATASET, all_datasets
 from .suggestions import did_you_mean
 
-# What belongs together: all of them or none.
+# Sections that are of use together only.
 TOGETHER = (
     ('train_dataloader', 'train_cfg', 'optim_wrapper'),
     ('val_dataloader', 'val_cfg', 'val_evaluator'),
     ('test_dataloader', 'test_cfg', 'test_evaluator'),
 )
-# Options of a dataset that count only while evaluating, or only while training.
-# What reads the files that an option of a dataset asks for, and the other transforms of this project.
+# Options of a dataset that ask for files, and the transforms that read them; then all transforms of this project.
 TRANSFORM_OF = {'load_teacher': 'LoadTeacher', 'load_truth': 'LoadTruth', 'load_features': 'LoadFeatures'}
 OURS = {
     *('LoadViews', 'LoadLidarDepth', 'SkyFromLidar', 'CodeBookFeatures', 'LidarCodeBookFeatures', 'PackViews'),
     *('FlipViews', *TRANSFORM_OF.values()),
 }
+# Options of a dataset that count only while evaluating, or only while training.
 WHILE_TESTING = ('add_next_frame_for_eval',)
 WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample')
-# What the metrics measure, but for the names of groups before it.
+# Names of the figures of each metric, without those of groups, which come before them.
 FIGURES = {
     'ImageMetric': ('psnr', 'ssim'),
     'DepthMetric': ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3'),
@@ -36,7 +36,11 @@ FIGURES = {
 
 
 def check_what_wins(config: Config) -> None:
-    """Settings that count for nothing because of others."""
+    """Check for settings that do nothing because of others.
+
+    Raises:
+        InputError: there is one.
+    """
     if config.get('launcher', 'none') != 'none':
         raise InputError(f'{config.filename}: launcher is no setting; start with --launcher {config.launcher}')
     if config.get('data_preprocessor') is not None and value_of(config, 'model.data_preprocessor') is not None:
@@ -47,6 +51,7 @@ def check_what_wins(config: Config) -> None:
 
 
 def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> None:
+    """Check the options of the dataset at the dotted key ``path``."""
     testing = bool(dataset.get('test_mode'))
     for name in WHILE_TRAINING if testing else WHILE_TESTING:
         if dataset.get(name):
@@ -62,8 +67,26 @@ def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> Non
             )
 
 
+def check_sizes(config: Config, loader: str) -> None:
+    """Compare the sizes of a loader's images: they are rendered at their size divided by ``model.network.downscale``.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    downscale = (config.model.get('network') or {}).get('downscale')
+    sizes = [config[loader].get('dataset', {}).get(name) for name in ('image_size', 'render_size')]
+    if downscale is None or None in sizes:
+        return
+    image, render = map(tuple, sizes)
+    if image != tuple(side * downscale for side in render):
+        raise InputError(
+            f'{config.filename}: {loader}.dataset has image_size {image} and render_size {render}, but images are '
+            f'rendered at 1/{downscale} of their size (model.network.downscale); correct one of the three'
+        )
+
+
 def check_together(config: Config) -> None:
-    """Sections of which a run needs all or none.
+    """Check sections of which a run needs all or none.
 
     Raises:
         InputError: some are there, others not.
@@ -78,7 +101,7 @@ def check_together(config: Config) -> None:
 
 
 def check_validation(config: Config) -> None:
-    """Metrics of the validation, and that of the best checkpoint (``save_best``).
+    """Check the metrics of the validation, and the one that chooses the best checkpoint (``save_best``).
 
     Raises:
         InputError: a metric of colors for a network that renders features, or a best checkpoint by no metric.
@@ -103,7 +126,7 @@ def check_validation(config: Config) -> None:
 
 
 def check_custom_keys(config: Config, model: nn.Module) -> None:
-    """Learning rates and decays of single parameters (``paramwise_cfg.custom_keys``).
+    """Check the names in ``paramwise_cfg.custom_keys``, which give single parameters their learning rates and decays.
 
     Raises:
         InputError: no parameter has such a name.

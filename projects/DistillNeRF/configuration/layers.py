@@ -1,4 +1,4 @@
-"""The files that a config is made of: what each of them says, and which variables nothing reads."""
+"""The files that a config is made of: which keys each of them sets, and which variables nothing reads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Layer:
         path: the file; ``None`` for the command line.
         merged: the config as it is with this layer.
         bases: the files that the layer inherits from.
-        variables: names that a Python file gives a value to, and which it or a file over it reads.
-        said: names of all keys that the layer sets, or the whole options.
+        variables: names that a Python file gives a value to.
+        reads: names that the file, or a file that inherits from it, reads.
+        said: names of all keys that a file sets; of the command line, the dotted keys of its options.
     """
 
     path: Path | None
@@ -36,10 +37,11 @@ class Layer:
     said: Collection[str] = frozenset()
 
     def origin(self, key: str, by_name: bool = False) -> Layer:
-        """The uppermost layer that sets a dotted key, or changes something below it.
+        """Return the uppermost layer that sets a dotted key, or changes something below it.
 
         Args:
-            by_name: a file that has a key of that name anywhere counts as well, though the value is as before.
+            key: the dotted key.
+            by_name: a file that has a key of that name anywhere counts as well, even if the value is as before.
         """
         below = next((base for base in self.bases if key.partition('.')[0] in base.merged), None)
         if below is None or self._says(key, by_name) or value_of(self.merged, key) != value_of(below.merged, key):
@@ -47,16 +49,17 @@ class Layer:
         return below.origin(key, by_name)
 
     def _says(self, key: str, by_name: bool) -> bool:
+        """Return whether the layer sets a key, as far as its text tells."""
         if self.path is None:
-            return any(_overlap(option, key) for option in self.said)
+            return any(overlap(option, key) for option in self.said)
         return by_name and key.rpartition('.')[2] in self.said
 
     def inherits(self, other: Layer) -> bool:
-        """Whether the other one lies below this one."""
+        """Return whether the other one lies below this one."""
         return any(base is other or base.inherits(other) for base in self.bases)
 
     def files(self) -> Iterator[Layer]:
-        """All files, those that inherit before those that they inherit from."""
+        """Yield all files, those that inherit before those that they inherit from."""
         if self.path is not None:
             yield self
         for base in self.bases:
@@ -64,7 +67,7 @@ class Layer:
 
 
 def value_of(config: Mapping[str, Any] | Config, key: str) -> Any:
-    """The value of a dotted key; ``None`` where there is none."""
+    """Return the value of a dotted key; ``None`` where there is none."""
     value: Any = config
     for name in key.split('.'):
         if isinstance(value, Mapping | Config):
@@ -76,22 +79,28 @@ def value_of(config: Mapping[str, Any] | Config, key: str) -> Any:
     return value
 
 
-def _overlap(option: str, key: str) -> bool:
-    """Whether one dotted key is the other, or lies within it."""
-    return f'{option}.'.startswith(f'{key}.') or f'{key}.'.startswith(f'{option}.')
+def is_within(key: str, section: str) -> bool:
+    """Return whether a dotted key is another one or lies within it."""
+    return f'{key}.'.startswith(f'{section}.')
+
+
+def overlap(first: str, second: str) -> bool:
+    """Return whether one dotted key is the other, or lies within it."""
+    return is_within(first, second) or is_within(second, first)
 
 
 def read_layers(path: Path, config: Config, options: Mapping[str, Any]) -> Layer:
-    """The layers of a config that was loaded already; one in mmengine's style of imports counts as a single file."""
+    """Read the layers of a loaded config; a config in mmengine's style of imports counts as a single file."""
     lazy = path.suffix == '.py' and Config._is_lazy_import(str(path))
     file = Layer(path, Config.fromfile(str(path)).to_dict(), ()) if lazy else _read_file(path, frozenset())
     return Layer(None, config.to_dict(), (file,), said=frozenset(options))
 
 
 def _read_file(path: Path, read_above: frozenset[str]) -> Layer:
-    """A file and those below it.
+    """Read a file and those below it.
 
     Args:
+        path: the file.
         read_above: names that the files over it read as ``_base_.NAME``.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +126,7 @@ def _read_file(path: Path, read_above: frozenset[str]) -> Layer:
 
 
 def _all_keys(value: Any) -> Iterator[str]:
-    """Names of all keys of nested dictionaries and lists."""
+    """Yield the names of all keys of nested dictionaries and lists."""
     if isinstance(value, Mapping):
         yield from map(str, value)
         value = list(value.values())
@@ -130,7 +139,7 @@ def _is_text(node: ast.expr | None) -> bool:
 
 
 def _base_variables(tree: ast.Module | None) -> set[str]:
-    """Names of ``_base_.NAME`` and ``_base_['NAME']``."""
+    """Return the names of ``_base_.NAME`` and ``_base_['NAME']`` in a file."""
     found = set()
     for node in ast.walk(tree) if tree is not None else ():
         of_base = isinstance(getattr(node, 'value', None), ast.Name) and node.value.id == BASE
@@ -142,7 +151,7 @@ def _base_variables(tree: ast.Module | None) -> set[str]:
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[str]:
-    """Names that statements of a module give a value to, in its conditions as well."""
+    """Yield the names that statements of a module give a value to, in its conditions as well."""
     for node in body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]

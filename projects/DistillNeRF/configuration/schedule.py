@@ -1,4 +1,4 @@
-"""The length of a training: one option for all that follows from it, and what does not fit into it."""
+"""The length of a training: what is stretched with it, and what does not fit into it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ UNITS = {'max_iters': 'iterations', 'max_epochs': 'epochs'}
 
 
 def stretch(config: Config, layer: Layer) -> None:
-    """Let a new length of the training alone stretch what was made for the old one.
+    """Stretch what was made for the former length of a training to its new length.
 
-    That is the validation interval and the schedules of the learning rate, each unless it is given in the same place
-    as the length or over it. Intervals of log and checkpoints that are longer than the training become its length.
+    These are the validation interval and the schedules of the learning rate. One that is given in the same file as the
+    new length, or in a file over it, stays. Intervals of log and checkpoints that are longer than the training become
+    its length.
+
+    Args:
+        config: the whole config; it is changed.
+        layer: where its keys come from.
     """
     key = _length_key(config)
     if key is None:
@@ -39,25 +44,25 @@ def stretch(config: Config, layer: Layer) -> None:
 
 
 def _length_key(config: Mapping[str, Any]) -> str | None:
-    """``max_iters`` or ``max_epochs``, whichever the training is counted in."""
+    """Return ``max_iters`` or ``max_epochs``, whichever the training is counted in; ``None`` for neither."""
     loop = config.get('train_cfg')
     return next((key for key in UNITS if _is_whole(value_of(config, f'train_cfg.{key}'))), None) if loop else None
 
 
 def _is_whole(value: Any) -> bool:
-    """``1500``, or ``1.5e3``."""
+    """Return whether a number is whole: 1500, or 1.5e3."""
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def _length_at(layer: Layer, key: str) -> int | None:
-    """How long the training is as a layer sees it."""
+    """Return how long the training is as a layer sees it."""
     length = value_of(layer.merged, f'train_cfg.{key}')
     return length if isinstance(length, int) and length > 0 else None
 
 
 def _stretch_schedules(config: Config, layer: Layer, key: str, length: int) -> None:
-    schedules = config.get('param_scheduler')
-    listed = schedules if isinstance(schedules, list) else [schedules]
+    """Stretch the schedules of the learning rate, unless the command line gives a length of one."""
+    schedules = _schedules(config)
     if not schedules or any(_is_length(option) for option in layer.said):
         return
     # Options of another kind leave the lengths as they are.
@@ -65,7 +70,7 @@ def _stretch_schedules(config: Config, layer: Layer, key: str, length: int) -> N
     if old is None or old == length:
         return
     stretched = []
-    for schedule in listed:
+    for schedule in schedules:
         if _counts_epochs(schedule) == (key == 'max_epochs'):
             _stretch_one(schedule, length / old)
             if schedule.get('end') is not None and schedule['end'] <= schedule.get('begin', 0):
@@ -74,13 +79,20 @@ def _stretch_schedules(config: Config, layer: Layer, key: str, length: int) -> N
     config.param_scheduler = stretched
 
 
+def _schedules(config: Config) -> list[dict[str, Any]]:
+    """Return the schedules of the learning rate, none to several."""
+    schedules = config.get('param_scheduler') or []
+    return schedules if isinstance(schedules, list) else [schedules]
+
+
 def _is_length(option: str) -> bool:
-    """Whether an option of the command line says how long a schedule is."""
+    """Return whether an option of the command line says how long a schedule is."""
     names = option.split('.')
     return names[0] == 'param_scheduler' and (names[-1] in LENGTHS or names[-1].isdigit() or len(names) == 1)
 
 
 def _stretch_one(schedule: dict[str, Any], ratio: float) -> None:
+    """Multiply all lengths of a schedule by a ratio."""
     begin, end = schedule.get('begin', 0), schedule.get('end')
     whole = end is not None and schedule.get('T_max') == end - begin
     for name in set(LENGTHS) & set(schedule):
@@ -94,14 +106,18 @@ def _stretch_one(schedule: dict[str, Any], ratio: float) -> None:
 
 
 def _counts_epochs(schedule: Mapping[str, Any]) -> bool:
+    """Return whether a schedule counts epochs rather than iterations."""
     return bool(schedule.get('by_epoch', True))
 
 
 def check_schedule(config: Config) -> None:
-    """Look for what a training of this length never comes to; what is only doubtful is a warning.
+    """Check that everything in the config can happen within the length of the training.
+
+    What begins after its end is a warning.
 
     Raises:
-        InputError: things that are counted in another unit than the training, so that they would do nothing.
+        InputError: no length or interval, or something is counted in another unit than the training, so that it would
+            do nothing.
     """
     key = _length_key(config)
     if key is None:
@@ -121,9 +137,8 @@ def check_schedule(config: Config) -> None:
 
 
 def _other_unit(config: Config, key: str) -> Iterator[str]:
-    """What is wrong about units."""
-    schedules = config.get('param_scheduler') or []
-    for number, schedule in enumerate(schedules if isinstance(schedules, list) else [schedules]):
+    """Yield what counts in another unit than the training, with the hint."""
+    for number, schedule in enumerate(_schedules(config)):
         if key == 'max_iters' and _counts_epochs(schedule) and not schedule.get('convert_to_iter_based'):
             yield (
                 f'param_scheduler.{number} ({schedule.get("type")}) counts epochs, but the training counts '
@@ -143,18 +158,17 @@ def _other_unit(config: Config, key: str) -> Iterator[str]:
 
 
 def _too_late(config: Config, length: int, key: str) -> Iterator[str]:
-    """What begins after the end."""
+    """Yield what begins after the end of the training."""
     if config.get('val_cfg') is not None and (begin := config.train_cfg.get('val_begin') or 1) > length:
         yield f'train_cfg.val_begin is {begin}'
-    schedules = config.get('param_scheduler') or []
-    for number, schedule in enumerate(schedules if isinstance(schedules, list) else [schedules]):
+    for number, schedule in enumerate(_schedules(config)):
         starts = [schedule.get('begin', 0), *(schedule.get('milestones') or [0])[:1]]
         if _counts_epochs(schedule) == (key == 'max_epochs') and max(starts) >= length:
             yield f'param_scheduler.{number} ({schedule.get("type")}) begins at {max(starts)}'
 
 
 def warn_of_late_losses(config: Config, losses: Mapping[str, Any], length: int) -> None:
-    """Losses that count from an iteration on (``start``) which a training of ``length`` iterations does not reach."""
+    """Warn of losses whose first iteration (``start``) a training of ``length`` iterations does not reach."""
     for name, loss in losses.items():
         if (start := getattr(loss, 'start', 0)) >= length:
             warn(

@@ -8,10 +8,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
-# Where the classes are that configs name.
+# Packages that hold the classes that configs name.
 PACKAGES = ('projects.DistillNeRF', 'mmengine', 'torch.optim')
-# Classes that hand keyword arguments on to others, and what those take.
-HANDED_ON = {
+# Classes that pass keyword arguments on to others, and what those take.
+PASSED_ON = {
     'CheckpointHook': {'meta'},
     'EMAHook': {'momentum', 'gamma', 'interval', 'device', 'update_buffers'},
 }
@@ -19,23 +19,20 @@ _UNEXPECTED = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argumen
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean NAME?`` for the nearest of the known names, or nothing."""
+    """Return ``; did you mean NAME?`` for the nearest of the known names, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean {near[0]}?' if near else ''
 
 
 def meant_argument(message: str) -> str:
-    """:func:`did_you_mean` for the error of a class that was given an argument it does not know."""
+    """Return :func:`did_you_mean` for the message of a class that was given an argument it does not know."""
     found = _UNEXPECTED.search(message)
-    if found is None:
-        return ''
-    class_name, argument = found.groups()
-    return did_you_mean(argument, _arguments(class_name))
+    return did_you_mean(found[2], _arguments_by_name(found[1])) if found else ''
 
 
 def arguments(built: Callable) -> set[str] | None:
-    """Names that a class or function takes as keyword arguments; ``None`` if that cannot be told."""
-    names: set[str] = set(HANDED_ON.get(built.__name__, ()))
+    """Return the keyword arguments that a class or function takes; ``None`` if that cannot be told."""
+    names: set[str] = set(PASSED_ON.get(built.__name__, ()))
     functions = [built]
     if inspect.isclass(built):
         functions = [base.__init__ for base in built.__mro__[:-1] if '__init__' in vars(base)]
@@ -44,19 +41,19 @@ def arguments(built: Callable) -> set[str] | None:
         names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return names - {'self'}
-    # All of them pass on what they do not know.
-    return names - {'self'} if built.__name__ in HANDED_ON or not functions else None
+    # Every one of them passes on what it does not know.
+    return names - {'self'} if built.__name__ in PASSED_ON or not functions else None
 
 
 def switches(built: Callable) -> set[str]:
-    """Those of :func:`arguments` that are True or False, and nothing else, as their annotations say."""
+    """Return those of :func:`arguments` that are True or False, and nothing else, as their annotations say."""
     functions = [base.__init__ for base in built.__mro__[:-1]] if inspect.isclass(built) else [built]
     parameters = [p for function in functions for p in inspect.signature(function).parameters.values()]
     return {parameter.name for parameter in parameters if parameter.annotation in (bool, 'bool')}
 
 
-def _arguments(class_name: str) -> set[str]:
-    """What the classes of that name take, with their bases."""
+def _arguments_by_name(class_name: str) -> set[str]:
+    """Return what the classes of that name take, with their bases."""
     known: set[str] = set()
     for module_name, module in list(sys.modules.items()):
         found = vars(module).get(class_name) if module_name.startswith(PACKAGES) else None

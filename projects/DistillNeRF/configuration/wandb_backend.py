@@ -1,4 +1,4 @@
-"""Weights & Biases: whether it can be used is known before the training begins."""
+"""Weights & Biases, checked before the training begins."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..utils.errors import InputError, warn
 
 MODES = ('online', 'offline', 'auto')
 USUAL_SERVER = 'https://api.wandb.ai'
-# Seconds for a first answer of the server, and for the beginning of a run.
-ANSWER, BEGINNING = 10, 30
+# Seconds that the server may take to answer, and to begin a run.
+ANSWER_TIMEOUT, INIT_TIMEOUT = 10, 30
 # What keys look like: a prefix that servers of one's own may add, and at least 40 letters, digits, underscores; or a
 # token of three parts.
 KEY = re.compile(r'([^-\s]*-)?[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+')
@@ -27,9 +27,10 @@ HINT = f'{LATER}; wandb=auto does so by itself where the service cannot be used'
 
 
 def use_wandb(config: Config, mode: str) -> None:
-    """Scalars, configuration and panels to Weights & Biases as well.
+    """Send scalars, configuration and panels to Weights & Biases, too.
 
     Args:
+        config: of the run, with its ``work_dir``; it gets one more backend.
         mode: ``online``; ``offline``, in the work folder; ``auto``: online if that is possible, else offline with a
             warning.
 
@@ -43,12 +44,12 @@ def use_wandb(config: Config, mode: str) -> None:
         raise InputError(f'wandb=online: {problem}; {HINT}')
     if problem:
         warn(f'wandb=auto: {problem}; {LATER}')
-    used = 'offline' if problem or mode == 'offline' else 'online'
+    used_mode = 'offline' if problem or mode == 'offline' else 'online'
     settings = {
         'project': 'distillnerf',
-        'mode': used,
+        'mode': used_mode,
         'dir': config.work_dir,
-        'settings': {'init_timeout': BEGINNING},
+        'settings': {'init_timeout': INIT_TIMEOUT},
     }
     backend = {'type': 'WandbVisBackend', 'init_kwargs': settings, 'fall_back': mode == 'auto'}
     config.visualizer.vis_backends.append(backend)
@@ -57,10 +58,10 @@ def use_wandb(config: Config, mode: str) -> None:
 # Under the name of the base class, which it stands for in configs as well.
 @VISBACKENDS.register_module(name='WandbVisBackend')
 class CheckedWandbVisBackend(WandbVisBackend):
-    """A key that the service refuses, or a service that goes away at the beginning, is one line and no traceback.
+    """Report in one line, without a traceback, if the service refuses the key or cannot be reached any more.
 
     Args:
-        fall_back: go on offline then, with a warning.
+        fall_back: go on offline in this case, with a warning.
     """
 
     def __init__(self, *args: Any, fall_back: bool = False, **kwargs: Any) -> None:
@@ -87,7 +88,7 @@ class CheckedWandbVisBackend(WandbVisBackend):
 
 
 def _problem() -> str | None:
-    """Why the online service cannot be used, as far as that can be told without it; ``None`` if it can."""
+    """Return why the online service cannot be used, as far as that can be told without it; ``None`` if it can."""
     key = os.environ.get('WANDB_API_KEY')
     if not key:
         return 'the key of your account is not in the environment variable WANDB_API_KEY'
@@ -98,7 +99,7 @@ def _problem() -> str | None:
         )
     server = os.environ.get('WANDB_BASE_URL', USUAL_SERVER)
     try:
-        urllib.request.urlopen(server, timeout=ANSWER).close()
+        urllib.request.urlopen(server, timeout=ANSWER_TIMEOUT).close()
     except urllib.error.HTTPError:
         return None  # an answer all the same
     except (OSError, ValueError) as error:

@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 
 from ..configuration.config import building
 from ..configuration.contradictions import check_custom_keys, check_validation
-from ..configuration.options import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
 from ..configuration.schedule import check_schedule, warn_of_late_losses
+from ..configuration.switches import apply_switches, keep_unused_parameters, resume_of, seed_of, use_mixed_precision
 from ..models.checkpoint import load_weights, read_checkpoint
 from ..models.wrapper import NonFiniteLoss
 from ..utils.errors import InputError
