@@ -23,7 +23,7 @@ from verification.benchmark.stages import METHODS, STAGES, Measured
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--size', choices=sorted(SIZES), nargs='+', default=['published'])
     parser.add_argument('--cameras', type=int, nargs='+', help='default: 1')
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def table(results: dict[str, Measured]) -> str:
-    """Stages down, methods across, forward and backward; ratios plain / ours where there are both."""
+    """Return a table with a row per stage, columns per method and direction, and ratios plain / ours if both ran."""
     directions = [name for name in ('forward', 'backward') if any(getattr(r, name) for r in results.values())]
     columns = [(method, direction) for direction in directions for method in results]
     both = len(results) == 2
@@ -59,14 +59,14 @@ def _time(seconds: dict[str, float], stage: str) -> float:
 
 
 def memory(results: dict[str, Measured]) -> str:
-    """Peak memory of every stage of the first repetition, MiB."""
+    """Return a table of the peak memory of every stage in the first repetition, MiB."""
     stages = list(next(iter(results.values())).peaks)
     rows = [[stage, *(f'{result.peaks.get(stage, 0):.0f}' for result in results.values())] for stage in stages]
     return text_table(['peak memory, MiB', *results], rows)
 
 
 def totals(results: dict[str, Measured]) -> str:
-    """The last lines: time and memory of everything, and ratios."""
+    """Return the last lines: total time, peak memory, and ratios."""
     rows = {
         'total seconds': [result.total for result in results.values()],
         'peak MiB': [result.peak for result in results.values()],
@@ -79,7 +79,7 @@ def totals(results: dict[str, Measured]) -> str:
 
 
 def rates(result: Measured, limits: dict[str, float]) -> str:
-    """How much of the machine's ceiling convolutions and matrix products reach, and how much time is not theirs."""
+    """Return which share of the machine's ceiling convolutions and matrix products reach."""
     lines = []
     for direction, kinds in result.work.items():
         gflop, seconds = (sum(getattr(work, name) for work in kinds.values()) for name in ('gflop', 'seconds'))
@@ -91,7 +91,7 @@ def rates(result: Measured, limits: dict[str, float]) -> str:
 
 
 def about() -> dict[str, str]:
-    """Machine and code."""
+    """Return facts about the machine and the code."""
     root = Path(__file__).resolve().parents[1]
     git = shutil.which('git')  # an installation may have none, or the code may be in no repository
     command = [git, 'rev-parse', '--short', 'HEAD']
@@ -105,13 +105,13 @@ def about() -> dict[str, str]:
 
 
 def measure_stages(size: str, count: int, args: argparse.Namespace, limits: dict[str, float]) -> dict:
-    """Print one comparison; returns its figures."""
+    """Print one comparison; return its figures."""
     cases = {method: Case(size, count, method, args.backward, args.repetitions, args.device) for method in args.method}
     results = {method: run(case) for method, case in cases.items()}
     height, width = SIZES[size]
     cells = next(iter(results.values())).cells
-    what = 'forward and backward' if args.backward else 'forward'
-    print(f'\n{size} {height}x{width}, {count} camera(s), {what}, cells {cells[0]:,} / {cells[1]:,}')
+    direction = 'forward and backward' if args.backward else 'forward'
+    print(f'\n{size} {height}x{width}, {count} camera(s), {direction}, cells {cells[0]:,} / {cells[1]:,}')
     for method, result in results.items():
         print('\n'.join(f'{method} {line}' for line in rates(result, limits).splitlines()))
     print(table(results))
@@ -122,7 +122,7 @@ def measure_stages(size: str, count: int, args: argparse.Namespace, limits: dict
 
 
 def measure_scaling(size: str, args: argparse.Namespace) -> dict:
-    """Print how the time of our forward pass grows; returns the figures."""
+    """Print how the time of our forward pass grows; return the figures."""
     result = scaling(Case(size, 1, 'ours', False, args.repetitions, args.device))
     for name, times in asdict(result).items():
         rows = [[f'{number:,}', f'{seconds:.3f}'] for number, seconds in times.items()]

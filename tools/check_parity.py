@@ -17,7 +17,7 @@ EXIT_DIFFERENT = 1
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('vectors', type=file_path, help='folder of parity vectors')
     parser.add_argument('--variant', action='append', default=[], help='only this published variant (may be repeated)')

@@ -1,4 +1,4 @@
-"""A checkpoint of the published code becomes ours: python tools/convert_checkpoint.py published.pth ours.pth"""
+"""Convert a checkpoint of the published code to ours: python tools/convert_checkpoint.py published.pth ours.pth"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projects.DistillNeRF.utils.torch_files import save_torch
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('published', type=file_path, help='checkpoint of the published code')
     parser.add_argument('ours', type=file_path, help='where to write')
@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
-    """Write the converted checkpoint and say what became of every entry."""
+    """Write the converted checkpoint, and print what became of its entries."""
     args = parse_args()
     require_one_process()
     require_writable(args.ours.parent)

@@ -21,7 +21,7 @@ def _frames(text: str) -> tuple[int, int]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options of each data set."""
+    """Parse the options of each data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     subparsers = parser.add_subparsers(dest='dataset', required=True)
 
@@ -64,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert and say what was written and how the dataset config finds it."""
+    """Convert, and print the names of the files."""
     args = parse_args(argv)
     require_one_process()
     out_dir = args.out_dir or args.root_path

@@ -1,4 +1,4 @@
-"""A scene from images of one's own: python tools/infer.py FOLDER CONFIG CKPT --out DIR (docs/OWN_DATA.md)."""
+"""Reconstruct a scene from own images: python tools/infer.py FOLDER CONFIG CKPT --out DIR (docs/OWN_DATA.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from projects.DistillNeRF.utils.errors import command
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = config_parser(__doc__, folder='images and cameras.json (docs/OWN_DATA.md)')
     parser.add_argument('--out', type=file_path, required=True, help='where pictures, voxels, scene and video go')
     parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses')
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
-    """Write everything that can be seen of the scene."""
+    """Write pictures, voxels, the scene and a video."""
     args = parse_args()
     require_one_process()
     config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))

@@ -1,4 +1,4 @@
-"""See a scene from elsewhere: python tools/novel_view_synthesis.py CONFIG CKPT [index] [--video out.mp4] [--truth]."""
+"""Render novel views: python tools/novel_view_synthesis.py CONFIG CKPT [index] [--video out.mp4] [--truth]."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from projects.DistillNeRF.visualization.video import require_video
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = config_parser(__doc__)
     parser.add_argument('index', nargs='?', type=int, help='first of the three poses to draw; default: 0')
     add_trajectory(parser)

@@ -16,7 +16,7 @@ from projects.DistillNeRF.utils.files import require_writable, save_json
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = config_parser(__doc__)
     about = "default: all that the data allow, and what else the config's test_evaluator has"
     choices = sorted(EVALUATIONS)

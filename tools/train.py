@@ -13,7 +13,7 @@ from projects.DistillNeRF.utils.errors import InputError, command
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = config_parser(__doc__, checkpoint=False)
     parser.add_argument('--work-dir', type=file_path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
     parser.add_argument('--seed', type=int, help="default: that of the config's randomness, or 0")

@@ -13,7 +13,7 @@ from projects.DistillNeRF.visualization.viewer.server import USUAL_HOST, USUAL_P
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = config_parser(__doc__, optional=True)
     parser.add_argument(
         '--data', type=file_path, help='a folder of own images instead of the test data (docs/OWN_DATA.md)'
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def _check_use(args: argparse.Namespace) -> None:
-    """Refuse what would do nothing."""
+    """Refuse options that would do nothing."""
     refuse_together(args, '--scene', ('checkpoint', '--sample'), 'is looked at as it is')
     refuse_together(args, '--data', ('--sample',), 'is one sample')
     if args.config is None and args.cfg_options:

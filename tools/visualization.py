@@ -14,7 +14,7 @@ from projects.DistillNeRF.visualization.options import PictureOptions
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = config_parser(__doc__)
     parser.add_argument('--samples', type=int, help='how many samples of the test data; default: 4')
     return parser.parse_args()
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 @command
 def main() -> None:
-    """Draw what is asked for."""
+    """Draw the pictures that the options ask for."""
     args = parse_args()
     require_one_process()
     config = load_config(args.config, args.cfg_options)

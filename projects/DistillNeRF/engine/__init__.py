@@ -1,1 +1,1 @@
-"""What the command line tools do: configs, training, evaluation, pictures."""
+"""The work of the command line tools: training, evaluation, pictures, viewer."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
@@ -15,17 +14,22 @@ from ..configuration.config import building
 from ..configuration.contradictions import check_together
 from ..models.checkpoint import load_weights
 from ..models.network import DistillNeRF
-from ..models.wrapper import DistillNeRFModel
+from ..models.wrapper import DistillNeRFModel, unwrap
 from ..utils.files import require_writable
 from .machine import prepare_processor
 from .runner import WholeCheckpointRunner
 
 
 def prepare(config: Config, work_dir: Path, seed: int | None = None) -> Config:
-    """A copy of the config for one run in ``work_dir``; a ``seed`` takes the place of that of ``randomness``.
+    """Return a copy of a config for one run.
+
+    Args:
+        config: as loaded; it stays as it is.
+        work_dir: folder of the run; it is made.
+        seed: takes the place of that of ``randomness``; ``None`` keeps that.
 
     Raises:
-        InputError: nothing can be written there, or settings that belong together are not all there.
+        InputError: nothing can be written to the folder, or settings that belong together are not all there.
     """
     check_together(config)
     config = copy.deepcopy(config)
@@ -36,19 +40,19 @@ def prepare(config: Config, work_dir: Path, seed: int | None = None) -> Config:
 
 
 def build_dataset(config: Config, split: str) -> torch.utils.data.Dataset:
-    """The dataset of a config's ``train``, ``val`` or ``test`` dataloader.
+    """Build the dataset of a config's ``train``, ``val`` or ``test`` dataloader.
 
     Raises:
         InputError: unknown options, or what the dataset finds wrong with its files.
     """
-    # What a runner would do first.
+    # As a runner does first.
     init_default_scope('mmdet3d')
     with building(config):
         return DATASETS.build(config[f'{split}_dataloader'].dataset)
 
 
 def build_runner(config: Config) -> Runner:
-    """The runner of a config.
+    """Build the runner of a config.
 
     Raises:
         InputError: unknown names or impossible settings.
@@ -60,9 +64,9 @@ def build_runner(config: Config) -> Runner:
 
 
 def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:
-    """The runner of a config whose network has the weights of a checkpoint, or random ones without.
+    """Build the runner of a config, with the weights of a checkpoint; ``None`` leaves random ones.
 
-    mmengine would load what fits and warn of the rest; here everything must fit.
+    mmengine would load the weights that fit and warn of the others; here all must fit.
     """
     config.load_from, config.resume = None, False
     runner = build_runner(config)
@@ -72,10 +76,10 @@ def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:
 
 
 def network_of(runner: Runner) -> DistillNeRF:
-    """The network that a runner trains."""
+    """Return the network that a runner trains."""
     return model_of(runner).network
 
 
 def model_of(runner: Runner) -> DistillNeRFModel:
-    """The model of a runner, without what distributes it."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    """Return the model of a runner, without the wrapper of distributed training."""
+    return unwrap(runner.model)

@@ -1,4 +1,4 @@
-"""What the command lines of all tools share."""
+"""Options that the command lines of several tools share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..utils.errors import InputError
 
 
 class Overrides(DictAction):
-    """``--cfg-options key=value ...``, once or several times; of one key the last value counts.
+    """Parse ``--cfg-options key=value ...``, once or several times; of one key the last value counts.
 
     Anything else is refused like every wrong argument.
     """
@@ -37,10 +37,13 @@ class Overrides(DictAction):
 def config_parser(
     description: str | None, checkpoint: bool = True, folder: str | None = None, optional: bool = False
 ) -> argparse.ArgumentParser:
-    """A parser of ``[FOLDER] CONFIG [CKPT] [--cfg-options key=value ...]``; a checkpoint ``None`` becomes ``None``.
+    """Make a parser of ``[FOLDER] CONFIG [CKPT] [--cfg-options key=value ...]``.
 
-    ``folder`` says what is in the folder, if there is one. With ``optional`` config and checkpoint may be
-    left away; a checkpoint that was is no attribute of the result.
+    Args:
+        description: of the command.
+        checkpoint: whether there is a checkpoint; ``None`` on the command line becomes ``None``.
+        folder: what is in the folder; ``None`` if the command takes none.
+        optional: config and checkpoint may be left away; then the result has no attribute ``checkpoint``.
     """
     parser = argparse.ArgumentParser(description=description)
     if folder is not None:
@@ -56,7 +59,7 @@ def config_parser(
 
 
 def add_trajectory(parser: argparse.ArgumentParser) -> None:
-    """``--trajectory NAME``: a name or a JSON file of poses."""
+    """Add ``--trajectory NAME``: a name, or a JSON file of poses."""
     parser.add_argument(
         '--trajectory',
         type=_trajectory,
@@ -78,7 +81,7 @@ def _checkpoint_or_none(name: str) -> str | None:
 
 
 def file_path(name: str) -> Path:
-    """The path of an argument; ``~`` is the home folder, also in ``--option=~/name``, where no shell says so."""
+    """Return the path of an argument; ``~`` is the home folder, also in ``--option=~/name``, which no shell expands."""
     return Path(name).expanduser()
 
 
@@ -90,9 +93,9 @@ def refuse_together(args: argparse.Namespace, option: str, others: Sequence[str]
     """Refuse options that do nothing beside another one.
 
     Args:
-        args: those that were not given are ``None`` or False.
+        args: parsed options; one that was not given is ``None`` or False.
         option: as on the command line, such as ``--truth``.
-        others: those that it leaves without use.
+        others: options that do nothing beside it.
         why: the reason, such as ``looks at every pose``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run says on the console: short lines; all of it is in the log file."""
+"""Log lines of a run on the console: short ones; the log file has all of them in full."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def shorten(message: str) -> str:
 
 
 def _short(name: str, value: str) -> str:
-    """Three digits; of a time of days, no seconds."""
+    """Return a value with three digits; a time of days without seconds."""
     return re.sub(r' days?, (\d+:\d+):\d+', r'd \1', value) if name == 'eta' else f'{float(value):.3g}'

@@ -21,8 +21,12 @@ def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, 
     """Make the town at ``root`` and write its info files to ``out_dir``; finished scenes are kept.
 
     Args:
-        settings: of :func:`..minitown.generate.generate`: scenes, seed, keyframes, height, width. What is not given
-            or None is as in the town that is there, if there is one.
+        root: data root of the town.
+        out_dir: folder of the info files.
+        tag: they are named ``TAG_infos_SPLIT.pkl``.
+        workers: number of processes.
+        settings: of :func:`projects.MiniTown.generate.generate`: scenes, seed, keyframes, height, width. One that is
+            missing or ``None`` is as in the town at ``root``, if there is one.
 
     Returns:
         the info files.
@@ -41,7 +45,7 @@ def convert(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1, 
 
 
 def _settings_of(root: Path) -> dict[str, int]:
-    """The settings of the town at ``root``; empty if there is none."""
+    """Return the settings of the town at ``root``; empty if there is none."""
     file = root / SETTINGS_FILE
     found = read_settings(file) if file.is_file() else {}
     names = [field.name for field in dataclasses.fields(Settings)]

@@ -1,4 +1,4 @@
-"""Join the other processes of a training, within a time that has an end."""
+"""Join the other processes of a training, or give up after a while."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .environment import require_launcher
 # What torchrun gives a process -> what slurm calls it.
 SLURM_NAMES = {'RANK': 'SLURM_PROCID', 'LOCAL_RANK': 'SLURM_LOCALID', 'WORLD_SIZE': 'SLURM_NTASKS'}
 DEFAULT_PORT = '29500'
-# So long a process waits for the others at the start, seconds.
+# Seconds that a process waits for the others at the start.
 PATIENCE = 120.0
 
 
@@ -24,7 +24,9 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
     """Set a config up for several processes, and join them: over NCCL, or over gloo if this machine has no GPU.
 
     Args:
-        patience: seconds to wait for the others.
+        config: of the run; it is changed.
+        launcher: ``none``, ``pytorch`` or ``slurm``.
+        patience: seconds to wait for the other processes.
 
     Raises:
         InputError: the launcher is not what started this process, its environment variables are wrong, or another
@@ -54,7 +56,7 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
 
 
 def _place(launcher: str) -> tuple[int, int, int]:
-    """Rank, rank on this machine, and number of processes.
+    """Return rank, rank on this machine, and number of processes.
 
     Raises:
         InputError: a variable is missing, no number, or out of range.
@@ -77,7 +79,7 @@ def _place(launcher: str) -> tuple[int, int, int]:
 
 
 def _meet(rank: int, world_size: int, cuda: bool, patience: float) -> distributed.Store:
-    """Wait for the others.
+    """Wait for the other processes.
 
     Raises:
         InputError: the address is wrong or taken, a process does not come, or only some have a GPU.
@@ -100,7 +102,7 @@ def _meet(rank: int, world_size: int, cuda: bool, patience: float) -> distribute
 
 
 def _why_alone(error: Exception, place: str, rank: int, world_size: int, patience: float) -> str:
-    """What went wrong when processes were to meet at ``place``."""
+    """Return what went wrong when processes were to meet at ``place``."""
     text = ' '.join(str(error).split())
     if 'EADDRINUSE' in text or 'ddress already in use' in text:
         return f'{place}: the port is taken; set MASTER_PORT (torchrun: --master-port) to one that is free'
@@ -113,7 +115,7 @@ def _why_alone(error: Exception, place: str, rank: int, world_size: int, patienc
 
 
 def _translate_slurm() -> None:
-    """What slurm says counts, whatever another launcher left in the environment."""
+    """Give slurm's variables the names of torchrun; they count more than what another launcher left there."""
     for name, theirs in SLURM_NAMES.items():
         if theirs in os.environ:
             os.environ[name] = os.environ[theirs]
@@ -123,10 +125,10 @@ def _translate_slurm() -> None:
 
 
 def _warn_of_unseen_gpus() -> None:
-    """GPUs that were asked for, but that torch does not see, would be missed only by the slowness."""
-    wanted = os.environ.get('CUDA_VISIBLE_DEVICES', '')
-    if wanted.strip() not in ('', '-1') and not torch.cuda.is_available():
+    """Warn if ``CUDA_VISIBLE_DEVICES`` names GPUs, but torch sees none: only the slowness would tell."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES', '')
+    if visible.strip() not in ('', '-1') and not torch.cuda.is_available():
         warn(
-            f'CUDA_VISIBLE_DEVICES={wanted}, but torch sees no GPU and computes on the CPU; correct the variable, or '
+            f'CUDA_VISIBLE_DEVICES={visible}, but torch sees no GPU and computes on the CPU; correct the variable, or '
             'the driver and the build of torch'
         )

@@ -1,4 +1,4 @@
-"""What the environment says about how processes were started."""
+"""How this process was started, as its environment variables tell."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ MPI_COUNTS = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'MV2_COMM_WORLD_SIZE')
 
 
 def started_by_torchrun() -> bool:
-    """Whether torchrun, or something that sets the same variables, started this process as one of several."""
+    """Return whether torchrun, or what sets the same variables, started this process as one of several."""
     named = all(name in os.environ for name in ('RANK', 'WORLD_SIZE'))
     return named and _number('WORLD_SIZE') > 1
 
 
 def started_by_srun() -> bool:
-    """Whether srun started this process as one of several."""
+    """Return whether srun started this process as one of several."""
     if _slurm_tasks() < 2:
         return False
     return any(name in os.environ for name in ('SLURM_STEP_ID', 'SLURM_STEP_NUM_TASKS')) or _number('SLURM_PROCID') > 0
 
 
 def started_by_mpi() -> str | None:
-    """The variable by which mpirun says that this process is one of several, if it does."""
+    """Return the variable by which mpirun says that this process is one of several; ``None`` if it does not."""
     return next((name for name in MPI_COUNTS if _number(name) > 1), None)
 
 
 def require_one_process() -> None:
-    """Several processes of one command would all do the same and write the same files.
+    """Refuse to be one of several processes, which would all do the same and write the same files.
 
     Raises:
         InputError: this process is one of several.
@@ -49,10 +49,10 @@ def require_one_process() -> None:
 
 
 def require_launcher(launcher: str) -> None:
-    """The option ``--launcher`` must be what started this process.
+    """Check that the option ``--launcher`` names what started this process.
 
     Raises:
-        InputError: it is not; the processes would not know of each other, or wait for ever.
+        InputError: it does not; the processes would not know of each other, or wait for ever.
     """
     if launcher == 'none':
         _require_alone()
@@ -69,7 +69,7 @@ def require_launcher(launcher: str) -> None:
 
 
 def _require_alone() -> None:
-    """Raises: InputError, if this process is one of several."""
+    """Raise an :class:`InputError` if this process is one of several."""
     if started_by_torchrun():
         raise InputError(
             f'torchrun started {os.environ["WORLD_SIZE"]} processes (WORLD_SIZE), but without --launcher each would '
@@ -93,6 +93,6 @@ def _slurm_tasks() -> int:
 
 
 def _number(name: str) -> int:
-    """The value of a variable; 0 if it is not there or no number."""
+    """Return the value of a variable; 0 if it is missing or no number."""
     text = os.environ.get(name, '')
     return int(text) if text.isdigit() else 0

@@ -19,25 +19,27 @@ from .builders import build_dataset, prepare, runner_with_weights
 from .machine import machine_failures
 from .supply import possible_evaluations
 
-# What ``tools/test.py --eval`` offers, and the metrics behind it.
+# Names for ``tools/test.py --eval`` -> the metrics that they stand for.
 EVALUATIONS = {
     'psnr': {'type': 'ImageMetric', 'reconstruction': True, 'novel_view': False},
     'novel_view': {'type': 'ImageMetric', 'reconstruction': False, 'novel_view': True},
     'depth': {'type': 'DepthMetric'},
 }
-# A figure that each of them gives, at the end of its key.
+# The end of the key of a figure that each of them gives.
 FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'}
 
 
 def evaluate(
     config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Metrics of a checkpoint on the test data.
+    """Return the metrics of a checkpoint on the test data.
 
     Args:
-        checkpoint: ``None`` evaluates random weights.
-        evaluations: some of :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and what else
-            the config's ``test_evaluator`` has. Its settings of a metric are used in either case.
+        config: as loaded.
+        checkpoint: its file; ``None`` evaluates random weights.
+        work_dir: where logs and panels go.
+        evaluations: names in :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and all other
+            metrics of the config's ``test_evaluator``. Its settings of a metric are used in either case.
 
     Raises:
         InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
@@ -63,7 +65,7 @@ def evaluate(
 
 
 def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
-    """The evaluations that the config's network allows."""
+    """Return the evaluations that the config's network allows."""
     names = list(EVALUATIONS if evaluations is None else evaluations)
     if value_of(config, 'model.network.head.type') != 'feature':
         return names
@@ -73,18 +75,24 @@ def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
 
 
 def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[dict]:
-    """One metric per name, with the config's settings of it; ``with_own``: then the config's metrics of other types."""
+    """Return one metric per name, with the config's settings of it.
+
+    Args:
+        config: the whole config.
+        names: of evaluations.
+        with_own: the config's metrics of other types follow.
+    """
     given = config.get('test_evaluator') or []
     given = [given] if isinstance(given, Mapping) else list(given)
-    wanted = [EVALUATIONS[name] for name in names]
+    asked = [EVALUATIONS[name] for name in names]
     settings = {metric.get('type'): metric for metric in given}
     usual = {metric['type'] for metric in EVALUATIONS.values()}
     own = [metric for metric in given if metric.get('type') not in usual] if with_own else []
-    return [{**settings.get(metric['type'], {}), **metric} for metric in wanted] + own
+    return [{**settings.get(metric['type'], {}), **metric} for metric in asked] + own
 
 
 def baselines(config: Config) -> dict[str, float]:
-    """What needs no model, on the same test views (:mod:`..evaluation.baselines`)."""
+    """Return the metrics of guesses without a model on the same test views (:mod:`..evaluation.baselines`)."""
     training = build_dataset(config, 'train')
     test = build_dataset(config, 'test')
     workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
@@ -94,12 +102,18 @@ def baselines(config: Config) -> dict[str, float]:
 
 
 def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:
-    """Every sample once."""
+    """Yield every sample once."""
     return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
 
 
 def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
-    """What the model of a checkpoint (``None``: random weights) predicts for the test data, sample by sample."""
+    """Yield what a model predicts for the test data, sample by sample.
+
+    Args:
+        config: as loaded.
+        checkpoint: its file; ``None`` for random weights.
+        work_dir: where logs go.
+    """
     config = prepare(config, work_dir)
     runner = runner_with_weights(config, checkpoint)
     with building(config):

@@ -1,4 +1,4 @@
-"""Novel views of MiniTown beside what is really to be seen there."""
+"""Novel views of MiniTown compared with the true views from there."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ SHOWN = ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1')
 def compare_with_truth(
     config: Config, checkpoint: str | None, name: str, samples: int | None = None, out: Path | None = None
 ) -> str:
-    """Novel views of the test data against the truth, at every distinct pose of a trajectory.
+    """Compare novel views of the test data with the truth, at every distinct pose of a trajectory.
 
     Args:
-        config, checkpoint: the model; ``None`` for random weights.
-        name: of the trajectory, or its file.
-        samples: so many, evenly spread over the test data; ``None`` for all.
-        out: a JSON file for all figures.
+        config: as loaded; its test data must be a MiniTown.
+        checkpoint: its file; ``None`` for random weights.
+        name: of the trajectory, or its JSON file.
+        samples: how many, evenly spread over the test data; ``None`` for all.
+        out: a JSON file for all figures; ``None`` for no file.
 
     Returns:
         a table with a row per pose and one of their mean.
@@ -78,25 +79,25 @@ def compare_with_truth(
 def _errors(
     packed: dict, truth: TrueImages, model: DistillNeRF, motions: Tensor, bar: tqdm
 ) -> Iterator[dict[str, float]]:
-    """Figures of one packed sample, motion by motion."""
-    views, what = packed['inputs']['input_views'], packed['data_samples']
-    truth.check(views, what.scene, what.frame)
+    """Yield the figures of one packed sample, motion by motion."""
+    views, meta = packed['inputs']['input_views'], packed['data_samples']
+    truth.check(views, meta.scene, meta.frame)
     scene = reconstruct(model, views)
     for motion in motions:
-        true = truth.views(views, what.scene, what.frame, motion)
+        true = truth.views(views, meta.scene, meta.frame, motion)
         yield novel_view_errors(scene.render(true.cameras), true)
         bar.update()
 
 
 def _label(motion: Tensor) -> str:
-    """The shift in meters, and degrees to the left if the rig is turned."""
+    """Return the shift in meters, and degrees to the left if the rig is turned."""
     x, y, z = (f'{value:+.2f}' for value in (motion[:3, 3] + 0.0).tolist())
     yaw = torch.rad2deg(torch.atan2(motion[1, 0], motion[0, 0])).item()
     return f'x {x} y {y} z {z}' + (f' yaw {yaw:+.1f}' if abs(yaw) > 0.05 else '')
 
 
 class TrueImages:
-    """True views in the form in which the dataset loads views.
+    """Render true views in the form in which the dataset loads views.
 
     Args:
         root: data root of a MiniTown.
@@ -109,7 +110,7 @@ class TrueImages:
         self.root, self._town = root, TrueViews(root)
 
     def views(self, views: Views, scene: str, keyframe: int, motion: Tensor) -> Views:
-        """What the cameras of input views see after a motion ``(4, 4)`` of the rig: images and true depth (z)."""
+        """Return what the cameras of input views see after a motion ``(4, 4)`` of the rig: images, true depth (z)."""
         size = views.cameras.height, views.cameras.width
         images, depths = [], []
         for camera in views.names:
@@ -129,10 +130,10 @@ class TrueImages:
         )
 
     def check(self, views: Views, scene: str, keyframe: int) -> None:
-        """The town built again must look like the stored images.
+        """Check that the town, built again, looks like the stored images.
 
         Raises:
-            InputError: it does not: another version made them.
+            InputError: it does not, because another version made them.
         """
         again = self.views(views, scene, keyframe, torch.eye(4, dtype=torch.float64))
         difference = (again.images - views.images).abs().mean(dim=(1, 2, 3))
@@ -145,7 +146,7 @@ class TrueImages:
 
 
 def novel_view_errors(rendering: Rendering, true: Views) -> dict[str, float]:
-    """PSNR and SSIM of colors, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
+    """Return PSNR and SSIM of colors, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
     rgb = rendering.rgb.clamp(0, 1).cpu()
     z = resample_depth(distance_to_z(rendering.depth.cpu(), true.cameras), *true.true_depth.shape[-2:])
     return {'psnr': psnr(rgb, true.images), 'ssim': ssim(rgb, true.images), **depth_errors(z, true.true_depth)}

@@ -1,4 +1,4 @@
-"""What a model makes of images of one's own: pictures, voxels, the scene itself and a video through it."""
+"""Draw what a model makes of a folder of own images, or of the test data."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ def infer(
     path: str,
     device: str,
 ) -> Iterator[Path]:
-    """Look once with the cameras of a folder; yields the files when they are written.
+    """Reconstruct the scene that the cameras of a folder saw; yield each file when it is written.
 
-    They are a panel and its tiles, voxels (PLY, page, maps from above), ``scene.pt`` (``Scene.load``), and a video
+    The files are a panel and its tiles, voxels (PLY, page, maps from above), ``scene.pt`` (``Scene.load``), and a video
     along a trajectory.
 
     Args:
         folder: images and ``cameras.json`` (``docs/OWN_DATA.md``).
-        config, checkpoint: the model; ``None`` for random weights. ``model.*`` may ask for more pictures.
+        config: as loaded; its ``model`` may ask for more pictures.
+        checkpoint: its file; ``None`` for random weights.
         out: where the files go.
         undistort: undo the distortion of the lenses.
-        path: name of the trajectory, or its file.
+        path: name of the trajectory, or its JSON file.
         device: where the network computes.
 
     Raises:
@@ -58,7 +59,7 @@ def infer(
         raise InputError(f'{config.filename}: test_dataloader.dataset has no image_size; use another config')
     asked = PictureOptions.of(config.model)
     options = dataclasses.replace(asked, visualize_imgs=True, visualize_voxels=True)
-    trajectory(path)  # whether there is such a one
+    trajectory(path)  # an unknown one is refused before the work
     views = read_folder(folder, tuple(size), undistort)
     tell_of_unused_images(folder)
     require_writable(out)
@@ -75,7 +76,7 @@ def infer(
 
 @torch.no_grad()
 def _predict(network: DistillNeRF, views: Views) -> dict[str, Any]:
-    """What the wrapped model predicts for a sample whose targets are its inputs."""
+    """Return what the wrapped model predicts for a sample whose targets are its inputs."""
     encoded = network.encode([views])[0]
     rendering = encoded.scene.render(views.cameras)
     return {
@@ -95,12 +96,13 @@ USUAL_COUNT = 4
 
 
 def draw_pictures(config: Config, checkpoint: str | None, directory: Path, count: int | None = None) -> Iterator[Path]:
-    """What the config's ``model`` asks for of the first samples of the test data; yields the files.
+    """Draw the first samples of the test data as the config's ``model`` asks; yield each file when it is written.
 
     Args:
-        config, checkpoint: the model; ``None`` for random weights.
-        directory: where the run is logged, and pictures go.
-        count: so many samples; ``None`` for the usual number.
+        config: as loaded.
+        checkpoint: its file; ``None`` for random weights.
+        directory: where pictures and the log of the run go.
+        count: how many samples; ``None`` for the usual number.
 
     Raises:
         InputError: nothing is asked for, or bad files.

@@ -35,9 +35,10 @@ def prepare_processor() -> None:
 
 @contextlib.contextmanager
 def machine_failures(config: Config, loader: str) -> Iterator[None]:
-    """Inside, failures that lie in the machine are reported with what helps.
+    """Turn failures of the machine that happen inside into errors with a hint.
 
     Args:
+        config: of the run, with its ``work_dir``.
         loader: key of the dataloader that is used inside.
 
     Raises:
@@ -53,14 +54,14 @@ def machine_failures(config: Config, loader: str) -> Iterator[None]:
 
 
 def _hint(error: Exception, config: Config, loader: str) -> str | None:
-    """One line with what helps; ``None`` for what is not recognized."""
+    """Return one line with the hint; ``None`` for a failure that is not recognized."""
     text = ' '.join(str(error).split())
     if any(words in text for words in _WORKER):
         workers = config[loader].get('num_workers', 0)
         return (
             f'{config.work_dir}: a process of the data loader was killed or found no shared memory ({text[:120]}); '
             f'lower {loader}.num_workers, now {workers} (0 with persistent_workers=False needs no shared '
-            ' memory), or enlarge /dev/shm'
+            'memory), or enlarge /dev/shm'
         )
     if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
         return (

@@ -1,4 +1,4 @@
-"""A scene from elsewhere: pictures and videos."""
+"""Novel views of a scene: pictures and videos."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ROW_GAP = 2
 
 
 class NovelViews:
-    """A scene, seen from a trajectory.
+    """Render a scene along a trajectory.
 
     Pictures have a column per camera and rows of rendered colors (of a network of colors), depths, and features.
 
     Args:
-        scene: what is seen.
+        scene: what is rendered.
         cameras: ``(V,)``; every pose of a trajectory moves them all.
         features: also a row of features; a network of features has it anyway.
     """
@@ -49,11 +49,11 @@ class NovelViews:
 
     @classmethod
     def of_sample(cls, config: Config, checkpoint: str | None, sample: int) -> NovelViews:
-        """The scene of one test sample, its cameras in ring order.
+        """Reconstruct one test sample, its cameras in ring order.
 
         Args:
-            config, checkpoint: the model; ``None`` for random weights. ``model.visualize_foundation_model_feat=True``
-                asks for features.
+            config: as loaded; ``model.visualize_foundation_model_feat=True`` asks for a row of features.
+            checkpoint: its file; ``None`` for random weights.
             sample: number of the sample in the test data.
 
         Raises:
@@ -68,7 +68,7 @@ class NovelViews:
         return cls(scene, views.cameras, PictureOptions.of(config.model).visualize_foundation_model_feat)
 
     def strips(self, name: str, index: int, directory: Path) -> list[Path]:
-        """Pictures of three poses of a trajectory from ``index`` on; returns the files."""
+        """Draw three poses of a trajectory from ``index`` on; return the files."""
         motions = trajectory(name)
         if not 0 <= index < len(motions):
             raise InputError(f'pose {index}: trajectory {name} has poses 0 to {len(motions) - 1}')
@@ -80,12 +80,12 @@ class NovelViews:
         return paths
 
     def video(self, name: str, path: Path, fps: float = 10) -> None:
-        """The whole trajectory as a video."""
+        """Write the whole trajectory as a video."""
         motions = trajectory(name)
         write_video(path, self._frames(motions), fps=fps, total=len(motions))
 
     def _frames(self, motions: Tensor) -> Iterator[np.ndarray]:
-        """One picture per motion."""
+        """Yield one picture per motion."""
         for motion in motions:
             yield self._picture(move_cameras(self.cameras, motion[None]))
 
@@ -100,7 +100,7 @@ class NovelViews:
 
 
 def _join(rows: list[np.ndarray], height: int) -> np.ndarray:
-    """Rows of tiles ``(V, h, w, 3)`` as one picture; tiles are enlarged to ``height`` without new values."""
+    """Join rows of tiles ``(V, h, w, 3)`` to one picture; tiles are enlarged to ``height`` without new values."""
     lines = []
     for tiles in rows:
         scale = height // tiles.shape[1]

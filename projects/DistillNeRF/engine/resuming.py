@@ -1,4 +1,4 @@
-"""From which checkpoint a training goes on, and whether it can."""
+"""Which checkpoint a training goes on from, and whether it can."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..models.checkpoint import HINT, checkpoints_in, read_checkpoint, require_t
 from ..utils.errors import InputError, warn
 from ..utils.files import is_folder
 
-# What a checkpoint's ``meta`` has: the number of processes that trained it.
+# Key in the ``meta`` of a checkpoint: the number of processes that trained it.
 WORLD_SIZE = 'world_size'
 
 
 def checkpoint_to_resume(resume: str, work_dir: Path) -> str | None:
-    """The checkpoint that ``--resume`` means; ``None`` if there is none yet.
+    """Return the checkpoint that ``--resume`` means; ``None`` if there is none yet.
 
     Args:
         resume: a checkpoint, a folder of checkpoints, or ``auto`` for those in ``work_dir``.
@@ -41,9 +41,9 @@ def checkpoint_to_resume(resume: str, work_dir: Path) -> str | None:
 
 
 def newest_checkpoint(work_dir: Path) -> str | None:
-    """The checkpoint of a run that was trained longest and from which training can go on; ``None`` if there is none.
+    """Return the checkpoint of a run that was trained longest; ``None`` if there is none.
 
-    One that is damaged is passed over, loudly.
+    One from which training cannot go on, such as a damaged file, is left out with a warning.
 
     Raises:
         InputError: there are checkpoints, but none can be read.
@@ -70,7 +70,7 @@ def newest_checkpoint(work_dir: Path) -> str | None:
 
 
 def require_resumable(config: Config, state: Mapping[str, Any], path: str) -> None:
-    """A checkpoint must fit the number of processes of this training.
+    """Check that a checkpoint fits the number of processes of this training.
 
     Raises:
         InputError: it holds weights alone, or its epochs have another number of iterations.
@@ -94,7 +94,7 @@ def require_resumable(config: Config, state: Mapping[str, Any], path: str) -> No
 
 
 def is_finished(config: Config, state: Mapping[str, Any], path: str) -> bool:
-    """Whether nothing is left to train after a checkpoint; then that is said."""
+    """Return whether nothing is left to train after a checkpoint, with a warning if so."""
     key, unit = ('max_epochs', 'epoch') if 'max_epochs' in config.train_cfg else ('max_iters', 'iter')
     done, limit = state['meta'][unit], config.train_cfg[key]
     if done < limit:

@@ -14,12 +14,12 @@ from mmdet3d.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, RUNNERS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from ..models.checkpoint import load_what_fits, read_checkpoint
+from ..models.wrapper import unwrap
 from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
 from .resuming import WORLD_SIZE
@@ -30,14 +30,14 @@ PENDING_GRADIENTS = 'pending_gradients'
 
 @RUNNERS.register_module()
 class WholeCheckpointRunner(Runner):
-    """A runner that writes a checkpoint under another name and renames it when it is complete.
+    """Run as mmengine does, but write checkpoints under another name and rename them when they are complete.
 
-    Its log file has the warnings of :func:`..errors.warn`, too. What takes many lines (the environment, the
-    configuration, the order of the hooks) is in the log file alone, so that the console ends with what matters.
+    Its log file has the warnings of :func:`..utils.errors.warn`, too. Listings of many lines (the environment,
+    the configuration, the order of the hooks) are in the log file alone.
     """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Like the base class; this run's log file takes over the warnings from that of a run before."""
+        """Do as the base class; warnings go to the log file of this run, no longer to that of a run before."""
         logger = super().build_logger(*args, **kwargs)
         for handler in [handler for handler in LOGGER.handlers if isinstance(handler, logging.FileHandler)]:
             LOGGER.removeHandler(handler)
@@ -51,9 +51,9 @@ class WholeCheckpointRunner(Runner):
         return logger
 
     def dump_config(self) -> None:
-        """Like the base class, but a config that lies in the work folder is left as its user wrote it.
+        """Do as the base class, but leave a config that lies in the work folder as its user wrote it.
 
-        How processes were started is no part of it.
+        The launcher is no part of what is written.
         """
         name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
         path, given = Path(self.work_dir) / name, copy.deepcopy(self.cfg)
@@ -63,7 +63,7 @@ class WholeCheckpointRunner(Runner):
         given.dump(str(path))
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Like the base class, but no reader ever sees half a file."""
+        """Do as the base class, but no reader ever sees half a file."""
         kwargs['meta'] = {**(kwargs.get('meta') or {}), WORLD_SIZE: get_world_size()}
         unfinished = f'.{filename}.part'
         part = Path(out_dir) / unfinished
@@ -76,7 +76,7 @@ class WholeCheckpointRunner(Runner):
             part.replace(Path(out_dir) / filename)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Like the base class, but names are unwrapped, and what does not fit is said in one line.
+        """Do as the base class, but unwrap names, and report in one line what does not fit.
 
         Raises:
             InputError: an unreadable checkpoint, nothing in it fits, or weights that are NaN or infinite.
@@ -91,11 +91,11 @@ class WholeCheckpointRunner(Runner):
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Makes a resumed training the training that was cut.
+    """Make a resumed training the same as one that was never interrupted.
 
     Before every iteration torch's random generators are seeded with the number of the iteration among those of all
-    processes, so that there is no random state to keep (what the loader draws: :mod:`..datasets.draws`). Gradients that
-    wait to be accumulated are kept in checkpoints, those of the main process for all.
+    processes, so that there is no random state to keep (random choices of the loader: :mod:`..datasets.samplers`).
+    Gradients that wait to be accumulated are kept in checkpoints, those of the main process for all.
     """
 
     priority = 'VERY_HIGH'
@@ -104,15 +104,15 @@ class ExactResumeHook(Hook):
         self._pending: dict[str, Tensor] = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the gradients."""
+        """Add the gradients to a checkpoint."""
         checkpoint[PENDING_GRADIENTS] = _gradients(runner) if _accumulating(runner) else {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember them if the training is to go on."""
+        """Keep the gradients of a checkpoint if the training goes on from it."""
         self._pending = checkpoint.get(PENDING_GRADIENTS, {}) if runner._resume else {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed; set the gradients, once."""
+        """Seed the generators; set the gradients of the checkpoint, once."""
         torch.manual_seed(runner.seed + runner.iter * runner.world_size + runner.rank)
         parameters = dict(_model(runner).named_parameters())
         for name, gradient in self._pending.items():
@@ -121,7 +121,7 @@ class ExactResumeHook(Hook):
 
 
 def _accumulating(runner: Runner) -> bool:
-    """Whether gradients of this iteration are kept for the next one."""
+    """Return whether gradients of this iteration are kept for the next one."""
     count = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
     return (runner.iter + 1) % count != 0
 
@@ -132,16 +132,16 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
 
 
 def _model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrap(runner.model)
 
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Runs the network under bfloat16 autocast on the device of its weights; bfloat16 needs no loss scaling."""
+    """Run the network under bfloat16 autocast on the device of its weights; bfloat16 needs no loss scaling."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast around the forward pass."""
+        """Run the forward pass under autocast."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
@@ -149,13 +149,13 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """After a resume, passes over the samples of the epoch that were trained on already.
+    """After a resume, skip the samples of the epoch that were trained on already.
 
-    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.draws`).
+    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.samplers`).
     """
 
     def run_epoch(self) -> None:
-        """Like the base class, but for the samples that are passed over."""
+        """Do as the base class, but skip samples."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)

@@ -1,4 +1,4 @@
-"""A loss or metric that was asked for and has no data at all is an error, before anything runs."""
+"""Check before a run that every loss and metric has data."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LOSS_NEEDS = {
 }
 
 
-def known(datasets: Iterable[DistillNeRFDataset], name: str) -> int | None:
-    """How many of a thing the datasets have together; None if none of them loads it."""
-    counts = [dataset.availability[name].there for dataset in datasets if name in dataset.availability]
+def count_loaded(datasets: Iterable[DistillNeRFDataset], kind: str) -> int | None:
+    """Return how many samples or files of a kind the datasets have together; ``None`` if none of them loads it."""
+    counts = [dataset.availability[kind].there for dataset in datasets if kind in dataset.availability]
     return sum(counts) if counts else None
 
 
 def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
-    """Every loss with a weight must have something to compare with in the training data.
+    """Check that every loss with a weight has something to compare with in the training data.
 
     Raises:
         InputError: names the loss, the info file and the hint.
@@ -45,9 +45,9 @@ def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
         need = LOSS_NEEDS.get(subject_of(name, loss))
         if need is None or not getattr(loss, 'loss_weight', 1):
             continue
-        if need == FEATURES and known(ours, FEATURES) is None and _has(ours, 'LidarCodeBookFeatures'):
+        if need == FEATURES and count_loaded(ours, FEATURES) is None and _has(ours, 'LidarCodeBookFeatures'):
             need = LIDAR
-        if known(ours, need) == 0:
+        if count_loaded(ours, need) == 0:
             raise InputError(
                 f'{_files(ours)}: the loss {name} is asked for, but no sample has {need}; set model.losses.{name}=None '
                 f'in the config, or give the training data {need}'
@@ -55,12 +55,12 @@ def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
 
 
 def check_depth_metric(metrics: Iterable[Any], dataset: Dataset, evaluator: str) -> None:
-    """A configured metric of depth must have something to compare with.
+    """Check that a metric of depth has something to compare with.
 
     Args:
         metrics: of the evaluator.
-        dataset: what it is evaluated on.
-        evaluator: its key in the config, for the message.
+        dataset: that they are computed on.
+        evaluator: key of the evaluator in the config, for the message.
 
     Raises:
         InputError: names the info file and the hint.
@@ -73,20 +73,20 @@ def check_depth_metric(metrics: Iterable[Any], dataset: Dataset, evaluator: str)
         )
 
 
-def possible_evaluations(wanted: Iterable[str], dataset: Dataset, explicit: bool) -> list[str]:
-    """The evaluations for which the test data has something.
+def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool) -> list[str]:
+    """Return the evaluations that the test data allows.
 
     Args:
-        wanted: names of evaluations (:data:`.evaluate.EVALUATIONS`).
+        names: of evaluations (:data:`.evaluate.EVALUATIONS`).
         dataset: the test data.
-        explicit: each of them was asked for by name; otherwise one without data is left out with a warning.
+        explicit: each of them was asked for by name; if not, one without data is left out with a warning.
 
     Raises:
         InputError: one that was asked for has no data.
     """
     ours = own_datasets(dataset)
     possible = []
-    for name in wanted:
+    for name in names:
         problem = _problem(name, ours) if ours else None
         if problem is None:
             possible.append(name)
@@ -98,11 +98,11 @@ def possible_evaluations(wanted: Iterable[str], dataset: Dataset, explicit: bool
 
 
 def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
-    """Why the data has nothing for an evaluation, and the hint."""
+    """Return why the data does not allow an evaluation, with the hint; ``None`` if it does."""
     if evaluation == 'depth' and not _any_depth(datasets):
         return 'no test sample has LiDAR, teacher depth or true depth; evaluate psnr, or give the test data one of them'
     if evaluation == 'novel_view':
-        count = known(datasets, OTHER_FRAMES)
+        count = count_loaded(datasets, OTHER_FRAMES)
         if count is None:
             return 'the test data has no other views; set test_dataloader.dataset.add_next_frame_for_eval=True'
         if count == 0:
@@ -111,11 +111,11 @@ def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
 
 
 def _any_depth(datasets: Iterable[DistillNeRFDataset]) -> bool:
-    return any(known(datasets, name) for name in DEPTHS)
+    return any(count_loaded(datasets, name) for name in DEPTHS)
 
 
 def warn_of_shared_samples(training: Dataset, validation: Dataset) -> None:
-    """Say how many samples are both trained and validated on."""
+    """Warn of samples that are both trained and validated on."""
     trained, validated = (
         {token for part in own_datasets(dataset) for token in _tokens(part)} for dataset in (training, validation)
     )

@@ -35,12 +35,16 @@ def train(
     """Train as the config says.
 
     Args:
+        config: as loaded.
+        work_dir: where logs and checkpoints go.
         seed: of all random numbers; ``None`` takes that of the config's ``randomness``, or 0.
-        resume: checkpoint to go on from, or the folder of one; ``auto`` takes that of ``work_dir``, and starts if there
-            is none. Nothing is done if the run is finished.
+        amp: train with mixed precision.
+        resume: checkpoint to go on from, or a folder of checkpoints; ``auto`` takes that of ``work_dir``, and begins
+            anew if there is none. Nothing is done if the run is finished.
+        launcher: what started this process: ``none``, ``pytorch`` or ``slurm``.
 
     Raises:
-        InputError: wrong input anywhere on the way.
+        InputError: bad input at any step.
     """
     config = prepare(config, work_dir, seed_of(config) if seed is None else seed)
     check_schedule(config)
@@ -64,7 +68,7 @@ def train(
             if is_finished(config, state, resume):
                 return
         elif config.get('load_from'):
-            # Fine-tuning may take over a part of the weights: the runner says which.
+            # Fine-tuning may begin with a part of the weights: the runner says which.
             read_checkpoint(config.load_from)
         _run(config, resume)
 
@@ -75,7 +79,7 @@ def _run(config: Config, resume: str | None) -> None:
     if resume is not None:
         load_weights(network_of(runner), resume)
     with building(config):
-        # mmengine would build the datasets later, where a wrong option could not be told from a bug.
+        # mmengine would build the datasets later, where a wrong option looks like a bug.
         _ = runner.train_loop, runner.val_loop
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
@@ -94,7 +98,7 @@ def _run(config: Config, resume: str | None) -> None:
 
 
 def check_supply(runner: Runner) -> None:
-    """Losses and metrics of a training must have data (:mod:`.supply`).
+    """Check that losses and metrics of a training have data (:mod:`.supply`).
 
     Raises:
         InputError: one has none.
@@ -108,7 +112,7 @@ def check_supply(runner: Runner) -> None:
 
 
 def _diverged(runner: Runner, loss: NonFiniteLoss) -> InputError:
-    """Save the state before a loss that is NaN or infinite, and say what happened."""
+    """Save the state before a loss that is NaN or infinite; return the error that says so."""
     name = f'before_nan_iter_{runner.iter}.pth'
     runner.save_checkpoint(runner.work_dir, name, meta={'iter': runner.iter, 'epoch': runner.epoch})
     return InputError(

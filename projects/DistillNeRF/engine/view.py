@@ -25,7 +25,7 @@ from .machine import prepare_processor
 
 
 class Samples:
-    """The samples of a data set, each encoded when it is chosen.
+    """Serve the samples of a data set, each encoded when it is chosen.
 
     Args:
         network: makes the scenes.
@@ -103,14 +103,14 @@ class SavedScene:
 
 
 def encode(network: DistillNeRF, views: Views, title: str) -> ViewerScene:
-    """RenderSession once."""
+    """Reconstruct the scene that cameras see."""
     views = views[ring_order(views.cameras)]
     scene = reconstruct(network, views)
     return ViewerScene(title, scene, views.cameras.to(scene.fine), views.names, to_uint8(views.images))
 
 
 def require_only(number: int, what: str) -> None:
-    """Whether it is number 0 that is asked for.
+    """Check that the number of a sample is 0, where there is one alone.
 
     Raises:
         InputError: it is another.
@@ -139,7 +139,7 @@ def open_source(
     scene: Path | None = None,
     device: str = 'cpu',
 ) -> tuple[Source, str | None]:
-    """What there is to look at, and the text encoder that the config names.
+    """Return what there is to look at, and the text encoder that the config names.
 
     Args:
         config: not needed for a saved scene, where only its text encoder counts.

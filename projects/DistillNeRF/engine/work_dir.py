@@ -28,7 +28,7 @@ DATA_NAME = 'trained_on.json'
 
 @contextlib.contextmanager
 def training_in(work_dir: Path) -> Iterator[None]:
-    """Inside, no other process can train in ``work_dir``.
+    """Keep other processes from training in ``work_dir`` while inside.
 
     The operating system holds the lock for this process, not for the workers of its loader, and gives it up when the
     process ends in any way: what a killed training left behind keeps nobody out.
@@ -52,7 +52,7 @@ def training_in(work_dir: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> TextIO | None:
-    """The locked file; ``None`` where the file system knows no locks.
+    """Lock a file and return it; ``None`` where the file system has no locks.
 
     Raises:
         InputError: another process has it.
@@ -79,7 +79,7 @@ def _locked(path: Path) -> TextIO | None:
 
 
 def warn_of_earlier_run(work_dir: Path) -> None:
-    """A training that begins anew writes over the checkpoints of the one before."""
+    """Warn that a training that begins anew writes over the checkpoints of an earlier one."""
     if found := checkpoints_in(work_dir):
         warn(
             f'{work_dir}: holds checkpoints of an earlier run, up to {found[0].name}; this run begins anew beside them '
@@ -88,7 +88,7 @@ def warn_of_earlier_run(work_dir: Path) -> None:
 
 
 def remember_data(dataset: Dataset, work_dir: Path, resumed: bool) -> None:
-    """Write digests of the info files to ``work_dir``; say so if a resumed run was trained on others.
+    """Write digests of the info files to ``work_dir``; warn if a resumed run was trained on others.
 
     Args:
         dataset: the training data.

@@ -1,4 +1,4 @@
-"""What the model asks of the data."""
+"""Data that the model asks for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from mmdet3d.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from ..datasets.dataset import own_datasets
+from ..models.wrapper import unwrap
 
 
 @HOOKS.register_module()
@@ -23,7 +23,7 @@ class DataForModelHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Change the options of the datasets of this run."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         options: dict[str, Any] = {}
         if (count := getattr(model, 'num_camera', None)) is not None:
             options['num_camera'] = count

@@ -12,9 +12,9 @@ from mmdet3d.registry import HOOKS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..models.wrapper import unwrap
 from ..visualization.options import PictureOptions
 from ..visualization.sample_pictures import draw_sample
 from .panel_hook import evaluating
@@ -41,13 +41,13 @@ class FirstPicturesHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Draw, once."""
+        """Draw the first samples."""
         options = PictureOptions.of(runner.cfg.get('model', {}) if self.options is None else self.options)
         options.check_use()
         if not options.anything:
             return
         directory = Path(self.directory) if self.directory else options.directory(runner.work_dir)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         dataset = runner.train_dataloader.dataset
         state = random.getstate()  # transforms and the choice of targets draw from it
         try:

@@ -11,25 +11,25 @@ import torch
 from mmdet3d.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from ..models.wrapper import unwrap
 from ..visualization.panel_layout import write_png
 from ..visualization.panels import panel
 
 
 @HOOKS.register_module()
 class PanelHook(Hook):
-    """Draws panels (:func:`..visualization.panels.panel`) into ``work_dir/panels`` and the runner's visualizer.
+    """Draw panels (:func:`..visualization.panels.panel`) into ``work_dir/panels`` and the runner's visualizer.
 
     While training it predicts the first sample of the current batch again, in evaluation mode and without
     gradients; the state of the model and of the random generator is as before afterward. While validating and
     testing it draws what the model returned. Only the main process draws.
 
     The model's ``test_step`` must return one data sample per sample with ``input_views``, ``target_views``, ``rgb``,
-    ``depth`` and what else the panel shows.
+    ``depth`` and other fields that the panel shows.
 
     Args:
         interval: training iterations between two panels; 0 for none while training.
@@ -72,23 +72,23 @@ class PanelHook(Hook):
 
     @master_only
     def _draw_training(self, runner: Runner, data_batch: Any) -> None:
-        """A panel of the current state of training."""
+        """Draw a panel of the current state of training."""
         # The wrapper of distributed training would wait for the other processes.
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         with evaluating(model), torch.no_grad():
             sample = model.test_step(data_batch)[0]
         _draw(runner, f'train_{runner.iter + 1:07d}', 'train', sample)
 
     @master_only
     def _draw_outputs(self, runner: Runner, prefix: str, outputs: Sequence[BaseDataElement]) -> None:
-        """Panels of the next samples, until enough are drawn."""
+        """Draw panels of the next samples, until enough are drawn."""
         for sample in outputs[: self.samples - self._drawn]:
             _draw(runner, f'{prefix}_{self._drawn:03d}', f'{prefix.split("_")[0]}_{self._drawn:03d}', sample)
             self._drawn += 1
 
 
 def _draw(runner: Runner, file_name: str, name: str, sample: BaseDataElement) -> None:
-    """One panel to disk and to the visualizer, where pictures of one ``name`` form a series."""
+    """Write one panel to disk and to the visualizer, where pictures of one ``name`` form a series."""
     fields = sample.to_dict()
     title = ' '.join(str(fields[key]) for key in ('scene', 'frame') if key in fields)
     picture = panel(fields['input_views'], fields['target_views'], fields, title)
@@ -98,7 +98,7 @@ def _draw(runner: Runner, file_name: str, name: str, sample: BaseDataElement) ->
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; outside, modules have their own modes again and the random generators go on as before."""
+    """Put a model into evaluation mode while inside; then modes and random generators are as before."""
     modes = {module: module.training for module in model.modules()}
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     with torch.random.fork_rng(list(devices)):

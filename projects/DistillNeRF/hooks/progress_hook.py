@@ -1,4 +1,4 @@
-"""What the log says beside losses."""
+"""Memory and loading time in the log; validation before training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Adds the memory of this process to the log, and names a loader that keeps the trainer waiting.
+    """Add the memory of this process to the log, and warn of a loader that keeps the training waiting.
 
     Args:
-        interval: iterations between two looks at the loader.
-        share: warn if more than this part of the time of an iteration is spent waiting for data.
+        interval: iterations between two checks of the loader.
+        share: warn if more than this share of the time of an iteration is spent waiting for data.
     """
 
     priority = 'LOW'
@@ -29,7 +29,7 @@ class ProgressHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Memory always; the loader every ``interval`` iterations."""
+        """Log the memory; check the loader every ``interval`` iterations."""
         if not torch.cuda.is_available():  # else mmengine logs that of the GPU
             runner.message_hub.update_scalar('train/memory_mb', resident_megabytes())
         if not self.every_n_train_iters(runner, self.interval):
@@ -46,7 +46,7 @@ class ProgressHook(Hook):
 
 @HOOKS.register_module()
 class ValidateFirstHook(Hook):
-    """Validates once before the first iteration, so that what cannot be validated is known at once."""
+    """Validate once before the first iteration, so that an error of the validation shows at once."""
 
     priority = 'VERY_LOW'
 
@@ -57,6 +57,6 @@ class ValidateFirstHook(Hook):
 
 
 def resident_megabytes() -> float:
-    """Memory of this process, 1e6 bytes; 0 where the system does not say."""
+    """Return the memory of this process in 1e6 bytes; 0 where the system does not say."""
     status = Path('/proc/self/statm')
     return int(status.read_text().split()[1]) * 4096 / 1e6 if status.is_file() else 0.0

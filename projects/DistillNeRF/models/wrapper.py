@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.logging import MessageHub
-from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel, is_model_wrapper
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geometry.tensors import TensorFields
 from ..geometry.views import Views
@@ -25,19 +25,29 @@ Batch = dict[str, list[Views]]
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A loss is NaN or infinite: ``losses`` names it, ``samples`` what it was computed on."""
+    """Tell of a loss that is NaN or infinite.
+
+    Attributes:
+        losses: names of the losses.
+        samples: tokens of the samples that they were computed on.
+    """
 
     def __init__(self, losses: str, samples: str) -> None:
         super().__init__(f'{losses} on {samples}')
         self.losses, self.samples = losses, samples
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return a model without the wrapper of distributed training."""
+    return model.module if is_model_wrapper(model) else model
+
+
 @MODELS.register_module()
 class ViewsPreprocessor(BaseDataPreprocessor):
-    """Move the :class:`Views` of a batch to the model's device. Images are ready for use when they are loaded."""
+    """Move the :class:`Views` of a batch to the model's device; their images need no other preparation."""
 
     def cast_data(self, data: Any) -> Any:
-        """Like the base class, for tensor dataclasses as well."""
+        """Do as the base class, for tensor dataclasses as well."""
         if isinstance(data, TensorFields):
             return data.to(self.device, non_blocking=self._non_blocking)
         return super().cast_data(data)
@@ -45,7 +55,7 @@ class ViewsPreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class DistillNeRFModel(BaseModel):
-    """The network with its losses.
+    """Train and evaluate the network with its losses.
 
     Args:
         network: keyword arguments of :class:`.network.DistillNeRF`.
@@ -97,11 +107,11 @@ class DistillNeRFModel(BaseModel):
     def forward(
         self, inputs: Batch, data_samples: list[BaseDataElement] | None = None, mode: str = 'tensor'
     ) -> dict[str, Tensor] | list[BaseDataElement] | tuple[list[Encoded], list[Rendering]]:
-        """One batch, as mmengine calls it.
+        """Process one batch, as mmengine calls it.
 
         Args:
             inputs: lists of :class:`Views`, one per sample, under ``input_views`` and ``target_views``.
-            data_samples: what is known about the samples.
+            data_samples: token, scene and frame of each sample; predictions are added to them.
             mode: ``loss`` for losses, ``predict`` for data samples with predictions, ``tensor`` for the raw results.
         """
         self._samples = ', '.join(str(sample.get('token', '?')) for sample in data_samples or [])
@@ -120,7 +130,7 @@ class DistillNeRFModel(BaseModel):
         raise ValueError(f'unknown mode {mode!r}: use loss, predict or tensor')
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses up.
+        """Add the losses up.
 
         Raises:
             NonFiniteLoss: one of them is NaN or infinite. The weights are still those that gave it.
