@@ -40,7 +40,7 @@ def test_overrides_reach_their_place(project):
         ('', 'is empty'),
     ],
 )
-def test_what_is_no_config(tmp_path, text, word):
+def test_files_that_are_no_config_are_refused(tmp_path, text, word):
     path = tmp_path / 'config.py'
     path.write_text(text)
     with pytest.raises(InputError, match=word) as error:
@@ -49,13 +49,13 @@ def test_what_is_no_config(tmp_path, text, word):
     assert '\n' not in str(error.value)
 
 
-def test_overrides_that_do_not_fit(project):
+def test_overrides_that_do_not_fit_are_refused(project):
     with pytest.raises(InputError, match='not a usable config') as error:
         load_config(project.config, {'model.type.deeper': 1})
     assert str(project.config) in str(error.value)
 
 
-def test_files_of_other_kinds(tmp_path):
+def test_files_of_other_kinds_are_refused(tmp_path):
     path = tmp_path / 'config.txt'
     path.write_text('model = dict()')
     with pytest.raises(InputError, match=r'config\.txt: not a usable config'):
@@ -80,7 +80,7 @@ def test_settings_that_cannot_be_built_name_the_config(project, error):
 
 
 @pytest.mark.parametrize('error', [InputError('file: gone'), RuntimeError('bug')])
-def test_bad_files_and_bugs_stay_what_they_are(project, error):
+def test_errors_of_files_and_bugs_keep_their_type(project, error):
     with pytest.raises(type(error), match=str(error)):
         raise_while_building(project, error)
 
@@ -91,7 +91,7 @@ def raise_while_building(project: Project, error: Exception) -> None:
         raise error
 
 
-def test_options_of_the_command_line(capsys):
+def test_the_command_line_is_parsed_and_wrong_options_are_refused(capsys):
     parser = config_parser('what it does')
     args = parser.parse_args(['a.py', 'b.pth', '--cfg-options', 'a.b=1', 'c=x=y', 'd=[1,2]'])
     assert (args.config, args.checkpoint) == ('a.py', 'b.pth')
@@ -104,5 +104,5 @@ def test_options_of_the_command_line(capsys):
         assert f'{wrong!r} is not of the form key=value' in capsys.readouterr().err
 
 
-def test_default_work_dir():
+def test_the_default_work_folder_is_named_after_the_config():
     assert default_work_dir('some/where/model.py') == Path('work_dirs/model')

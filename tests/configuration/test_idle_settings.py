@@ -84,7 +84,7 @@ def data_roots(config: Config) -> list[str]:
         ('auto_scale_lr.enabled', 'did you mean enable?'),
     ],
 )
-def test_options_that_nothing_reads(option, meant):
+def test_an_option_that_nothing_reads_is_refused_with_the_right_one(option, meant):
     with pytest.raises(InputError) as error:
         load_config(MINITOWN, {option: None})
     message = str(error.value)
@@ -104,7 +104,7 @@ def test_options_that_nothing_reads(option, meant):
         ('if True:\n    lr = 1', ('nothing reads lr', 'optim_wrapper.optimizer.lr')),
     ],
 )
-def test_own_configs_with_what_nothing_reads(tmp_path, text, words):
+def test_an_own_config_with_a_key_that_nothing_reads_is_refused(tmp_path, text, words):
     path = own(tmp_path, text)
     with pytest.raises(InputError) as error:
         load_config(path)
@@ -113,13 +113,13 @@ def test_own_configs_with_what_nothing_reads(tmp_path, text, words):
         assert word in str(error.value)
 
 
-def test_the_example_of_the_command_line(project, tmp_path):
+def test_an_unread_option_is_refused_before_anything_is_written(project, tmp_path):
     result = run('train', project.config, '--work-dir', tmp_path / 'out', '--cfg-options', 'max_iters=2')
     refused(result, project.config, 'did you mean train_cfg.max_iters?')
     assert not (tmp_path / 'out').exists()
 
 
-def test_json_configs(tmp_path):
+def test_a_json_config_is_checked_like_any_other(tmp_path):
     path = tmp_path / 'own.json'
     path.write_text(f'{{"_base_": {str(MINITOWN)!r}, "max_iters": 10}}'.replace("'", '"'))
     with pytest.raises(InputError, match=r'own\.json: nothing reads max_iters; did you mean train_cfg\.max_iters\?'):
@@ -129,7 +129,7 @@ def test_json_configs(tmp_path):
 @pytest.mark.parametrize(
     'option', ['train_dataloader.dataset.load_teacher', 'model.visualize_imgs', 'default_hooks.checkpoint.save_last']
 )
-def test_words_are_no_switches(option):
+def test_a_word_for_a_switch_is_refused(option):
     """``no`` would count as True."""
     with pytest.raises(InputError, match=f"{option} is 'no'; give True or False"):
         load_config(MINITOWN, {option: 'no'})
@@ -155,11 +155,11 @@ def test_words_are_no_switches(option):
         "train_dataloader = dict(pin_memory=True, num_batch_per_epoch=3, collate_fn=dict(type='pseudo_collate'))",
     ],
 )
-def test_what_configs_may_hold(tmp_path, text):
+def test_valid_own_configs_are_accepted(tmp_path, text):
     assert load_config(own(tmp_path, text)).filename
 
 
-def test_a_variable_that_the_next_config_reads(tmp_path):
+def test_a_variable_that_the_next_config_reads_is_accepted(tmp_path):
     first = own(tmp_path, 'length = 30')
     with pytest.raises(InputError, match='nothing reads length'):
         load_config(first)
@@ -180,7 +180,7 @@ def test_one_option_moves_all_data():
         load_config(MINITOWN, {'data_root': '/new', **everywhere})
 
 
-def test_data_root_in_an_own_config(tmp_path):
+def test_data_root_of_an_own_config_moves_all_data_that_it_inherits(tmp_path):
     assert data_roots(load_config(own(tmp_path, "data_root = '/nowhere'"))) == ['/nowhere'] * 3
     text = "data_root = '/new'\ntrain_dataloader = dict(dataset=dict(data_root=data_root + '/train'))"
     assert data_roots(load_config(own(tmp_path, text))) == ['/new/train', '/new', '/new']
@@ -217,7 +217,7 @@ def test_a_new_number_of_iterations_stretches_what_follows_from_it():
     assert config.default_hooks.checkpoint.interval == 500
 
 
-def test_a_training_of_two_iterations():
+def test_schedules_and_intervals_fit_a_training_of_two_iterations():
     config = load_config(MINITOWN, {'train_cfg.max_iters': 2})
     assert config.train_cfg.val_interval == 2
     (cosine,) = config.param_scheduler
@@ -226,13 +226,13 @@ def test_a_training_of_two_iterations():
     assert config.default_hooks.checkpoint.interval == config.default_hooks.logger.interval == 2
 
 
-def test_a_new_number_of_epochs():
+def test_a_new_number_of_epochs_stretches_the_milestones():
     config = load_config(PUBLISHED, {'train_cfg.max_epochs': 8})
     assert config.train_cfg.val_interval == 1
     assert config.param_scheduler[0].milestones == [3, 6]
 
 
-def test_what_is_given_beside_a_length_stays():
+def test_settings_that_are_given_beside_a_length_stay():
     options = {'train_cfg.max_iters': 400, 'train_cfg.val_interval': 1500, 'param_scheduler.1.end': 350}
     config = load_config(MINITOWN, options)
     assert config.train_cfg.val_interval == 1500
@@ -242,7 +242,7 @@ def test_what_is_given_beside_a_length_stays():
     assert (cosine.begin, cosine.end, cosine.T_max, cosine.eta_min_ratio) == (5, 150, 145, 0.1)
 
 
-def test_lengths_of_own_configs(tmp_path):
+def test_a_length_in_an_own_config_stretches_what_it_inherits(tmp_path):
     config = load_config(own(tmp_path, 'train_cfg = dict(max_iters=150)'))
     assert config.train_cfg.val_interval == config.param_scheduler[1].end == 150
     config = load_config(tmp_path / 'own.py', {'train_cfg.max_iters': 300})
@@ -300,11 +300,11 @@ def test_a_short_training_ends_its_schedule_and_is_validated(project, tmp_path):
         (('default_hooks.checkpoint.by_epoch=True',), ('counts epochs',)),
     ],
 )
-def test_settings_without_effect(project, tmp_path, options, words):
+def test_settings_without_effect_are_refused(project, tmp_path, options, words):
     refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', *options), *words)
 
 
-def test_schedules_in_another_unit(project, tmp_path):
+def test_schedules_in_another_unit_are_refused(project, tmp_path):
     path = own(tmp_path, "param_scheduler = [dict(type='MultiStepLR', milestones=[1, 2])]", project.config)
     result = run('train', path, '--work-dir', tmp_path / 'out')
     refused(result, path, 'param_scheduler.0 (MultiStepLR) counts epochs', 'by_epoch=False')
@@ -312,12 +312,12 @@ def test_schedules_in_another_unit(project, tmp_path):
     refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'cannot be built', 'end')
 
 
-def test_epochs_that_never_end(project, tmp_path):
+def test_epochs_that_never_end_are_refused(project, tmp_path):
     path = own(tmp_path, "train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=1)", project.config)
     refused(run('train', path, '--work-dir', tmp_path / 'out'), 'InfiniteSampler', 'DefaultSampler')
 
 
-def test_both_on_the_command_line(project, tmp_path):
+def test_options_that_exclude_each_other_are_refused(project, tmp_path):
     for arguments, word in (
         (('--seed', 3, '--cfg-options', 'randomness.seed=2'), 'randomness.seed=2'),
         (('--resume', 'a.pth', '--cfg-options', 'load_from=b.pth'), 'load_from=b.pth'),
@@ -341,7 +341,7 @@ def test_a_seed_leaves_the_rest_of_the_randomness(project, tmp_path):
     assert prepare(config, tmp_path).randomness == {'deterministic': True, 'seed': 3}
 
 
-def test_options_that_a_command_does_not_read(project, tmp_path, capsys):
+def test_options_that_a_command_does_not_read_are_a_warning(project, tmp_path, capsys):
     warn_of_unread({'model.network.channels': 4, 'model': 1, 'model.losses.rgb': None}, ('model.network',))
     assert capsys.readouterr().err == 'warning: model.losses.rgb: this command does not read that; leave it away\n'
     options = ('--cfg-options', 'load_from=x.pth', 'model.visualize_imgs=True', 'test_dataloader.batch_size=2')
@@ -365,7 +365,7 @@ def test_unused_parameters_are_found_where_the_wrapper_is_given():
     assert config.model_wrapper_cfg.find_unused_parameters
 
 
-def test_several_groups_of_options_count(project, tmp_path):
+def test_every_group_of_cfg_options_counts(project, tmp_path):
     options = ('--cfg-options', 'train_cfg.max_itres=1', '--cfg-options', 'custom_hooks=[]')
     refused(run('train', project.config, '--work-dir', tmp_path, *options), 'max_itres')
 
@@ -383,18 +383,18 @@ def test_several_groups_of_options_count(project, tmp_path):
         ('viewer', ('--data', 'x', '--sample', 1), ('--data', '--sample')),
     ],
 )
-def test_options_of_tools_that_leave_each_other_without_use(project, tool, arguments, words):
+def test_options_of_tools_that_exclude_each_other_are_refused(project, tool, arguments, words):
     refused(run(tool, project.config, 'None', *arguments), *words, 'do nothing')
 
 
-def test_more_pictures_than_samples(project, tmp_path):
+def test_more_pictures_than_samples_are_a_warning(project, tmp_path):
     options = ('--cfg-options', 'model.visualize_imgs=True', f'model.vis_save_directory={tmp_path}')
     result = run('visualization', project.config, 'None', '--samples', 9, *options)
     assert result.code == 0
     assert '9 samples are asked for, but the test data has 3' in result.err
 
 
-def test_more_options_of_tools(project, tmp_path):
+def test_other_options_of_tools_that_do_nothing_are_refused(project, tmp_path):
     refused(run('viewer', project.config, 'x.pth', '--scene', 'x.pt'), 'checkpoint would do nothing')
     refused(run('viewer', project.config), project.config, 'give a checkpoint', 'None for random weights')
     refused(run('viewer', '--scene', 'x.pt', '--cfg-options', 'model.text_encoder=x'), 'without a config')
@@ -411,7 +411,7 @@ model = dict(network=dict(head=dict(_delete_=True, type='feature')), losses=dict
 """
 
 
-def test_metrics_of_colors_for_a_network_of_features(project, tmp_path):
+def test_metrics_of_colors_are_refused_for_a_network_of_features(project, tmp_path):
     path = own(tmp_path, FEATURES, project.config)
     refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'ImageMetric', "dict(type='DepthMetric')")
     result = run('test', path, 'None', '--eval', 'psnr', '--work-dir', tmp_path / 'out')
@@ -439,7 +439,7 @@ def test_the_settings_of_the_test_evaluator_count(project, trained, tmp_path):
 # Loading without worker processes.
 
 
-def test_no_workers_is_enough(tmp_path):
+def test_options_of_workers_are_off_where_there_are_none(tmp_path):
     options = {f'{loader}.num_workers': 0 for loader in LOADERS}
     config = load_config(own(tmp_path, 'train_dataloader = dict(prefetch_factor=4)'), options)
     assert all(config[loader].persistent_workers is False for loader in LOADERS)
@@ -447,7 +447,7 @@ def test_no_workers_is_enough(tmp_path):
     assert load_config(MINITOWN).train_dataloader.persistent_workers
 
 
-def test_training_and_evaluation_without_workers(project, tmp_path):
+def test_training_and_evaluation_run_without_workers(project, tmp_path):
     path = own(tmp_path, ''.join(f'{loader} = dict(persistent_workers=True)\n' for loader in LOADERS), project.config)
     result = run('train', path, '--work-dir', tmp_path / 'out', '--cfg-options', 'train_cfg.max_iters=1')
     assert result.code == 0, result.err

@@ -44,26 +44,26 @@ def test_mixed_precision_is_that_of_the_device(monkeypatch, cuda, kind):
     assert made.optim_wrapper.get('loss_scale') == ('dynamic' if cuda else None)
 
 
-def test_nothing_is_switched_on_by_itself(tmp_path):
+def test_switches_that_are_off_change_nothing(tmp_path):
     made = config(tmp_path, ema=False, val_before_train=False, wandb=None)
     apply_switches(made)
     assert made.custom_hooks == [] and len(made.visualizer.vis_backends) == 1
 
 
 @pytest.mark.parametrize(('given', 'momentum'), [(True, 2e-4), (0.01, 0.01)])
-def test_an_average_of_weights_has_its_momentum(tmp_path, given, momentum):
+def test_ema_adds_a_hook_with_its_momentum(tmp_path, given, momentum):
     made = config(tmp_path, ema=given)
     apply_switches(made)
     assert made.custom_hooks == [{'type': 'EMAHook', 'momentum': momentum}]
 
 
-def test_validation_first(tmp_path):
+def test_val_before_train_adds_a_hook(tmp_path):
     made = config(tmp_path, val_before_train=True, val_cfg={})
     apply_switches(made)
     assert made.custom_hooks == [{'type': 'ValidateFirstHook'}]
 
 
-def test_wandb_gets_a_backend_of_its_own(tmp_path, monkeypatch):
+def test_wandb_adds_a_backend(tmp_path, monkeypatch):
     monkeypatch.delenv('WANDB_API_KEY', raising=False)
     made = config(tmp_path, wandb='offline')
     apply_switches(made)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from projects.DistillNeRF.configuration.suggestions import did_you_mean, meant_argument
 
 
-def test_the_nearest_name_or_none():
+def test_the_nearest_name_is_suggested_if_one_is_near():
     assert did_you_mean('optimizer', ['optimizer', 'model', 'optim_wrapper']) == '; did you mean optimizer?'
     assert did_you_mean('xyz', ['optimizer', 'model']) == ''
     assert did_you_mean('xyz', []) == ''
 
 
-def test_an_argument_of_a_class_or_of_its_bases():
+def test_arguments_of_a_class_and_its_bases_are_suggested():
     import projects.DistillNeRF.losses.modules  # noqa: F401
 
     unexpected = "got an unexpected keyword argument 'max_dept'"

@@ -34,7 +34,7 @@ def start(project, tmp_path, mode: str) -> Result:
     return run('train', project.config, '--work-dir', tmp_path / 'work', '--cfg-options', *options)
 
 
-def test_a_server_that_is_away(project, tmp_path, capsys):
+def test_a_server_that_cannot_be_reached_is_refused_or_done_without(project, tmp_path, capsys):
     refused(start(project, tmp_path, 'online'), NOWHERE, 'cannot be reached', 'wandb=offline', 'wandb=auto')
     assert not list(tmp_path.rglob('wandb')) and not list(tmp_path.rglob('*.log'))
     for mode, warned in (('auto', True), ('offline', False)):
@@ -47,7 +47,7 @@ def test_a_server_that_is_away(project, tmp_path, capsys):
 @pytest.mark.parametrize(
     'key', ['abc', '', 'a b' * 20, f'{GOOD_KEY}\n', 'https://wandb.ai/authorize/and/so/on/and/so/on']
 )
-def test_keys_that_are_none(project, tmp_path, monkeypatch, key):
+def test_malformed_keys_are_refused(project, tmp_path, monkeypatch, key):
     monkeypatch.setenv('WANDB_API_KEY', key)
     result = start(project, tmp_path, 'online')
     refused(result, 'WANDB_API_KEY', 'wandb=offline')
@@ -55,7 +55,7 @@ def test_keys_that_are_none(project, tmp_path, monkeypatch, key):
 
 
 @pytest.mark.parametrize('key', [GOOD_KEY, f'local-{GOOD_KEY}', f'wandb_v1_{GOOD_KEY}_{GOOD_KEY}', 'head.body.sign_1'])
-def test_keys_of_all_kinds(key):
+def test_keys_of_all_kinds_are_accepted(key):
     assert KEY.fullmatch(key)
 
 
@@ -84,7 +84,7 @@ def refusing(monkeypatch) -> Iterator[None]:
     server.server_close()
 
 
-def test_a_key_that_is_refused_at_the_beginning(project, tmp_path, refusing, monkeypatch):
+def test_a_key_that_the_server_refuses_is_one_line(project, tmp_path, refusing, monkeypatch):
     def init(**settings: object) -> None:
         raise wandb.errors.CommError('user is not logged in\n401')
 
@@ -93,7 +93,7 @@ def test_a_key_that_is_refused_at_the_beginning(project, tmp_path, refusing, mon
     assert not list(tmp_path.rglob('*.pth'))
 
 
-def test_going_on_offline_where_a_server_refuses_the_key(project, tmp_path, refusing):
+def test_auto_goes_on_offline_where_the_server_refuses_the_key(project, tmp_path, refusing):
     """For real, in a process of its own, as the package remembers servers."""
     command = [sys.executable, 'tools/train.py', str(project.config), '--work-dir', str(tmp_path / 'work')]
     command += ['--cfg-options', 'wandb=auto', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'custom_hooks=[]']

@@ -65,12 +65,12 @@ def test_the_launcher_is_what_started_the_process(monkeypatch, variables, launch
         ({'SLURM_NTASKS': '8', 'SLURM_JOB_ID': '7'}, 'none'),
     ],
 )
-def test_launchers_that_are_right(monkeypatch, variables, launcher):
+def test_the_right_launcher_is_accepted(monkeypatch, variables, launcher):
     started(monkeypatch, variables)
     require_launcher(launcher)
 
 
-def test_commands_that_know_one_process_only(monkeypatch, project, tmp_path):
+def test_other_commands_refuse_to_be_one_of_several_processes(monkeypatch, project, tmp_path):
     require_one_process()
     with monkeypatch.context() as patch:
         started(patch, BATCH_SCRIPT)
@@ -110,13 +110,13 @@ def test_torchrun_without_a_launcher_trains_nothing(project, tmp_path):
         ({'RANK': '1'}, r'process 1 of 2 waited 1 s for the others in vain'),
     ],
 )
-def test_processes_that_do_not_meet(monkeypatch, changed, words):
+def test_a_process_that_does_not_meet_the_others_says_why(monkeypatch, changed, words):
     started(monkeypatch, {**TORCHRUN, **changed})
     with pytest.raises(InputError, match=words):
         join(Config(), 'pytorch', patience=1)
 
 
-def test_the_port_is_taken(monkeypatch):
+def test_a_taken_port_is_reported(monkeypatch):
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         taken.listen()
@@ -125,7 +125,7 @@ def test_the_port_is_taken(monkeypatch):
             join(Config(), 'pytorch', patience=1)
 
 
-def test_gpus_that_torch_does_not_see(monkeypatch, capsys):
+def test_gpus_that_torch_does_not_see_are_a_warning(monkeypatch, capsys):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     for value, said in (('0,1', True), ('', False), ('-1', False)):
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', value)

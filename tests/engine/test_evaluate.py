@@ -84,7 +84,7 @@ def test_every_sample_of_a_data_set_is_loaded_once():
     assert shades == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_a_data_set_is_that_of_its_split(project):
+def test_a_dataset_is_built_for_each_split(project):
     config = load_config(
         project.config, {'val_dataloader.dataset.indices': 1, 'test_dataloader.dataset.indices': [2, 0]}
     )

@@ -27,7 +27,7 @@ def sample(town, monkeypatch) -> tuple[Views, TrueImages, str, int]:
     return packed['inputs']['input_views'], TrueImages(town), what.scene, what.frame
 
 
-def test_without_motion_it_is_what_the_dataset_loads(sample):
+def test_true_views_without_motion_are_what_the_dataset_loads(sample):
     views, truth, *place = sample
     true = truth.views(views, *place, torch.eye(4))
     assert true.names == views.names and len(true) == 6

@@ -30,7 +30,7 @@ from projects.DistillNeRF.utils.errors import InputError
         ),
     ],
 )
-def test_failures_of_the_machine_have_hints(error, words):
+def test_a_failure_of_the_machine_is_reported_with_a_hint(error, words):
     config = Config({'work_dir': 'work', 'train_loader': {'num_workers': 3}})
     with pytest.raises(InputError, match=words), machine_failures(config, 'train_loader'):
         raise error

@@ -40,7 +40,7 @@ def test_the_iteration_decides_and_not_the_time_of_the_file(project, work):
     assert len([line for line in result.out.splitlines() if 'Iter(train)' in line]) == 1
 
 
-def test_a_pointer_to_another_checkpoint_is_said(work, capsys):
+def test_a_pointer_to_another_checkpoint_is_a_warning(work, capsys):
     (work / 'last_checkpoint').write_text(str(work / 'iter_2.pth'))
     assert newest_checkpoint(work) == str(work / 'iter_3.pth')
     assert 'iter_2.pth was written last, but iter_3.pth was trained longer' in capsys.readouterr().err
@@ -54,7 +54,7 @@ def test_a_folder_means_its_longest_trained_checkpoint(project, work, tmp_path):
     assert read_checkpoint(other / 'iter_4.pth')['meta']['iter'] == 4
 
 
-def test_folders_from_which_nothing_goes_on(project, work, tmp_path):
+def test_a_folder_without_a_usable_checkpoint_is_refused(project, work, tmp_path):
     empty = tmp_path / 'empty'
     empty.mkdir()
     refused(resume(project, tmp_path / 'out', empty), empty, 'holds no checkpoint', 'leave --resume away')
@@ -62,7 +62,7 @@ def test_folders_from_which_nothing_goes_on(project, work, tmp_path):
     refused(resume(project, tmp_path / 'out', work / 'last_checkpoint'), 'only names a checkpoint', work / 'iter_3.pth')
 
 
-def test_a_finished_run_says_so_and_its_cure_goes_on(project, work):
+def test_a_finished_run_says_so_and_its_hint_works(project, work):
     before = {path: path.read_bytes() for path in work.glob('*.pth')}
     result = resume(project, work, iterations=3)
     assert result.code == 0, result.err
@@ -88,7 +88,7 @@ def test_training_goes_on_from_wrapped_names(project, work, tmp_path, wrapper):
     assert all(torch.equal(value, found['state_dict'][name]) for name, value in expected['state_dict'].items())
 
 
-def test_another_number_of_processes(work, monkeypatch, capsys):
+def test_another_number_of_processes_is_refused_by_epochs_and_a_warning_by_iterations(work, monkeypatch, capsys):
     state = read_checkpoint(work / 'iter_3.pth')
     assert state['meta']['world_size'] == 1
     require_resumable(Settings(max_iters=9), state, 'a.pth')
@@ -114,7 +114,7 @@ def test_epochs_are_finished_by_epochs(capsys):
     assert 'at epoch 2 of 2' in capsys.readouterr().err
 
 
-def test_beginning_anew_beside_an_earlier_run_is_said(project, work):
+def test_beginning_anew_beside_an_earlier_run_is_a_warning(project, work):
     options = ('train_cfg.max_iters=1', *QUICK)
     result = run('train', project.config, '--work-dir', work, '--cfg-options', *options)
     assert result.code == 0

@@ -87,7 +87,7 @@ def test_a_checkpoint_gets_its_name_when_it_is_whole(monkeypatch, tmp_path, main
 @pytest.mark.parametrize(
     ('epoch', 'iteration', 'trained'), [(0, 0, 'abc'), (0, 2, 'c'), (2, 6, 'abc'), (2, 7, 'bc'), (1, 6, '')]
 )
-def test_samples_that_were_trained_on_are_passed_over(epoch, iteration, trained):
+def test_samples_that_were_trained_on_are_skipped(epoch, iteration, trained):
     said: list[str] = []
     loop = object.__new__(ResumableEpochLoop)
     model = SimpleNamespace(train=lambda: said.append('train'))

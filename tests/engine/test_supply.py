@@ -48,7 +48,7 @@ SKIP = (
 TEACHER = 'model.losses.teacher_depth.type=TeacherDepthLoss'
 
 
-def test_training_with_a_loss_of_lidar_and_no_lidar(own):
+def test_a_loss_of_lidar_without_lidar_is_refused(own):
     change_infos(own.root, no_lidar)
     refused(
         train(own),
@@ -59,21 +59,21 @@ def test_training_with_a_loss_of_lidar_and_no_lidar(own):
 
 
 @pytest.mark.parametrize('options', [('model.losses.lidar_depth=None',), ('model.losses.lidar_depth.loss_weight=0',)])
-def test_the_cure_of_a_loss_without_data_works(own, options):
+def test_the_hint_for_a_loss_without_data_works(own, options):
     change_infos(own.root, no_lidar)
     result = train(own, *options, 'val_evaluator=None', 'val_cfg=None', 'val_dataloader=None', 'train_cfg.max_iters=1')
     assert result.code == 0, result.err
     assert 'infos.pkl: 3 of 3 samples have no LiDAR of their own' in result.err
 
 
-def test_training_with_a_loss_of_the_teacher_and_none_of_its_depths(own):
+def test_a_loss_of_the_teacher_without_its_depth_is_refused(own):
     shutil.rmtree(own.root / 'samples_0_0_0_0_0_0/depths')
     result = train(own, *SKIP, TEACHER)
     refused(result, 'the loss teacher_depth is asked for, but no sample has teacher depth')
     assert '(teacher depth 6 of 6, teacher sky_mask 0 of 6): NaN instead' in result.err
 
 
-def test_training_with_a_loss_of_features_and_none_of_them(own):
+def test_a_loss_of_features_without_features_is_refused(own):
     for path in own.root.glob('*/frame*.npy'):
         path.unlink()
     names = ('LoadViews', 'LoadLidarDepth', 'LoadTeacher', 'LoadFeatures', 'PackViews')
@@ -109,7 +109,7 @@ def test_samples_that_are_trained_and_validated_on_are_counted(own):
 TEST = [f'test_dataloader.dataset.{option}' for option in ('load_truth=False', 'load_teacher=False')]
 
 
-def test_evaluations_without_data(own):
+def test_an_evaluation_without_data_is_refused_if_asked_for_and_left_out_if_not(own):
     change_infos(own.root, no_lidar)
     arguments = (own.config, 'None', '--work-dir', own.root / 'work')
     refused(
@@ -121,7 +121,7 @@ def test_evaluations_without_data(own):
     assert result.code == 0 and 'no evaluation depth' in result.err and 'abs_rel' not in result.out
 
 
-def test_novel_views_without_a_next_frame(own):
+def test_an_evaluation_of_novel_views_needs_a_next_frame(own):
     arguments = (own.config, 'None', '--work-dir', own.root / 'work', '--eval', 'novel_view', '--cfg-options', *TEST)
     refused(
         run('test', *arguments, 'test_dataloader.dataset.add_next_frame_for_eval=False'),
@@ -135,7 +135,7 @@ def test_novel_views_without_a_next_frame(own):
     refused(run('test', *arguments), 'no test sample has a next frame')
 
 
-def test_depth_of_lidar_beyond_every_view(own):
+def test_evaluating_depth_is_refused_if_lidar_lies_beyond_every_view(own):
     """LiDAR is there, but nothing of it is in a view: known only after the evaluation."""
     arguments = (own.config, 'None', '--work-dir', own.root / 'work', '--eval', 'depth', '--cfg-options', *TEST)
     refused(
@@ -144,7 +144,7 @@ def test_depth_of_lidar_beyond_every_view(own):
     )
 
 
-def test_training_that_goes_on_with_other_data_is_told(own):
+def test_a_resumed_training_on_other_data_is_a_warning(own):
     options = ('train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=1')
     arguments = (own.config, '--work-dir', own.root / 'work', '--resume', '--cfg-options', 'custom_hooks=[]')
     assert run('train', *arguments, *options).code == 0
@@ -173,7 +173,7 @@ def test_lidar_in_no_view_is_told_once(tmp_path, capsys):
     assert only.startswith(line)
 
 
-def test_sweeps_that_no_sample_lists(tmp_path, capsys):
+def test_sweeps_that_no_sample_lists_are_refused(tmp_path, capsys):
     root = BoxWorld(frames=2, lidar_frames=(0, 1)).write(tmp_path).parent
     build_dataset(root, lidar_sweeps=3)
     assert not told(capsys)
@@ -218,7 +218,7 @@ def test_maps_are_counted_by_name(tmp_path, capsys):
     }
 
 
-def test_virtual_views_of_which_none_or_a_part_is_there(tmp_path, capsys):
+def test_virtual_views_that_are_missing_are_refused_or_counted(tmp_path, capsys):
     root = BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path).parent
     options = {'virtual_img_target_smart_sample': True, 'SKIP_MISSING': True}
     for name in ('-1_0_0', '1_0_0'):
@@ -233,7 +233,7 @@ def test_virtual_views_of_which_none_or_a_part_is_there(tmp_path, capsys):
         build_dataset(root, **options)
 
 
-def test_frames_without_neighbors_are_told(tmp_path, capsys):
+def test_frames_without_neighbors_are_a_warning(tmp_path, capsys):
     root = BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path).parent
     build_dataset(root, training_target_smart_sample=True)
     assert 'infos.pkl: no sample has another frame as a target' in capsys.readouterr().err
@@ -247,7 +247,7 @@ def test_frames_without_neighbors_are_told(tmp_path, capsys):
     ],
     ids=['empty', 'unknown'],
 )
-def test_detection_without_a_box(tmp_path, change):
+def test_detection_without_a_box_is_refused(tmp_path, change):
     root = BoxWorld(frames=2, lidar_frames=(0, 1)).write(tmp_path).parent
     build_dataset(root, load_boxes=True, pipeline=list(PIPELINE))
     change_infos(root, change)

@@ -134,7 +134,7 @@ def test_a_config_may_call_the_sampler_of_batches_by_its_former_name(project, tm
     assert train(project, tmp_path, option, 'train_cfg.max_iters=1').code == 0
 
 
-def test_mixed_precision_without_a_gpu(project, tmp_path, monkeypatch):
+def test_mixed_precision_without_a_gpu_is_bfloat16(project, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     train(project, tmp_path / 'half', 'train_cfg.max_iters=2', arguments=('--amp',))
     train(project, tmp_path / 'full', 'train_cfg.max_iters=2')
@@ -182,7 +182,7 @@ def test_the_log_has_memory_and_names_a_slow_loader(project, tmp_path):
     assert 'bottleneck' not in train(project, tmp_path / 'quick', 'train_cfg.max_iters=2').out
 
 
-def test_validation_first_and_the_best_checkpoint(project, tmp_path):
+def test_validation_runs_first_and_the_best_checkpoint_is_kept(project, tmp_path):
     options = ('val_before_train=True', 'train_cfg.max_iters=2', 'train_cfg.val_interval=1')
     result = train(project, tmp_path, *options)
     lines = result.out.splitlines()
@@ -257,6 +257,6 @@ def validation(work_dir: Path) -> dict[str, float]:
     return {name: value for name, value in entry.items() if 'time' not in name and name != 'step'}
 
 
-def test_a_launcher_without_its_environment(project, tmp_path, monkeypatch):
+def test_a_launcher_without_its_environment_is_refused(project, tmp_path, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     refused(run('train', project.config, '--work-dir', tmp_path, '--launcher', 'pytorch'), 'RANK', 'torchrun')

@@ -20,7 +20,7 @@ with training_in(Path(sys.argv[1])):
 """
 
 
-def test_two_trainings_in_one_folder(project, tmp_path):
+def test_a_second_training_in_one_folder_is_refused(project, tmp_path):
     holder = subprocess.Popen(
         [sys.executable, '-c', HOLDER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )

@@ -28,7 +28,7 @@ def cameras(loop: BaseLoop) -> tuple[str, ...]:
     return loop.dataloader.dataset.cameras
 
 
-def test_two_iterations_with_one_camera_and_pictures(project, tmp_path):
+def test_a_plain_runner_trains_on_one_camera_and_draws_pictures(project, tmp_path):
     with mmengine_state():
         runner = plain_runner(project, tmp_path, **{'model.num_camera': 1, 'model.visualize_imgs': True})
         runner.train()
@@ -40,14 +40,14 @@ def test_two_iterations_with_one_camera_and_pictures(project, tmp_path):
     assert {path.name.partition('_')[0] for path in (folder / 'images_000').iterdir()} == {'FRONT'}
 
 
-def test_evaluation_with_one_camera(project, tmp_path):
+def test_a_plain_runner_evaluates_on_one_camera(project, tmp_path):
     with mmengine_state():
         runner = plain_runner(project, tmp_path, **{'model.num_camera': 1})
         runner.test()
     assert cameras(runner.test_loop) == ('FRONT',)
 
 
-def test_all_cameras_and_no_picture_unless_the_model_asks(project, tmp_path):
+def test_a_plain_runner_uses_all_cameras_and_draws_nothing_by_itself(project, tmp_path):
     with mmengine_state():
         runner = plain_runner(project, tmp_path, **{'train_cfg.max_iters': 1})
         runner.train()

@@ -82,7 +82,7 @@ def test_the_random_generators_go_on_as_if_nothing_had_been_drawn(drawn):
     assert (random.random(), torch.rand(1).item()) == expected
 
 
-def test_they_do_so_where_a_picture_fails(monkeypatch):
+def test_the_random_generators_go_on_even_if_a_picture_fails(monkeypatch):
     def fail(*arguments) -> None:
         raise RuntimeError('no picture')
 
@@ -106,7 +106,7 @@ def test_the_first_samples_are_drawn_in_evaluation_mode(drawn, count, samples, e
     assert model.training
 
 
-def test_four_samples_are_usual(drawn):
+def test_four_samples_are_drawn_by_default(drawn):
     start(Dataset(9), Model())
     assert len(drawn) == 4
 

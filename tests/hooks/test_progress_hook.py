@@ -52,7 +52,7 @@ def test_a_loader_that_takes_more_than_its_share_is_named():
 
 
 @pytest.mark.parametrize('iteration', [0, 48, 50])
-def test_it_is_looked_at_every_interval_only(iteration):
+def test_the_loader_is_checked_every_interval_only(iteration):
     assert after(iteration, Hub(data_time=9.0, time=1.0)) == []
 
 

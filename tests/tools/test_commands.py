@@ -64,7 +64,7 @@ def test_training_goes_on_where_it_stopped(project, trained, tmp_path, name):
     assert {int(entry['step']) for entry in state['optimizer']['state'].values()} == {4}
 
 
-def test_resuming_without_a_checkpoint_starts(project, tmp_path):
+def test_resuming_without_a_checkpoint_begins(project, tmp_path):
     options = ('train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=1')
     result = run('train', project.config, '--work-dir', tmp_path, '--resume', '--cfg-options', *options)
     assert result.code == 0
@@ -110,7 +110,7 @@ def test_evaluation_uses_the_weights_of_the_checkpoint(project, trained, tmp_pat
     assert values[1] == pytest.approx(scalars[-1]['psnr'], abs=1e-4)
 
 
-def test_panels_of_the_test_data(project, tmp_path):
+def test_visualization_writes_panels_of_the_test_data(project, tmp_path):
     options = ('model.visualize_imgs=True', f'model.vis_save_directory={tmp_path}')
     result = run('visualization', project.config, 'None', '--samples', 2, '--cfg-options', *options)
     assert result.code == 0
@@ -121,7 +121,7 @@ def test_panels_of_the_test_data(project, tmp_path):
     assert not np.array_equal(first, second)
 
 
-def test_three_novel_views(project, trained, tmp_path):
+def test_novel_view_synthesis_writes_three_pictures(project, trained, tmp_path):
     result = run('novel_view_synthesis', project.config, trained / 'iter_3.pth', 5, '--out-dir', tmp_path)
     assert result.code == 0
     paths = written(result.out)
@@ -131,7 +131,7 @@ def test_three_novel_views(project, trained, tmp_path):
     assert not np.array_equal(pictures[0], pictures[2])
 
 
-def test_a_video_of_novel_views(project, tmp_path):
+def test_novel_view_synthesis_writes_a_video(project, tmp_path):
     video = tmp_path / 'videos' / 'out.mp4'
     arguments = ('--trajectory', 'translation', '--sample', 2, '--video', video)
     result = run('novel_view_synthesis', project.config, 'None', *arguments)
@@ -145,7 +145,7 @@ def test_a_video_of_novel_views(project, tmp_path):
     assert frames[0].std() > 1
 
 
-def test_exit_codes_in_the_shell(project, tmp_path):
+def test_exit_codes_tell_success_from_bad_input(project, tmp_path):
     missing = tmp_path / 'missing.pth'
     command = [sys.executable, ROOT / 'tools/novel_view_synthesis.py', project.config, missing]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

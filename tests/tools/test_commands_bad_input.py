@@ -72,7 +72,7 @@ def truncate(path: Path) -> None:
 
 
 @pytest.mark.parametrize('tool', ALL)
-def test_config_that_is_not_there(start, tmp_path, tool):
+def test_a_config_that_is_missing_is_refused(start, tmp_path, tool):
     refused(start(tool, tmp_path / 'no.py'), tmp_path / 'no.py', 'no such file', 'give a config')
 
 
@@ -87,7 +87,7 @@ def test_config_that_is_not_there(start, tmp_path, tool):
         ('model = dict()', ('has no train_dataloader',)),
     ],
 )
-def test_configs_of_every_wrong_kind(start, tmp_path, text, words):
+def test_configs_of_every_wrong_kind_are_refused(start, tmp_path, text, words):
     path = tmp_path / 'wrong.py'
     path.write_text(text)
     refused(start('train', path), path, *words)
@@ -109,19 +109,19 @@ def test_configs_of_every_wrong_kind(start, tmp_path, text, words):
         ('novel_view_synthesis', 'test_dataloader.dataset.color=red', "'color'"),
     ],
 )
-def test_settings_that_cannot_be_built(start, project, tool, option, word):
+def test_settings_that_cannot_be_built_are_refused(start, project, tool, option, word):
     refused(start(tool, project.config, option), project.config, word, 'correct them')
 
 
 @pytest.mark.parametrize('tool', ALL)
 @pytest.mark.parametrize('size', [(15, 32), (16, 33), (32, 64)])
-def test_image_sizes_that_cannot_be_rendered(start, project, tool, size):
+def test_image_sizes_that_cannot_be_rendered_are_refused(start, project, tool, size):
     loader = 'train_dataloader' if tool == 'train' else 'test_dataloader'
     option = f'{loader}.dataset.image_size=({size[0]},{size[1]})'
     refused(start(tool, project.config, option), project.config, loader, 'image_size', 'downscale', 'correct')
 
 
-def test_pictures_that_nobody_asked_for(start, project):
+def test_a_visualization_of_nothing_is_refused(start, project):
     result = start('visualization', project.config, 'model.visualize_imgs=False')
     refused(result, project.config, 'nothing to draw', 'model.visualize_imgs=True')
 
@@ -138,13 +138,13 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_checkpoin
         assert read_checkpoint(path)
 
 
-def test_loss_without_its_data(start, project):
+def test_a_loss_without_its_data_is_refused(start, project):
     result = start('train', project.config, 'train_dataloader.dataset.load_teacher=False')
     refused(result, 'teacher_depth', 'load_teacher=True')
 
 
 @pytest.mark.parametrize('tool', ALL)
-def test_options_that_are_no_pairs(start, project, tool):
+def test_options_that_are_no_pairs_are_refused(start, project, tool):
     result = start(tool, project.config, 'visualize')
     assert result.code == 2
     assert "error: argument --cfg-options: 'visualize' is not of the form key=value" in result.err.splitlines()[-1]
@@ -155,7 +155,9 @@ def test_options_that_are_no_pairs(start, project, tool):
 
 @pytest.mark.parametrize('tool', CHECKPOINT_READERS)
 @pytest.mark.parametrize('how', ['missing', 'truncated', 'of another shape'])
-def test_checkpoints_of_every_command(start, project, trained, tmp_path, tool, how):
+def test_every_command_refuses_checkpoints_that_are_missing_cut_or_of_another_shape(
+    start, project, trained, tmp_path, tool, how
+):
     path = tmp_path / 'checkpoint.pth'
     options, words = (), ('no such file',)
     if how == 'truncated':
@@ -203,7 +205,7 @@ def nan_weight(state: dict) -> object:
         (nan_weight, 'NaN'),
     ],
 )
-def test_checkpoints_of_every_wrong_kind(start, project, trained, tmp_path, content, word):
+def test_checkpoints_of_every_wrong_kind_are_refused(start, project, trained, tmp_path, content, word):
     path = tmp_path / 'checkpoint.pth'
     if callable(content):
         torch.save(content(read_checkpoint(trained / 'iter_3.pth')), path)
@@ -221,7 +223,7 @@ def test_checkpoints_of_every_wrong_kind(start, project, trained, tmp_path, cont
     ],
 )
 @pytest.mark.parametrize('named', [True, False])
-def test_resuming_from_what_is_damaged(project, trained, tmp_path, change, word, named):
+def test_resuming_from_a_damaged_checkpoint_is_refused(project, trained, tmp_path, change, word, named):
     path = tmp_path / 'work' / 'iter_3.pth'
     path.parent.mkdir()
     shutil.copy(trained / 'iter_3.pth', path)
@@ -234,7 +236,7 @@ def test_resuming_from_what_is_damaged(project, trained, tmp_path, change, word,
     assert before == (path.exists() and path.read_bytes())
 
 
-def test_resuming_another_network(project, trained, tmp_path):
+def test_resuming_another_network_is_refused(project, trained, tmp_path):
     arguments = (
         '--resume',
         trained / 'iter_3.pth',
@@ -246,7 +248,7 @@ def test_resuming_another_network(project, trained, tmp_path):
     refused(result, trained / 'iter_3.pth', 'do not fit')
 
 
-def test_fine_tuning_from_what_is_damaged(start, project, tmp_path):
+def test_fine_tuning_from_a_damaged_checkpoint_is_refused(start, project, tmp_path):
     refused(start('train', project.config, f'load_from={tmp_path / "gone.pth"}'), tmp_path / 'gone.pth', 'no such file')
 
 
@@ -254,14 +256,14 @@ def test_fine_tuning_from_what_is_damaged(start, project, tmp_path):
 
 
 @pytest.mark.parametrize('tool', ALL)
-def test_info_file_that_is_not_there(start, damaged, tool):
+def test_an_info_file_that_is_missing_is_refused(start, damaged, tool):
     path = damaged.root / 'infos.pkl'
     path.unlink()
     refused(start(tool, damaged.config), path, 'no such file', 'tools/create_data.py')
 
 
 @pytest.mark.parametrize('tool', ALL)
-def test_image_that_is_cut_short(start, damaged, tool):
+def test_an_image_that_is_cut_short_is_refused(start, damaged, tool):
     truncate(damaged.root / IMAGE)
     refused(start(tool, damaged.config), damaged.root / IMAGE, 'restore')
 
@@ -275,13 +277,13 @@ def change_camera(root: Path, field: str, row: int, column: int, value: float) -
 
 
 @pytest.mark.parametrize('tool', ALL)
-def test_calibration_that_is_nan(start, damaged, tool):
+def test_a_calibration_of_nan_is_refused(start, damaged, tool):
     change_camera(damaged.root, 'cam2img', 0, 0, float('nan'))
     refused(start(tool, damaged.config), damaged.root / 'infos.pkl', 'FRONT', 'NaN', 'convert')
 
 
 @pytest.mark.parametrize('tool', ALL)
-def test_rotation_that_is_none(start, damaged, tool):
+def test_a_rotation_that_is_none_is_refused(start, damaged, tool):
     change_camera(damaged.root, 'cam2global', 0, 0, 2.0)
     refused(start(tool, damaged.config), damaged.root / 'infos.pkl', 'FRONT', 'orthonormal', 'convert')
 
@@ -300,7 +302,7 @@ def test_rotation_that_is_none(start, damaged, tool):
         ('test', TEACHER, lambda path: np.save(path, np.full((32, 64), np.nan)), ('but NaN', 'data_prefix.teacher')),
     ],
 )
-def test_damaged_files(start, damaged, tool, name, change, words):
+def test_damaged_files_are_refused(start, damaged, tool, name, change, words):
     path = damaged.root / name
     change(path)
     refused(start(tool, damaged.config), path, *words)
@@ -323,7 +325,7 @@ def test_a_worker_process_reports_one_line_too(start, damaged):
         ((0, '--sample', -1), ('sample -1', 'samples 0 to 2')),
     ],
 )
-def test_numbers_out_of_range(project, tmp_path, arguments, words):
+def test_numbers_out_of_range_are_refused(project, tmp_path, arguments, words):
     refused(run('novel_view_synthesis', project.config, 'None', *arguments, '--out-dir', tmp_path), *words)
     assert not list(tmp_path.iterdir())
 
@@ -335,20 +337,20 @@ def test_numbers_out_of_range(project, tmp_path, arguments, words):
         ('test', ('--eval', 'beauty'), ('beauty', 'psnr')),
     ],
 )
-def test_names_that_nobody_knows(project, tool, arguments, words):
+def test_unknown_names_are_refused(project, tool, arguments, words):
     result = run(tool, project.config, 'None', *arguments)
     assert result.code == 2
     last = result.err.splitlines()[-1]
     assert all(word in last for word in ('error: argument', *words))
 
 
-def test_no_panels_at_all(project):
+def test_no_samples_to_draw_are_refused(project):
     arguments = ('--samples', 0, '--cfg-options', 'model.visualize_imgs=True')
     refused(run('visualization', project.config, 'None', *arguments), '0 samples', '1 or more')
 
 
 @pytest.mark.parametrize('tool', [*ALL, 'json', 'video'])
-def test_results_that_cannot_be_written(project, tmp_path, tool):
+def test_results_that_cannot_be_written_are_refused(project, tmp_path, tool):
     blocked = tmp_path / 'a_file'
     blocked.write_text('here already')
     options = (f'model.vis_save_directory={blocked}', 'model.visualize_imgs=True')
@@ -391,7 +393,7 @@ def test_the_nearest_right_key_is_named(project, tmp_path, option, meant):
         ('model.losses.lpips.type=LPIPSLoss', 'lpips_vgg.pth'),
     ],
 )
-def test_training_options(project, tmp_path, monkeypatch, option, word):
+def test_wrong_training_options_are_refused(project, tmp_path, monkeypatch, option, word):
     monkeypatch.delenv('WANDB_API_KEY', raising=False)
     refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option), word)
 

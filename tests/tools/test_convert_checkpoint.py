@@ -66,7 +66,7 @@ def test_entries_that_do_not_fit_are_all_listed(tmp_path):
     assert not out.exists()
 
 
-def test_weights_that_are_no_numbers(tmp_path):
+def test_weights_that_are_nan_or_infinite_are_refused(tmp_path):
     state = published_state('model')
     state['model.decoder.last_conv.bias'][1] = torch.nan
     torch.save({'state_dict': state}, tmp_path / 'published.pth')
@@ -75,7 +75,7 @@ def test_weights_that_are_no_numbers(tmp_path):
     )
 
 
-def test_files_that_are_no_checkpoints(tmp_path):
+def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
     out.write_text('here already')
     refused(run('convert_checkpoint', path, out), path, 'no such file')
@@ -87,7 +87,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
     assert out.read_text() == 'here already'
 
 
-def test_pickles_need_a_word_of_trust(tmp_path):
+def test_pickles_need_an_option_of_trust(tmp_path):
     path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
     torch.save({'meta': Namespace(seed=0), 'state_dict': published_state('model')}, path)
     refused(run('convert_checkpoint', path, out), path, '--unsafe-pickle')

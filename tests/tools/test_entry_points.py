@@ -79,7 +79,7 @@ def write_features(root: Path, features: Path) -> None:
 
 
 @pytest.mark.parametrize('name', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED])
-def test_two_iterations(published_layout, monkeypatch, tmp_path, name):
+def test_a_published_entry_point_trains_two_iterations(published_layout, monkeypatch, tmp_path, name):
     """Where the data lies is not said on the command line: it is where the documentation puts it."""
     monkeypatch.chdir(published_layout)
     loaders = ('train', 'val', 'test')
@@ -118,7 +118,7 @@ def two_iterations_as_they_are(name: str, work_dir: Path, *options: str) -> None
 
 
 @pytest.mark.parametrize('name', OURS[:2])
-def test_two_iterations_on_minitown(town, tmp_path, name):
+def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
     places = [f'{loader}_dataloader.dataset.data_root={town}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.teacher=../town_emernerf' for loader in ('train', 'val')]
     two_iterations_as_they_are(name, tmp_path, *places)
@@ -126,7 +126,7 @@ def test_two_iterations_on_minitown(town, tmp_path, name):
 
 @pytest.mark.parametrize('source', PANDASET)
 @pytest.mark.parametrize('name', OURS[2:])
-def test_two_iterations_on_pandaset(tmp_path, name, source):
+def test_a_pandaset_entry_point_trains_two_iterations(tmp_path, name, source):
     known, infos = PANDASET[source], tmp_path / 'infos'
     ranges = zip(('--train-frames', '--val-frames'), (known.train, known.val), strict=True)
     frames = [word for option, (first, last) in ranges for word in (option, f'{first}-{last}')]

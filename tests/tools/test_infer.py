@@ -127,7 +127,7 @@ def test_one_camera_is_enough(project, sample, tmp_path):
     assert not list((out / 'images_000').glob('LEFT*'))
 
 
-def test_a_folder_of_the_nuscenes_frame(project, shared_dir, tmp_path):
+def test_a_folder_of_the_nuscenes_frame_is_reconstructed(project, shared_dir, tmp_path):
     """The images as they were taken, 1600x900, with their calibration."""
     raw = shared_dir / 'data/nuscenes_frame'
     create_data(
@@ -221,14 +221,14 @@ def test_wrong_folders_get_one_line_and_nothing_is_written(project, folder, tmp_
         (('--device', 'abacus'), "device 'abacus': cannot be used"),
     ],
 )
-def test_other_arguments_that_are_wrong(project, folder, tmp_path, arguments, word):
+def test_other_wrong_arguments_are_refused(project, folder, tmp_path, arguments, word):
     result = run('infer', folder, project.config, 'None', '--out', tmp_path / 'out', *arguments)
     assert result.code == 2
     assert word in result.err
     assert not (tmp_path / 'out/panel_000.png').exists()
 
 
-def test_a_distorted_folder_is_undone_on_request(project, folder, tmp_path):
+def test_the_distortion_of_a_folder_is_undone_on_request(project, folder, tmp_path):
     lens = {'model': 'opencv', 'coefficients': [0.4, 0.0, 0.0, 0.0]}
     change(folder, lambda camera: camera.update(distortion=lens))
     arguments = ('--out', tmp_path / 'out', '--trajectory', 'translation', '--undistort')
@@ -238,7 +238,7 @@ def test_a_distorted_folder_is_undone_on_request(project, folder, tmp_path):
     assert np.abs(tile - plain).max() > 50
 
 
-def test_tiles_of_cameras_with_names_like_files(project, sample, tmp_path):
+def test_cameras_with_names_like_files_have_tiles(project, sample, tmp_path):
     """No camera overwrites the pictures of another, and no name is too long."""
     names = ('front/left', 'front_left', 'x' * 260)
     views = dataclasses.replace(sample[[0, 1, 2]], names=names)

@@ -91,7 +91,7 @@ def test_single_images_are_the_tiles(project, tmp_path):
     ]
 
 
-def test_voxels(project, trained, tmp_path):
+def test_voxels_are_drawn_in_every_coloring(project, trained, tmp_path):
     options = ('model.visualize_voxels=True', 'model.voxel_colors=rgb,features', 'model.voxel_min_density=0.01')
     names = drawn(project.config, tmp_path, *options, checkpoint=trained / 'iter_3.pth')
     kinds = [
@@ -114,14 +114,14 @@ def test_voxel_colours_is_still_accepted(project, tmp_path):
     assert 'voxels_000/height.html' in names and 'voxels_000/rgb.html' not in names
 
 
-def test_features_of_a_network_of_colors(project, tmp_path):
+def test_features_of_a_network_of_colors_are_drawn(project, tmp_path):
     names = drawn(project.config, tmp_path, 'model.visualize_foundation_model_feat=True')
     assert names == ['panel_000.png', 'images_000']
     tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
     assert tiles == [f'{camera}_{row}.png' for camera in sorted(CAMERAS) for row in ('features', 'input')]
 
 
-def test_queries_and_features_of_a_network_of_features(configs, tmp_path):
+def test_queries_and_features_of_a_network_of_features_are_drawn(configs, tmp_path):
     options = ('model.language_query=car,road', 'model.visualize_foundation_model_feat=True')
     names = drawn(configs['features'], tmp_path, *options, samples=2)
     assert names == ['panel_000.png', 'images_000', 'panel_001.png', 'images_001']
@@ -156,7 +156,7 @@ def test_a_network_trains_on_the_code_book(configs, tmp_path):
         ('colors', (), ('nothing to draw', 'model.visualize_imgs=True')),
     ],
 )
-def test_what_cannot_be_drawn(configs, tmp_path, name, options, words):
+def test_pictures_that_cannot_be_drawn_are_refused(configs, tmp_path, name, options, words):
     out = tmp_path / 'out'
     result = run('visualization', configs[name], 'None', '--cfg-options', f'model.vis_save_directory={out}', *options)
     assert result.code == 2
@@ -187,7 +187,7 @@ def test_the_data_are_drawn_before_training_and_training_does_not_notice(project
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_novel_views_of_features_and_of_poses_of_ones_own(configs, tmp_path):
+def test_novel_views_have_rows_of_features_and_take_own_poses(configs, tmp_path):
     poses = tmp_path / 'poses.json'
     poses.write_text(json.dumps([{'x': 1.0}, {'y': 2.0, 'yaw': 30}]))
     arguments = ('--trajectory', poses, '--out-dir', tmp_path)
@@ -200,7 +200,7 @@ def test_novel_views_of_features_and_of_poses_of_ones_own(configs, tmp_path):
         assert picture(paths[0]).shape == (rows * 28 + (rows - 1) * 2, 2 * 50 + 2, 3)
 
 
-def test_the_truth_of_novel_views(configs, tmp_path, monkeypatch):
+def test_novel_views_are_compared_with_the_truth(configs, tmp_path, monkeypatch):
     monkeypatch.setattr(scene, 'Town', BoxTown)
     poses, out = tmp_path / 'poses.json', tmp_path / 'results' / 'truth.json'
     poses.write_text(json.dumps([{'x': 1.0}, {}, {'x': 1.0}]))
@@ -217,7 +217,7 @@ def test_the_truth_of_novel_views(configs, tmp_path, monkeypatch):
     assert all(math.isfinite(figures['mean'][key]) for key in ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1'))
 
 
-def test_truth_that_is_not_known(configs, project, tmp_path, monkeypatch):
+def test_a_comparison_without_truth_is_refused(configs, project, tmp_path, monkeypatch):
     result = run('novel_view_synthesis', project.config, 'None', '--truth')
     assert result.code == 2 and 'minitown.json: no such file' in result.err
     result = run('novel_view_synthesis', configs['features'], 'None', '--truth')
