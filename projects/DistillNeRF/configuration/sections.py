@@ -44,8 +44,8 @@ READ_BY_RUNNER = (
 TOP_LEVEL = {*arguments(Runner), *READ_BY_RUNNER, *SWITCHES, 'data_root'} - {'cfg'}
 # Keys that every component may have, and arguments of components that the runner gives to them.
 ANY_COMPONENT = {'type', '_scope_'}
-LOSSES = 'model.losses'
 GIVEN_BY_RUNNER = {'runner', 'dataloader', 'evaluator'}
+LOSSES = 'model.losses'
 
 
 @dataclass(frozen=True)
