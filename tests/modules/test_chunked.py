@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from projects.DistillNeRF.modules import chunked as chunks
-from projects.DistillNeRF.modules.chunked import Recomputable, map_chunked, recompute_blocks
+from projects.DistillNeRF.modules.chunked import Recomputable, map_chunked, set_activation_checkpointing
 
 
 def function(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def function(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize('count', [0, 1, 7, 20])
 @pytest.mark.parametrize('numbers', [1, 15, 1000])
 def test_values_and_gradients(monkeypatch, count, numbers):
-    monkeypatch.setattr(chunks, 'NUMBERS_IN_CACHE', numbers)
+    monkeypatch.setattr(chunks, 'CPU_CHUNK_NUMEL', numbers)
     generator = torch.Generator().manual_seed(0)
     x, cotangent = (torch.randn(count, 5, dtype=torch.float64, generator=generator) for _ in range(2))
     scale = torch.rand(count, dtype=torch.float64, generator=generator)
@@ -33,7 +33,7 @@ def test_values_and_gradients(monkeypatch, count, numbers):
 
 
 def test_a_result_that_nobody_uses(monkeypatch):
-    monkeypatch.setattr(chunks, 'NUMBERS_IN_CACHE', 10)
+    monkeypatch.setattr(chunks, 'CPU_CHUNK_NUMEL', 10)
     x = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     map_chunked(function, x, torch.ones(6, dtype=torch.float64))[1].sum().backward()
     expected = torch.autograd.grad(function(x, torch.ones(6, dtype=torch.float64))[1].sum(), x)[0]
@@ -62,10 +62,10 @@ def test_it_is_off_by_default_and_can_be_switched_on_and_off():
     network = nn.Sequential(Square(), nn.Sequential(nn.ReLU(), Square()))
     blocks = [network[0], network[1][1]]
     assert [block.recompute for block in blocks] == [False, False]
-    recompute_blocks(network, True)
+    set_activation_checkpointing(network, True)
     assert [block.recompute for block in blocks] == [True, True]
     assert not hasattr(network[1][0], 'recompute')
-    recompute_blocks(network, False)
+    set_activation_checkpointing(network, False)
     assert [block.recompute for block in blocks] == [False, False]
 
 

@@ -46,7 +46,7 @@ def test_offsets_are_ordered_like_the_weights():
 @pytest.mark.parametrize('limit', [1, 6, 20, 1 << 23])
 @pytest.mark.parametrize(('source', 'target'), [(3, 3), (2, 2), (3, 2)])
 def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source, target):
-    monkeypatch.setattr(neighbors, 'CHUNK_SIZE', limit)
+    monkeypatch.setattr(neighbors, 'CHUNK_NUMEL', limit)
     made = grid()
     table = KernelMap.between(made, source, target, channels=2)
     inputs, outputs = made.cells(source).tolist(), made.cells(target).tolist()
@@ -62,12 +62,12 @@ def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source
 
 @pytest.mark.parametrize('limit', [1, 6, 1 << 23])
 def test_sums_add_the_products_of_a_row(monkeypatch, limit):
-    monkeypatch.setattr(neighbors, 'CHUNK_SIZE', limit)
+    monkeypatch.setattr(neighbors, 'CHUNK_NUMEL', limit)
     table = KernelMap.between(grid(), 3, 3, channels=2)
     totals: list[Tensor] = []
     for chunk in table.chunks:
         # Every product is the number of its input cell.
-        totals.append(chunk.sums(chunk.inputs[:, None].double() + 1))
+        totals.append(chunk.sum_products(chunk.inputs[:, None].double() + 1))
         assert len(totals[-1]) == chunk.rows.stop - chunk.rows.start
     # In Morton order: cells 0 to 2 are neighbors of each other, 4 and 5 of each other, 3 of itself alone.
     cells = grid().cells(3).tolist()
@@ -99,4 +99,4 @@ def test_no_pairs_are_sums_of_zero():
     chunk = neighbors.Chunk(
         slice(0, 2), torch.zeros(0), torch.zeros(0), [0] * 27, torch.zeros(0).int(), torch.zeros(3).int()
     )
-    assert chunk.sums(torch.zeros(0, 4)).tolist() == [[0] * 4] * 2
+    assert chunk.sum_products(torch.zeros(0, 4)).tolist() == [[0] * 4] * 2

@@ -234,7 +234,7 @@ def test_rows_along_rays_in_many_pieces_are_the_same(monkeypatch):
     grid, *_ = random_scene(60)
     rays, depths = random_rays(7), torch.linspace(0.5, 11, 5, dtype=torch.float64).expand(7, -1)
     whole = rows_along(grid, SPACE, *rays, depths)
-    monkeypatch.setattr('projects.DistillNeRF.modules.renderer.SAMPLES_IN_CACHE', 10)
+    monkeypatch.setattr('projects.DistillNeRF.modules.renderer.CPU_CHUNK_SAMPLES', 10)
     assert torch.equal(rows_along(grid, SPACE, *rays, depths), whole)
     points = rays[0][:, None] + depths[..., None] * rays[1][:, None]
     assert torch.equal(whole, grid.rows(SPACE.contract(points)))

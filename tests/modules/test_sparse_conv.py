@@ -11,7 +11,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.modules import kernel_map as neighbors
 from projects.DistillNeRF.modules.kernel_map import KernelMap
-from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, pairs_between
+from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, build_maps
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 from verification.reference import kernels as plain
 
@@ -51,7 +51,7 @@ def test_random_scenes_equal_dense_convolutions(jump, count):
     inputs, outputs = grid.cells(level), grid.cells(level - jump)
     conv = random_conv(3, 5)
     x = torch.randn(len(inputs), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    y = conv(x, pairs_between(grid, level, level - jump, channels=6))
+    y = conv(x, build_maps(grid, level, level - jump, channels=6))
     kernel = conv.weight.permute(2, 1, 0).reshape(5, 3, 3, 3, 3)
     volume = F.conv3d(dense(x, inputs, 2**level), kernel, conv.bias, stride=2**jump, padding=1)
     i, j, k = outputs.long().unbind(1)
@@ -74,7 +74,7 @@ def test_published_levels_equal_a_dictionary(jump):
     outputs = {tuple(cell): i for i, cell in enumerate(grid.cells(9 - jump).tolist())}
     conv = random_conv(2, 3)
     x = torch.randn(len(inputs), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    y = conv(x, pairs_between(grid, 9, 9 - jump, channels=6))
+    y = conv(x, build_maps(grid, 9, 9 - jump, channels=6))
     torch.testing.assert_close(y, plain.sparse_conv(x, inputs, outputs, conv.weight, conv.bias, jump))
 
 
@@ -83,7 +83,7 @@ def test_within_the_coarse_level():
     cells = {tuple(cell): i for i, cell in enumerate(grid.cells(3).tolist())}
     conv = random_conv(2, 3)
     x = torch.randn(len(cells), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    y = conv(x, pairs_between(grid, 3, 3, channels=6))
+    y = conv(x, build_maps(grid, 3, 3, channels=6))
     torch.testing.assert_close(y, plain.sparse_conv(x, cells, cells, conv.weight, conv.bias, 0))
 
 
@@ -93,7 +93,7 @@ def test_gradients_equal_finite_differences():
     x = torch.randn(grid.num_fine, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def function(x: Tensor, weight: Tensor) -> Tensor:
-        return torch.func.functional_call(conv, {'weight': weight}, (x, pairs_between(grid, 2, 1, channels=6)))
+        return torch.func.functional_call(conv, {'weight': weight}, (x, build_maps(grid, 2, 1, channels=6)))
 
     assert torch.autograd.gradcheck(function, (x.requires_grad_(), conv.weight))
 
@@ -133,8 +133,8 @@ def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit):
     x = torch.randn(grid.num_fine, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     results, counts = [], []
     for size in (1 << 23, limit):
-        monkeypatch.setattr(neighbors, 'CHUNK_SIZE', size)
-        pairs = pairs_between(grid, 4, 4 - jump, channels=6)
+        monkeypatch.setattr(neighbors, 'CHUNK_NUMEL', size)
+        pairs = build_maps(grid, 4, 4 - jump, channels=6)
         counts.append(len(pairs[0].chunks))
         y = conv(x, pairs)
         results.append((y, *torch.autograd.grad(y, (x, conv.weight, conv.bias), y.detach().cos())))
@@ -178,9 +178,9 @@ def test_sums_are_kept_in_single_precision_under_autocast():
     grid = grid_of(random_cells(30, 4), 4, 4)
     conv = random_conv(3, 5).float()
     x = torch.randn(grid.num_fine, 3, generator=torch.Generator().manual_seed(1))
-    exact = conv(x, pairs_between(grid, 4, 4, channels=6))
+    exact = conv(x, build_maps(grid, 4, 4, channels=6))
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        mixed = conv(x, pairs_between(grid, 4, 4, channels=6))
+        mixed = conv(x, build_maps(grid, 4, 4, channels=6))
     assert mixed.dtype == torch.float32 and not torch.equal(mixed, exact)
     # bfloat16 has 8 bits; sums of up to 27 * 3 products of about 1.
     torch.testing.assert_close(mixed, exact, rtol=0.05, atol=0.1)

@@ -50,7 +50,7 @@ class Scaling:
     Attributes:
         cameras: number of cameras -> seconds of everything.
         rays: number of rays -> seconds of rendering them in the scene of one camera.
-        voxels: number of fine cells -> seconds of pooling, neighbors and sparse convolutions of one camera.
+        voxels: number of fine cells -> seconds of pooling, kernel maps and sparse convolutions of one camera.
     """
 
     cameras: dict[int, float]
@@ -74,7 +74,7 @@ def _scaling(case: Case) -> Scaling:
     by_voxels = {}
     for noise_pixels in (64, 32, 16, 8):
         result = measured(1, noise_pixels)
-        stages = ('pooling', 'neighbors', 'sparse convolution')
+        stages = ('pooling', 'kernel maps', 'sparse convolution')
         by_voxels[result.cells[1]] = sum(result.forward[stage] for stage in stages)
     return Scaling(by_cameras, _ray_times(network, case), by_voxels)
 

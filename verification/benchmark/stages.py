@@ -18,7 +18,7 @@ from verification.benchmark.profiler import BACKWARD, Clock, StageProfiler, Work
 from verification.reference import network as plain
 
 # ``features``: pyramid and combiner of the coarse net. ``coarse``: its depth bins. ``fine``: the fine net.
-STAGES = ('features', 'coarse', 'fine', 'pooling', 'neighbors', 'sparse convolution', 'rendering', 'decoder')
+STAGES = ('features', 'coarse', 'fine', 'pooling', 'kernel maps', 'sparse convolution', 'rendering', 'decoder')
 MEBI = 1 << 20
 
 
@@ -109,8 +109,8 @@ def _ours(network: DistillNeRF, views: Views, profiler: StageProfiler) -> tuple[
     coarse = profiler('coarse', lambda: coarse_net.render(features, edges))
     fine = profiler('fine', lambda: network.fine_net(images, coarse))
     grid, pooled, pooled_fine = profiler('pooling', lambda: pool_views(views.cameras, fine, network.space, *levels))
-    neighbors = profiler('neighbors', lambda: voxel_net.neighbors(grid))
-    processed = profiler('sparse convolution', lambda: voxel_net.convolve(pooled, pooled_fine, neighbors))
+    maps = profiler('kernel maps', lambda: voxel_net.kernel_maps(grid))
+    processed = profiler('sparse convolution', lambda: voxel_net.convolve(pooled, pooled_fine, maps))
     scene = network.scene(grid, processed, pooled_fine)
     rays = profiler('rendering', lambda: scene.render_composite(views.cameras))
     image = profiler('decoder', lambda: _decode(network, rays.composite, views))

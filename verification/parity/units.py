@@ -15,7 +15,7 @@ from projects.DistillNeRF.modules.heads import ColorHead
 from projects.DistillNeRF.modules.layers import Bottleneck
 from projects.DistillNeRF.modules.renderer import VoxelTables, gather_rows
 from projects.DistillNeRF.modules.segments import segment_offsets, weighted_segment_sum
-from projects.DistillNeRF.modules.sparse_conv import SparseConv, pairs_between
+from projects.DistillNeRF.modules.sparse_conv import SparseConv, build_maps
 from projects.DistillNeRF.modules.volume_rendering import alpha_weights, expected_depth, render_intervals
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode, point_codes
 from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
@@ -118,7 +118,7 @@ def check_sparse_convolution(unit: Arrays, report: Report) -> None:
         weight = rule_weight(f'unit.sparse_voxel_convnet.jump{jump}.weight', (27, 6, 4))
         conv.weight.data, conv.bias.data = map(torch.from_numpy, (weight, rule_weight(f'unit.jump{jump}.bias', (4,))))
         x = unit['spc/conv_in'].clone().requires_grad_()
-        y = conv(x, pairs_between(grid, 5, level, channels=6))
+        y = conv(x, build_maps(grid, 5, level, channels=6))
         report.add(f'spc/conv_jump{jump}_out', y, unit[f'spc/conv_jump{jump}_out'], SHALLOW)
         y.backward(torch.from_numpy(normal_by_name(f'convct{jump}', tuple(y.shape))))
         for name, gradient in (('in', x.grad), ('weight', conv.weight.grad), ('bias', conv.bias.grad)):

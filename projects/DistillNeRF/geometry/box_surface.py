@@ -1,4 +1,4 @@
-"""The outer surface of many boxes, as a mesh: what pictures, web pages and PLY files draw of occupied cells."""
+"""The outer surface of many boxes as a mesh: pictures, web pages and PLY files draw occupied cells with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BoxSurface:
         vertices: ``(M, 3)`` float32, meters.
         quads: ``(F, 4)`` int32 indices of vertices, counter-clockwise seen from outside.
         vertex_box: ``(M,)`` the box of each vertex.
-        quad_box, quad_side: ``(F,)`` the box of each quad, and which of :data:`SIDES` it is.
+        quad_box, quad_side: ``(F,)`` the box of each quad, and its row in :data:`SIDES`.
     """
 
     vertices: np.ndarray
@@ -31,12 +31,12 @@ class BoxSurface:
 
     @property
     def triangles(self) -> np.ndarray:
-        """``(2 * F, 3)`` int32: each quad as two."""
+        """Split each quad into two triangles, ``(2 * F, 3)`` int32."""
         return self.quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
 
 
 def box_surface(corners: np.ndarray) -> BoxSurface:
-    """The sides of boxes that are not shared by two of them.
+    """Collect the sides of boxes that no two boxes share.
 
     Args:
         corners: ``(N, 8, 3)`` in the order of :data:`CORNERS`; neighbors share exactly equal corners.
@@ -56,7 +56,7 @@ def box_surface(corners: np.ndarray) -> BoxSurface:
 
 
 def _unshared(corners: np.ndarray) -> np.ndarray:
-    """``(N, 6)`` whether a side belongs to one box alone: its lowest and highest corner name it."""
+    """Return ``(N, 6)`` bool: whether a side belongs to one box alone. Its lowest and highest corner identify it."""
     ends = np.stack([corners[:, SIDES.min(axis=1)], corners[:, SIDES.max(axis=1)]], axis=2)
     keys = np.ascontiguousarray(ends.reshape(-1, 6) + 0.0, np.float32).view(np.dtype((np.void, 24)))[:, 0]
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)

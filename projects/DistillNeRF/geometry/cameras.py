@@ -34,7 +34,7 @@ class Cameras(TensorFields):
 
     @property
     def shape(self) -> torch.Size:
-        """The leading shape: how many cameras."""
+        """Return the leading shape of the cameras, such as ``(V,)``."""
         return self.cam2world.shape[:-2]
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Cameras(TensorFields):
         return dataclasses.replace(self, intrinsics=self.intrinsics[index], cam2world=self.cam2world[index])
 
     def resized(self, height: int, width: int) -> Self:
-        """The cameras of the same images resized to ``height`` x ``width``.
+        """Return the cameras of the same images resized to ``height`` x ``width``.
 
         Follows the published convention (docs/NETWORK.md#conventions): ``pixel_new = pixel_old * new / old``
         on integer pixel positions, without a half-pixel shift.
@@ -53,25 +53,28 @@ class Cameras(TensorFields):
         return dataclasses.replace(self, intrinsics=scale[:, None] * self.intrinsics, height=height, width=width)
 
     def pixel_grid(self, rows: int, columns: int) -> Tensor:
-        """``(rows, columns, 2)`` pixel positions (u, v) that span the image corner to corner."""
+        """Return ``(rows, columns, 2)`` pixel positions (u, v) that span the image from corner to corner."""
         like = self.intrinsics
         u = torch.linspace(0, self.width - 1, columns, dtype=like.dtype, device=like.device)
         v = torch.linspace(0, self.height - 1, rows, dtype=like.dtype, device=like.device)
         return torch.stack(torch.meshgrid(u, v, indexing='xy'), dim=-1)
 
     def pixel_directions(self, rows: int, columns: int) -> Tensor:
-        """``(..., rows, columns, 3)`` directions in the camera frame with z = 1."""
+        """Return ``(..., rows, columns, 3)`` directions in the camera frame, scaled to z = 1."""
         grid = self.pixel_grid(rows, columns)
         homogeneous = torch.cat([grid, torch.ones_like(grid[..., :1])], dim=-1)
         inverse = torch.linalg.inv(self.intrinsics)
         return exact_einsum('...ij,hwj->...hwi', inverse, homogeneous)
 
     def ray_lengths(self, rows: int, columns: int) -> Tensor:
-        """``(..., rows, columns)`` distance along the ray per meter of z: ``distance = z * ray_lengths``."""
+        """Return ``(..., rows, columns)``, the distance along the ray per meter of z.
+
+        ``distance = z * ray_lengths``.
+        """
         return _length(self.pixel_directions(rows, columns))
 
     def rays(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Rays through a ``rows`` x ``columns`` grid that spans the image corner to corner.
+        """Compute rays through a ``rows`` x ``columns`` grid that spans the image from corner to corner.
 
         Returns:
             origins ``(..., 3)`` (one per camera) and unit directions ``(..., rows, columns, 3)``, in the world.
@@ -96,6 +99,6 @@ class Cameras(TensorFields):
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Euclidean length of ``(..., 3)``; a reduction over three neighbors is slow on CPUs, this is not."""
+    """Return the Euclidean length of ``(..., 3)``; faster on CPUs than a reduction over three neighboring numbers."""
     x, y, z = vectors.unbind(-1)
     return (x * x + y * y + z * z).sqrt()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ParameterizedSpace:
-    """Settings of the mapping; it holds no tensors, so it has no device and no dtype.
+    """Settings of the mapping; it holds no tensors, so it has neither device nor dtype.
 
     Attributes:
         inner_range: r for x and y, meters.
@@ -37,22 +37,22 @@ class ParameterizedSpace:
     far: float = 120.0
 
     def contract(self, points: Tensor) -> Tensor:
-        """World points ``(..., 3)`` in meters to the cube, ``(..., 3)``."""
+        """Map world points ``(..., 3)`` in meters to the cube, ``(..., 3)``."""
         inner = points.new_tensor([self.inner_range, self.inner_range, self.inner_range_z])
         return contract(points, inner, self.contract_ratio)
 
     def contract_axes(self, axes: Sequence[Tensor]) -> list[Tensor]:
-        """:meth:`contract` of x, y and z, any shape, given one by one."""
+        """Map x, y and z of world points, three tensors of any shape, as :meth:`contract` does."""
         ranges = (self.inner_range, self.inner_range, self.inner_range_z)
         return [contract(x, r, self.contract_ratio) for x, r in zip(axes, ranges, strict=True)]
 
     def expand(self, points: Tensor) -> Tensor:
-        """Points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in meters; inverse of :meth:`contract`."""
+        """Map points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in meters; the inverse of :meth:`contract`."""
         axes = (self.inner_range, self.inner_range, self.inner_range_z)
         return torch.stack([expand(points[..., i], r, self.contract_ratio) for i, r in enumerate(axes)], dim=-1)
 
     def bin_edges(self, like: Tensor, stride: int = 1) -> Tensor:
-        """Edges ``(D + 1,)`` of the depth bins along a ray, meters, in the dtype and on the device of ``like``.
+        """Return the edges ``(D + 1,)`` of the depth bins along a ray, meters, in dtype and device of ``like``.
 
         Equal steps inside the inner range, equal steps in s outside. ``stride`` widens every bin
         (``sparse_sample_ratio``). The far plane itself is not an edge: the last one lies up to a bin before it.
@@ -62,29 +62,31 @@ class ParameterizedSpace:
 
 @functools.lru_cache(maxsize=16)
 def _bin_edges(space: ParameterizedSpace, stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The edges are made once: their number depends on computed values, which have to be fetched from the device."""
-    # Kept for any caller, so they must not belong to one's inference mode.
+    """Compute the edges once: their number depends on computed values, which have to be fetched from the device."""
+    # The cache serves any caller, so the edges must be no inference tensors.
     with torch.inference_mode(False), torch.no_grad():
-        kind = {'dtype': dtype, 'device': device}
+        like = torch.empty((), dtype=dtype, device=device)
         step = space.step * stride
-        inner = torch.arange(space.near, space.inner_range, step, **kind)
+        inner = torch.arange(space.near, space.inner_range, step, dtype=dtype, device=device)
         c = space.contract_ratio
-        outer_step = contract(torch.full((), step * space.outer_step, **kind), space.inner_range, c)
-        far = contract(torch.full((), space.far, **kind), space.inner_range, c)
-        first = torch.full((), c, **kind)
-        outer = torch.arange(c, float(far), float(outer_step), **kind) if far > first else first[None]
+        outer_step = contract(like.new_full((), step * space.outer_step), space.inner_range, c)
+        far = contract(like.new_full((), space.far), space.inner_range, c)
+        first = like.new_full((), c)
+        outer = first[None]
+        if far > first:
+            outer = torch.arange(c, float(far), float(outer_step), dtype=dtype, device=device)
         return torch.cat([inner, expand(outer, space.inner_range, c)])
 
 
 def contract(x: Tensor, inner_range: float | Tensor, contract_ratio: float) -> Tensor:
-    """x -> s. The order of operations is the published one: cells are chosen by rounding s."""
+    """Map x to s in the published order of operations: cells are chosen by rounding s."""
     size = x.abs()
     outside = (1 - inner_range / size * (1 - contract_ratio)) * x / size
     return torch.where(size < inner_range, x / inner_range * contract_ratio, outside)
 
 
 def expand(s: Tensor, inner_range: float, contract_ratio: float) -> Tensor:
-    """s -> x, the inverse of :func:`contract`."""
+    """Map s to x; the inverse of :func:`contract`."""
     size = s.abs()
     outside = inner_range * (1 - contract_ratio) / (1 - size) * s / size
     return torch.where(size < contract_ratio, s * inner_range / contract_ratio, outside)

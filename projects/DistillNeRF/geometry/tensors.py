@@ -1,8 +1,9 @@
-"""A base for small dataclasses of tensors: move, cast, slice, and nothing else."""
+"""A base class for dataclasses of tensors, and helpers for single tensors."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,23 +17,23 @@ class TensorFields:
     Fields that are not tensors (ints, tuples of names) and fields that are ``None`` pass through ``map``.
     """
 
-    def map(self, function) -> Self:
-        """Apply ``function`` to every tensor in it (nested dataclasses of this kind included)."""
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Apply ``function`` to every tensor field, also in nested dataclasses of this kind."""
 
-        def one(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
+        def apply(value: Any) -> Any:
+            if isinstance(value, Tensor):
                 return function(value)
             if isinstance(value, TensorFields):
                 return value.map(function)
             return value
 
-        changed = {f.name: one(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        changed = {field.name: apply(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return dataclasses.replace(self, **changed)
 
-    def to(self, *args, **kwargs) -> Self:
-        """``torch.Tensor.to`` on every floating tensor; other tensors follow the device only."""
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Apply ``torch.Tensor.to`` to every floating-point tensor; other tensors follow the device only."""
 
-        def move(tensor: torch.Tensor) -> torch.Tensor:
+        def move(tensor: Tensor) -> Tensor:
             moved = tensor.to(*args, **kwargs)
             return moved if tensor.is_floating_point() else tensor.to(moved.device)
 
@@ -40,18 +41,18 @@ class TensorFields:
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 become float32; float32 and float64 stay as they are."""
+    """Convert float16 and bfloat16 to float32; leave float32 and float64 as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def exact_einsum(equation: str, *tensors: Tensor) -> Tensor:
-    """``torch.einsum`` in the dtype of the tensors, under autocast as well: half precision would bend the rays."""
+    """Compute ``torch.einsum`` in the dtype of the tensors, even under autocast: half precision would bend the rays."""
     with torch.autocast(tensors[0].device.type, enabled=False):
         return torch.einsum(equation, *tensors)
 
 
 def require_same_shape(estimate: Tensor, target: Tensor) -> None:
-    """Losses never broadcast: a silently broadcast target is a wrong loss.
+    """Refuse shapes that differ: losses never broadcast, as a silently broadcast target gives a wrong loss.
 
     Raises:
         ValueError: the shapes differ.
@@ -61,7 +62,7 @@ def require_same_shape(estimate: Tensor, target: Tensor) -> None:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` is true; 0 with zero gradients if it is true nowhere.
+    """Average ``values`` where ``mask`` is true; return 0 with zero gradients if it is true nowhere.
 
     ``values`` must be finite in its gradient outside ``mask`` too: replace NaN in the targets beforehand.
     """

@@ -1,4 +1,4 @@
-"""Views: images, their cameras, and what is known about them."""
+"""Views: images with their cameras, depth maps, masks and features."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing_extensions import Self
 from .cameras import Cameras
 from .tensors import TensorFields
 
-# Images in [0, 1] stay below, those in 0 to 255 do not; so many rows and columns are looked at.
-BRIGHTEST = 10
-LOOKED_AT = 8
+# Images in [0, 1] stay below this value, images in 0 to 255 do not.
+MAX_BRIGHTNESS = 10
+# The range is checked on about this many rows and columns of an image.
+CHECKED_ROWS = 8
 
 
 @dataclass(frozen=True)
 class Views(TensorFields):
     """The V views of *one* sample; a batch is a list of them, so V may differ from sample to sample.
 
-    Unknown pixels of depth maps are NaN; a whole map that was not asked for is ``None``. Depth maps hold z in
+    Unknown pixels of depth maps are NaN; a map that was not loaded is ``None``. Depth maps hold z in
     the camera frame in meters (not distance along the ray).
 
     Attributes:
@@ -32,9 +33,9 @@ class Views(TensorFields):
         lidar_depth: ``(V, h, w)`` sparse z of LiDAR points at the render size h x w.
         teacher_depth: ``(V, h_t, w_t)`` z from the per-scene teacher, at the size it was stored in.
         sky_mask: ``(V, h_t, w_t)`` 1 where the teacher sees sky, 0 elsewhere.
-        features: ``(V, C, h_f, w_f)`` foundation-model features to distil.
+        features: ``(V, C, h_f, w_f)`` teacher features: those of the foundation model to distill.
         true_depth: ``(V, H, W)`` dense z of the ground truth, NaN in the sky (synthetic data only).
-        depth_features: ``(V, 128, H, W)`` features of the frozen depth network, input of the coarse depth net.
+        depth_features: ``(V, 128, H, W)`` frozen-depth features, an input of the coarse depth net.
     """
 
     images: Tensor
@@ -61,7 +62,7 @@ class Views(TensorFields):
         return len(self.images)
 
     def __getitem__(self, index: slice | list[int]) -> Self:
-        """The chosen views, in the order of ``index`` (a slice or a list: the view axis is kept)."""
+        """Select views in the order of ``index`` (a slice or a list: the view axis is kept)."""
         positions = range(len(self))[index] if isinstance(index, slice) else index
         chosen = list(positions)
         changed = {
@@ -75,10 +76,10 @@ class Views(TensorFields):
 
 
 def _check_images(images: Tensor, height: int, width: int) -> None:
-    """Shape and range, as far as they can be told without waiting for a device.
+    """Check shape and range, as far as this is possible without waiting for a device.
 
     Raises:
-        ValueError: says what the images are, and how they become what the network takes.
+        ValueError: names the layout, size or range of the images, and how to convert them.
     """
     if tuple(images.shape[1:]) == (height, width, 3):
         raise ValueError(f'images are {tuple(images.shape)}, channels last; give images.movedim(-1, 1)')
@@ -90,16 +91,16 @@ def _check_images(images: Tensor, height: int, width: int) -> None:
     if images.dtype == torch.uint8:
         raise ValueError('images are uint8, 0 to 255; give images.float() / 255')
     if images.device.type == 'cpu' and images.numel():
-        some = images.detach()[..., :: max(1, height // LOOKED_AT), :: max(1, width // LOOKED_AT)]
-        if (brightest := some.max().item()) > BRIGHTEST:
+        sampled = images.detach()[..., :: max(1, height // CHECKED_ROWS), :: max(1, width // CHECKED_ROWS)]
+        if (brightest := sampled.max().item()) > MAX_BRIGHTNESS:
             raise ValueError(f'images reach {brightest:g}, but colors are in [0, 1]; give images / 255')
 
 
 def _check_size_of_intrinsics(cameras: Cameras) -> None:
-    """Principal points right of and below the images are those of larger images. Asked on CPUs: it would wait for GPUs.
+    """Check on CPUs that the principal points lie in the images; on GPUs the check would have to wait.
 
     Raises:
-        ValueError: says so, and the hint.
+        ValueError: a principal point is right of and below its image, as those of larger images are.
     """
     if cameras.intrinsics.device.type != 'cpu' or not len(cameras):
         return
@@ -115,7 +116,7 @@ def _check_size_of_intrinsics(cameras: Cameras) -> None:
 
 
 def mirror_cameras(cameras: Cameras) -> Cameras:
-    """The cameras that take the mirrored images of the world mirrored at x = 0.
+    """Return the cameras that take the mirrored images of the world mirrored at x = 0.
 
     A camera is mirrored along its own x axis as well, so that it stays right-handed.
     """
@@ -129,7 +130,7 @@ def mirror_cameras(cameras: Cameras) -> Cameras:
 
 
 def mirror_views(views: Views) -> Views:
-    """Images, cameras and all maps mirrored; what looked to the front left looks to the front right, names stay."""
+    """Mirror images, cameras and all maps; names stay, so ``CAM_FRONT_LEFT`` then looks to the front right."""
     mirrored = {
         field.name: getattr(views, field.name).flip(-1)
         for field in dataclasses.fields(views)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.views import Views
-from ..modules.chunked import recompute_blocks
+from ..modules.chunked import set_activation_checkpointing
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import build_head
@@ -85,7 +85,7 @@ class DistillNeRF(nn.Module):
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
         self.frozen_depth = FrozenDepth(depth_weights)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
-        recompute_blocks(self, activation_checkpointing)
+        set_activation_checkpointing(self, activation_checkpointing)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
         self.to(memory_format=torch.channels_last)
 

@@ -1,4 +1,4 @@
-"""Long chains of elementwise steps, a few rows at a time: on a CPU the steps between stay in its cache."""
+"""Long chains of elementwise steps in chunks of rows: on a CPU the intermediate results then stay in its cache."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-# Numbers per chunk and tensor on a CPU: a megabyte in float32.
-NUMBERS_IN_CACHE = 1 << 18
+# Elements per chunk and tensor on a CPU: a megabyte in float32.
+CPU_CHUNK_NUMEL = 1 << 18
 # On other devices: 256 MB, enough to keep them busy.
-NUMBERS_AT_ONCE = 1 << 26
+GPU_CHUNK_NUMEL = 1 << 26
 
 RowFunction = Callable[..., tuple[Tensor, ...]]
 
 
-def numbers_at_a_time(device: torch.device, on_cpu: int) -> int:
-    """How long tensors should be that a chain of steps works on: ``on_cpu``, or many on other devices."""
-    return on_cpu if device.type == 'cpu' else NUMBERS_AT_ONCE
+def chunk_numel(device: torch.device, on_cpu: int) -> int:
+    """Return how many elements a chunk should have: ``on_cpu`` on a CPU, many more on other devices."""
+    return on_cpu if device.type == 'cpu' else GPU_CHUNK_NUMEL
 
 
 def map_chunked(function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """``function(*inputs)`` for a function that treats every row on its own.
+    """Compute ``function(*inputs)`` in chunks, for a function that treats every row on its own.
 
-    Nothing but the inputs is kept for the gradient; each chunk is computed again when its turn comes.
+    Only the inputs are kept for the gradient; the backward pass computes every chunk again.
 
     Args:
-        function: tensors ``(r, ...)`` to tensors ``(r, ...)``. No gradient reaches tensors that it holds by itself.
+        function: maps tensors ``(r, ...)`` to tensors ``(r, ...)``. Only its arguments get gradients.
         inputs: ``(R, ...)`` each, the first one the largest.
     """
     return _MapChunked.apply(function, *inputs)
@@ -36,7 +36,7 @@ def map_chunked(function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
 
 class _MapChunked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.function = function
         ctx.save_for_backward(*inputs)
         results: list[Tensor] = []
@@ -48,31 +48,37 @@ class _MapChunked(torch.autograd.Function):
         return tuple(results)
 
     @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
-        results = [torch.empty_like(x) if needed else None for x, needed in zip(inputs, wanted, strict=True)]
+        needs_grad = ctx.needs_input_grad[1:]
+        results = [torch.empty_like(x) if needed else None for x, needed in zip(inputs, needs_grad, strict=True)]
         for rows in _chunks(inputs[0]):
-            leaves = [x[rows].detach().requires_grad_(needed) for x, needed in zip(inputs, wanted, strict=True)]
+            leaves = [x[rows].detach().requires_grad_(needed) for x, needed in zip(inputs, needs_grad, strict=True)]
             with torch.enable_grad():
                 outputs = ctx.function(*leaves)
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 outputs, [leaf for leaf in leaves if leaf.requires_grad], [grad[rows] for grad in grads]
             )
-            for result, gradient in zip((r for r in results if r is not None), found, strict=True):
+            for result, gradient in zip((r for r in results if r is not None), gradients, strict=True):
                 result[rows] = gradient
         return None, *results
 
 
 def _chunks(x: Tensor) -> list[slice]:
-    """Ranges of rows; one empty range where there are no rows."""
+    """Split the rows of ``x`` into ranges; into one empty range where there are no rows."""
     count = len(x)
-    size = max(1, numbers_at_a_time(x.device, NUMBERS_IN_CACHE) * count // max(1, x.numel()))
+    size = max(1, chunk_numel(x.device, CPU_CHUNK_NUMEL) * count // max(1, x.numel()))
     return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
 
 
 class Recomputable(nn.Module):
-    """A block that can keep its inputs alone and compute everything between again in the backward pass."""
+    """A block that can keep only its inputs and compute the rest again in the backward pass.
+
+    ``torch.distributed.algorithms._checkpoint.checkpoint_wrapper.apply_activation_checkpointing`` gives the same
+    numbers and ``state_dict`` keys, but it wraps the blocks: ``_checkpoint_wrapped_module`` then appears in
+    ``named_parameters()``, by whose names the optimizer's options and the state of resumed runs are found. It is also
+    private and cannot be switched off again.
+    """
 
     recompute = False
 
@@ -83,8 +89,8 @@ class Recomputable(nn.Module):
         return super().__call__(*inputs)
 
 
-def recompute_blocks(network: nn.Module, recompute: bool) -> None:
-    """Switch it on or off in all blocks of a network."""
+def set_activation_checkpointing(network: nn.Module, recompute: bool) -> None:
+    """Switch activation checkpointing on or off in all blocks of a network."""
     for module in network.modules():
         if isinstance(module, Recomputable):
             module.recompute = recompute

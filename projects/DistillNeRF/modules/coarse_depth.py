@@ -18,12 +18,12 @@ INITIAL_LOGIT = -2.0
 
 @dataclass(frozen=True)
 class CoarseDepth:
-    """What the coarse net knows about N images of H x W.
+    """The output of the coarse depth net for N images of H x W.
 
     Attributes:
         depth: ``(N, H, W)`` expected distance along the ray, meters.
         weights: ``(N, H, W, D)`` volume rendering weights of the depth bins.
-        features: ``(N, C, H, W)`` the monodepth feature that the fine net reads.
+        features: ``(N, C, H, W)`` context features, which the fine net reads.
     """
 
     depth: Tensor
@@ -32,11 +32,11 @@ class CoarseDepth:
 
 
 class DepthFeatureCombiner(nn.Module):
-    """Mix the features of a frozen depth network into those of the pyramid.
+    """Mix frozen-depth features into the features of the pyramid.
 
     Args:
-        channels: channels of the pyramid and of the result.
-        depth_channels: channels of the frozen features.
+        channels: channels of the pyramid and of the output.
+        depth_channels: channels of the frozen-depth features.
     """
 
     def __init__(self, channels: int, depth_channels: int) -> None:
@@ -48,21 +48,21 @@ class DepthFeatureCombiner(nn.Module):
         self.final = nn.Conv2d(depth_channels, channels, 1)
 
     def forward(self, features: Tensor, depth_features: Tensor) -> Tensor:
-        """``(N, C, H, W)`` and ``(N, C_d, h, w)`` -> ``(N, C, H, W)``."""
+        """Map pyramid features ``(N, C, H, W)`` and frozen-depth features ``(N, C_d, h, w)`` to ``(N, C, H, W)``."""
         depth_features = enlarge(depth_features, features.shape[-2:])
         mixed = self.mix(torch.cat([features, depth_features], dim=1))
         return leaky_relu_(self.final(depth_features + instance_norm(self.residual(mixed))))
 
 
 class CoarseDepthNet(nn.Module):
-    """Densities in depth bins for every pixel, and the depth that volume rendering makes of them.
+    """Predict densities in depth bins for every pixel, and render the expected depth from them.
 
     Args:
-        num_bins: D, the depth bins; they must be the ones of the edges given to :meth:`forward`.
+        num_bins: D, the number of depth bins; :meth:`forward` takes D + 1 edges.
         width: width of the pyramid.
-        channels: channels of its output and of the monodepth feature.
+        channels: channels of its output and of the context features.
         blocks: see :class:`FPN`.
-        depth_channels: channels of the frozen depth features, or ``None`` to do without them.
+        depth_channels: channels of the frozen-depth features, or ``None`` to do without them.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the density logits.
     """
@@ -84,32 +84,35 @@ class CoarseDepthNet(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1), LeakyReLU(), nn.Conv2d(channels, num_bins, 1)
         )
         # Start with thin fog (about 0.05 per meter): light gets 20 m far, and bins at all depths get gradients.
-        nn.init.constant_(self.head[-1].bias, INITIAL_LOGIT)
+        last = self.head[-1]
+        assert isinstance(last.bias, Tensor)
+        nn.init.constant_(last.bias, INITIAL_LOGIT)
         self.density_activation = density_activation
         self.logit_bound = logit_bound
 
     def forward(self, images: Tensor, depth_features: Tensor | None, edges: Tensor) -> CoarseDepth:
-        """
+        """Predict the depth of images.
+
         Args:
-            images: ``(N, 3, H, W)``.
-            depth_features: ``(N, C_d, h, w)``, required if and only if the net was built for them.
+            images: ``(N, 3, H, W)`` RGB in [0, 1].
+            depth_features: ``(N, C_d, h, w)`` frozen-depth features, if and only if the net was built for them.
             edges: ``(D + 1,)`` edges of the depth bins, meters.
         """
         return self.render(self.features(images, depth_features), edges)
 
     def features(self, images: Tensor, depth_features: Tensor | None) -> Tensor:
-        """``(N, C, H, W)``: the first half of :meth:`forward`."""
+        """Compute the context features ``(N, C, H, W)``, the first half of :meth:`forward`."""
         if (depth_features is None) != (self.combiner is None):
             raise ValueError(
                 'the network was built for frozen depth features, but the views hold none'
                 if depth_features is None
                 else 'the views hold frozen depth features, but the network was built without them'
             )
-        features = self.pyramid(images)
-        return features if self.combiner is None else self.combiner(features, depth_features)
+        pyramid = self.pyramid(images)
+        return pyramid if self.combiner is None else self.combiner(pyramid, depth_features)
 
     def render(self, features: Tensor, edges: Tensor) -> CoarseDepth:
-        """What features ``(N, C, H, W)`` say about depth: the second half of :meth:`forward`."""
+        """Predict the depth from context features ``(N, C, H, W)``, the second half of :meth:`forward`."""
         logits = self.head(features).permute(0, 2, 3, 1)
 
         def render(logits: Tensor) -> tuple[Tensor, Tensor]:

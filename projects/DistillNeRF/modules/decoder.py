@@ -1,4 +1,4 @@
-"""From composited features to colors (docs/NETWORK.md#color-decoder)."""
+"""The decoder: from composited voxel features to colors (docs/NETWORK.md#color-decoder)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .layers import leaky_relu_
 
 
 class StyledConv(Recomputable):
-    """3x3 convolution, group norm, gain and offset from the camera's style, leaky ReLU."""
+    """A 3x3 convolution, group norm, gain and offset that depend on the camera's style, and a leaky ReLU."""
 
     GROUPS = 32
 
@@ -20,20 +20,20 @@ class StyledConv(Recomputable):
         self.style = nn.Linear(style_channels, 2 * channels)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """``(N, C, h, w)`` and ``(N, style_channels)`` -> ``(N, C, h, w)``."""
+        """Map ``(N, C, h, w)`` and styles ``(N, style_channels)`` to ``(N, C, h, w)``."""
         x = F.group_norm(self.conv(x), self.GROUPS, eps=1e-6)
         gain, offset = self.style(style)[:, :, None, None].chunk(2, dim=1)
         return leaky_relu_(gain * x + offset)
 
 
 class ColorDecoder(nn.Module):
-    """A small CNN that turns composited features into RGB, enlarging them on the way.
+    """A small CNN that decodes composited voxel features to RGB and enlarges them.
 
     Args:
         in_channels: channels of the composite.
-        width: channels inside; a multiple of 32 (the groups of the norm).
-        num_layers: styled convolutions.
-        num_upsample: how often the map is doubled in size (0, 1, ...).
+        width: channels of the hidden layers; a multiple of 32 (the groups of the norm).
+        num_layers: number of styled convolutions.
+        num_upsample: how many times the map is doubled in size (0, 1, ...).
         num_camera_classes, style_channels: size of the embedding of camera classes.
     """
 
@@ -57,11 +57,11 @@ class ColorDecoder(nn.Module):
 
     @property
     def scale(self) -> int:
-        """How many times larger than the composite the image is."""
+        """Return image size over composite size."""
         return 2 ** len(self.enlarge_after)
 
     def forward(self, composite: Tensor, camera_classes: Tensor) -> Tensor:
-        """``(N, C, h, w)`` and class indices ``(N,)`` -> RGB ``(N, 3, scale * h, scale * w)``, not clamped."""
+        """Decode ``(N, C, h, w)`` with camera classes ``(N,)`` to RGB ``(N, 3, scale * h, scale * w)``, not clamped."""
         style = self.styles(camera_classes)
         x = leaky_relu_(self.first(composite))
         for index, conv in enumerate(self.convs):
@@ -72,7 +72,7 @@ class ColorDecoder(nn.Module):
 
 
 def upsampling_layers(num_layers: int, num_upsample: int) -> tuple[int, ...]:
-    """Indices of the layers that an enlargement follows (the published rule, docs/NETWORK.md#color-decoder)."""
+    """Return the indices of the layers after which the map is doubled (docs/NETWORK.md#color-decoder)."""
     if num_upsample == 0:
         return ()
     if num_upsample == 1:

@@ -18,7 +18,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ResidualConvUnit(nn.Module):
-    """ReLU, convolution, ReLU, convolution around a shortcut."""
+    """A residual block: ReLU, convolution, ReLU, convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class ResidualConvUnit(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, h, w)`` -> the same."""
+        """Map ``(N, C, h, w)`` to the same shape."""
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
 class Fusion(nn.Module):
-    """Add a skip to the coarser path, refine, enlarge."""
+    """Add a skip connection to the coarser path, refine it and enlarge it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Fusion(nn.Module):
         self.resConfUnit2 = ResidualConvUnit(channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Sequence[int]) -> Tensor:
-        """``(N, C, h, w)`` and the skip of the same size -> ``(N, C, *size)``."""
+        """Map ``(N, C, h, w)`` and a skip connection of the same size to ``(N, C, *size)``."""
         if skip is not None:
             x = x + self.resConfUnit1(skip)
         x = self.resConfUnit2(x)
@@ -48,7 +48,7 @@ class Fusion(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The layers behind the token maps, under their published names."""
+    """The layers that follow the projected token maps, under their published names."""
 
     def __init__(self, sizes: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -63,12 +63,12 @@ class Scratch(nn.Module):
 
 
 class DPTHead(nn.Module):
-    """Token maps of four blocks to one feature map of 8 times the patch grid.
+    """The DPT head: merge the tokens of four blocks into one feature map of 8 times the patch grid.
 
     Args:
-        width: of the transformer.
+        width: channels of the transformer's tokens.
         sizes: channels of the four projected maps.
-        channels: of the feature.
+        channels: channels of the feature map.
     """
 
     def __init__(self, width: int = 768, sizes: Sequence[int] = (96, 192, 384, 768), channels: int = 128) -> None:
@@ -85,7 +85,7 @@ class DPTHead(nn.Module):
         self.scratch = Scratch(sizes, channels)
 
     def forward(self, tokens: Sequence[Tensor], rows: int, columns: int) -> Tensor:
-        """Four times ``(N, rows * columns, width)`` -> ``(N, channels, 8 * rows, 8 * columns)``."""
+        """Map four tensors ``(N, rows * columns, width)`` to one ``(N, channels, 8 * rows, 8 * columns)``."""
         scratch = self.scratch
         maps = [
             resize(project(x.transpose(1, 2).unflatten(2, (rows, columns))))
@@ -99,14 +99,14 @@ class DPTHead(nn.Module):
         return scratch.refinenet1(x, first, (2 * first.shape[-2], 2 * first.shape[-1]))
 
     def depth(self, feature: Tensor, rows: int, columns: int, patch: int = 14) -> Tensor:
-        """The network's own relative depth ``(N, 1, 14 * rows, 14 * columns)`` (larger is nearer)."""
+        """Compute the network's own relative depth ``(N, 1, 14 * rows, 14 * columns)``; larger is nearer."""
         x = self.scratch.output_conv1(feature)
         x = F.interpolate(x, size=(rows * patch, columns * patch), mode='bilinear', align_corners=True)
         return self.scratch.output_conv2(x)
 
 
 class DepthAnything(nn.Module):
-    """Images to the feature map that the coarse net reads."""
+    """Depth-Anything without its last layers: images to frozen-depth features, which the coarse net reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class DepthAnything(nn.Module):
         self.depth_head = DPTHead()
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1], ``(N, 3, H, W)`` -> ``(N, 128, H, W)``."""
+        """Compute frozen-depth features ``(N, 128, H, W)`` of RGB ``(N, 3, H, W)`` in [0, 1]."""
         x = self.preprocess(images)
         rows, columns = (side // self.pretrained.patch for side in x.shape[-2:])
         feature = self.depth_head(self.pretrained(x), rows, columns)
@@ -122,13 +122,13 @@ class DepthAnything(nn.Module):
 
     @staticmethod
     def preprocess(images: Tensor) -> Tensor:
-        """Resize to the network's size and normalize."""
+        """Resize images to the network's size and normalize their colors."""
         mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
         return (_resize(images, network_size(*images.shape[-2:])) - mean) / std
 
 
 def network_size(height: int, width: int, patch: int = 14) -> tuple[int, int]:
-    """Size at which an image enters: the shorter side becomes 518, both are cut down to multiples of the patch."""
+    """Return the size of the resized image: the shorter side 518, then both cut down to multiples of the patch."""
     shorter = min(height, width)
     sides = (SHORTER_SIDE if side == shorter else int(side * SHORTER_SIDE / shorter) for side in (height, width))
     rows, columns = (side // patch * patch for side in sides)
@@ -140,10 +140,10 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def load_depth_anything(state: dict[str, Tensor]) -> DepthAnything:
-    """The frozen network with published weights; it has no gradients.
+    """Build the frozen network with published weights; it has no gradients.
 
     Raises:
-        RuntimeError: names or shapes that do not fit.
+        RuntimeError: names or shapes of the weights do not fit.
     """
     with torch.device('meta'):
         network = DepthAnything()

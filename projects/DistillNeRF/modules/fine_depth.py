@@ -1,4 +1,4 @@
-"""The fine depth net: candidates around the coarse depth, their densities, and one feature per pixel.
+"""The fine depth net: candidates around the coarse depth, their densities, and the features to be lifted.
 
 See docs/NETWORK.md#fine-depth; paper section 3.2.
 """
@@ -22,7 +22,7 @@ from .volume_rendering import activate_density, render_intervals
 
 @dataclass(frozen=True)
 class FineDepth:
-    """What the fine net knows about N images of H x W, with K candidates per pixel.
+    """The output of the fine depth net for N images of H x W, with K candidates per pixel.
 
     The lifted feature of a candidate is ``occupancy * features`` of its pixel; it is never stored as a tensor of
     its own.
@@ -33,7 +33,7 @@ class FineDepth:
         candidates: ``(N, H, W, K)`` distances along the ray, meters, ascending.
         occupancy: ``(N, H, W, K)`` in (0, 1).
         logits: ``(N, H, W, K)`` density logits.
-        features: ``(N, C, H, W)`` image features.
+        features: ``(N, C, H, W)`` image features, which are lifted.
     """
 
     depth: Tensor
@@ -45,16 +45,16 @@ class FineDepth:
 
 
 class CandidateScorer(Recomputable):
-    """Score every depth candidate of every pixel from the pixel's depth feature and the candidate's distance.
+    """Score every depth candidate of every pixel from the pixel's depth features and the candidate's distance.
 
-    As published, the candidate's code is ``LN(linear(d))``, it is multiplied with the pixel's feature, and three
+    As published, the candidate's code is ``LN(linear(d))``, it is multiplied with the pixel's depth features, and three
     convolutions over neighboring candidates follow. A layer norm of an affine function of the scalar d has rank 3 in
     (d / sigma, 1 / sigma, 1), so the product and the first convolution are one small matrix product per pixel and
     the tensor of pixels x candidates x channels is never made.
 
     Args:
-        channels: channels of the pixel's depth feature and of the code.
-        hidden: width of the convolutions over candidates.
+        channels: channels of the pixel's depth features and of the code.
+        hidden: channels of the convolutions over candidates.
     """
 
     def __init__(self, channels: int, hidden: int = 16) -> None:
@@ -67,7 +67,7 @@ class CandidateScorer(Recomputable):
         self.conv3 = nn.Conv1d(hidden, 1, 3, padding=1)
 
     def forward(self, features: Tensor, candidates: Tensor) -> Tensor:
-        """``(N, C, H, W)`` and ``(N, H, W, K)`` -> scores ``(N, H, W, K)``."""
+        """Score candidates ``(N, H, W, K)`` by depth features ``(N, C, H, W)``; returns ``(N, H, W, K)``."""
         n, height, width, count = candidates.shape
         features = self.feature_norm(features.permute(0, 2, 3, 1))
         y = self._first_convolution(features, candidates)
@@ -84,7 +84,7 @@ class CandidateScorer(Recomputable):
         return F.conv2d(x, conv.weight[..., None], conv.bias, padding=(1, 0))
 
     def _first_convolution(self, features: Tensor, candidates: Tensor) -> Tensor:
-        """``(N, H, W, C)`` and ``(N, H, W, K)`` -> ``(N * H * W, K, hidden)``, bias included."""
+        """Map ``(N, H, W, C)`` and ``(N, H, W, K)`` to ``(N * H * W, K, hidden)``, bias included."""
         slope = self.expand.weight[:, 0] - self.expand.weight.mean()
         offset = self.expand.bias - self.expand.bias.mean()
         d = full_precision(candidates)
@@ -99,20 +99,21 @@ class CandidateScorer(Recomputable):
         kernels = torch.einsum('oct,pc->cpto', self.conv1.weight, parts)
         projected = (features @ kernels.flatten(1)).view(-1, 9, self.conv1.out_channels)
         pixels = code.reshape(-1, code.shape[3], 9).to(projected.dtype)
+        assert self.conv1.bias is not None
         return torch.baddbmm(self.conv1.bias, pixels, projected)
 
 
 class FineDepthNet(nn.Module):
-    """Depth candidates, their densities, and the image features that are lifted.
+    """Predict depth candidates, their densities, and the image features that are lifted.
 
     Args:
         channels: C, channels of the image features.
-        context_channels: channels of the coarse net's monodepth feature.
-        width: width of the pyramid and of the heads.
-        hidden: width of the combiner.
+        context_channels: channels of the coarse net's context features.
+        width: width of the pyramid, and channels of the heads' hidden layers.
+        hidden: channels of the combiner.
         blocks: see :class:`FPN`.
-        num_candidates: K.
-        first_candidate: candidates k run from here; ``None`` puts them around zero. The published ones are -8 ... 6
+        num_candidates: K, the number of candidates per pixel.
+        first_candidate: the first of the K consecutive steps; ``None`` centers them. The published ones are -8 ... 6
             (off-center-candidates in docs/NETWORK.md#oddities-of-the-published-code).
         candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` meters.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
@@ -158,7 +159,7 @@ class FineDepthNet(nn.Module):
         self.logit_bound = logit_bound
 
     def forward(self, images: Tensor, coarse: CoarseDepth) -> FineDepth:
-        """``(N, 3, H, W)`` images and what the coarse net made of them."""
+        """Predict from images ``(N, 3, H, W)`` and their coarse depth."""
         candidates = self.candidates(full_precision(coarse.depth))
         hidden = self.combiner(torch.cat([self.pyramid(images), coarse.features], dim=1))
         features = soft_clamp(self.feature_head(hidden), self.feature_bound)
@@ -169,7 +170,7 @@ class FineDepthNet(nn.Module):
         return FineDepth(depth, weights, candidates, occupancy, logits, features)
 
     def candidates(self, depth: Tensor) -> Tensor:
-        """``(N, H, W)`` coarse distances -> ``(N, H, W, K)``, meters; gradients reach the coarse depth."""
+        """Place candidates ``(N, H, W, K)`` around coarse distances ``(N, H, W)``, meters, which get gradients."""
         last = self.first_candidate + self.num_candidates
         steps = torch.arange(self.first_candidate, last, dtype=depth.dtype, device=depth.device)
         spacing = (self.candidate_ratio * depth).clamp(*self.candidate_step)

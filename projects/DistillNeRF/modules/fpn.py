@@ -11,16 +11,16 @@ from .layers import Bottleneck, enlarge, instance_norm, leaky_relu_
 
 
 class FPN(nn.Module):
-    """Images to one feature map of the same size.
+    """A feature pyramid: images to one feature map of the same size.
 
     Five stages at 1, 1/2, 1/4, 1/8 and 1/16 of the input size go down; lateral 1x1 convolutions and bilinear
     enlargements bring them back up to full size.
 
     Args:
-        width: c; the stages have 2c, 2c, 3c, 4c, 4c channels, the pyramid 3c.
+        width: c, the unit of width: the stages have 2c, 2c, 3c, 4c, 4c channels, the upward path 3c.
         stem_channels: channels of the first convolution.
-        out_channels: channels of the result.
-        blocks: bottlenecks of stages 2 to 5 (the first stage has 2).
+        out_channels: channels of the output.
+        blocks: bottlenecks of stages 1 to 4; stage 5 has as many as stage 4.
     """
 
     def __init__(self, width: int, stem_channels: int, out_channels: int, blocks: Sequence[int] = (2, 3, 5, 5)) -> None:
@@ -41,7 +41,7 @@ class FPN(nn.Module):
         self.final = nn.Conv2d(3 * width, out_channels, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, out_channels, H, W)``."""
+        """Map images ``(N, 3, H, W)`` to features ``(N, out_channels, H, W)``."""
         x = F.relu(instance_norm(self.stem(images)))
         maps = []
         for stage in self.stages:

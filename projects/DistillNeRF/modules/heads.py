@@ -1,4 +1,4 @@
-"""From samples of the voxel field to pixels: composited features and a CNN for RGB, or an MLP for features.
+"""The heads: from samples of the voxel field to pixels, either RGB or features of a foundation model.
 
 See docs/NETWORK.md#rendering; paper sections 3.3 and 3.4.
 """
@@ -15,12 +15,12 @@ from .layers import soft_clamp
 from .renderer import Compositor, VoxelTables
 from .segments import segment_offsets, weighted_segment_sum
 
-# Row of the camera embedding that the published training always used.
+# The row of the camera embedding that the published training always used.
 CAMERA_CLASS = 1
 
 
 class ColorHead(nn.Module):
-    """Composite the voxels' features, then decode RGB with a small CNN.
+    """Composite voxel features along the rays, then decode RGB with a small CNN.
 
     Args:
         channels: features per voxel and level.
@@ -36,10 +36,10 @@ class ColorHead(nn.Module):
         self.decoder = ColorDecoder(2 * channels + 1, **decoder)
 
     def compositor(self, tables: VoxelTables) -> Compositor:
-        """Composite (fine, coarse) features; samples in empty space have feature zero and are skipped."""
+        """Return the function that composites (fine, coarse) voxel features; samples in empty space count as zero."""
         grid = tables.grid
-        own = torch.arange(grid.num_coarse, dtype=grid.parents.dtype, device=grid.parents.device)
-        coarse_of_row = torch.cat([grid.parents, own])
+        coarse = torch.arange(grid.num_coarse, dtype=grid.parents.dtype, device=grid.parents.device)
+        coarse_of_row = torch.cat([grid.parents, coarse])
 
         def composite(rows: Tensor, weights: Tensor) -> Tensor:
             in_fine = rows < grid.num_fine
@@ -70,17 +70,20 @@ class ColorHead(nn.Module):
         return self.decoder(composite, camera_classes)
 
     def features(self, composite: Tensor) -> Tensor:
-        """Composite ``(V, channels, h, w)`` -> ``(V, 2 * channels, h, w)``: the voxels' features, fine and coarse,
-        weighted and summed along each ray."""
+        """Return the voxel features, summed along the rays by weight, of a composite ``(V, channels, h, w)``.
+
+        Returns:
+            ``(V, 2 * channels, h, w)``, fine then coarse.
+        """
         return (composite[:, :-1] + 1) / 2
 
 
 class FeatureHead(nn.Module):
-    """An MLP on every row of the voxel tables (empty space included, as published); no decoder.
+    """Apply an MLP to every row of the voxel tables (empty space included, as published), then composite; no decoder.
 
     Args:
         channels: features per voxel and level.
-        out_channels: channels of the foundation-model features.
+        out_channels: channels of the rendered features, as many as the teacher features have.
         bound: soft clamp of the MLP's output.
     """
 
@@ -95,7 +98,7 @@ class FeatureHead(nn.Module):
         self.bound = bound
 
     def compositor(self, tables: VoxelTables) -> Compositor:
-        """The MLP runs once per row of the table, not once per sample."""
+        """Return the function that composites the outputs of the MLP, which runs once per row of the table."""
         fine = torch.cat([tables.fine, tables.coarse.index_select(0, tables.grid.parents)], dim=1)
         coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
         colors = self._outputs(torch.cat([fine, coarse]))
@@ -123,7 +126,12 @@ class FeatureHead(nn.Module):
 
 
 def build_head(type: str, channels: int, **settings) -> ColorHead | FeatureHead:
-    """``type`` is ``color`` or ``feature``; a head's ``settings`` are the arguments that build it again."""
+    """Build a head.
+
+    Args:
+        type: ``color`` or ``feature``.
+        settings: the other arguments of the head; its attribute ``settings`` holds all that build it again.
+    """
     heads = {'color': ColorHead, 'feature': FeatureHead}
     if type not in heads:
         raise ValueError(f'unknown head {type!r}: use one of {sorted(heads)}')

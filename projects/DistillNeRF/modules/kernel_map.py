@@ -1,8 +1,8 @@
-"""Which occupied cells a sparse convolution reads (docs/NETWORK.md#sparse-convolution).
+"""The kernel map of a sparse convolution: which input cells an output cell reads.
 
-A pair joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighborhood reaches. All pairs of
+A pair (docs/NETWORK.md#sparse-convolution) joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighborhood reaches. All pairs of
 a convolution are found once per scene, shared by all layers, and ordered so that a layer is matrix products of many
-rows and sums of neighboring results: nothing is added into scattered places.
+rows and sums of neighboring products: no layer scatters.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.tensors import full_precision
-from .chunked import numbers_at_a_time
+from .chunked import chunk_numel
 from .segments import segment_offsets
 from .voxels import VoxelGrid, axis_codes
 
 OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
 CENTER = 13
 
-# Numbers in the products that a CPU holds at a time (32 MB in float32).
-CHUNK_SIZE = 1 << 23
+# Elements of the products that a CPU holds at a time (32 MB in float32).
+CHUNK_NUMEL = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Chunk:
 
     Attributes:
         rows: the range of output cells.
-        outputs, inputs: ``(p,)`` the cells of each pair.
-        sizes: number of pairs per place of :attr:`KernelMap.kernels`.
-        order, offsets: the pairs of row r are ``order[offsets[r]:offsets[r + 1]]``; int32.
+        outputs, inputs: ``(p,)`` the output and the input cell of each pair.
+        sizes: number of pairs per offset, in the order of :attr:`KernelMap.kernels`.
+        order, offsets: the pairs of output cell r are ``order[offsets[r]:offsets[r + 1]]``; int32.
     """
 
     rows: slice
@@ -45,8 +45,8 @@ class Chunk:
     order: Tensor
     offsets: Tensor
 
-    def sums(self, products: Tensor) -> Tensor:
-        """``(p, C)`` one product per pair -> ``(rows, C)`` their sums, in float32 or wider."""
+    def sum_products(self, products: Tensor) -> Tensor:
+        """Sum products ``(p, C)``, one per pair, per output cell: ``(rows, C)``, in float32 or wider."""
         products = full_precision(products)
         if len(products) == 0:
             return products.new_zeros(len(self.offsets) - 1, products.shape[1])
@@ -60,7 +60,7 @@ class KernelMap:
     Attributes:
         num_outputs: number of output cells.
         chunks: consecutive ranges of output cells.
-        kernels: which kernel matrix belongs to each place of :attr:`Chunk.sizes`.
+        kernels: for each entry of :attr:`Chunk.sizes` the index of its kernel matrix.
     """
 
     num_outputs: int
@@ -69,34 +69,35 @@ class KernelMap:
 
     @classmethod
     def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> KernelMap:
-        """The pairs of a convolution from the cells of ``input_level`` to those of ``output_level``.
+        """Find the pairs of a convolution from the cells of ``input_level`` to those of ``output_level``.
 
-        Chunks are made small enough for products of ``channels`` channels.
+        Chunks are small enough for products of ``channels`` channels.
         """
         jump = input_level - output_level
         base = grid.cells(output_level) << jump
-        find = _Finder(grid, base, input_level)
+        find = _CellLookup(grid, base, input_level)
         if jump:
             pairs = [find(offset) for offset in OFFSETS]
         else:
             # The pairs of offset -K are those of K with both ends exchanged.
             lower = [find(offset) for offset in OFFSETS[:CENTER]]
-            everyone = torch.arange(len(base), dtype=torch.int32, device=base.device)
-            pairs = [*lower, (everyone, everyone), *((inputs, outputs) for outputs, inputs in reversed(lower))]
-        return cls._of_pairs(*_joined(pairs), len(base), channels)
+            cells = torch.arange(len(base), dtype=torch.int32, device=base.device)
+            pairs = [*lower, (cells, cells), *((inputs, outputs) for outputs, inputs in reversed(lower))]
+        return cls._from_pairs(*_concatenate(pairs), len(base), channels)
 
     @classmethod
-    def _of_pairs(cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int) -> KernelMap:
-        """From pairs ``(P,)``, int32, each with its place among the 27 offsets, and ordered by it."""
-        limit = numbers_at_a_time(outputs.device, CHUNK_SIZE)
-        wanted = max(1, -(-len(outputs) * channels // limit))
-        step = max(1, -(-num_outputs // wanted))
+    def _from_pairs(
+        cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int
+    ) -> KernelMap:
+        """Make chunks of pairs ``(P,)``, int32, which are ordered by the index of their offset, ``kernels``."""
+        num_chunks = max(1, -(-len(outputs) * channels // chunk_numel(outputs.device, CHUNK_NUMEL)))
+        step = max(1, -(-num_outputs // num_chunks))
         bounds = [*range(0, max(num_outputs, 1), step), num_outputs]
-        places = kernels
+        keys = kernels
         if len(bounds) > 2:
-            places, chosen = _narrow(27 * (outputs // step) + kernels, 27 * len(bounds)).sort(stable=True)
-            outputs, inputs = outputs.index_select(0, chosen), inputs.index_select(0, chosen)
-        sizes = torch.bincount(places, minlength=27 * (len(bounds) - 1)).view(-1, 27).tolist()
+            keys, order = _narrow(27 * (outputs // step) + kernels, 27 * len(bounds)).sort(stable=True)
+            outputs, inputs = outputs.index_select(0, order), inputs.index_select(0, order)
+        sizes = torch.bincount(keys, minlength=27 * (len(bounds) - 1)).view(-1, 27).tolist()
         offsets = segment_offsets(torch.bincount(outputs, minlength=num_outputs))
         pairs = slice(0, 0)
         chunks = []
@@ -115,32 +116,36 @@ class KernelMap:
         return cls(num_outputs, chunks)
 
     def mirrored(self) -> KernelMap:
-        """The transposed table of one within a level: the same pairs under the opposite offsets."""
+        """Return the transpose of a kernel map within one level: the same pairs under the opposite offsets."""
         return replace(self, kernels=self.kernels[::-1])
 
     def transposed(self, num_inputs: int, channels: int) -> KernelMap:
-        """The table with outputs and inputs exchanged."""
-        parts = [(chunk.inputs.split(chunk.sizes), chunk.outputs.split(chunk.sizes)) for chunk in self.chunks]
-        pairs = [tuple(torch.cat([part[end][kernel] for part in parts]) for end in range(2)) for kernel in range(27)]
-        return self._of_pairs(*_joined(pairs), num_inputs, channels)
+        """Return the kernel map with outputs and inputs exchanged, for gradients."""
+        inputs = [chunk.inputs.split(chunk.sizes) for chunk in self.chunks]
+        outputs = [chunk.outputs.split(chunk.sizes) for chunk in self.chunks]
+        pairs = [
+            (torch.cat([part[kernel] for part in inputs]), torch.cat([part[kernel] for part in outputs]))
+            for kernel in range(27)
+        ]
+        return self._from_pairs(*_concatenate(pairs), num_inputs, channels)
 
 
 def _narrow(values: Tensor, limit: int) -> Tensor:
-    """Values below ``limit`` in the narrowest type in which they sort: half the bytes take half the time."""
+    """Convert values below ``limit`` to int16 if they fit: half the bytes sort in half the time."""
     return values.short() if limit <= torch.iinfo(torch.int16).max else values
 
 
-def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Lists of pairs -> outputs, inputs and the number of the list that each pair comes from, ``(P,)`` each."""
+def _concatenate(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Concatenate the pairs of all offsets: outputs, inputs and the index of each pair's offset, ``(P,)`` each."""
     outputs = torch.cat([outputs for outputs, _ in pairs])
     lengths = torch.tensor([len(outputs) for outputs, _ in pairs], device=outputs.device)
-    lists = torch.arange(len(pairs), dtype=torch.int32, device=outputs.device)
-    lists = lists.repeat_interleave(lengths, output_size=len(outputs))
-    return outputs, torch.cat([inputs for _, inputs in pairs]), lists
+    kernels = torch.arange(len(pairs), dtype=torch.int32, device=outputs.device)
+    kernels = kernels.repeat_interleave(lengths, output_size=len(outputs))
+    return outputs, torch.cat([inputs for _, inputs in pairs]), kernels
 
 
-class _Finder:
-    """Which input cells lie at an offset from the base cells; the codes of shifted axes are made once."""
+class _CellLookup:
+    """Find the input cells at an offset from the base cells; the Morton codes of shifted axes are computed once."""
 
     def __init__(self, grid: VoxelGrid, base: Tensor, level: int) -> None:
         self.grid = grid
@@ -154,11 +159,12 @@ class _Finder:
             self.parts.append({step: (codes[step], inside[step]) for step in shifted})
 
     def __call__(self, offset: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the pairs of an offset: ``(p,)`` output cells and ``(p,)`` input cells, int32."""
         (x, x_in), (y, y_in), (z, z_in) = (part[step] for part, step in zip(self.parts, offset, strict=True))
         codes = x | y | z
         if self.level == self.grid.fine_level:
-            found, count = self.grid.rows_of_codes(codes), self.grid.num_fine
+            inputs, count = self.grid.rows_of_codes(codes), self.grid.num_fine
         else:
-            found, count = self.grid.index.index_select(0, codes), self.grid.num_coarse
-        hit = ((found < count) & x_in & y_in & z_in).nonzero().squeeze(1)
-        return hit.int(), found.index_select(0, hit)
+            inputs, count = self.grid.index.index_select(0, codes), self.grid.num_coarse
+        outputs = ((inputs < count) & x_in & y_in & z_in).nonzero().squeeze(1)
+        return outputs.int(), inputs.index_select(0, outputs)

@@ -1,6 +1,9 @@
-"""Small layers that several networks share (docs/NETWORK.md#building-blocks)."""
+"""Layers that several networks share (docs/NETWORK.md#building-blocks)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,26 +17,26 @@ NORM_EPSILON = 1e-5
 
 
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
-    """``bound * tanh(x / bound)``: close to x near zero, never beyond +-bound."""
+    """Compute ``bound * tanh(x / bound)``: close to x near zero, never beyond +-bound."""
     return bound * torch.tanh(x / bound)
 
 
 def leaky_relu_(x: Tensor) -> Tensor:
-    """Leaky ReLU with slope 0.2 below zero, in place: for the result of a layer that nothing else reads."""
+    """Apply a leaky ReLU of slope 0.2 in place, to the output of a layer that nothing else reads."""
     return F.leaky_relu_(x, LEAKY_SLOPE)
 
 
 class _InstanceNorm(torch.autograd.Function):
-    """``(N, positions, C)`` -> the same with mean 0 and variance 1 over the positions of every sample and channel.
+    """Normalize ``(N, positions, C)`` to mean 0 and variance 1 over the positions of every sample and channel.
 
-    A leaky ReLU may follow: only its result is kept for the gradient, from which its argument can be told.
+    A leaky ReLU may follow: only its output is kept for the gradient, as its input can be computed from that.
 
     Positions are an outer dimension, over which PyTorch sums in cascades: the deep pyramids amplify rounding so much
     that naive sums would show. The variance takes two passes, so it does not cancel where the mean is large.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, slope: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
         y = x - x.mean(1, keepdim=True)
         scale = torch.rsqrt(y.square().mean(1, keepdim=True) + NORM_EPSILON)
         y.mul_(scale)
@@ -44,7 +47,7 @@ class _InstanceNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         y, scale = ctx.saved_tensors
         grad = full_precision(grad)
         if ctx.slope != 1:
@@ -67,16 +70,16 @@ def instance_norm(x: Tensor, slope: float = 1.0) -> Tensor:
 
 
 class _ReluConv(torch.autograd.Function):
-    """Convolution of ``relu(x)``, which is made again for the gradient: only x is kept, as the norm before it does."""
+    """Convolve ``relu(x)``; the ReLU is computed again for the gradient: only x is kept, as the norm before it does."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
         return F.conv2d(F.relu(x), weight, None, stride, padding)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight = ctx.saved_tensors
         pair = (ctx.stride, ctx.stride), (ctx.padding, ctx.padding), (1, 1)
         grad, grad_weight, _ = torch.ops.aten.convolution_backward(
@@ -86,7 +89,7 @@ class _ReluConv(torch.autograd.Function):
 
 
 def relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """``conv(relu(x))`` for a convolution without bias, in the dtype of autocast where it is on."""
+    """Compute ``conv(relu(x))`` for a convolution without bias, in the dtype of autocast where it is on."""
     device, weight = x.device.type, conv.weight
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -95,17 +98,18 @@ def relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
         return _ReluConv.apply(x, weight, conv.stride[0], conv.padding[0])
 
 
-def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear enlargement of ``(N, C, h, w)`` to ``size``, half-pixel centers."""
+def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Enlarge ``(N, C, h, w)`` to ``size`` bilinearly, with half-pixel centers."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+    return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)
 
 
 class LeakyInstanceNorm(nn.Module):
     """:func:`instance_norm` and the leaky ReLU as a module, for use in ``nn.Sequential``."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape."""
         return instance_norm(x, LEAKY_SLOPE)
 
 
@@ -113,11 +117,12 @@ class LeakyReLU(nn.Module):
     """:func:`leaky_relu_` as a module, for use after a layer in ``nn.Sequential``."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` to the same shape, in place."""
         return leaky_relu_(x)
 
 
 class Bottleneck(Recomputable):
-    """1x1, 3x3, 1x1 convolutions, each with instance norm, around a shortcut: ``in_channels -> out_channels``."""
+    """A residual block of 1x1, 3x3 and 1x1 convolutions, each with instance norm."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -129,12 +134,13 @@ class Bottleneck(Recomputable):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``, rounded up."""
         y = instance_norm(self.conv1(x))
         y = instance_norm(relu_conv(y, self.conv2))
         y = instance_norm(relu_conv(y, self.conv3))
         if self.shortcut is None:
             return (y + x).relu_()
-        # The stride is taken by hand: oneDNN's gradient of 1x1 convolutions with a stride writes beyond its memory on
-        # channels-last maps when it runs on several threads (torch 2.13, AVX-512).
+        # The stride is applied by slicing: oneDNN's gradient of 1x1 convolutions with a stride writes beyond its memory
+        # on channels-last maps when it runs on several threads (torch 2.13, AVX-512).
         x = x[:, :, :: self.stride, :: self.stride]
         return (y + instance_norm(self.shortcut(x))).relu_()

@@ -1,4 +1,4 @@
-"""Lift the pixels' features into voxels (docs/NETWORK.md#pooling; paper section 3.2)."""
+"""Lift image features into voxels (docs/NETWORK.md#pooling; paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .voxels import VoxelGrid, point_codes
 
 
 def candidate_positions(cameras: Cameras, candidates: Tensor) -> Tensor:
-    """World positions ``(N, H, W, K, 3)`` of depth candidates ``(N, H, W, K)``, meters, without gradient."""
+    """Return the world positions ``(N, H, W, K, 3)`` of depth candidates ``(N, H, W, K)``, meters, without gradient."""
     origins, directions = cameras.rays(*candidates.shape[1:3])
     return directions[:, :, :, None] * candidates.detach()[..., None] + origins[:, None, None, None]
 
@@ -22,11 +22,11 @@ def candidate_positions(cameras: Cameras, candidates: Tensor) -> Tensor:
 def pool_views(
     cameras: Cameras, fine: FineDepth, space: ParameterizedSpace, coarse_level: int, fine_level: int
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
-    """Average the lifted features of all cameras of one scene in the voxels they fall into.
+    """Average the lifted features of all cameras of one scene in each voxel.
 
-    The first half of the feature channels goes to the coarse level, the second half to the fine one. The lifted feature
-    of a candidate is its occupancy times its pixel's feature, so each level is a sparse matrix (voxels x pixels)
-    times the pixels' features. The choice of voxels carries no gradient.
+    The first half of the channels goes to the coarse level, the second half to the fine one. The lifted features of a
+    candidate are its occupancy times the image features of its pixel, so each level is a sparse matrix (voxels x
+    pixels) times the image features. The choice of voxels carries no gradient.
 
     Returns:
         the grid, pooled coarse voxels ``(C, channels / 2 + 1)`` and fine voxels ``(F, channels / 2 + 1)``; the last
@@ -39,7 +39,7 @@ def pool_views(
 def pool_points(
     points: Tensor, fine: FineDepth, coarse_level: int, fine_level: int
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
-    """:func:`pool_views` for candidates at ``points`` ``(N * H * W * K, 3)`` of the cube."""
+    """Pool as :func:`pool_views` does, for candidates at ``points`` ``(N * H * W * K, 3)`` of the cube."""
     codes = point_codes(points, fine_level)
     grid, fine_of_point = VoxelGrid.build(codes, coarse_level, fine_level)
 

@@ -10,27 +10,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.contraction import ParameterizedSpace
-from .chunked import map_chunked, numbers_at_a_time
+from .chunked import chunk_numel, map_chunked
 from .layers import soft_clamp
 from .volume_rendering import alpha_weights, expected_depth
 from .voxels import VoxelGrid
 
 EMPTY_LOGIT = -30.0
 
-# Look-ups are some thirty elementwise steps; on a CPU they are several times faster on chunks that stay in its cache.
-SAMPLES_IN_CACHE = 1 << 16
+# Look-ups are some thirty elementwise steps: on a CPU they are several times faster if a chunk stays in its cache.
+CPU_CHUNK_SAMPLES = 1 << 16
 
+# Composites along rays: rows ``(rays, n)`` and weights ``(rays, n)`` to ``(rays, channels)``.
 Compositor = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class RaySampling:
-    """Where samples are put on a ray.
+    """Where samples are placed on a ray.
 
     Attributes:
-        stride: every how many depth bins share one coarse sample (``sparse_sample_ratio``).
-        fine_samples: samples around the heaviest coarse sample.
-        fine_step: distance between them, meters.
+        stride: width of the coarse samples' bins, in depth bins (``sparse_sample_ratio``).
+        fine_samples: number of fine samples, around the interval of the greatest weight.
+        fine_step: distance between fine samples, meters.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the density logits.
         published_quirks: reproduce foggy-empty-space, off-center-fine-samples, interval-as-sample and forward-jitter
@@ -49,13 +50,13 @@ class RaySampling:
 
 @dataclass(frozen=True)
 class VoxelTables:
-    """What a sample reads: density logits by row, features by cell.
+    """The tables in which samples look up density logits, by row, and voxel features, by cell.
 
     Attributes:
-        grid: rows of points.
+        grid: maps points to rows.
         logits: ``(F + C + 1,)`` clamped density logit of every row.
-        coarse: ``(C, channels)`` features of the coarse cells.
-        fine: ``(F, channels)`` features of the fine cells.
+        coarse: ``(C, channels)`` voxel features of the coarse cells.
+        fine: ``(F, channels)`` voxel features of the fine cells.
     """
 
     grid: VoxelGrid
@@ -67,7 +68,7 @@ class VoxelTables:
     def build(
         cls, grid: VoxelGrid, coarse: Tensor, fine: Tensor, logit_bound: float, published_quirks: bool
     ) -> VoxelTables:
-        """From voxels ``(C, channels + 1)`` and ``(F, channels + 1)`` whose last channel is the density logit.
+        """Build tables of voxels ``(C, channels + 1)`` and ``(F, channels + 1)``, whose last channel is a density logit.
 
         With ``published_quirks`` the first occupied cell of each level reads as zero, and empty space keeps a little
         density (first-cell-empty and foggy-empty-space in docs/NETWORK.md#oddities-of-the-published-code).
@@ -87,21 +88,21 @@ def _without_first_row(voxels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RayRendering:
-    """What rendering returns per ray.
+    """The rendering of single rays.
 
     Attributes:
         composite: ``(rays, channels)`` composited color, ``2 * sum(weight * color) - 1``.
         depth: ``(rays,)`` expected distance along the ray, meters.
         opacity: ``(rays,)`` sum of the weights.
-        weights: ``(rays, n)`` of the intervals between samples.
-        depths: ``(rays, n + 1)`` sample distances, meters.
+        weights: ``(rays, n)`` weights of the intervals between samples; ``None`` if they were not kept.
+        depths: ``(rays, n + 1)`` distances of the samples, meters; ``None`` if they were not kept.
     """
 
     composite: Tensor
     depth: Tensor
     opacity: Tensor
-    weights: Tensor
-    depths: Tensor
+    weights: Tensor | None
+    depths: Tensor | None
 
 
 def render_rays(
@@ -115,8 +116,13 @@ def render_rays(
 ) -> RayRendering:
     """Render rays ``(rays, 3)`` with unit directions; positions and the choice of samples carry no gradient.
 
-    ``composite`` turns the rows of samples and their weights, both ``(rays, n)``, into ``(rays, channels)``.
-    ``jitter`` moves every coarse sample by a random part of its bin (training, ``stochastic_render_sample``).
+    Args:
+        tables: density logits and voxel features.
+        space: maps positions into the grid, and places the depth bins.
+        sampling: where samples are placed on a ray.
+        composite: turns the rows of samples and their weights, both ``(rays, n)``, into ``(rays, channels)``.
+        origins, directions: ``(rays, 3)`` of the rays, in the world.
+        jitter: move every coarse sample by a random share of its bin (training, ``stochastic_render_sample``).
     """
     with torch.no_grad():
         depths, rows = place_samples(tables, space, sampling, origins, directions, jitter)
@@ -140,7 +146,7 @@ def place_samples(
     directions: Tensor,
     jitter: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Sample depths ``(rays, n)``, ascending, and the rows that they hit, ``(rays, n)``."""
+    """Place all samples: their depths ``(rays, n)``, ascending, and the rows that they hit, ``(rays, n)``."""
     coarse, coarse_rows = place_coarse_samples(tables, space, sampling, origins, directions, jitter)
     interval = heaviest_interval(tables, sampling, coarse, coarse_rows)
     count, steps = sampling.fine_samples, torch.arange(sampling.fine_samples, dtype=coarse.dtype, device=coarse.device)
@@ -164,7 +170,7 @@ def place_coarse_samples(
     directions: Tensor,
     jitter: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Depths ``(rays, S)`` of one sample per depth bin, and the rows that they hit."""
+    """Place one sample per depth bin: depths ``(rays, S)``, and the rows that they hit, ``(rays, S)``."""
     edges = space.bin_edges(origins, sampling.stride)
     depths = ((edges[:-1] + edges[1:]) / 2).expand(len(origins), -1)
     if jitter:
@@ -174,32 +180,32 @@ def place_coarse_samples(
 
 
 def heaviest_interval(tables: VoxelTables, sampling: RaySampling, depths: Tensor, rows: Tensor) -> Tensor:
-    """Index ``(rays, 1)`` of the interval between samples ``(rays, S)`` that has the greatest weight."""
+    """Return the index ``(rays, 1)`` of the interval between samples ``(rays, S)`` that has the greatest weight."""
     return alpha_weights(gather_rows(tables.logits, rows), depths, sampling.density_activation).argmax(1, keepdim=True)
 
 
 def rows_along(
     grid: VoxelGrid, space: ParameterizedSpace, origins: Tensor, directions: Tensor, depths: Tensor
 ) -> Tensor:
-    """Rows ``(rays, n)`` of the cells at ``depths`` ``(rays, n)`` along rays ``(rays, 3)``."""
-    size = max(1, numbers_at_a_time(depths.device, SAMPLES_IN_CACHE) // max(1, depths.shape[1]))
+    """Look up the rows ``(rays, n)`` at ``depths`` ``(rays, n)`` along rays ``(rays, 3)``."""
+    size = max(1, chunk_numel(depths.device, CPU_CHUNK_SAMPLES) // max(1, depths.shape[1]))
     chunks = zip(origins.split(size), directions.split(size), depths.split(size), strict=True)
     return torch.cat([grid.rows_at(space.contract_axes(_along(o, d, t))) for o, d, t in chunks])
 
 
 def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> list[Tensor]:
-    """Positions on rays, axis by axis ``(rays, n)``: a last dimension of three is slow on CPUs, a long one is not."""
+    """Compute x, y and z, ``(rays, n)`` each, of positions on rays; a last dimension of three is slow on CPUs."""
     axes = zip(origins.unbind(1), directions.unbind(1), strict=True)
     return [origin[:, None] + depths * direction[:, None] for origin, direction in axes]
 
 
 def gather_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """``values[rows]`` for a flat table; several times faster than indexing with int32 rows."""
+    """Compute ``values[rows]`` for a flat table, several times faster than by indexing with int32 rows."""
     return values.index_select(0, rows.reshape(-1)).view(rows.shape)
 
 
 def merge_order(first: Tensor, second: Tensor) -> Tensor:
-    """Indices ``(rays, a + b)`` that sort the concatenation of two ascending sequences ``(rays, a)``, ``(rays, b)``."""
+    """Return indices ``(rays, a + b)`` that sort the concatenation of two ascending ``(rays, a)``, ``(rays, b)``."""
     count = first.shape[1]
     total = count + second.shape[1]
     index = torch.arange(total, device=first.device)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def weighted_segment_sum(table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
-    """``out[s] = sum of weights[e] * table[rows[e]]`` over the entries e of segment s.
+    """Compute ``out[s] = sum of weights[e] * table[rows[e]]`` over the entries e of segment s.
 
-    Nothing of size entries x channels is made, forward or backward.
+    No tensor of size entries x channels is made, forward or backward.
 
     Args:
         table: ``(T, C)``.
@@ -34,19 +36,19 @@ def _bags(table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tens
 
 
 class _TableGradient(torch.autograd.Function):
-    """Pass ``sums`` on and give ``table`` its gradient: the product with the transposed matrix, again as segment sums.
+    """Pass ``sums`` on, and give ``table`` the gradient: the product with the transposed matrix, again by segments.
 
     PyTorch's own gradient of ``embedding_bag`` adds row by row on one core.
     """
 
     @staticmethod
-    def forward(ctx, sums: Tensor, table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
+    def forward(ctx: Any, sums: Tensor, table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
         ctx.save_for_backward(rows, weights, offsets)
         ctx.num_rows = len(table)
         return sums.view_as(sums)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         rows, weights, offsets = ctx.saved_tensors
         segments = torch.arange(len(grad), dtype=rows.dtype, device=rows.device)
         segments = segments.repeat_interleave(offsets.diff(), output_size=len(rows))
@@ -57,5 +59,5 @@ class _TableGradient(torch.autograd.Function):
 
 
 def segment_offsets(counts: Tensor) -> Tensor:
-    """``(S,)`` entries per segment -> ``(S + 1,)`` offsets."""
+    """Return the offsets ``(S + 1,)`` of segments with ``(S,)`` entries each."""
     return F.pad(torch.cumsum(counts, 0), (1, 0))

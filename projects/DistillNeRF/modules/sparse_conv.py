@@ -6,7 +6,7 @@ the occupied output cells; cells that are empty or outside the grid count as zer
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,73 +19,73 @@ from .voxels import VoxelGrid
 
 
 class _Scratch:
-    """Memory for the pairs of one chunk after the other, taken once."""
+    """Buffers for the pairs of a chunk, allocated once for all chunks."""
 
-    def __init__(self, like: Tensor, table: KernelMap, *widths: int) -> None:
-        longest = max((len(chunk.inputs) for chunk in table.chunks), default=0)
+    def __init__(self, like: Tensor, kernel_map: KernelMap, *widths: int) -> None:
+        longest = max((len(chunk.inputs) for chunk in kernel_map.chunks), default=0)
         self.buffers = [like.new_empty(longest, width) for width in widths]
 
-    def of(self, chunk: Chunk) -> list[Tensor]:
-        """A tensor ``(p, width)`` of each width for the pairs of a chunk."""
+    def views(self, chunk: Chunk) -> list[Tensor]:
+        """Return a tensor ``(p, width)`` of each width for the pairs of a chunk."""
         return [buffer[: len(chunk.inputs)] for buffer in self.buffers]
 
 
 class _SumOfProducts(torch.autograd.Function):
-    """For every output cell the sum of ``x[input] @ weight[offset]`` over its pairs; no bias.
+    """Sum ``x[input] @ weight[offset]`` over the pairs of every output cell; no bias.
 
     Products are made in the dtype of the inputs; the sums over offsets are kept in float32 or wider. The gradient to x
-    is the same sum over the transposed table.
+    is the same sum over the transposed kernel map.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, table: KernelMap, transposed: KernelMap) -> Tensor:
-        out = full_precision(x.new_empty(table.num_outputs, weight.shape[2]))
-        scratch = _Scratch(x, table, weight.shape[1], weight.shape[2])
-        for chunk in table.chunks:
-            gathered, products = scratch.of(chunk)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, kernel_map: KernelMap, transposed: KernelMap) -> Tensor:
+        out = full_precision(x.new_empty(kernel_map.num_outputs, weight.shape[2]))
+        scratch = _Scratch(x, kernel_map, weight.shape[1], weight.shape[2])
+        for chunk in kernel_map.chunks:
+            gathered, products = scratch.views(chunk)
             torch.index_select(x, 0, chunk.inputs, out=gathered)
-            pieces = zip(gathered.split(chunk.sizes), products.split(chunk.sizes), table.kernels, strict=True)
-            for rows, product, kernel in pieces:
+            parts = zip(gathered.split(chunk.sizes), products.split(chunk.sizes), kernel_map.kernels, strict=True)
+            for rows, product, kernel in parts:
                 torch.mm(rows, weight[kernel], out=product)
-            out[chunk.rows] = chunk.sums(products)
+            out[chunk.rows] = chunk.sum_products(products)
         ctx.save_for_backward(x, weight)
         ctx.transposed = transposed
         return out
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        table = ctx.transposed
+        kernel_map = ctx.transposed
         grad = grad.to(x.dtype)
         grad_x = full_precision(torch.empty_like(x))
         grad_weight = full_precision(torch.zeros_like(weight))
-        scratch = _Scratch(x, table, weight.shape[2], weight.shape[1], weight.shape[1])
-        for chunk in table.chunks:
-            grads, rows, products = scratch.of(chunk)
+        scratch = _Scratch(x, kernel_map, weight.shape[2], weight.shape[1], weight.shape[1])
+        for chunk in kernel_map.chunks:
+            grads, rows, products = scratch.views(chunk)
             torch.index_select(grad, 0, chunk.inputs, out=grads)
             torch.index_select(x, 0, chunk.outputs, out=rows)
-            pieces = (part.split(chunk.sizes) for part in (rows, grads, products))
-            for row, gradient, product, kernel in zip(*pieces, table.kernels, strict=True):
+            parts = (buffer.split(chunk.sizes) for buffer in (rows, grads, products))
+            for row, gradient, product, kernel in zip(*parts, kernel_map.kernels, strict=True):
                 torch.mm(gradient, weight[kernel].T, out=product)
                 grad_weight[kernel] += row.T @ gradient
-            grad_x[chunk.rows] = chunk.sums(products)
+            grad_x[chunk.rows] = chunk.sum_products(products)
         return grad_x.to(x.dtype), grad_weight.to(weight.dtype), None, None
 
 
-# A table and its transpose.
-Pairs = tuple[KernelMap, KernelMap]
+# The kernel map of a convolution, and its transpose for the gradient.
+MapAndTranspose = tuple[KernelMap, KernelMap]
 
 
-def pairs_between(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> Pairs:
-    """What convolutions of up to ``channels`` channels from one level to another need, and their gradients."""
-    table = KernelMap.between(grid, input_level, output_level, channels)
+def build_maps(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> MapAndTranspose:
+    """Build the kernel map, and its transpose, of convolutions of up to ``channels`` channels between two levels."""
+    kernel_map = KernelMap.between(grid, input_level, output_level, channels)
     if input_level == output_level:
-        return table, table.mirrored()
-    return table, table.transposed(len(grid.cells(input_level)), channels)
+        return kernel_map, kernel_map.mirrored()
+    return kernel_map, kernel_map.transposed(len(grid.cells(input_level)), channels)
 
 
 class SparseConv(nn.Module):
-    """A 3x3x3 convolution over pairs of occupied cells."""
+    """A 3x3x3 convolution over the occupied cells."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -93,35 +93,36 @@ class SparseConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.normal_(self.weight, std=(27 * in_channels) ** -0.5)
 
-    def forward(self, x: Tensor, pairs: Pairs) -> Tensor:
-        """``(input cells, in_channels)`` -> ``(output cells, out_channels)``, float32 or wider."""
-        device, weight = x.device.type, self.weight
+    def forward(self, x: Tensor, maps: MapAndTranspose) -> Tensor:
+        """Map ``(input cells, in_channels)`` to ``(output cells, out_channels)``, float32 or wider."""
+        device = x.device.type
+        weight: Tensor = self.weight
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             x, weight = x.to(dtype), weight.to(dtype)
         with torch.autocast(device, enabled=False):
-            return _SumOfProducts.apply(x, weight, *pairs) + self.bias
+            return _SumOfProducts.apply(x, weight, *maps) + self.bias
 
 
 class SparseProcessing(Recomputable):
-    """Convolution, leaky ReLU, layer norm."""
+    """A sparse convolution, a leaky ReLU and a layer norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = SparseConv(in_channels, out_channels)
         self.norm = nn.LayerNorm(out_channels)
 
-    def forward(self, x: Tensor, pairs: Pairs) -> Tensor:
-        """``(input cells, in_channels)`` -> ``(output cells, out_channels)``."""
-        return self.norm(leaky_relu_(self.conv(x, pairs)))
+    def forward(self, x: Tensor, maps: MapAndTranspose) -> Tensor:
+        """Map ``(input cells, in_channels)`` to ``(output cells, out_channels)``."""
+        return self.norm(leaky_relu_(self.conv(x, maps)))
 
 
-class Neighbors(NamedTuple):
-    """The pairs of all layers of a :class:`SparseVoxelNet`."""
+class KernelMaps(NamedTuple):
+    """The kernel maps of all layers of a :class:`SparseVoxelNet`."""
 
-    within_fine: Pairs
-    within_coarse: Pairs
-    downwards: Pairs
+    within_fine: MapAndTranspose
+    within_coarse: MapAndTranspose
+    fine_to_coarse: MapAndTranspose
 
 
 class SparseVoxelNet(nn.Module):
@@ -156,25 +157,24 @@ class SparseVoxelNet(nn.Module):
         self.logit_bound = logit_bound
 
     def forward(self, coarse: Tensor, fine: Tensor, grid: VoxelGrid) -> Tensor:
-        """``(C, channels + 1)`` and ``(F, channels + 1)`` pooled voxels -> ``(C, channels + 1)``; logit last."""
-        return self.convolve(coarse, fine, self.neighbors(grid))
+        """Map pooled voxels ``(C, channels + 1)`` and ``(F, channels + 1)`` to ``(C, channels + 1)``, logit last."""
+        return self.convolve(coarse, fine, self.kernel_maps(grid))
 
-    def neighbors(self, grid: VoxelGrid) -> Neighbors:
-        """What the layers need to know of the cells."""
+    def kernel_maps(self, grid: VoxelGrid) -> KernelMaps:
+        """Build the kernel maps of all layers for the cells of ``grid``."""
         fine, coarse = grid.fine_level, grid.coarse_level
         levels = ((fine, fine), (coarse, coarse), (fine, coarse))
-        return Neighbors(*(pairs_between(grid, source, target, self.widest) for source, target in levels))
+        return KernelMaps(*(build_maps(grid, source, target, self.widest) for source, target in levels))
 
-    def convolve(self, coarse: Tensor, fine: Tensor, neighbors: Neighbors) -> Tensor:
-        """:meth:`forward` with the neighbors of the grid."""
-        within_fine, within_coarse, downwards = neighbors
-        x = leaky_relu_(self.fine_in(fine, within_fine))
+    def convolve(self, coarse: Tensor, fine: Tensor, maps: KernelMaps) -> Tensor:
+        """Process pooled voxels as :meth:`forward` does, with the kernel maps of their grid."""
+        x = leaky_relu_(self.fine_in(fine, maps.within_fine))
         for layer in self.fine_layers:
-            x = layer(x, within_fine)
-        x = leaky_relu_(self.down(x, downwards))
-        y = leaky_relu_(self.coarse_in(coarse, within_coarse))
+            x = layer(x, maps.within_fine)
+        x = leaky_relu_(self.down(x, maps.fine_to_coarse))
+        y = leaky_relu_(self.coarse_in(coarse, maps.within_coarse))
         x = torch.cat([x, y], dim=1)
         for layer in self.coarse_layers:
-            x = layer(x, within_coarse)
-        x = self.out(x, within_coarse)
+            x = layer(x, maps.within_coarse)
+        x = self.out(x, maps.within_coarse)
         return torch.cat([soft_clamp(x[:, :-1], self.feature_bound), soft_clamp(x[:, -1:], self.logit_bound)], dim=1)

@@ -1,4 +1,4 @@
-"""The vision transformer of DINOv2, as far as its patch tokens are needed (docs/NETWORK.md#frozen-depth-network).
+"""The vision transformer of DINOv2 up to its patch tokens (docs/NETWORK.md#frozen-depth-network).
 
 Parameters have the names of the published weights, so that these load as they are. ``transformers`` has this network,
 too, but enlarges its position grid to the output size; the original uses scale factors, which moves the sampling grid.
@@ -21,7 +21,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, tokens, width)`` -> the same."""
+        """Map ``(N, tokens, width)`` to the same shape."""
         n, tokens, width = x.shape
         q, k, v = self.qkv(x).view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v)
@@ -29,7 +29,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with exact GELU."""
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., width)`` -> the same."""
+        """Map ``(..., width)`` to the same shape."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -49,12 +49,12 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., width)`` -> the same."""
+        """Map ``(..., width)`` to the same shape."""
         return self.gamma * x
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each with layer scale around a shortcut."""
+    """A transformer block: pre-norm attention and MLP, each residual with layer scale."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -66,20 +66,20 @@ class Block(nn.Module):
         self.ls2 = LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, tokens, width)`` -> the same."""
+        """Map ``(N, tokens, width)`` to the same shape."""
         x = x + self.ls1(self.attn(self.norm1(x)))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
 class PatchEmbed(nn.Module):
-    """Patches to tokens."""
+    """Embed image patches as tokens."""
 
     def __init__(self, patch: int, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, patch, stride=patch)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` -> ``(N, rows * columns, width)``."""
+        """Map images ``(N, 3, H, W)`` to tokens ``(N, rows * columns, width)``."""
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
@@ -87,9 +87,11 @@ class VisionTransformer(nn.Module):
     """ViT-B/14 by default, without register tokens.
 
     Args:
-        width, depth, heads: of the transformer.
+        width: channels of a token.
+        depth: number of blocks.
+        heads: attention heads per block.
         patch: side of a patch, pixels.
-        grid: side of the square position grid that it was trained with, patches.
+        grid: side of the square position grid of the training, patches.
     """
 
     # Added to the number of patches before the division that gives the scale factor, as in the original.
@@ -100,26 +102,29 @@ class VisionTransformer(nn.Module):
         self.patch, self.grid = patch, grid
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
-        # Part of the published weights; it stands for masked patches, of which there are none.
+        # Part of the published weights; only masked patches would use it.
         self.mask_token = nn.Parameter(torch.zeros(1, width))
         self.patch_embed = PatchEmbed(patch, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def positions(self, rows: int, columns: int) -> Tensor:
-        """``(1, 1 + rows * columns, width)`` position encoding of the class token and the patches."""
+        """Return the position encodings ``(1, 1 + rows * columns, width)`` of the class token and the patches."""
         if rows == columns == self.grid:
             return self.pos_embed
-        own, grid = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        class_position, grid = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         grid = grid.view(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
         scale = tuple((count + self.SCALE_OFFSET) / self.grid for count in (rows, columns))
         grid = F.interpolate(grid, scale_factor=scale, mode='bicubic', recompute_scale_factor=False)
         if grid.shape[-2:] != (rows, columns):
             raise ValueError(f'{rows} x {columns} patches: the position grid became {tuple(grid.shape[-2:])}')
-        return torch.cat([own, grid.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([class_position, grid.flatten(2).transpose(1, 2)], dim=1)
 
     def forward(self, images: Tensor, last: int = 4) -> list[Tensor]:
-        """Normalized images ``(N, 3, H, W)``, sides multiples of the patch.
+        """Encode normalized images ``(N, 3, H, W)`` whose sides are multiples of the patch.
+
+        Args:
+            last: number of blocks whose tokens are returned.
 
         Returns:
             the patch tokens ``(N, rows * columns, width)`` after each of the last blocks, all through the final norm.

@@ -1,11 +1,12 @@
 """Volume rendering weights along rays, with hand-written gradients.
 
 Both kinds of weights have the form ``w_i = T_i * alpha_i`` with a transmittance T that is a running product, so
-their gradients need one reversed running sum and nothing but the weights has to be kept for it. Everything is
-computed in the dtype of the inputs; callers keep it in float32 or wider under autocast.
+their gradients need one reversed running sum. Everything is computed in the dtype of the inputs, in float32 or wider.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,12 @@ from torch import Tensor
 from ..geometry.tensors import full_precision
 
 ALPHA_EPSILON = 1e-10
-# Far beyond what changes any sum; exp of less than -87 is sixty times slower than of more on Intel's CPUs (MKL).
-OPAQUE = 80.0
+# Larger optical depths change no sum, and exp of less than -87 is sixty times slower on Intel's CPUs (MKL).
+MAX_OPTICAL_DEPTH = 80.0
 
 
 def activate_density(logit: Tensor, activation: str) -> Tensor:
-    """Density per meter from a logit: ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``, in float32 or wider."""
+    """Compute the density per meter, ``exp``, ``softplus`` or ``sigmoid`` of ``logit - 1``, in float32 or wider."""
     logit = full_precision(logit)
     if activation == 'exp':
         return torch.exp(logit - 1)
@@ -30,15 +31,15 @@ def activate_density(logit: Tensor, activation: str) -> Tensor:
 
 
 def _transmittance(optical_depth: Tensor) -> Tensor:
-    """The part of the light that passes, ``exp(-optical_depth)``, in a new tensor."""
-    return optical_depth.clamp_max(OPAQUE).neg_().exp_()
+    """Compute the share of the light that passes, ``exp(-optical_depth)``, in a new tensor."""
+    return optical_depth.clamp_max(MAX_OPTICAL_DEPTH).neg_().exp_()
 
 
 class _IntervalWeights(torch.autograd.Function):
-    """Optical depths a_i -> w_i = exp(-sum of a before i) * (1 - exp(-a_i)), along ``dim``."""
+    """Compute w_i = exp(-sum of a_j over j < i) * (1 - exp(-a_i)) of optical depths a along ``dim``."""
 
     @staticmethod
-    def forward(ctx, optical_depth: Tensor, dim: int) -> Tensor:
+    def forward(ctx: Any, optical_depth: Tensor, dim: int) -> Tensor:
         transmittance = _transmittance(torch.cumsum(optical_depth, dim))
         # As published, not expm1: opacities below the rounding of one are zero, so such a ray has depth 0.
         weights = _transmittance(optical_depth).neg_().add_(1)
@@ -49,17 +50,17 @@ class _IntervalWeights(torch.autograd.Function):
         return weights
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         weights, transmittance = ctx.saved_tensors
         behind = _sum_behind(grad * weights, ctx.dim)
         return grad * transmittance - behind, None
 
 
 class _AlphaWeights(torch.autograd.Function):
-    """Alphas -> w_i = (alpha_i + e) * prod over j < i of (1 - alpha_j + e), along the last dimension."""
+    """Compute w_i = (alpha_i + e) * prod over j < i of (1 - alpha_j + e) along the last dimension."""
 
     @staticmethod
-    def forward(ctx, alpha: Tensor) -> Tensor:
+    def forward(ctx: Any, alpha: Tensor) -> Tensor:
         keep = 1 - alpha + ALPHA_EPSILON
         transmittance = torch.cumprod(keep, -1)
         before = torch.cat([torch.ones_like(transmittance[..., :1]), transmittance[..., :-1]], -1)
@@ -68,26 +69,27 @@ class _AlphaWeights(torch.autograd.Function):
         return weights
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         weights, before, keep = ctx.saved_tensors
         return grad * before - _sum_behind(grad * weights, -1) / keep
 
 
 def _sum_behind(values: Tensor, dim: int) -> Tensor:
-    """For every i the sum of the values at j > i along ``dim``."""
+    """Sum, for every i, the values at j > i along ``dim``."""
     return values.flip(dim).cumsum(dim).flip(dim) - values
 
 
 def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Weights and expected depth on given intervals (docs/NETWORK.md#volume-rendering-on-intervals).
+    """Compute weights and expected depth on fixed intervals (docs/NETWORK.md#volume-rendering-on-intervals).
 
     Args:
-        density: ``(..., D, ...)`` with D along ``dim``, per meter.
-        edges: ``(..., D + 1, ...)``, broadcastable against it, meters along the ray.
+        density: ``(..., D, ...)`` densities with D along ``dim``, per meter.
+        edges: ``(..., D + 1, ...)`` ends of the intervals, broadcastable against ``density``, meters along the ray.
+        dim: the dimension of the intervals.
 
     Returns:
-        depth: as density without ``dim``, the expected depth in meters. A ray without density gets about 0.
-        weights: the shape of density.
+        depth: expected depth in meters, the shape of ``density`` without ``dim``. A ray without density gets about 0.
+        weights: weights of the intervals, the shape of ``density``.
     """
     density, edges = full_precision(density), full_precision(edges)
     count = edges.shape[dim] - 1
@@ -98,11 +100,12 @@ def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, 
 
 
 def alpha_weights(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
-    """Weights ``(rays, n - 1)`` of the intervals between n samples (docs/NETWORK.md#alpha-weights).
+    """Compute weights ``(rays, n - 1)`` of the intervals between n samples (docs/NETWORK.md#alpha-weights).
 
     Args:
         logits: ``(rays, n)`` density logits of the samples.
         depths: ``(rays, n)`` or ``(n,)`` ascending distances along the rays, meters.
+        activation: the density activation, see :func:`activate_density`.
     """
     logits, depths = full_precision(logits), full_precision(depths)
     sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
@@ -111,7 +114,7 @@ def alpha_weights(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
 
 
 def expected_depth(weights: Tensor, depths: Tensor, far: float, near: float = 1e-5) -> Tensor:
-    """``(rays,)`` expected depth of the alpha weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, meters."""
+    """Compute the expected depth ``(rays,)`` of alpha weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, meters."""
     middle = (depths[..., 1:] + depths[..., :-1]) / 2
     depth = (weights * middle).sum(-1) / (ALPHA_EPSILON + weights.sum(-1))
     return depth.nan_to_num(nan=far).clamp(near, far)

@@ -19,11 +19,11 @@ from ..geometry.tensors import TensorFields
 class VoxelGrid(TensorFields):
     """Occupied cells at a coarse and a fine level; the coarse cells are the parents of the fine ones.
 
-    A *row* numbers everything that a sample can hit in one table: fine cells ``0 .. F - 1``, then coarse cells
-    ``F .. F + C - 1`` (hit where none of their fine cells is occupied), then "empty" ``F + C``.
+    A *row* numbers all that a sample can hit in one table: fine cells ``0 .. F - 1``, then coarse cells
+    ``F .. F + C - 1`` (where the sample's fine cell is empty), then "empty" ``F + C``.
 
     Attributes:
-        coarse_level, fine_level: L; a level has 2^L cells per axis.
+        coarse_level, fine_level: the levels; level L has 2^L cells per axis.
         coarse_codes: ``(C,)`` Morton codes of the occupied coarse cells, ascending.
         fine_codes: ``(F,)`` the same for the fine cells.
         parents: ``(F,)`` index of each fine cell's coarse cell.
@@ -41,25 +41,26 @@ class VoxelGrid(TensorFields):
 
     @property
     def num_coarse(self) -> int:
-        """C, the number of occupied coarse cells."""
+        """Return C, the number of occupied coarse cells."""
         return len(self.coarse_codes)
 
     @property
     def num_fine(self) -> int:
-        """F, the number of occupied fine cells."""
+        """Return F, the number of occupied fine cells."""
         return len(self.fine_codes)
 
     @property
     def empty_row(self) -> int:
-        """The row of samples that hit nothing."""
+        """Return the row of samples that hit nothing."""
         return self.num_fine + self.num_coarse
 
     @classmethod
     def build(cls, codes: Tensor, coarse_level: int, fine_level: int) -> tuple[VoxelGrid, Tensor]:
-        """Mark the cells of points as occupied.
+        """Build the grid whose occupied cells are those of some points.
 
         Args:
             codes: ``(P,)`` int32 Morton codes of the points' cells at the fine level.
+            coarse_level, fine_level: the levels of the grid.
 
         Returns:
             the grid, and ``(P,)`` the index of each point's fine cell.
@@ -91,7 +92,7 @@ class VoxelGrid(TensorFields):
         return grid, leaves[slot_of_point]
 
     def rows(self, points: Tensor) -> Tensor:
-        """Row of the cell that contains each point.
+        """Look up the row of the cell that contains each point.
 
         Args:
             points: ``(..., 3)`` positions in the cube. Points outside hit "empty".
@@ -102,55 +103,59 @@ class VoxelGrid(TensorFields):
         return self.rows_at(points.unbind(-1))
 
     def rows_at(self, axes: Sequence[Tensor]) -> Tensor:
-        """:meth:`rows` of x, y and z in the cube, ``(...)`` each, given one by one."""
+        """Look up rows as :meth:`rows` does, from x, y and z in the cube, ``(...)`` each."""
         # 2^(L-1) * s is exact in floating point, so this equals the published query in double precision.
         half = 2 ** (self.fine_level - 1)
-        codes = outside = None
+        codes: Tensor | None = None
+        bits: Tensor | None = None
         for coordinate, table in zip(axes, axis_codes(self.fine_level, axes[0].device), strict=True):
             cells = torch.floor(coordinate * half).int() + half
             code = table.index_select(0, (cells & (2 * half - 1)).reshape(-1)).view(cells.shape)
             codes = code if codes is None else codes | code
-            outside = cells if outside is None else outside | cells
-        return torch.where(outside >> self.fine_level == 0, self.rows_of_codes(codes), self.empty_row)
+            bits = cells if bits is None else bits | cells
+        assert codes is not None and bits is not None
+        inside = bits >> self.fine_level == 0
+        return torch.where(inside, self.rows_of_codes(codes), self.empty_row)
 
     def rows_of_codes(self, codes: Tensor) -> Tensor:
-        """Row of each Morton code of the fine level."""
+        """Look up the row of each Morton code of the fine level."""
         shift = 3 * (self.fine_level - self.coarse_level)
         flat = codes.reshape(-1)
         blocks = self.index.index_select(0, flat >> shift) << shift
         return self.leaves.index_select(0, blocks + (flat & ((1 << shift) - 1))).view(codes.shape)
 
     def cells(self, level: int) -> Tensor:
-        """``(C or F, 3)`` integer cells (x, y, z) of one of the two levels."""
+        """Return the integer cells (x, y, z), ``(C or F, 3)``, of one of the two levels."""
         return morton_decode(self.coarse_codes if level == self.coarse_level else self.fine_codes)
 
     def centers(self, level: int) -> Tensor:
-        """``(C or F, 3)`` float32 centers of the cells of one level, in the cube."""
+        """Return the float32 centers, ``(C or F, 3)``, of the cells of one level, in the cube."""
         return (self.cells(level) + 0.5) * 2.0 ** (1 - level) - 1
 
 
 def point_codes(points: Tensor, level: int) -> Tensor:
-    """Morton codes ``(P,)`` of the cells into which points ``(P, 3)`` of the cube are *inserted*.
+    """Compute the Morton codes ``(P,)`` of the cells into which points ``(P, 3)`` of the cube are *inserted*.
 
-    In the precision of ``points`` and in the published order of operations; points outside are clamped to the border.
+    The precision is that of ``points``, the order of operations the published one; points outside are clamped to the
+    border.
     """
     cells = torch.floor((2**level * (points + 1) / 2).clamp(0, 2**level - 1)).int()
     return morton_encode(cells)
 
 
 def morton_encode(cells: Tensor) -> Tensor:
-    """Cells ``(..., 3)`` of up to 10 bits per axis -> int32 codes, x most significant."""
+    """Encode cells ``(..., 3)`` of up to 10 bits per axis as int32 codes ``(...)``, x most significant."""
     spread = _spread_bits(cells)
     return (spread[..., 0] << 2) | (spread[..., 1] << 1) | spread[..., 2]
 
 
 def morton_decode(codes: Tensor) -> Tensor:
-    """Codes ``(...)`` -> cells ``(..., 3)`` int32."""
+    """Decode codes ``(...)`` to cells ``(..., 3)``, int32."""
     return torch.stack([_gather_bits(codes >> 2), _gather_bits(codes >> 1), _gather_bits(codes)], dim=-1)
 
 
 def axis_codes(level: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each axis ``(2^level,)`` int32: the bits that a cell index on that axis puts into a Morton code."""
+    """Return for each axis ``(2^level,)`` int32: the bits of a Morton code that a cell index on that axis sets."""
     spread = _spread_bits(torch.arange(2**level, dtype=torch.int32, device=device))
     return spread << 2, spread << 1, spread
 
@@ -165,7 +170,7 @@ def _spread_bits(x: Tensor) -> Tensor:
 
 
 def _gather_bits(x: Tensor) -> Tensor:
-    """Inverse of :func:`_spread_bits`; other bits are ignored."""
+    """Undo :func:`_spread_bits`; other bits are ignored."""
     x = x.int() & 0x09249249
     x = (x | (x >> 2)) & 0x030C30C3
     x = (x | (x >> 4)) & 0x0300F00F
