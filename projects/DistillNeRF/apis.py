@@ -1,4 +1,4 @@
-"""Use the model from Python: build it, look once, get a scene."""
+"""Use the network from Python: build it, and reconstruct a scene from images."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from .utils.errors import InputError, warn
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# How far beyond [0, 1] filters may lead.
-TOLERANCE = 0.1
-# In shares of the image, in both directions: the principal point of an image half or twice as large is farther off.
-OFF_CENTER = 0.2
+# How far colors may be outside [0, 1]: resampling overshoots a little.
+COLOR_TOLERANCE = 0.1
+# How far from the center a principal point may be, in image sizes, in x and y; that of an image half or twice as large
+# is farther away.
+MAX_OFF_CENTER = 0.2
 
-Movable = TypeVar('Movable', DistillNeRF, Scene)
+T = TypeVar('T', DistillNeRF, Scene)
 
 
 def init_model(config: str | Path | Config, checkpoint: str | Path | None = None, device: str = 'cpu') -> DistillNeRF:
-    """The network of a config in evaluation mode, with the weights of a checkpoint if one is given.
+    """Build the network of a config in evaluation mode, with the weights of a checkpoint if one is given.
 
     Args:
         config: a config file (read with mmengine) or a loaded config.
         checkpoint: written by ``tools/train.py``; ``None`` leaves random weights.
-        device: where the network shall be.
+        device: name of the device, as torch takes it.
 
     Raises:
         InputError: a file is missing or broken, the config makes no network, the checkpoint does not fit it, or there
@@ -52,14 +53,14 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
     return to_device(network, device).eval()
 
 
-def to_device(thing: Movable, device: str) -> Movable:
-    """A network or a scene on a device.
+def to_device(value: T, device: str) -> T:
+    """Move a network or a scene to a device.
 
     Raises:
         InputError: there is no such device.
     """
     try:
-        return thing.to(device)
+        return value.to(device)
     except (AssertionError, RuntimeError) as error:
         cause = ' '.join(str(error).split())
         raise InputError(
@@ -69,13 +70,13 @@ def to_device(thing: Movable, device: str) -> Movable:
 
 @torch.no_grad()
 def reconstruct(model: DistillNeRF, views: Views) -> Scene:
-    """Input views of one instant -> the scene, on the model's device.
+    """Reconstruct a scene from the input views of one instant, on the model's device.
 
-    Render it under ``torch.no_grad()``, unless gradients are wanted: rays are then rendered in parts that need
-    little memory.
+    Render it under ``torch.no_grad()``, unless you need gradients: rays are then rendered in chunks that need little
+    memory.
 
     Raises:
-        ValueError: images that are no colors in [0, 1], or cameras that are none of these images; with the hint.
+        ValueError: the images are not in [0, 1], or the cameras do not fit them; with a hint.
     """
     _check(views)
     parameter = next(model.parameters())
@@ -83,13 +84,13 @@ def reconstruct(model: DistillNeRF, views: Views) -> Scene:
 
 
 def _check(views: Views) -> None:
-    """What can be told of views that were made by hand: values of the images, and whether cameras fit them."""
+    """Check views that were made by hand: the range of the images, and whether the cameras fit them."""
     images = views.images.detach()
     low, high = torch.stack(images.aminmax()).tolist() if images.numel() else (0.0, 0.0)
     if not math.isfinite(high - low):
         wrong = [name for name, image in zip(views.names, images, strict=True) if not image.isfinite().all()]
         raise ValueError(f'the image of {wrong[0]} holds NaN or infinity; leave out the view, or give its image')
-    if low < -TOLERANCE or high > 1 + TOLERANCE:
+    if low < -COLOR_TOLERANCE or high > 1 + COLOR_TOLERANCE:
         raise ValueError(
             f'images reach from {low:g} to {high:g}, but colors are in [0, 1]: give images / 255 where they are in 0 '
             'to 255, and images without the mean and spread of another network'
@@ -105,7 +106,7 @@ def _check(views: Views) -> None:
         raise ValueError(str(error)) from error
     shares = matrices[:, :2, 2] / sizes[:, ::-1]
     if strange := [
-        name for name, share in zip(views.names, shares, strict=True) if (abs(share - 0.5) > OFF_CENTER).all()
+        name for name, share in zip(views.names, shares, strict=True) if (abs(share - 0.5) > MAX_OFF_CENTER).all()
     ]:
         cx, cy = matrices[views.names.index(strange[0]), :2, 2]
         warn(

@@ -1,4 +1,4 @@
-"""Importing this module registers everything with mmdet3d: the one entry of ``custom_imports`` in configs."""
+"""Register everything with mmdet3d: importing this module is the one entry of ``custom_imports`` in configs."""
 
 from .utils.mmcv_ext import ensure_mmcv_ext
 from .utils.torch_files import allow_mmengine_checkpoints

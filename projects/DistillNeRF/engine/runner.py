@@ -18,7 +18,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from ..models.checkpoint import load_what_fits, read_checkpoint
+from ..models.checkpoint import load_matching_weights, read_checkpoint
 from ..models.wrapper import unwrap
 from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
@@ -83,7 +83,7 @@ class WholeCheckpointRunner(Runner):
         """
         checkpoint = read_checkpoint(filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        load_what_fits(_model(self), checkpoint['state_dict'], filename)
+        load_matching_weights(_model(self), checkpoint['state_dict'], filename)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -11,8 +11,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 
+@dataclasses.dataclass(frozen=True)
 class TensorFields:
-    """Mixin for frozen dataclasses whose tensor fields share their leading dimensions.
+    """Base of frozen dataclasses whose tensor fields share their leading dimensions.
 
     Fields that are not tensors (ints, tuples of names) and fields that are ``None`` pass through ``map``.
     """

@@ -1,4 +1,4 @@
-"""The occupied cells of a scene as boxes in the world, with colors: what pictures, PLY files and the viewer draw."""
+"""The occupied cells of a scene as colored boxes, which pictures, PLY files and the viewer draw."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..modules.volume_rendering import activate_density
 from .voxel_field import MIN_DENSITY, VoxelField
 
 LEVELS = ('fine', 'coarse')
-# Cells that no pixel shows.
+# The color of cells that no pixel shows.
 UNSEEN_COLOR = (128, 128, 128)
-# A cell has the color of a pixel whose depth is within this of its center, meters; about half a cell's diagonal.
-TOLERANCE = {'fine': 1.0, 'coarse': 2.0}
+# A pixel shows a cell if its depth is within this of the cell's center, meters; about half a cell's diagonal.
+DEPTH_TOLERANCE = {'fine': 1.0, 'coarse': 2.0}
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Cells(TensorFields):
     they are outside the inner range.
 
     Attributes:
-        centers: ``(N, 3)`` images of the cells' centers.
+        centers: ``(N, 3)`` the cells' centers.
         corners: ``(N, 8, 3)`` in the order of :data:`..geometry.box_surface.CORNERS`.
         density: ``(N,)`` per meter.
-        features: ``(N, 2 * channels)`` of the fine cell (zero for coarse cells) and of its coarse cell.
+        features: ``(N, 2 * channels)`` voxel features of the fine cell (zero for coarse cells) and of its coarse cell.
     """
 
     centers: Tensor
@@ -48,7 +48,7 @@ class Cells(TensorFields):
 
 
 def occupied_cells(field: VoxelField, level: str = 'fine', min_density: float = MIN_DENSITY) -> Cells:
-    """Find the cells of one level at least as dense as ``min_density`` per meter, as the renderer reads them.
+    """Select the cells of one level whose density is at least ``min_density`` per meter, as rendered.
 
     Raises:
         ValueError: no such level.
@@ -68,12 +68,12 @@ def occupied_cells(field: VoxelField, level: str = 'fine', min_density: float = 
     lower = grid.cells(number)[keep].to(density.dtype)
     steps = lower.new_tensor(CORNERS)
 
-    def world(cells: Tensor) -> Tensor:
+    def to_world(cells: Tensor) -> Tensor:
         return field.space.expand(cells * 2.0 ** (1 - number) - 1)
 
     # The faces of the cube itself are infinitely far away.
     corners = (lower[:, None] + steps).clamp(0.25, 2**number - 0.25)
-    return Cells(world(lower + 0.5), world(corners), density[keep], features[keep])
+    return Cells(to_world(lower + 0.5), to_world(corners), density[keep], features[keep])
 
 
 def require_level(level: str) -> None:
@@ -89,15 +89,16 @@ def require_level(level: str) -> None:
 def colors_seen(
     cells: Cells, cameras: Cameras, rgb: Tensor, depth: Tensor, tolerance: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Average the rendered pixels that show each cell.
+    """Average, for each cell, the rendered pixels that show it.
 
     A pixel shows a cell if the cell's center projects into it and is as far away as the rendered depth, within
     ``tolerance`` meters or a tenth of the distance, whichever is more.
 
     Args:
-        cameras: ``(V,)`` those of the rendering.
-        rgb: ``(V, 3, H, W)`` what they see.
-        depth: ``(V, h, w)`` distance along the ray, meters.
+        cameras: ``(V,)`` cameras of the rendering.
+        rgb: ``(V, 3, H, W)`` rendered colors.
+        depth: ``(V, h, w)`` rendered distance along the ray, meters.
+        tolerance: meters.
 
     Returns:
         ``(N, 3)`` RGB in [0, 1], and ``(N,)`` bool: seen by any camera. Colors of the others are zero.
@@ -120,8 +121,8 @@ def colors_seen(
 
 
 def rgb_of_cells(cells: Cells, level: str, cameras: Cameras, rgb: Tensor, depth: Tensor) -> np.ndarray:
-    """Return ``(N, 3)`` uint8 RGB of cells: :func:`colors_seen`, and :data:`UNSEEN_COLOR` where no pixel shows one."""
-    colors, seen = colors_seen(cells, cameras, rgb, depth, TOLERANCE[level])
-    colors = (colors * 255).round().byte().cpu().numpy()
-    colors[~seen.cpu().numpy()] = UNSEEN_COLOR
-    return colors
+    """Color cells by the pixels that show them, ``(N, 3)`` uint8 RGB; :data:`UNSEEN_COLOR` where there are none."""
+    colors, seen = colors_seen(cells, cameras, rgb, depth, DEPTH_TOLERANCE[level])
+    array = (colors * 255).round().byte().cpu().numpy()
+    array[~seen.cpu().numpy()] = UNSEEN_COLOR
+    return array

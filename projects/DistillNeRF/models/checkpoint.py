@@ -1,4 +1,4 @@
-"""Checkpoints are read safely, and their weights are loaded only if every name and shape fits."""
+"""Read checkpoints safely, and load their weights only if every name and shape fits."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .scene_files import FORMAT
 from .weights import differences, find_weights
 
 HINT = 'give a checkpoint that tools/train.py wrote'
-# The network is this attribute of the mm model that is trained.
+# The network is this attribute of the trained mmengine model.
 PREFIX = 'network.'
-# A part of every network of ours, and those of the published one: what is before it is a prefix.
+# A module of every network of ours, and modules of the published one; what stands before them in a name is a prefix.
 PART, PUBLISHED_PARTS = 'voxel_net', ('coarse_monodepth_estimator', 'multi_view_pooling_octree_encoder')
-# What a checkpoint holds beside the weights if training can go on from it.
+# The entries, beside the weights, of a checkpoint from which training can be resumed.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU; the weights are under ``state_dict`` by the names of the mm model.
+    """Read a checkpoint into main memory; the weights are under ``state_dict``, named as in the mmengine model.
 
-    Names that were wrapped by distributed training or torch.compile are unwrapped, and weights that were saved alone
-    or under another key are found.
+    Prefixes of distributed training and torch.compile are removed, and weights that were saved alone or under another
+    key are found.
 
     Raises:
         InputError: missing, a folder, truncated, or no checkpoint of ours.
@@ -64,12 +64,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def is_published(weights: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of the published code."""
+    """Return whether the weights have names of the published code."""
     return any(part in name.split('.') for name in weights for part in PUBLISHED_PARTS)
 
 
 def is_ours(weights: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of our network."""
+    """Return whether the weights have names of our network."""
     return any(PART in name.split('.') for name in weights)
 
 
@@ -100,11 +100,11 @@ def load_weights(network: DistillNeRF, path: str | Path) -> dict[str, Any]:
     return state
 
 
-def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load the weights whose names and shapes fit; a warning says what does not.
+def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load the weights whose names and shapes fit; a warning names the others.
 
     Raises:
-        InputError: nothing fits, or weights that are NaN or infinite.
+        InputError: no weight fits, or some are NaN or infinite.
     """
     expected = model.state_dict()
     problem = differences(expected, weights)
@@ -120,10 +120,10 @@ def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor], path: str | 
 
 
 def require_finite(weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Weights must be numbers.
+    """Refuse weights that are NaN or infinite.
 
     Raises:
-        InputError: names the first that is not.
+        InputError: names the first of them.
     """
     for name, value in weights.items():
         if not value.isfinite().all():
@@ -131,10 +131,10 @@ def require_finite(weights: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def require_training_state(state: Mapping[str, Any], path: str | Path) -> None:
-    """Training can only go on from a checkpoint that holds more than weights.
+    """Refuse to resume training from a checkpoint that holds weights alone.
 
     Raises:
-        InputError: names what is not there.
+        InputError: names the missing entries.
     """
     if missing := [name for name in TRAINING_STATE if name not in state]:
         raise InputError(
@@ -144,13 +144,13 @@ def require_training_state(state: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _checkpoint_in(folder: Path) -> str:
-    """What to give instead of a folder."""
-    found = checkpoints_in(folder)
-    return f'give a checkpoint in it, such as {found[0]}' if found else HINT
+    """Return a hint for a user who gave a folder."""
+    checkpoints = checkpoints_in(folder)
+    return f'give a checkpoint in it, such as {checkpoints[0]}' if checkpoints else HINT
 
 
 def _named_as_in_training(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights whose network may be under another prefix or none, by the names that the mm model has for them."""
+    """Rename weights, whose network may have any prefix or none, as the mmengine model names them."""
     prefixes = {name[: name.index(f'{PART}.')] for name in weights if f'.{PART}.' in f'.{name}'}
     if not prefixes or PREFIX in prefixes:
         return dict(weights)
@@ -167,7 +167,7 @@ def _named_as_in_training(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _reason(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    """Why they probably differ, if that can be told."""
+    """Return the probable reason why the weights differ; empty if unknown."""
 
     def renders(names: Mapping[str, Tensor]) -> str:
         return 'colors' if any(name.startswith('head.decoder.') for name in names) else 'features'
@@ -177,7 +177,7 @@ def _reason(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> st
 
 
 def _origin(state: Mapping[str, Any]) -> str:
-    """What the checkpoint says about the config it was trained by."""
+    """Return what the checkpoint tells about its config, as a remark in brackets."""
     meta = state.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     if variants := meta.get('variants'):
@@ -189,10 +189,10 @@ _NAME = re.compile(r'(iter|epoch)_(\d+)\.pth')
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """``iter_N.pth`` and ``epoch_N.pth`` of a folder, the one that was trained longest first.
+    """List ``iter_N.pth`` and ``epoch_N.pth`` of a folder, the one that was trained longest first.
 
-    Their numbers decide. Where there are both kinds, the iterations that the files tell decide; a file that tells
-    none comes last.
+    They are sorted by the numbers in their names. Where there are both kinds, they are sorted by the iterations that
+    the files hold; a file without one comes last.
     """
     numbered = {path: match for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
     one_kind = len({match[1] for match in numbered.values()}) == 1
@@ -201,14 +201,14 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def iteration(path: Path) -> int:
-    """The number of iterations that a checkpoint was trained; -1 if it does not tell.
+    """Return the number of iterations that a checkpoint was trained; -1 if it holds none.
 
-    Only what is beside the tensors is read.
+    The tensors are not read.
     """
     if importlib.util.find_spec('mmengine'):
         allow_mmengine_checkpoints()
     try:
         state = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
         return int(state['meta']['iter'])
-    except Exception:  # a damaged file can raise nearly anything; who reads it whole says so
+    except Exception:  # a damaged file can raise nearly anything; reading it whole will report it
         return -1

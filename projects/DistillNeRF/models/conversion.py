@@ -1,4 +1,4 @@
-"""Published checkpoints become ours: names, shapes, and what is left out (docs/NETWORK.md#checkpoints)."""
+"""Convert published checkpoints: names, shapes, and entries that are left out (docs/NETWORK.md#checkpoints)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .weights import find_weights, in_words, shortened
 HINT = 'give a checkpoint of the published code, with its entries under state_dict'
 WRAPPER_PREFIX = 'model.'
 
-# Beginning of a name -> why it is left out. The first that fits counts.
+# Prefix of a name -> why the entry is left out. The first that matches counts.
 FROZEN = (
     ('seg_model.', 'frozen segmentation network'),
     ('lpips_loss.', 'frozen LPIPS network'),
@@ -36,12 +36,12 @@ BUFFER, UNUSED_DECODER = 'buffer that the settings determine', 'decoder, which f
 
 @dataclass(frozen=True)
 class Converted:
-    """A checkpoint in our terms.
+    """A converted checkpoint.
 
     Attributes:
         variants: the published variants whose settings fit the weights.
         weights: our names -> float32 tensors.
-        dropped: what was left out, and how many entries.
+        dropped: reason -> number of entries that were left out.
     """
 
     variants: list[str]
@@ -50,10 +50,11 @@ class Converted:
 
 
 def read_published(path: str | Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
-    """The ``state_dict`` of a published checkpoint.
+    """Read the ``state_dict`` of a published checkpoint.
 
     Args:
-        unsafe_pickle: run whatever code the file holds; only for files from a source that is trusted.
+        path: the file.
+        unsafe_pickle: run any code that the file holds; only for files from a trusted source.
 
     Raises:
         InputError: missing, truncated, no checkpoint, or one that needs ``unsafe_pickle``.
@@ -93,8 +94,8 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
     fitting = []
     for variant in PUBLISHED_VARIANTS:
         expected = _expected(variant)
-        found = {name: value for name, value in kept.items() if not _unused(name, variant)}
-        problems[variant] = _problems(expected, found)
+        used = {name: value for name, value in kept.items() if not _unused(name, variant)}
+        problems[variant] = _problems(expected, used)
         if not any(problems[variant]):
             fitting.append(variant)
     if not fitting:
@@ -114,13 +115,13 @@ def convert(state: Mapping[str, Tensor], source: str | Path) -> Converted:
 
 
 def as_checkpoint(converted: Converted, source: str) -> dict[str, Any]:
-    """What :func:`.checkpoint.load_weights` reads."""
+    """Return the contents of a file that :func:`.checkpoint.load_weights` reads."""
     meta = {'converted_from': source, 'variants': converted.variants}
     return {'meta': meta, 'state_dict': {PREFIX + name: value for name, value in converted.weights.items()}}
 
 
 def _without_frozen(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Trained entries by their names without the prefix, and a count of the others."""
+    """Split off frozen entries: trained ones by their names without the prefix, and reason -> count of the others."""
     kept: dict[str, Tensor] = {}
     dropped: Counter[str] = Counter()
     for name, value in state.items():
@@ -135,7 +136,7 @@ def _without_frozen(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Cou
 
 
 def _expected(variant: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Published name -> our name and shape."""
+    """Return published name -> our name and shape."""
     state = DistillNeRF(**published_settings(variant)).state_dict()
     return {published_name(name): (name, tuple(value.shape)) for name, value in state.items()}
 
@@ -145,16 +146,17 @@ def _unused(name: str, variant: str) -> bool:
 
 
 def _problems(
-    expected: Mapping[str, tuple[str, tuple[int, ...]]], found: Mapping[str, Tensor]
+    expected: Mapping[str, tuple[str, tuple[int, ...]]], weights: Mapping[str, Tensor]
 ) -> tuple[list[str], list[str], list[str]]:
-    """Names that are missing, names that are unknown, and remarks on other shapes."""
+    """List missing names, unknown names, and remarks on other shapes."""
     # A convolution over candidates was published as a 3-D one: its shape has ones that ours has not.
-    others = [
-        f'{name} is {tuple(found[name].shape)}, not {shape}'
+    shapes = [
+        f'{name} is {tuple(weights[name].shape)}, not {shape}'
         for name, (_, shape) in expected.items()
-        if name in found and _without_ones(found[name].shape) != _without_ones(shape)
+        if name in weights and _without_ones(weights[name].shape) != _without_ones(shape)
     ]
-    return [name for name in expected if name not in found], [name for name in found if name not in expected], others
+    missing = [name for name in expected if name not in weights]
+    return missing, [name for name in weights if name not in expected], shapes
 
 
 def _without_ones(shape: tuple[int, ...]) -> list[int]:
@@ -177,7 +179,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs/models'
 
 
 def published_settings(variant: str) -> dict[str, Any]:
-    """Keyword arguments of :class:`.network.DistillNeRF` for a published variant, read from its config."""
+    """Return the keyword arguments of :class:`.network.DistillNeRF` for a published variant, read from its config."""
     return copy.deepcopy(_settings(variant))
 
 
@@ -226,7 +228,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 
 
 def published_name(name: str, layers_per_level: int = 2) -> str:
-    """Our parameter name -> the published one (without its ``model.`` prefix)."""
+    """Map our parameter name to the published one (without its ``model.`` prefix)."""
     coarse = re.match(r'voxel_net\.coarse_layers\.(\d+)\.(.*)', name)
     if coarse:
         # The published list counts the layers of both levels through.

@@ -1,4 +1,4 @@
-"""An optional detection head of mmdet3d on the coarse voxels: one more signal for the sparse network in training."""
+"""An optional detection head of mmdet3d on the coarse voxels, as an additional loss of the sparse network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..geometry.contraction import ParameterizedSpace
 from ..utils.mmcv_ext import ensure_mmcv_ext
 from .scene import Scene
 
-# Height range of the objects in the LiDAR frame, meters, and the number of layers that stay apart in it.
+# Height range of the objects in the LiDAR frame, meters, and the number of layers into which it is divided.
 LOWEST, HIGHEST, LAYERS = -5.0, 3.0, 8
 
 
@@ -25,15 +25,15 @@ class DetectionBranch(nn.Module):
     """A bird's-eye view of the coarse voxels, two convolutions, and a head of mmdet3d with its losses.
 
     The view is the part of the grid in which space is linear, one pixel per coarse cell; in every pixel the voxels of
-    each layer of 1 m are averaged. It is used while training alone.
+    each layer of 1 m are averaged. It is used in training only.
 
     Args:
-        space: of the network.
-        level: of the coarse cells.
-        channels: per coarse voxel, with its density logit.
+        space: the parameterized space of the network.
+        level: level of the coarse cells.
+        channels: channels of a coarse voxel, its density logit included.
         loss_weight: coefficient of all losses of the head.
         width: channels of the bird's-eye view.
-        classes: names, in the order of the head's classes; boxes of other names are left out.
+        classes: names of the head's classes, in order; boxes of other classes are left out.
         head: config of a mmdet3d head that takes one map of ``width`` channels; ``None`` for CenterPoint's.
     """
 
@@ -66,26 +66,26 @@ class DetectionBranch(nn.Module):
 
     @property
     def extent(self) -> float:
-        """The view reaches from minus this to plus this along x and y, meters."""
+        """Return the half side of the view, meters: it reaches from minus this to plus this along x and y."""
         return self.count * self.cell / 2
 
     def forward(self, scene: Scene) -> Tensor:
-        """Bird's-eye view ``(width, count, count)``; rows along y, columns along x."""
+        """Compute the bird's-eye view ``(width, count, count)``; rows along y, columns along x."""
         centers = scene.space.expand(scene.grid.centers(scene.grid.coarse_level))
         lower = centers.new_tensor([-self.extent, -self.extent, LOWEST])
         size = centers.new_tensor([self.cell, self.cell, (HIGHEST - LOWEST) / LAYERS])
         x, y, z = ((centers - lower) / size).floor().long().unbind(1)
         inside = (x >= 0) & (x < self.count) & (y >= 0) & (y < self.count) & (z >= 0) & (z < LAYERS)
         voxels = scene.coarse[inside]
-        place = ((y * self.count + x) * LAYERS + z)[inside]
-        places = self.count**2 * LAYERS
-        total = voxels.new_zeros(places, voxels.shape[1]).index_add(0, place, voxels)
-        number = voxels.new_zeros(places).index_add(0, place, torch.ones_like(voxels[:, 0]))
+        index = ((y * self.count + x) * LAYERS + z)[inside]
+        num_bins = self.count**2 * LAYERS
+        total = voxels.new_zeros(num_bins, voxels.shape[1]).index_add(0, index, voxels)
+        number = voxels.new_zeros(num_bins).index_add(0, index, torch.ones_like(voxels[:, 0]))
         mean = total / number.clamp_min(1)[:, None]
         return self.neck(mean.view(1, self.count, self.count, -1).permute(0, 3, 1, 2))[0]
 
     def losses(self, scenes: Sequence[Scene], data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
-        """Losses ``loss_detection_...`` of the boxes that the samples hold (:func:`..datasets.boxes.read_boxes`)."""
+        """Compute losses ``loss_detection_...`` against the samples' boxes (:func:`..geometry.boxes.read_boxes`)."""
         views = torch.stack([self(scene) for scene in scenes])
         boxes = [self._instances(sample) for sample in data_samples]
         losses = self.head.loss_by_feat(self.head([views]), boxes)
@@ -105,7 +105,7 @@ class DetectionBranch(nn.Module):
         )
 
     def _center_head(self, width: int) -> dict:
-        """CenterPoint's head (Yin et al., CVPR 2021) with its usual settings, on this view."""
+        """Return the config of CenterPoint's head (Yin et al., CVPR 2021) with its usual settings, for this view."""
         corner, voxel = [-self.extent, -self.extent], [self.cell, self.cell]
         return {
             'type': 'CenterHead',
@@ -140,7 +140,7 @@ class DetectionBranch(nn.Module):
 
 
 def _heads() -> Registry:
-    """The registry with the heads of mmdet3d in it; their import takes seconds, so it waits until one is wanted."""
+    """Return the registry with the heads of mmdet3d; their import takes seconds, so it is delayed until here."""
     ensure_mmcv_ext()
     importlib.import_module('mmdet3d.models')
     return MODELS

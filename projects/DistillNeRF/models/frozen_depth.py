@@ -1,4 +1,4 @@
-"""The frozen depth network beside the trained one: read from its own file, never saved with it."""
+"""The frozen depth network: read from its own file, and never saved with the trained network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ HINT = (
 
 
 class FrozenDepth:
-    """Depth features of images. The weights are read at the first call and follow the images to their device.
+    """Compute frozen-depth features of images.
 
-    It is not a module, so that the 97 million frozen weights are in no checkpoint and under no optimizer.
+    The weights are read at the first call and follow the images to their device. It is no ``nn.Module``, so that no
+    checkpoint and no optimizer holds the 97 million frozen weights.
+
+    Args:
+        path: file of the weights; ``None`` where no call follows.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -29,19 +33,20 @@ class FrozenDepth:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1], ``(N, 3, H, W)`` -> ``(N, 128, H, W)``, image by image.
+        """Compute features ``(N, 128, H, W)`` of RGB ``(N, 3, H, W)`` in [0, 1], image by image.
 
         Raises:
             InputError: the weights are missing or not those of this network.
         """
         if self._network is None:
+            assert self.path is not None
             self._network = read_depth_anything(self.path)
         self._network.to(images.device, images.dtype)
         return torch.cat([self._network(image) for image in images.split(1)])
 
 
 def read_depth_anything(path: str | Path) -> DepthAnything:
-    """The frozen network with the weights of a file.
+    """Build the frozen network with the weights of a file.
 
     Raises:
         InputError: missing, damaged, or not of this network.

@@ -1,4 +1,4 @@
-"""The network: encoder (coarse and fine depth, lifting, pooling, sparse convolutions) to scenes."""
+"""The network: the encoder (coarse and fine depth, lifting, pooling, sparse convolutions) makes scenes of views."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .scene import Scene
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample after the encoder: its scene, and the depths that its V input views were given."""
+    """The encoder's output for one sample: its scene, and the coarse and fine depth of its V input views."""
 
     scene: Scene
     coarse: CoarseDepth
@@ -33,25 +33,25 @@ class Encoded:
 
 
 class DistillNeRF(nn.Module):
-    """One glance of several cameras to a sparse voxel scene (paper section 3; docs/NETWORK.md).
+    """Reconstruct a sparse voxel scene from images of several cameras (paper section 3; docs/NETWORK.md).
 
     Args:
         space: keyword arguments of :class:`ParameterizedSpace`.
         levels: coarse and fine level of the voxel grid.
-        channels: features per voxel and level; a pixel's feature has twice as many.
+        channels: channels of the voxel features of each level; image features have twice as many.
         coarse: keyword arguments of :class:`CoarseDepthNet`.
         fine: keyword arguments of :class:`FineDepthNet`.
         voxel: keyword arguments of :class:`SparseVoxelNet`.
-        sampling: keyword arguments of :class:`RaySampling` but its quirks.
+        sampling: keyword arguments of :class:`RaySampling` without ``published_quirks``.
         head: keyword arguments of :func:`build_head`.
         downscale: image size over render size.
         jitter: random sample positions while training (``stochastic_render_sample``).
         published_quirks: reproduce the oddities of the published code that change numbers: those of
             :class:`RaySampling` and :meth:`VoxelTables.build`, and those of the losses (:class:`.objective.Objective`).
-        depth_weights: weights of the frozen depth network (Depth-Anything v1 ViT-B), for views that come without its
-            features. It is read when it is needed first, and is no part of the network's own weights.
-        activation_checkpointing: compute the blocks of the pyramids, of the scorer, of the sparse network and of the
-            decoder twice in a training step instead of keeping all their results.
+        depth_weights: weights of the frozen depth network (Depth-Anything v1 ViT-B), for views without frozen-depth
+            features. The file is read at its first use, and is no part of the network's own weights.
+        activation_checkpointing: keep less for the backward pass: compute the blocks of the pyramids, the scorer, the
+            sparse network and the decoder twice in a training step.
     """
 
     def __init__(
@@ -80,17 +80,16 @@ class DistillNeRF(nn.Module):
         self.published_quirks = published_quirks
         num_bins = len(self.space.bin_edges(torch.empty(()))) - 1
         self.coarse_net = CoarseDepthNet(num_bins, **(coarse or {}))
-        context = self.coarse_net.head[0].in_channels
-        self.fine_net = FineDepthNet(2 * channels, context, **(fine or {}))
+        self.fine_net = FineDepthNet(2 * channels, self.coarse_net.channels, **(fine or {}))
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
         self.frozen_depth = FrozenDepth(depth_weights)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
         set_activation_checkpointing(self, activation_checkpointing)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def encode(self, batch: Sequence[Views]) -> list[Encoded]:
-        """Input views of every sample of a batch -> one scene each."""
+        """Encode the input views of every sample of a batch: one scene each."""
         if len({tuple(views.images.shape[1:]) for views in batch}) > 1:
             return [encoded for views in batch for encoded in self.encode([views])]
         images = torch.cat([views.images for views in batch]).contiguous(memory_format=torch.channels_last)
@@ -101,21 +100,22 @@ class DistillNeRF(nn.Module):
         return [Encoded(self._scene(views.cameras, f), c, f) for views, c, f in parts]
 
     def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
-        """Given, or made by the frozen network, for all images of the batch; None for a net without them."""
+        """Return the frozen-depth features of all images of the batch; ``None`` for a network without them."""
         features = [views.depth_features for views in batch]
         if self.coarse_net.combiner is not None and self.frozen_depth.path is not None:
             features = [
-                self.frozen_depth(views.images) if given is None else given
-                for views, given in zip(batch, features, strict=True)
+                self.frozen_depth(views.images) if known is None else known
+                for views, known in zip(batch, features, strict=True)
             ]
-        return None if any(given is None for given in features) else torch.cat(features)
+        known = [part for part in features if part is not None]
+        return torch.cat(known) if len(known) == len(features) else None
 
     def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
         grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels)
 
     def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor) -> Scene:
-        """The scene of processed coarse voxels ``(C, channels + 1)`` and pooled fine ones ``(F, channels + 1)``."""
+        """Make a scene of processed coarse voxels ``(C, channels + 1)`` and pooled fine ones ``(F, channels + 1)``."""
         return Scene(
             grid=grid,
             coarse=coarse,
@@ -127,7 +127,7 @@ class DistillNeRF(nn.Module):
         )
 
     def forward(self, views: Views) -> Scene:
-        """The scene of one sample."""
+        """Reconstruct the scene of one sample."""
         return self.encode([views])[0].scene
 
 

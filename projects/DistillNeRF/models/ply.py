@@ -1,4 +1,4 @@
-"""Cells as PLY files, which every 3D program opens."""
+"""Write cells as PLY files, which every 3D program opens."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ def write_ply(path: str | os.PathLike, cells: Cells, colors: np.ndarray, as_boxe
     Coordinates are those of the cells (x right, y forward, z up, meters).
 
     Args:
+        path: file to write.
+        cells: the cells.
         colors: ``(N, 3)`` uint8 RGB.
-        as_boxes: a mesh of the cells' boxes, without the sides between two of them; else their centers as points.
+        as_boxes: write a mesh of the cells' boxes, without the sides between two of them; else their centers as points.
 
     Raises:
-        ValueError: not one color per cell.
+        ValueError: there is not one color per cell.
         InputError: nothing can be written there.
     """
     colors = np.asarray(colors)
@@ -48,7 +50,7 @@ def write_ply(path: str | os.PathLike, cells: Cells, colors: np.ndarray, as_boxe
 
 
 def _vertices(positions: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Positions ``(n, 3)`` and colors ``(n, 3)`` as records."""
+    """Make records of positions ``(n, 3)`` and colors ``(n, 3)``."""
     vertices = np.empty(len(positions), _VERTEX)
     for axis, name in enumerate(('x', 'y', 'z')):
         vertices[name] = positions[:, axis]

@@ -1,4 +1,4 @@
-"""The sparse voxel scene: what one glance becomes, and all that is needed to render it."""
+"""The sparse voxel scene: the network's output, with all that is needed to render it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,21 +24,23 @@ from .cells import occupied_cells, require_level, rgb_of_cells
 from .scene_files import load_scene, save_scene
 from .voxel_field import MIN_DENSITY, VoxelField
 
-# Samples held at a time when no gradient is kept: about 64 bytes each, so a chunk of rays takes some 250 MB.
+T = TypeVar('T')
+
+# Samples per chunk of rays when no gradient is kept: about 64 bytes each, so a chunk takes some 250 MB.
 SAMPLES_PER_CHUNK = 4_000_000
-# What can be asked of a rendering.
+# The outputs that a rendering can be asked for.
 OUTPUTS = ('rgb', 'depth', 'features', 'opacity')
 
 
 @dataclass(frozen=True)
 class Rendering(TensorFields):
-    """What V cameras of H x W see; maps are h x w, the render size.
+    """The rendering of V cameras of H x W; maps are h x w, the render size.
 
     Attributes:
         depth: ``(V, h, w)`` expected distance along the ray, meters.
         opacity: ``(V, h, w)`` sum of the weights.
         rgb: ``(V, 3, H, W)``, not clamped; ``None`` if it was not asked for, or the head renders features.
-        features: ``(V, C, h, w)`` rendered features: what a feature head makes, or with a color head the voxels'
+        features: ``(V, C, h, w)`` rendered features: the output of a feature head, or with a color head the voxel
             features (fine, then coarse), composited. ``None`` if they were not asked for.
         weights: ``(V, h, w, n)`` weights of the intervals along each ray; ``None`` if they were not kept.
         depths: ``(V, h, w, n + 1)`` ends of these intervals, meters; ``None`` if they were not kept.
@@ -58,7 +61,7 @@ class Rendering(TensorFields):
 
 @dataclass(frozen=True)
 class CompositeRendering(TensorFields):
-    """What V cameras see before the head; maps are h x w, the render size.
+    """The rendering of V cameras before the head; maps are h x w, the render size.
 
     Attributes:
         composite: ``(V, C, h, w)`` ``2 * sum(weight * value) - 1`` along each ray; no channels if no colors were asked.
@@ -74,17 +77,17 @@ class CompositeRendering(TensorFields):
 
 @dataclass(frozen=True)
 class Scene(VoxelField):
-    """A voxel field that renders without the encoder.
+    """A voxel field with a head: it renders without the encoder.
 
     Attributes:
-        head: what turns samples into pixels.
+        head: turns samples into pixels.
         downscale: image size over render size.
     """
 
     head: ColorHead | FeatureHead
     downscale: int
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Apply ``torch.Tensor.to`` to all tensors (indices follow the device only); the head is copied."""
         return dataclasses.replace(super().to(*args, **kwargs), head=copy.deepcopy(self.head).to(*args, **kwargs))
 
@@ -97,19 +100,20 @@ class Scene(VoxelField):
         jitter: bool = False,
         what: Collection[str] | None = None,
     ) -> Rendering:
-        """Render what ``cameras`` ``(V,)`` see.
+        """Render ``cameras`` ``(V,)``.
 
         Args:
-            outputs: some of :data:`OUTPUTS`; ``None`` for what the head makes, with depth and opacity. These two cost
-                nothing and always come. Without ``rgb`` no image is decoded, without ``features`` as well no colors
-                are composited.
-            camera_class: row of the decoder's camera embedding; ``None`` for that of the published training.
+            cameras: ``(V,)`` cameras of the images to render.
+            outputs: some of :data:`OUTPUTS`; ``None`` for the output of the head. Depth and opacity cost nothing
+                and are always rendered. Without ``rgb`` no image is decoded; without ``rgb`` and ``features`` nothing
+                is composited.
+            camera_class: row of the decoder's camera embedding; ``None`` for the one of the published training.
             jitter: random sample positions, as in training.
             what: the name of ``outputs`` until version 0.2, for one release.
 
         Raises:
-            ValueError: the image size is not a multiple of the downscale factor, something unknown is asked for, or
-                RGB of a scene that renders features.
+            ValueError: the image size is not a multiple of the downscale factor, an output is unknown, or RGB is asked
+                of a scene that renders features.
         """
         if what is not None:
             if outputs is not None:
@@ -118,13 +122,14 @@ class Scene(VoxelField):
         return SceneRenderer(self).render(cameras, outputs, camera_class=camera_class, jitter=jitter)
 
     def render_composite(self, cameras: Cameras, jitter: bool = False, colors: bool = True) -> CompositeRendering:
-        """Render what ``cameras`` see before the head; without ``colors`` the composite has no channels."""
+        """Render ``cameras`` before the head; without ``colors`` the composite has no channels."""
         return _result(SceneRenderer(self).composite_tiles(cameras, None, jitter, colors))
 
     def query_text(self, cameras: Cameras, vectors: Tensor) -> Tensor:
-        """Compare what ``cameras`` ``(V,)`` see with each of Q vectors of the feature space.
+        """Compare the rendered features of ``cameras`` ``(V,)`` with each of Q vectors of the feature space.
 
         Args:
+            cameras: ``(V,)`` cameras.
             vectors: ``(Q, C)``, of any length, such as the embeddings of words.
 
         Returns:
@@ -132,9 +137,9 @@ class Scene(VoxelField):
             have 0 with a color head.
 
         Raises:
-            ValueError: vectors of another width than the features.
+            ValueError: the vectors have another width than the rendered features.
         """
-        return similarities(self.render(cameras, ('features',)).features, vectors)
+        return similarities(_require(self.render(cameras, ('features',)).features), vectors)
 
     def to_ply(
         self,
@@ -144,14 +149,16 @@ class Scene(VoxelField):
         min_density: float = MIN_DENSITY,
         boxes: bool = False,
     ) -> None:
-        """Write the occupied cells as a PLY file, in the colors that ``cameras`` ``(V,)`` render of them.
+        """Write the occupied cells as a PLY file, in their colors in the renderings of ``cameras`` ``(V,)``.
 
-        Cells that no pixel shows are gray. A scene of features has their principal components for colors.
+        Cells that no pixel shows are gray. The colors of a scene of features are their principal components.
 
         Args:
+            path: file to write.
+            cameras: ``(V,)`` cameras.
             level: ``coarse`` or ``fine``.
             min_density: cells of less density, per meter, are left out.
-            boxes: a mesh of the cells' boxes; else their centers as points.
+            boxes: write a mesh of the cells' boxes; else their centers as points.
 
         Raises:
             ValueError: no such level.
@@ -164,30 +171,29 @@ class Scene(VoxelField):
         with torch.no_grad():
             rendering, cells = self.render(cameras), occupied_cells(self, level, min_density)
             if rendering.rgb is None:
-                colors = palette(rendering.features).colors(self.head.opaque(cells.features))
+                colors = palette(_require(rendering.features)).colors(self.head.opaque(cells.features))
             else:
                 colors = rgb_of_cells(cells, level, cameras, rendering.rgb, rendering.depth)
         write_ply(path, cells, colors, as_boxes=boxes)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the scene to one file from which :meth:`load` makes one that renders the same, bit by bit."""
+        """Write the scene to one file; the scene that :meth:`load` reads from it renders the same, bit by bit."""
         save_scene(path, self, self.head, self.downscale)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
-        """Read a file that :meth:`save` wrote, into main memory; :meth:`to` moves the scene.
+        """Read a file that :meth:`save` wrote, into main memory; :meth:`to` moves the scene to a device.
 
         Raises:
-            InputError: missing, damaged, or no such file.
+            InputError: the file is missing, damaged, or holds no scene.
         """
         return load_scene(path, cls)
 
 
 class SceneRenderer:
-    """A scene with what all its renderings share: look-up tables and compositor are made once.
+    """Render one scene many times: look-up tables and compositor are made once.
 
-    Use one where a scene is rendered again and again without gradients. It does not notice when the weights of the
-    scene's head change.
+    Use it without gradients. It does not notice when the weights of the scene's head change.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -206,7 +212,7 @@ class SceneRenderer:
         camera_class: int | None = None,
         jitter: bool = False,
     ) -> Rendering:
-        """Render what ``cameras`` see, as :meth:`Scene.render`."""
+        """Render ``cameras`` as :meth:`Scene.render` does."""
         return _result(self.tiles(cameras, outputs, None, camera_class=camera_class, jitter=jitter))
 
     def tiles(
@@ -219,23 +225,23 @@ class SceneRenderer:
         jitter: bool = False,
         keep_weights: bool = True,
     ) -> Generator[None, None, Rendering]:
-        """Render in steps short enough to be given up: yield after each tile, and return the :class:`Rendering`.
+        """Render tile by tile: yield after each one, so that rendering can be given up, and return the rendering.
 
         Args:
             cameras, outputs, camera_class, jitter: as in :meth:`Scene.render`.
             rays_per_tile: ``None`` for one tile, or without gradients as many rays as fit into some 250 MB.
-            keep_weights: keep weights and depths of the samples, which are most of a rendering.
+            keep_weights: keep weights and depths of the samples, which take most of a rendering's memory.
         """
         head, chosen = self.scene.head, self._outputs(outputs)
-        wanted = bool({'rgb', 'features'} & chosen)
-        rays = yield from self.composite_tiles(cameras, rays_per_tile, jitter, wanted, keep_weights)
+        colors = bool({'rgb', 'features'} & chosen)
+        rays = yield from self.composite_tiles(cameras, rays_per_tile, jitter, colors, keep_weights)
         rendered = {head.renders: head(rays.composite, camera_class)} if head.renders in chosen else {}
         if 'features' in chosen - set(rendered):
             rendered['features'] = head.features(rays.composite)
         return Rendering(rays.depth, rays.opacity, weights=rays.weights, depths=rays.depths, **rendered)
 
     def _outputs(self, outputs: Collection[str] | None) -> set[str]:
-        """Check what is asked for: it must be known, and the head must be able to make it."""
+        """Return the outputs as a set, after a check that they are known and that the head makes them."""
         renders = self.scene.head.renders
         if outputs is None:
             return {renders}
@@ -284,21 +290,30 @@ class SceneRenderer:
 def _maps(parts: list[RayRendering], shape: tuple[int, int, int]) -> CompositeRendering:
     """Join tiles of rays and give them the ``shape`` ``(V, h, w)`` of pixels."""
 
-    def joined(name: str) -> Tensor | None:
+    def join(name: str) -> Tensor:
         values = [getattr(part, name) for part in parts]
-        return None if values[0] is None else values[0] if len(values) == 1 else torch.cat(values)
+        return values[0] if len(values) == 1 else torch.cat(values)
 
-    composite, weights, depths = joined('composite'), joined('weights'), joined('depths')
+    def join_samples(name: str) -> Tensor | None:
+        return None if getattr(parts[0], name) is None else join(name).view(*shape, -1)
+
+    composite = join('composite')
     return CompositeRendering(
         composite=composite.view(*shape, composite.shape[1]).permute(0, 3, 1, 2),
-        depth=joined('depth').view(shape),
-        opacity=joined('opacity').view(shape),
-        weights=None if weights is None else weights.view(*shape, -1),
-        depths=None if depths is None else depths.view(*shape, -1),
+        depth=join('depth').view(shape),
+        opacity=join('opacity').view(shape),
+        weights=join_samples('weights'),
+        depths=join_samples('depths'),
     )
 
 
-def _result(steps: Generator[None, None, Rendering]) -> Rendering:
+def _require(rendered: Tensor | None) -> Tensor:
+    """Return an output that was asked for."""
+    assert rendered is not None
+    return rendered
+
+
+def _result(steps: Generator[None, None, T]) -> T:
     """Run a generator to its end and return its result."""
     while True:
         try:

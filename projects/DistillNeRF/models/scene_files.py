@@ -1,4 +1,4 @@
-"""A scene in one file: what cannot be computed again, exactly, and nothing of the encoder."""
+"""Scenes in files: only what cannot be computed again, without the encoder, bit by bit."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ FORMAT = 'distillnerf scene'
 FORMAT_VERSION = 1
 HINT = 'give a scene that tools/infer.py or Scene.save wrote'
 
-
 S = TypeVar('S', bound=VoxelField)
 
 
 def save_scene(path: str | os.PathLike, field: VoxelField, head: ColorHead | FeatureHead, downscale: int) -> None:
-    """Write a scene to ``path``, whole or not at all: its voxel field, and its head and downscale.
+    """Write a scene to ``path``, whole or not at all: its voxel field, head and downscale factor.
 
     The file holds the codes of the fine cells, from which the grid and its tables are built again, the voxels of both
     levels, the settings of space and sampling, and the head with its weights. Numbers are stored as they are.
@@ -56,7 +55,8 @@ def load_scene(path: str | os.PathLike, kind: type[S]) -> S:
     """Read a scene into main memory, its head in evaluation mode.
 
     Args:
-        kind: :class:`.scene.Scene`, which imports this file.
+        path: the file.
+        kind: :class:`.scene.Scene`; this file cannot import it.
 
     Raises:
         InputError: a missing or damaged file, one of another format, or one of a later version.
@@ -68,18 +68,18 @@ def load_scene(path: str | os.PathLike, kind: type[S]) -> S:
             f'{path}: not a readable scene: it holds Python objects beside tensors{refused_object(error)}; {HINT}'
         ) from error
     if not isinstance(state, dict) or state.get('format') != FORMAT:
-        what = ', but a checkpoint: tools/infer.py makes scenes with it' if find_weights(state) else ''
-        raise InputError(f'{path}: not a scene{what}; {HINT}')
+        remark = ', but a checkpoint: tools/infer.py makes scenes with it' if find_weights(state) else ''
+        raise InputError(f'{path}: not a scene{remark}; {HINT}')
     if (version := state.get('format_version')) != FORMAT_VERSION:
         raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSION}; save it again')
     try:
-        return kind(**_parts(state))
+        return kind(**_fields(state))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: the scene is damaged ({cause}); {HINT}') from error
 
 
-def _parts(state: dict[str, Any]) -> dict[str, Any]:
+def _fields(state: dict[str, Any]) -> dict[str, Any]:
     """Make the fields of a scene from the contents of its file."""
     codes, coarse, fine = state['codes'], state['coarse'], state['fine']
     levels = state['levels']
@@ -89,7 +89,7 @@ def _parts(state: dict[str, Any]) -> dict[str, Any]:
     head = build_head(**state['head'])
     # The weights themselves, not copies: their precision and memory layout decide about the last bits.
     head.load_state_dict(state['head_weights'], assign=True)
-    width = head.settings['channels'] + 1
+    width = state['head']['channels'] + 1
     for level, voxels, count in (('coarse', coarse, grid.num_coarse), ('fine', fine, grid.num_fine)):
         if voxels.shape != (count, width):
             raise ValueError(f'its {level} voxels are {tuple(voxels.shape)}, not {(count, width)}')
@@ -107,5 +107,5 @@ def _parts(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """A copy in main memory: of a part of a larger tensor, all of it would be stored."""
+    """Copy to main memory, as torch.save would store all of a larger tensor for a part of it."""
     return tensor.detach().cpu().clone()

@@ -1,4 +1,4 @@
-"""The sparse two-level voxel field of a scene: where it is dense, and which voxels of a regular grid it fills."""
+"""The sparse two-level voxel field of a scene, its density, and its occupancy on a regular grid."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ..modules.voxels import VoxelGrid
 
 # Cells of less density, per meter, count as empty space.
 MIN_DENSITY = 0.5
-# Points whose densities are held at a time.
+# Points whose densities are computed at a time.
 POINTS_PER_CHUNK = 4_000_000
-# How far from a whole number of voxels an edge of an occupancy grid may be.
-TOLERANCE = 1e-3
+# How far from a whole number of voxels an edge of an occupancy grid may be, in voxels.
+EDGE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class VoxelField(TensorFields):
-    """Features and densities in the cells of two levels, in the LiDAR frame of a keyframe.
+    """Voxel features and densities in the cells of two levels, in the LiDAR frame of a keyframe.
 
     Attributes:
-        grid: which cells are occupied.
-        coarse: ``(C, channels + 1)`` features and density logit of the coarse cells.
+        grid: the occupied cells.
+        coarse: ``(C, channels + 1)`` voxel features and density logit of the coarse cells.
         fine: ``(F, channels + 1)`` the same for the fine cells.
-        space: how the world maps into the grid.
-        sampling: where samples are put on a ray, and how a logit becomes a density.
+        space: maps the world into the grid.
+        sampling: where samples are placed on a ray, and how a logit becomes a density.
     """
 
     grid: VoxelGrid
@@ -47,7 +47,7 @@ class VoxelField(TensorFields):
         return VoxelTables.build(self.grid, self.coarse, self.fine, sampling.logit_bound, sampling.published_quirks)
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Look up world points ``(P, 3)``: density per meter ``(P,)``, and whether a cell is occupied ``(P,)``."""
+        """Look up world points ``(P, 3)``: density per meter ``(P,)``, and whether their cell is occupied ``(P,)``."""
         tables = self.tables()
         rows = self.grid.rows(self.space.contract(points))
         density = activate_density(gather_rows(tables.logits, rows), self.sampling.density_activation)
@@ -56,10 +56,10 @@ class VoxelField(TensorFields):
     def occupancy(
         self, lower: Sequence[float], upper: Sequence[float], voxel: float, min_density: float = MIN_DENSITY
     ) -> Tensor:
-        """Find the voxels of a grid along the world's axes that hold something.
+        """Find the occupied voxels of a regular grid along the world's axes.
 
-        A voxel is occupied if one of its sample points is at least ``min_density`` per meter dense, as the renderer
-        reads it. The points are a regular lattice: at least 2 per axis, and no farther apart than the smallest
+        A voxel is occupied if the density at one of its sample points is at least ``min_density`` per meter, as
+        rendered. The points are a regular lattice: at least 2 per axis, and no farther apart than the smallest
         fine cells are large, so that no cell of the scene lies between them.
 
         Args:
@@ -70,7 +70,7 @@ class VoxelField(TensorFields):
             ``(X, Y, Z)`` bool, from ``lower`` on.
 
         Raises:
-            ValueError: the corners are not some whole voxels apart.
+            ValueError: the corners are not a whole number of voxels apart.
         """
         shape = _grid_shape(lower, upper, voxel)
         counts = self._points_per_axis(voxel)
@@ -90,7 +90,7 @@ class VoxelField(TensorFields):
         return torch.cat(parts)
 
     def _points_per_axis(self, voxel: float) -> list[int]:
-        """Count sample points per voxel and axis: at least two, no farther apart than the smallest fine cells."""
+        """Count the sample points per voxel and axis: at least two, no farther apart than the smallest fine cells."""
         space = self.space
         cells_per_meter = 2 ** (self.grid.fine_level - 1) * space.contract_ratio
         ranges = (space.inner_range, space.inner_range, space.inner_range_z)
@@ -100,6 +100,7 @@ class VoxelField(TensorFields):
 def _grid_shape(lower: Sequence[float], upper: Sequence[float], voxel: float) -> tuple[int, int, int]:
     """Count the voxels along each axis."""
     sizes = [(high - low) / voxel if voxel > 0 else math.nan for low, high in zip(lower, upper, strict=True)]
-    if len(sizes) != 3 or not all(size > 0.5 and abs(size - round(size)) < TOLERANCE for size in sizes):
+    if len(sizes) != 3 or not all(size > 0.5 and abs(size - round(size)) < EDGE_TOLERANCE for size in sizes):
         raise ValueError(f'{list(lower)} and {list(upper)} are not some whole voxels of {voxel} m apart on 3 axes')
-    return tuple(round(size) for size in sizes)
+    x, y, z = (round(size) for size in sizes)
+    return x, y, z

@@ -1,4 +1,4 @@
-"""The weights in a checkpoint, however they were wrapped, and how they differ from those that a network has."""
+"""Find the weights in a checkpoint, however they were wrapped, and tell how they differ from a network's."""
 
 from __future__ import annotations
 
@@ -9,43 +9,55 @@ from torch import Tensor
 
 # Parts of names that distributed training (DistributedDataParallel) and torch.compile add.
 WRAPPERS = ('module', '_orig_mod')
-# Where weights are, the likeliest first; an average of weights counts only where there is nothing else.
-PLACES = ('state_dict', 'model_state_dict', 'model_state', 'model', 'network', 'net', 'weights', 'module', 'params')
-AVERAGES = ('ema_state_dict', 'model_ema', 'ema')
-# Tensors that are no weights.
-OTHER_STATE = ('optimizer', 'optimizer_state_dict', 'pending_gradients', 'param_schedulers', 'message_hub', 'meta')
-DEEPEST = 3
-SHOWN = 5
+# Keys of weights, the likeliest first; an average of weights is taken only where there is nothing else.
+WEIGHT_KEYS = (
+    'state_dict',
+    'model_state_dict',
+    'model_state',
+    'model',
+    'network',
+    'net',
+    'weights',
+    'module',
+    'params',
+)
+AVERAGE_KEYS = ('ema_state_dict', 'model_ema', 'ema')
+# Keys of tensors that are no weights.
+OTHER_KEYS = ('optimizer', 'optimizer_state_dict', 'pending_gradients', 'param_schedulers', 'message_hub', 'meta')
+# How deep mappings are searched for weights.
+MAX_NESTING = 3
+# How many names a message lists.
+MAX_LISTED = 5
 
 
 def find_weights(content: Any) -> dict[str, Tensor] | None:
-    """The weights in the contents of a checkpoint, by names without :data:`WRAPPERS`; ``None`` if there are none."""
-    for found in _candidates(content, DEEPEST):
-        plain = {unwrapped(name): value for name, value in found.items()}
-        return plain if len(plain) == len(found) else dict(found)
+    """Find the weights in a checkpoint, by names without :data:`WRAPPERS`; ``None`` if there are none."""
+    for weights in _candidates(content, MAX_NESTING):
+        renamed = {unwrapped(name): value for name, value in weights.items()}
+        return renamed if len(renamed) == len(weights) else dict(weights)
     return None
 
 
 def unwrapped(name: str) -> str:
-    """``module.head._orig_mod.weight`` -> ``head.weight``."""
+    """Remove :data:`WRAPPERS` from a name: ``module.head._orig_mod.weight`` becomes ``head.weight``."""
     return '.'.join(part for part in name.split('.') if part not in WRAPPERS)
 
 
 def _candidates(content: Any, depth: int) -> Iterator[Mapping[str, Tensor]]:
-    """Mappings of names to tensors, the likeliest first."""
+    """Yield mappings of names to tensors, the likeliest weights first."""
     if not isinstance(content, Mapping) or not depth:
         return
     if content and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
         yield content
         return
-    others = [key for key in content if key not in (*PLACES, *AVERAGES, *OTHER_STATE)]
-    for place in (*PLACES, *others, *AVERAGES):
-        if place in content:
-            yield from _candidates(content[place], depth - 1)
+    others = [key for key in content if key not in (*WEIGHT_KEYS, *AVERAGE_KEYS, *OTHER_KEYS)]
+    for key in (*WEIGHT_KEYS, *others, *AVERAGE_KEYS):
+        if key in content:
+            yield from _candidates(content[key], depth - 1)
 
 
 def differences(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str | None:
-    """How weights differ in names and shapes from those expected, in a few words; ``None`` if they do not."""
+    """Tell how weights differ in names and shapes from those expected; ``None`` if they do not."""
     missing = [name for name in expected if name not in weights]
     unknown = [name for name in weights if name not in expected]
     others = [
@@ -57,7 +69,7 @@ def differences(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -
 
 
 def in_words(missing: Iterable[str], unknown: Iterable[str], others: Iterable[str]) -> str | None:
-    """What is missing, unknown or different, with a count where there is much of it; ``None`` for nothing at all."""
+    """Describe missing and unknown names and other shapes in one line, shortened; ``None`` if there are none."""
     parts = [
         shortened([f'{name} is missing' for name in missing], 'missing'),
         shortened([f'{name} is unknown' for name in unknown], 'unknown'),
@@ -66,8 +78,8 @@ def in_words(missing: Iterable[str], unknown: Iterable[str], others: Iterable[st
     return '; '.join(part for part in parts if part) or None
 
 
-def shortened(items: list[str], kind: str = '', shown: int = SHOWN) -> str:
-    """The first few items, and how many more there are."""
+def shortened(items: list[str], kind: str = '', shown: int = MAX_LISTED) -> str:
+    """Join the first few items, and say how many more there are."""
     if len(items) <= shown:
         return ', '.join(items)
     return f'{", ".join(items[:shown])} and {len(items) - shown} more {kind}'.rstrip()

@@ -87,6 +87,7 @@ class CoarseDepthNet(nn.Module):
         last = self.head[-1]
         assert isinstance(last.bias, Tensor)
         nn.init.constant_(last.bias, INITIAL_LOGIT)
+        self.channels = channels
         self.density_activation = density_activation
         self.logit_bound = logit_bound
 

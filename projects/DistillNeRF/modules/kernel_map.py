@@ -1,8 +1,8 @@
 """The kernel map of a sparse convolution: which input cells an output cell reads.
 
-A pair (docs/NETWORK.md#sparse-convolution) joins an output cell with an input cell that one of the 27 offsets of a 3x3x3 neighborhood reaches. All pairs of
-a convolution are found once per scene, shared by all layers, and ordered so that a layer is matrix products of many
-rows and sums of neighboring products: no layer scatters.
+A pair (docs/NETWORK.md#sparse-convolution) joins an output cell with an input cell that one of the 27 offsets of a
+3x3x3 neighborhood reaches. All pairs of a convolution are found once per scene and shared by all layers. They are
+ordered so that a layer is matrix products of many rows and sums of neighboring products: no layer scatters.
 """
 
 from __future__ import annotations

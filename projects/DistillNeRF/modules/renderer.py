@@ -68,7 +68,7 @@ class VoxelTables:
     def build(
         cls, grid: VoxelGrid, coarse: Tensor, fine: Tensor, logit_bound: float, published_quirks: bool
     ) -> VoxelTables:
-        """Build tables of voxels ``(C, channels + 1)`` and ``(F, channels + 1)``, whose last channel is a density logit.
+        """Build tables of voxels ``(C, channels + 1)`` and ``(F, channels + 1)``, whose last channel is the logit.
 
         With ``published_quirks`` the first occupied cell of each level reads as zero, and empty space keeps a little
         density (first-cell-empty and foggy-empty-space in docs/NETWORK.md#oddities-of-the-published-code).
