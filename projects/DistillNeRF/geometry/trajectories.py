@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def circle(radius: float = 1.0, step: float = 0.1, arc_steps: int = 30) -> Tenso
     return shifts(torch.stack([x, torch.zeros_like(x), z], dim=1))
 
 
-TRAJECTORIES = {'left_right': left_right, 'circle': circle, 'translation': translation}
+TRAJECTORIES: dict[str, Callable[[], Tensor]] = {'left_right': left_right, 'circle': circle, 'translation': translation}
 
 
 def trajectory(name: str) -> Tensor:
@@ -102,7 +103,8 @@ def _motion(pose: Any, place: str) -> Tensor:
     if isinstance(pose, dict):
         if unknown := sorted(set(pose) - {*AXES, 'yaw'}):
             raise InputError(f'{place} has {", ".join(unknown)}; give {POSE_FORMATS}')
-        pose = _shift_and_turn(*(pose.get(key, 0.0) for key in (*AXES, 'yaw')), place)
+        x, y, z, yaw = (pose.get(key, 0.0) for key in (*AXES, 'yaw'))
+        pose = _shift_and_turn(x, y, z, yaw, place)
     try:
         motion = torch.tensor(pose, dtype=torch.float64)
     except (TypeError, ValueError) as error:

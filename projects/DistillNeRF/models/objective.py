@@ -116,6 +116,7 @@ class Objective(nn.Module):
             yield name, value * (known.numel() / known.sum().clamp_min(1))
 
     def _weights(self, losses: Losses, sample: Sample, stages: Sequence[str]) -> Named:
+        assert sample.rendering.weights is not None
         weights = {
             '_coarse': sample.encoded.coarse.weights,
             '_fine': sample.encoded.fine.weights,
@@ -137,7 +138,7 @@ class Objective(nn.Module):
             for name, loss in edge_losses.items():
                 yield f'{name}{stage}', loss(depth, target, sample.iteration)
 
-    def depth_target(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
+    def depth_target(self, name: str, views: Views, size: Sequence[int]) -> Tensor:
         """Return ``(V, h, w)`` depth of size ``size`` to compare with, NaN where unknown.
 
         Args:
@@ -151,7 +152,7 @@ class Objective(nn.Module):
             depth = fill_sky(depth, views.sky_mask, self.space.far, only_unknown=lidar)
         return clamp_depth(depth, MIN_TARGET_DEPTH, self.space.far)
 
-    def _known_depth(self, name: str, views: Views, size: tuple[int, int]) -> Tensor:
+    def _known_depth(self, name: str, views: Views, size: Sequence[int]) -> Tensor:
         """Return depth to compare with the network's, ``(V, h, w)``; NaN where it is unknown and in the sky."""
         nearest = name == 'lidar_depth' and not self.published_quirks
         depth = resize_depth(stored_depth(name, views), size, nearest)
@@ -173,6 +174,7 @@ class Objective(nn.Module):
 
     def _line_of_sight(self, losses: Losses, sample: Sample) -> Named:
         coarse, rendering = sample.encoded.coarse.weights, sample.rendering
+        assert rendering.weights is not None and rendering.depths is not None
         for name, loss in losses.items():
             edges = self.space.bin_edges(coarse).expand(*coarse.shape[:-1], -1)
             stages = {
@@ -268,7 +270,7 @@ def feature_target(views: Views, like: Tensor) -> Tensor:
     return F.interpolate(views.features, size=like.shape[-2:], mode='bilinear', align_corners=False)
 
 
-def resize_depth(depth: Tensor, size: tuple[int, int], nearest: bool) -> Tensor:
+def resize_depth(depth: Tensor, size: Sequence[int], nearest: bool) -> Tensor:
     """Resize depth ``(V, h, w)`` to ``(V, *size)``, bilinear (unknown pixels spread) or nearest."""
     if tuple(depth.shape[-2:]) == tuple(size):
         return depth

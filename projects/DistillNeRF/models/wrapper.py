@@ -16,6 +16,7 @@ from ..geometry.tensors import TensorFields
 from ..geometry.views import Views
 from ..losses.image import psnr_tensor
 from ..losses.modules import build_loss
+from ..modules.heads import ColorHead
 from .detection_wrapper import DetectionBranch
 from .network import DistillNeRF, Encoded
 from .objective import Objective, relative_depth_errors
@@ -91,17 +92,19 @@ class DistillNeRFModel(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor or ViewsPreprocessor())
         self.network = DistillNeRF(**network)
-        if self.network.head.renders == 'rgb' and self.network.head.decoder.scale != self.network.downscale:
+        head = self.network.head
+        if isinstance(head, ColorHead) and head.decoder.scale != self.network.downscale:
             raise ValueError(
-                f'the decoder enlarges {self.network.head.decoder.scale} times, but images are rendered at '
+                f'the decoder enlarges {head.decoder.scale} times, but images are rendered at '
                 f'1/{self.network.downscale}: change head.num_layers, head.num_upsample or downscale'
             )
         modules = {name: build_loss(config) for name, config in (losses or {}).items() if config}
         self.objective = Objective(modules, self.network.space, self.network.published_quirks)
         self.detection = None
         if det_head_3d is not None:
-            network = self.network
-            self.detection = DetectionBranch(network.space, network.coarse_level, network.channels + 1, **det_head_3d)
+            self.detection = DetectionBranch(
+                self.network.space, self.network.coarse_level, self.network.channels + 1, **det_head_3d
+            )
         self.num_camera = num_camera
 
     def forward(
@@ -151,11 +154,11 @@ class DistillNeRFModel(BaseModel):
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         losses = self.objective(encoded, renderings, inputs['input_views'], inputs['target_views'], iteration)
         if self.detection is not None:
-            losses |= self.detection.losses([sample.scene for sample in encoded], data_samples)
+            losses |= self.detection.losses([sample.scene for sample in encoded], data_samples or [])
         if self.network.head.renders == 'rgb':
             with torch.no_grad():
                 pairs = zip(renderings, inputs['target_views'], strict=True)
-                values = [psnr_tensor(rendering.rgb, views.images) for rendering, views in pairs]
+                values = [psnr_tensor(image.rgb, views.images) for image, views in pairs if image.rgb is not None]
                 losses['psnr'] = torch.stack(values).mean().float()
         return losses | relative_depth_errors(renderings, inputs['target_views'])
 
