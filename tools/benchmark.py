@@ -19,7 +19,7 @@ from projects.DistillNeRF.utils.files import require_writable, save_json
 from verification.benchmark.cases import Case, in_fresh_process, run, scaling
 from verification.benchmark.profiler import ceilings
 from verification.benchmark.scenes import SIZES
-from verification.benchmark.stages import METHODS, STAGES, Measured
+from verification.benchmark.stages import METHODS, STAGES, Measurement
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(results: dict[str, Measured]) -> str:
+def table(results: dict[str, Measurement]) -> str:
     """Return a table with a row per stage, columns per method and direction, and ratios plain / ours if both ran."""
     directions = [name for name in ('forward', 'backward') if any(getattr(r, name) for r in results.values())]
     columns = [(method, direction) for direction in directions for method in results]
@@ -58,14 +58,14 @@ def _time(seconds: dict[str, float], stage: str) -> float:
     return sum(seconds.values()) if stage == 'all stages' else seconds.get(stage, 0.0)
 
 
-def memory(results: dict[str, Measured]) -> str:
+def memory(results: dict[str, Measurement]) -> str:
     """Return a table of the peak memory of every stage in the first repetition, MiB."""
     stages = list(next(iter(results.values())).peaks)
     rows = [[stage, *(f'{result.peaks.get(stage, 0):.0f}' for result in results.values())] for stage in stages]
     return text_table(['peak memory, MiB', *results], rows)
 
 
-def totals(results: dict[str, Measured]) -> str:
+def totals(results: dict[str, Measurement]) -> str:
     """Return the last lines: total time, peak memory, and ratios."""
     rows = {
         'total seconds': [result.total for result in results.values()],
@@ -78,7 +78,7 @@ def totals(results: dict[str, Measured]) -> str:
     return '\n'.join(lines)
 
 
-def rates(result: Measured, limits: dict[str, float]) -> str:
+def rates(result: Measurement, limits: dict[str, float]) -> str:
     """Return which share of the machine's ceiling convolutions and matrix products reach."""
     lines = []
     for direction, kinds in result.work.items():

@@ -9,7 +9,7 @@ from projects.DistillNeRF.engine.command_line import add_trajectory, config_pars
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.view import open_source
 from projects.DistillNeRF.utils.errors import InputError, command
-from projects.DistillNeRF.visualization.viewer.server import USUAL_HOST, USUAL_PORT, Viewer
+from projects.DistillNeRF.visualization.viewer.server import DEFAULT_HOST, DEFAULT_PORT, Viewer
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,8 +24,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--sample', type=int, help='number of the first sample in the test data; default: 0')
     add_trajectory(parser)
-    parser.add_argument('--host', default=USUAL_HOST, help='address to listen on; the default is this machine alone')
-    parser.add_argument('--port', type=int, default=USUAL_PORT, help='0 takes any that is free')
+    parser.add_argument('--host', default=DEFAULT_HOST, help='address to listen on; the default is this machine alone')
+    parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='0 takes any that is free')
     parser.add_argument('--device', default='cpu', help='where the network is: cpu, cuda, ...')
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ from projects.DistillNeRF.visualization.panel_layout import (
     GAP,
     HEADER_HEIGHT,
     LABEL_WIDTH,
-    Row,
+    PanelRow,
     compose,
     to_uint8,
     write_png,
@@ -168,7 +168,7 @@ def test_colors_of_depth():
 
 def test_missing_tiles_stay_empty():
     tile = np.zeros((4, 6, 3), np.uint8)
-    picture = compose([Row('a', {'x': tile})], ['x', 'y'], 40, 60)
+    picture = compose([PanelRow('a', {'x': tile})], ['x', 'y'], 40, 60)
     assert not picture[HEADER_HEIGHT : HEADER_HEIGHT + 40, LABEL_WIDTH : LABEL_WIDTH + 60].any()
     assert (picture[HEADER_HEIGHT : HEADER_HEIGHT + 40, LABEL_WIDTH + 60 + GAP :][:, :60] == 255).all()
 
@@ -268,12 +268,12 @@ def test_points_are_drawn_as_squares_and_the_nearest_wins():
 def test_a_canvas_has_its_tiles_where_rows_and_columns_cross():
     tiles = {name: np.full((2, 3, 3), shade, np.uint8) for name, shade in (('x', 10), ('y', 20))}
     other = {'x': np.full((2, 3, 3), 30, np.uint8)}
-    picture = compose([Row('a', tiles), Row('b', other)], ['y', 'x'], 40, 60)
+    picture = compose([PanelRow('a', tiles), PanelRow('b', other)], ['y', 'x'], 40, 60)
     assert picture.shape == (HEADER_HEIGHT + 2 * (40 + GAP) + FOOTER_HEIGHT, 900, 3)
     for row, column, shade in ((0, 0, 20), (0, 1, 10), (1, 1, 30), (1, 0, 255)):
         top, left = HEADER_HEIGHT + row * (40 + GAP), LABEL_WIDTH + column * (60 + GAP)
         assert (picture[top : top + 40, left : left + 60] == shade).all()
-    wide = compose([Row('a', tiles)], list('abcdefghijklmnop'), 40, 60)
+    wide = compose([PanelRow('a', tiles)], list('abcdefghijklmnop'), 40, 60)
     assert wide.shape[1] == LABEL_WIDTH + 16 * (60 + GAP) + 8
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from projects.DistillNeRF.utils.errors import InputError
-from projects.DistillNeRF.visualization.options import USUAL_QUERY, PictureOptions
+from projects.DistillNeRF.visualization.options import DEFAULT_QUERY, PictureOptions
 
 
 def test_nothing_is_drawn_that_is_not_asked_for():
@@ -25,7 +25,7 @@ def test_each_of_the_four_is_something(key):
 @pytest.mark.parametrize(
     ('given', 'words'),
     [
-        (True, USUAL_QUERY),
+        (True, DEFAULT_QUERY),
         (False, ()),
         ('traffic cone', ('traffic_cone',)),
         ([' car ', 'bus'], ('car', 'bus')),

@@ -14,7 +14,7 @@ from projects.DistillNeRF.engine.machine import prepare_processor
 from projects.DistillNeRF.models.network import DistillNeRF
 from verification.benchmark.profiler import now
 from verification.benchmark.scenes import NOISE_PIXELS, SIZES, build_network, random_views
-from verification.benchmark.stages import Measured, measure
+from verification.benchmark.stages import Measurement, measure
 
 A = TypeVar('A')
 T = TypeVar('T')
@@ -32,12 +32,12 @@ class Case:
     device: str
 
 
-def run(case: Case) -> Measured:
+def run(case: Case) -> Measurement:
     """Measure in a fresh process."""
     return in_fresh_process(_run, case)
 
 
-def _run(case: Case) -> Measured:
+def _run(case: Case) -> Measurement:
     network = _network(case)
     views = random_views(network, SIZES[case.size], case.cameras).to(case.device)
     return measure(network, views, case.method, case.backward, case.repetitions)
@@ -66,7 +66,7 @@ def scaling(case: Case) -> Scaling:
 def _scaling(case: Case) -> Scaling:
     network, size = _network(case), SIZES[case.size]
 
-    def measured(cameras: int, noise_pixels: int = NOISE_PIXELS) -> Measured:
+    def measured(cameras: int, noise_pixels: int = NOISE_PIXELS) -> Measurement:
         views = random_views(network, size, cameras, noise_pixels=noise_pixels).to(case.device)
         return measure(network, views, 'ours', gradients=False, repetitions=case.repetitions)
 

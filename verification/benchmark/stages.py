@@ -23,7 +23,7 @@ MEBI = 1 << 20
 
 
 @dataclass
-class Measured:
+class Measurement:
     """What one way of computing a step takes.
 
     Attributes:
@@ -52,7 +52,7 @@ class Measured:
         return {**asdict(self), 'total': self.total}
 
 
-def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, repetitions: int = 3) -> Measured:
+def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, repetitions: int = 3) -> Measurement:
     """All stages of one scene: ``views`` go in, and their cameras are rendered.
 
     Args:
@@ -67,7 +67,7 @@ def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, re
     with counter.counting():
         _step(method, network, views, counter, gradients)
     seconds = {stage: statistics.median(times) for stage, times in clock.seconds.items()}
-    return Measured(
+    return Measurement(
         forward={stage: time for stage, time in seconds.items() if not stage.endswith(BACKWARD)},
         backward={stage.removesuffix(BACKWARD): time for stage, time in seconds.items() if stage.endswith(BACKWARD)},
         peaks={stage: peaks[0] / MEBI for stage, peaks in clock.peaks.items()},

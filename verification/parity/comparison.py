@@ -59,7 +59,7 @@ Errors = Callable[[Any, Any], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One comparison; errors are relative to the mean size of the expected numbers.
 
     Attributes:
@@ -116,7 +116,7 @@ class Comparison:
         change = max((float(np.quantile(change, bound.quantile)) for change in changes), default=0.0)
         return min(bound.ceiling, max(FLOOR * self.unit, FACTOR * change))
 
-    def row(self) -> Row:
+    def row(self) -> ComparisonRow:
         """The line of the table."""
         errors = self.errors(self.ours, self.expected)
         limits = [self.limit(bound) for bound in self.bounds]
@@ -125,14 +125,14 @@ class Comparison:
             for limit, bound in zip(limits, self.bounds, strict=True)
         )
         if not errors.size:
-            return Row(self.stage, self.elements, 0.0, 0.0, 0.0, text, True, 0.0)
+            return ComparisonRow(self.stage, self.elements, 0.0, 0.0, 0.0, text, True, 0.0)
         with np.errstate(invalid='ignore'):
             at_bounds = [float(np.quantile(errors, bound.quantile)) for bound in self.bounds]
             median, tail, worst = (float(np.quantile(errors, q)) for q in (0.5, 0.99, 1))
         shares = [_share(error, limit) for error, limit in zip(at_bounds, limits, strict=True)]
         if not np.isfinite(errors).all():
             shares = [np.inf]
-        return Row(self.stage, self.elements, median, tail, worst, text, max(shares) <= 1, max(shares))
+        return ComparisonRow(self.stage, self.elements, median, tail, worst, text, max(shares) <= 1, max(shares))
 
 
 def _share(error: float, limit: float) -> float:
@@ -178,7 +178,7 @@ class Report:
             mine.changes.append(mine.change_from(other))
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ComparisonRow]:
         """The lines of the table."""
         return [comparison.row() for comparison in self.comparisons]
 

@@ -19,7 +19,7 @@ from ..models.scene import Scene
 from ..utils.errors import InputError
 from ..visualization.panel_layout import to_uint8
 from ..visualization.panels import ring_order
-from ..visualization.viewer.scenes import Source, ViewerScene, without_cameras
+from ..visualization.viewer.scenes import SceneSource, ViewerScene, without_cameras
 from .builders import build_dataset
 from .machine import prepare_processor
 
@@ -138,7 +138,7 @@ def open_source(
     undistort: bool = False,
     scene: Path | None = None,
     device: str = 'cpu',
-) -> tuple[Source, str | None]:
+) -> tuple[SceneSource, str | None]:
     """Return what there is to look at, and the text encoder that the config names.
 
     Args:

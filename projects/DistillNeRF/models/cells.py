@@ -14,7 +14,7 @@ from ..geometry.tensors import TensorFields
 from ..modules.volume_rendering import activate_density
 from .voxel_field import MIN_DENSITY, VoxelField
 
-LEVELS = ('fine', 'coarse')
+LEVEL_NAMES = ('fine', 'coarse')
 # The color of cells that no pixel shows.
 UNSEEN_COLOR = (128, 128, 128)
 # A pixel shows a cell if its depth is within this of the cell's center, meters; about half a cell's diagonal.
@@ -82,8 +82,8 @@ def require_level(level: str) -> None:
     Raises:
         ValueError: names the levels.
     """
-    if level not in LEVELS:
-        raise ValueError(f'level is {level!r}: choose one of {", ".join(LEVELS)}')
+    if level not in LEVEL_NAMES:
+        raise ValueError(f'level is {level!r}: choose one of {", ".join(LEVEL_NAMES)}')
 
 
 def colors_seen(

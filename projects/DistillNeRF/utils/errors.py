@@ -1,9 +1,9 @@
-"""One way to tell a user that the input is wrong.
+"""Errors and warnings for wrong input.
 
 Everything that a user can cause (a missing file, a broken calibration, an unknown option) is raised as
-:class:`InputError` with one line that names the file and the hint. :func:`command` turns it into that
-line on stderr and exit code 2; every other exception is a bug and keeps its traceback. What is doubtful but can be
-gone on with is said by :func:`warn`, never passed over.
+:class:`InputError` with one line that names the file and a hint. :func:`command` turns it into that line on stderr
+and exit code 2; every other exception is a bug and keeps its traceback. :func:`warn` tells of doubtful input with
+which the program can go on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LOGGER = logging.getLogger('distillnerf')
 
 
 class InputError(Exception):
-    """Wrong input from outside. The message is one line: what is wrong, where, and how to mend it."""
+    """Wrong input from outside. The message is one line: what is wrong, where, and a hint how to correct it."""
 
 
 class _StderrHandler(logging.Handler):
-    """Write to what is stderr now; a stream handler keeps the stream of the import."""
+    """Write to the present stderr; a stream handler would keep the stream at the import."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
@@ -40,7 +40,7 @@ def warn(message: str) -> None:
     """Print one line ``warning: MESSAGE`` on stderr; a run has it in its log, too.
 
     Args:
-        message: what is doubtful, in which file, how much of it, and the hint.
+        message: the doubt, the file, the extent, and a hint.
     """
     LOGGER.warning(' '.join(message.split()))
 
@@ -82,7 +82,7 @@ def _require_own_checkout(script: Path) -> None:
 
 
 def _end_other_output() -> None:
-    """Write what waits to be written, and end the lines of progress bars, so that the error comes last and alone."""
+    """Flush stdout and end the lines of progress bars, so that the error stands last and alone."""
     if 'tqdm' in sys.modules:
         for bar in list(sys.modules['tqdm'].tqdm._instances):
             bar.close()
@@ -90,5 +90,5 @@ def _end_other_output() -> None:
 
 
 def _one_line(error: InputError) -> str:
-    """The message alone: a data loader's worker process hands its error over with a traceback before it."""
+    """Return the message alone: an error of a data loader's worker process has a traceback before it."""
     return ' '.join(str(error).rpartition(f'{InputError.__name__}: ')[2].split())

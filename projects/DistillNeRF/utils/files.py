@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write to a temporary name in the same folder, then rename."""
+"""Write files that are either whole or absent, and read files with clear errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def disk_failure(error: OSError) -> str | None:
-    """What kept a file from being written whole, in words; ``None`` if the error is of another kind."""
+    """Return in words why the disk did not take a file; ``None`` if the error is of another kind."""
     if error.errno in DISK_ERRORS:
         return os.strerror(error.errno)
     # numpy gives no number.
@@ -60,7 +60,7 @@ def disk_failure(error: OSError) -> str | None:
 
 
 def _temporary_file(path: Path) -> Path:
-    """A new empty file beside ``path``, whose folder is made if need be."""
+    """Make a new empty file beside ``path``, and its folder if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The name itself may be as long as the file system allows: no room for more.
@@ -97,7 +97,7 @@ def save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def read_json(path: str | os.PathLike, hint: str) -> Any:
-    """The value in a JSON file, in any encoding of Unicode, with or without a byte order mark.
+    """Read the value in a JSON file, in any encoding of Unicode, with or without a byte order mark.
 
     Raises:
         InputError: a missing, empty or damaged file; names it and ``hint``.
@@ -110,9 +110,9 @@ def read_json(path: str | os.PathLike, hint: str) -> Any:
 
 
 def file_stems(names: Sequence[str], longest: int = LONGEST_STEM) -> list[str]:
-    """Names of files, without suffix, for things of different names: no two are the same, on any file system.
+    """Make file names, without suffix, of different names: no two are the same, on any file system.
 
-    What cannot stand in a name of a file becomes ``_``. Where two would be the same then, or a name has more than
+    Characters that file names cannot have become ``_``. Where two would be the same then, or a name has more than
     ``longest`` bytes, a part of the hash of the whole name is added, except to a name that needed no change.
     """
     plain = [re.sub(r'[^\w.+-]+', '_', name).lstrip('.') or '_' for name in names]
@@ -131,12 +131,12 @@ def file_stems(names: Sequence[str], longest: int = LONGEST_STEM) -> list[str]:
 
 
 def is_file(path: str | os.PathLike) -> bool:
-    """Whether there is such a file; a name that is too long for any file is that of none."""
+    """Return whether there is such a file; a name that is too long for any file is that of none."""
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
 def is_folder(path: str | os.PathLike) -> bool:
-    """Whether there is a folder; a name that is too long is that of none."""
+    """Return whether there is a folder; a name that is too long is that of none."""
     try:
         return Path(path).is_dir()
     except OSError:

@@ -1,4 +1,4 @@
-"""Life without mmcv's compiled operators.
+"""A stand-in for mmcv's compiled operators.
 
 ``mmcv-lite`` has no ``mmcv._ext``, and ``mmcv.ops``, which mmdet and mmdet3d import everywhere, refuses to be
 imported without it. DistillNeRF calls no compiled operator, so a stand-in whose operators raise when called is

@@ -1,4 +1,4 @@
-"""What files were made from: kept output is right only as long as its source, settings and version are the same.
+"""Provenance of files: kept output is valid only as long as its source, settings and version are the same.
 
 A :class:`Provenance` is one small JSON beside the files of a folder. For every file it has a fingerprint of what the
 file was made from and a digest of the file itself, so that neither a change of the source nor a cut or overwritten
@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 
 
 def file_digest(path: Path) -> str:
-    """A digest of the bytes of a file."""
+    """Compute a digest of the bytes of a file."""
     state = hashlib.blake2b(digest_size=16)
     with path.open('rb') as file:
         while chunk := file.read(_CHUNK):
@@ -30,12 +30,12 @@ def file_digest(path: Path) -> str:
 
 
 def fingerprint(**parts: Any) -> str:
-    """A digest of named parts: contents of files (:class:`Path`), arrays, and whatever JSON can hold."""
-    told = {name: _told(value) for name, value in parts.items()}
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
+    """Compute a digest of named parts: contents of files (:class:`Path`), arrays, and values that JSON can hold."""
+    described = {name: _describe(value) for name, value in parts.items()}
+    return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _told(value: Any) -> Any:
+def _describe(value: Any) -> Any:
     if isinstance(value, Path):
         return {'file': file_digest(value)}
     if isinstance(value, np.ndarray):
@@ -44,14 +44,14 @@ def _told(value: Any) -> Any:
 
 
 class Provenance:
-    """What the files of one folder were made from.
+    """The sources of the files of one folder.
 
     It is written after every file, so that an interrupted run goes on where it stopped: a file whose entry is not
     there yet is made again. Where two runs write one folder at the same time, an entry may get lost, and its file is
     made again by the next run.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,14 +60,14 @@ class Provenance:
         self.replaced = 0
 
     def source(self, target: Path) -> str | None:
-        """The fingerprint of what ``target`` was made from; None if unknown."""
+        """Return the fingerprint of the source of ``target``; ``None`` if unknown."""
         entry = self._made.get(target.name)
         return entry['source'] if entry else None
 
     def is_current(self, target: Path, source: str) -> bool:
-        """Whether ``target`` is there, was made from ``source`` and is unchanged since.
+        """Return whether ``target`` is there, was made from ``source`` and is unchanged since.
 
-        Counts in ``replaced`` what is there and is not right.
+        A file that is there but is not current is counted in ``replaced``.
         """
         if not target.is_file():
             return False
@@ -77,7 +77,7 @@ class Provenance:
         return current
 
     def record(self, target: Path, source: str) -> None:
-        """Remember that ``target``, which is complete, was made from ``source``."""
+        """Record that ``target``, which is complete, was made from ``source``."""
         # Another run may have written since.
         self._made = _read(self.path) | self._made
         self._made[target.name] = {'source': source, 'content': file_digest(target)}
@@ -85,13 +85,15 @@ class Provenance:
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:
-    """The entries of the file; one that is damaged vouches for nothing."""
+    """Read the entries of the file; a damaged file has none."""
     try:
-        found = json.loads(path.read_text())
+        entries = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(entries, dict):
         return {}
     return {
-        name: entry for name, entry in found.items() if isinstance(entry, dict) and {'source', 'content'} <= set(entry)
+        name: entry
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and {'source', 'content'} <= set(entry)
     }

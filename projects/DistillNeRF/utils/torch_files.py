@@ -1,4 +1,4 @@
-"""Files that ``torch.save`` wrote: read safely, and what else a file that cannot be read may be."""
+"""Read files of ``torch.save`` safely, and recognize other files that a user may give instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from .errors import InputError
 from .files import atomic_path, require_file
 
-# How a file begins -> what it is, and what to do about it. The first that fits counts.
+# Pattern of a file's first bytes, its kind, and a hint. The first that matches counts.
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (rb'version https://git-lfs', 'only the pointer of a file in git-lfs', 'fetch the file itself: git lfs pull'),
     (rb'\s*<(!doctype|html|head|\?xml|error)', 'a web page, not what was to be downloaded', 'download it again'),
@@ -33,17 +33,18 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 _SAMPLE = 2048
 
 
-def load_torch(path: str | os.PathLike, what: str, hint: str, unsafe_pickle: bool = False) -> Any:
-    """The contents of a file of ``torch.save``, on the CPU.
+def load_torch(path: str | os.PathLike, kind: str, hint: str, unsafe_pickle: bool = False) -> Any:
+    """Read the contents of a file of ``torch.save`` into main memory.
 
     Args:
-        what: what it should be, for messages: ``checkpoint``, ``scene``.
-        hint: what to give instead.
-        unsafe_pickle: run whatever code the file holds.
+        path: the file.
+        kind: the kind of file that is expected, for messages: ``checkpoint``, ``scene``.
+        hint: what to give instead, for messages.
+        unsafe_pickle: run any code that the file holds.
 
     Raises:
-        InputError: missing, a folder, damaged, or something else; says what it is where that can be told.
-        pickle.UnpicklingError: it holds Python objects beside tensors.
+        InputError: missing, a folder, damaged, or of another kind, which the message names if it is known.
+        pickle.UnpicklingError: the file holds Python objects beside tensors.
     """
     path = require_file(path, hint)
     try:
@@ -51,10 +52,10 @@ def load_torch(path: str | os.PathLike, what: str, hint: str, unsafe_pickle: boo
     except Exception as error:  # a damaged file can raise nearly anything
         if (problem := _recognized(path, error)) is not None:
             cause, better = problem
-            raise InputError(f'{path}: not a readable {what}: {cause}; {better or hint}') from error
+            raise InputError(f'{path}: not a readable {kind}: {cause}; {better or hint}') from error
         if holds_objects(error):
             raise
-        raise InputError(f'{path}: not a readable {what} ({type(error).__name__}); {hint}') from error
+        raise InputError(f'{path}: not a readable {kind} ({type(error).__name__}); {hint}') from error
 
 
 def save_torch(path: str | os.PathLike, value: Any) -> None:
@@ -71,18 +72,18 @@ def save_torch(path: str | os.PathLike, value: Any) -> None:
 
 
 def holds_objects(error: Exception) -> bool:
-    """Whether torch refused to build a Python object."""
+    """Return whether torch refused to build a Python object."""
     return isinstance(error, pickle.UnpicklingError) and 'weights only' in str(error).lower().replace('_', ' ')
 
 
 def refused_object(error: Exception) -> str:
-    """The name of the object that torch refused to build, as a remark in brackets."""
-    found = re.search(r'GLOBAL (\w+\.[\w.]+)', str(error))
-    return f' ({found[1]})' if found else ''
+    """Return the name of the object that torch refused to build, as a remark in brackets."""
+    match = re.search(r'GLOBAL (\w+\.[\w.]+)', str(error))
+    return f' ({match[1]})' if match else ''
 
 
 def _recognized(path: Path, error: Exception) -> tuple[str, str | None] | None:
-    """What is wrong with a file, and a hint if there is a better one than the usual."""
+    """Return what is wrong with a file, and a hint if there is a better one than the usual."""
     if isinstance(error, OSError) and error.errno is not None:
         return f'cannot be read ({error.strerror})', 'correct its permissions, or copy it again'
     if path.name == 'last_checkpoint':
@@ -121,7 +122,7 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def _statistics_method(owner: object, name: str) -> Callable[..., object]:
-    """What a checkpoint gets for ``getattr``: a history buffer refers to its own statistics by it, nothing else may."""
+    """Stand in for ``getattr`` in checkpoints: only a history buffer may fetch its own statistics by it."""
     from mmengine.logging.history_buffer import HistoryBuffer
 
     methods = HistoryBuffer._statistics_methods or HistoryBuffer()._statistics_methods
@@ -131,6 +132,6 @@ def _statistics_method(owner: object, name: str) -> Callable[..., object]:
 
 
 def _under_both_names(function: Callable[..., object]) -> list[tuple[Callable[..., object], str]]:
-    """``numpy._core.x.name`` (numpy 2) and ``numpy.core.x.name`` (numpy 1), as add_safe_globals takes aliases."""
+    """Return a function under the names of numpy 2 and numpy 1, in the form that add_safe_globals takes."""
     tail = f'{function.__module__.split("core", 1)[1]}.{function.__qualname__}'
     return [(function, f'numpy._core{tail}'), (function, f'numpy.core{tail}')]

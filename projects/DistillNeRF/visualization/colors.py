@@ -16,25 +16,25 @@ SKY_COLOR = (222, 226, 232)
 
 @lru_cache(maxsize=4)
 def _table(colormap: int) -> np.ndarray:
-    """``(256, 3)`` RGB of an OpenCV colormap."""
+    """Return ``(256, 3)`` RGB of an OpenCV colormap."""
     values = np.arange(256, dtype=np.uint8)[:, None]
     return np.ascontiguousarray(cv2.applyColorMap(values, colormap)[:, 0, ::-1])
 
 
 def color_shares(shares: np.ndarray, colormap: int = cv2.COLORMAP_TURBO) -> np.ndarray:
-    """Numbers in [0, 1] (clipped) of any shape to uint8 RGB, one more axis at the end."""
+    """Map numbers in [0, 1] (clipped) of any shape to uint8 RGB, with one more axis at the end."""
     return _table(colormap)[(shares.clip(0, 1) * 255).round().astype(np.uint8)]
 
 
 def log_shares(depth: np.ndarray, near: float = NEAREST, far: float = FARTHEST) -> np.ndarray:
-    """Position of depths (meters) on a log scale: 0 at ``near``, 1 at ``far``; NaN and outside not clipped."""
+    """Map depths (meters) to a log scale, 0 at ``near`` and 1 at ``far``; NaN stays, nothing is clipped."""
     return np.log(np.maximum(depth, 1e-6) / near) / np.log(far / near)
 
 
 def depth_to_colors(
     depth: np.ndarray, sky: np.ndarray | None = None, near: float = NEAREST, far: float = FARTHEST
 ) -> np.ndarray:
-    """Turbo over the logarithm of depth: dark blue at ``near`` and nearer, dark red at ``far`` and farther.
+    """Color depth by turbo on a log scale: dark blue at ``near`` and nearer, dark red at ``far`` and farther.
 
     Args:
         depth: ``(H, W)`` meters, NaN where unknown.

@@ -12,36 +12,36 @@ from ..geometry.views import Views
 from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import similarities
 from .colors import color_shares
-from .panel_layout import DIMMED, ERROR_COLORMAP, Row, named, to_uint8
+from .panel_layout import DIMMED, ERROR_COLORMAP, PanelRow, tiles_by_camera, to_uint8
 
 
-def feature_rows(views: Views, features: Tensor) -> list[Row]:
-    """Rendered features ``(V, C, h, w)`` and, where the views have them, the teacher's.
+def feature_rows(views: Views, features: Tensor) -> list[PanelRow]:
+    """Draw rendered features ``(V, C, h, w)`` and, where the views have them, the teacher features.
 
     Both in the same colors, unless the teacher has another number of channels and therefore colors of its own.
     """
     teacher = views.features
     colors = palette(features, teacher)
-    rows = [Row('features', named(views, colors.colors(features.movedim(1, -1))))]
+    rows = [PanelRow('features', tiles_by_camera(views, colors.colors(features.movedim(1, -1))))]
     if teacher is not None:
         if teacher.shape[1] != features.shape[1]:
             colors = palette(teacher)
-        rows.append(Row('teacher\nfeatures', named(views, colors.colors(teacher.movedim(1, -1)))))
+        rows.append(PanelRow('teacher\nfeatures', tiles_by_camera(views, colors.colors(teacher.movedim(1, -1)))))
     return rows
 
 
-def query_rows(views: Views, features: Tensor, words: Sequence[str], vectors: Tensor) -> list[Row]:
-    """A row of heat maps per word: how much features ``(V, C, h, w)`` are like its vector ``(Q, C)``."""
+def query_rows(views: Views, features: Tensor, words: Sequence[str], vectors: Tensor) -> list[PanelRow]:
+    """Draw a row of heat maps per word: how similar rendered features ``(V, C, h, w)`` are to its vector ``(Q, C)``."""
     images = to_uint8(views.images)
     rows = []
     for word, maps in zip(words, similarities(features, vectors).cpu().numpy(), strict=True):
         tiles = [draw_heat_map(*pair) for pair in zip(maps, images, strict=True)]
-        rows.append(Row(f'query\n{word}', named(views, tiles)))
+        rows.append(PanelRow(f'query\n{word}', tiles_by_camera(views, tiles)))
     return rows
 
 
 def draw_heat_map(similarity: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """A similarity ``(h, w)`` over the dimmed image ``(H, W, 3)`` uint8: nothing at 0 and below, brightest at 1.
+    """Draw a similarity ``(h, w)`` over the dimmed image ``(H, W, 3)`` uint8: nothing at 0 and below, bright at 1.
 
     The scale is fixed, so that heat maps can be compared across cameras, queries and pictures.
     """

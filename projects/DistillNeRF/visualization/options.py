@@ -1,4 +1,4 @@
-"""What shall be drawn: the keys of ``model`` in a config that say so."""
+"""Picture options: the keys of ``model`` in a config that choose what is drawn."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from ..utils.errors import InputError
 
-# What ``model.language_query=True`` asks for.
-USUAL_QUERY = ('road', 'building', 'vegetation', 'car')
-# Keys that are accepted, too -> what they are called here.
+# The words of ``model.language_query=True``.
+DEFAULT_QUERY = ('road', 'building', 'vegetation', 'car')
+# Other accepted spellings of keys -> key.
 OTHER_SPELLINGS = {'voxel_colours': 'voxel_colors'}
 
 
@@ -23,13 +23,13 @@ class PictureOptions:
     Attributes:
         visualize_imgs: rows of images, depths and errors.
         visualize_voxels: rows of voxels, maps from above, web pages and PLY files.
-        visualize_foundation_model_feat: rows of rendered features (of a network of colors: what its decoder reads).
-        language_query: words, or True for :data:`USUAL_QUERY`; a row of heat maps for each.
+        visualize_foundation_model_feat: rows of rendered features (with a color head: the composited voxel features).
+        language_query: words, or True for :data:`DEFAULT_QUERY`; a row of heat maps for each.
         save_visualized_imgs: also every tile as a picture of its own.
-        text_encoder: what makes vectors of words (:mod:`..text_queries`).
-        voxel_colors: ``rgb``, ``height``, ``features`` or several; none: what the network renders.
+        text_encoder: encodes words as vectors (:mod:`..semantics.text_encoders`).
+        voxel_colors: ``rgb``, ``height``, ``features`` or several; none: as the network renders.
         voxel_min_density: cells of less density per meter are left out.
-        vis_save_directory: where pictures go.
+        vis_save_directory: folder of the pictures.
     """
 
     visualize_imgs: bool = False
@@ -44,7 +44,7 @@ class PictureOptions:
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> PictureOptions:
-        """From the section ``model`` of a config; other keys are none of ours.
+        """Read the options in the section ``model`` of a config; other keys are ignored.
 
         Raises:
             InputError: a value of the wrong kind.
@@ -69,12 +69,12 @@ class PictureOptions:
 
     @property
     def anything(self) -> bool:
-        """Whether anything is to be drawn."""
+        """Return whether anything is to be drawn."""
         asked = (self.visualize_imgs, self.visualize_voxels, self.visualize_foundation_model_feat, self.language_query)
         return any(asked)
 
     def check_use(self) -> None:
-        """Whether every option has something to act on.
+        """Check that every option takes effect.
 
         Raises:
             InputError: options of pictures that are not asked for.
@@ -89,10 +89,10 @@ _KINDS = {bool: 'True or False', float: 'a number', str: 'a text', tuple: 'words
 
 
 def _words(name: str, value: Any) -> tuple[str, ...]:
-    """One word or several; spaces are underscores in names of classes."""
+    """Split a value into words; spaces become underscores, as in names of classes."""
     if isinstance(value, bool):
         if value and name == 'voxel_colors':
             raise InputError('model.voxel_colors is True; give rgb, height, features or several of them')
-        return USUAL_QUERY if value else ()
+        return DEFAULT_QUERY if value else ()
     words = [value] if isinstance(value, str) else list(value)
     return tuple(str(word).strip().replace(' ', '_') for word in words)

@@ -1,4 +1,4 @@
-"""Putting tiles, labels and scale bars on one canvas."""
+"""The layout of a panel: tiles, labels and scale bars on one canvas."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ DIMMED = 0.45
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """One row of a panel: its label and a ``(H, W, 3)`` uint8 tile per camera name (not all need one)."""
 
     label: str
     tiles: dict[str, np.ndarray]
 
 
-def named(views: Views, tiles: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """Tiles by camera name."""
+def tiles_by_camera(views: Views, tiles: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Map camera names to tiles."""
     return dict(zip(views.names, tiles, strict=True))
 
 
 def enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``(h, w, ...)`` to ``(height, width, ...)`` without new values: pixels stay visible as squares."""
+    """Resize ``(h, w, ...)`` to ``(height, width, ...)`` by nearest neighbor: pixels stay visible as squares."""
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def compose(rows: list[Row], columns: list[str], tile_height: int, tile_width: int, title: str = '') -> np.ndarray:
-    """One picture of all rows: labels on the left, column names on top, scale bars below.
+def compose(rows: list[PanelRow], columns: list[str], tile_height: int, tile_width: int, title: str = '') -> np.ndarray:
+    """Compose one picture of all rows: labels on the left, column names on top, scale bars below.
 
     Args:
         rows: from top to bottom; tiles of another size are enlarged.
@@ -88,7 +88,7 @@ def compose(rows: list[Row], columns: list[str], tile_height: int, tile_width: i
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """As much of a line as so many pixels take, its middle left out: names often differ at their ends."""
+    """Shorten a line to ``width`` pixels; its middle is left out, as names often differ at their ends."""
     line = ' '.join(text.split())
     for kept in range(len(line) // 2, 0, -1):
         if font.getlength(line) <= width:
@@ -105,7 +105,7 @@ _ERROR_BAR = (_SKY_SWATCH + 80, _SKY_SWATCH + 280)
 
 
 def _paint_bars(canvas: np.ndarray, top: int) -> None:
-    """Colors of the footer."""
+    """Paint the color bars of the footer."""
     rows = slice(top, top + BAR_HEIGHT)
     for (left, right), colormap in ((_DEPTH_BAR, cv2.COLORMAP_TURBO), (_ERROR_BAR, ERROR_COLORMAP)):
         canvas[rows, left:right] = color_shares(np.linspace(0, 1, right - left), colormap)
@@ -114,7 +114,7 @@ def _paint_bars(canvas: np.ndarray, top: int) -> None:
 
 
 def _write_scales(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: int) -> None:
-    """Ticks and names of the footer."""
+    """Write ticks and names of the footer's color bars."""
     below = top + BAR_HEIGHT
     draw.text((_DEPTH_BAR[0] - MARGIN, top + BAR_HEIGHT // 2), 'distance (m)', INK, font, anchor='rm')
     for meters in DEPTH_TICKS:
@@ -128,7 +128,7 @@ def _write_scales(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, top: 
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """``(..., 3, H, W)`` RGB in [0, 1] (clamped) to a ``(..., H, W, 3)`` uint8 array, rounded."""
+    """Convert ``(..., 3, H, W)`` RGB in [0, 1] (clamped) to a ``(..., H, W, 3)`` uint8 array, rounded."""
     return (images.detach().float().clamp(0, 1).movedim(-3, -1) * 255).round().byte().cpu().numpy()
 
 

@@ -1,4 +1,4 @@
-"""One picture per sample: what the network saw, what it made of it, and what is true."""
+"""One panel per sample: input images, predictions, known values and errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .panel_layout import (
     ERROR_COLORMAP,
     LARGEST_DEPTH_ERROR,
     LARGEST_ERROR,
-    Row,
+    PanelRow,
     compose,
     enlarge,
-    named,
+    tiles_by_camera,
     to_uint8,
 )
 
@@ -30,25 +30,25 @@ TILE_WIDTH = 240
 # Points of sparse depth are drawn at least this large, in pixels of the tile.
 POINT_SIZE = 4
 # Rays of less opacity than this are drawn as sky.
-OPAQUE = 0.5
+MIN_OPACITY = 0.5
 # Columns begin here, degrees clockwise from the front: behind the left side, in no camera of the usual rigs.
 RING_START = -100.0
 
 
 def ring_order(cameras: Cameras) -> list[int]:
-    """Positions of ``(V,)`` cameras clockwise around the car, from the left side over the front to the back."""
+    """Sort ``(V,)`` cameras clockwise around the car, from the left side over the front to the back."""
     forward = cameras.cam2world[:, :3, 2].double().cpu()
     degrees = torch.rad2deg(torch.atan2(forward[:, 0], forward[:, 1]))
     return ((degrees - RING_START) % 360).argsort(stable=True).tolist()
 
 
 def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tensor], title: str = '') -> np.ndarray:
-    """A labeled panel of :func:`panel_rows`, ``(H, W, 3)`` uint8 RGB, with ``title`` printed below."""
+    """Draw :func:`panel_rows` as one labeled panel, ``(H, W, 3)`` uint8 RGB, with ``title`` printed below."""
     return assemble(panel_rows(input_views, target_views, prediction), input_views, target_views, title)
 
 
-def assemble(rows: list[Row], input_views: Views, target_views: Views, title: str = '') -> np.ndarray:
-    """Rows as one picture ``(H, W, 3)`` uint8 RGB, a column per camera in ring order."""
+def assemble(rows: list[PanelRow], input_views: Views, target_views: Views, title: str = '') -> np.ndarray:
+    """Compose rows to one picture ``(H, W, 3)`` uint8 RGB, with a column per camera in ring order."""
     return compose(rows, _columns(input_views, target_views), *_tile_size(input_views), title)
 
 
@@ -58,21 +58,21 @@ def panel_rows(
     prediction: Mapping[str, Tensor],
     images: bool = True,
     features: bool = True,
-) -> list[Row]:
-    """Rows of images, depths, errors and features, a tile per camera.
+) -> list[PanelRow]:
+    """Draw rows of images, depths, errors and features, with a tile per camera.
 
     All depths are drawn as the distance along the ray on one fixed scale; z of LiDAR, teacher and truth is converted.
     Target views of other instants follow below: true image, rendered image and depth, error of color.
 
     Args:
         input_views: N views.
-        target_views: T views; what is known of the current instant (LiDAR, teacher, truth) is drawn.
+        target_views: T views; their LiDAR, teacher and true depth is drawn for the current instant.
         prediction: ``depth`` ``(T, h, w)``, and where known ``rgb`` ``(T, 3, H, W)``, ``opacity`` ``(T, h, w)``,
             ``features`` ``(T, C, h, w)``, ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances
             along the ray, meters.
-        images, features: which of the rows; the input images are always there.
+        images, features: which rows to draw; the input images are always drawn.
     """
-    rows = [Row('input', _images(input_views))]
+    rows = [PanelRow('input', _images(input_views))]
     frames = sorted(set(target_views.frames), key=lambda frame: (abs(frame), -frame))
     for frame in frames:
         chosen = [i for i, other in enumerate(target_views.frames) if other == frame]
@@ -92,7 +92,7 @@ def _tile_size(input_views: Views) -> tuple[int, int]:
 
 
 def _columns(input_views: Views, target_views: Views) -> list[str]:
-    """Names of all cameras in ring order; a camera of several instants is placed by its first."""
+    """Return the names of all cameras in ring order; a camera of several instants has its first position."""
     names = list(dict.fromkeys(input_views.names + target_views.names))
     every = torch.cat([input_views.cameras.cam2world, target_views.cameras.cam2world.to(input_views.cameras.cam2world)])
     first = [(input_views.names + target_views.names).index(name) for name in names]
@@ -102,31 +102,31 @@ def _columns(input_views: Views, target_views: Views) -> list[str]:
 
 def _target_rows(
     inputs: Views, views: Views, rendered: Mapping[str, Tensor], encoded: Mapping[str, Tensor], size: tuple[int, int]
-) -> list[Row]:
-    """Rows of the target views of one instant; ``encoded`` has the depths of the input views, if they belong here."""
+) -> list[PanelRow]:
+    """Draw the target views of one instant; ``encoded`` has the depths of the input views, if they belong here."""
     frame = views.frames[0]
     prefix = {0: '', 1: 'next\n', -1: 'previous\n'}.get(frame, f'frame {frame:+d}\n')
     rows = []
     if frame != 0 or not set(views.names) <= set(inputs.names):
-        rows.append(Row(f'{prefix}true image', _images(views)))
+        rows.append(PanelRow(f'{prefix}true image', _images(views)))
     rgb = rendered.get('rgb')
     if rgb is not None:
-        rows.append(Row(f'{prefix}rendered', named(views, to_uint8(rgb))))
+        rows.append(PanelRow(f'{prefix}rendered', tiles_by_camera(views, to_uint8(rgb))))
     for key in ('coarse', 'fine'):
         if encoded.get(f'{key}_depth') is not None:
-            rows.append(Row(f'{key} depth', _depths(inputs, encoded[f'{key}_depth'])))
+            rows.append(PanelRow(f'{key} depth', _depths(inputs, encoded[f'{key}_depth'])))
     opacity = rendered.get('opacity')
-    transparent = None if opacity is None else opacity < OPAQUE
-    rows.append(Row(f'{prefix}rendered\ndepth', _depths(views, rendered['depth'], transparent)))
+    transparent = None if opacity is None else opacity < MIN_OPACITY
+    rows.append(PanelRow(f'{prefix}rendered\ndepth', _depths(views, rendered['depth'], transparent)))
     if frame == 0:
         rows += _known_depths(views, rendered['depth'], size)
     if rgb is not None:
-        rows.append(Row(f'{prefix}color\nerror', _errors(views, rgb)))
+        rows.append(PanelRow(f'{prefix}color\nerror', _errors(views, rgb)))
     return rows
 
 
-def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list[Row]:
-    """Rows of the depth images that the views have, z converted to distance, each with the error of ``rendered``."""
+def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list[PanelRow]:
+    """Draw the depth maps of the views, z converted to distance, each with the error of ``rendered``."""
     rows = []
     if views.lidar_depth is not None:
         points, images = _numpy(_distance(views.lidar_depth, views.cameras)), to_uint8(views.images)
@@ -137,28 +137,28 @@ def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list
             ('LiDAR\ndepth error', errors, _depth_error_colors),
         ):
             tiles = [_draw_points(*pair, colors) for pair in zip(values, backgrounds, strict=True)]
-            rows.append(Row(label, named(views, tiles)))
+            rows.append(PanelRow(label, tiles_by_camera(views, tiles)))
     for name, z, sky in (
         ('teacher', views.teacher_depth, None if views.sky_mask is None else views.sky_mask > 0),
         ('true', views.true_depth, None if views.true_depth is None else views.true_depth.isnan()),
     ):
         if z is not None:
             distance = _distance(z, views.cameras)
-            rows.append(Row(f'{name}\ndepth', _depths(views, distance, sky)))
+            rows.append(PanelRow(f'{name}\ndepth', _depths(views, distance, sky)))
             errors = np.abs(_numpy(distance) - _at_size(rendered, _numpy(distance)))
             skies = [None] * len(views) if sky is None else _numpy(sky)
             tiles = [_depth_error_colors(*pair) for pair in zip(errors, skies, strict=True)]
-            rows.append(Row(f'{name}\ndepth error', named(views, tiles)))
+            rows.append(PanelRow(f'{name}\ndepth error', tiles_by_camera(views, tiles)))
     return rows
 
 
 def _at_size(rendered: Tensor, like: np.ndarray) -> np.ndarray:
-    """Rendered depth ``(V, h, w)`` at the size of another depth, without new values."""
+    """Resize rendered depth ``(V, h, w)`` to the size of another depth, without new values."""
     return np.stack([enlarge(depth, *like.shape[1:]) for depth in _numpy(rendered)])
 
 
 def _depth_error_colors(error: np.ndarray, sky: np.ndarray | None = None) -> np.ndarray:
-    """Colors of ``(h, w)`` differences in meters, NaN where unknown; ``sky`` as in :func:`depth_to_colors`."""
+    """Color ``(h, w)`` differences in meters, NaN where unknown; ``sky`` as in :func:`depth_to_colors`."""
     colors = color_shares(np.nan_to_num(error) / LARGEST_DEPTH_ERROR, ERROR_COLORMAP)
     colors[np.isnan(error)] = UNKNOWN_COLOR
     if sky is not None:
@@ -167,17 +167,17 @@ def _depth_error_colors(error: np.ndarray, sky: np.ndarray | None = None) -> np.
 
 
 def _distance(z: Tensor, cameras: Cameras) -> Tensor:
-    """z images ``(V, h, w)`` to distance along the ray."""
+    """Convert z maps ``(V, h, w)`` to distance along the ray."""
     return z * cameras.ray_lengths(*z.shape[-2:]).to(z)
 
 
 def _skies(views: Views) -> list[np.ndarray | None]:
-    """Where the sky of each view is told to be, ``(h, w)`` bool."""
+    """Return the sky mask of each view, ``(h, w)`` bool."""
     return [None] * len(views) if views.sky_mask is None else list(_numpy(views.sky_mask > 0))
 
 
 def _lidar_background(image: np.ndarray, sky: np.ndarray | None, height: int, width: int) -> np.ndarray:
-    """The darkened image, and the sky in the color of the sky: the LiDAR loss puts it far away."""
+    """Darken the image, and color its sky: the LiDAR loss puts the sky far away."""
     background = (enlarge(image, height, width) * DIMMED).astype(np.uint8)
     if sky is not None:
         background[enlarge(sky.astype(np.uint8), height, width) > 0] = SKY_COLOR
@@ -185,7 +185,7 @@ def _lidar_background(image: np.ndarray, sky: np.ndarray | None, height: int, wi
 
 
 def _draw_points(values: np.ndarray, background: np.ndarray, colors: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Sparse values ``(h, w)`` as squares over an image; where squares overlap, the smallest value wins."""
+    """Draw sparse values ``(h, w)`` as squares over an image; where squares overlap, the smallest value wins."""
     height, width = background.shape[:2]
     points = enlarge(np.where(np.isnan(values), math.inf, values), height, width)
     missing = POINT_SIZE - width // values.shape[1]
@@ -198,23 +198,23 @@ def _draw_points(values: np.ndarray, background: np.ndarray, colors: Callable[[n
 
 
 def _images(views: Views) -> dict[str, np.ndarray]:
-    """Tiles of the images themselves."""
-    return named(views, to_uint8(views.images))
+    """Make tiles of the images."""
+    return tiles_by_camera(views, to_uint8(views.images))
 
 
 def _depths(views: Views, distance: Tensor, sky: Tensor | None = None) -> dict[str, np.ndarray]:
-    """Tiles of ``(V, h, w)`` distances."""
+    """Make tiles of ``(V, h, w)`` distances."""
     skies = [None] * len(views) if sky is None else _numpy(sky)
-    return named(views, [depth_to_colors(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
+    return tiles_by_camera(views, [depth_to_colors(*pair) for pair in zip(_numpy(distance), skies, strict=True)])
 
 
 def _errors(views: Views, rgb: Tensor) -> dict[str, np.ndarray]:
-    """Tiles of the absolute difference of color, averaged over the channels."""
+    """Make tiles of the absolute difference of color, averaged over the channels."""
     difference = (rgb.float().clamp(0, 1) - views.images.to(rgb.device).float()).abs().mean(dim=1)
-    return named(views, color_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
+    return tiles_by_camera(views, color_shares(_numpy(difference) / LARGEST_ERROR, ERROR_COLORMAP))
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
-    """Any tensor as an array; half precision as float32, which OpenCV and numpy can work with."""
+    """Convert a tensor to an array; half precision to float32, which OpenCV and numpy can work with."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

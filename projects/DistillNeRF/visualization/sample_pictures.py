@@ -1,4 +1,4 @@
-"""All pictures of one sample that the options ask for, as files."""
+"""Write all pictures of one sample that the options ask for."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ..utils.errors import InputError
 from ..utils.files import file_stems
 from .feature_rows import query_rows
 from .options import PictureOptions
-from .panel_layout import Row, write_png
+from .panel_layout import PanelRow, write_png
 from .panels import assemble, panel_rows
 from .voxel_pictures import VoxelPictures
 from .voxels import colored_cells
 
-# Names of cameras are shortened to so much in names of files.
+# Camera names are shortened to this length in file names.
 CAMERA_STEM = 100
 
 
 def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: Path, number: int) -> list[Path]:
-    """Draw one sample.
+    """Draw all pictures of one sample.
 
     Args:
-        fields: what :class:`..models.wrapper.DistillNeRFModel` predicted for the sample.
+        fields: the prediction of :class:`..models.wrapper.DistillNeRFModel` for the sample.
         options: what to draw.
-        directory: where the files go.
-        number: of the sample, in the names of the files.
+        directory: folder of the files.
+        number: number of the sample, for the names of the files.
 
     Returns:
         Files and folders, the panel first.
@@ -60,30 +60,30 @@ def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: P
 
 
 def _colorings(scene: Scene, options: PictureOptions) -> tuple[str, ...]:
-    """How voxels are colored, if they are drawn."""
+    """Return how voxels are colored; empty if they are not drawn."""
     if not options.visualize_voxels:
         return ()
     return options.voxel_colors or (scene.head.renders,)
 
 
 def _with_features(fields: Mapping[str, Any], options: PictureOptions) -> dict[str, Any]:
-    """The prediction, with rendered features where those of a network of colors are to be drawn."""
+    """Add rendered features to the prediction if they are to be drawn and are not there."""
     scene: Scene = fields['scene_field']
-    wanted = options.visualize_foundation_model_feat or 'features' in _colorings(scene, options)
-    if not wanted or 'features' in fields:
+    drawn = options.visualize_foundation_model_feat or 'features' in _colorings(scene, options)
+    if not drawn or 'features' in fields:
         return dict(fields)
     with torch.no_grad():
         return {**fields, 'features': scene.render(fields['target_views'].cameras, ('features',)).features}
 
 
 def _current(prediction: Mapping[str, Any]) -> tuple[Views, Tensor]:
-    """Target views of the current instant and their rendered features."""
+    """Select the target views of the current instant and their rendered features."""
     views: Views = prediction['target_views']
     chosen = [i for i, frame in enumerate(views.frames) if frame == 0]
     return views[chosen], prediction['features'][chosen]
 
 
-def _queries(prediction: Mapping[str, Any], options: PictureOptions) -> list[Row]:
+def _queries(prediction: Mapping[str, Any], options: PictureOptions) -> list[PanelRow]:
     if not options.language_query:
         return []
     if prediction['scene_field'].head.renders != 'features':
@@ -112,8 +112,8 @@ def _voxels(prediction: Mapping[str, Any], options: PictureOptions) -> list[Voxe
     return pictures
 
 
-def _write_tiles(rows: list[Row], directory: Path) -> Path:
-    """Every tile as ``<camera>_<row>.png``, in the size in which it was computed."""
+def _write_tiles(rows: list[PanelRow], directory: Path) -> Path:
+    """Write every tile as ``<camera>_<row>.png``, in the size in which it was computed."""
     cameras = list(dict.fromkeys(camera for row in rows for camera in row.tiles))
     stems = dict(zip(cameras, file_stems(cameras, CAMERA_STEM), strict=True))
     tiles = {f'{stems[camera]} {row.label}': tile for row in rows for camera, tile in row.tiles.items()}

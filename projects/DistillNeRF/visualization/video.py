@@ -1,4 +1,4 @@
-"""Video files."""
+"""Write video files with ffmpeg, and check them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HINT = 'reinstall imageio-ffmpeg, or let IMAGEIO_FFMPEG_EXE name an ffmpeg that 
 
 
 def even_size(frame: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` with the last row or column repeated where its number is odd (yuv420p needs even sizes)."""
+    """Repeat the last row or column of ``(H, W, 3)`` where their number is odd: yuv420p needs even sizes."""
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
 
 
 def require_video(path: str | os.PathLike) -> Path:
-    """Return ``path`` if a video can be written there; ask before long work whose result is one.
+    """Return ``path`` if a video can be written there; call it before long work that ends in a video.
 
     A tiny video is encoded and decoded, so that an ffmpeg that is missing, broken or without H.264 is known at once.
 
@@ -52,9 +52,9 @@ def require_video(path: str | os.PathLike) -> Path:
 def write_video(
     path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float = 10.0, total: int | None = None
 ) -> int:
-    """Write H.264 (yuv420p: plays everywhere); the file is whole or absent. Shows a progress bar.
+    """Write H.264 (yuv420p: plays everywhere) and show a progress bar; the file is whole or absent.
 
-    What was written is decoded before it gets its name: it must have all frames in their size.
+    The video is decoded before the file gets its name: it must have all frames in their size.
 
     Args:
         path: file with one of :data:`SUFFIXES`, usually ``.mp4``.
@@ -83,7 +83,7 @@ def _require_suffix(path: Path) -> None:
 
 
 def _encode(file: Path, frames: Iterable[np.ndarray], fps: float, path: Path) -> tuple[int, tuple[int, int]]:
-    """Hand the frames over to ffmpeg, which writes ``file``; returns their number, and their width and height.
+    """Encode the frames to ``file`` with ffmpeg; return their number, and their width and height.
 
     Args:
         path: name for messages.
@@ -111,25 +111,25 @@ def _encode(file: Path, frames: Iterable[np.ndarray], fps: float, path: Path) ->
 
 
 def _check(file: Path, count: int, size: tuple[int, int], path: Path) -> None:
-    """Decode all of it.
+    """Decode the whole video, and compare it with what was written.
 
     Raises:
         InputError: it cannot be decoded, or has other frames than were written.
     """
     try:
         reader = imageio_ffmpeg.read_frames(str(file))
-        found = next(reader)['size']
+        size_read = next(reader)['size']
         decoded = sum(1 for _ in reader)
     except (OSError, RuntimeError, StopIteration, KeyError) as error:
         raise _failed(path, 'wrote nothing that can be decoded') from error
-    if (decoded, tuple(found)) != (count, size):
-        wrote = f'{decoded} frames of {found[0]}x{found[1]}'
+    if (decoded, tuple(size_read)) != (count, size):
+        wrote = f'{decoded} frames of {size_read[0]}x{size_read[1]}'
         raise _failed(path, f'wrote {wrote}, not {count} of {size[0]}x{size[1]}')
 
 
-def _failed(path: Path, what: str) -> InputError:
+def _failed(path: Path, problem: str) -> InputError:
     return InputError(
-        f'{path}: the video was not written: ffmpeg ({_program()}) {what}; '
+        f'{path}: the video was not written: ffmpeg ({_program()}) {problem}; '
         'its own message is above; it may lack libx264 or room on the disk'
     )
 
@@ -142,7 +142,7 @@ def _program() -> str:
 
 
 def _open(file: Path, size: tuple[int, int], fps: float, path: Path) -> Generator[None, np.ndarray | None, None]:
-    """A running ffmpeg for frames of a width and height, ready to be sent frames."""
+    """Start an ffmpeg that encodes frames of a width and height; it waits for the first frame."""
     writer = imageio_ffmpeg.write_frames(
         str(file),
         size,

@@ -1,4 +1,4 @@
-"""Cells as an interactive web page that opens without a network."""
+"""Write cells as an interactive web page that opens offline."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ FRUSTUM = 1.5
 def write_page(
     path: str | os.PathLike, levels: Sequence[ColoredCells], cameras: Cameras, names: Sequence[str], title: str
 ) -> int:
-    """Write one HTML file with everything in it; a click on the legend shows or hides a level.
+    """Write one HTML file that needs no other; a click on the legend shows or hides a level.
 
     Args:
-        levels: the first is shown at first.
-        cameras: ``(V,)`` drawn as pyramids.
-        names: of the cameras.
+        path: file to write.
+        levels: cells of the levels; the page begins with the first.
+        cameras: ``(V,)`` cameras, drawn as pyramids.
+        names: names of the cameras.
+        title: title of the page.
 
     Returns:
         The number of cells left out because there are more than :data:`LARGEST_PAGE` on a level.
@@ -60,7 +62,7 @@ def write_page(
 
 
 def _nearest(centers: torch.Tensor, count: int) -> np.ndarray:
-    """Indices of the ``count`` cells nearest to the LiDAR, in their order."""
+    """Return the indices of the ``count`` cells nearest to the LiDAR, ascending."""
     return centers.norm(dim=1).argsort()[:count].sort().values.cpu().numpy()
 
 
@@ -87,7 +89,7 @@ def _boxes(level: ColoredCells, kept: np.ndarray, shown: bool) -> go.Mesh3d:
 
 
 def _pyramid(camera: Cameras, name: str) -> go.Scatter3d:
-    """The edges of one camera's view."""
+    """Draw the edges of one camera's view."""
     origin, directions = camera.rays(2, 2)
     a, b, d, c = (origin + FRUSTUM * directions).reshape(4, 3)  # row by row
     x, y, z = torch.stack([origin, a, b, origin, b, c, origin, c, d, origin, d, a]).cpu().numpy().T

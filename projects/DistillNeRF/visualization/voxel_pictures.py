@@ -1,4 +1,4 @@
-"""Voxels as rows of a panel, maps from above, a web page and PLY files."""
+"""Draw voxels as rows of a panel, maps from above, a web page and PLY files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..geometry.views import Views
 from ..models.ply import write_ply
 from .box_pictures import BoxPictures, annotate_map
-from .panel_layout import Row, named, write_png
+from .panel_layout import PanelRow, tiles_by_camera, write_png
 from .panels import TILE_WIDTH, ring_order
 from .voxel_page import write_page
 from .voxels import ColoredCells
@@ -18,13 +18,13 @@ MAP_SIZE, MAP_REACH = 1000, 50.0
 
 
 class VoxelPictures:
-    """The cells of a scene in one coloring.
+    """Draw the cells of a scene in one coloring.
 
     Args:
-        coloring: its name.
+        coloring: name of the coloring.
         levels: cells of both levels.
-        views: the input views: their cameras look at the cells.
-        inner_range: of the scene's space, meters.
+        views: the input views, whose cameras look at the cells.
+        inner_range: inner range of the scene's space, meters.
     """
 
     def __init__(self, coloring: str, levels: Sequence[ColoredCells], views: Views, inner_range: float) -> None:
@@ -32,18 +32,21 @@ class VoxelPictures:
         self.reach = min(inner_range, MAP_REACH)
         self._drawn = [BoxPictures(level.cells.corners.cpu().numpy(), level.colors) for level in levels]
 
-    def rows(self) -> list[Row]:
-        """A row per level: what the input cameras see."""
+    def rows(self) -> list[PanelRow]:
+        """Draw a row per level: the cells as the input cameras see them."""
         cameras = self.views.cameras
         scale = -(-TILE_WIDTH // cameras.width)
         size = (cameras.height * scale, cameras.width * scale)
         return [
-            Row(f'{level.level}\nvoxels\n{self.coloring}', named(self.views, boxes.from_cameras(cameras, *size)))
+            PanelRow(
+                f'{level.level}\nvoxels\n{self.coloring}',
+                tiles_by_camera(self.views, boxes.from_cameras(cameras, *size)),
+            )
             for level, boxes in zip(self.levels, self._drawn, strict=True)
         ]
 
     def write(self, directory: Path, title: str) -> list[Path]:
-        """Maps, PLY files and the page of all cells; returns the files."""
+        """Write maps, PLY files and the web page of all cells; return the files."""
         files = []
         for level, boxes in zip(self.levels, self._drawn, strict=True):
             name = f'{level.level}_{self.coloring}'

@@ -1,4 +1,4 @@
-"""The occupied cells of a scene with colors: what voxel pictures, web pages and the viewer show."""
+"""Color the occupied cells of a scene, for voxel pictures, web pages and the viewer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..geometry.cameras import Cameras
-from ..models.cells import LEVELS, Cells, occupied_cells, rgb_of_cells
+from ..models.cells import LEVEL_NAMES, Cells, occupied_cells, rgb_of_cells
 from ..models.scene import Rendering, Scene
 from ..models.voxel_field import MIN_DENSITY
 from ..semantics.feature_colors import FeatureColors
@@ -22,7 +22,7 @@ LOWEST, HIGHEST = -2.5, 6.0
 
 @dataclass(frozen=True)
 class ColoredCells:
-    """N cells of one level, and ``(N, 3)`` uint8 RGB."""
+    """N cells of one level, and their colors ``(N, 3)``, uint8 RGB."""
 
     level: str
     cells: Cells
@@ -38,15 +38,16 @@ def colored_cells(
     coloring: str = 'rgb',
     min_density: float = MIN_DENSITY,
 ) -> list[ColoredCells]:
-    """The cells of both levels, fine first, that are at least so dense.
+    """Color the cells of both levels, fine first, whose density is at least ``min_density``.
 
     Args:
-        cameras: ``(V,)`` whose pixels give cells their color.
-        rendering: of these cameras; needed for ``rgb``.
+        scene: the scene.
+        cameras: ``(V,)`` cameras whose pixels give cells their color.
+        rendering: the rendering of these cameras; needed for ``rgb``.
         palette: colors of the scene's rendered features; needed for ``features``.
         coloring: ``rgb``: the mean of the rendered pixels that show a cell, gray where none does; ``height``: turbo
             over z from :data:`LOWEST` to :data:`HIGHEST`; ``features``: the color of a ray that sees the cell alone.
-        min_density: per meter.
+        min_density: cells of less density, per meter, are left out.
 
     Raises:
         InputError: no such coloring, or RGB of a network that renders features.
@@ -56,7 +57,7 @@ def colored_cells(
     if coloring == 'rgb' and (rendering is None or rendering.rgb is None):
         raise InputError('model.voxel_colors is rgb, but this network renders features; choose height or features')
     result = []
-    for level in LEVELS:
+    for level in LEVEL_NAMES:
         cells = occupied_cells(scene, level, min_density)
         if coloring == 'rgb':
             colors = rgb_of_cells(cells, level, cameras, rendering.rgb, rendering.depth)

@@ -35,7 +35,7 @@ def colorizer(head: str = 'color', encoder: str | None = None, channels: int = 6
 
 
 def reasons(some: Colorizer) -> dict[str, str]:
-    return {mode: reason for mode in MODES if (reason := some.why_not(mode)) is not None}
+    return {mode: reason for mode in MODES if (reason := some.unavailable_reason(mode)) is not None}
 
 
 def seen(**maps) -> Rendering:
@@ -48,21 +48,21 @@ def seen(**maps) -> Rendering:
 def test_colors_cannot_be_asked_in_words():
     some = colorizer(encoder=ENCODER)
     assert list(reasons(some)) == [TEXT]
-    assert 'renders colors' in some.why_not(TEXT)
-    assert some.usual_mode == RGB
+    assert 'renders colors' in some.unavailable_reason(TEXT)
+    assert some.default_mode == RGB
 
 
 def test_features_with_their_encoder_can():
     some = colorizer('feature', ENCODER)
     assert list(reasons(some)) == [RGB]
-    assert some.usual_mode == FEATURES
+    assert some.default_mode == FEATURES
 
 
 @pytest.mark.parametrize(('encoder', 'channels', 'says'), [(None, 64, 'text_encoder'), (ENCODER, 8, '8 channels')])
 def test_features_without_a_fitting_encoder_cannot(encoder, channels, says):
     some = colorizer('feature', encoder, channels)
     assert list(reasons(some)) == [RGB, TEXT]
-    assert says in some.why_not(TEXT)
+    assert says in some.unavailable_reason(TEXT)
 
 
 def test_a_word_that_is_not_known_is_told():

@@ -16,7 +16,7 @@ from projects.DistillNeRF.visualization.viewer.drawing import (
     CUBE,
     FRUSTA,
     FRUSTUM_DEPTH,
-    NEAREST,
+    NEAR_PLANE,
     POINTS,
     TRIANGLES,
     _frustum_scale,
@@ -64,7 +64,7 @@ def test_frusta_stand_where_the_cameras_are(server, viewed):
         y = np.tan(frustum.fov / 2)
         assert frustum.scale / np.cbrt(y * y * frustum.aspect / 3) == pytest.approx(FRUSTUM_DEPTH)
     # Behind the near plane, which itself is before the picture, 1 m ahead.
-    assert FRUSTUM_DEPTH < NEAREST < 1
+    assert FRUSTUM_DEPTH < NEAR_PLANE < 1
 
 
 def test_without_images_there_are_no_frusta(server, viewed):

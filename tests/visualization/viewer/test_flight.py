@@ -12,14 +12,14 @@ import pytest
 
 from projects.DistillNeRF.geometry.trajectories import TRAJECTORIES, trajectory
 from projects.DistillNeRF.visualization.viewer import flight as flight_module
-from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, TrajectoryCursor, go_to, places
+from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, TrajectoryCursor, go_to, jump_targets
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
-from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, look_from
 from tests.visualization.viewer.scenes import make_scene
 
 # Seconds after which a thread that does not come is given up.
 PATIENCE = 60.0
-START = looking((1.0, 2.0, 3.0), (1.0, 3.0, 3.0), 1.0)
+START = look_from((1.0, 2.0, 3.0), (1.0, 3.0, 3.0), 1.0)
 
 
 class Camera:
@@ -54,7 +54,7 @@ def test_it_goes_on_from_where_the_camera_was_moved_to_meanwhile():
     cursor.start(START.cam2world)
     for _ in range(3):
         cursor.step()
-    elsewhere = looking((9.0, 9.0, 9.0), (9.0, 8.0, 9.0), 1.0).cam2world
+    elsewhere = look_from((9.0, 9.0, 9.0), (9.0, 8.0, 9.0), 1.0).cam2world
     cursor.start(elsewhere)
     np.testing.assert_allclose(cursor.step()[:3, 3], (9.1, 9, 9))
 
@@ -157,7 +157,7 @@ def test_after_a_pause_it_goes_on_from_where_the_camera_is(clocks):
     flight.play()
     clocks[1].let(2)
     flight.pause()
-    where[0] = looking((5.0, 6.0, 7.0), (5.0, 7.0, 7.0), 1.0)
+    where[0] = look_from((5.0, 6.0, 7.0), (5.0, 7.0, 7.0), 1.0)
     flight.play()
     assert len(clocks) == 3, 'a thread of an earlier start must not go on'
     clocks[2].let(1)
@@ -186,7 +186,7 @@ def test_ten_poses_a_second_are_usual():
 def test_from_outside_all_cameras_are_in_view():
     scene = make_scene()
     viewed = ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None)
-    there = places(viewed)
+    there = jump_targets(viewed)
     assert list(there) == [*'abcdef', OUTSIDE]
     view: Viewpoint = there[OUTSIDE]
     camera = view.cameras(90, 2, scene.fine)
@@ -200,16 +200,16 @@ def test_from_outside_all_cameras_are_in_view():
 def test_the_place_outside_is_behind_and_above_the_front_camera():
     """14 m behind and 8 m above it; it looks at what is 5 m ahead of it, with its field of view."""
     scene = make_scene()
-    there = places(ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None))[OUTSIDE]
+    there = jump_targets(ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None))[OUTSIDE]
     np.testing.assert_allclose(there.position, (0, -14, 8), atol=1e-6)
     np.testing.assert_allclose(there.cam2world[:3, 2], np.array([0, 19, -8]) / np.hypot(19, 8), atol=1e-6)
     assert there.fov == pytest.approx(np.radians(45), abs=1e-6)
 
 
-def test_a_player_goes_round_and_begins_where_the_camera_is():
+def test_a_cursor_goes_round_and_begins_where_the_camera_is():
     cursor = TrajectoryCursor('translation')
     assert len(cursor) == 3 and cursor.index == 0
-    pose = looking((1, 2, 3), (1, 3, 3), 1.0).cam2world
+    pose = look_from((1, 2, 3), (1, 3, 3), 1.0).cam2world
     cursor.start(pose)
     assert [cursor.step()[0, 3] for _ in range(4)] == pytest.approx([2, 3, 1, 2])
     # Stopped at the second motion: started elsewhere, that motion is where the camera is.

@@ -13,10 +13,10 @@ from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES, RGB
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from projects.DistillNeRF.visualization.viewer.session import RAYS_PER_TILE, ROWS, RenderSession
-from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, look_from
 from tests.visualization.viewer.scenes import WALL, make_scene
 
-VIEW = looking((0.0, 0.0, 0.0), (0.1, 1.0, -0.05), 0.8)
+VIEW = look_from((0.0, 0.0, 0.0), (0.1, 1.0, -0.05), 0.8)
 
 
 @pytest.fixture(autouse=True)
@@ -92,13 +92,13 @@ def test_there_are_many_points_at_which_to_give_up(session):
 
 
 def test_depth_shows_the_wall_at_its_distance(session):
-    view = Viewpoint(looking((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.4).cam2world, 0.4, 16 / 9)
+    view = Viewpoint(look_from((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.4).cam2world, 0.4, 16 / 9)
     *_, picture = (picture for picture in session.pictures(view, DEPTH, rows=(22,)) if picture is not None)
     middle = picture.image[11, 15]
     expected = depth_to_colors(torch.tensor([[WALL]]).numpy())[0, 0]
     assert abs(middle.astype(int) - expected).max() < 30
     # The wall ends 10 m to the right, 27 degrees; there is nothing behind it.
-    wide = looking((0.0, 0.0, 0.5), (0.0, 1.0, 0.5), 0.9)
+    wide = look_from((0.0, 0.0, 0.5), (0.0, 1.0, 0.5), 0.9)
     *_, picture = (picture for picture in session.pictures(wide, DEPTH, rows=(90,)) if picture is not None)
     sky = (picture.image == (222, 226, 232)).all(axis=-1)
     assert sky[40, -10:].all() and not sky[40, :60].any()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, looking
+from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, look_from
 
 HALF = math.sqrt(0.5)
 # viser's rotation (w, x, y, z) of a camera that looks along +y of the world, z up: -90 degrees about x.
@@ -78,7 +78,7 @@ def test_a_viewpoint_of_a_camera_is_that_camera():
 
 
 def test_looking_is_level():
-    view = looking((1, 2, 3), (1, 12, -7), 1.0)
+    view = look_from((1, 2, 3), (1, 12, -7), 1.0)
     right, down, forward = view.cam2world[:3, :3].T
     np.testing.assert_allclose(right, (1, 0, 0), atol=1e-12)
     np.testing.assert_allclose(forward, (0, HALF, -HALF), atol=1e-12)

@@ -1,4 +1,4 @@
-"""From what a camera sees to a picture, in any of the ways in which it can be looked at."""
+"""Color renderings as pictures: RGB, depth, features or similarity to a word."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ...semantics.text_encoders import encode_words, similarities
 from ...utils.errors import InputError
 from ..colors import depth_to_colors, log_shares
 from ..feature_rows import draw_heat_map
-from ..options import USUAL_QUERY
+from ..options import DEFAULT_QUERY
 from ..panel_layout import to_uint8
-from ..panels import OPAQUE
+from ..panels import MIN_OPACITY
 
 RGB, DEPTH, FEATURES, TEXT = MODES = ('RGB', 'depth', 'features', 'text query')
-# What has to be rendered for each.
+# The output that each mode needs.
 NEEDS = {RGB: 'rgb', DEPTH: 'depth', FEATURES: 'features', TEXT: 'features'}
 
 
 class Colorizer:
-    """Paints what is seen of one scene.
+    """Color renderings of one scene.
 
     Args:
         scene: the scene.
-        palette: colors of what its rays composite.
-        text_encoder: what makes vectors of words (:mod:`..text_queries`); ``None`` for none.
+        palette: colors of its rendered features.
+        text_encoder: encodes words as vectors (:mod:`...semantics.text_encoders`); ``None`` for none.
     """
 
     def __init__(self, scene: Scene, palette: FeatureColors, text_encoder: str | None) -> None:
@@ -36,42 +36,42 @@ class Colorizer:
         self._channels = len(palette.mean)
 
     @property
-    def usual_mode(self) -> str:
-        """The first thing to show."""
-        return RGB if self.why_not(RGB) is None else FEATURES
+    def default_mode(self) -> str:
+        """Return the mode to begin with."""
+        return RGB if self.unavailable_reason(RGB) is None else FEATURES
 
-    def why_not(self, mode: str) -> str | None:
-        """Why this scene cannot be looked at in this way; ``None`` if it can."""
+    def unavailable_reason(self, mode: str) -> str | None:
+        """Return why this scene cannot be shown in a mode; ``None`` if it can."""
         if mode == RGB and self._head.renders != 'rgb':
             return 'no RGB: this network renders features'
         if mode == TEXT:
             if self._head.renders != 'features':
                 return 'no text query: this network renders colors, not the features of a foundation model'
             try:
-                self.vector(USUAL_QUERY[0])
+                self.vector(DEFAULT_QUERY[0])
             except InputError as error:
                 return f'no text query: {error}'
         return None
 
     def vector(self, word: str) -> Tensor:
-        """``(1, C)`` what a word is in the space of the rendered features.
+        """Encode a word as a vector ``(1, C)`` in the space of the rendered features.
 
         Raises:
-            InputError: no encoder, it does not fit the network, or it does not know the word.
+            InputError: there is no encoder, it does not fit the network, or it does not know the word.
         """
         return encode_words(self._encoder, [word.strip().replace(' ', '_')], self._channels)
 
     def colorize(self, rendering: Rendering, mode: str, vector: Tensor | None = None) -> np.ndarray:
-        """A picture ``(H, W, 3)`` of RGB, or ``(h, w, 3)`` of the others, uint8.
+        """Color a rendering: RGB ``(H, W, 3)``, other modes ``(h, w, 3)``, uint8.
 
         Args:
-            rendering: of one camera, with what :data:`NEEDS` says.
+            rendering: the rendering of one camera, with the output that :data:`NEEDS` names.
             mode: one of :data:`MODES`.
-            vector: ``(1, C)`` of the text query.
+            vector: ``(1, C)`` vector of the text query.
         """
         if mode == RGB:
             return to_uint8(rendering.rgb)[0]
-        depth, sky = rendering.depth[0].cpu().numpy(), (rendering.opacity[0] < OPAQUE).cpu().numpy()
+        depth, sky = rendering.depth[0].cpu().numpy(), (rendering.opacity[0] < MIN_OPACITY).cpu().numpy()
         if mode == DEPTH:
             return depth_to_colors(depth, sky)
         if mode == FEATURES:
@@ -81,6 +81,6 @@ class Colorizer:
 
 
 def _relief(depth: np.ndarray, sky: np.ndarray) -> np.ndarray:
-    """``(h, w, 3)`` uint8: near things bright, far ones dark, so that shapes show under a heat map."""
+    """Shade depth as ``(h, w, 3)`` uint8, near bright and far dark, so that shapes show under a heat map."""
     shares = np.where(sky, 0, 1 - log_shares(depth).clip(0, 1))
     return np.repeat((shares * 255).astype(np.uint8)[..., None], 3, axis=-1)

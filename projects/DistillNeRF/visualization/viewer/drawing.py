@@ -1,4 +1,4 @@
-"""Things in the browser's scene: frusta of the cameras, and the occupied cells."""
+"""Draw camera frusta and occupied cells in the browser's scene."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .viewpoints import Viewpoint
 
 FRUSTA, CELLS = '/cameras', '/cells'
 FRUSTUM_COLOR = (255, 140, 0)
-# A frustum is so long. What is nearer to the eye than the other is not drawn: who stands in a camera's place looks
-# through its frustum. The browser puts the rendered picture 1 m ahead, so that must not be nearer. Meters.
-FRUSTUM_DEPTH, NEAREST = 0.8, 0.9
+# Length of a frustum, and the browser's near plane, meters. The near plane is behind the frustum of a camera at whose
+# position the viewer stands, and before the rendered picture, which the browser puts 1 m ahead.
+FRUSTUM_DEPTH, NEAR_PLANE = 0.8, 0.9
 POINTS, BOXES = SHAPES = ('points', 'boxes')
 POINT_SIZE = 0.15
 AMBIENT, SUN = 2.0, 1.2
@@ -25,7 +25,7 @@ TRIANGLES = np.concatenate([SIDES[:, [0, 1, 2]], SIDES[:, [0, 2, 3]]])
 
 
 def set_light(scene: SceneApi) -> None:
-    """Light under which boxes have their own colors, their tops brighter than their sides."""
+    """Set a light under which boxes have their own colors, and tops are brighter than sides."""
     scene.configure_default_lights(enabled=False)
     scene.configure_environment_map(hdri=None)
     scene.add_light_ambient('/ambient', intensity=AMBIENT)
@@ -33,7 +33,7 @@ def set_light(scene: SceneApi) -> None:
 
 
 def draw_frusta(scene: SceneApi, viewed: ViewerScene) -> None:
-    """The cameras with their images, under :data:`FRUSTA`; none where no images are known."""
+    """Draw the cameras with their images, under :data:`FRUSTA`; none where no images are known."""
     scene.remove_by_name(FRUSTA)
     scene.add_frame(FRUSTA, show_axes=False)
     if viewed.images is None:
@@ -54,13 +54,16 @@ def draw_frusta(scene: SceneApi, viewed: ViewerScene) -> None:
 
 
 def _frustum_scale(view: Viewpoint) -> float:
-    """The scale at which viser draws a frustum so long: its own depth is 1 over the cube root of the volume."""
+    """Return the scale at which viser draws a frustum of :data:`FRUSTUM_DEPTH`.
+
+    Its own depth is 1 over the cube root of the volume.
+    """
     half = np.tan(view.fov / 2)
     return FRUSTUM_DEPTH * float(np.cbrt(half * half * view.aspect / 3))
 
 
 def draw_cells(scene: SceneApi, cells: ColoredCells, shape: str, visible: bool) -> SceneNodeHandle:
-    """The cells as one of :data:`SHAPES`, under :data:`CELLS`."""
+    """Draw the cells as one of :data:`SHAPES`, under :data:`CELLS`."""
     corners = cells.cells.corners.cpu().numpy()
     lower, upper = corners[:, 0], corners[:, -1]
     if shape == POINTS:
@@ -91,7 +94,7 @@ def draw_cells(scene: SceneApi, cells: ColoredCells, shape: str, visible: bool) 
 
 
 def _linear(colors: np.ndarray) -> np.ndarray:
-    """sRGB to linear, both uint8: the browser takes colors of boxes (not those of points) to be linear."""
+    """Convert sRGB to linear, both uint8: the browser takes colors of boxes (not those of points) to be linear."""
     shares = colors / 255.0
     linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
     return (linear * 255).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Moving a browser's camera: jumps to places, and flights along trajectories."""
+"""Move a browser's camera: jumps to viewpoints, and flights along trajectories."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from viser import ClientHandle
 
 from ...geometry.trajectories import trajectory
 from .scenes import ViewerScene
-from .viewpoints import LOOK_DISTANCE, UP, Viewpoint, looking
+from .viewpoints import LOOK_DISTANCE, UP, Viewpoint, look_from
 
 OUTSIDE = 'outside'
-# Poses per second: as in the videos, and the range of the slider.
-USUAL_SPEED, SPEEDS = 10, (1, 30)
+# Poses per second: the default, as in the videos, and the range of the slider.
+DEFAULT_SPEED, SPEEDS = 10, (1, 30)
 
 
-def places(viewed: ViewerScene) -> dict[str, Viewpoint]:
-    """Where one can jump to: the cameras, and a place behind and above them from which all are seen."""
+def jump_targets(viewed: ViewerScene) -> dict[str, Viewpoint]:
+    """Return viewpoints to jump to: the cameras, and one behind and above them from which all are seen."""
     front = viewed.front
     behind = tuple(front.position - 14 * front.cam2world[:3, 2] + (0, 0, 8))
     ahead = tuple(front.position + 5 * front.cam2world[:3, 2])
@@ -26,11 +26,11 @@ def places(viewed: ViewerScene) -> dict[str, Viewpoint]:
     outside = OUTSIDE
     while outside in cameras:
         outside += '_'
-    return {**cameras, outside: looking(behind, ahead, front.fov)}
+    return {**cameras, outside: look_from(behind, ahead, front.fov)}
 
 
 def go_to(client: ClientHandle, cam2world: np.ndarray) -> None:
-    """Put a browser's camera at a pose ``(4, 4)``, level; the browser answers with where it is then."""
+    """Move a browser's camera to a pose ``(4, 4)``, level; the browser answers with its new camera."""
     position = cam2world[:3, 3]
     with client.atomic():
         client.camera.up_direction = np.array(UP)
@@ -42,43 +42,43 @@ class Flight:
     """A trajectory that a browser's camera follows while it is played.
 
     Args:
-        client: whose camera moves.
-        viewpoint: where it is now.
+        client: the browser.
+        viewpoint: returns the present viewpoint of its camera.
         path: name or file of the first trajectory.
     """
 
     def __init__(self, client: ClientHandle, viewpoint: Callable[[], Viewpoint], path: str) -> None:
         self._client = client
         self._viewpoint = viewpoint
-        self._player = TrajectoryCursor(path)
+        self._cursor = TrajectoryCursor(path)
         self._stop = threading.Event()
         self._stop.set()
-        self.speed = float(USUAL_SPEED)
+        self.speed = float(DEFAULT_SPEED)
 
     @property
     def playing(self) -> bool:
-        """Whether the camera moves."""
+        """Return whether the camera moves."""
         return not self._stop.is_set()
 
     def choose(self, path: str) -> None:
-        """Another trajectory, from its beginning and from where the camera is."""
+        """Change the trajectory; it begins at its first motion and at the present camera."""
         playing = self.playing
         self.pause()
-        self._player = TrajectoryCursor(path)
+        self._cursor = TrajectoryCursor(path)
         if playing:
             self.play()
 
     def play(self) -> None:
-        """Go on from where the camera is."""
+        """Continue from the present camera."""
         if self.playing:
             return
-        self._player.start(self._viewpoint().cam2world)
+        self._cursor.start(self._viewpoint().cam2world)
         # An event of its own for every start: a thread of an earlier one must not go on.
         self._stop = threading.Event()
-        threading.Thread(target=self._fly, args=(self._stop, self._player), name='flight', daemon=True).start()
+        threading.Thread(target=self._fly, args=(self._stop, self._cursor), name='flight', daemon=True).start()
 
     def pause(self) -> None:
-        """Stay where the camera is."""
+        """Stop the camera."""
         self._stop.set()
 
     def _fly(self, stop: threading.Event, cursor: TrajectoryCursor) -> None:
@@ -87,7 +87,7 @@ class Flight:
 
 
 class TrajectoryCursor:
-    """Goes through the motions of a trajectory, round and round, from wherever it is started.
+    """Step through the motions of a trajectory, round and round, from any camera pose.
 
     Args:
         path: name or file of a trajectory.
@@ -102,10 +102,10 @@ class TrajectoryCursor:
         return len(self._motions)
 
     def start(self, cam2world: np.ndarray) -> None:
-        """Let the present motion be where a camera ``(4, 4)`` is; the others follow from there."""
+        """Align the present motion with a camera pose ``(4, 4)``; the others follow from there."""
         self._start = np.linalg.inv(self._motions[self.index]) @ cam2world
 
     def step(self) -> np.ndarray:
-        """Go to the next motion: the pose ``(4, 4)`` of the camera there."""
+        """Go to the next motion; return the camera pose ``(4, 4)`` there."""
         self.index = (self.index + 1) % len(self)
         return self._motions[self.index] @ self._start

@@ -1,4 +1,4 @@
-"""One browser: its controls, and the pictures that it is sent."""
+"""The page of one browser: its controls, and the pictures that it gets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from viser import CameraHandle, ClientHandle
 
 from ...utils.errors import InputError
-from ..options import USUAL_QUERY
+from ..options import DEFAULT_QUERY
 from .colorizer import MODES, RGB, TEXT
-from .flight import SPEEDS, USUAL_SPEED, Flight, go_to, places
+from .flight import DEFAULT_SPEED, SPEEDS, Flight, go_to, jump_targets
 from .session import SNAPSHOT_ROWS, Picture, RenderSession
 from .viewpoints import Viewpoint
 from .worker import Job, Worker
@@ -23,12 +23,12 @@ CHOSEN_COLOR = 'orange'
 
 
 @dataclass
-class Shared:
-    """What all browsers share.
+class SharedState:
+    """State that all browsers share.
 
     Attributes:
-        session: what is shown.
-        trajectories: what a camera can follow.
+        session: the scene that is shown, ready to be rendered.
+        trajectories: names of the trajectories that a camera can follow.
         worker: does all heavy work.
     """
 
@@ -41,15 +41,15 @@ class Page:
     """The view and the controls of one browser.
 
     Args:
-        shared: with all other browsers.
+        shared: state that all browsers share.
         client: the browser.
     """
 
-    def __init__(self, shared: Shared, client: ClientHandle) -> None:
+    def __init__(self, shared: SharedState, client: ClientHandle) -> None:
         self._shared = shared
         self._client = client
         self._viewpoint = Viewpoint.of_browser(client.camera)
-        self._mode = shared.session.colorizer.usual_mode
+        self._mode = shared.session.colorizer.default_mode
         self._flight = Flight(client, lambda: self._viewpoint, shared.trajectories[0])
         self._add_modes()
         self._add_flight()
@@ -58,7 +58,7 @@ class Page:
         self.refresh()
 
     def close(self) -> None:
-        """The browser is gone."""
+        """Drop all work for this browser, which is gone."""
         self._flight.pause()
         self._shared.worker.forget(self._client.client_id)
         self._shared.worker.forget(('snapshot', self._client.client_id))
@@ -71,18 +71,18 @@ class Page:
         self._viewpoint = Viewpoint.of_browser(camera)
         self.refresh()
 
-    # What is shown.
+    # The folder "Show".
 
     def _add_modes(self) -> None:
         gui, colorizer = self._client.gui, self._shared.session.colorizer
-        reasons = {mode: colorizer.why_not(mode) for mode in MODES}
+        reasons = {mode: colorizer.unavailable_reason(mode) for mode in MODES}
         with gui.add_folder('Show'):
             self._status = gui.add_markdown('')
             self._rendered = gui.add_checkbox('rendered picture', True)
             self._buttons = {
                 mode: gui.add_button(mode, disabled=reason is not None, hint=reason) for mode, reason in reasons.items()
             }
-            self._word = gui.add_text('word', USUAL_QUERY[0], disabled=reasons[TEXT] is not None)
+            self._word = gui.add_text('word', DEFAULT_QUERY[0], disabled=reasons[TEXT] is not None)
             gui.add_markdown('\n\n'.join(f'*{reason}*' for reason in reasons.values() if reason is not None))
             snapshot = gui.add_button('Save a snapshot', icon='camera')
         self._rendered.on_update(lambda _: self.refresh())
@@ -124,7 +124,7 @@ class Page:
         return self._shared.session.colorizer.vector(self._word.value) if mode == TEXT else None
 
     def _send(self, picture: Picture, mode: str) -> None:
-        # JPEG smears the colors of scales, photographs bear it.
+        # JPEG would blur the colors of color maps; photographs can stand it.
         kind = 'jpeg' if mode == RGB else 'png'
         self._client.scene.set_background_image(picture.image, format=kind, jpeg_quality=JPEG_QUALITY)
 
@@ -133,7 +133,7 @@ class Page:
         self._shared.worker.submit(('snapshot', self._client.client_id), job)
 
     def _snapshot(self, viewpoint: Viewpoint, mode: str) -> Job:
-        """Render one fine picture and hand it over as a file."""
+        """Render one fine picture and send it as a file."""
         try:
             vector = self._vector(mode)
         except InputError as error:
@@ -147,20 +147,20 @@ class Page:
                 self._client.send_file_download(name, file.getvalue(), save_immediately=True)
             yield picture is not None
 
-    # Where it is seen from.
+    # The folder "Fly".
 
     def _add_flight(self) -> None:
         gui, flight = self._client.gui, self._flight
         with gui.add_folder('Fly'):
-            place = gui.add_dropdown('go to', tuple(places(self._shared.session.viewed)))
+            target = gui.add_dropdown('go to', tuple(jump_targets(self._shared.session.viewed)))
             go = gui.add_button('Go', icon='map-pin')
             name = gui.add_dropdown('trajectory', self._shared.trajectories)
-            speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=USUAL_SPEED)
+            speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=DEFAULT_SPEED)
             play = gui.add_button('Play', icon='cursor-play')
 
         def fly_to(_) -> None:
             pause()
-            go_to(self._client, places(self._shared.session.viewed)[place.value].cam2world)
+            go_to(self._client, jump_targets(self._shared.session.viewed)[target.value].cam2world)
 
         def pause() -> None:
             flight.pause()

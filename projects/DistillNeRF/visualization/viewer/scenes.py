@@ -1,4 +1,4 @@
-"""What a viewer shows: one scene and the cameras that saw it."""
+"""Scenes for the viewer, each with the cameras of its input images."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import torch
 
 from ...geometry.cameras import Cameras
 from ...models.scene import Scene
-from .viewpoints import Viewpoint, looking
+from .viewpoints import Viewpoint, look_from
 
-# Cameras around a scene that comes without any: so many, each so wide (degrees), at so many rows of rays.
+# The ring of cameras for a scene without any: their number, field of view (degrees) and rows of rays.
 RING_CAMERAS, RING_FOV, RING_ROWS = 6, 45.0, 28
 
 
 @dataclass(frozen=True)
 class ViewerScene:
-    """One scene and the cameras that saw it.
+    """One scene with the cameras of its input images.
 
     Attributes:
-        title: what it is, in a few words.
-        scene: what was made of it.
-        cameras: ``(V,)``.
-        names: of the cameras.
-        images: ``(V, H, W, 3)`` uint8 RGB; ``None`` where nothing but the scene is known, and the cameras are a ring
-            that was put there to draw by.
+        title: a short title.
+        scene: the scene.
+        cameras: ``(V,)`` cameras.
+        names: names of the cameras.
+        images: ``(V, H, W, 3)`` uint8 RGB; ``None`` where only the scene is known, and :func:`ring` made the cameras.
     """
 
     title: str
@@ -38,34 +37,34 @@ class ViewerScene:
 
     @property
     def front(self) -> Viewpoint:
-        """The camera that looks most to the front."""
+        """Return the camera that looks most to the front."""
         forward = self.cameras.cam2world[:, 1, 2]
         return Viewpoint.of_cameras(self.cameras, int(forward.argmax()))
 
 
-class Source(Protocol):
-    """Some scenes, by number."""
+class SceneSource(Protocol):
+    """A sequence of scenes that are made on demand."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of scenes."""
 
     def load(self, number: int) -> ViewerScene:
-        """Make one of them; takes a while."""
+        """Make one of the scenes; takes a while."""
 
 
 def without_cameras(title: str, scene: Scene) -> ViewerScene:
-    """Show a scene of which no cameras are known: a ring of level cameras is put there to draw by."""
+    """Show a scene without known cameras: a ring of level cameras takes their place."""
     names = tuple(f'{round(360 * i / RING_CAMERAS)} degrees' for i in range(RING_CAMERAS))
     return ViewerScene(title, scene, ring(scene), names, None)
 
 
 def ring(scene: Scene) -> Cameras:
-    """Level cameras at the origin that look everywhere, the first one to the front, clockwise."""
+    """Place level cameras at the origin that look to all sides, clockwise from the front."""
     fov = np.radians(RING_FOV)
     views = []
     for i in range(RING_CAMERAS):
         angle = 2 * np.pi * i / RING_CAMERAS
-        view = looking((0, 0, 0), (np.sin(angle), np.cos(angle), 0), float(fov))
+        view = look_from((0, 0, 0), (np.sin(angle), np.cos(angle), 0), float(fov))
         views.append(view.cameras(RING_ROWS, scene.downscale, scene.fine))
     return dataclasses.replace(
         views[0],

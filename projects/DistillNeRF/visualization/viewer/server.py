@@ -1,4 +1,4 @@
-"""The server: what all browsers share."""
+"""The server of the viewer, for any number of browsers."""
 
 from __future__ import annotations
 
@@ -11,49 +11,50 @@ import viser
 
 from ...geometry.trajectories import TRAJECTORIES, trajectory
 from ...utils.errors import InputError
-from .drawing import FRUSTA, NEAREST, SHAPES, draw_cells, draw_frusta, set_light
-from .page import Page, Shared
-from .scenes import Source
+from .drawing import FRUSTA, NEAR_PLANE, SHAPES, draw_cells, draw_frusta, set_light
+from .page import Page, SharedState
+from .scenes import SceneSource
 from .session import RenderSession
 from .worker import Job, Worker
 
 LABEL = 'DistillNeRF'
-USUAL_HOST, USUAL_PORT = '127.0.0.1', 8080
-USUAL_PATH = next(iter(TRAJECTORIES))
+DEFAULT_HOST, DEFAULT_PORT = '127.0.0.1', 8080
+DEFAULT_PATH = next(iter(TRAJECTORIES))
 
 
 class Viewer:
-    """Serves one scene at a time to any number of browsers.
+    """Serve one scene at a time to any number of browsers.
 
     Args:
-        source: what there is to look at.
-        number: of the first scene.
-        text_encoder: of the network's features (:mod:`..text_queries`); ``None`` for none.
+        source: the scenes.
+        number: number of the first scene.
+        text_encoder: encodes words as vectors (:mod:`...semantics.text_encoders`); ``None`` for none.
         path: the trajectory that is offered first: its name, or a file of poses.
-        host, port: where to listen; port 0 takes any that is free.
+        host, port: address to listen at; port 0 takes any that is free.
 
     Attributes:
-        shared: what all browsers share.
+        shared: state that all browsers share.
+        url: address of the page.
 
     Raises:
-        InputError: no such scene or trajectory, bad files, or nothing can listen there.
+        InputError: there is no such scene or trajectory, files are bad, or the address cannot be used.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: SceneSource,
         number: int = 0,
         text_encoder: str | None = None,
-        path: str = USUAL_PATH,
-        host: str = USUAL_HOST,
-        port: int = USUAL_PORT,
+        path: str = DEFAULT_PATH,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
     ) -> None:
         require_free(host, port)
-        trajectory(path)  # whether there is such a one
+        trajectory(path)  # raises if there is none
         self._source = source
         self._encoder = text_encoder
         trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
-        self.shared = Shared(RenderSession(source.load(number), text_encoder), trajectories, Worker())
+        self.shared = SharedState(RenderSession(source.load(number), text_encoder), trajectories, Worker())
         self._pages: dict[int, Page] = {}
         self._server = _open(host, port)
         self.url = f'http://{host}:{self._server.get_port()}'
@@ -66,14 +67,14 @@ class Viewer:
         self._server.on_client_disconnect(self._disconnected)
 
     def serve(self) -> None:
-        """Until someone presses Ctrl-C."""
+        """Serve until someone presses Ctrl-C."""
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             self.close()
 
     def close(self) -> None:
-        """End everything."""
+        """Stop the server and all work."""
         for page in list(self._pages.values()):
             page.close()
         self.shared.worker.close()
@@ -101,14 +102,14 @@ class Viewer:
             page.refresh()
 
     def _set_first_camera(self) -> None:
-        """Browsers begin at the front camera."""
+        """Let browsers begin at the front camera."""
         front, camera = self.shared.session.viewed.front, self._server.initial_camera
         camera.position, camera.look_at = front.position, front.look_at
-        camera.fov, camera.near = front.fov, NEAREST
+        camera.fov, camera.near = front.fov, NEAR_PLANE
 
     def _add_controls(self, number: int) -> None:
         gui = self._server.gui
-        # Sharing would lead through a server of others.
+        # Sharing would send the page through another company's server.
         gui.configure_theme(show_share_button=False)
         self._note = gui.add_markdown('')
         if len(self._source) > 1:
@@ -146,10 +147,10 @@ class Viewer:
 
 
 def require_free(host: str, port: int) -> None:
-    """Whether one can listen there.
+    """Check that a server can listen at an address.
 
     Raises:
-        InputError: one cannot.
+        InputError: the address cannot be used.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,4 +1,4 @@
-"""All that is prepared once for a scene: pictures of it then cost no more than their rays."""
+"""A scene prepared for rendering: a picture of it then costs only its rays."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .viewpoints import Viewpoint
 # Rows of rays of the pictures that follow each other while the camera rests: 40 x 22, 80 x 45, 160 x 90 and 320 x 180
 # rays in a window of 16:9.
 ROWS = (22, 45, 90, 180)
-# Rows of rays of a picture that is kept.
+# Rows of rays of a snapshot.
 SNAPSHOT_ROWS = 360
-# Some 10 ms of the small network on two cores; a GPU needs more at once to be busy.
+# Some 10 ms of the small network on two cores; a GPU needs larger tiles to be busy.
 RAYS_PER_TILE = {'cpu': 2048}
 RAYS_PER_TILE_ELSEWHERE = 32768
 
@@ -32,7 +32,7 @@ class Picture:
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        rows, columns: of rays.
+        rows, columns: number of rays.
     """
 
     image: np.ndarray
@@ -41,12 +41,12 @@ class Picture:
 
 
 class RenderSession:
-    """Renders pictures of one scene from any viewpoint.
+    """Render pictures of one scene from any viewpoint.
 
     Attributes:
-        viewed: the scene and the cameras that saw it.
-        colorizer: how it can be drawn.
-        cells: its occupied fine cells with colors.
+        viewed: the scene with its cameras.
+        colorizer: colors renderings of the scene.
+        cells: the occupied fine cells with colors.
     """
 
     def __init__(self, viewed: ViewerScene, text_encoder: str | None = None) -> None:
@@ -62,13 +62,13 @@ class RenderSession:
 
     @property
     def scene(self) -> Scene:
-        """The scene that is looked at."""
+        """Return the scene that is shown."""
         return self.viewed.scene
 
     def pictures(
         self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
     ) -> Generator[Picture | None, None, None]:
-        """Finer and finer pictures; ``None`` between the tiles of which each is made. Without gradients."""
+        """Yield finer and finer pictures, and ``None`` after each tile. Call it without gradients."""
         for count in rows:
             cameras = viewpoint.cameras(count, self.scene.downscale, self.scene.fine)
             tile = RAYS_PER_TILE.get(self.scene.fine.device.type, RAYS_PER_TILE_ELSEWHERE)

@@ -1,4 +1,4 @@
-"""Where someone looks from, as the browser says it and as the renderer needs it.
+"""Viewpoints: the camera of a browser, converted to cameras of the renderer.
 
 Both use the same frame for a camera (it looks along +z, x right, y down) and the same world (z up), so poses pass as
 they are. The browser names a vertical field of view for its whole window; the renderer wants pinhole matrices of
@@ -18,14 +18,14 @@ from viser.transforms import SO3
 from ...geometry.cameras import Cameras
 
 UP = (0.0, 0.0, 1.0)
-# The browser orbits around a point so far ahead of the camera, meters.
+# The browser orbits around a point this far ahead of the camera, meters.
 LOOK_DISTANCE = 5.0
-# Windows are drawn up to so many times as wide as high, and the other way round.
+# Windows are rendered up to this ratio of width to height, and of height to width.
 LARGEST_ASPECT = 4.0
 
 
 class BrowserCamera(Protocol):
-    """What we read of ``viser.CameraHandle``."""
+    """The attributes of ``viser.CameraHandle`` that are read."""
 
     wxyz: np.ndarray
     position: np.ndarray
@@ -49,7 +49,7 @@ class Viewpoint:
 
     @classmethod
     def of_browser(cls, camera: BrowserCamera) -> Viewpoint:
-        """Where a browser's camera is."""
+        """Make the viewpoint of a browser's camera."""
         pose = np.eye(4)
         pose[:3, :3] = SO3(np.asarray(camera.wxyz)).as_matrix()
         pose[:3, 3] = camera.position
@@ -57,28 +57,28 @@ class Viewpoint:
 
     @classmethod
     def of_cameras(cls, cameras: Cameras, index: int) -> Viewpoint:
-        """Where one of ``(V,)`` cameras is; its principal point is taken to be the middle."""
+        """Make the viewpoint of one of ``(V,)`` cameras; its principal point is taken to be the center."""
         focal = float(cameras.intrinsics[index, 1, 1])
         fov = 2 * math.atan(cameras.height / (2 * focal))
         return cls(cameras.cam2world[index].double().cpu().numpy(), fov, cameras.width / cameras.height)
 
     @property
     def position(self) -> np.ndarray:
-        """``(3,)`` meters."""
+        """Return the camera center ``(3,)``, meters."""
         return self.cam2world[:3, 3]
 
     @property
     def look_at(self) -> np.ndarray:
-        """``(3,)`` the point ahead around which the browser orbits, meters."""
+        """Return the point ``(3,)`` ahead around which the browser orbits, meters."""
         return self.position + LOOK_DISTANCE * self.cam2world[:3, 2]
 
     @property
     def wxyz(self) -> np.ndarray:
-        """``(4,)`` rotation from camera to world as a quaternion."""
+        """Return the rotation from camera to world as a quaternion ``(4,)``."""
         return SO3.from_matrix(self.cam2world[:3, :3]).wxyz
 
     def cameras(self, rows: int, downscale: int, like: torch.Tensor) -> Cameras:
-        """One camera that is rendered with ``rows`` rows of rays and as many columns as the aspect asks for.
+        """Make a camera that renders ``rows`` rows of rays and as many columns as the aspect asks for.
 
         Args:
             downscale: image size over render size.
@@ -98,8 +98,8 @@ class Viewpoint:
         )
 
 
-def looking(position: tuple[float, float, float], target: tuple[float, float, float], fov: float) -> Viewpoint:
-    """A camera at ``position`` that looks at ``target`` without roll; not straight up or down."""
+def look_from(position: tuple[float, float, float], target: tuple[float, float, float], fov: float) -> Viewpoint:
+    """Make a viewpoint at ``position`` that looks at ``target`` without roll; not straight up or down."""
     forward = np.subtract(target, position)
     forward = forward / np.linalg.norm(forward)
     right = np.cross(forward, UP)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-# A job does a little at every step. It yields True when it has shown something.
+# A job does a little work at every step. It yields True when it has shown something.
 Job = Iterator[bool | None]
 
 
@@ -23,7 +23,7 @@ class _Slot:
 
 
 class Worker:
-    """Runs jobs step by step, keys in turn.
+    """Run jobs step by step, keys in turn.
 
     Every key has one job. A newer one takes its place as soon as the old one has shown something: a camera that moves
     all the time is shown at least coarsely, and never waits for a fine picture of where it was.
@@ -37,18 +37,18 @@ class Worker:
         self._thread.start()
 
     def submit(self, key: Hashable, job: Job) -> None:
-        """Run ``job`` instead of what was asked for under this key before."""
+        """Run ``job`` instead of the earlier job of this key."""
         with self._changed:
             self._slots.setdefault(key, _Slot()).waiting = job
             self._changed.notify()
 
     def forget(self, key: Hashable) -> None:
-        """Give up what was asked for under this key."""
+        """Drop the jobs of this key."""
         with self._changed:
             self._slots.pop(key, None)
 
     def close(self) -> None:
-        """End the thread after the step that it is in."""
+        """End the thread after its present step."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -62,7 +62,7 @@ class Worker:
             pass
 
     def _step(self) -> bool:
-        """One step of one job, which nothing holds on to afterward; False at the end."""
+        """Do one step of one job, of which nothing is kept afterward; return False at the end."""
         turn = self._next()
         if turn is None:
             return False
@@ -77,7 +77,7 @@ class Worker:
         return True
 
     def _next(self) -> tuple[Hashable, _Slot] | None:
-        """Whose turn it is; waits for work. ``None`` at the end."""
+        """Wait for work, and return the key and slot whose turn it is; ``None`` at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._slots or self._closed)
             if self._closed:
