@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepthNet, DepthFeatureCombiner
-from verification.reference import kernels as plain
+from verification.reference import kernels as reference
 
 EDGES = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
 
@@ -49,7 +49,7 @@ def test_depth_and_weights_are_those_of_volume_rendering():
     hidden = F.leaky_relu(F.conv2d(features, first.weight, first.bias, padding=1), 0.2)
     logits = F.conv2d(hidden, last.weight, last.bias).permute(0, 2, 3, 1)
     density = torch.exp(2 * torch.tanh(logits / 2) - 1)
-    weights = plain.interval_weights(density * EDGES.diff())
+    weights = reference.interval_weights(density * EDGES.diff())
     depth = (weights * torch.tensor([1.5, 3.0, 5.5], dtype=torch.float64)).sum(-1) / weights.sum(-1)
     coarse = made.render(features, EDGES)
     torch.testing.assert_close(coarse.weights, weights)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
 from projects.DistillNeRF.modules.fine_depth import CandidateScorer, FineDepthNet
-from verification.reference import kernels as plain
+from verification.reference import kernels as reference
 
 
 def random_scorer(channels: int, hidden: int) -> CandidateScorer:
@@ -42,7 +42,7 @@ def test_scorer_and_gradients_equal_the_literal_convolutions(shape, case):
         return (scores, *gradients)
 
     ours = evaluate(scorer(features, candidates))
-    expected = evaluate(plain.score_candidates(features, candidates, dict(scorer.named_parameters())))
+    expected = evaluate(reference.score_candidates(features, candidates, dict(scorer.named_parameters())))
     torch.testing.assert_close(ours, expected, rtol=1e-7, atol=1e-8)
 
 
@@ -56,7 +56,7 @@ def test_scorer_accepts_a_code_that_does_not_depend_on_distance():
         1, 2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     ).requires_grad_()
     scores = scorer(features, candidates)
-    expected = plain.score_candidates(features, candidates, dict(scorer.named_parameters()))
+    expected = reference.score_candidates(features, candidates, dict(scorer.named_parameters()))
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-6)
     scores.sum().backward()
     assert torch.isfinite(candidates.grad).all()
@@ -68,7 +68,7 @@ def test_scorer_in_float32_is_close_to_the_literal_convolutions():
     features = torch.randn(1, 65, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     candidates = torch.rand(1, 6, 8, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * 100
     candidates[0, 0] = 0
-    expected = plain.score_candidates(features, candidates, dict(scorer.named_parameters()))
+    expected = reference.score_candidates(features, candidates, dict(scorer.named_parameters()))
     scores = scorer.float()(features.float(), candidates.float())
     torch.testing.assert_close(scores, expected.float(), rtol=1e-4, atol=2e-4)
 
@@ -131,7 +131,7 @@ def test_the_whole_net_written_out():
     logits = 4 * (2 * occupancy - 1)
     torch.testing.assert_close((fine.candidates, fine.occupancy, fine.logits), (candidates, occupancy, logits))
     density = torch.exp((logits[..., 1:] + logits[..., :-1]) / 2 - 1)
-    weights = plain.interval_weights(density * candidates.diff(dim=-1))
+    weights = reference.interval_weights(density * candidates.diff(dim=-1))
     middle = (candidates[..., 1:] + candidates[..., :-1]) / 2
     torch.testing.assert_close(fine.weights, weights)
     torch.testing.assert_close(fine.depth, (weights * middle).sum(-1) / weights.sum(-1).clamp(1e-6, 1))

@@ -24,7 +24,7 @@ from projects.DistillNeRF.modules.renderer import (
     rows_along,
 )
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
-from verification.reference import kernels as plain
+from verification.reference import kernels as reference
 
 LEVELS = (3, 4)
 CHANNELS = 3
@@ -68,7 +68,7 @@ def render(
     return render_rays(tables, SPACE, sampling, head.compositor(tables), *random_rays(rays))
 
 
-def plain_reader(
+def reference_reader(
     scene: tuple[VoxelGrid, Tensor, Tensor], head: ColorHead | FeatureHead, quirks: bool
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """Colors and clamped density logits at world points (docs/NETWORK.md#voxel-look-up)."""
@@ -78,7 +78,7 @@ def plain_reader(
     def read_points(points: Tensor) -> tuple[Tensor, Tensor]:
         inside = SPACE.contract(points)
         (coarse, in_coarse), (fine, in_fine) = (
-            plain.look_up(inside, c, table, level, quirks)
+            reference.look_up(inside, c, table, level, quirks)
             for c, table, level in zip(cells, tables, LEVELS, strict=True)
         )
         empty = torch.full_like(coarse[..., -1], -30.0)
@@ -96,12 +96,12 @@ def plain_reader(
 @pytest.mark.parametrize('kind', ['color', 'feature'])
 @pytest.mark.parametrize('quirks', [True, False])
 @pytest.mark.parametrize('count', [0, 1, 60])
-def test_values_and_gradients_equal_the_plain_version(kind, quirks, count):
+def test_values_and_gradients_equal_the_reference(kind, quirks, count):
     scene, head, rays = random_scene(count), head_of(kind), 7
     ours = render(scene, head, quirks, rays)
     edges = SPACE.bin_edges(torch.empty((), dtype=torch.float64))
-    composite, depth, weights, depths = plain.render(
-        plain_reader(scene, head, quirks),
+    composite, depth, weights, depths = reference.render(
+        reference_reader(scene, head, quirks),
         edges,
         *random_rays(rays),
         FAR,

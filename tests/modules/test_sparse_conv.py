@@ -13,7 +13,7 @@ from projects.DistillNeRF.modules import kernel_map as neighbors
 from projects.DistillNeRF.modules.kernel_map import KernelMap
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, build_maps
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
-from verification.reference import kernels as plain
+from verification.reference import kernels as reference
 
 
 def grid_of(cells: Tensor, coarse_level: int, fine_level: int) -> VoxelGrid:
@@ -75,7 +75,7 @@ def test_published_levels_equal_a_dictionary(jump):
     conv = random_conv(2, 3)
     x = torch.randn(len(inputs), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     y = conv(x, build_maps(grid, 9, 9 - jump, channels=6))
-    torch.testing.assert_close(y, plain.sparse_conv(x, inputs, outputs, conv.weight, conv.bias, jump))
+    torch.testing.assert_close(y, reference.sparse_conv(x, inputs, outputs, conv.weight, conv.bias, jump))
 
 
 def test_within_the_coarse_level():
@@ -84,7 +84,7 @@ def test_within_the_coarse_level():
     conv = random_conv(2, 3)
     x = torch.randn(len(cells), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     y = conv(x, build_maps(grid, 3, 3, channels=6))
-    torch.testing.assert_close(y, plain.sparse_conv(x, cells, cells, conv.weight, conv.bias, 0))
+    torch.testing.assert_close(y, reference.sparse_conv(x, cells, cells, conv.weight, conv.bias, 0))
 
 
 def test_gradients_equal_finite_differences():
@@ -155,7 +155,7 @@ def test_the_network_written_out(monkeypatch):
     coarse, fine = torch.randn(grid.num_coarse, 3).double(), torch.randn(grid.num_fine, 3).double()
 
     def conv(x: Tensor, layer: SparseConv, inputs: dict, outputs: dict) -> Tensor:
-        return plain.sparse_conv(x, inputs, outputs, layer.weight, layer.bias, 0 if inputs is outputs else 2)
+        return reference.sparse_conv(x, inputs, outputs, layer.weight, layer.bias, 0 if inputs is outputs else 2)
 
     def layer(x: Tensor, block: torch.nn.Module, cells: dict) -> Tensor:
         y = F.leaky_relu(conv(x, block.conv, cells, cells), 0.2)

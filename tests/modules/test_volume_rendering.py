@@ -14,7 +14,7 @@ from projects.DistillNeRF.modules.volume_rendering import (
     expected_depth,
     render_intervals,
 )
-from verification.reference import kernels as plain
+from verification.reference import kernels as reference
 
 CASES = ['random', 'empty', 'opaque', 'spike', 'single']
 
@@ -40,10 +40,10 @@ def edges() -> Tensor:
     return steps.cumsum(1)
 
 
-def both_gradients(function, reference, *leaves: Tensor) -> None:
+def both_gradients(function, slow, *leaves: Tensor) -> None:
     """Values and gradients of two functions of the same leaves agree."""
     results = []
-    for f in (function, reference):
+    for f in (function, slow):
         copies = [leaf.detach().clone().requires_grad_() for leaf in leaves]
         values = f(*copies)
         generator = torch.Generator().manual_seed(2)
@@ -53,16 +53,16 @@ def both_gradients(function, reference, *leaves: Tensor) -> None:
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_interval_weights_and_gradients_equal_the_plain_version(case, edges):
+def test_interval_weights_and_gradients_equal_the_reference(case, edges):
     density = densities(case)
     edges = edges[:, : density.shape[1] + 1]
 
-    def reference(density: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-        weights = plain.interval_weights(density * edges.diff(dim=1))
+    def slow(density: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        weights = reference.interval_weights(density * edges.diff(dim=1))
         middle = (edges[:, 1:] + edges[:, :-1]) / 2
         return (weights * middle).sum(1) / weights.sum(1).clamp(1e-6, 1.0), weights
 
-    both_gradients(lambda d, e: render_intervals(d, e, dim=-1), reference, density, edges)
+    both_gradients(lambda d, e: render_intervals(d, e, dim=-1), slow, density, edges)
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -113,17 +113,17 @@ def test_an_opaque_interval_takes_everything():
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_marching_weights_and_gradients_equal_the_plain_version(case, edges):
+def test_alpha_weights_and_gradients_equal_the_reference(case, edges):
     # Zero density is logit -inf; the samples of a renderer never go below the soft clamp, so -20 stands for it.
     logits = densities(case).log().clamp_min(-20)
     if case == 'single':
         logits = torch.cat([logits, logits], 1)
     depths = edges[:, : logits.shape[1]]
 
-    def reference(logits: Tensor) -> tuple[Tensor]:
-        return (plain.march(logits, depths),)
+    def slow(logits: Tensor) -> tuple[Tensor]:
+        return (reference.alpha_weights(logits, depths),)
 
-    both_gradients(lambda x: (alpha_weights(x, depths, 'exp'),), reference, logits)
+    both_gradients(lambda x: (alpha_weights(x, depths, 'exp'),), slow, logits)
     assert torch.autograd.gradcheck(lambda x: alpha_weights(x, depths, 'exp'), (logits.requires_grad_(),), atol=1e-6)
 
 

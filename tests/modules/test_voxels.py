@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_decode, morton_encode, point_codes
-from verification.reference import kernels as plain
+from verification.reference import kernels as reference
 
 
 def indices_at(grid: VoxelGrid, points: Tensor, level: int) -> Tensor:
@@ -32,7 +32,7 @@ def random_points(count: int, seed: int) -> Tensor:
 def test_morton_codes_of_random_cells_go_both_ways():
     cells = torch.randint(0, 1024, (500, 3), generator=torch.Generator().manual_seed(0))
     codes = morton_encode(cells)
-    assert codes.tolist() == [plain.morton(cell) for cell in cells.tolist()]
+    assert codes.tolist() == [reference.morton(cell) for cell in cells.tolist()]
     assert morton_decode(codes).tolist() == cells.tolist()
 
 
@@ -43,10 +43,10 @@ def test_random_scenes_equal_dictionaries(levels, count):
     grid, fine_of_point = VoxelGrid.build(point_codes(points, levels[1]), *levels)
     queries = torch.cat([points, random_points(300, seed=1)])
     for level in levels:
-        of_point = plain.insertion_cells(points, level)
-        cells = plain.number(of_point)
+        of_point = reference.insertion_cells(points, level)
+        cells = reference.number(of_point)
         assert [tuple(cell) for cell in grid.cells(level).tolist()] == list(cells)
-        expected = [cells.get(plain.query_cell(q, level), -1) for q in queries.tolist()]
+        expected = [cells.get(reference.query_cell(q, level), -1) for q in queries.tolist()]
         assert indices_at(grid, queries, level).tolist() == expected
     assert fine_of_point.tolist() == [cells[cell] for cell in of_point]
 

@@ -1,4 +1,4 @@
-"""Run a network stage by stage, in our way or in the plain one, and measure each stage."""
+"""Run a network stage by stage, in our way or in the plain way of the reference, and measure each stage."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from torch import Tensor
 
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.network import DistillNeRF
-from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
-from projects.DistillNeRF.modules.fine_depth import FineDepth, FineDepthNet
 from projects.DistillNeRF.modules.pooling import pool_views
 from verification.benchmark.profiler import BACKWARD, Clock, StageProfiler, Work, WorkCounter
-from verification.reference import network as plain
+from verification.reference import network as reference
 
 # ``features``: pyramid and combiner of the coarse net. ``coarse``: its depth bins. ``fine``: the fine net.
 STAGES = ('features', 'coarse', 'fine', 'pooling', 'kernel maps', 'sparse convolution', 'rendering', 'decoder')
@@ -121,20 +119,18 @@ def _plain(network: DistillNeRF, views: Views, profiler: StageProfiler) -> tuple
     space, sampling = network.space, network.sampling
     edges = space.bin_edges(views.images)
     features = profiler('features', lambda: network.coarse_net.features(views.images, views.depth_features))
-    coarse = profiler('coarse', lambda: plain.render_bins(network.coarse_net, features, edges))
-    fine = profiler('fine', lambda: _plain_fine(network.fine_net, views.images, coarse))
+    coarse = profiler('coarse', lambda: reference.render_bins(network.coarse_net, features, edges))
+    fine = profiler('fine', lambda: reference.fine_depth(network.fine_net, views.images, coarse))
     levels = network.coarse_level, network.fine_level
-    pooled = profiler('pooling', lambda: plain.pool(views.cameras, fine, space, levels))
-    neighbors = profiler('neighbors', lambda: plain.all_kernel_maps(*pooled))
-    processed = profiler(
-        'sparse convolution', lambda: plain.sparse_network(network.voxel_net, *pooled, pairs=neighbors)
-    )
+    pooled = profiler('pooling', lambda: reference.pool_views(views.cameras, fine, space, levels))
+    maps = profiler('kernel maps', lambda: reference.kernel_maps(*pooled))
+    processed = profiler('sparse convolution', lambda: reference.sparse_network(network.voxel_net, *pooled, pairs=maps))
     height, width = views.cameras.height // network.downscale, views.cameras.width // network.downscale
     origins, directions = views.cameras.rays(height, width)
     origins = origins[:, None, None].expand_as(directions).reshape(-1, 3)
     both = (processed, pooled[1])
     composite, depth = profiler(
-        'rendering', lambda: plain.render(both, space, sampling, origins, directions.reshape(-1, 3))
+        'rendering', lambda: reference.render(both, space, sampling, origins, directions.reshape(-1, 3))
     )
     composite = composite.view(len(views), height, width, -1).permute(0, 3, 1, 2)
     image = profiler('decoder', lambda: _decode(network, composite, views))
@@ -142,16 +138,6 @@ def _plain(network: DistillNeRF, views: Views, profiler: StageProfiler) -> tuple
 
 
 METHODS = {'ours': _ours, 'plain': _plain}
-
-
-def _plain_fine(net: FineDepthNet, images: Tensor, coarse: CoarseDepth) -> FineDepth:
-    """The fine net with literal 3-D convolutions in the scorer."""
-    forward = net.scorer.forward
-    net.scorer.forward = lambda features, candidates: plain.score(net.scorer, features, candidates)
-    try:
-        return net(images, coarse)
-    finally:
-        net.scorer.forward = forward
 
 
 def _decode(network: DistillNeRF, composite: Tensor, views: Views) -> Tensor:

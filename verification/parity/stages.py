@@ -21,10 +21,10 @@ from projects.DistillNeRF.modules.pooling import candidate_positions, pool_point
 from projects.DistillNeRF.modules.voxels import morton_decode, point_codes
 from verification.parity.comparison import DEEP, EQUAL, EXPONENTIAL, SHALLOW, Report
 from verification.parity.conditioning import exact
-from verification.parity.octree import octree_arrays
 from verification.parity.probes import ENCODER_LAYERS, VOXEL_LAYERS, check_probes, outputs_of
 from verification.parity.vectors import Vectors, thinned
 from verification.parity.weights import shared_rule_network
+from verification.reference.kernels import octree_arrays
 
 
 @dataclass(frozen=True)

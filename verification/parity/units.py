@@ -20,8 +20,8 @@ from projects.DistillNeRF.modules.volume_rendering import alpha_weights, expecte
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode, point_codes
 from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
 from verification.parity.conditioning import exact
-from verification.parity.octree import octree_arrays
 from verification.parity.weights import normal_by_name, rule_weight
+from verification.reference.kernels import octree_arrays
 
 Arrays = Mapping[str, Tensor]
 

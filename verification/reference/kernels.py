@@ -1,7 +1,11 @@
-"""Slow and obvious versions of the fast kernels, written from docs/NETWORK.md: loops, dictionaries, dense tensors."""
+"""Slow and obvious versions of the kernels, written from docs/NETWORK.md: loops, dictionaries, dense tensors.
+
+Nothing here uses the code that it checks.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 
@@ -13,39 +17,68 @@ Cell = tuple[int, int, int]
 
 
 def morton(cell: Cell) -> int:
-    """Morton code of a cell, x most significant (docs/NETWORK.md#pooling)."""
+    """Compute the Morton code of a cell, x most significant (docs/NETWORK.md#pooling)."""
     x, y, z = cell
     return sum((z >> i & 1) << 3 * i | (y >> i & 1) << 3 * i + 1 | (x >> i & 1) << 3 * i + 2 for i in range(10))
 
 
 def insertion_cells(points: Tensor, level: int) -> list[Cell]:
-    """Cell of each point ``(P, 3)`` of the cube, clamped to the border (docs/NETWORK.md#pooling)."""
+    """Return the cell of each point ``(P, 3)`` of the cube, clamped to the border (docs/NETWORK.md#pooling)."""
+    return [tuple(cell) for cell in _insertion_cells(points, level).tolist()]
+
+
+def _insertion_cells(points: Tensor, level: int) -> Tensor:
     side = 2**level
-    return [tuple(int(v) for v in row) for row in torch.floor((side * (points + 1) / 2).clamp(0, side - 1)).tolist()]
+    return torch.floor((side * (points + 1) / 2).clamp(0, side - 1)).int()
 
 
 def query_cell(point: Iterable[float], level: int) -> Cell:
-    """Cell in which a point is looked up, in double precision; it may lie outside the grid."""
+    """Return the cell in which a point is looked up, in double precision; it may lie outside the grid."""
     return tuple(math.floor(2**level * (0.5 * s + 0.5)) for s in point)
 
 
 def number(cells: Iterable[Cell]) -> dict[Cell, int]:
-    """Each distinct cell with its index in Morton order."""
+    """Number the distinct cells in Morton order."""
     return {cell: index for index, cell in enumerate(sorted(set(cells), key=morton))}
 
 
-def pool(points: Tensor, features: Tensor, level: int) -> tuple[dict[Cell, int], Tensor]:
-    """Numbered cells and ``(cells, C)`` means of the points' features ``(P, C)``."""
-    of_point = insertion_cells(points, level)
-    cells = number(of_point)
-    members: list[list[int]] = [[] for _ in cells]
-    for point, cell in enumerate(of_point):
-        members[cells[cell]].append(point)
-    return cells, torch.stack([features[chosen].mean(0) for chosen in members])
+def pool(points: Tensor, features: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    """Average the features ``(P, C)`` of points ``(P, 3)`` in their cells.
+
+    Returns:
+        the occupied cells ``(V, 3)``, ordered by x, then y, then z, and the means ``(V, C)``, summed in float64.
+    """
+    cells, of_point, counts = torch.unique(
+        _insertion_cells(points, level), dim=0, return_inverse=True, return_counts=True
+    )
+    sums = features.new_zeros(len(cells), features.shape[1], dtype=torch.float64)
+    means = (sums.index_add(0, of_point, features.double()) / counts[:, None]).to(features.dtype)
+    return cells, means
+
+
+def octree_arrays(codes: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    """Build the octree whose leaves have the ascending Morton codes ``(V,)`` at ``level`` (docs/NETWORK.md#octree).
+
+    Returns:
+        bytes ``(inner nodes,)``: one bit per occupied child, breadth first; pyramid ``(2, level + 2)``: nodes per level
+        and a zero, index of each level's first node and the total.
+    """
+    nodes = [codes.long()]
+    for _ in range(level):
+        nodes.append(torch.unique(nodes[-1] >> 3))
+    nodes.reverse()
+    bytes_ = []
+    for parents, children in itertools.pairwise(nodes):
+        owners = torch.searchsorted(parents, children >> 3)
+        bytes_.append(torch.zeros_like(parents).index_add(0, owners, 1 << (children & 7)))
+    counts = torch.tensor([len(level_nodes) for level_nodes in nodes])
+    zero = counts.new_zeros(1)
+    pyramid = torch.stack([torch.cat([counts, zero]), torch.cat([zero, counts.cumsum(0)])])
+    return torch.cat(bytes_), pyramid
 
 
 def lift(features: Tensor, occupancy: Tensor, logits: Tensor) -> Tensor:
-    """``(N, C, H, W)``, ``(N, H, W, K)`` twice -> lifted features ``(N * H * W * K, C + 1)``."""
+    """Lift ``(N, C, H, W)`` features with occupancy and logits ``(N, H, W, K)`` to ``(N * H * W * K, C + 1)``."""
     product = occupancy[..., None] * features.permute(0, 2, 3, 1)[:, :, :, None]
     return torch.cat([product, logits[..., None]], -1).flatten(0, 3)
 
@@ -53,7 +86,7 @@ def lift(features: Tensor, occupancy: Tensor, logits: Tensor) -> Tensor:
 def sparse_conv(
     x: Tensor, inputs: dict[Cell, int], outputs: dict[Cell, int], weight: Tensor, bias: Tensor, jump: int
 ) -> Tensor:
-    """``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` (docs/NETWORK.md#sparse-convolution)."""
+    """Compute ``y[P] = bias + sum over k of x[2^jump * P + K_k] @ weight[k]`` (docs/NETWORK.md#sparse-convolution)."""
     rows = []
     for cell in outputs:
         y = bias
@@ -68,30 +101,33 @@ def sparse_conv(
 
 
 def interval_weights(optical_depth: Tensor) -> Tensor:
-    """Weights of intervals along the last dimension (docs/NETWORK.md#volume-rendering-on-intervals)."""
+    """Compute the weights of intervals of the last dimension (docs/NETWORK.md#volume-rendering-on-intervals)."""
     before = torch.cat([torch.zeros_like(optical_depth[..., :1]), optical_depth[..., :-1]], -1).cumsum(-1)
     return torch.exp(-before) * (1 - torch.exp(-optical_depth))
 
 
-def marching_weights(alpha: Tensor) -> Tensor:
-    """Weights of the ray marcher along the last dimension (docs/NETWORK.md#alpha-weights)."""
-    through = torch.ones_like(alpha[..., 0])
+def alpha_weights(logits: Tensor, depths: Tensor) -> Tensor:
+    """Compute weights ``(rays, n - 1)`` of samples ``(rays, n)``, density ``exp`` (docs/NETWORK.md#alpha-weights)."""
+    density = torch.exp((logits[:, 1:] + logits[:, :-1]) / 2 - 1)
+    alphas = 1 - torch.exp(-density * (depths[:, 1:] - depths[:, :-1]))
+    transmittance = torch.ones_like(alphas[..., 0])
     weights = []
-    for a in alpha.unbind(-1):
-        weights.append((a + 1e-10) * through)
-        through = through * (1 - a + 1e-10)
+    for alpha in alphas.unbind(-1):
+        weights.append((alpha + 1e-10) * transmittance)
+        transmittance = transmittance * (1 - alpha + 1e-10)
     return torch.stack(weights, -1)
 
 
 def score_candidates(features: Tensor, candidates: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-    """The literal 3-D convolutions over candidates (docs/NETWORK.md#fine-depth).
+    """Score candidates by the literal 3-D convolutions (docs/NETWORK.md#fine-depth).
 
     Args:
-        features: ``(N, C, H, W)`` before their layer norm; candidates ``(N, H, W, K)``.
-        parameters: state of a ``CandidateScorer``.
+        features: ``(N, C, H, W)`` before their layer norm.
+        candidates: ``(N, H, W, K)`` meters.
+        parameters: named parameters of a ``CandidateScorer``.
 
     Returns:
-        ``(N, H, W, K)``.
+        scores ``(N, H, W, K)``.
     """
     channels = (features.shape[1],)
     p = parameters
@@ -111,18 +147,15 @@ def score_candidates(features: Tensor, candidates: Tensor, parameters: dict[str,
 def look_up(
     points: Tensor, cells: dict[Cell, int], voxels: Tensor, level: int, first_reads_zero: bool
 ) -> tuple[Tensor, Tensor]:
-    """``(..., C)`` voxel of each point of the cube (zeros outside) and ``(...)`` whether there is one (6.10)."""
+    """Look up points of the cube: voxels ``(..., C)``, zeros where there are none, and whether there is one, ``(...)``.
+
+    See docs/NETWORK.md#voxel-look-up.
+    """
     indices = [cells.get(query_cell(point, level), -1) for point in points.reshape(-1, 3).tolist()]
     index = torch.tensor(indices).view(points.shape[:-1])
     readable = index > 0 if first_reads_zero else index >= 0
     padded = torch.cat([voxels, voxels.new_zeros(1, voxels.shape[1])])
     return padded[torch.where(readable, index, len(voxels))], index >= 0
-
-
-def march(logits: Tensor, depths: Tensor) -> Tensor:
-    """Weights ``(rays, n - 1)`` from density logits and depths of samples ``(rays, n)``."""
-    sigma = torch.exp((logits[:, 1:] + logits[:, :-1]) / 2 - 1)
-    return marching_weights(1 - torch.exp(-sigma * (depths[:, 1:] - depths[:, :-1])))
 
 
 def render(
@@ -134,12 +167,21 @@ def render(
     fine_samples: int = 30,
     fine_step: float = 0.1,
     quirks: bool = True,
+    weigh: Callable[[Tensor, Tensor], Tensor] = alpha_weights,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Composite, depth, weights and sample depths of rays ``(rays, 3)`` (docs/NETWORK.md#rendering).
+    """Render rays (docs/NETWORK.md#rendering).
 
-    Without ``quirks`` the fine samples lie evenly around the middle of the heaviest interval.
+    Args:
+        read: returns colors ``(rays, n, C)`` and clamped density logits ``(rays, n)`` at world points ``(rays, n, 3)``.
+        edges: ``(D + 1,)`` edges of the depth bins, meters.
+        origins, directions: ``(rays, 3)``.
+        far: far plane, meters.
+        fine_samples, fine_step: number and distance of the fine samples.
+        quirks: as published; otherwise the fine samples lie evenly around the middle of the heaviest interval.
+        weigh: computes weights as :func:`alpha_weights` does.
 
-    ``read`` gives colors ``(rays, n, C)`` and clamped density logits ``(rays, n)`` at world points ``(rays, n, 3)``.
+    Returns:
+        composite ``(rays, C)``, depth ``(rays,)``, weights ``(rays, n - 1)`` and depths of all samples ``(rays, n)``.
     """
 
     def sample(depths: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,13 +189,15 @@ def render(
 
     coarse = ((edges[1:] + edges[:-1]) / 2).repeat(len(origins), 1)
     coarse_colors, coarse_logits = sample(coarse)
-    heaviest = march(coarse_logits, coarse).argmax(1)
-    center = coarse[torch.arange(len(coarse)), heaviest]
-    steps = torch.arange(fine_samples, dtype=edges.dtype) - fine_samples // 2
+    with torch.no_grad():
+        heaviest = weigh(coarse_logits, coarse).argmax(1, keepdim=True)
+    center = coarse.gather(1, heaviest)
+    steps = torch.arange(fine_samples, dtype=edges.dtype, device=edges.device) - fine_samples // 2
     if not quirks:
-        center = (center + coarse[torch.arange(len(coarse)), heaviest + 1]) / 2
-        steps = torch.linspace(-(fine_samples - 1) / 2, (fine_samples - 1) / 2, fine_samples, dtype=edges.dtype)
-    fine = (center[:, None] + fine_step * steps).clamp(0, far)
+        center = (center + coarse.gather(1, heaviest + 1)) / 2
+        end = (fine_samples - 1) / 2
+        steps = torch.linspace(-end, end, fine_samples, dtype=edges.dtype, device=edges.device)
+    fine = (center + fine_step * steps).clamp(0, far)
     fine_colors, fine_logits = sample(fine)
 
     depths, order = torch.cat([coarse, fine], 1).sort(dim=1, stable=True)
@@ -161,7 +205,7 @@ def render(
     colors = torch.cat([coarse_colors, fine_colors], 1)
     colors = colors.gather(1, order[..., None].expand_as(colors))
 
-    weights = march(logits, depths)
+    weights = weigh(logits, depths)
     middle_colors = (colors[:, 1:] + colors[:, :-1]) / 2
     middle_depths = (depths[:, 1:] + depths[:, :-1]) / 2
     composite = 2 * (weights[..., None] * middle_colors).sum(1) - 1
