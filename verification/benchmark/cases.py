@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own, so that memory is that of this one alone."""
+"""Measure in a process of its own, so that the memory is that of one case alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a network and image size, how many cameras, which way, with gradients or not."""
+    """A measurement: network and image size, number of cameras, way of computing, with gradients or without."""
 
     size: str
     cameras: int
@@ -45,7 +45,7 @@ def _run(case: Case) -> Measurement:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How forward time grows.
+    """How the forward time grows.
 
     Attributes:
         cameras: number of cameras -> seconds of everything.
@@ -109,6 +109,6 @@ def _network(case: Case) -> DistillNeRF:
 
 
 def in_fresh_process(work: Callable[[A], T], argument: A) -> T:
-    """The result of a fresh process: nothing of this one runs beside it, such as threads that wait for work."""
+    """Return the result of a fresh process, beside which no threads of this one run."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
         return pool.submit(work, argument).result()

@@ -1,4 +1,4 @@
-"""What is read off while the stages of a step run: time, memory, and work in convolutions and matrix products."""
+"""Profile the stages of a training step: time, memory, and work in convolutions and matrix products."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKWARD = ' backward'
 
 
 class StageProfiler:
-    """Runs stages; subclasses note what happens between the beginning and the end of one.
+    """Run stages; subclasses measure what happens between the beginning and the end of one.
 
     The backward pass of a stage is a stage, too: it begins when the gradients of all its results are there, and ends
     where that of the stage before begins. PyTorch works backwards through the graph in the order in which it was made.
@@ -38,15 +38,15 @@ class StageProfiler:
         self.end()
 
     def switch(self, stage: str) -> None:
-        """One stage ends and another one begins."""
+        """End one stage and begin another one."""
         self.end()
         self.begin(stage)
 
     def begin(self, stage: str) -> None:
-        """A stage begins."""
+        """Begin a stage."""
 
     def end(self) -> None:
-        """The stage that has begun last ends."""
+        """End the stage that was begun last."""
 
 
 class Clock(StageProfiler):
@@ -71,7 +71,7 @@ class Clock(StageProfiler):
 
 @dataclass
 class Work:
-    """What convolutions and matrix products did: 1e9 floating point operations, and seconds."""
+    """Work of convolutions and matrix products: 1e9 floating point operations, and seconds."""
 
     gflop: float = 0.0
     seconds: float = 0.0
@@ -95,7 +95,7 @@ class WorkCounter(StageProfiler):
             yield
 
     def add(self, kind: str, gflop: float, seconds: float) -> None:
-        """One operation of the current stage."""
+        """Add one operation to the current stage."""
         work = self.work.setdefault(self._stage, {}).setdefault(kind, Work())
         work.gflop += gflop
         work.seconds += seconds
@@ -122,7 +122,7 @@ class _Timed(TorchDispatchMode):
 
 
 def _marked(value: Any, reached: Callable[[], None]) -> Any:
-    """The same value; ``reached`` is called once the gradients of all tensors in it are known."""
+    """Return the value; ``reached`` is called once the gradients of all tensors in it are known."""
     tensors = [tensor for tensor in _tensors(value) if tensor.requires_grad]
     if not tensors:
         return value
@@ -145,7 +145,7 @@ class _Mark(torch.autograd.Function):
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in tuples and dataclasses, in a fixed order."""
+    """List all tensors in tuples and dataclasses, in a fixed order."""
     if isinstance(value, Tensor):
         return [value]
     if is_dataclass(value):
@@ -154,7 +154,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _replaced(value: Any, new: Iterator[Tensor]) -> Any:
-    """The value with every tensor that requires a gradient replaced by the next new one."""
+    """Replace every tensor that requires a gradient by the next new one."""
     if isinstance(value, Tensor):
         return next(new) if value.requires_grad else value
     if is_dataclass(value):
@@ -166,7 +166,7 @@ def _replaced(value: Any, new: Iterator[Tensor]) -> Any:
 
 
 def now(device: torch.device) -> float:
-    """Seconds since some moment, when the device has done what it was told to."""
+    """Return seconds on a clock, after the device has finished its work."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -182,7 +182,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int:
-    """Largest memory since the last reset, bytes: of tensors on a GPU, of the whole process on a CPU."""
+    """Return the peak memory since the last reset, bytes: of tensors on a GPU, of the process on a CPU."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device)
     lines = Path('/proc/self/status').read_text().splitlines()
@@ -190,7 +190,7 @@ def peak(device: torch.device) -> int:
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """1e9 operations per second that this machine reaches in a large matrix product and in a 3x3 convolution."""
+    """Measure 1e9 operations per second in a large matrix product and in a 3x3 convolution."""
     a, b = (torch.rand(2048, 2048, device=device) for _ in range(2))
     images = torch.rand(4, 64, 128, 228, device=device).contiguous(memory_format=torch.channels_last)
     conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)

@@ -25,7 +25,7 @@ NOISE_PIXELS = 32
 
 
 def build_network(size: str) -> DistillNeRF:
-    """The published ``model`` with the weights of the parity rule, whose depths spread, or the small one."""
+    """Build the published ``model`` with the weights of the parity rule, whose depths spread, or the small one."""
     if size == 'published':
         return rule_network('model', torch.float32)
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def build_network(size: str) -> DistillNeRF:
 def random_views(
     network: DistillNeRF, size: tuple[int, int], count: int, seed: int = 0, noise_pixels: int = NOISE_PIXELS
 ) -> Views:
-    """Smooth noise with a brighter upper quarter, seen by ``count`` cameras in a ring, with what the network needs.
+    """Make images of smooth noise with a brighter upper quarter, seen by ``count`` cameras in a ring.
 
     The smaller ``noise_pixels``, the rougher the depths, and the more cells are filled.
     """
@@ -57,7 +57,7 @@ def random_views(
 
 
 def ring(count: int, height: int, width: int) -> Cameras:
-    """Cameras that look outwards, from the front to the left and around."""
+    """Place cameras that look outwards, from the front to the left and around."""
     focal = width / 2 / math.tan(FIELD_OF_VIEW / 2)
     intrinsics = torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     cam2world = torch.eye(4).repeat(count, 1, 1)
@@ -70,7 +70,7 @@ def ring(count: int, height: int, width: int) -> Cameras:
 
 
 def _smooth_noise(count: int, channels: int, size: tuple[int, int], pixels: int, generator: torch.Generator) -> Tensor:
-    """Noise of about unit spread that changes over some pixels."""
+    """Make noise of about unit spread that changes over some pixels."""
     small = [max(2, side // pixels) for side in size]
     noise = torch.randn(count, channels, *small, generator=generator)
     return 1.7 * F.interpolate(noise, size=size, mode='bilinear', align_corners=False)

@@ -22,14 +22,14 @@ MEBI = 1 << 20
 
 @dataclass
 class Measurement:
-    """What one way of computing a step takes.
+    """Time and memory of a step in one way of computing it.
 
     Attributes:
         forward, backward: stage -> seconds, the median over the repetitions; ``backward`` is empty without gradients.
         peaks: stage -> MiB at its peak in the first repetition, with all that earlier stages keep. Stages of the
             backward pass end on ``backward``.
         peak: MiB, the largest over all repetitions.
-        work: ``forward`` and ``backward`` -> kind of operation -> what convolutions and matrix products did.
+        work: ``forward`` and ``backward`` -> kind of operation -> work of convolutions and matrix products.
         cells: occupied cells of the coarse and the fine level.
     """
 
@@ -42,16 +42,16 @@ class Measurement:
 
     @property
     def total(self) -> float:
-        """Seconds of all stages, both ways."""
+        """Return the seconds of all stages, both ways."""
         return sum(self.forward.values()) + sum(self.backward.values())
 
     def figures(self) -> dict:
-        """Everything, for a file."""
+        """Return all figures, for a file."""
         return {**asdict(self), 'total': self.total}
 
 
 def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, repetitions: int = 3) -> Measurement:
-    """All stages of one scene: ``views`` go in, and their cameras are rendered.
+    """Measure all stages of one scene: ``views`` go in, and their cameras are rendered.
 
     Args:
         method: one of :data:`METHODS`.
@@ -76,7 +76,7 @@ def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, re
 
 
 def _by_direction(work: dict[str, dict[str, Work]]) -> dict[str, dict[str, Work]]:
-    """Summed over the stages."""
+    """Sum the work over the stages."""
     sums: dict[str, dict[str, Work]] = {}
     for stage, kinds in work.items():
         direction = sums.setdefault('backward' if stage.endswith(BACKWARD) else 'forward', {})

@@ -34,18 +34,18 @@ class UnitArrays:
         return torch.from_numpy(self._arrays[name])
 
     def names(self, name: str) -> list[str]:
-        """An array of strings."""
+        """Return an array of strings."""
         self._used.add(name)
         return self._arrays[name].tolist()
 
     @property
     def unused(self) -> list[str]:
-        """What nothing has been compared with."""
+        """List the arrays that nothing was compared with."""
         return sorted(set(self._arrays) - self._used)
 
 
 def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, list[str]]:
-    """Every check of every variant (or of those named) that the folder has files for.
+    """Run every check of every variant (or of the named ones) that the folder has files for.
 
     Returns:
         the report, and the names of unit vectors that have nothing to be compared with here.
@@ -78,7 +78,7 @@ def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, l
 
 
 def _check_float32(vectors: Vectors, variants: Sequence[str], report: Report) -> None:
-    """Stage by stage, then end to end. Variants without encoder arrays share the encoder of one that has them."""
+    """Check stage by stage, then end to end; variants without encoder arrays use the encoder of another one."""
     encoders: dict[object, str] = {}
     for variant in vectors.variants():
         if 'octree/convout7' in vectors.arrays(variant):
@@ -94,6 +94,6 @@ def _check_float32(vectors: Vectors, variants: Sequence[str], report: Report) ->
 
 
 def _check_stages(vectors: Vectors, variant: str, base: str, report: Report) -> None:
-    """``base`` is the variant that has the encoder."""
+    """Check all stages; ``base`` is the variant that has the encoder."""
     scene, stored = check_encoder(vectors, base, report if base == variant else Report())
     check_rendering(vectors, variant, scene_of_variant(scene, variant), stored, report)

@@ -18,7 +18,7 @@ class Bound:
     """Up to this quantile, differences must be small, relative to the mean size of the expected numbers.
 
     Attributes:
-        ceiling: what they may be at most. Where rounding is measured (``conditioning.py``), its change sets the limit,
+        ceiling: the largest limit. Where rounding is measured (``conditioning.py``), its change sets the limit,
             which is below the ceiling or at it.
     """
 
@@ -102,13 +102,13 @@ class Comparison:
     changes: list[np.ndarray] = field(default_factory=list)
 
     def change_from(self, perturbed: Comparison) -> np.ndarray:
-        """How far a perturbed run is from ours."""
+        """Return how far a perturbed run is from ours."""
         if self.terms is not None and perturbed.terms is not None:
             return np.array([np.linalg.norm(perturbed.terms - self.terms)])
         return self.errors(perturbed.ours, self.ours) * self.coarser
 
     def limit(self, bound: Bound) -> float:
-        """The greatest error at the quantile of ``bound`` that passes."""
+        """Return the greatest error at the quantile of ``bound`` that passes."""
         if not self.changes:
             return bound.ceiling
         # What is unknown or infinite in a perturbed run excuses nothing.
@@ -117,7 +117,7 @@ class Comparison:
         return min(bound.ceiling, max(FLOOR * self.unit, FACTOR * change))
 
     def row(self) -> ComparisonRow:
-        """The line of the table."""
+        """Return the line of the table."""
         errors = self.errors(self.ours, self.expected)
         limits = [self.limit(bound) for bound in self.bounds]
         text = ' and '.join(
@@ -179,16 +179,16 @@ class Report:
 
     @property
     def rows(self) -> list[ComparisonRow]:
-        """The lines of the table."""
+        """Return the lines of the table."""
         return [comparison.row() for comparison in self.comparisons]
 
     @property
     def passed(self) -> bool:
-        """Whether there is something, and all of it holds."""
+        """Return whether there are comparisons, and all of them pass."""
         return bool(self.comparisons) and all(row.passed for row in self.rows)
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """For JSON."""
+        """Return the lines as dictionaries, for JSON."""
         return [asdict(row) for row in self.rows]
 
     def __str__(self) -> str:
@@ -207,7 +207,7 @@ class Report:
 
 
 def _differences(scale: float) -> Errors:
-    """Differences relative to ``scale``: none where both are unknown, infinite where one is."""
+    """Return a function of differences relative to ``scale``: zero where both are NaN, infinite where one is."""
 
     def errors(ours: np.ndarray, expected: np.ndarray) -> np.ndarray:
         if ours.shape != expected.shape:
@@ -222,7 +222,7 @@ def _differences(scale: float) -> Errors:
 
 
 def _unit(values: Any) -> float:
-    """Eps of an array's dtype; plain numbers come from float32 somewhere."""
+    """Return eps of an array's dtype; plain numbers count as float32."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     dtype = getattr(values, 'dtype', np.dtype(np.float32))

@@ -112,7 +112,7 @@ class Rounding(TorchDispatchMode):
 
 
 def exact() -> AbstractContextManager:
-    """Inside, nothing is perturbed: for the cells of stored points, which +, *, / and floor give on every processor."""
+    """Perturb nothing inside: +, *, / and floor give the cells of stored points on every processor."""
     return _disable_current_modes()
 
 
@@ -123,7 +123,7 @@ def _units(name: str, x: Tensor) -> float:
 
 
 def measured(check: Callable[[Report], T], report: Report, seeds: tuple[int, ...] = SEEDS) -> T:
-    """Run ``check`` and give its rows the bounds of their conditioning; returns what it returns.
+    """Run ``check``, give its rows the bounds of their conditioning, and return its result.
 
     Args:
         check: adds its comparisons to the report that it is given, every time the same ones.

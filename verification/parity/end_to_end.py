@@ -35,7 +35,7 @@ EPS = torch.finfo(torch.float32).eps
 
 
 def check_end_to_end(vectors: Vectors, variant: str, report: Report) -> None:
-    """What ``<variant>.npz`` holds of the ends of a float32 run."""
+    """Check the final numbers of a float32 run in ``<variant>.npz``."""
     expected = vectors.arrays(variant)
     run = run_network(vectors, variant, torch.float32)
     ours = {

@@ -21,7 +21,7 @@ NO_GRADIENT = 1e-6
 
 
 def check_float64(vectors: Vectors, variant: str, report: Report, gradients: bool = True) -> None:
-    """All numbers of ``f64_<variant>.npz``, or all but the gradients."""
+    """Check all numbers of ``f64_<variant>.npz``, or all except the gradients."""
     expected = vectors.arrays(f'f64_{variant}')
     run = run_network(vectors, variant, torch.float64)
     _check_encoder(run, expected, report)
@@ -84,7 +84,7 @@ def _check_rendering(run: Run, expected: Mapping[str, np.ndarray], report: Repor
 
 
 def _check_gradients(run: Run, expected: Mapping[str, np.ndarray], report: Report) -> None:
-    """Losses A, C and F: through everything, into the coarse depth and into the fine depth."""
+    """Check losses A, C and F: through everything, into the coarse depth and into the fine depth."""
     losses = run.losses()
     names, parameters = zip(*run.network.named_parameters(), strict=True)
     known = [name for name in losses if f'grad{name}_loss' in expected]
@@ -103,7 +103,7 @@ def _check_gradients(run: Run, expected: Mapping[str, np.ndarray], report: Repor
 
 
 def _stored_gradients(expected: Mapping[str, np.ndarray], loss: str, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Norm, sum / sqrt(size), a random projection and some elements of the gradient of every parameter."""
+    """Collect norm, sum / sqrt(size), a random projection and some elements of every parameter's gradient."""
     stored = {}
     for name, summary in zip(expected['grad_param_names'].tolist(), expected[f'grad{loss}_summary'], strict=True):
         # The sum of n numbers is as large as their norm times the square root of n. Variants that render
@@ -114,7 +114,7 @@ def _stored_gradients(expected: Mapping[str, np.ndarray], loss: str, sizes: Mapp
 
 
 def _summary(gradient: Tensor | None, name: str, count: int, expected: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The same ``count`` numbers of our gradient."""
+    """Compute the same ``count`` numbers of our gradient."""
     if gradient is None:
         return np.zeros(count)
     flat = gradient.flatten().double().numpy()
@@ -124,7 +124,7 @@ def _summary(gradient: Tensor | None, name: str, count: int, expected: Mapping[s
 
 
 def _gradient_errors(ours: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The greatest error of every parameter, relative to the norm of its gradient."""
+    """Return every parameter's greatest error, relative to the norm of its gradient."""
     errors = []
     for name, stored in expected.items():
         if stored[0] >= NO_GRADIENT:

@@ -16,7 +16,7 @@ PREFIX = 'mono_depth_pretained_model.model.'
 
 
 def rule_depth_anything() -> DepthAnything:
-    """The network with the weights of the rule."""
+    """Build the network with the weights of the rule."""
     with torch.device('meta'):
         shapes = {name: tuple(value.shape) for name, value in DepthAnything().state_dict().items()}
     return load_depth_anything({name: torch.from_numpy(rule_weight(PREFIX + name, shapes[name])) for name in shapes})
@@ -24,7 +24,7 @@ def rule_depth_anything() -> DepthAnything:
 
 @torch.no_grad()
 def check_depth_anything(vectors: Vectors, report: Report) -> None:
-    """Every stored layer, the depth map and the feature."""
+    """Check every stored layer, the depth map and the frozen-depth features."""
     expected = vectors.arrays(NAME)
     network = rule_depth_anything()
     images = torch.from_numpy(expected['img'])
@@ -52,7 +52,7 @@ def check_depth_anything(vectors: Vectors, report: Report) -> None:
 
 
 def check_resizing(unit: Arrays, report: Report) -> None:
-    """``da/*``: sizes, and what happens before and behind the network."""
+    """Check ``da/*``: sizes, and the resizing before and after the network."""
     sizes = unit['da/input_HW_to_resized_HW']
     ours = torch.tensor([network_size(height, width) for height, width in sizes[:, :2].tolist()])
     report.add('da/input_HW_to_resized_HW', ours, sizes[:, 2:], EQUAL)
@@ -67,14 +67,14 @@ def check_resizing(unit: Arrays, report: Report) -> None:
     report.add('da/post_out', post, unit['da/post_out'], SHALLOW)
 
 
-# The notes do not say what the small head of ``da/head_*`` is; these widths and names give its numbers exactly.
+# The vectors do not name the widths of the small head of ``da/head_*``; these give its numbers exactly.
 SMALL_HEAD = {'width': 96, 'sizes': (12, 24, 48, 96), 'channels': 16}
 SMALL_HEAD_PREFIX = 'unit.dpt.'
 
 
 @torch.no_grad()
 def check_head(unit: Arrays, report: Report) -> None:
-    """``da/head_*``: a small head on a grid of 3 x 5 tokens."""
+    """Check ``da/head_*``: a small head on a grid of 3 x 5 tokens."""
     head = DPTHead(**SMALL_HEAD)
     rule = {name: rule_weight(SMALL_HEAD_PREFIX + name, tuple(x.shape)) for name, x in head.state_dict().items()}
     head.load_state_dict({name: torch.from_numpy(weight) for name, weight in rule.items()})

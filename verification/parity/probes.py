@@ -69,7 +69,7 @@ DECODER_LAYERS: dict[str, Layer] = {
 
 @contextmanager
 def outputs_of(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[dict[str, Tensor]]:
-    """Inside, every call of a layer's module leaves its output under the published name."""
+    """Collect, inside the block, the outputs of the layers' modules under their published names."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str, then: Callable[[Tensor], Tensor]) -> Callable[..., None]:
@@ -91,7 +91,7 @@ def outputs_of(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[dict
 def check_probes(
     found: Mapping[str, Tensor], expected: Mapping[str, np.ndarray], report: Report, bounds: Bounds
 ) -> None:
-    """Strided elements of the layers' outputs."""
+    """Check strided elements of the layers' outputs."""
     for name, output in found.items():
         if f'probe/{name}' in expected:
             stride = int(expected[f'probe_stride/{name}'])

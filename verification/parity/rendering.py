@@ -27,14 +27,14 @@ from verification.parity.weights import shared_rule_network
 
 
 def scene_of_variant(scene: Scene, variant: str) -> Scene:
-    """The scene of a variant with the same encoder: other samples and another head."""
+    """Return the scene of a variant with the same encoder, but with its own samples and head."""
     network = shared_rule_network(variant, torch.float32)
     return replace(scene, sampling=network.sampling, head=network.head)
 
 
 @torch.no_grad()
 def check_rendering(vectors: Vectors, variant: str, scene: Scene, stored: bool, report: Report) -> None:
-    """Rays, samples, look-ups, weights, composites and what the decoder makes of the stored composites.
+    """Check rays, samples, look-ups, weights and composites, and the decoder on the stored composites.
 
     Args:
         stored: the scene is made of stored numbers; if not, of ours, which end a deep stack of convolutions.

@@ -35,11 +35,11 @@ class Run:
 
     @property
     def recons(self) -> Tensor:
-        """The result: RGB ``(T, 3, H, W)``, or the composite where the head makes features."""
+        """Return the result: RGB ``(T, 3, H, W)``, or the composite with a feature head."""
         return self.composite if self.rendering.rgb is None else self.rendering.rgb
 
     def losses(self) -> dict[str, Tensor]:
-        """Terms whose sums are the scalar losses of the vectors, flat.
+        """Return the terms whose sums are the scalar losses of the vectors, flat.
 
         A: through everything; C: of the coarse depth; F: of the fine depth; B is both.
         """
@@ -58,7 +58,7 @@ class Run:
 
 
 def run_network(vectors: Vectors, variant: str, dtype: torch.dtype) -> Run:
-    """The network of the weights rule on the inputs of the vectors, in ``dtype``, with gradients."""
+    """Run the network of the weights rule on the inputs of the vectors, in ``dtype``, with gradients."""
     network = shared_rule_network(variant, dtype)
     kept: dict[str, list[Tensor]] = {'logits': [], 'scores': [], 'composites': []}
     hooks = [
@@ -77,7 +77,7 @@ def run_network(vectors: Vectors, variant: str, dtype: torch.dtype) -> Run:
 
 
 def render_classes(scene: Scene, cameras: Cameras, classes: list[int]) -> Rendering:
-    """One rendering in which every camera has its own class."""
+    """Render every camera with its own class."""
     parts = [scene.render(cameras[i : i + 1], camera_class=c) for i, c in enumerate(classes)]
     known = [field.name for field in fields(Rendering) if getattr(parts[0], field.name) is not None]
     return Rendering(**{name: torch.cat([getattr(part, name) for part in parts]) for name in known})

@@ -34,7 +34,7 @@ class Stored:
     arrays: Mapping[str, np.ndarray]
 
     def or_ours(self, name: str, ours: Tensor) -> Tensor:
-        """The stored array if it is whole, else ``ours``."""
+        """Return the stored array if it is whole, else ``ours``."""
         array = self.arrays.get(name)
         if array is None or array.shape != tuple(ours.shape):
             return ours
@@ -42,12 +42,12 @@ class Stored:
 
     @property
     def features_are_whole(self) -> bool:
-        """Whether what follows the fine net starts from stored numbers alone."""
+        """Return whether all that follows the fine net starts from stored numbers alone."""
         return self.arrays['fine/imgfeat'].shape[2:] == self.arrays['fine/depth'].shape[1:]
 
 
 def check_encoder(vectors: Vectors, variant: str, report: Report) -> tuple[Scene, bool]:
-    """The coarse net, the fine net, lifting, pooling and the sparse network.
+    """Check the coarse net, the fine net, lifting, pooling and the sparse network.
 
     Returns:
         the scene for rendering, and whether it is made of stored numbers alone.
@@ -94,7 +94,7 @@ def _check_coarse(
 
 
 def _check_fine(fine: FineDepth, scores: Tensor, stored: Stored, report: Report) -> FineDepth:
-    """Compare; returns what the stored arrays make of the rest."""
+    """Check the fine net; return its output, replaced by the stored arrays where they are whole."""
     expected = stored.arrays
     candidates = fine.candidates.permute(0, 3, 1, 2)
     for name, values, bound in (
@@ -152,6 +152,6 @@ def _check_voxels(network: DistillNeRF, cameras: Cameras, fine: FineDepth, store
 
 
 def _cell_centers(points: Tensor, level: int) -> Tensor:
-    """Points ``(P, 3)`` moved to the centers of their cells, out of which rounding does not move them."""
+    """Move points ``(P, 3)`` to the centers of their cells, which rounding cannot change then."""
     with exact():
         return (morton_decode(point_codes(points, level)) + 0.5).to(points.dtype) * 2.0 ** (1 - level) - 1

@@ -42,7 +42,7 @@ LOSSES: Mapping[str, tuple[float, Callable[..., Tensor], tuple[str, ...]]] = {
 
 
 def check_losses(unit: Arrays, report: Report) -> None:
-    """``loss/*``: values with their coefficients, and gradients."""
+    """Check ``loss/*``: values with their coefficients, and gradients."""
     for name, (coefficient, loss, inputs) in LOSSES.items():
         first, *others = [unit[f'loss/{key}'] for key in inputs]
         if name == 'BCEWithLogitsLoss':
@@ -76,7 +76,7 @@ def _check_loss(unit: Arrays, name: str, first: Tensor, loss: Callable[[Tensor],
 
 
 def check_metrics(unit: Arrays, report: Report) -> None:
-    """``metric/*``."""
+    """Check ``metric/*``."""
 
     def load(name: str) -> Tensor:
         return unit[f'metric/{name}'][0]
@@ -108,7 +108,7 @@ def _values(errors: Mapping[str, float]) -> Tensor:
 
 
 def check_lidar_images(unit: Arrays, report: Report) -> None:
-    """``lidar_a``, ``lidar_b``, ``lidar_flip``: bit by bit."""
+    """Check ``lidar_a``, ``lidar_b`` and ``lidar_flip``, bit by bit."""
     for group in ('lidar_a', 'lidar_b', 'lidar_flip'):
         arrays = {name: unit[f'{group}/{name}'].numpy() for name in ('points', 'lidar2img', 'sizes_H_W_ih_iw_factor')}
         height, width, rows, columns, factor = arrays['sizes_H_W_ih_iw_factor'].tolist()
@@ -132,7 +132,7 @@ def check_lidar_images(unit: Arrays, report: Report) -> None:
 
 
 def check_sky(unit: Arrays, report: Report) -> None:
-    """``scene/sky_*``: the sky in depth images; frames are time-major, the third of five is the current one."""
+    """Check ``scene/sky_*``, the sky in depth maps; frames are time-major, the third of five is the current one."""
     cameras = len(unit['scene/sky_out_depths'][0])
     current = slice(2 * cameras, 3 * cameras)
     sky = unit['scene/sky_class_map'] == SKY_CLASS
@@ -150,12 +150,12 @@ FRAMES_BEFORE = 2
 
 
 def _entries(keys: Sequence[Key], cameras: int) -> Tensor:
-    """Places of (frame offset, camera) in a time-major list of frames."""
+    """Return the indices of (frame offset, camera) in a time-major list of frames."""
     return torch.tensor([(offset + FRAMES_BEFORE) * cameras + int(camera) for offset, camera in keys])
 
 
 def check_selection(unit: Arrays, report: Report) -> None:
-    """``select/*``: the frames of the targets, and for each camera the same as indices of frames."""
+    """Check ``select/*``: the frames of the targets, and for each camera the same as indices of frames."""
     cameras = len(unit['select/default_idx'])
     names = [str(camera) for camera in range(cameras)]
     for name, offsets in (('default', ()), ('allprev', (-2, -1)), ('addnext', (1,))):
@@ -166,7 +166,7 @@ def check_selection(unit: Arrays, report: Report) -> None:
 
 
 def check_assembly(unit: Arrays, report: Report) -> None:
-    """``scene/out_*``: images and cameras of the current frame."""
+    """Check ``scene/out_*``: images and cameras of the current frame."""
     cameras = unit['scene/out_rots'].shape[1]
     now = _entries(whole_frames([str(camera) for camera in range(cameras)], ()), cameras)
     extrinsic, resize = unit['scene/extrinsic'][:, now], unit['scene/aug'][:, now]
@@ -184,7 +184,7 @@ def check_assembly(unit: Arrays, report: Report) -> None:
 
 
 def check_novel_views(unit: Arrays, report: Report) -> None:
-    """``novel/*`` and the cameras of ``scene/novel_*``."""
+    """Check ``novel/*`` and the cameras of ``scene/novel_*``."""
     for axis in 'xyz':
         report.add(f'novel/translation_{axis}', translation(axis, start=2), unit[f'novel/translation_{axis}'], ROUNDING)
     report.add('novel/circle_all', circle(), unit['novel/circle_all'], ROUNDING)

@@ -27,7 +27,7 @@ Arrays = Mapping[str, Tensor]
 
 
 def check_space(unit: Arrays, report: Report) -> None:
-    """``transform/*`` and ``catdepth/*``."""
+    """Check ``transform/*`` and ``catdepth/*``."""
     for inner, ratio in ((50, 0.8), (6.4, 0.8), (50, 0.999), (15, 0.999)):
         for name, function, argument in (('x_to_s', contract, 'x'), ('s_to_x', expand, 's')):
             key = f'transform/{name}_{inner}_{ratio}'
@@ -45,7 +45,7 @@ def check_space(unit: Arrays, report: Report) -> None:
 
 
 def check_volume_rendering(unit: Arrays, report: Report) -> None:
-    """``volume_render/*`` and ``marcher/*`` with its gradients."""
+    """Check ``volume_render/*``, and ``marcher/*`` with its gradients."""
     depth, weights = render_intervals(unit['volume_render/density'], unit['volume_render/edges'], dim=-1)
     report.add('volume_render/depth', depth[:, None], unit['volume_render/depth'], SHALLOW)
     report.add('volume_render/weights', weights, unit['volume_render/weights'], SHALLOW)
@@ -75,13 +75,13 @@ def check_volume_rendering(unit: Arrays, report: Report) -> None:
 
 
 def _colors(colors: Tensor, weights: Tensor) -> Tensor:
-    """``(1, rays, n, C)`` and ``(rays, n - 1)`` -> ``(1, rays, C)``."""
+    """Composite colors ``(1, rays, n, C)`` by weights ``(rays, n - 1)`` to ``(1, rays, C)``."""
     middle = (colors[:, :, 1:] + colors[:, :, :-1]) / 2
     return 2 * (weights[None, ..., None] * middle).sum(2) - 1
 
 
 def check_octree(unit: Arrays, report: Report) -> None:
-    """``spc/*`` but for its convolutions."""
+    """Check ``spc/*`` except its convolutions."""
     report.add('spc/morton', morton_encode(unit['spc/morton_in']), unit['spc/morton_out'], EQUAL)
     points, features = unit['spc/points'], unit['spc/features']
     for coarse, fine in ((2, 3), (3, 5), (7, 9)):
@@ -100,8 +100,8 @@ def check_octree(unit: Arrays, report: Report) -> None:
         # Published indices count through the nodes of all levels. The last two fifths of the stored queries are those
         # of level 9: at the other levels the stored answers belong to other points.
         known = len(rows) if fine == 9 else len(rows) * 3 // 5
-        found = torch.where(rows < grid.num_fine, rows + first, -1)
-        report.add(f'spc/query_L{fine}', found[:known], unit[f'spc/query_L{fine}'][:known], EQUAL)
+        indices = torch.where(rows < grid.num_fine, rows + first, -1)
+        report.add(f'spc/query_L{fine}', indices[:known], unit[f'spc/query_L{fine}'][:known], EQUAL)
         order, counts = torch.argsort(of_point), torch.bincount(of_point, minlength=nodes)
         ones = torch.ones(len(points), dtype=torch.float64)
         sums = weighted_segment_sum(features.double(), order, ones, segment_offsets(counts))
@@ -109,7 +109,7 @@ def check_octree(unit: Arrays, report: Report) -> None:
 
 
 def check_sparse_convolution(unit: Arrays, report: Report) -> None:
-    """``spc/conv_*``: values and gradients of the three jumps."""
+    """Check ``spc/conv_*``: values and gradients of the three jumps."""
     for jump in (0, 1, 2):
         level = 5 - jump
         grid, _ = VoxelGrid.build(morton_encode(unit['spc/conv_in_voxels']), level, 5)
@@ -127,7 +127,7 @@ def check_sparse_convolution(unit: Arrays, report: Report) -> None:
 
 
 def check_look_up(unit: Arrays, report: Report) -> None:
-    """``sample_*``: what samples read."""
+    """Check ``sample_*``: the voxels that samples look up."""
     for variant in ('model', 'model_linearspace'):
         arrays = {name: unit[f'sample_{variant}/{name}'] for name in ('voxels7', 'voxels9', 'feats7', 'feats9')}
         grid, _ = VoxelGrid.build(morton_encode(arrays['voxels9']), 7, 9)
@@ -147,7 +147,7 @@ def check_look_up(unit: Arrays, report: Report) -> None:
 
 
 def check_blocks(unit: Arrays, report: Report) -> None:
-    """``block/*``: one bottleneck and one styled norm."""
+    """Check ``block/*``: one bottleneck and one styled norm."""
     block = Bottleneck(12, 20, stride=2)
     _load(block, lambda name: f'unit.bottleneck.{name.replace("shortcut.", "shortcut.0.")}')
     report.add('block/bottleneck', block(unit['block/bottleneck_in']), unit['block/bottleneck_out'], DEEP)
@@ -160,7 +160,7 @@ def check_blocks(unit: Arrays, report: Report) -> None:
 
 
 def check_decoders(unit: Arrays, report: Report) -> None:
-    """``decoder_up<k>_layers<n>/*``."""
+    """Check ``decoder_up<k>_layers<n>/*``."""
     for upsample, layers in ((0, 4), (1, 4), (2, 4), (0, 1)):
         group = f'decoder_up{upsample}_layers{layers}'
         decoder = ColorDecoder(9, width=64, num_layers=layers, num_upsample=upsample)
@@ -170,7 +170,7 @@ def check_decoders(unit: Arrays, report: Report) -> None:
 
 
 def _load(module: nn.Module, published: Callable[[str], str]) -> None:
-    """Weights of the rule for a module whose parameters have these published names."""
+    """Load weights of the rule into a module whose parameters have these published names."""
     shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     module.load_state_dict({name: torch.from_numpy(rule_weight(published(name), shapes[name])) for name in shapes})
 

@@ -29,15 +29,15 @@ class Vectors:
     folder: Path
 
     def variants(self, prefix: str = '') -> list[str]:
-        """Published variants with a file ``<prefix><variant>.npz`` here."""
+        """List the published variants with a file ``<prefix><variant>.npz`` here."""
         return [name for name in PUBLISHED_VARIANTS if (self.folder / f'{prefix}{name}.npz').is_file()]
 
     def all_variants(self) -> list[str]:
-        """Published variants with a float64 or a float32 file here."""
+        """List the published variants with a float64 or a float32 file here."""
         return [name for name in PUBLISHED_VARIANTS if name in {*self.variants('f64_'), *self.variants()}]
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """All arrays of a file.
+        """Read all arrays of a file.
 
         Raises:
             InputError: missing or damaged.
@@ -53,11 +53,11 @@ class Vectors:
 
     @cached_property
     def inputs(self) -> dict[str, np.ndarray]:
-        """The arrays of ``inputs.npz``."""
+        """Read the arrays of ``inputs.npz``."""
         return self.arrays('inputs')
 
     def views(self, dtype: torch.dtype) -> Views:
-        """The input cameras with their images."""
+        """Return the input cameras with their images."""
         images = self._tensor('imgs', dtype)
         cameras = self._cameras('', dtype)
         return Views(
@@ -69,12 +69,12 @@ class Vectors:
         )
 
     def targets(self, dtype: torch.dtype) -> Cameras:
-        """The cameras to render, in the size of the input images."""
+        """Return the cameras to render, in the size of the input images."""
         return self._cameras('target_', dtype)
 
     @property
     def camera_classes(self) -> list[int]:
-        """The decoder's class of every target camera."""
+        """Return the decoder's class of every target camera."""
         return self.inputs['target_cam_classes'].tolist()
 
     def _cameras(self, prefix: str, dtype: torch.dtype) -> Cameras:
@@ -93,7 +93,7 @@ class Vectors:
 
 
 def stride_of(full: int, stored: int) -> int:
-    """Every how many rows of ``full`` were stored, if ``stored`` are left.
+    """Return the stride with which ``stored`` of ``full`` rows were stored.
 
     Raises:
         InputError: no stride of the format gives that number.
@@ -105,7 +105,7 @@ def stride_of(full: int, stored: int) -> int:
 
 
 def thinned(ours: Tensor, expected: np.ndarray) -> Tensor:
-    """Our tensor at the rows, and rows and columns, at which the expected one was stored."""
+    """Select the rows, or rows and columns, of our tensor at which the expected one was stored."""
     for dim, (full, stored) in enumerate(zip(ours.shape, expected.shape, strict=True)):
         if full != stored:
             ours = ours.narrow(dim, 0, full)[(slice(None),) * dim + (slice(None, None, stride_of(full, stored)),)]

@@ -23,12 +23,12 @@ GAINS = {
 
 
 def normal_by_name(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The random float32 tensor that belongs to a name."""
+    """Draw the random float32 tensor that belongs to a name."""
     return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
 
 
 def rule_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A parameter made from its published name."""
+    """Make a parameter from its published name."""
     values = normal_by_name(name, shape)
     if len(shape) > 1:
         sparse = len(shape) == 3 and 'sparse_voxel_convnet.' in name and name.endswith('weight')
@@ -46,7 +46,7 @@ def rule_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
-    """The network of a published variant with the weights of the rule."""
+    """Build the network of a published variant with the weights of the rule."""
     network = DistillNeRF(**published_settings(variant))
     state: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
@@ -59,5 +59,5 @@ def rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
 
 @lru_cache(maxsize=2)
 def shared_rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
-    """:func:`rule_network`, the same object each time: it must not be changed."""
+    """Return :func:`rule_network`, the same object each time: it must not be changed."""
     return rule_network(variant, dtype)
