@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.modules import kernel_map as neighbors
+from projects.DistillNeRF.modules import kernel_map
 from projects.DistillNeRF.modules.kernel_map import CENTER, OFFSETS, KernelMap
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 
@@ -46,7 +46,7 @@ def test_offsets_are_ordered_like_the_weights():
 @pytest.mark.parametrize('limit', [1, 6, 20, 1 << 23])
 @pytest.mark.parametrize(('source', 'target'), [(3, 3), (2, 2), (3, 2)])
 def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source, target):
-    monkeypatch.setattr(neighbors, 'CHUNK_NUMEL', limit)
+    monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', limit)
     made = grid()
     table = KernelMap.between(made, source, target, channels=2)
     inputs, outputs = made.cells(source).tolist(), made.cells(target).tolist()
@@ -62,7 +62,7 @@ def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source
 
 @pytest.mark.parametrize('limit', [1, 6, 1 << 23])
 def test_sums_add_the_products_of_a_row(monkeypatch, limit):
-    monkeypatch.setattr(neighbors, 'CHUNK_NUMEL', limit)
+    monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', limit)
     table = KernelMap.between(grid(), 3, 3, channels=2)
     totals: list[Tensor] = []
     for chunk in table.chunks:
@@ -96,7 +96,7 @@ def test_the_border_is_no_bridge_to_the_other_side():
 
 
 def test_no_pairs_are_sums_of_zero():
-    chunk = neighbors.Chunk(
+    chunk = kernel_map.Chunk(
         slice(0, 2), torch.zeros(0), torch.zeros(0), [0] * 27, torch.zeros(0).int(), torch.zeros(3).int()
     )
     assert chunk.sum_products(torch.zeros(0, 4)).tolist() == [[0] * 4] * 2

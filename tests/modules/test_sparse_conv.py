@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.DistillNeRF.modules import kernel_map as neighbors
+from projects.DistillNeRF.modules import kernel_map
 from projects.DistillNeRF.modules.kernel_map import KernelMap
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, build_maps
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
@@ -133,7 +133,7 @@ def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit):
     x = torch.randn(grid.num_fine, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     results, counts = [], []
     for size in (1 << 23, limit):
-        monkeypatch.setattr(neighbors, 'CHUNK_NUMEL', size)
+        monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', size)
         pairs = build_maps(grid, 4, 4 - jump, channels=6)
         counts.append(len(pairs[0].chunks))
         y = conv(x, pairs)

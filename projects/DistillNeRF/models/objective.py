@@ -116,7 +116,6 @@ class Objective(nn.Module):
             yield name, value * (known.numel() / known.sum().clamp_min(1))
 
     def _weights(self, losses: Losses, sample: Sample, stages: Sequence[str]) -> Named:
-        assert sample.rendering.weights is not None
         weights = {
             '_coarse': sample.encoded.coarse.weights,
             '_fine': sample.encoded.fine.weights,
@@ -124,7 +123,8 @@ class Objective(nn.Module):
         }
         for name, loss in losses.items():
             for stage in stages:
-                yield f'{name}{stage}', loss(weights[stage].movedim(-1, 1))
+                assert (known := weights[stage]) is not None
+                yield f'{name}{stage}', loss(known.movedim(-1, 1))
 
     def _depths(self, source: str, losses: Losses, edge_losses: Losses, sample: Sample) -> Named:
         """Compare coarse depth of the input views and rendered depth of the target views with one source of depth."""
@@ -174,8 +174,8 @@ class Objective(nn.Module):
 
     def _line_of_sight(self, losses: Losses, sample: Sample) -> Named:
         coarse, rendering = sample.encoded.coarse.weights, sample.rendering
-        assert rendering.weights is not None and rendering.depths is not None
         for name, loss in losses.items():
+            assert rendering.weights is not None and rendering.depths is not None
             edges = self.space.bin_edges(coarse).expand(*coarse.shape[:-1], -1)
             stages = {
                 '_coarse': (coarse, edges, sample.inputs),
