@@ -123,7 +123,8 @@ class Objective(nn.Module):
         }
         for name, loss in losses.items():
             for stage in stages:
-                assert (known := weights[stage]) is not None
+                known = weights[stage]
+                assert known is not None
                 yield f'{name}{stage}', loss(known.movedim(-1, 1))
 
     def _depths(self, source: str, losses: Losses, edge_losses: Losses, sample: Sample) -> Named:
