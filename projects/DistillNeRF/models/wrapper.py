@@ -40,7 +40,10 @@ class NonFiniteLoss(ArithmeticError):
 
 def unwrap(model: nn.Module) -> nn.Module:
     """Return a model without the wrapper of distributed training."""
-    return model.module if is_model_wrapper(model) else model
+    if not is_model_wrapper(model):
+        return model
+    assert isinstance(model.module, nn.Module)
+    return model.module
 
 
 @MODELS.register_module()
