@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.tools.commands import Project
+from tests.helpers.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from tests.helpers.commands import Project
+
 # Processes that tests start import the code here, too, whatever the environment has installed.
 os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
 
@@ -41,7 +42,7 @@ def shared_dir() -> Path:
 @pytest.fixture(scope='session')
 def project(tmp_path_factory) -> Project:
     """A tiny data set with a config for it; tests must not change it."""
-    from tests.tools.commands import write_config, write_data
+    from tests.helpers.commands import write_config, write_data
 
     folder = tmp_path_factory.mktemp('project')
     made = write_config(folder / 'tiny.py', write_data(folder / 'data'))
@@ -53,7 +54,7 @@ def project(tmp_path_factory) -> Project:
 @pytest.fixture(scope='session')
 def trained(project, tmp_path_factory) -> Path:
     """The work directory of a training of three steps by ``tools/train.py``; tests must not change it."""
-    from tests.tools.commands import run
+    from tests.helpers.commands import run
 
     work_dir = tmp_path_factory.mktemp('work')
     assert run('train', project.config, '--work-dir', work_dir).code == 0
@@ -65,7 +66,7 @@ def town(tmp_path_factory) -> Path:
     """The root of a converted town of boxes, two scenes of three keyframes; tests must not change it."""
     from projects.DistillNeRF.engine import create_minitown as converter
     from projects.MiniTown import scene
-    from tests.MiniTown.boxtown import SMALL, BoxTown
+    from tests.helpers.boxtown import SMALL, BoxTown
 
     root = tmp_path_factory.mktemp('minitown') / 'town'
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +78,7 @@ def town(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def box_root(tmp_path_factory) -> Path:
     """Three frames of the driving and turning box world; tests must not change it."""
-    from tests.datasets.fixtures.boxworld import BoxWorld
+    from tests.helpers.boxworld import BoxWorld
 
     root = tmp_path_factory.mktemp('boxes')
     BoxWorld().write(root)

@@ -11,8 +11,8 @@ from torch import Tensor
 from projects.DistillNeRF.evaluation.depth import distance_to_z, resample_depth
 from projects.DistillNeRF.evaluation.image import psnr
 from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.build import build_dataset
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.dataset import build_dataset
 
 STEPS = 150
 LEARNING_RATE = 5e-3

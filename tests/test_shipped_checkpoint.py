@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.tools.commands import run
+from tests.helpers.commands import ROOT, run
 
 CONFIG = ROOT / 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py'
 CHECKPOINT = ROOT / 'checkpoint/minitown.pth'

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.conftest import ROOT
-from tests.tools.commands import Project
+from tests.helpers.commands import ROOT, Project
 
 # Slurm's commands: each notes how it was called; srun starts two tasks.
 STAND_INS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from boxtown import SMALL, BoxTown
 
 from projects.MiniTown import scene
 from projects.MiniTown.generate import generate
+from tests.helpers.boxtown import SMALL, BoxTown
 
 
 @pytest.fixture

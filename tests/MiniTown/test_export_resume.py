@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from boxtown import SMALL
 
 from projects.DistillNeRF.engine import create_minitown as converter
 from projects.DistillNeRF.utils.errors import InputError
 from projects.MiniTown import generate as module
 from projects.MiniTown.generate import VERSION, generate
 from projects.MiniTown.truth import teacher_root
+from tests.helpers.boxtown import SMALL
 
 
 def digest(root: Path) -> dict[str, str]:

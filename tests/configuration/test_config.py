@@ -9,7 +9,7 @@ import pytest
 from projects.DistillNeRF.configuration.config import building, default_work_dir, load_config
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.utils.errors import InputError
-from tests.tools.commands import Project
+from tests.helpers.commands import Project
 
 ENTRIES = sorted(
     (Path(__file__).resolve().parents[2] / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'), key=str

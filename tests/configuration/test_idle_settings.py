@@ -15,8 +15,8 @@ from projects.DistillNeRF.configuration.options import LOADERS
 from projects.DistillNeRF.configuration.switches import keep_unused_parameters
 from projects.DistillNeRF.engine.builders import prepare
 from projects.DistillNeRF.utils.errors import InputError
-from tests.tools.commands import ROOT, run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import ROOT, run
+from tests.helpers.refusals import assert_refused
 
 ENTRIES = ROOT / 'projects/DistillNeRF/configs/model_wrapper'
 MINITOWN, PUBLISHED = ENTRIES / 'model_wrapper_minitown.py', ENTRIES / 'model_wrapper.py'
@@ -115,7 +115,7 @@ def test_an_own_config_with_a_key_that_nothing_reads_is_refused(tmp_path, text, 
 
 def test_an_unread_option_is_refused_before_anything_is_written(project, tmp_path):
     result = run('train', project.config, '--work-dir', tmp_path / 'out', '--cfg-options', 'max_iters=2')
-    refused(result, project.config, 'did you mean train_cfg.max_iters?')
+    assert_refused(result, project.config, 'did you mean train_cfg.max_iters?')
     assert not (tmp_path / 'out').exists()
 
 
@@ -202,7 +202,7 @@ def test_data_root_reaches_datasets_within_wrappers(tmp_path):
 
 def test_the_old_data_are_not_evaluated(project, tmp_path):
     result = run('test', own(tmp_path, "data_root = '/nowhere'", project.config), 'None', '--work-dir', tmp_path)
-    refused(result, '/nowhere/infos.pkl', 'no such file')
+    assert_refused(result, '/nowhere/infos.pkl', 'no such file')
 
 
 # The length of a training.
@@ -301,20 +301,20 @@ def test_a_short_training_ends_its_schedule_and_is_validated(project, tmp_path):
     ],
 )
 def test_settings_without_effect_are_refused(project, tmp_path, options, words):
-    refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', *options), *words)
+    assert_refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', *options), *words)
 
 
 def test_schedules_in_another_unit_are_refused(project, tmp_path):
     path = own(tmp_path, "param_scheduler = [dict(type='MultiStepLR', milestones=[1, 2])]", project.config)
     result = run('train', path, '--work-dir', tmp_path / 'out')
-    refused(result, path, 'param_scheduler.0 (MultiStepLR) counts epochs', 'by_epoch=False')
+    assert_refused(result, path, 'param_scheduler.0 (MultiStepLR) counts epochs', 'by_epoch=False')
     path = own(tmp_path, "param_scheduler = [dict(type='LinearLR', by_epoch=False, begin=5, end=3)]", project.config)
-    refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'cannot be built', 'end')
+    assert_refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'cannot be built', 'end')
 
 
 def test_epochs_that_never_end_are_refused(project, tmp_path):
     path = own(tmp_path, "train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=1)", project.config)
-    refused(run('train', path, '--work-dir', tmp_path / 'out'), 'InfiniteSampler', 'DefaultSampler')
+    assert_refused(run('train', path, '--work-dir', tmp_path / 'out'), 'InfiniteSampler', 'DefaultSampler')
 
 
 def test_options_that_exclude_each_other_are_refused(project, tmp_path):
@@ -324,7 +324,7 @@ def test_options_that_exclude_each_other_are_refused(project, tmp_path):
         (('--cfg-options', 'work_dir=elsewhere'), 'work_dir=elsewhere'),
         (('--amp', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper'), '--amp'),
     ):
-        refused(run('train', project.config, '--work-dir', tmp_path, *arguments), word, 'leave one of')
+        assert_refused(run('train', project.config, '--work-dir', tmp_path, *arguments), word, 'leave one of')
 
 
 def test_the_work_dir_and_the_seed_of_a_config_count(project, tmp_path):
@@ -367,7 +367,7 @@ def test_unused_parameters_are_found_where_the_wrapper_is_given():
 
 def test_every_group_of_cfg_options_counts(project, tmp_path):
     options = ('--cfg-options', 'train_cfg.max_itres=1', '--cfg-options', 'custom_hooks=[]')
-    refused(run('train', project.config, '--work-dir', tmp_path, *options), 'max_itres')
+    assert_refused(run('train', project.config, '--work-dir', tmp_path, *options), 'max_itres')
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_every_group_of_cfg_options_counts(project, tmp_path):
     ],
 )
 def test_options_of_tools_that_exclude_each_other_are_refused(project, tool, arguments, words):
-    refused(run(tool, project.config, 'None', *arguments), *words, 'do nothing')
+    assert_refused(run(tool, project.config, 'None', *arguments), *words, 'do nothing')
 
 
 def test_more_pictures_than_samples_are_a_warning(project, tmp_path):
@@ -395,12 +395,12 @@ def test_more_pictures_than_samples_are_a_warning(project, tmp_path):
 
 
 def test_other_options_of_tools_that_do_nothing_are_refused(project, tmp_path):
-    refused(run('viewer', project.config, 'x.pth', '--scene', 'x.pt'), 'checkpoint would do nothing')
-    refused(run('viewer', project.config), project.config, 'give a checkpoint', 'None for random weights')
-    refused(run('viewer', '--scene', 'x.pt', '--cfg-options', 'model.text_encoder=x'), 'without a config')
-    refused(run('benchmark', '--scaling', '--cameras', 2), '--scaling', '--cameras')
+    assert_refused(run('viewer', project.config, 'x.pth', '--scene', 'x.pt'), 'checkpoint would do nothing')
+    assert_refused(run('viewer', project.config), project.config, 'give a checkpoint', 'None for random weights')
+    assert_refused(run('viewer', '--scene', 'x.pt', '--cfg-options', 'model.text_encoder=x'), 'without a config')
+    assert_refused(run('benchmark', '--scaling', '--cameras', 2), '--scaling', '--cameras')
     infos = ('nuscenes', '--root-path', tmp_path, '--from-info', 'x.pkl', '--version', 'v1.0-mini')
-    refused(run('create_data', *infos), '--from-info', '--version')
+    assert_refused(run('create_data', *infos), '--from-info', '--version')
 
 
 # Evaluators.
@@ -413,9 +413,9 @@ model = dict(network=dict(head=dict(_delete_=True, type='feature')), losses=dict
 
 def test_metrics_of_colors_are_refused_for_a_network_of_features(project, tmp_path):
     path = own(tmp_path, FEATURES, project.config)
-    refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'ImageMetric', "dict(type='DepthMetric')")
+    assert_refused(run('train', path, '--work-dir', tmp_path / 'out'), path, 'ImageMetric', "dict(type='DepthMetric')")
     result = run('test', path, 'None', '--eval', 'psnr', '--work-dir', tmp_path / 'out')
-    refused(result, path, 'no colors for --eval psnr', 'choose depth')
+    assert_refused(result, path, 'no colors for --eval psnr', 'choose depth')
     result = run('test', path, 'None', '--work-dir', tmp_path / 'out')
     assert result.code == 0, result.err
     assert 'lidar/abs_rel' in result.out and 'psnr' not in result.out
@@ -423,7 +423,7 @@ def test_metrics_of_colors_are_refused_for_a_network_of_features(project, tmp_pa
 
 def test_the_best_checkpoint_needs_its_metric(project, tmp_path):
     path = own(tmp_path, "val_evaluator = [dict(type='DepthMetric')]", project.config)
-    refused(run('train', path, '--work-dir', tmp_path / 'out'), 'save_best is psnr', 'choose from abs_rel')
+    assert_refused(run('train', path, '--work-dir', tmp_path / 'out'), 'save_best is psnr', 'choose from abs_rel')
 
 
 def test_the_settings_of_the_test_evaluator_count(project, trained, tmp_path):
@@ -458,5 +458,5 @@ def test_training_and_evaluation_run_without_workers(project, tmp_path):
 def test_baselines_without_training_data_are_refused_before_the_evaluation(project, tmp_path):
     option = ('--cfg-options', f'train_dataloader.dataset.data_root={tmp_path}')
     result = run('test', project.config, 'None', '--baselines', '--work-dir', tmp_path / 'out', *option)
-    refused(result, tmp_path / 'infos.pkl', 'no such file')
+    assert_refused(result, tmp_path / 'infos.pkl', 'no such file')
     assert 'Iter(test)' not in result.out

@@ -13,8 +13,8 @@ import wandb
 from mmengine.config import Config
 
 from projects.DistillNeRF.configuration.wandb_backend import KEY, use_wandb
-from tests.tools.commands import ROOT, Result, run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import ROOT, Result, run
+from tests.helpers.refusals import assert_refused
 
 GOOD_KEY = 'a1b2c3d4e5' * 4
 NOWHERE = 'http://127.0.0.1:9'  # nobody listens there
@@ -35,7 +35,7 @@ def start(project, tmp_path, mode: str) -> Result:
 
 
 def test_a_server_that_cannot_be_reached_is_refused_or_done_without(project, tmp_path, capsys):
-    refused(start(project, tmp_path, 'online'), NOWHERE, 'cannot be reached', 'wandb=offline', 'wandb=auto')
+    assert_refused(start(project, tmp_path, 'online'), NOWHERE, 'cannot be reached', 'wandb=offline', 'wandb=auto')
     assert not list(tmp_path.rglob('wandb')) and not list(tmp_path.rglob('*.log'))
     for mode, warned in (('auto', True), ('offline', False)):
         config = Config({'work_dir': str(tmp_path), 'visualizer': {'vis_backends': []}})
@@ -50,7 +50,7 @@ def test_a_server_that_cannot_be_reached_is_refused_or_done_without(project, tmp
 def test_malformed_keys_are_refused(project, tmp_path, monkeypatch, key):
     monkeypatch.setenv('WANDB_API_KEY', key)
     result = start(project, tmp_path, 'online')
-    refused(result, 'WANDB_API_KEY', 'wandb=offline')
+    assert_refused(result, 'WANDB_API_KEY', 'wandb=offline')
     assert not key or key.strip() not in result.err
 
 
@@ -89,7 +89,9 @@ def test_a_key_that_the_server_refuses_is_one_line(project, tmp_path, refusing, 
         raise wandb.errors.CommError('user is not logged in\n401')
 
     monkeypatch.setattr(wandb, 'init', init)
-    refused(start(project, tmp_path, 'online'), 'wandb: the run cannot begin (user is not logged in 401)', 'wandb=auto')
+    assert_refused(
+        start(project, tmp_path, 'online'), 'wandb: the run cannot begin (user is not logged in 401)', 'wandb=auto'
+    )
     assert not list(tmp_path.rglob('*.pth'))
 
 

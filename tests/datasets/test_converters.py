@@ -17,9 +17,9 @@ from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.semantics.classes import CLASS_ID, UNKNOWN_CLASS, code_book
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import COLORS, GROUND, SKY, BoxWorld
-from tests.datasets.fixtures.build import build_dataset
-from tests.datasets.fixtures.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset
+from tests.helpers.boxworld import COLORS, GROUND, SKY, BoxWorld
+from tests.helpers.dataset import build_dataset
+from tests.helpers.rawdata import BOX_CAMERA, pandaset_world, write_nuscenes, write_pandaset
 from tools.create_data import main
 
 FRAME_RANGES = {'train_frames': (0, 1), 'val_frames': (2, 3)}

@@ -18,9 +18,9 @@ import torch
 from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
 from projects.DistillNeRF.datasets.custom_rig.calibration import read_calibrations
 from projects.DistillNeRF.geometry.views import Views
-from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import CAMERAS, COLORS, BoxWorld, rotation_z, save
-from tests.datasets.fixtures.build import build_dataset
+from tests.helpers.boxworld import CAMERAS, COLORS, BoxWorld, rotation_z, save
+from tests.helpers.dataset import build_dataset
+from tests.helpers.refusals import assert_refused
 
 WORLD = BoxWorld(size=(60, 100))
 SIZE = WORLD.size
@@ -369,12 +369,7 @@ def test_a_lens_with_thin_prism_and_tilt_is_undone(folder):
 
 
 def refused(folder: Path, *words: str, **options: Any) -> None:
-    """One line with these words in it."""
-    with pytest.raises(InputError) as error:
-        read_folder(folder, SIZE, **options)
-    assert '\n' not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
+    assert_refused(lambda: read_folder(folder, SIZE, **options), *words)
 
 
 def scaled(factor: float) -> list[list[float]]:

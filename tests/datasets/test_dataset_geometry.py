@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.datasets.fixtures.boxworld import CAMERAS, COLORS, SKY, BoxWorld
-from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
+from tests.helpers.boxworld import CAMERAS, COLORS, SKY, BoxWorld
+from tests.helpers.dataset import ALL_MAPS, build_dataset
 
 
 @pytest.fixture(scope='module')

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import CAMERAS, TEACHER_SKY, BoxWorld
-from tests.datasets.fixtures.build import ALL_MAPS, PIPELINE, build_dataset
+from tests.helpers.boxworld import CAMERAS, TEACHER_SKY, BoxWorld
+from tests.helpers.dataset import ALL_MAPS, PIPELINE, build_dataset
 
 
 def test_targets_are_the_current_frame_alone_by_default(box_root):

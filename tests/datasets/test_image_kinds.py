@@ -14,8 +14,8 @@ from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.common import image_size
 from projects.DistillNeRF.datasets.image_files import exposure_doubt, read_header, read_image
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.rawdata import pandaset_world, write_nuscenes, write_pandaset
 
 HEIGHT, WIDTH = 48, 80
 

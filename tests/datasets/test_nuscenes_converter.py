@@ -12,8 +12,8 @@ from pyquaternion import Quaternion
 
 from projects.DistillNeRF.datasets.converters import nuscenes
 from projects.DistillNeRF.datasets.infos import load_infos
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.rawdata import BOX_CAMERA, write_nuscenes
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.rawdata import BOX_CAMERA, write_nuscenes
 
 # The car drives 2 m to the global x between two keyframes and does not turn; its frame is the global one, shifted.
 WORLD = BoxWorld(frames=3, size=(12, 20), step=(2.0, 0.0), turn=0.0)

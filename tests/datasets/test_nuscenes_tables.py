@@ -13,10 +13,11 @@ import pytest
 from projects.DistillNeRF.datasets.converters import nuscenes
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.build import build_dataset
-from tests.datasets.fixtures.rawdata import BOX_CAMERA, write_nuscenes
-from tests.tools.commands import run
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.commands import run
+from tests.helpers.dataset import build_dataset
+from tests.helpers.rawdata import BOX_CAMERA, write_nuscenes
+from tests.helpers.refusals import assert_refused
 
 VERSION = 'v1.0-mini'
 
@@ -49,12 +50,8 @@ def convert(root: Path, *options: object):
 
 def refused(root: Path, *words: str, options: tuple = ()) -> None:
     """One line with these words, exit code 2, nothing written."""
-    result = convert(root, *options)
-    assert result.code == 2 and not list((root / 'out').glob('*'))
-    line = result.err.strip().splitlines()[-1]
-    assert line.startswith('error: ')
-    for word in words:
-        assert word in line, line
+    line = assert_refused(convert(root, *options), *words)
+    assert not list((root / 'out').glob('*'))
     assert 'convert the data again' not in line
 
 

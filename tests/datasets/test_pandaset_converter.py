@@ -11,8 +11,8 @@ import pytest
 
 from projects.DistillNeRF.datasets.converters import pandaset
 from projects.DistillNeRF.datasets.infos import load_infos
-from tests.datasets.fixtures.boxworld import rotation_z, shift
-from tests.datasets.fixtures.rawdata import pandaset_world, write_pandaset
+from tests.helpers.boxworld import rotation_z, shift
+from tests.helpers.rawdata import pandaset_world, write_pandaset
 
 # The vehicle heads 60 degrees to the left of PandaSet's y axis in frame 0: rotation_z(30) of the world, and no turn.
 WORLD = pandaset_world(frames=4, size=(12, 20), lidar_frames=(0, 1), turn=0.0)

@@ -14,8 +14,8 @@ import pytest
 from projects.DistillNeRF.datasets.converters import pandaset
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.build import build_dataset
-from tests.datasets.fixtures.rawdata import pandaset_world, write_pandaset
+from tests.helpers.dataset import build_dataset
+from tests.helpers.rawdata import pandaset_world, write_pandaset
 from tools.create_data import main
 
 FRAMES = {'train_frames': (0, 1), 'val_frames': (2, 3)}

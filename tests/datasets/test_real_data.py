@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from projects.DistillNeRF.datasets.converters import pandaset
-from tests.datasets.fixtures.build import build_dataset
 from tests.helpers.data import PANDASET
+from tests.helpers.dataset import build_dataset
 from tools.create_data import main
 
 

@@ -10,7 +10,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS
 
 from projects.DistillNeRF.datasets.samplers import SeededBatchSampler, SeededIndex
-from tests.datasets.fixtures.build import build_dataset
+from tests.helpers.dataset import build_dataset
 
 
 def first(sampler: InfiniteSampler | DefaultSampler, batches: int, batch_size: int = 1) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from projects.DistillNeRF.engine.console import shorten
-from tests.tools.commands import ROOT, Project, run, write_config, write_data
+from tests.helpers.commands import ROOT, Project, run, write_config, write_data
 
 LISTINGS = ('System environment', 'Config:', 'Hooks will be executed', 'after_train_iter:', 'vis_backends')
 

@@ -13,9 +13,9 @@ from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.engine import create_minitown as converter
 from projects.DistillNeRF.semantics.classes import code_book
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.build import build_dataset
-from tests.datasets.fixtures.rawdata import write_nuscenes
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.dataset import build_dataset
+from tests.helpers.rawdata import write_nuscenes
 from tools.create_data import main
 
 

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from projects.DistillNeRF.engine.distributed import join
 from projects.DistillNeRF.engine.environment import require_launcher, require_one_process
 from projects.DistillNeRF.utils.errors import InputError
-from tests.tools.commands import ROOT, run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import ROOT, run
+from tests.helpers.refusals import assert_refused
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29571'}
 SRUN = {'SLURM_PROCID': '1', 'SLURM_LOCALID': '1', 'SLURM_NTASKS': '2', 'SLURM_STEP_ID': '0'}
@@ -85,7 +85,7 @@ def test_other_commands_refuse_to_be_one_of_several_processes(monkeypatch, proje
         ('create_data', ('minitown', '--root-path', tmp_path)),
         ('viewer', (project.config, 'None')),
     ):
-        refused(run(tool, *arguments), 'torchrun (WORLD_SIZE=2)', 'with python alone')
+        assert_refused(run(tool, *arguments), 'torchrun (WORLD_SIZE=2)', 'with python alone')
     assert not list(tmp_path.iterdir())
 
 

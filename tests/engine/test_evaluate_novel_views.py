@@ -13,8 +13,8 @@ from projects.DistillNeRF.geometry.trajectories import translation
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering
 from projects.MiniTown import scene
-from tests.datasets.fixtures.build import build_dataset
-from tests.MiniTown.boxtown import BoxTown
+from tests.helpers.boxtown import BoxTown
+from tests.helpers.dataset import build_dataset
 
 
 @pytest.fixture

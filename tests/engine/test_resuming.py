@@ -12,8 +12,8 @@ import torch
 from projects.DistillNeRF.engine.resuming import is_finished, newest_checkpoint, require_resumable
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.utils.errors import InputError
-from tests.tools.commands import Result, run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import Result, run
+from tests.helpers.refusals import assert_refused
 
 QUICK = ('train_cfg.val_interval=99', 'custom_hooks=[]', 'default_hooks.checkpoint.max_keep_ckpts=9')
 
@@ -57,9 +57,11 @@ def test_a_folder_means_its_longest_trained_checkpoint(project, work, tmp_path):
 def test_a_folder_without_a_usable_checkpoint_is_refused(project, work, tmp_path):
     empty = tmp_path / 'empty'
     empty.mkdir()
-    refused(resume(project, tmp_path / 'out', empty), empty, 'holds no checkpoint', 'leave --resume away')
-    refused(resume(project, tmp_path / 'out', tmp_path / 'gone'), tmp_path / 'gone', 'no such file')
-    refused(resume(project, tmp_path / 'out', work / 'last_checkpoint'), 'only names a checkpoint', work / 'iter_3.pth')
+    assert_refused(resume(project, tmp_path / 'out', empty), empty, 'holds no checkpoint', 'leave --resume away')
+    assert_refused(resume(project, tmp_path / 'out', tmp_path / 'gone'), tmp_path / 'gone', 'no such file')
+    assert_refused(
+        resume(project, tmp_path / 'out', work / 'last_checkpoint'), 'only names a checkpoint', work / 'iter_3.pth'
+    )
 
 
 def test_a_finished_run_says_so_and_its_hint_works(project, work):
@@ -137,5 +139,5 @@ def test_fine_tuning_says_in_one_line_what_does_not_fit(project, trained, tmp_pa
     assert 'more of another shape' in line and len(line) < 800
     strangers = {'state_dict': {f'layer{i}.weight': torch.zeros(1) for i in range(1000)}}
     result = tuned(strangers)
-    refused(result, tmp_path / 'from.pth', 'none of its 1000 weights fit')
+    assert_refused(result, tmp_path / 'from.pth', 'none of its 1000 weights fit')
     assert len(result.err.splitlines()[-1]) < 800

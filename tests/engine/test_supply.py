@@ -10,10 +10,10 @@ import pytest
 
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.build import PIPELINE, build_dataset
-from tests.tools.commands import Project, run, write_config, write_data
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.commands import Project, run, write_config, write_data
+from tests.helpers.dataset import PIPELINE, build_dataset
+from tests.helpers.refusals import assert_refused
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ TEACHER = 'model.losses.teacher_depth.type=TeacherDepthLoss'
 
 def test_a_loss_of_lidar_without_lidar_is_refused(own):
     change_infos(own.root, no_lidar)
-    refused(
+    assert_refused(
         train(own),
         f'{own.root}/infos.pkl: the loss lidar_depth is asked for, but no sample has LiDAR',
         'model.losses.lidar_depth=None',
@@ -69,7 +69,7 @@ def test_the_hint_for_a_loss_without_data_works(own, options):
 def test_a_loss_of_the_teacher_without_its_depth_is_refused(own):
     shutil.rmtree(own.root / 'samples_0_0_0_0_0_0/depths')
     result = train(own, *SKIP, TEACHER)
-    refused(result, 'the loss teacher_depth is asked for, but no sample has teacher depth')
+    assert_refused(result, 'the loss teacher_depth is asked for, but no sample has teacher depth')
     assert '(teacher depth 6 of 6, teacher sky_mask 0 of 6): NaN instead' in result.err
 
 
@@ -81,7 +81,7 @@ def test_a_loss_of_features_without_features_is_refused(own):
     with own.config.open('a') as file:
         file.write(f"train_dataloader['dataset'] = dict(_sizes, pipeline={transforms})\n")
     options = ('train_dataloader.dataset.SKIP_MISSING=True', 'train_dataloader.dataset.load_features=True')
-    refused(
+    assert_refused(
         train(own, *options, 'model.losses.features.type=RGBL1Loss'),
         'the loss features is asked for, but no sample has features',
     )
@@ -95,7 +95,7 @@ def test_validation_of_depth_without_any_is_refused_before_training(own):
     val = [
         f'val_dataloader.dataset.{option}' for option in ('ann_file=val.pkl', 'load_truth=False', 'load_teacher=False')
     ]
-    refused(
+    assert_refused(
         train(own, *val),
         'val.pkl: val_evaluator asks for DepthMetric, but no sample has LiDAR, teacher depth or true depth',
     )
@@ -112,7 +112,7 @@ TEST = [f'test_dataloader.dataset.{option}' for option in ('load_truth=False', '
 def test_an_evaluation_without_data_is_refused_if_asked_for_and_left_out_if_not(own):
     change_infos(own.root, no_lidar)
     arguments = (own.config, 'None', '--work-dir', own.root / 'work')
-    refused(
+    assert_refused(
         run('test', *arguments, '--eval', 'depth', '--cfg-options', *TEST),
         '--eval depth is asked for, but no test sample has LiDAR, teacher depth or true depth',
     )
@@ -123,22 +123,22 @@ def test_an_evaluation_without_data_is_refused_if_asked_for_and_left_out_if_not(
 
 def test_an_evaluation_of_novel_views_needs_a_next_frame(own):
     arguments = (own.config, 'None', '--work-dir', own.root / 'work', '--eval', 'novel_view', '--cfg-options', *TEST)
-    refused(
+    assert_refused(
         run('test', *arguments, 'test_dataloader.dataset.add_next_frame_for_eval=False'),
         'set test_dataloader.dataset.add_next_frame_for_eval=True',
     )
-    refused(
+    assert_refused(
         run('test', *arguments, 'test_dataloader.dataset.indices=[2]'),
         '--eval novel_view is asked for, but no test sample has a next frame',
     )
     change_infos(own.root, lambda info: info.update(prev=None, next=None))
-    refused(run('test', *arguments), 'no test sample has a next frame')
+    assert_refused(run('test', *arguments), 'no test sample has a next frame')
 
 
 def test_evaluating_depth_is_refused_if_lidar_lies_beyond_every_view(own):
     """LiDAR is there, but nothing of it is in a view: known only after the evaluation."""
     arguments = (own.config, 'None', '--work-dir', own.root / 'work', '--eval', 'depth', '--cfg-options', *TEST)
-    refused(
+    assert_refused(
         run('test', *arguments, 'test_dataloader.dataset.lidar_range=1.01'),
         '--eval depth is asked for, but no test sample gives a figure',
     )

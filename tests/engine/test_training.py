@@ -17,8 +17,8 @@ import torch
 from projects.DistillNeRF.engine.resuming import newest_checkpoint
 from projects.DistillNeRF.engine.runner import ExactResumeHook
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.tools.commands import ROOT, Project, Result, run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import ROOT, Project, Result, run
+from tests.helpers.refusals import assert_refused
 
 # Everything that draws random numbers: targets, flips, positions on rays.
 RANDOM = (
@@ -259,4 +259,4 @@ def validation(work_dir: Path) -> dict[str, float]:
 
 def test_a_launcher_without_its_environment_is_refused(project, tmp_path, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
-    refused(run('train', project.config, '--work-dir', tmp_path, '--launcher', 'pytorch'), 'RANK', 'torchrun')
+    assert_refused(run('train', project.config, '--work-dir', tmp_path, '--launcher', 'pytorch'), 'RANK', 'torchrun')

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from projects.DistillNeRF.engine.work_dir import LOCK_NAME, training_in
-from tests.tools.commands import ROOT, run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import ROOT, run
+from tests.helpers.refusals import assert_refused
 
 HOLDER = """
 import sys, time
@@ -28,7 +28,7 @@ def test_a_second_training_in_one_folder_is_refused(project, tmp_path):
         assert holder.stdout.readline() == 'locked\n'
         before = sorted(tmp_path.iterdir())
         result = run('train', project.config, '--work-dir', tmp_path)
-        refused(result, tmp_path, f'process {holder.pid} on', 'trains here already', 'another --work-dir')
+        assert_refused(result, tmp_path, f'process {holder.pid} on', 'trains here already', 'another --work-dir')
         assert sorted(tmp_path.iterdir()) == before == [tmp_path / LOCK_NAME]
     finally:
         holder.kill()

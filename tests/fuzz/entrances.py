@@ -20,11 +20,11 @@ from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.models import conversion
 from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.build import ALL_MAPS, build_dataset
-from tests.datasets.fixtures.rawdata import pandaset_world, write_nuscenes, write_pandaset
 from tests.fuzz import documents
-from tests.tools.commands import IMAGE_SIZE, load_tool, write_config
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.commands import IMAGE_SIZE, load_tool, write_config
+from tests.helpers.dataset import ALL_MAPS, build_dataset
+from tests.helpers.rawdata import pandaset_world, write_nuscenes, write_pandaset
 
 SIZE = (32, 64)
 # Microseconds: small times are small in every unit.

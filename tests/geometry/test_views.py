@@ -12,7 +12,8 @@ from torch import Tensor
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views, mirror_cameras, mirror_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
-from tests.models.test_network import random_views, small_network
+from tests.helpers.networks import small_network
+from tests.helpers.views import random_views
 
 
 def views(count: int = 4) -> Views:

@@ -12,8 +12,8 @@ from mmengine.runner import BaseLoop, Runner
 
 from projects.DistillNeRF.hooks.data_for_model_hook import DataForModelHook
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.build import build_dataset
-from tests.tools.commands import CAMERAS, Project, mmengine_state
+from tests.helpers.commands import CAMERAS, Project, mmengine_state
+from tests.helpers.dataset import build_dataset
 
 
 def plain_runner(project: Project, work_dir: Path, **options: Any) -> Runner:

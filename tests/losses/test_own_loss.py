@@ -11,8 +11,8 @@ import pytest
 from mmdet3d.registry import MODELS
 
 from projects.DistillNeRF.datasets.infos import load_infos
-from tests.tools.commands import Project, Result, run, write_config, write_data
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import Project, Result, run, write_config, write_data
+from tests.helpers.refusals import assert_refused
 
 MODULE = 'losses_of_a_user'
 SOURCE = """
@@ -106,7 +106,7 @@ def test_the_config_says_what_a_class_of_several_subjects_compares(user):
     ],
 )
 def test_what_cannot_be_a_loss_is_refused_with_a_hint(user, losses, words):
-    refused(train(user, losses), *words)
+    assert_refused(train(user, losses), *words)
 
 
 def test_a_loss_of_a_user_that_has_no_data_is_refused_before_training(user):
@@ -114,7 +114,7 @@ def test_a_loss_of_a_user_that_has_no_data_is_refused_before_training(user):
     for info in infos:
         info.update(lidar_points=None, lidar_sweeps=[])
     (user.root / 'infos.pkl').write_bytes(pickle.dumps({'metainfo': metainfo, 'data_list': infos}))
-    refused(
+    assert_refused(
         train(user, "lidar_depth=None, returns=dict(type='Known')"),
         'the loss returns is asked for, but no sample has LiDAR',
         'model.losses.returns=None',

@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from projects.DistillNeRF.models.wrapper import DistillNeRFModel
-from tests.models.test_wrapper import LOSSES, make_batch, make_model
+from tests.helpers.networks import LOSSES, make_batch, tiny_model
 
 FACTORIES = {
     getattr(torch, name)
@@ -51,7 +51,7 @@ def step(model: DistillNeRFModel, inputs: dict) -> None:
 @pytest.mark.parametrize('head', [{'width': 32, 'num_layers': 2}, {'type': 'feature'}])
 def test_a_step_stays_on_its_device(head):
     losses = LOSSES if 'type' not in head else {name: loss for name, loss in LOSSES.items() if name != 'rgb'}
-    model = make_model(losses, head=head, jitter=True)
+    model = tiny_model(losses, head=head, jitter=True)
     inputs = make_batch(1, 2)
     # What is made once per device and kept, such as the edges of the depth bins, is made here.
     step(model, inputs)

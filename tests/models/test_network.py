@@ -9,47 +9,15 @@ import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF, Encoded
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.pooling import pool_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
 from tests.helpers.data import published_checkpoint
+from tests.helpers.networks import SMALL, small_network
+from tests.helpers.views import random_views
 from verification.parity.weights import rule_weight
-
-SMALL = {
-    'levels': (3, 5),
-    'channels': 4,
-    'space': {'inner_range': 10, 'inner_range_z': 4, 'step': 1.0, 'far': 30},
-    'coarse': {'width': 4, 'channels': 8, 'blocks': (1, 1, 1, 1), 'depth_channels': 6},
-    'fine': {'width': 4, 'hidden': 8, 'blocks': (1, 1, 1, 1), 'num_candidates': 5},
-    'voxel': {'width': 8, 'num_layers': 1},
-    'sampling': {'fine_samples': 4},
-    'head': {'width': 32, 'num_layers': 2},
-}
-
-
-def small_network(**changes) -> DistillNeRF:
-    torch.manual_seed(0)
-    return DistillNeRF(**{**SMALL, **changes}).double()
-
-
-def random_views(count: int, seed: int, height: int = 18, width: int = 34) -> Views:
-    """Cameras that look around from the middle of the world."""
-    generator = torch.Generator().manual_seed(seed)
-    cam2world = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
-    for matrix in cam2world:
-        matrix[:3, :3] = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator)).Q
-        matrix[:3, 3] = torch.randn(3, dtype=torch.float64, generator=generator)
-    intrinsics = torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=torch.float64)
-    return Views(
-        images=torch.rand(count, 3, height, width, dtype=torch.float64, generator=generator),
-        cameras=Cameras(intrinsics.repeat(count, 1, 1), cam2world, height, width),
-        names=tuple(f'CAM_{i}' for i in range(count)),
-        frames=(0,) * count,
-        depth_features=torch.randn(count, 6, height // 2, width // 2, dtype=torch.float64, generator=generator),
-    )
 
 
 def assert_same(ours: Encoded, expected: Encoded, cameras: Cameras) -> None:

@@ -14,7 +14,7 @@ from projects.DistillNeRF.models.scene import Rendering, Scene
 from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling, render_rays
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
-from projects.DistillNeRF.utils.errors import InputError
+from tests.helpers.refusals import assert_refused
 
 CHANNELS = 4
 SPACE = ParameterizedSpace()
@@ -244,12 +244,7 @@ def test_truncated_files(wall, tmp_path, share):
 
 
 def refused(path, *words: str) -> None:
-    with pytest.raises(InputError) as error:
-        Scene.load(path)
-    assert str(error.value).startswith(f'{path}: ')
-    assert '\n' not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
+    assert_refused(lambda: Scene.load(path), *words, start=f'{path}: ')
 
 
 @pytest.mark.parametrize(

@@ -14,59 +14,13 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 
 import projects.DistillNeRF.register  # noqa: F401
-from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.objective import relative_depth_errors
-from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel, NonFiniteLoss, ViewsPreprocessor
-
-NETWORK = {
-    'space': {'inner_range': 10, 'inner_range_z': 4, 'step': 2.0, 'far': 30},
-    'levels': (3, 5),
-    'channels': 4,
-    'coarse': {'width': 4, 'channels': 8, 'blocks': (1, 1, 1, 1), 'depth_channels': None},
-    'fine': {'width': 4, 'hidden': 4, 'blocks': (1, 1, 1, 1), 'num_candidates': 3},
-    'voxel': {'width': 4, 'num_layers': 1},
-    'sampling': {'fine_samples': 4},
-    'head': {'width': 32, 'num_layers': 2},
-}
-LOSSES = {
-    'rgb': {'type': 'RGBL1Loss'},
-    'lidar_depth': {'type': 'DepthClampLoss'},
-    'weight_entropy': {'type': 'WeightEntropyLoss'},
-    'opacity': {'type': 'OpacityLoss'},
-}
-
-
-def make_model(losses: dict | None = None, **network) -> DistillNeRFModel:
-    torch.manual_seed(0)
-    return DistillNeRFModel({**NETWORK, **network}, LOSSES if losses is None else losses)
-
-
-def make_views(count: int, seed: int, lidar: bool = True) -> Views:
-    """Cameras of 16 x 24 pixels that look to all sides."""
-    generator = torch.Generator().manual_seed(seed)
-    cam2world = torch.eye(4).repeat(count, 1, 1)
-    for matrix in cam2world:
-        matrix[:3, :3] = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
-    intrinsics = torch.tensor([[20.0, 0, 12], [0, 20, 8], [0, 0, 1]]).repeat(count, 1, 1)
-    depth = 5 + 10 * torch.rand(count, 8, 12, generator=generator)
-    return Views(
-        torch.rand(count, 3, 16, 24, generator=generator),
-        Cameras(intrinsics, cam2world, 16, 24),
-        tuple(f'C{i}' for i in range(count)),
-        (0,) * count,
-        lidar_depth=depth if lidar else torch.full_like(depth, torch.nan),
-    )
-
-
-def make_batch(*counts: int, lidar: bool = True) -> Batch:
-    """One sample per count; targets are the inputs."""
-    views = [make_views(count, seed, lidar) for seed, count in enumerate(counts)]
-    return {'input_views': views, 'target_views': views}
+from projects.DistillNeRF.models.wrapper import DistillNeRFModel, NonFiniteLoss, ViewsPreprocessor
+from tests.helpers.networks import LOSSES, TINY, lidar_views, make_batch, tiny_model
 
 
 def test_losses_of_a_batch_with_different_numbers_of_cameras_reach_every_weight():
-    model = make_model()
+    model = tiny_model()
     losses = model(make_batch(1, 3), mode='loss')
     total, logged = model.parse_losses(losses)
     assert {name for name in losses if name.startswith('loss')} == {
@@ -83,7 +37,7 @@ def test_losses_of_a_batch_with_different_numbers_of_cameras_reach_every_weight(
 
 
 def test_a_sample_without_lidar_trains():
-    model = make_model()
+    model = tiny_model()
     losses = model(make_batch(2, lidar=False), mode='loss')
     assert losses['loss_lidar_depth'] == 0
     model.parse_losses(losses)[0].backward()
@@ -91,7 +45,7 @@ def test_a_sample_without_lidar_trains():
 
 
 def test_predictions_carry_what_metrics_and_panels_need():
-    model = make_model().eval()
+    model = tiny_model().eval()
     batch = make_batch(2, 1)
     samples = [BaseDataElement(metainfo={'token': token}) for token in 'ab']
     with torch.no_grad():
@@ -110,14 +64,14 @@ def test_predictions_carry_what_metrics_and_panels_need():
 
 
 def test_targets_may_be_other_cameras_than_the_inputs():
-    model = make_model()
-    inputs, targets = make_views(2, 0), make_views(3, 1)
+    model = tiny_model()
+    inputs, targets = lidar_views(2, 0), lidar_views(3, 1)
     _, (rendering,) = model({'input_views': [inputs], 'target_views': [targets]}, mode='tensor')
     assert rendering.rgb.shape == targets.images.shape
 
 
 def test_jitter_is_for_training_only():
-    model = make_model(jitter=True)
+    model = tiny_model(jitter=True)
     batch = make_batch(1)
     first, second = (model(batch, mode='tensor')[1][0].depths for _ in range(2))
     assert not torch.equal(first, second)
@@ -128,16 +82,16 @@ def test_jitter_is_for_training_only():
 
 def test_a_mode_that_nobody_knows():
     with pytest.raises(ValueError, match="'guess'"):
-        make_model()(make_batch(1), mode='guess')
+        tiny_model()(make_batch(1), mode='guess')
 
 
 def test_a_decoder_that_does_not_enlarge_to_the_image():
     with pytest.raises(ValueError, match='enlarges 2 times'):
-        make_model(downscale=4)
+        tiny_model(downscale=4)
 
 
 def test_the_preprocessor_moves_views_and_leaves_images_as_they_are():
-    views = make_views(2, 0)
+    views = lidar_views(2, 0)
     sample = BaseDataElement()
     moved = ViewsPreprocessor()({'inputs': {'input_views': [views]}, 'data_samples': [sample]})
     result = moved['inputs']['input_views'][0]
@@ -149,12 +103,12 @@ def test_the_preprocessor_moves_views_and_leaves_images_as_they_are():
 
 def test_losses_are_found_in_any_default_scope():
     with DefaultScope.overwrite_default_scope('mmengine'):
-        assert set(make_model().objective.losses) == set(LOSSES)
+        assert set(tiny_model().objective.losses) == set(LOSSES)
 
 
 def test_psnr_is_that_of_the_rendered_target_images():
     """The mean over samples, in dB, of the mean squared error over all views of a sample."""
-    model, batch = make_model(), make_batch(1, 3)
+    model, batch = tiny_model(), make_batch(1, 3)
     losses = model(batch, mode='loss')
     with torch.no_grad():
         _, renderings = model(batch, mode='tensor')
@@ -166,7 +120,7 @@ def test_psnr_is_that_of_the_rendered_target_images():
 
 def test_the_logged_depth_error_is_relative_to_what_lidar_or_else_the_teacher_knows():
     """Distances along the ray; a sample counts as its mean, one without known depth does not count."""
-    views = make_views(2, 0)
+    views = lidar_views(2, 0)
     lengths = views.cameras.ray_lengths(*views.lidar_depth.shape[-2:])
     known = torch.full_like(views.lidar_depth, math.nan)
     known[0, 0, 0], known[1, 2, 3] = 2.0, 10.0
@@ -182,14 +136,14 @@ def test_the_logged_depth_error_is_relative_to_what_lidar_or_else_the_teacher_kn
 
 
 def test_losses_see_inputs_targets_and_the_iteration(monkeypatch):
-    model, calls = make_model({'rgb': {'type': 'RGBL1Loss'}}), []
+    model, calls = tiny_model({'rgb': {'type': 'RGBL1Loss'}}), []
 
     def objective(*arguments) -> dict[str, torch.Tensor]:
         calls.append(arguments)
         return {'loss_rgb': torch.ones(())}
 
     monkeypatch.setattr(model.objective, 'forward', objective)
-    inputs, targets = [make_views(2, 0)], [make_views(3, 1)]
+    inputs, targets = [lidar_views(2, 0)], [lidar_views(3, 1)]
     with mock.patch.dict(MessageHub._instance_dict, clear=True):
         MessageHub.get_instance('a run').update_info('iter', 41)
         model({'input_views': inputs, 'target_views': targets}, mode='loss')
@@ -199,7 +153,7 @@ def test_losses_see_inputs_targets_and_the_iteration(monkeypatch):
 
 
 def test_a_loss_that_is_no_number_is_named_with_its_samples():
-    model = make_model({'rgb': {'type': 'RGBL1Loss'}})
+    model = tiny_model({'rgb': {'type': 'RGBL1Loss'}})
     model(make_batch(1), [BaseDataElement(metainfo={'token': 'a'}), BaseDataElement(metainfo={'token': 'b'})], 'tensor')
     good = torch.ones(())
     with pytest.raises(NonFiniteLoss) as error:
@@ -210,16 +164,16 @@ def test_a_loss_that_is_no_number_is_named_with_its_samples():
 
 
 def test_losses_of_none_are_left_out_and_boxes_are_for_the_detection_branch():
-    model = make_model({'rgb': {'type': 'RGBL1Loss'}, 'lidar_depth': None})
+    model = tiny_model({'rgb': {'type': 'RGBL1Loss'}, 'lidar_depth': None})
     assert list(model.objective.losses) == ['rgb'] and model.detection is None
-    assert DistillNeRFModel(NETWORK).objective.losses.keys() == set()
-    assert make_model(published_quirks=True).objective.published_quirks
+    assert DistillNeRFModel(TINY).objective.losses.keys() == set()
+    assert tiny_model(published_quirks=True).objective.published_quirks
     assert not model.objective.published_quirks and model.objective.space is model.network.space
-    assert DistillNeRFModel(NETWORK, num_camera=2).num_camera == 2
+    assert DistillNeRFModel(TINY, num_camera=2).num_camera == 2
 
 
 def test_detection_losses_are_added(monkeypatch):
-    model, calls = make_model({'rgb': {'type': 'RGBL1Loss'}}), []
+    model, calls = tiny_model({'rgb': {'type': 'RGBL1Loss'}}), []
 
     class Branch:
         def losses(self, scenes: list, samples: list) -> dict[str, torch.Tensor]:

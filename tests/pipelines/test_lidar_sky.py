@@ -8,8 +8,8 @@ import pytest
 from projects.DistillNeRF.pipelines import SkyFromLidar
 from projects.DistillNeRF.pipelines.lidar_depth import GAP, SIDE, sky_above_returns
 from projects.DistillNeRF.utils.errors import InputError
-from tests.datasets.fixtures.boxworld import BoxWorld
-from tests.datasets.fixtures.build import build_dataset
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.dataset import build_dataset
 
 # 40 rows from 20 degrees above the horizon to 19 below it.
 ELEVATION = np.repeat(20.0 - np.arange(40)[:, None], 30, axis=1)

@@ -7,31 +7,18 @@ import math
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.tools.commands import CAMERAS, IMAGE_SIZE, ROOT, run
+from tests.helpers.commands import CAMERAS, IMAGE_SIZE, ROOT, run
+from tests.helpers.files import picture, written
 
 ROW_GAP = 2
 STRIP_SIZE = (2 * IMAGE_SIZE[0] + ROW_GAP, len(CAMERAS) * (IMAGE_SIZE[1] + ROW_GAP) - ROW_GAP)
-
-
-def picture(path: str | Path) -> np.ndarray:
-    """A picture that shows something."""
-    pixels = np.array(Image.open(path))
-    assert pixels.std() > 1
-    return pixels
-
-
-def written(out: str) -> list[Path]:
-    """The files that a command said it wrote."""
-    return [Path(line.removeprefix('wrote ')) for line in out.splitlines() if line.startswith('wrote ')]
 
 
 def test_training_writes_checkpoints_and_panels(trained):

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
-from tests.tools.commands import Project, Result, run, write_config
+from tests.helpers.commands import Project, Result, run, write_config
+from tests.helpers.files import truncate
+from tests.helpers.refusals import assert_refused
 
 ALL = ('train', 'test', 'visualization', 'novel_view_synthesis')
 CHECKPOINT_READERS = ALL[1:]
@@ -52,28 +54,12 @@ def start(tmp_path) -> Callable[..., Result]:
     return start
 
 
-def refused(result: Result, *words: object) -> None:
-    """Exit code 2, no traceback, one last line that starts so and contains the words."""
-    assert result.code == 2, result.err
-    assert 'Traceback' not in result.out + result.err
-    lines = [line for line in result.err.splitlines() if line.startswith('error: ')]
-    assert lines == result.err.splitlines()[-1:]
-    for word in words:
-        assert str(word) in lines[0]
-
-
-def truncate(path: Path) -> None:
-    """Cut a file in the middle of something."""
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * 0.5037)])
-
-
 # Configs.
 
 
 @pytest.mark.parametrize('tool', ALL)
 def test_a_config_that_is_missing_is_refused(start, tmp_path, tool):
-    refused(start(tool, tmp_path / 'no.py'), tmp_path / 'no.py', 'no such file', 'give a config')
+    assert_refused(start(tool, tmp_path / 'no.py'), tmp_path / 'no.py', 'no such file', 'give a config')
 
 
 @pytest.mark.parametrize(
@@ -90,7 +76,7 @@ def test_a_config_that_is_missing_is_refused(start, tmp_path, tool):
 def test_configs_of_every_wrong_kind_are_refused(start, tmp_path, text, words):
     path = tmp_path / 'wrong.py'
     path.write_text(text)
-    refused(start('train', path), path, *words)
+    assert_refused(start('train', path), path, *words)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +96,7 @@ def test_configs_of_every_wrong_kind_are_refused(start, tmp_path, text, words):
     ],
 )
 def test_settings_that_cannot_be_built_are_refused(start, project, tool, option, word):
-    refused(start(tool, project.config, option), project.config, word, 'correct them')
+    assert_refused(start(tool, project.config, option), project.config, word, 'correct them')
 
 
 @pytest.mark.parametrize('tool', ALL)
@@ -118,12 +104,12 @@ def test_settings_that_cannot_be_built_are_refused(start, project, tool, option,
 def test_image_sizes_that_cannot_be_rendered_are_refused(start, project, tool, size):
     loader = 'train_dataloader' if tool == 'train' else 'test_dataloader'
     option = f'{loader}.dataset.image_size=({size[0]},{size[1]})'
-    refused(start(tool, project.config, option), project.config, loader, 'image_size', 'downscale', 'correct')
+    assert_refused(start(tool, project.config, option), project.config, loader, 'image_size', 'downscale', 'correct')
 
 
 def test_a_visualization_of_nothing_is_refused(start, project):
     result = start('visualization', project.config, 'model.visualize_imgs=False')
-    refused(result, project.config, 'nothing to draw', 'model.visualize_imgs=True')
+    assert_refused(result, project.config, 'nothing to draw', 'model.visualize_imgs=True')
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_checkpoint(project, tmp_path):
@@ -131,7 +117,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_checkpoin
     options = ('optim_wrapper.optimizer.lr=1e30', 'optim_wrapper.clip_grad=None', 'train_cfg.max_iters=20')
     interval = 'default_hooks.checkpoint.interval=1'
     result = run('train', project.config, '--work-dir', out, '--cfg-options', *options, interval)
-    refused(result, out, 'iteration', 'NaN or infinite', 'loss_rgb', 'box', 'before_nan_iter_', '--resume')
+    assert_refused(result, out, 'iteration', 'NaN or infinite', 'loss_rgb', 'box', 'before_nan_iter_', '--resume')
     checkpoints = sorted(out.glob('*.pth'))
     assert checkpoints
     for path in checkpoints:
@@ -140,7 +126,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_checkpoin
 
 def test_a_loss_without_its_data_is_refused(start, project):
     result = start('train', project.config, 'train_dataloader.dataset.load_teacher=False')
-    refused(result, 'teacher_depth', 'load_teacher=True')
+    assert_refused(result, 'teacher_depth', 'load_teacher=True')
 
 
 @pytest.mark.parametrize('tool', ALL)
@@ -167,7 +153,7 @@ def test_every_command_refuses_checkpoints_that_are_missing_cut_or_of_another_sh
     elif how == 'of another shape':
         shutil.copy(trained / 'iter_3.pth', path)
         options, words = ('model.network.voxel.width=8',), ('do not fit', 'voxel_net', 'more')
-    refused(start(tool, project.config, *options, checkpoint=path), path, *words, 'give')
+    assert_refused(start(tool, project.config, *options, checkpoint=path), path, *words, 'give')
 
 
 def no_weights(state: dict) -> object:
@@ -211,7 +197,7 @@ def test_checkpoints_of_every_wrong_kind_are_refused(start, project, trained, tm
         torch.save(content(read_checkpoint(trained / 'iter_3.pth')), path)
     else:
         path.write_bytes(content)
-    refused(start('novel_view_synthesis', project.config, checkpoint=path), path, word, 'give')
+    assert_refused(start('novel_view_synthesis', project.config, checkpoint=path), path, word, 'give')
 
 
 @pytest.mark.parametrize(
@@ -232,7 +218,7 @@ def test_resuming_from_a_damaged_checkpoint_is_refused(project, trained, tmp_pat
     before = path.exists() and path.read_bytes()
     resume = [path] if named else []
     result = run('train', project.config, '--work-dir', path.parent, '--resume', *resume)
-    refused(result, path, word, 'give')
+    assert_refused(result, path, word, 'give')
     assert before == (path.exists() and path.read_bytes())
 
 
@@ -245,11 +231,13 @@ def test_resuming_another_network_is_refused(project, trained, tmp_path):
         'model.network.channels=8',
     )
     result = run('train', project.config, '--work-dir', tmp_path, *arguments)
-    refused(result, trained / 'iter_3.pth', 'do not fit')
+    assert_refused(result, trained / 'iter_3.pth', 'do not fit')
 
 
 def test_fine_tuning_from_a_damaged_checkpoint_is_refused(start, project, tmp_path):
-    refused(start('train', project.config, f'load_from={tmp_path / "gone.pth"}'), tmp_path / 'gone.pth', 'no such file')
+    assert_refused(
+        start('train', project.config, f'load_from={tmp_path / "gone.pth"}'), tmp_path / 'gone.pth', 'no such file'
+    )
 
 
 # Data. Every way in which data can be bad is in tests/datasets; here each command meets the main ones.
@@ -259,13 +247,13 @@ def test_fine_tuning_from_a_damaged_checkpoint_is_refused(start, project, tmp_pa
 def test_an_info_file_that_is_missing_is_refused(start, damaged, tool):
     path = damaged.root / 'infos.pkl'
     path.unlink()
-    refused(start(tool, damaged.config), path, 'no such file', 'tools/create_data.py')
+    assert_refused(start(tool, damaged.config), path, 'no such file', 'tools/create_data.py')
 
 
 @pytest.mark.parametrize('tool', ALL)
 def test_an_image_that_is_cut_short_is_refused(start, damaged, tool):
     truncate(damaged.root / IMAGE)
-    refused(start(tool, damaged.config), damaged.root / IMAGE, 'restore')
+    assert_refused(start(tool, damaged.config), damaged.root / IMAGE, 'restore')
 
 
 def change_camera(root: Path, field: str, row: int, column: int, value: float) -> None:
@@ -279,13 +267,13 @@ def change_camera(root: Path, field: str, row: int, column: int, value: float) -
 @pytest.mark.parametrize('tool', ALL)
 def test_a_calibration_of_nan_is_refused(start, damaged, tool):
     change_camera(damaged.root, 'cam2img', 0, 0, float('nan'))
-    refused(start(tool, damaged.config), damaged.root / 'infos.pkl', 'FRONT', 'NaN', 'convert')
+    assert_refused(start(tool, damaged.config), damaged.root / 'infos.pkl', 'FRONT', 'NaN', 'convert')
 
 
 @pytest.mark.parametrize('tool', ALL)
 def test_a_rotation_that_is_none_is_refused(start, damaged, tool):
     change_camera(damaged.root, 'cam2global', 0, 0, 2.0)
-    refused(start(tool, damaged.config), damaged.root / 'infos.pkl', 'FRONT', 'orthonormal', 'convert')
+    assert_refused(start(tool, damaged.config), damaged.root / 'infos.pkl', 'FRONT', 'orthonormal', 'convert')
 
 
 @pytest.mark.parametrize(
@@ -305,12 +293,12 @@ def test_a_rotation_that_is_none_is_refused(start, damaged, tool):
 def test_damaged_files_are_refused(start, damaged, tool, name, change, words):
     path = damaged.root / name
     change(path)
-    refused(start(tool, damaged.config), path, *words)
+    assert_refused(start(tool, damaged.config), path, *words)
 
 
 def test_a_worker_process_reports_one_line_too(start, damaged):
     truncate(damaged.root / IMAGE)
-    refused(start('test', damaged.config, 'test_dataloader.num_workers=1'), damaged.root / IMAGE, 'restore')
+    assert_refused(start('test', damaged.config, 'test_dataloader.num_workers=1'), damaged.root / IMAGE, 'restore')
 
 
 # What is asked for.
@@ -326,7 +314,7 @@ def test_a_worker_process_reports_one_line_too(start, damaged):
     ],
 )
 def test_numbers_out_of_range_are_refused(project, tmp_path, arguments, words):
-    refused(run('novel_view_synthesis', project.config, 'None', *arguments, '--out-dir', tmp_path), *words)
+    assert_refused(run('novel_view_synthesis', project.config, 'None', *arguments, '--out-dir', tmp_path), *words)
     assert not list(tmp_path.iterdir())
 
 
@@ -346,7 +334,7 @@ def test_unknown_names_are_refused(project, tool, arguments, words):
 
 def test_no_samples_to_draw_are_refused(project):
     arguments = ('--samples', 0, '--cfg-options', 'model.visualize_imgs=True')
-    refused(run('visualization', project.config, 'None', *arguments), '0 samples', '1 or more')
+    assert_refused(run('visualization', project.config, 'None', *arguments), '0 samples', '1 or more')
 
 
 @pytest.mark.parametrize('tool', [*ALL, 'json', 'video'])
@@ -362,7 +350,7 @@ def test_results_that_cannot_be_written_are_refused(project, tmp_path, tool):
         'novel_view_synthesis': ('novel_view_synthesis', project.config, 'None', '--out-dir', blocked),
         'video': ('novel_view_synthesis', project.config, 'None', '--video', blocked / 'out.mp4'),
     }[tool]
-    refused(run(*arguments), blocked, 'cannot be written', 'choose another')
+    assert_refused(run(*arguments), blocked, 'cannot be written', 'choose another')
     assert blocked.read_text() == 'here already'
 
 
@@ -378,7 +366,7 @@ def test_results_that_cannot_be_written_are_refused(project, tmp_path, tool):
 )
 def test_the_nearest_right_key_is_named(project, tmp_path, option, meant):
     result = run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option)
-    refused(result, project.config, f'did you mean {meant}?')
+    assert_refused(result, project.config, f'did you mean {meant}?')
 
 
 @pytest.mark.parametrize(
@@ -395,19 +383,21 @@ def test_the_nearest_right_key_is_named(project, tmp_path, option, meant):
 )
 def test_wrong_training_options_are_refused(project, tmp_path, monkeypatch, option, word):
     monkeypatch.delenv('WANDB_API_KEY', raising=False)
-    refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option), word)
+    assert_refused(run('train', project.config, '--work-dir', tmp_path, '--cfg-options', option), word)
 
 
 @pytest.mark.parametrize('name', ['out.gif', 'out', 'out.avi'])
 def test_videos_of_other_suffixes_are_refused_at_the_start(project, tmp_path, name):
     # The checkpoint is not even looked for.
     result = run('novel_view_synthesis', project.config, tmp_path / 'gone.pth', '--video', tmp_path / name)
-    refused(result, tmp_path / name, 'suffix', 'give out.mp4')
+    assert_refused(result, tmp_path / name, 'suffix', 'give out.mp4')
     assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_ffmpeg_is_found_before_the_model_is_built(project, tmp_path, monkeypatch):
     monkeypatch.setenv('IMAGEIO_FFMPEG_EXE', '/bin/false')
     out = tmp_path / 'out.mp4'
-    refused(run('novel_view_synthesis', project.config, tmp_path / 'gone.pth', '--video', out), out, '/bin/false')
+    assert_refused(
+        run('novel_view_synthesis', project.config, tmp_path / 'gone.pth', '--video', out), out, '/bin/false'
+    )
     assert not list(tmp_path.iterdir())

@@ -10,9 +10,10 @@ import torch
 from projects.DistillNeRF.models.checkpoint import load_weights
 from projects.DistillNeRF.models.conversion import convert, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
+from tests.helpers.commands import run
 from tests.helpers.data import frozen_extractor_entries, published_checkpoint
-from tests.tools.commands import run
-from tests.tools.test_commands_bad_input import refused, truncate
+from tests.helpers.files import truncate
+from tests.helpers.refusals import assert_refused
 from verification.parity.weights import rule_network, rule_weight
 
 
@@ -62,7 +63,7 @@ def test_entries_that_do_not_fit_are_all_listed(tmp_path):
     torch.save({'state_dict': state}, path)
     result = run('convert_checkpoint', path, out)
     words = ('decoder.last_conv.bias is missing', 'decoder.extra.weight is unknown', 'conv1.weight is (5, 3, 3, 3)')
-    refused(result, path, *words)
+    assert_refused(result, path, *words)
     assert not out.exists()
 
 
@@ -70,7 +71,7 @@ def test_weights_that_are_nan_or_infinite_are_refused(tmp_path):
     state = published_state('model')
     state['model.decoder.last_conv.bias'][1] = torch.nan
     torch.save({'state_dict': state}, tmp_path / 'published.pth')
-    refused(
+    assert_refused(
         run('convert_checkpoint', tmp_path / 'published.pth', tmp_path / 'ours.pth'), 'NaN', 'decoder.last_conv.bias'
     )
 
@@ -78,19 +79,19 @@ def test_weights_that_are_nan_or_infinite_are_refused(tmp_path):
 def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
     out.write_text('here already')
-    refused(run('convert_checkpoint', path, out), path, 'no such file')
+    assert_refused(run('convert_checkpoint', path, out), path, 'no such file')
     torch.save([1, 2], path)
-    refused(run('convert_checkpoint', path, out), path, 'holds no state_dict')
+    assert_refused(run('convert_checkpoint', path, out), path, 'holds no state_dict')
     torch.save({'state_dict': {'a': torch.zeros(1000)}}, path)
     truncate(path)
-    refused(run('convert_checkpoint', path, out), path, 'not a readable checkpoint')
+    assert_refused(run('convert_checkpoint', path, out), path, 'not a readable checkpoint')
     assert out.read_text() == 'here already'
 
 
 def test_pickles_need_an_option_of_trust(tmp_path):
     path, out = tmp_path / 'published.pth', tmp_path / 'ours.pth'
     torch.save({'meta': Namespace(seed=0), 'state_dict': published_state('model')}, path)
-    refused(run('convert_checkpoint', path, out), path, '--unsafe-pickle')
+    assert_refused(run('convert_checkpoint', path, out), path, '--unsafe-pickle')
     assert not out.exists()
     assert run('convert_checkpoint', path, out, '--unsafe-pickle').code == 0
     assert out.exists()

@@ -12,8 +12,8 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import code_book
+from tests.helpers.commands import ROOT, run
 from tests.helpers.data import PANDASET
-from tests.tools.commands import ROOT, run
 
 ENTRIES = sorted(path.stem for path in (ROOT / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'))
 OURS = (

@@ -22,8 +22,8 @@ from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.colors import depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.panels import ring_order
-from tests.datasets.fixtures.build import build_dataset
-from tests.tools.commands import IMAGE_SIZE, Result, run
+from tests.helpers.commands import IMAGE_SIZE, Result, run
+from tests.helpers.dataset import build_dataset
 from tools.create_data import main as create_data
 
 CHECKPOINT = 'iter_3.pth'

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.commands import CAMERAS, run, write_config, write_data
-from tests.tools.test_commands import picture, written
+from tests.helpers.commands import CAMERAS, run, write_config, write_data
+from tests.helpers.files import picture, written
 
 RIGS = {'one camera': {'FRONT': 'main'}, 'three cameras': {'RIGHT': 'r', 'BACK_RIGHT': 'br', 'BACK': 'rear'}}
 

@@ -19,9 +19,10 @@ from PIL import Image
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import CLASSES
 from projects.MiniTown import scene
-from tests.MiniTown.boxtown import BoxTown
-from tests.tools.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
-from tests.tools.test_commands import picture, written
+from tests.helpers.boxtown import BoxTown
+from tests.helpers.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
+from tests.helpers.files import picture, written
+from tests.helpers.refusals import assert_refused
 
 TOWN_CONFIG = """_base_ = [{entry!r}]
 _sizes = dict(
@@ -219,15 +220,15 @@ def test_novel_views_are_compared_with_the_truth(configs, tmp_path, monkeypatch)
 
 def test_a_comparison_without_truth_is_refused(configs, project, tmp_path, monkeypatch):
     result = run('novel_view_synthesis', project.config, 'None', '--truth')
-    assert result.code == 2 and 'minitown.json: no such file' in result.err
+    assert_refused(result, 'minitown.json: no such file')
     result = run('novel_view_synthesis', configs['features'], 'None', '--truth')
-    assert result.code == 2 and 'renders features' in result.err
+    assert_refused(result, 'renders features')
     result = run('novel_view_synthesis', configs['colors'], 'None', '--truth', '--samples', 4)
-    assert result.code == 2 and 'the test data has 3' in result.err
+    assert_refused(result, 'the test data has 3')
     # The files were made of boxes; built again it is a real town, as if another version had made them.
     out = tmp_path / 'out.json'
     result = run('novel_view_synthesis', configs['colors'], 'None', '--truth', '--samples', 1, '--out', out)
-    assert result.code == 2 and 'looks different when the town is built again' in result.err
+    assert_refused(result, 'looks different when the town is built again')
     assert not out.exists()
 
 

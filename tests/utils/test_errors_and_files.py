@@ -22,7 +22,7 @@ from projects.DistillNeRF.utils.files import (
     save_json,
     save_npy,
 )
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 
 def ended(error: BaseException, capsys) -> tuple[int, str]:

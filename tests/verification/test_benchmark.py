@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from projects.DistillNeRF.models.network import DistillNeRF
-from tests.models.test_wrapper import NETWORK
-from tests.tools.commands import run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.commands import run
+from tests.helpers.networks import TINY
+from tests.helpers.refusals import assert_refused
 from verification.benchmark import profiler as profiler
 from verification.benchmark import stages
 from verification.benchmark.profiler import Clock, StageProfiler, WorkCounter
@@ -20,7 +20,7 @@ from verification.benchmark.scenes import random_views, ring
 @pytest.mark.parametrize('cameras', [1, 3])
 def test_plain_stages_give_the_same_numbers_and_gradients(cameras):
     torch.manual_seed(0)
-    network = DistillNeRF(**{**NETWORK, 'published_quirks': True}).double()
+    network = DistillNeRF(**{**TINY, 'published_quirks': True}).double()
     views = random_views(network, (16, 24), cameras).to(torch.float64)
     results = []
     for method in stages.METHODS.values():
@@ -44,7 +44,7 @@ def test_cameras_of_the_ring_look_outwards_and_stand_upright():
 
 def test_measurements_have_all_stages():
     torch.manual_seed(0)
-    network = DistillNeRF(**NETWORK)
+    network = DistillNeRF(**TINY)
     views = random_views(network, (16, 24), 1)
     for method in stages.METHODS:
         measured = stages.measure(network, views, method, gradients=True, repetitions=1)
@@ -115,6 +115,6 @@ def test_scaling(tmp_path):
 
 
 def test_wrong_options():
-    refused(run('benchmark', '--cameras', 0), '--cameras', '1 or more')
+    assert_refused(run('benchmark', '--cameras', 0), '--cameras', '1 or more')
     if not torch.cuda.is_available():
-        refused(run('benchmark', '--device', 'cuda'), 'no CUDA GPU')
+        assert_refused(run('benchmark', '--device', 'cuda'), 'no CUDA GPU')

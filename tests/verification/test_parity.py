@@ -21,9 +21,9 @@ from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules import fine_depth, layers, renderer, volume_rendering
 from projects.DistillNeRF.modules.decoder import StyledConv
 from projects.DistillNeRF.modules.kernel_map import KernelMap
+from tests.helpers.commands import run
 from tests.helpers.data import PARITY
-from tests.tools.commands import run
-from tests.tools.test_commands_bad_input import refused
+from tests.helpers.refusals import assert_refused
 from verification.parity import unit_data, units
 from verification.parity.checks import UnitArrays, check_all
 from verification.parity.comparison import DEEP, EQUAL, FACTOR, FLOOR, Bound, Report
@@ -403,11 +403,11 @@ def test_command_writes_a_table(public, tmp_path):
 
 
 def test_folders_without_vectors(public, tmp_path):
-    refused(run('check_parity', tmp_path / 'no'), tmp_path / 'no', 'no vectors')
-    refused(run('check_parity', public.folder, '--variant', 'model_9'), 'model_9', 'choose from')
+    assert_refused(run('check_parity', tmp_path / 'no'), tmp_path / 'no', 'no vectors')
+    assert_refused(run('check_parity', public.folder, '--variant', 'model_9'), 'model_9', 'choose from')
     (tmp_path / 'model.npz').write_bytes(b'PK not an archive')
     shutil.copy(public.folder / 'inputs.npz', tmp_path)
-    refused(run('check_parity', tmp_path), tmp_path / 'model.npz', 'not a readable archive')
+    assert_refused(run('check_parity', tmp_path), tmp_path / 'model.npz', 'not a readable archive')
 
 
 def test_weights_fill_every_parameter():

@@ -12,7 +12,7 @@ from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, code_book,
 from projects.DistillNeRF.semantics.text_encoders import encode_words, similarities
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.feature_rows import draw_heat_map, feature_rows, query_rows
-from tests.visualization.worlds import HEIGHT, WIDTH, front_and_back
+from tests.helpers.scenes import HEIGHT, WIDTH, front_and_back
 
 CAR, ROAD, SKY = (CLASS_ID[name] for name in ('car', 'road', 'sky'))
 # Trained networks know these vectors: they must not change.

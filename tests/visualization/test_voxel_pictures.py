@@ -19,7 +19,7 @@ from projects.DistillNeRF.visualization.box_pictures import BoxPictures
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, color_shares
 from projects.DistillNeRF.visualization.voxel_pictures import VoxelPictures
 from projects.DistillNeRF.visualization.voxels import ColoredCells, colored_cells
-from tests.visualization.worlds import HEIGHT, WIDTH, front_and_back, scene_of
+from tests.helpers.scenes import HEIGHT, WIDTH, front_and_back, numbered_cells
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 200, 0), (0, 0, 100)
 # Left ahead and high, right ahead and low, right behind.
@@ -27,7 +27,7 @@ POINTS = torch.tensor([[-6.0, 14.0, 6.0], [6.0, 14.0, -6.0], [10.0, -14.0, 2.0]]
 
 
 def boxes() -> BoxPictures:
-    cells = occupied_cells(scene_of(POINTS))
+    cells = occupied_cells(numbered_cells(POINTS))
     number = cells.features[:, 0].long() - 1
     return BoxPictures(cells.corners.numpy(), np.array([RED, GREEN, BLUE], np.uint8)[number])
 
@@ -74,7 +74,7 @@ def test_from_above_forward_is_up_and_right_is_right():
 
 
 def test_the_nearer_box_hides_the_farther_one():
-    cells = occupied_cells(scene_of(torch.tensor([[0.1, 30.0, 0.1], [0.1, 12.0, 0.1]])))
+    cells = occupied_cells(numbered_cells(torch.tensor([[0.1, 30.0, 0.1], [0.1, 12.0, 0.1]])))
     order = cells.features[:, 0].argsort()
     drawn = BoxPictures(cells[order].corners.numpy(), np.array([RED, GREEN], np.uint8))
     picture = drawn.from_cameras(front_and_back().cameras[[0]], HEIGHT, WIDTH)[0]
@@ -99,7 +99,7 @@ def rendering_of(scene) -> Rendering:
 
 
 def test_cells_have_the_color_of_the_pixels_that_show_them():
-    scene = scene_of(torch.cat([POINTS, torch.tensor([[0.1, 0.1, 30.0]])]))
+    scene = numbered_cells(torch.cat([POINTS, torch.tensor([[0.1, 0.1, 30.0]])]))
     fine, coarse = colored_cells(scene, front_and_back().cameras, rendering_of(scene), None, 'rgb')
     number = fine.cells.features[:, 0].long().tolist()
     assert {n: tuple(c) for n, c in zip(number, fine.colors.tolist(), strict=True)} == {
@@ -113,7 +113,7 @@ def test_cells_have_the_color_of_the_pixels_that_show_them():
 
 
 def test_cells_can_have_the_color_of_their_height():
-    fine, _ = colored_cells(scene_of(POINTS), front_and_back().cameras, None, None, 'height')
+    fine, _ = colored_cells(numbered_cells(POINTS), front_and_back().cameras, None, None, 'height')
     shares = (fine.cells.centers[:, 2].numpy() + 2.5) / 8.5
     assert np.array_equal(fine.colors, color_shares(shares))
     red_minus_blue = fine.colors[:, 0].astype(int) - fine.colors[:, 2]
@@ -124,7 +124,7 @@ def test_cells_can_have_the_color_of_their_height():
     ('head', 'settings'), [('feature', {'out_channels': 6}), ('color', {'width': 32, 'num_layers': 2})]
 )
 def test_a_cell_has_the_color_of_the_features_that_it_renders(head, settings):
-    scene, cameras = scene_of(POINTS, head, logit=9.0, **settings), front_and_back().cameras
+    scene, cameras = numbered_cells(POINTS, head, logit=9.0, **settings), front_and_back().cameras
     with torch.no_grad():
         features = scene.render(cameras, ('features',)).features
         colors = palette(features)
@@ -140,7 +140,7 @@ def test_a_cell_has_the_color_of_the_features_that_it_renders(head, settings):
 
 
 def test_colorings_that_cannot_be():
-    arguments = (scene_of(POINTS), front_and_back().cameras, None, None)
+    arguments = (numbered_cells(POINTS), front_and_back().cameras, None, None)
     with pytest.raises(InputError, match='rgb, height, features'):
         colored_cells(*arguments, 'red')
     with pytest.raises(InputError, match='renders features; choose height'):
@@ -149,7 +149,7 @@ def test_colorings_that_cannot_be():
 
 def made() -> VoxelPictures:
     views = front_and_back()
-    levels = colored_cells(scene_of(POINTS), views.cameras, None, None, 'height')
+    levels = colored_cells(numbered_cells(POINTS), views.cameras, None, None, 'height')
     return VoxelPictures('height', levels, views, inner_range=20.0)
 
 
@@ -185,7 +185,7 @@ def test_the_page_needs_no_network_and_holds_every_box(tmp_path):
 def test_a_page_of_too_many_cells_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(voxel_page, 'LARGEST_PAGE', 2)
     views = front_and_back()
-    cells = occupied_cells(scene_of(POINTS * torch.tensor([[1.0], [2.5], [2.0]])))
+    cells = occupied_cells(numbered_cells(POINTS * torch.tensor([[1.0], [2.5], [2.0]])))
     level = ColoredCells('fine', cells, np.array([RED, GREEN, BLUE], np.uint8)[cells.features[:, 0].long() - 1])
     left_out = voxel_page.write_page(tmp_path / 'a.html', [level], views.cameras, views.names, 'a scene')
     page = (tmp_path / 'a.html').read_text()

@@ -21,16 +21,16 @@ from projects.DistillNeRF.visualization.viewer.colorizer import (
     Colorizer,
     _relief,
 )
-from tests.visualization.viewer.scenes import CHANNELS, make_scene
+from tests.helpers.scenes import CHANNELS, street
 
 ENCODER = 'minitown_code_book'
 
 
 def colorizer(head: str = 'color', encoder: str | None = None, channels: int = 64) -> Colorizer:
     if head == 'color':
-        scene, channels = make_scene(), 2 * CHANNELS
+        scene, channels = street(), 2 * CHANNELS
     else:
-        scene = make_scene('feature', out_channels=channels)
+        scene = street('feature', out_channels=channels)
     return Colorizer(scene, FeatureColors.fit(torch.rand(20, channels)), encoder)
 
 

@@ -27,7 +27,7 @@ from projects.DistillNeRF.visualization.viewer.drawing import (
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint
 from projects.DistillNeRF.visualization.voxels import ColoredCells
-from tests.visualization.viewer.scenes import make_scene
+from tests.helpers.scenes import street
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +39,7 @@ def server() -> Iterator[viser.ViserServer]:
 
 @pytest.fixture(scope='module')
 def viewed() -> ViewerScene:
-    scene = make_scene()
+    scene = street()
     cameras = ring(scene)
     images = np.random.default_rng(0).integers(0, 255, (6, cameras.height, cameras.width, 3), np.uint8)
     return ViewerScene('by hand', scene, cameras, tuple('abcdef'), images)

@@ -15,7 +15,7 @@ from projects.DistillNeRF.visualization.viewer import flight as flight_module
 from projects.DistillNeRF.visualization.viewer.flight import OUTSIDE, Flight, TrajectoryCursor, go_to, jump_targets
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, look_from
-from tests.visualization.viewer.scenes import make_scene
+from tests.helpers.scenes import street
 
 # Seconds after which a thread that does not come is given up.
 PATIENCE = 60.0
@@ -184,7 +184,7 @@ def test_ten_poses_a_second_are_usual():
 
 
 def test_from_outside_all_cameras_are_in_view():
-    scene = make_scene()
+    scene = street()
     viewed = ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None)
     there = jump_targets(viewed)
     assert list(there) == [*'abcdef', OUTSIDE]
@@ -199,7 +199,7 @@ def test_from_outside_all_cameras_are_in_view():
 
 def test_the_place_outside_is_behind_and_above_the_front_camera():
     """14 m behind and 8 m above it; it looks at what is 5 m ahead of it, with its field of view."""
-    scene = make_scene()
+    scene = street()
     there = jump_targets(ViewerScene('by hand', scene, ring(scene), tuple('abcdef'), None))[OUTSIDE]
     np.testing.assert_allclose(there.position, (0, -14, 8), atol=1e-6)
     np.testing.assert_allclose(there.cam2world[:3, 2], np.array([0, 19, -8]) / np.hypot(19, 8), atol=1e-6)

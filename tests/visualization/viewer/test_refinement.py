@@ -14,7 +14,7 @@ from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES,
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
 from projects.DistillNeRF.visualization.viewer.session import RAYS_PER_TILE, ROWS, RenderSession
 from projects.DistillNeRF.visualization.viewer.viewpoints import Viewpoint, look_from
-from tests.visualization.viewer.scenes import WALL, make_scene
+from tests.helpers.scenes import WALL, street
 
 VIEW = look_from((0.0, 0.0, 0.0), (0.1, 1.0, -0.05), 0.8)
 
@@ -27,12 +27,12 @@ def no_gradients():
 
 @pytest.fixture(scope='module', params=['color', 'feature'])
 def scene(request) -> Scene:
-    return make_scene(request.param)
+    return street(request.param)
 
 
 @pytest.fixture(scope='module')
 def session() -> RenderSession:
-    scene = make_scene()
+    scene = street()
     return RenderSession(ViewerScene('by hand', scene, ring(scene), ('a', 'b', 'c', 'd', 'e', 'f'), None))
 
 

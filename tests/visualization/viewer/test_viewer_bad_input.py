@@ -14,17 +14,17 @@ from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.engine.view import CustomRig, SavedScene, open_source
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
-from tests.tools.commands import run
-from tests.visualization.viewer.scenes import make_scene
+from tests.helpers.commands import run
+from tests.helpers.refusals import assert_refused
+from tests.helpers.scenes import street
 
 
 def refused(*arguments: object) -> str:
     result = run('viewer', *arguments)
-    assert result.code == 2
-    *before, last = result.err.splitlines()
-    assert last.startswith('error: ') and all(line.startswith('warning: ') for line in before)
+    line = assert_refused(result)
+    assert all(before.startswith('warning: ') for before in result.err.splitlines()[:-1])
     assert 'viewer:' not in result.out
-    return last
+    return line
 
 
 def test_nothing_to_look_at():
@@ -56,7 +56,7 @@ def test_scene_is_missing_or_broken(tmp_path):
 
 def test_a_saved_scene_is_one_sample(tmp_path):
     path = tmp_path / 'street.scene'
-    make_scene().save(path)
+    street().save(path)
     assert '--sample would do nothing' in refused('--scene', path, '--sample', 1)
 
 
@@ -102,7 +102,7 @@ def test_own_images_are_looked_at_with_their_cameras(project, tmp_path):
 
 def test_a_saved_scene_comes_with_a_ring_of_cameras_and_no_images(tmp_path):
     path = tmp_path / 'street.scene'
-    make_scene().save(path)
+    street().save(path)
     source, text_encoder = open_source(None, None, scene=path)
     assert isinstance(source, SavedScene) and len(source) == 1 and text_encoder is None
     viewed = source.load(0)

@@ -30,7 +30,7 @@ from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
 from projects.DistillNeRF.visualization.viewer.session import ROWS, SNAPSHOT_ROWS
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -9,12 +9,12 @@ import torch
 from projects.DistillNeRF.engine.view import SavedScene, require_only
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.viewer.scenes import ViewerScene, ring
-from tests.visualization.viewer.scenes import make_scene
+from tests.helpers.scenes import street
 
 
 def test_the_ring_looks_everywhere_clockwise_from_the_front():
     """Six level cameras of 45 degrees and 28 rows of rays at the origin."""
-    scene = make_scene()
+    scene = street()
     cameras = ring(scene)
     forward = cameras.cam2world[:, :3, 2]
     angles = [np.radians(60 * i) for i in range(6)]
@@ -27,14 +27,14 @@ def test_the_ring_looks_everywhere_clockwise_from_the_front():
 
 
 def test_the_front_is_the_camera_that_looks_most_to_the_front():
-    scene = make_scene()
+    scene = street()
     cameras = ring(scene)[[2, 3, 0, 5]]
     front = ViewerScene('by hand', scene, cameras, tuple('abcd'), None).front
     np.testing.assert_allclose(front.cam2world[:3, 2], (0, 1, 0), atol=1e-6)
 
 
 def test_a_saved_scene_comes_without_images():
-    source = SavedScene(make_scene(), 'town')
+    source = SavedScene(street(), 'town')
     viewed = source.load(0)
     assert len(source) == 1 and viewed.title == 'town' and viewed.images is None
     assert viewed.names == tuple(f'{degrees} degrees' for degrees in (0, 60, 120, 180, 240, 300))

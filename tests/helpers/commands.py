@@ -16,9 +16,9 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
-from tests.datasets.fixtures.boxworld import BoxWorld
+from tests.helpers.boxworld import BoxWorld
+from tests.helpers.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py'
 CAMERAS = ('LEFT', 'FRONT')
 IMAGE_SIZE = (16, 32)
