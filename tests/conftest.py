@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from tests.helpers.data import ROOT
+from tests.helpers.devices import KERNELS, OnDevice, known_device
 
 if TYPE_CHECKING:
     from tests.helpers.commands import Project
@@ -19,9 +23,58 @@ os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), *filter(None, [os.environ
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which damaged inputs ``tests/fuzz`` tries."""
+    """Add the device of the kernels' tests, and which damaged inputs ``tests/fuzz`` tries."""
+    parser.addoption('--device', default='cpu', help='where the tests of kernels run, such as cuda (default: cpu)')
     parser.addoption('--fuzz-seed', type=int, default=0, help='other damaged inputs for tests/fuzz')
     parser.addoption('--fuzz-count', type=int, default=100, help='how many of them')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a device that this machine has not."""
+    known_device(config.getoption('--device'))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process if they share a fixture of it, so that it is made once."""
+    for item in items:
+        definitions = getattr(item, '_fixtureinfo', None)
+        shared = definitions.name2fixturedefs.values() if definitions else ()
+        if any(fixture.scope == 'module' for versions in shared for fixture in versions):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
+def on_device(node: pytest.Collector | pytest.Item) -> AbstractContextManager:
+    """Return where the tensors of a test or of its file are made."""
+    device = torch.device(node.config.getoption('--device'))
+    if device.type == 'cpu' or not node.nodeid.startswith(KERNELS):
+        return nullcontext()
+    return OnDevice(device)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Make constants of a file of tests on the device."""
+    with on_device(collector):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Make tensors of a test and of its fixtures on the device."""
+    with on_device(item):
+        return (yield)
+
+
+@pytest.fixture(scope='session')
+def device(request) -> torch.device:
+    """Return the device of the kernels' tests; tensors that these make lie on it without being told."""
+    return torch.device(request.config.getoption('--device'))
+
+
+@pytest.fixture(scope='session')
+def dtype() -> torch.dtype:
+    """Return the precision in which kernels are compared with plain versions and their gradients with differences."""
+    return torch.float64
 
 
 @pytest.fixture(scope='session')
