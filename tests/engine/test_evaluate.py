@@ -12,10 +12,11 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine import evaluate as evaluate_module
 from projects.DistillNeRF.engine.builders import build_dataset, network_of, prepare, runner_with_weights
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, evaluate, predictions
-from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.utils.errors import InputError
+from tests.helpers.cameras import unit_cameras
+from tests.helpers.views import make_views
 
 
 def test_a_run_has_a_config_of_its_own(project, tmp_path):
@@ -56,8 +57,7 @@ def test_a_checkpoint_of_another_model_is_refused_before_anything_runs(project, 
 
 def even(shade: float, name: str = 'A') -> dict[str, dict[str, Views]]:
     """A packed sample of one even image; its target is the same."""
-    cameras = Cameras(torch.eye(3)[None], torch.eye(4)[None], 2, 3)
-    views = Views(torch.full((1, 3, 2, 3), shade), cameras, (name,), (0,))
+    views = make_views(unit_cameras(1, 2, 3), shade, (name,))
     return {'inputs': {'input_views': views, 'target_views': views}}
 
 

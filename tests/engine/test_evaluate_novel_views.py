@@ -14,6 +14,7 @@ from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering
 from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
+from tests.helpers.cameras import pinhole
 from tests.helpers.dataset import build_dataset
 
 
@@ -68,8 +69,7 @@ def test_a_motion_to_the_right_brings_the_right_wall_nearer(sample):
 
 def test_colors_are_clamped_and_depth_is_compared_as_z():
     """Focal length 2 of an image of 8 x 9: rays are longer than z. The rendering has half the size."""
-    intrinsics = torch.tensor([[[2.0, 0, 4], [0, 2, 3.5], [0, 0, 1]]])
-    cameras = Cameras(intrinsics, torch.eye(4)[None], 8, 9)
+    cameras = Cameras(pinhole(2.0, (4, 3.5)), torch.eye(4)[None], 8, 9)
     truth = torch.full((1, 8, 9), 20.0)
     truth[0, 0, 0] = math.nan
     true = Views(torch.ones(1, 3, 8, 9), cameras, ('A',), (0,), true_depth=truth)

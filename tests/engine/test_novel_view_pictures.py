@@ -15,6 +15,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.scene import Rendering
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.colors import depth_to_colors
+from tests.helpers.cameras import unit_cameras
 
 
 class Scene:
@@ -36,9 +37,9 @@ class Scene:
 
 def cameras() -> Cameras:
     """Two of 4 x 6 pixels, at x = 1 and x = 2."""
-    cam2world = torch.eye(4).repeat(2, 1, 1)
-    cam2world[:, 0, 3] = torch.tensor([1.0, 2.0])
-    return Cameras(torch.eye(3).repeat(2, 1, 1), cam2world, 4, 6)
+    made = unit_cameras(2, 4, 6)
+    made.cam2world[:, 0, 3] = torch.tensor([1.0, 2.0])
+    return made
 
 
 def test_a_picture_has_a_column_per_camera_and_rows_of_colors_and_depths():

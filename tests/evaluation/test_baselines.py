@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from projects.DistillNeRF.evaluation.baselines import evaluate_baselines, mean_images
-from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
+from tests.helpers.cameras import unit_cameras
+from tests.helpers.views import make_views
 
 
 def views(*images: tuple[str, int, float]) -> Views:
     """Make even images ``(name, frame, shade)``."""
     names, frames, shades = zip(*images, strict=True)
-    count = len(images)
-    cameras = Cameras(torch.eye(3).repeat(count, 1, 1), torch.eye(4).repeat(count, 1, 1), 2, 3)
-    return Views(torch.tensor(shades).view(-1, 1, 1, 1).expand(-1, 3, 2, 3).clone(), cameras, names, frames)
+    pixels = torch.tensor(shades).view(-1, 1, 1, 1).expand(-1, 3, 2, 3).clone()
+    return make_views(unit_cameras(len(images), 2, 3), pixels, names, frames)
 
 
 def decibels(*differences: float) -> float:

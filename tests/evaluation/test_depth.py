@@ -15,6 +15,7 @@ from projects.DistillNeRF.evaluation.depth import (
     resample_depth,
 )
 from projects.DistillNeRF.geometry.cameras import Cameras
+from tests.helpers.cameras import pinhole
 
 
 def test_the_seven_errors_by_hand():
@@ -55,8 +56,7 @@ def test_a_ratio_at_the_bound_is_not_below_it():
 
 def test_distances_become_z():
     """At the corners of an image of focal length 1 the ray is sqrt(1 + u^2 + v^2) long per meter of z."""
-    intrinsics = torch.tensor([[[1.0, 0, 1], [0, 1, 0], [0, 0, 1]]])
-    cameras = Cameras(intrinsics, torch.eye(4)[None], 2, 3)
+    cameras = Cameras(pinhole(1.0, (1, 0)), torch.eye(4)[None], 2, 3)
     z = distance_to_z(torch.full((1, 2, 3), 6.0), cameras)
     lengths = torch.tensor([[[2.0, 1, 2], [3, 2, 3]]]).sqrt()
     torch.testing.assert_close(z, 6 / lengths)

@@ -19,6 +19,7 @@ from projects.DistillNeRF.evaluation.report import view_groups
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.utils.errors import InputError
+from tests.helpers.cameras import pinhole
 
 HEIGHT, WIDTH = 16, 24
 
@@ -27,8 +28,7 @@ def make_views(names: tuple[str, ...], frames: tuple[int, ...], seed: int = 0, w
     """Make random images; with ``wall`` also the truth of a wall at that z, unknown in the upper half."""
     generator = torch.Generator().manual_seed(seed)
     count = len(names)
-    intrinsics = torch.tensor([[12.0, 0, 11.5], [0, 12.0, 7.5], [0, 0, 1]]).expand(count, 3, 3)
-    cameras = Cameras(intrinsics, torch.eye(4).expand(count, 4, 4), HEIGHT, WIDTH)
+    cameras = Cameras(pinhole(12.0, (11.5, 7.5), count), torch.eye(4).repeat(count, 1, 1), HEIGHT, WIDTH)
     truth = None
     if wall is not None:
         truth = torch.full((count, HEIGHT, WIDTH), wall)

@@ -7,19 +7,15 @@ import math
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
+from tests.helpers.cameras import facing, pinhole
 
 
 def rig(count: int = 1) -> Cameras:
     """Cameras of 5 x 9 pixels with focal length 4 and the principal point in the middle, at (0, 0, i)."""
-    intrinsics = torch.tensor([[4.0, 0, 4], [0, 4, 2], [0, 0, 1]]).repeat(count, 1, 1)
+    intrinsics = pinhole(4.0, (4, 2), count)
     cam2world = torch.eye(4).repeat(count, 1, 1)
     cam2world[:, 2, 3] = torch.arange(count)
     return Cameras(intrinsics, cam2world, height=5, width=9)
-
-
-def facing_world_y() -> torch.Tensor:
-    """Rotation of a camera that looks along world +y, with world z up (camera x right, y down, z forward)."""
-    return torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 
 def test_indexing_keeps_the_size_and_moves_both_matrices():
@@ -69,7 +65,7 @@ def test_directions_and_ray_lengths():
 
 def test_rays_are_unit_vectors_in_the_world():
     cameras = rig()
-    cameras.cam2world[0, :3, :3] = facing_world_y()
+    cameras.cam2world[0, :3, :3] = facing()
     cameras.cam2world[0, :3, 3] = torch.tensor([1.0, 2, 3])
     origins, directions = cameras.rays(5, 9)
     torch.testing.assert_close(origins, torch.tensor([[1.0, 2, 3]]))
@@ -80,12 +76,12 @@ def test_rays_are_unit_vectors_in_the_world():
     torch.testing.assert_close(directions.norm(dim=-1), torch.ones(1, 5, 9))
 
 
-def test_projection_returns_what_rays_hit():
+def test_projection_returns_what_rays_hit(dtype):
     generator = torch.Generator().manual_seed(0)
     cameras = rig(2).to(torch.float64)
-    cameras.cam2world[1, :3, :3] = facing_world_y()
+    cameras.cam2world[1, :3, :3] = facing()
     origins, directions = cameras.rays(5, 9)
-    distance = 1 + torch.rand(2, 5, 9, dtype=torch.float64, generator=generator)
+    distance = 1 + torch.rand(2, 5, 9, dtype=dtype, generator=generator)
     points = origins[:, None, None] + distance[..., None] * directions
     for i in range(2):
         pixels, z = cameras[i].project(points[i].reshape(-1, 3))
@@ -98,10 +94,10 @@ def test_points_behind_the_camera_have_negative_z():
     assert z.tolist() == [[0.5], [-0.5]]
 
 
-def test_autocast_does_not_reach_the_geometry():
+def test_autocast_does_not_reach_the_geometry(device):
     cameras, points = rig(2), torch.tensor([[0.3, -0.2, 20.123]])
     expected = (*cameras.rays(5, 9), cameras.ray_lengths(5, 9), *cameras.project(points))
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         ours = (*cameras.rays(5, 9), cameras.ray_lengths(5, 9), *cameras.project(points))
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
@@ -114,7 +110,7 @@ def test_points_in_the_plane_of_the_camera_have_finite_pixels():
 def test_a_point_by_hand():
     """Skewed pixels of a camera that stands at (1, 2, 3), looks along world +y and is 5 rows high, 9 columns wide."""
     cameras = rig()
-    cameras.cam2world[0, :3, :3] = facing_world_y()
+    cameras.cam2world[0, :3, :3] = facing()
     cameras.cam2world[0, :3, 3] = torch.tensor([1.0, 2, 3])
     cameras.intrinsics[0] = torch.tensor([[4.0, 0.5, 4], [0, 6, 2], [0, 0, 1]])
     # 1 m to the right, 2 m down, 4 m ahead.

@@ -8,9 +8,9 @@ import torch
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace, contract, expand
 
 
-def test_bin_edges_ascend_and_stay_before_the_far_plane():
+def test_bin_edges_ascend_and_stay_before_the_far_plane(dtype):
     space = ParameterizedSpace(inner_range=20, contract_ratio=0.7, near=0.5, step=1.0, outer_step=2.0, far=60)
-    edges = space.bin_edges(torch.empty((), dtype=torch.float64))
+    edges = space.bin_edges(torch.empty((), dtype=dtype))
     assert edges.dtype == torch.float64
     assert edges[0] == 0.5
     assert edges[-1] < 60
@@ -19,9 +19,9 @@ def test_bin_edges_ascend_and_stay_before_the_far_plane():
     torch.testing.assert_close(contract(edges[edges >= 20], 20, 0.7).diff().std(), torch.tensor(0.0).double())
 
 
-def test_expand_inverts_contract_on_every_axis():
+def test_expand_inverts_contract_on_every_axis(dtype):
     space = ParameterizedSpace()
-    points = torch.randn(1000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 60
+    points = torch.randn(1000, 3, dtype=dtype, generator=torch.Generator().manual_seed(0)) * 60
     inside = space.contract(points)
     assert inside.abs().max() < 1
     torch.testing.assert_close(space.expand(inside), points)
@@ -53,9 +53,9 @@ SMALL = {'inner_range': 10.0, 'contract_ratio': 0.5, 'near': 1.0, 'step': 2.0, '
         ({'far': 8.0}, 1, [1, 3, 5, 7, 9, 10]),
     ],
 )
-def test_bin_edges_by_hand(changes, stride, expected):
-    edges = ParameterizedSpace(**SMALL | changes).bin_edges(torch.empty((), dtype=torch.float64), stride)
-    torch.testing.assert_close(edges, torch.tensor(expected, dtype=torch.float64))
+def test_bin_edges_by_hand(changes, stride, expected, dtype):
+    edges = ParameterizedSpace(**SMALL | changes).bin_edges(torch.empty((), dtype=dtype), stride)
+    torch.testing.assert_close(edges, torch.tensor(expected, dtype=dtype))
 
 
 def test_edges_are_kept_for_every_space_stride_and_precision_apart():

@@ -70,10 +70,10 @@ def test_half_precision_becomes_single_and_nothing_is_narrowed(given, expected):
     assert full_precision(torch.ones(2, dtype=given)).dtype == expected
 
 
-def test_an_einsum_keeps_its_precision_under_autocast():
+def test_an_einsum_keeps_its_precision_under_autocast(device):
     # 1 + 2^-12 needs 13 bits, bfloat16 has 8.
     row, matrix = torch.tensor([1.0, 2.0**-12]), torch.tensor([[1.0, 0.0], [1.0, 5.0]])
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         product = exact_einsum('j,jk->k', row, matrix)
         assert torch.is_autocast_enabled('cpu')
     assert product.dtype == torch.float32

@@ -57,14 +57,15 @@ def write(path: Path, content: object) -> str:
     return str(path)
 
 
-def test_poses_of_a_file_are_meters_and_degrees_to_the_left(tmp_path):
+def test_poses_of_a_file_are_meters_and_degrees_to_the_left(tmp_path, device, dtype):
     matrix = [[0, 1, 0, 1], [-1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]]
-    motions = trajectory(write(tmp_path / 'a.json', [{'x': 0.5, 'y': -2}, {'z': 1.5, 'yaw': 90}, matrix]))
+    content = [{'x': 0.5, 'y': -2}, {'z': 1.5, 'yaw': 90}, matrix]
+    motions = trajectory(write(tmp_path / 'a.json', content)).to(device)
     assert motions.shape == (3, 4, 4)
-    torch.testing.assert_close(motions[0, :3, 3], torch.tensor([0.5, -2, 0], dtype=torch.float64))
+    torch.testing.assert_close(motions[0, :3, 3], torch.tensor([0.5, -2, 0], dtype=dtype))
     # Forward (y) turns to the left (-x).
-    forward = motions[1, :3, :3] @ torch.tensor([0.0, 1, 0], dtype=torch.float64)
-    torch.testing.assert_close(forward, torch.tensor([-1.0, 0, 0], dtype=torch.float64))
+    forward = motions[1, :3, :3] @ torch.tensor([0.0, 1, 0], dtype=dtype)
+    torch.testing.assert_close(forward, torch.tensor([-1.0, 0, 0], dtype=dtype))
     assert motions[1, 2, 3] == 1.5
     assert motions[2].tolist() == matrix
 

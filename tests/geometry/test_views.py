@@ -12,12 +12,13 @@ from torch import Tensor
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views, mirror_cameras, mirror_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
+from tests.helpers.cameras import unit_cameras
 from tests.helpers.networks import small_network
 from tests.helpers.views import random_views
 
 
 def views(count: int = 4) -> Views:
-    cameras = Cameras(torch.eye(3).repeat(count, 1, 1), torch.eye(4).repeat(count, 1, 1), height=2, width=3)
+    cameras = unit_cameras(count, 2, 3)
     cameras.cam2world[:, 0, 3] = torch.arange(count)
     return Views(
         images=torch.arange(count)[:, None, None, None].expand(-1, 3, 2, 3).float(),
@@ -111,14 +112,14 @@ def skewed(cameras: Cameras) -> Cameras:
     return replace(cameras, intrinsics=intrinsics)
 
 
-def test_rays_of_mirrored_cameras_are_the_mirrored_rays():
+def test_rays_of_mirrored_cameras_are_the_mirrored_rays(dtype):
     cameras = skewed(random_views(3, 0).cameras)
     origins, directions = cameras.rays(8, 12)
     mirrored_origins, mirrored_directions = mirror_cameras(cameras).rays(8, 12)
     torch.testing.assert_close(mirrored_origins, origins * MIRROR)
     torch.testing.assert_close(mirrored_directions, directions.flip(2) * MIRROR)
     determinants = torch.linalg.det(mirror_cameras(cameras).cam2world[:, :3, :3])
-    torch.testing.assert_close(determinants, torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(determinants, torch.ones(3, dtype=dtype))
 
 
 def test_a_mirrored_scene_renders_the_mirrored_depth_and_composite():

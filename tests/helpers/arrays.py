@@ -32,7 +32,7 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def values_and_gradients(function: Callable[..., tuple[Tensor, ...]], *leaves: Tensor) -> tuple[Any, Any]:
-    """Return the values of ``function`` and the gradients of a random sum of them in ``leaves``, which stay as they are.
+    """Return the values of ``function`` and the gradients of a random sum of them; ``leaves`` stay as they are.
 
     The sum is the same for all functions with values of the same shapes.
     """

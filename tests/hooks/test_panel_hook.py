@@ -16,16 +16,16 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import nn
 
-from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.hooks.panel_hook import PanelHook, evaluating
+from tests.helpers.cameras import unit_cameras
+from tests.helpers.views import make_views
 
 HEIGHT, WIDTH = 8, 12
 
 
-def make_views() -> Views:
-    cameras = Cameras(torch.eye(3).repeat(2, 1, 1), torch.eye(4).repeat(2, 1, 1), HEIGHT, WIDTH)
-    return Views(torch.full((2, 3, HEIGHT, WIDTH), 0.5), cameras, ('CAM_FRONT', 'CAM_BACK'), (0, 0))
+def gray_views() -> Views:
+    return make_views(unit_cameras(2, HEIGHT, WIDTH), 0.5, ('CAM_FRONT', 'CAM_BACK'))
 
 
 class Shade(BaseModel):
@@ -60,7 +60,7 @@ class Count(BaseMetric):
 
 def run(work_dir: Path, hooks: list[PanelHook]) -> Runner:
     """Six iterations, then one validation of six samples."""
-    packed = {'inputs': {'input_views': make_views(), 'target_views': make_views()}, 'data_samples': []}
+    packed = {'inputs': {'input_views': gray_views(), 'target_views': gray_views()}, 'data_samples': []}
     loader = torch.utils.data.DataLoader([packed] * 6, batch_size=1, collate_fn=lambda batch: batch[0])
     runner = Runner(
         Shade(),

@@ -7,25 +7,18 @@ import torch
 
 from projects.DistillNeRF.geometry.box_surface import CORNERS
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.cells import Cells, colors_seen, occupied_cells
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.modules.heads import build_head
-from projects.DistillNeRF.modules.renderer import RaySampling
-from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
+from tests.helpers.cameras import facing, level_cameras, pinhole
+from tests.helpers.scenes import scene_at
 
 POINTS = torch.tensor([[3.0, 10.0, 0.5], [-20.0, 4.0, 2.0], [70.0, -90.0, 9.0]])
 
 
 def scene_of(points: torch.Tensor, logits: torch.Tensor, levels: tuple[int, int] = (6, 8)) -> Scene:
     """One fine cell per point, with that density logit and its number as feature."""
-    space = ParameterizedSpace()
-    grid, cell = VoxelGrid.build(point_codes(space.contract(points), levels[1]), *levels)
-    fine = torch.zeros(grid.num_fine, 5)
-    fine[cell.long(), :4] = torch.arange(1.0, len(points) + 1)[:, None]
-    fine[cell.long(), 4] = logits
-    coarse = torch.full((grid.num_coarse, 5), 0.5)
-    return Scene(grid, coarse, fine, space, RaySampling(), build_head('feature', 4), 1)
+    features = torch.arange(1.0, len(points) + 1)[:, None].expand(-1, 4)
+    return scene_at(points, features, logits, coarse=(0.5, 0.5), levels=levels)
 
 
 def test_a_cell_lies_around_its_point():
@@ -72,10 +65,8 @@ def test_unknown_level():
 
 def test_a_cell_has_the_color_of_the_pixel_that_shows_it():
     # A camera at the origin that looks along +y (world), its x to the right: the first point is right of the middle.
-    cam2world = torch.eye(4)
-    cam2world[:3, :3] = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    intrinsics = torch.tensor([[20.0, 0.0, 20.0], [0.0, 20.0, 10.0], [0.0, 0.0, 1.0]])
-    cameras = Cameras(intrinsics[None], cam2world[None], 20, 40)
+    cameras = Cameras(pinhole(20.0, (20, 10)), torch.eye(4)[None], 20, 40)
+    cameras.cam2world[0, :3, :3] = facing()
     cells = occupied_cells(scene_of(POINTS, torch.ones(3)))
     first = int((cells.features[:, 0] == 1).nonzero())
     image = torch.zeros(1, 3, 20, 40)
@@ -117,10 +108,7 @@ def test_the_corners_of_the_cube_are_drawn_a_quarter_of_a_cell_inside():
 
 def ahead(height: int = 10, width: int = 20, count: int = 1) -> Cameras:
     """Cameras at the origin that look along +y; one pixel is a tenth of the depth."""
-    cam2world = torch.eye(4).repeat(count, 1, 1)
-    cam2world[:, :3, :3] = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    intrinsics = torch.tensor([[10.0, 0.0, 9.5], [0.0, 10.0, 4.5], [0.0, 0.0, 1.0]]).repeat(count, 1, 1)
-    return Cameras(intrinsics, cam2world, height, width)
+    return level_cameras((0.0,) * count, height, width)
 
 
 def points(*positions: tuple[float, float, float]) -> Cells:

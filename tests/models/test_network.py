@@ -112,13 +112,13 @@ def test_jitter_is_random_and_off_by_default():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
-def test_autocast_changes_precision_but_not_the_function(dtype, head):
+def test_autocast_changes_precision_but_not_the_function(device, dtype, head):
     network = small_network(head=head).float()
     # Dense fog, so that rounding a depth moves no point far: what is compared is rounding.
     torch.nn.init.zeros_(network.coarse_net.head[-1].bias)
     views = random_views(2, 0).to(torch.float32)
     expected = network(views).render(views.cameras)
-    with torch.autocast('cpu', dtype=dtype):
+    with torch.autocast(device.type, dtype=dtype):
         encoded = network.encode([views])[0]
         rendering = encoded.scene.render(views.cameras)
         loss = rendering.image.float().square().mean() + rendering.depth.mean() + encoded.fine.depth.mean()

@@ -20,6 +20,8 @@ from projects.DistillNeRF.models.objective import (
     stored_depth,
 )
 from projects.DistillNeRF.utils.errors import InputError
+from tests.helpers.cameras import pinhole
+from tests.helpers.views import make_views
 
 FAR = 60.0
 SKY = FAR - 5
@@ -42,12 +44,11 @@ class Recorder(nn.Module):
         return torch.tensor(self.value)
 
 
-def make_views(count: int = 2, **maps: Tensor) -> Views:
+def wide_views(count: int = 2, **maps: Tensor) -> Views:
     """Make views of wide-angle cameras, so that distance and z differ much."""
-    intrinsics = torch.tensor([[6.0, 0, 5], [0, 6, 4], [0, 0, 1]]).repeat(count, 1, 1)
-    cameras = Cameras(intrinsics, torch.eye(4).repeat(count, 1, 1), HEIGHT, WIDTH)
+    cameras = Cameras(pinhole(6.0, (5, 4), count), torch.eye(4).repeat(count, 1, 1), HEIGHT, WIDTH)
     images = torch.linspace(0, 1, count * 3 * HEIGHT * WIDTH).view(count, 3, HEIGHT, WIDTH)
-    return Views(images, cameras, tuple(f'C{i}' for i in range(count)), (0,) * count, **maps)
+    return make_views(cameras, images, **maps)
 
 
 def made(count: int = 2) -> tuple[SimpleNamespace, SimpleNamespace]:
@@ -73,8 +74,8 @@ def given(name: str, inputs: Views, targets: Views, quirks: bool = False) -> lis
 
 def test_rgb_compares_the_rendered_with_the_target_images():
     loss = Recorder()
-    (encoded, rendering), targets = made(), make_views()
-    result = Objective({'rgb': loss}, SPACE, False)([encoded], [rendering], [make_views()], [targets])
+    (encoded, rendering), targets = made(), wide_views()
+    result = Objective({'rgb': loss}, SPACE, False)([encoded], [rendering], [wide_views()], [targets])
     assert list(result) == ['loss_rgb']
     assert loss.calls[0][0] is rendering.rgb
     assert loss.calls[0][1] is targets.images
@@ -82,8 +83,8 @@ def test_rgb_compares_the_rendered_with_the_target_images():
 
 @pytest.mark.parametrize(('name', 'field'), [('lidar_depth', 'lidar_depth'), ('teacher_depth', 'teacher_depth')])
 def test_depths_are_compared_as_distances(name, field):
-    inputs = make_views(**{field: torch.full((2, *SIZE), 7.0)})
-    targets = make_views(**{field: torch.full((2, *SIZE), 9.0)})
+    inputs = wide_views(**{field: torch.full((2, *SIZE), 7.0)})
+    targets = wide_views(**{field: torch.full((2, *SIZE), 9.0)})
     (_, coarse), (_, rendered) = given(name, inputs, targets)
     torch.testing.assert_close(coarse, 7 * inputs.cameras.ray_lengths(HEIGHT, WIDTH))
     torch.testing.assert_close(rendered, 9 * targets.cameras.ray_lengths(*SIZE))
@@ -91,7 +92,7 @@ def test_depths_are_compared_as_distances(name, field):
 
 
 def test_published_quirks_compare_distance_with_z():
-    views = make_views(lidar_depth=torch.full((2, *SIZE), 7.0))
+    views = wide_views(lidar_depth=torch.full((2, *SIZE), 7.0))
     (_, coarse), (_, rendered) = given('lidar_depth', views, views, quirks=True)
     assert (coarse == 7).all()
     assert (rendered == 7).all()
@@ -103,7 +104,7 @@ def test_lidar_is_enlarged_by_the_nearest_return_and_published_by_a_blend():
     # The blend of (8, 12) pixels from (4, 6) reads the unknown corner at 3 x 3 pixels, the nearest at 2 x 2.
     unknown = [resize_depth(depth, (HEIGHT, WIDTH), nearest).isnan().sum().item() for nearest in (True, False)]
     assert unknown == [2 * 4, 2 * 9]
-    views = make_views(lidar_depth=depth, teacher_depth=depth)
+    views = wide_views(lidar_depth=depth, teacher_depth=depth)
     for name, expected in (('lidar_depth', unknown), ('teacher_depth', [unknown[1]] * 2)):
         assert [given(name, views, views, q)[0][1].isnan().sum().item() for q in (False, True)] == expected
 
@@ -113,7 +114,7 @@ def test_the_sky_is_far_away():
     lidar[:, 0, 0] = 6.0
     sky = torch.zeros(2, *SIZE)
     sky[:, 0] = 1
-    views = make_views(teacher_depth=teacher, lidar_depth=lidar, sky_mask=sky)
+    views = wide_views(teacher_depth=teacher, lidar_depth=lidar, sky_mask=sky)
     rendered = given('teacher_depth', views, views)[1][1]
     assert (rendered[:, 0] == SKY).all()
     assert (rendered[:, 1:] < 12).all()
@@ -127,7 +128,7 @@ def test_the_sky_is_far_away():
 def test_target_depths_are_clamped_between_the_least_and_the_sky():
     depth = torch.full((2, *SIZE), 1000.0)
     depth[:, 0] = 0.0
-    views = make_views(teacher_depth=depth)
+    views = wide_views(teacher_depth=depth)
     rendered = given('teacher_depth', views, views)[1][1]
     assert (rendered[:, 0] == MIN_TARGET_DEPTH).all()
     assert (rendered[:, 1:] == SKY).all()
@@ -140,7 +141,7 @@ def test_target_depths_are_clamped_between_the_least_and_the_sky():
 def test_weights_have_their_samples_along_the_second_axis(name, stages):
     loss = Recorder()
     encoded, rendering = made()
-    result = Objective({name: loss}, SPACE, False)([encoded], [rendering], [make_views()], [make_views()])
+    result = Objective({name: loss}, SPACE, False)([encoded], [rendering], [wide_views()], [wide_views()])
     assert list(result) == [f'loss_{name}{stage}' for stage in stages]
     assert [weights.shape[1] for (weights,) in loss.calls] == list(stages.values())
     assert torch.equal(loss.calls[-1][0], rendering.weights.movedim(-1, 1))
@@ -148,7 +149,7 @@ def test_weights_have_their_samples_along_the_second_axis(name, stages):
 
 def test_a_batch_is_the_mean_of_its_samples_however_many_cameras_they_have():
     objective = Objective({'rgb': RGBL1Loss(), 'opacity': OpacityLoss()}, SPACE, False)
-    parts = [(*made(count), make_views(count), make_views(count)) for count in (1, 3)]
+    parts = [(*made(count), wide_views(count), wide_views(count)) for count in (1, 3)]
     together = objective(*zip(*parts, strict=True))
     alone = [objective(*([x] for x in part)) for part in parts]
     for name, value in together.items():
@@ -157,7 +158,7 @@ def test_a_batch_is_the_mean_of_its_samples_however_many_cameras_they_have():
 
 def test_a_sample_without_lidar_costs_nothing_and_has_finite_gradients():
     losses = {'rgb': RGBL1Loss(), 'lidar_depth': DepthClampLoss(), 'weight_entropy': WeightEntropyLoss()}
-    views = make_views(lidar_depth=torch.full((2, *SIZE), NAN))
+    views = wide_views(lidar_depth=torch.full((2, *SIZE), NAN))
     encoded, rendering = made()
     result = Objective(losses, SPACE, False)([encoded], [rendering], [views], [views])
     assert result['loss_lidar_depth'] == result['loss_lidar_depth_coarse'] == 0
@@ -170,7 +171,7 @@ def test_a_sample_without_lidar_costs_nothing_and_has_finite_gradients():
 def test_unknown_pixels_get_no_gradient_and_known_ones_do():
     depth = torch.full((2, *SIZE), NAN)
     depth[:, 2, 3] = 20.0
-    views = make_views(lidar_depth=depth)
+    views = wide_views(lidar_depth=depth)
     encoded, rendering = made()
     Objective({'lidar_depth': DepthClampLoss()}, SPACE, False)([encoded], [rendering], [views], [views])[
         'loss_lidar_depth'
@@ -180,7 +181,7 @@ def test_unknown_pixels_get_no_gradient_and_known_ones_do():
 
 def test_a_loss_on_depth_that_was_not_loaded_is_refused():
     with pytest.raises(InputError, match='load_teacher=True'):
-        given('teacher_depth', make_views(), make_views())
+        given('teacher_depth', wide_views(), wide_views())
 
 
 def test_losses_that_do_not_say_what_they_compare_are_refused():
@@ -190,7 +191,7 @@ def test_losses_that_do_not_say_what_they_compare_are_refused():
 
 @pytest.mark.parametrize('name', ['lidar_depth', 'teacher_depth'])
 def test_edge_losses_get_the_same_depths_and_the_iteration(name):
-    views = make_views(**{name: torch.full((2, *SIZE), 7.0)})
+    views = wide_views(**{name: torch.full((2, *SIZE), 7.0)})
     plain, edges = Recorder(), Recorder()
     encoded, rendering = made()
     objective = Objective({name: plain, f'{name}_edges': edges}, SPACE, False)
@@ -220,7 +221,7 @@ def test_density_is_asked_before_and_at_the_surfaces_of_the_teacher(quirks):
     depth = torch.full((2, *SIZE), 20.0)
     depth[:, 0] = NAN
     depth[:, 3, 3] = NAN
-    views = make_views(teacher_depth=depth, sky_mask=sky)
+    views = wide_views(teacher_depth=depth, sky_mask=sky)
     loss = Recorder()
     loss.margin = 1.0
     encoded, rendering = made()
@@ -242,21 +243,21 @@ def test_features_that_are_unknown_do_not_count():
     features[0, :, :5] = NAN
     features[1, 1, 0, 0] = NAN
     known = features.isfinite().all(1)
-    views = make_views(features=features)
+    views = wide_views(features=features)
     objective = Objective({'features': RGBL1Loss(2.0)}, SPACE, published_quirks=False)
     loss = objective([encoded], [rendering], [views], [views])['loss_features']
     expected = 2 * (rendering.features - features).abs().movedim(1, -1)[known].mean()
     assert torch.allclose(loss, expected)
     (gradient,) = torch.autograd.grad(loss, rendering.features)
     assert torch.equal((gradient != 0).any(1), known)
-    nothing = make_views(features=torch.full_like(features, NAN))
+    nothing = wide_views(features=torch.full_like(features, NAN))
     assert objective([encoded], [rendering], [nothing], [nothing])['loss_features'] == 0
 
 
 def test_line_of_sight_sees_the_weights_of_each_stage_with_the_lidar_of_its_own_views():
     """Coarse weights between the edges of the bins against the inputs, rendered ones against the targets."""
-    inputs = make_views(lidar_depth=torch.full((2, HEIGHT, WIDTH), 7.0))
-    targets = make_views(lidar_depth=torch.full((2, *SIZE), 9.0))
+    inputs = wide_views(lidar_depth=torch.full((2, HEIGHT, WIDTH), 7.0))
+    targets = wide_views(lidar_depth=torch.full((2, *SIZE), 9.0))
     encoded, rendering = made()
     edges = SPACE.bin_edges(torch.empty(()))
     encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, len(edges) - 1)
@@ -279,7 +280,7 @@ def test_line_of_sight_sees_the_weights_of_each_stage_with_the_lidar_of_its_own_
 
 def test_line_of_sight_knows_no_sky():
     """What LiDAR does not return from stays unknown, whatever the mask says."""
-    views = make_views(lidar_depth=torch.full((2, *SIZE), NAN), sky_mask=torch.ones(2, *SIZE))
+    views = wide_views(lidar_depth=torch.full((2, *SIZE), NAN), sky_mask=torch.ones(2, *SIZE))
     encoded, rendering = made()
     encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, len(SPACE.bin_edges(torch.empty(()))) - 1)
     rendering.depths = torch.rand(2, *SIZE, 8).cumsum(-1)
@@ -294,7 +295,7 @@ def test_free_points_end_a_margin_before_the_surface(monkeypatch):
     sky, depth = torch.zeros(2, *SIZE), torch.full((2, *SIZE), 20.0)
     sky[:, 0] = 1
     depth[:, 1] = 0.3
-    views = make_views(teacher_depth=depth, sky_mask=sky)
+    views = wide_views(teacher_depth=depth, sky_mask=sky)
     loss = Recorder()
     loss.margin = 1.0
     encoded, rendering = made()
@@ -314,33 +315,33 @@ def test_free_points_end_a_margin_before_the_surface(monkeypatch):
 
 def test_features_of_another_size_are_resized_to_those_rendered():
     """Half-pixel centers: four columns from two lie at -0.25, 0.25, 0.75 and 1.25."""
-    views = make_views(features=torch.tensor([0.0, 4.0]).view(1, 1, 1, 2).expand(2, 3, 1, 2))
+    views = wide_views(features=torch.tensor([0.0, 4.0]).view(1, 1, 1, 2).expand(2, 3, 1, 2))
     target = feature_target(views, torch.empty(2, 3, 1, 4))
     torch.testing.assert_close(target, torch.tensor([0.0, 1, 3, 4]).expand(2, 3, 1, 4))
     assert feature_target(views, torch.empty(2, 3, 1, 2)) is views.features
     with pytest.raises(InputError, match='load_features=True'):
-        feature_target(make_views(), torch.empty(1))
+        feature_target(wide_views(), torch.empty(1))
 
 
 @pytest.mark.parametrize(('name', 'option'), [('lidar_depth', 'load_lidar'), ('teacher_depth', 'load_teacher')])
 def test_what_was_not_loaded_is_named(name, option):
     with pytest.raises(InputError, match=f'needs {name} that the dataset does not load; set its {option}=True'):
-        stored_depth(name, make_views())
+        stored_depth(name, wide_views())
 
 
 def test_every_image_loss_gets_rendered_and_target_images():
     losses = {name: Recorder(value) for name, value in (('rgb', 1.0), ('lpips', 2.0), ('dssim', 3.0))}
-    (encoded, rendering), targets = made(), make_views()
-    result = Objective(losses, SPACE, False)([encoded], [rendering], [make_views()], [targets])
+    (encoded, rendering), targets = made(), wide_views()
+    result = Objective(losses, SPACE, False)([encoded], [rendering], [wide_views()], [targets])
     assert {name: value.item() for name, value in result.items()} == {'loss_rgb': 1, 'loss_lpips': 2, 'loss_dssim': 3}
     for loss in losses.values():
         assert loss.calls[0][0] is rendering.rgb and loss.calls[0][1] is targets.images
 
 
 def test_features_with_other_channels_are_refused():
-    views = make_views(features=torch.zeros(2, 32, 4, 6))
+    views = wide_views(features=torch.zeros(2, 32, 4, 6))
     with pytest.raises(InputError, match='have 32 channels, the network renders 64: extract them again'):
         feature_target(views, torch.zeros(2, 64, 4, 6))
     # One unknown pixel where all are missing.
-    missing = make_views(features=torch.full((2, 1, 1, 1), torch.nan))
+    missing = wide_views(features=torch.full((2, 1, 1, 1), torch.nan))
     assert feature_target(missing, torch.zeros(2, 64, 4, 6)).isnan().all()

@@ -11,10 +11,10 @@ import torch
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.scene import Rendering, Scene
-from projects.DistillNeRF.modules.heads import build_head
 from projects.DistillNeRF.modules.renderer import RaySampling, render_rays
-from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
+from tests.helpers.cameras import level_cameras
 from tests.helpers.refusals import assert_refused
+from tests.helpers.scenes import scene_at
 
 CHANNELS = 4
 SPACE = ParameterizedSpace()
@@ -25,28 +25,13 @@ LEFT, RIGHT = torch.tensor([1.0, 0.0, 0.0, 2.0]), torch.tensor([0.0, 3.0, 0.0, 0
 
 def make_scene(points: torch.Tensor, features: torch.Tensor, logit: float = 3.0, head: str = 'color', **sampling):
     """One fine cell per point that is dense and has that feature; coarse cells are thin."""
-    torch.manual_seed(0)
-    grid, cell = VoxelGrid.build(point_codes(SPACE.contract(points), 8), 6, 8)
-    fine = torch.full((grid.num_fine, CHANNELS + 1), logit)
-    fine[cell.long(), :CHANNELS] = features
-    coarse = torch.zeros(grid.num_coarse, CHANNELS + 1)
-    coarse[:, -1] = -10
     settings = {'width': 32, 'num_layers': 2} if head == 'color' else {'out_channels': 5}
-    return Scene(grid, coarse, fine, SPACE, RaySampling(**sampling), build_head(head, CHANNELS, **settings), 2)
+    return scene_at(points, features, logit, sampling=RaySampling(**sampling), downscale=2, head=head, **settings)
 
 
 def cameras(height: int = 12, width: int = 20, yaws: tuple[float, ...] = (0.0,)) -> Cameras:
     """Cameras at the origin; yaw to the right, degrees; 90 degrees wide."""
-    poses = []
-    for yaw in map(math.radians, yaws):
-        forward = torch.tensor([math.sin(yaw), math.cos(yaw), 0.0])
-        right = torch.tensor([math.cos(yaw), -math.sin(yaw), 0.0])
-        pose = torch.eye(4)
-        pose[:3, :3] = torch.stack([right, torch.tensor([0.0, 0.0, -1.0]), forward], dim=1)
-        poses.append(pose)
-    focal, cx, cy = width / 2, (width - 1) / 2, (height - 1) / 2
-    intrinsics = torch.tensor([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
-    return Cameras(intrinsics.repeat(len(yaws), 1, 1), torch.stack(poses), height, width)
+    return level_cameras(yaws, height, width)
 
 
 @pytest.fixture(scope='module', params=['color', 'feature'])

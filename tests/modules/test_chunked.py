@@ -18,11 +18,11 @@ def function(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize('count', [0, 1, 7, 20])
 @pytest.mark.parametrize('numbers', [1, 15, 1000])
-def test_values_and_gradients(monkeypatch, count, numbers):
+def test_values_and_gradients(monkeypatch, count, numbers, dtype):
     monkeypatch.setattr(chunks, 'CPU_CHUNK_NUMEL', numbers)
     generator = torch.Generator().manual_seed(0)
-    x, cotangent = (torch.randn(count, 5, dtype=torch.float64, generator=generator) for _ in range(2))
-    scale = torch.rand(count, dtype=torch.float64, generator=generator)
+    x, cotangent = (torch.randn(count, 5, dtype=dtype, generator=generator) for _ in range(2))
+    scale = torch.rand(count, dtype=dtype, generator=generator)
     results = []
     for run in (function, lambda *inputs: map_chunked(function, *inputs)):
         leaf = x.clone().requires_grad_()
@@ -32,11 +32,11 @@ def test_values_and_gradients(monkeypatch, count, numbers):
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-14)
 
 
-def test_a_result_that_nobody_uses(monkeypatch):
+def test_a_result_that_nobody_uses(monkeypatch, dtype):
     monkeypatch.setattr(chunks, 'CPU_CHUNK_NUMEL', 10)
-    x = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    map_chunked(function, x, torch.ones(6, dtype=torch.float64))[1].sum().backward()
-    expected = torch.autograd.grad(function(x, torch.ones(6, dtype=torch.float64))[1].sum(), x)[0]
+    x = torch.randn(6, 5, dtype=dtype, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    map_chunked(function, x, torch.ones(6, dtype=dtype))[1].sum().backward()
+    expected = torch.autograd.grad(function(x, torch.ones(6, dtype=dtype))[1].sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepthNet, DepthFeatureCombiner
+from tests.helpers.arrays import defaults, randomized
 from verification.reference import kernels as reference
 
 EDGES = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
-
-
-def randomized(module: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.double().parameters():
-        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.4
-    return module
 
 
 def rand(*shape: int) -> Tensor:
@@ -29,11 +22,11 @@ def rand(*shape: int) -> Tensor:
 
 def net(**changes) -> CoarseDepthNet:
     settings = {'width': 2, 'channels': 3, 'blocks': (1, 1, 1, 1), 'depth_channels': 4} | changes
-    return randomized(CoarseDepthNet(3, **settings))
+    return randomized(CoarseDepthNet(3, **settings), 0.4)
 
 
 def test_the_combiner_adds_its_mixture_to_the_frozen_features():
-    combiner = randomized(DepthFeatureCombiner(3, 4))
+    combiner = randomized(DepthFeatureCombiner(3, 4), 0.4)
     features, frozen = rand(2, 3, 6, 8), rand(2, 4, 3, 4)
     large = F.interpolate(frozen, size=(6, 8), mode='bilinear', align_corners=False)
     mixed = combiner.mix(torch.cat([features, large], 1))
@@ -42,7 +35,7 @@ def test_the_combiner_adds_its_mixture_to_the_frozen_features():
     torch.testing.assert_close(combiner(features, frozen), expected)
 
 
-def test_depth_and_weights_are_those_of_volume_rendering():
+def test_depth_and_weights_are_those_of_volume_rendering(dtype):
     made = net(logit_bound=2.0)
     features = rand(2, 3, 4, 5)
     first, last = made.head[0], made.head[2]
@@ -50,7 +43,7 @@ def test_depth_and_weights_are_those_of_volume_rendering():
     logits = F.conv2d(hidden, last.weight, last.bias).permute(0, 2, 3, 1)
     density = torch.exp(2 * torch.tanh(logits / 2) - 1)
     weights = reference.interval_weights(density * EDGES.diff())
-    depth = (weights * torch.tensor([1.5, 3.0, 5.5], dtype=torch.float64)).sum(-1) / weights.sum(-1)
+    depth = (weights * torch.tensor([1.5, 3.0, 5.5], dtype=dtype)).sum(-1) / weights.sum(-1)
     coarse = made.render(features, EDGES)
     torch.testing.assert_close(coarse.weights, weights)
     torch.testing.assert_close(coarse.depth, depth)
@@ -88,9 +81,7 @@ def test_frozen_features_are_given_if_and_only_if_it_was_built_for_them():
 
 
 def test_usual_settings_are_the_published_ones():
-    parameters = inspect.signature(CoarseDepthNet).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    assert defaults == {
+    assert defaults(CoarseDepthNet) == {
         'width': 64,
         'channels': 64,
         'blocks': (2, 3, 5, 5),

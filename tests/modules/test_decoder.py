@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from projects.DistillNeRF.modules.decoder import ColorDecoder, StyledConv, upsampling_layers
+from tests.helpers.arrays import defaults, normal, randomized
 
 
 @pytest.mark.parametrize(
@@ -22,17 +21,6 @@ def test_enlargements_follow_the_published_layers(layers, times, expected):
 def test_width_must_fit_the_groups():
     with pytest.raises(ValueError, match='multiple of 32'):
         ColorDecoder(9, width=40)
-
-
-def randomized(module: torch.nn.Module) -> torch.nn.Module:
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.double().parameters():
-        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.3
-    return module
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def styled(x: torch.Tensor, style: torch.Tensor, conv: StyledConv) -> torch.Tensor:
@@ -50,15 +38,15 @@ def styled(x: torch.Tensor, style: torch.Tensor, conv: StyledConv) -> torch.Tens
 
 
 def test_a_styled_convolution_has_gain_and_offset_of_its_style():
-    conv = randomized(StyledConv(64, 3))
-    x, style = rand(2, 64, 4, 5), rand(2, 3)
+    conv = randomized(StyledConv(64, 3), 0.3)
+    x, style = normal(2, 64, 4, 5), normal(2, 3)
     torch.testing.assert_close(conv(x, style), styled(x, style, conv))
 
 
 @pytest.mark.parametrize('times', [0, 1, 2])
 def test_the_decoder_written_out(times):
-    decoder = randomized(ColorDecoder(5, width=32, num_layers=3, num_upsample=times, style_channels=4))
-    composite, classes = rand(2, 5, 4, 6), torch.tensor([2, 0])
+    decoder = randomized(ColorDecoder(5, width=32, num_layers=3, num_upsample=times, style_channels=4), 0.3)
+    composite, classes = normal(2, 5, 4, 6), torch.tensor([2, 0])
     style = decoder.styles.weight[[2, 0]]
     x = F.leaky_relu(F.conv2d(composite, decoder.first.weight, decoder.first.bias, padding=1), 0.2)
     for index, conv in enumerate(decoder.convs):
@@ -72,9 +60,13 @@ def test_the_decoder_written_out(times):
 
 
 def test_usual_settings_are_the_published_ones():
-    parameters = inspect.signature(ColorDecoder).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    assert defaults == {'width': 160, 'num_layers': 4, 'num_upsample': 1, 'num_camera_classes': 3, 'style_channels': 32}
+    assert defaults(ColorDecoder) == {
+        'width': 160,
+        'num_layers': 4,
+        'num_upsample': 1,
+        'num_camera_classes': 3,
+        'style_channels': 32,
+    }
 
 
 def test_every_width_is_its_own():

@@ -15,17 +15,7 @@ from projects.DistillNeRF.modules.depth_anything import (
     load_depth_anything,
     network_size,
 )
-
-
-def randomized(module: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.double().parameters():
-        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.5
-    return module
-
-
-def rand(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+from tests.helpers.arrays import normal, randomized
 
 
 @pytest.mark.parametrize(
@@ -51,13 +41,13 @@ def conv(x: Tensor, layer: nn.Conv2d, **options) -> Tensor:
 
 
 def test_residual_unit():
-    unit, x = randomized(ResidualConvUnit(2)), rand(1, 2, 4, 5)
+    unit, x = randomized(ResidualConvUnit(2)), normal(1, 2, 4, 5)
     expected = x + conv(conv(x.relu(), unit.conv1, padding=1).relu(), unit.conv2, padding=1)
     torch.testing.assert_close(unit(x), expected)
 
 
 def test_fusion_adds_the_refined_skip_and_enlarges_corner_to_corner():
-    fusion, x, skip = randomized(Fusion(2)), rand(1, 2, 3, 4), rand(1, 2, 3, 4).flip(-1)
+    fusion, x, skip = randomized(Fusion(2)), normal(1, 2, 3, 4), normal(1, 2, 3, 4).flip(-1)
     for given in (None, skip):
         merged = x if given is None else x + fusion.resConfUnit1(skip)
         large = F.interpolate(fusion.resConfUnit2(merged), size=(5, 7), mode='bilinear', align_corners=True)
@@ -66,7 +56,7 @@ def test_fusion_adds_the_refined_skip_and_enlarges_corner_to_corner():
 
 def test_the_head_merges_from_the_last_block_to_the_first():
     head, rows, columns = randomized(DPTHead(width=3, sizes=(2, 3, 4, 5), channels=4)), 2, 3
-    tokens = [rand(2, rows * columns, 3) * (i + 1) for i in range(4)]
+    tokens = [normal(2, rows * columns, 3) * (i + 1) for i in range(4)]
     maps = [
         conv(torch.stack([x[:, [r * columns + c for c in range(columns)]] for r in range(rows)], 1).movedim(-1, 1), p)
         for x, p in zip(tokens, head.projects, strict=True)
@@ -93,7 +83,7 @@ def test_the_head_merges_from_the_last_block_to_the_first():
 
 def test_its_own_depth_is_positive_and_of_the_size_of_the_patches():
     head = randomized(DPTHead(width=3, sizes=(2, 3, 4, 5), channels=4))
-    feature, s = rand(1, 4, 16, 24), head.scratch
+    feature, s = normal(1, 4, 16, 24), head.scratch
     x = conv(feature, s.output_conv1, padding=1)
     x = F.interpolate(x, size=(28, 42), mode='bilinear', align_corners=True)
     x = conv(conv(x, s.output_conv2[0], padding=1).relu(), s.output_conv2[2]).relu()

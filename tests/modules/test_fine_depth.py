@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepth
 from projects.DistillNeRF.modules.fine_depth import CandidateScorer, FineDepthNet
+from tests.helpers.arrays import defaults
 from verification.reference import kernels as reference
 
 
@@ -24,17 +23,17 @@ def random_scorer(channels: int, hidden: int) -> CandidateScorer:
 
 @pytest.mark.parametrize('shape', [(2, 3, 5, 15), (1, 1, 1, 4), (1, 2, 2, 1)])
 @pytest.mark.parametrize('case', ['meters', 'zero', 'equal'])
-def test_scorer_and_gradients_equal_the_literal_convolutions(shape, case):
+def test_scorer_and_gradients_equal_the_literal_convolutions(shape, case, dtype):
     scorer = random_scorer(9, 4)
     generator = torch.Generator().manual_seed(1)
-    features = torch.randn(shape[0], 9, *shape[1:3], dtype=torch.float64, generator=generator, requires_grad=True)
-    candidates = torch.rand(shape, dtype=torch.float64, generator=generator) * 100
+    features = torch.randn(shape[0], 9, *shape[1:3], dtype=dtype, generator=generator, requires_grad=True)
+    candidates = torch.rand(shape, dtype=dtype, generator=generator) * 100
     if case == 'zero':
         candidates[..., : shape[-1] // 2] = 0
     elif case == 'equal':
         candidates[:] = 7.0
     candidates = candidates.sort(dim=-1).values.requires_grad_()
-    cotangent = torch.randn(shape, dtype=torch.float64, generator=generator)
+    cotangent = torch.randn(shape, dtype=dtype, generator=generator)
     leaves = [features, candidates, *scorer.parameters()]
 
     def evaluate(scores: Tensor) -> tuple[Tensor, ...]:
@@ -46,15 +45,13 @@ def test_scorer_and_gradients_equal_the_literal_convolutions(shape, case):
     torch.testing.assert_close(ours, expected, rtol=1e-7, atol=1e-8)
 
 
-def test_scorer_accepts_a_code_that_does_not_depend_on_distance():
+def test_scorer_accepts_a_code_that_does_not_depend_on_distance(dtype):
     """Slope zero and offset zero: the variance of the code is zero, and layer norm divides by its epsilon."""
     scorer = random_scorer(9, 4)
     torch.nn.init.constant_(scorer.expand.weight, 0.3)
     torch.nn.init.constant_(scorer.expand.bias, 0.1)
-    features = torch.randn(1, 9, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    candidates = torch.rand(
-        1, 2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
-    ).requires_grad_()
+    features = torch.randn(1, 9, 2, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    candidates = torch.rand(1, 2, 3, 5, dtype=dtype, generator=torch.Generator().manual_seed(2)).requires_grad_()
     scores = scorer(features, candidates)
     expected = reference.score_candidates(features, candidates, dict(scorer.named_parameters()))
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-6)
@@ -62,11 +59,11 @@ def test_scorer_accepts_a_code_that_does_not_depend_on_distance():
     assert torch.isfinite(candidates.grad).all()
 
 
-def test_scorer_in_float32_is_close_to_the_literal_convolutions():
+def test_scorer_in_float32_is_close_to_the_literal_convolutions(dtype):
     """The rank-3 form subtracts no large numbers: float32 keeps its accuracy at 100 m and at 0 m."""
     scorer = random_scorer(65, 16)
-    features = torch.randn(1, 65, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    candidates = torch.rand(1, 6, 8, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * 100
+    features = torch.randn(1, 65, 6, 8, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    candidates = torch.rand(1, 6, 8, 15, dtype=dtype, generator=torch.Generator().manual_seed(2)) * 100
     candidates[0, 0] = 0
     expected = reference.score_candidates(features, candidates, dict(scorer.named_parameters()))
     scores = scorer.float()(features.float(), candidates.float())
@@ -145,9 +142,7 @@ def test_candidates_of_other_spacing_and_number():
 
 
 def test_usual_settings_are_the_published_ones():
-    parameters = inspect.signature(FineDepthNet).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    assert defaults == {
+    assert defaults(FineDepthNet) == {
         'channels': 64,
         'context_channels': 64,
         'width': 16,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from projects.DistillNeRF.modules.fpn import FPN
+from tests.helpers.arrays import defaults
 
 
 @pytest.mark.parametrize('size', [(16, 32), (17, 33), (1, 40), (19, 31), (128, 228)])
@@ -28,19 +27,19 @@ def test_stages_have_the_published_depths_and_widths():
     assert [stage[-1].conv3.out_channels for stage in pyramid.stages] == [32, 32, 48, 64, 64]
 
 
-def test_images_of_a_batch_do_not_influence_each_other():
+def test_images_of_a_batch_do_not_influence_each_other(dtype):
     torch.manual_seed(0)
     pyramid = FPN(2, 3, 5, blocks=(1, 1, 1, 1)).double()
-    images = torch.rand(3, 3, 20, 36, dtype=torch.float64)
+    images = torch.rand(3, 3, 20, 36, dtype=dtype)
     apart = torch.cat([pyramid(image[None]) for image in images])
     torch.testing.assert_close(pyramid(images), apart)
 
 
-def test_the_pyramid_written_out():
+def test_the_pyramid_written_out(dtype):
     """Down five stages, then up: every stage but the last has a lateral convolution with a leaky ReLU."""
     torch.manual_seed(0)
     net = FPN(2, 3, 5, blocks=(1, 1, 1, 1)).double()
-    images = torch.rand(2, 3, 32, 48, dtype=torch.float64)
+    images = torch.rand(2, 3, 32, 48, dtype=dtype)
     x = F.instance_norm(F.conv2d(images, net.stem.weight, padding=1), eps=1e-5).relu()
     maps = []
     for stage in net.stages:
@@ -59,9 +58,7 @@ def test_the_pyramid_written_out():
 
 
 def test_usual_settings_are_the_published_ones():
-    parameters = inspect.signature(FPN).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    assert defaults == {'blocks': (2, 3, 5, 5)}
+    assert defaults(FPN) == {'blocks': (2, 3, 5, 5)}
 
 
 def test_every_width_is_its_own():

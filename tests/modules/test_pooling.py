@@ -12,6 +12,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules.fine_depth import FineDepth
 from projects.DistillNeRF.modules.pooling import candidate_positions, pool_views
+from tests.helpers.cameras import random_cameras, unit_cameras
 from verification.reference import kernels as reference
 
 HEIGHT, WIDTH, CANDIDATES, CHANNELS = 3, 5, 4, 6
@@ -20,12 +21,7 @@ HEIGHT, WIDTH, CANDIDATES, CHANNELS = 3, 5, 4, 6
 def rig(count: int, dtype: torch.dtype = torch.float64) -> Cameras:
     """Cameras in the middle of the world that look in different directions."""
     generator = torch.Generator().manual_seed(5)
-    intrinsics = torch.tensor([[3.0, 0, 2], [0, 3, 1], [0, 0, 1]], dtype=dtype).repeat(count, 1, 1)
-    cam2world = torch.eye(4, dtype=dtype).repeat(count, 1, 1)
-    for matrix in cam2world:
-        matrix[:3, :3] = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator)).Q
-        matrix[:3, 3] = torch.randn(3, dtype=torch.float64, generator=generator)
-    return Cameras(intrinsics, cam2world, HEIGHT, WIDTH)
+    return random_cameras(count, HEIGHT, WIDTH, generator, focal=3.0, center=(2, 1), dtype=dtype)
 
 
 def random_fine_depth(count: int) -> FineDepth:
@@ -48,7 +44,7 @@ def random_fine_depth(count: int) -> FineDepth:
 
 @pytest.mark.parametrize('count', [1, 3])
 @pytest.mark.parametrize('levels', [(1, 2), (3, 5), (2, 3)])
-def test_values_and_gradients_equal_the_reference(count, levels):
+def test_values_and_gradients_equal_the_reference(count, levels, dtype):
     cameras, fine, space = rig(count), random_fine_depth(count), ParameterizedSpace()
     grid, *pooled = pool_views(cameras, fine, space, *levels)
 
@@ -64,7 +60,7 @@ def test_values_and_gradients_equal_the_reference(count, levels):
         assert grid.cells(level).tolist() == cells[morton_order].tolist()
         expected = expected[morton_order]
         torch.testing.assert_close(voxels, expected)
-        cotangent = torch.randn(voxels.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        cotangent = torch.randn(voxels.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
         torch.testing.assert_close(
             torch.autograd.grad(voxels, leaves, cotangent, retain_graph=True),
             torch.autograd.grad(expected, leaves, cotangent, retain_graph=True),
@@ -107,7 +103,7 @@ def test_two_pixels_by_hand():
     axis of 1, 2, 6 m and, to the side, of 3 m at pixel (1, 0), which is 3 m / sqrt(2) right and ahead.
     """
     space = ParameterizedSpace(inner_range=8.0, inner_range_z=8.0, contract_ratio=0.8)
-    cameras = Cameras(torch.eye(3)[None], torch.eye(4)[None], 1, 2)
+    cameras = unit_cameras(1, 1, 2)
     fine = FineDepth(
         depth=torch.zeros(1, 1, 2),
         weights=torch.zeros(1, 1, 2, 1),

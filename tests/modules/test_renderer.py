@@ -96,10 +96,10 @@ def reference_reader(
 @pytest.mark.parametrize('kind', ['color', 'feature'])
 @pytest.mark.parametrize('quirks', [True, False])
 @pytest.mark.parametrize('count', [0, 1, 60])
-def test_values_and_gradients_equal_the_reference(kind, quirks, count):
+def test_values_and_gradients_equal_the_reference(kind, quirks, count, dtype):
     scene, head, rays = random_scene(count), head_of(kind), 7
     ours = render(scene, head, quirks, rays)
-    edges = SPACE.bin_edges(torch.empty((), dtype=torch.float64))
+    edges = SPACE.bin_edges(torch.empty((), dtype=dtype))
     composite, depth, weights, depths = reference.render(
         reference_reader(scene, head, quirks),
         edges,
@@ -146,17 +146,17 @@ def test_without_the_quirk_the_first_cell_is_read():
 
 
 @pytest.mark.parametrize(('quirks', 'first'), [(True, 5.45 - 0.45), (False, 5.7 - 0.375)])
-def test_fine_samples_gather_around_the_heaviest_interval(quirks, first):
+def test_fine_samples_gather_around_the_heaviest_interval(quirks, first, dtype):
     """A wall from x = 5 m on, coarse samples at 0.45, 0.95, ...: the heaviest interval is 5.45 to 5.95."""
     grid, _ = VoxelGrid.build(point_codes(SPACE.contract(torch.tensor([[5.1, 0.1, 0.1]]).double()), 4), *LEVELS)
-    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=torch.float64)
+    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=dtype)
     tables = VoxelTables.build(grid, voxels, voxels, 10.0, published_quirks=False)
     origin, direction = torch.tensor([[0.0, 0.1, 0.1]]).double(), torch.tensor([[1.0, 0, 0]]).double()
     sampling = replace(SAMPLING, published_quirks=quirks)
     depths, rows = place_samples(tables, SPACE, sampling, origin, direction, jitter=False)
     edges = SPACE.bin_edges(depths)
     coarse = (edges[1:] + edges[:-1]) / 2
-    fine = first + 0.15 * torch.arange(6, dtype=torch.float64)
+    fine = first + 0.15 * torch.arange(6, dtype=dtype)
     torch.testing.assert_close(depths[0], torch.cat([coarse, fine]).sort().values)
     in_fine_cell = (depths[0] >= 5) & (depths[0] < 6.25)
     assert (rows[0][in_fine_cell] == 0).all()
@@ -202,11 +202,11 @@ def test_no_rays():
 
 @pytest.mark.parametrize('quirks', [True, False])
 @pytest.mark.parametrize(('wall', 'end'), [(0.3, 0.0), (11.5, FAR)])
-def test_fine_samples_stay_between_the_camera_and_the_far_plane(quirks, wall, end):
+def test_fine_samples_stay_between_the_camera_and_the_far_plane(quirks, wall, end, dtype):
     """A wall so near or so far that fine samples would lie behind the camera or beyond the far plane."""
     point = torch.tensor([[wall, 0.1, 0.1]]).double()
     grid, _ = VoxelGrid.build(point_codes(SPACE.contract(point), 4), *LEVELS)
-    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=torch.float64)
+    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=dtype)
     tables = VoxelTables.build(grid, voxels, voxels, 10.0, published_quirks=False)
     origin, direction = torch.tensor([[0.0, 0.1, 0.1]]).double(), torch.tensor([[1.0, 0, 0]]).double()
     sampling = replace(SAMPLING, published_quirks=quirks, fine_samples=9, fine_step=2.0)
@@ -218,21 +218,21 @@ def test_fine_samples_stay_between_the_camera_and_the_far_plane(quirks, wall, en
     assert (depths[0] == end).sum() >= 2
 
 
-def test_a_stride_makes_every_bin_of_coarse_samples_wider():
+def test_a_stride_makes_every_bin_of_coarse_samples_wider(dtype):
     scene = random_scene(60)
     tables = VoxelTables.build(*scene, 10.0, published_quirks=False)
     origins, directions = random_rays(3)
     depths, rows = place_coarse_samples(tables, SPACE, replace(SAMPLING, stride=4), origins, directions)
     # Bins of 2 m from 0.2 m to 8 m, then of 0.2 in s from 0.8 to s(12) = 0.867: none is whole.
-    expected = torch.tensor([1.2, 3.2, 5.2, 7.1], dtype=torch.float64)
+    expected = torch.tensor([1.2, 3.2, 5.2, 7.1], dtype=dtype)
     torch.testing.assert_close(depths, expected.expand(3, -1))
     points = origins[:, None] + expected[:, None] * directions[:, None]
     assert torch.equal(rows, scene[0].rows(SPACE.contract(points)))
 
 
-def test_rows_along_rays_in_many_pieces_are_the_same(monkeypatch):
+def test_rows_along_rays_in_many_pieces_are_the_same(monkeypatch, dtype):
     grid, *_ = random_scene(60)
-    rays, depths = random_rays(7), torch.linspace(0.5, 11, 5, dtype=torch.float64).expand(7, -1)
+    rays, depths = random_rays(7), torch.linspace(0.5, 11, 5, dtype=dtype).expand(7, -1)
     whole = rows_along(grid, SPACE, *rays, depths)
     monkeypatch.setattr('projects.DistillNeRF.modules.renderer.CPU_CHUNK_SAMPLES', 10)
     assert torch.equal(rows_along(grid, SPACE, *rays, depths), whole)

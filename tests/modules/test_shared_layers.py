@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from projects.DistillNeRF.modules.layers import (
     relu_conv,
     soft_clamp,
 )
+from tests.helpers.arrays import assert_same_gradients
 
 
 def test_a_bottleneck_of_equal_widths_keeps_its_input():
@@ -31,36 +33,27 @@ def test_a_bottleneck_of_equal_widths_keeps_its_input():
 
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-def test_instance_norm_and_its_gradient(layout):
+def test_instance_norm_and_its_gradient(layout, dtype):
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(3, 5, 6, 7, dtype=torch.float64, generator=generator) * 2 + 1
-    cotangent = torch.randn(x.shape, dtype=x.dtype, generator=generator)
-    results = []
-    for norm in (instance_norm, lambda x: F.instance_norm(x, eps=1e-5)):
-        leaf = x.contiguous(memory_format=layout).requires_grad_()
-        y = norm(leaf)
-        y.backward(cotangent)
-        results.append((y, leaf.grad))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10, check_stride=False)
+    x = (torch.randn(3, 5, 6, 7, dtype=dtype, generator=generator) * 2 + 1).contiguous(memory_format=layout)
+    plain = partial(F.instance_norm, eps=1e-5)
+    assert_same_gradients(lambda x: (instance_norm(x),), lambda x: (plain(x),), x, rtol=1e-10, atol=1e-10)
 
 
-def test_instance_norm_with_a_leaky_relu_and_its_gradient():
-    generator = torch.Generator().manual_seed(0)
-    x, cotangent = (torch.randn(3, 5, 6, 7, dtype=torch.float64, generator=generator) for _ in range(2))
-    results = []
-    for run in (lambda x: instance_norm(x, 0.2), lambda x: F.leaky_relu(F.instance_norm(x, eps=1e-5), 0.2)):
-        leaf = x.clone().requires_grad_()
-        y = run(leaf)
-        y.backward(cotangent)
-        results.append((y, leaf.grad))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10, check_stride=False)
+def test_instance_norm_with_a_leaky_relu_and_its_gradient(dtype):
+    x = torch.randn(3, 5, 6, 7, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+    def reference(x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (F.leaky_relu(F.instance_norm(x, eps=1e-5), 0.2),)
+
+    assert_same_gradients(lambda x: (instance_norm(x, 0.2),), reference, x, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(('kernel', 'stride', 'padding'), [(1, 1, 0), (3, 1, 1), (3, 2, 1)])
-def test_convolution_of_a_relu_and_its_gradients(kernel, stride, padding):
+def test_convolution_of_a_relu_and_its_gradients(kernel, stride, padding, dtype):
     generator = torch.Generator().manual_seed(0)
     conv = torch.nn.Conv2d(4, 6, kernel, stride, padding, bias=False).double()
-    x = torch.randn(2, 4, 7, 8, dtype=torch.float64, generator=generator)
+    x = torch.randn(2, 4, 7, 8, dtype=dtype, generator=generator)
     results = []
     for run in (relu_conv, lambda x, conv: conv(F.relu(x))):
         leaf = x.clone().requires_grad_()
@@ -86,9 +79,9 @@ def test_enlarging():
     assert enlarge(x, (1, 2)) is x
 
 
-def test_the_shortcut_of_a_strided_bottleneck_is_a_strided_convolution():
+def test_the_shortcut_of_a_strided_bottleneck_is_a_strided_convolution(dtype):
     block = Bottleneck(3, 5, stride=2).double()
-    x = torch.randn(2, 3, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 7, 8, dtype=dtype, generator=torch.Generator().manual_seed(0))
     kept = []
     block.shortcut.register_forward_hook(lambda *call: kept.append(call[-1]))
     block(x)
@@ -103,12 +96,12 @@ def test_no_convolution_of_one_pixel_has_a_stride():
 
 
 @pytest.mark.parametrize(('outputs', 'stride'), [(4, 1), (5, 1), (4, 2)])
-def test_a_bottleneck_written_out(outputs, stride):
+def test_a_bottleneck_written_out(outputs, stride, dtype):
     generator = torch.Generator().manual_seed(0)
     block = Bottleneck(4, outputs, stride).double()
     for parameter in block.parameters():
-        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
-    x = torch.randn(2, 4, 7, 8, dtype=torch.float64, generator=generator)
+        parameter.data = torch.randn(parameter.shape, dtype=dtype, generator=generator)
+    x = torch.randn(2, 4, 7, 8, dtype=dtype, generator=generator)
     y = F.instance_norm(F.conv2d(x, block.conv1.weight), eps=1e-5)
     y = F.instance_norm(F.conv2d(y.relu(), block.conv2.weight, stride=stride, padding=1), eps=1e-5)
     y = F.instance_norm(F.conv2d(y.relu(), block.conv3.weight), eps=1e-5)
@@ -119,19 +112,19 @@ def test_a_bottleneck_written_out(outputs, stride):
     torch.testing.assert_close(block(x), (y + short).relu(), check_stride=False)
 
 
-def test_instance_norm_by_hand():
-    x = torch.tensor([[[[1.0, 3.0]], [[0.0, 0.02]]]], dtype=torch.float64)
+def test_instance_norm_by_hand(dtype):
+    x = torch.tensor([[[[1.0, 3.0]], [[0.0, 0.02]]]], dtype=dtype)
     # Variances 1 and 1e-4, to which 1e-5 is added.
     small = 0.01 / (1.1e-4) ** 0.5
-    expected = torch.tensor([[[[-1.0, 1.0]], [[-small, small]]]], dtype=torch.float64)
+    expected = torch.tensor([[[[-1.0, 1.0]], [[-small, small]]]], dtype=dtype)
     torch.testing.assert_close(instance_norm(x), expected, rtol=1e-5, atol=0)
     torch.testing.assert_close(instance_norm(x, 0.25)[..., 0], expected[..., 0] / 4, rtol=1e-5, atol=0)
 
 
-def test_under_autocast_norms_are_computed_in_single_and_convolutions_in_half_precision():
+def test_under_autocast_norms_are_computed_in_single_and_convolutions_in_half_precision(device):
     conv = torch.nn.Conv2d(3, 4, 1, bias=False)
     x = torch.randn(1, 3, 5, 6, generator=torch.Generator().manual_seed(0))
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         half = relu_conv(x, conv)
         normed = instance_norm(x)
     assert half.dtype == torch.bfloat16 and normed.dtype == torch.float32

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +11,7 @@ from projects.DistillNeRF.modules import kernel_map
 from projects.DistillNeRF.modules.kernel_map import KernelMap
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, build_maps
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
+from tests.helpers.arrays import defaults
 from verification.reference import kernels as reference
 
 
@@ -45,12 +44,12 @@ def dense(values: Tensor, cells: Tensor, side: int) -> Tensor:
 
 @pytest.mark.parametrize('jump', [0, 1, 2])
 @pytest.mark.parametrize('count', [1, 2, 30, 700])
-def test_random_scenes_equal_dense_convolutions(jump, count):
+def test_random_scenes_equal_dense_convolutions(jump, count, dtype):
     level = 4
     grid = grid_of(random_cells(count, level), level - jump, level)
     inputs, outputs = grid.cells(level), grid.cells(level - jump)
     conv = random_conv(3, 5)
-    x = torch.randn(len(inputs), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    x = torch.randn(len(inputs), 3, dtype=dtype, generator=torch.Generator().manual_seed(1)).requires_grad_()
     y = conv(x, build_maps(grid, level, level - jump, channels=6))
     kernel = conv.weight.permute(2, 1, 0).reshape(5, 3, 3, 3, 3)
     volume = F.conv3d(dense(x, inputs, 2**level), kernel, conv.bias, stride=2**jump, padding=1)
@@ -65,7 +64,7 @@ def test_random_scenes_equal_dense_convolutions(jump, count):
 
 
 @pytest.mark.parametrize('jump', [0, 2])
-def test_published_levels_equal_a_dictionary(jump):
+def test_published_levels_equal_a_dictionary(jump, dtype):
     """Levels 7 and 9, where a dense grid would be too large."""
     base = random_cells(60, 9)
     near = (base[:, None] + torch.randint(-2, 3, (60, 4, 3), generator=torch.Generator().manual_seed(1))).clamp(0, 511)
@@ -73,24 +72,24 @@ def test_published_levels_equal_a_dictionary(jump):
     inputs = {tuple(cell): i for i, cell in enumerate(grid.cells(9).tolist())}
     outputs = {tuple(cell): i for i, cell in enumerate(grid.cells(9 - jump).tolist())}
     conv = random_conv(2, 3)
-    x = torch.randn(len(inputs), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(len(inputs), 2, dtype=dtype, generator=torch.Generator().manual_seed(1))
     y = conv(x, build_maps(grid, 9, 9 - jump, channels=6))
     torch.testing.assert_close(y, reference.sparse_conv(x, inputs, outputs, conv.weight, conv.bias, jump))
 
 
-def test_within_the_coarse_level():
+def test_within_the_coarse_level(dtype):
     grid = grid_of(random_cells(40, 5), 3, 5)
     cells = {tuple(cell): i for i, cell in enumerate(grid.cells(3).tolist())}
     conv = random_conv(2, 3)
-    x = torch.randn(len(cells), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(len(cells), 2, dtype=dtype, generator=torch.Generator().manual_seed(1))
     y = conv(x, build_maps(grid, 3, 3, channels=6))
     torch.testing.assert_close(y, reference.sparse_conv(x, cells, cells, conv.weight, conv.bias, 0))
 
 
-def test_gradients_equal_finite_differences():
+def test_gradients_equal_finite_differences(dtype):
     grid = grid_of(random_cells(6, 2), 1, 2)
     conv = random_conv(2, 2)
-    x = torch.randn(grid.num_fine, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(grid.num_fine, 2, dtype=dtype, generator=torch.Generator().manual_seed(1))
 
     def function(x: Tensor, weight: Tensor) -> Tensor:
         return torch.func.functional_call(conv, {'weight': weight}, (x, build_maps(grid, 2, 1, channels=6)))
@@ -126,11 +125,11 @@ def test_network_of_small_scenes_has_finite_gradients(layers, count):
 
 @pytest.mark.parametrize('limit', [1, 40])
 @pytest.mark.parametrize('jump', [0, 1, 2])
-def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit):
+def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit, dtype):
     """Values and gradients; in the second and later chunks pairs and rows begin where the chunk does."""
     grid = grid_of(random_cells(60, 4), 4 - jump, 4)
     conv = random_conv(3, 5)
-    x = torch.randn(grid.num_fine, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    x = torch.randn(grid.num_fine, 3, dtype=dtype, generator=torch.Generator().manual_seed(1)).requires_grad_()
     results, counts = [], []
     for size in (1 << 23, limit):
         monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', size)
@@ -174,12 +173,12 @@ def test_the_network_written_out(monkeypatch):
     torch.testing.assert_close(network(coarse, fine, grid), expected)
 
 
-def test_sums_are_kept_in_single_precision_under_autocast():
+def test_sums_are_kept_in_single_precision_under_autocast(device):
     grid = grid_of(random_cells(30, 4), 4, 4)
     conv = random_conv(3, 5).float()
     x = torch.randn(grid.num_fine, 3, generator=torch.Generator().manual_seed(1))
     exact = conv(x, build_maps(grid, 4, 4, channels=6))
-    with torch.autocast('cpu', dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         mixed = conv(x, build_maps(grid, 4, 4, channels=6))
     assert mixed.dtype == torch.float32 and not torch.equal(mixed, exact)
     # bfloat16 has 8 bits; sums of up to 27 * 3 products of about 1.
@@ -194,9 +193,13 @@ def test_weights_begin_with_unit_gain():
 
 
 def test_usual_settings_are_the_published_ones():
-    parameters = inspect.signature(SparseVoxelNet).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    assert defaults == {'channels': 32, 'width': 128, 'num_layers': 2, 'feature_bound': 5.0, 'logit_bound': 30.0}
+    assert defaults(SparseVoxelNet) == {
+        'channels': 32,
+        'width': 128,
+        'num_layers': 2,
+        'feature_bound': 5.0,
+        'logit_bound': 30.0,
+    }
 
 
 @pytest.mark.parametrize(('layers', 'first', 'last'), [(0, None, 8), (1, 8, 4), (2, 8, 4)])

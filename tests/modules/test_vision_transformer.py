@@ -7,20 +7,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from projects.DistillNeRF.modules.vision_transformer import MLP, Attention, Block, VisionTransformer
-
-
-def randomized(module: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.double().parameters():
-        parameter.data = torch.randn(parameter.shape, dtype=torch.float64, generator=generator) * 0.5
-    return module
-
-
-def rand(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+from tests.helpers.arrays import normal, randomized
 
 
 def attended(attention: Attention, x: Tensor) -> Tensor:
@@ -38,12 +28,12 @@ def attended(attention: Attention, x: Tensor) -> Tensor:
 
 
 def test_attention():
-    attention, x = randomized(Attention(6, 2)), rand(2, 5, 6)
+    attention, x = randomized(Attention(6, 2)), normal(2, 5, 6)
     torch.testing.assert_close(attention(x), torch.stack([attended(attention, sample) for sample in x]))
 
 
 def test_the_mlp_has_exact_gelu():
-    mlp, x = randomized(MLP(3)), rand(4, 3)
+    mlp, x = randomized(MLP(3)), normal(4, 3)
     hidden = F.linear(x, mlp.fc1.weight, mlp.fc1.bias)
     assert hidden.shape == (4, 12)
     hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
@@ -51,7 +41,7 @@ def test_the_mlp_has_exact_gelu():
 
 
 def test_a_block_normalizes_first_and_scales_what_it_adds():
-    block, x = randomized(Block(6, 2)), rand(1, 5, 6)
+    block, x = randomized(Block(6, 2)), normal(1, 5, 6)
     normed = F.layer_norm(x, (6,), block.norm1.weight, block.norm1.bias, 1e-6)
     y = x + block.ls1.gamma * block.attn(normed)
     normed = F.layer_norm(y, (6,), block.norm2.weight, block.norm2.bias, 1e-6)
@@ -63,7 +53,7 @@ def tiny(grid: int = 3, depth: int = 3) -> VisionTransformer:
 
 
 def test_tokens_of_the_last_blocks_without_the_class_token():
-    network, images = tiny(), rand(2, 3, 6, 6)
+    network, images = tiny(), normal(2, 3, 6, 6)
     patches = F.conv2d(images, network.patch_embed.proj.weight, network.patch_embed.proj.bias, stride=2)
     # Row by row.
     tokens = torch.stack([patches[:, :, i // 3, i % 3] for i in range(9)], dim=1)

@@ -14,6 +14,7 @@ from projects.DistillNeRF.modules.volume_rendering import (
     expected_depth,
     render_intervals,
 )
+from tests.helpers.arrays import assert_same_gradients
 from verification.reference import kernels as reference
 
 CASES = ['random', 'empty', 'opaque', 'spike', 'single']
@@ -40,18 +41,6 @@ def edges() -> Tensor:
     return steps.cumsum(1)
 
 
-def both_gradients(function, slow, *leaves: Tensor) -> None:
-    """Values and gradients of two functions of the same leaves agree."""
-    results = []
-    for f in (function, slow):
-        copies = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-        values = f(*copies)
-        generator = torch.Generator().manual_seed(2)
-        cotangents = [torch.randn(v.shape, dtype=v.dtype, generator=generator) for v in values]
-        results.append((values, torch.autograd.grad(values, copies, cotangents)))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
-
-
 @pytest.mark.parametrize('case', CASES)
 def test_interval_weights_and_gradients_equal_the_reference(case, edges):
     density = densities(case)
@@ -62,7 +51,7 @@ def test_interval_weights_and_gradients_equal_the_reference(case, edges):
         middle = (edges[:, 1:] + edges[:, :-1]) / 2
         return (weights * middle).sum(1) / weights.sum(1).clamp(1e-6, 1.0), weights
 
-    both_gradients(lambda d, e: render_intervals(d, e, dim=-1), slow, density, edges)
+    assert_same_gradients(lambda d, e: render_intervals(d, e, dim=-1), slow, density, edges)
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -123,7 +112,7 @@ def test_alpha_weights_and_gradients_equal_the_reference(case, edges):
     def slow(logits: Tensor) -> tuple[Tensor]:
         return (reference.alpha_weights(logits, depths),)
 
-    both_gradients(lambda x: (alpha_weights(x, depths, 'exp'),), slow, logits)
+    assert_same_gradients(lambda x: (alpha_weights(x, depths, 'exp'),), slow, logits)
     assert torch.autograd.gradcheck(lambda x: alpha_weights(x, depths, 'exp'), (logits.requires_grad_(),), atol=1e-6)
 
 
@@ -187,13 +176,9 @@ def test_expected_depths_by_hand():
     assert expected_depth(weights[:1], depths[:1], far=50, near=3.6).item() == pytest.approx(3.6)
 
 
-def test_rays_that_hardly_stop_have_the_depth_of_what_they_stop_at():
+def test_rays_that_hardly_stop_have_the_depth_of_what_they_stop_at(dtype):
     """Sums of weights down to 1e-6 are divided by."""
-    depth, _ = render_intervals(
-        torch.tensor([[2e-6, 0.0]], dtype=torch.float64), torch.tensor([1.0, 2, 3]).double(), -1
-    )
+    depth, _ = render_intervals(torch.tensor([[2e-6, 0.0]], dtype=dtype), torch.tensor([1.0, 2, 3]).double(), -1)
     assert depth.item() == pytest.approx(1.5, rel=1e-6)
-    depth, _ = render_intervals(
-        torch.tensor([[1e-7, 0.0]], dtype=torch.float64), torch.tensor([1.0, 2, 3]).double(), -1
-    )
+    depth, _ = render_intervals(torch.tensor([[1e-7, 0.0]], dtype=dtype), torch.tensor([1.0, 2, 3]).double(), -1)
     assert depth.item() == pytest.approx(0.15, rel=1e-3)

@@ -12,9 +12,10 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.pipelines.images import FlipViews, LoadViews
 from projects.DistillNeRF.utils.errors import InputError
+from tests.helpers.cameras import pinhole
+from tests.helpers.views import make_views
 
 MATRIX = np.array([[80.0, 0, 50], [0, 90, 30], [0, 0, 1]])
 
@@ -67,11 +68,10 @@ def test_a_rendering_may_be_a_pixel_off_the_shape_of_its_camera(tmp_path, height
 
 
 def sample(boxes: bool = True) -> dict:
-    cameras = Cameras(torch.tensor([[[2.0, 0, 0.5], [0, 2, 1], [0, 0, 1]]]), torch.eye(4)[None].clone(), 2, 3)
+    cameras = Cameras(pinhole(2.0, (0.5, 1)), torch.eye(4)[None].clone(), 2, 3)
     cameras.cam2world[0, 0, 3] = 7
-    views = Views(
-        torch.arange(18.0).view(1, 3, 2, 3) / 20, cameras, ('A',), (0,), lidar_depth=torch.tensor([[[1.0, 2]]])
-    )
+    lidar_depth = torch.tensor([[[1.0, 2]]])
+    views = make_views(cameras, torch.arange(18.0).view(1, 3, 2, 3) / 20, ('A',), lidar_depth=lidar_depth)
     element = BaseDataElement()
     if boxes:
         element.boxes = torch.tensor([[1.0, 2, 3, 4, 5, 6, 0, 8, 9]])

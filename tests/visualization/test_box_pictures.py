@@ -13,6 +13,7 @@ from projects.DistillNeRF.visualization import voxel_page
 from projects.DistillNeRF.visualization.box_pictures import EYE_HEIGHT, INK, SHADES, BoxPictures, annotate_map
 from projects.DistillNeRF.visualization.colors import SKY_COLOR
 from projects.DistillNeRF.visualization.voxels import ColoredCells
+from tests.helpers.cameras import pinhole
 
 
 def box(*lower: tuple[float, float, float]) -> np.ndarray:
@@ -51,7 +52,7 @@ def test_every_side_has_its_own_shade(direction, side):
     pose = torch.eye(4)
     pose[:3, :3] = torch.stack([torch.linalg.cross(down, forward), down, forward], dim=1)
     pose[:3, 3] = -3 * forward
-    cameras = Cameras(torch.tensor([[[3.0, 0, 1], [0, 3, 1], [0, 0, 1]]]), pose[None], 3, 3)
+    cameras = Cameras(pinhole(3.0, (1, 1)), pose[None], 3, 3)
     picture = BoxPictures(box((-0.5, -0.5, -0.5)), COLOR).from_cameras(cameras, 3, 3)
     assert picture.shape == (1, 3, 3, 3)
     assert picture[0, 1, 1].tolist() == (COLOR[0] * SHADES[side]).round().astype(int).tolist()
@@ -107,7 +108,7 @@ def test_the_pyramid_of_a_camera_has_the_four_corners_of_its_image():
     """A camera at (1, 2, 3) along +z of the world; edges of 1.5 m."""
     pose = torch.eye(4)
     pose[:3, 3] = torch.tensor([1.0, 2, 3])
-    camera = Cameras(torch.tensor([[1.0, 0, 2], [0, 1, 1], [0, 0, 1]]), pose, 3, 5)
+    camera = Cameras(pinhole(1.0, (2, 1))[0], pose, 3, 5)
     trace = voxel_page._pyramid(camera, 'FRONT')
     points = np.stack([trace.x, trace.y, trace.z], 1) - [1, 2, 3]
     assert trace.name == 'FRONT' and len(points) == 12

@@ -24,6 +24,7 @@ from projects.DistillNeRF.visualization.panel_layout import (
     write_png,
 )
 from projects.DistillNeRF.visualization.panels import _draw_points, panel, panel_rows, ring_order
+from tests.helpers.cameras import level_cameras
 
 HEIGHT, WIDTH = 12, 20
 # Yaw clockwise from the front, degrees, in the order of nuScenes' infos.
@@ -39,14 +40,7 @@ RING = ['CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM
 
 
 def rig_cameras(names: list[str]) -> Cameras:
-    cam2world = torch.eye(4).repeat(len(names), 1, 1)
-    for pose, name in zip(cam2world, names, strict=True):
-        yaw = math.radians(RIG[name])
-        forward = torch.tensor([math.sin(yaw), math.cos(yaw), 0.0])
-        right = torch.tensor([math.cos(yaw), -math.sin(yaw), 0.0])
-        pose[:3, :3] = torch.stack([right, torch.tensor([0.0, 0, -1]), forward], dim=1)
-    intrinsics = torch.tensor([[10.0, 0, 9.5], [0, 10, 5.5], [0, 0, 1]]).repeat(len(names), 1, 1)
-    return Cameras(intrinsics, cam2world, HEIGHT, WIDTH)
+    return level_cameras(tuple(RIG[name] for name in names), HEIGHT, WIDTH)
 
 
 def make_views(frames: tuple[int, ...] = (0,), **known: torch.Tensor) -> Views:
