@@ -2,13 +2,14 @@
 # Runs the tests, after setting up what is missing.
 #   bash tests/run.sh [--slow] [pytest arguments]
 # --slow adds the tests that train for minutes. Arguments go to pytest: paths, -k NAME, -x, -n 0 (one process), ...
-# OMP_NUM_THREADS=2 runs fewer processes of more threads. The fuzz test takes --fuzz-seed N and --fuzz-count M.
+# OMP_NUM_THREADS=2 runs fewer processes of more threads. --device cuda runs the tests of kernels on a GPU.
+# The fuzz test takes --fuzz-seed N and --fuzz-count M.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case ${1:-} in
   -h | --help)
-    sed -n '2,5s/^# \{0,1\}//p' tests/run.sh
+    sed -n '2,6s/^# \{0,1\}//p' tests/run.sh
     exit 0
     ;;
 esac
@@ -25,9 +26,11 @@ done
 
 bash setup.sh
 
+# Files whose tests share something that is made once stay in one process (tests/conftest.py), the longest first.
 # Many small kernels run faster on one thread each. Processes times threads fill the cores: more threads than cores wait for
 # each other, ten times as long.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 cores=$(nproc 2>/dev/null || echo 2)
 processes=$(((cores < 4 ? cores : 4) / OMP_NUM_THREADS))
-exec "${VENV:-.venv}/bin/python" -m pytest -q -p no:cacheprovider -n "$((processes > 0 ? processes : 1))" "${select[@]}" "${arguments[@]}"
+exec "${VENV:-.venv}/bin/python" -m pytest -q -p no:cacheprovider -n "$((processes > 0 ? processes : 1))" \
+  --dist loadgroup "${select[@]}" "${arguments[@]}"

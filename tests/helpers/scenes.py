@@ -70,6 +70,12 @@ def numbered_cells(points: Tensor, head: str = 'feature', logit: float = 6.0, **
     return scene_at(points, features, logit, coarse=(0.0, -9.0), levels=(3, 5), space=space, head=head, **settings)
 
 
+def logit_cells(points: Tensor, logits: Tensor, levels: tuple[int, int] = (6, 8)) -> Scene:
+    """Return a scene of one fine cell per point ``(P, 3)`` with that logit of density; its features are its number."""
+    features = torch.arange(1.0, len(points) + 1)[:, None].expand(-1, 4)
+    return scene_at(points, features, logits, coarse=(0.5, 0.5), levels=levels)
+
+
 def front_and_back() -> Views:
     """Return views of a camera that looks forward and of one that looks back, both at the origin."""
     return make_views(level_cameras((0.0, 180.0), HEIGHT, WIDTH), names=('FRONT', 'BACK'))

@@ -8,21 +8,14 @@ import torch
 from projects.DistillNeRF.geometry.box_surface import CORNERS
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.cells import Cells, colors_seen, occupied_cells
-from projects.DistillNeRF.models.scene import Scene
 from tests.helpers.cameras import facing, level_cameras, pinhole
-from tests.helpers.scenes import scene_at
+from tests.helpers.scenes import logit_cells
 
 POINTS = torch.tensor([[3.0, 10.0, 0.5], [-20.0, 4.0, 2.0], [70.0, -90.0, 9.0]])
 
 
-def scene_of(points: torch.Tensor, logits: torch.Tensor, levels: tuple[int, int] = (6, 8)) -> Scene:
-    """One fine cell per point, with that density logit and its number as feature."""
-    features = torch.arange(1.0, len(points) + 1)[:, None].expand(-1, 4)
-    return scene_at(points, features, logits, coarse=(0.5, 0.5), levels=levels)
-
-
 def test_a_cell_lies_around_its_point():
-    cells = occupied_cells(scene_of(POINTS, torch.ones(3)))
+    cells = occupied_cells(logit_cells(POINTS, torch.ones(3)))
     order = cells.features[:, 0].argsort()
     cells = cells[order]
     assert len(cells) == 3
@@ -38,13 +31,13 @@ def test_a_cell_lies_around_its_point():
 
 
 def test_thin_cells_are_left_out():
-    scene = scene_of(POINTS, torch.tensor([1.0, -3.0, 1.0]))
+    scene = logit_cells(POINTS, torch.tensor([1.0, -3.0, 1.0]))
     assert sorted(occupied_cells(scene, min_density=0.5).features[:, 0].tolist()) == [1, 3]
     assert len(occupied_cells(scene, min_density=5.0)) == 0
 
 
 def test_coarse_cells_hold_the_fine_ones():
-    scene = scene_of(POINTS, torch.ones(3))
+    scene = logit_cells(POINTS, torch.ones(3))
     fine, coarse = occupied_cells(scene, 'fine'), occupied_cells(scene, 'coarse')
     assert len(coarse) == 3
     inside = (coarse.corners[None, :, 0] <= fine.centers[:, None]) & (
@@ -54,20 +47,20 @@ def test_coarse_cells_hold_the_fine_ones():
 
 
 def test_corners_of_the_outermost_cells_are_finite():
-    cells = occupied_cells(scene_of(torch.tensor([[1e6, 0.0, 0.0]]), torch.ones(1)))
+    cells = occupied_cells(logit_cells(torch.tensor([[1e6, 0.0, 0.0]]), torch.ones(1)))
     assert cells.corners.isfinite().all()
 
 
 def test_unknown_level():
     with pytest.raises(ValueError, match='fine, coarse'):
-        occupied_cells(scene_of(POINTS, torch.ones(3)), 'middle')
+        occupied_cells(logit_cells(POINTS, torch.ones(3)), 'middle')
 
 
 def test_a_cell_has_the_color_of_the_pixel_that_shows_it():
     # A camera at the origin that looks along +y (world), its x to the right: the first point is right of the middle.
     cameras = Cameras(pinhole(20.0, (20, 10)), torch.eye(4)[None], 20, 40)
     cameras.cam2world[0, :3, :3] = facing()
-    cells = occupied_cells(scene_of(POINTS, torch.ones(3)))
+    cells = occupied_cells(logit_cells(POINTS, torch.ones(3)))
     first = int((cells.features[:, 0] == 1).nonzero())
     image = torch.zeros(1, 3, 20, 40)
     u, v = cameras.project(cells.centers)[0][0, first].round().long().tolist()
@@ -83,7 +76,7 @@ def test_a_cell_has_the_color_of_the_pixel_that_shows_it():
 
 def test_cells_of_the_inner_range_by_hand():
     """Level 3: 8 cells over 2 / 0.8 * 50 m = 125 m in x and y, over 16 m in z."""
-    scene = scene_of(torch.tensor([[1.0, -20.0, 1.0]]), torch.tensor([2.0]), (2, 3))
+    scene = logit_cells(torch.tensor([[1.0, -20.0, 1.0]]), torch.tensor([2.0]), (2, 3))
     cells = occupied_cells(scene)
     lower, upper = torch.tensor([0.0, -31.25, 0.0]), torch.tensor([15.625, -15.625, 2.0])
     torch.testing.assert_close(cells.centers, ((lower + upper) / 2)[None])
@@ -99,7 +92,7 @@ def test_cells_of_the_inner_range_by_hand():
 
 
 def test_the_corners_of_the_cube_are_drawn_a_quarter_of_a_cell_inside():
-    scene = scene_of(torch.tensor([[1e6, -1e6, 0.1]]), torch.ones(1), (2, 3))
+    scene = logit_cells(torch.tensor([[1e6, -1e6, 0.1]]), torch.ones(1), (2, 3))
     corners = occupied_cells(scene).corners[0]
     inside = scene.space.contract(corners)
     torch.testing.assert_close(inside[7, 0], torch.tensor(1 - 0.25 / 4), atol=1e-4, rtol=0)

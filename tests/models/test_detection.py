@@ -14,7 +14,7 @@ from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.detection_wrapper import LAYERS, DetectionBranch
 from projects.DistillNeRF.pipelines.images import FlipViews
 from projects.DistillNeRF.utils.errors import InputError
-from tests.models.test_cells import scene_of
+from tests.helpers.scenes import logit_cells
 
 SPACE = ParameterizedSpace()
 CAR = [20.3, -10.2, -0.9, 4.2, 1.8, 1.5, 0.3, 1.0, -2.0]
@@ -51,7 +51,7 @@ def test_a_voxel_is_seen_at_its_place():
     made = branch()
     made.neck = Whole()
     points = torch.tensor([[20.3, -10.2, -0.9], [20.3, -10.2, 60.0], [90.0, 0.0, 0.0]])
-    scene = scene_of(points, torch.ones(3))
+    scene = logit_cells(points, torch.ones(3))
     scene.coarse[:] = torch.arange(1.0, 4)[:, None]
     view = made(scene)
     assert view.shape == (LAYERS * 5, 50, 50)
@@ -65,7 +65,7 @@ def test_voxels_of_one_place_are_averaged_and_get_gradients():
     made = branch(level=7)  # cells of 0.98 m in x and y, of 0.125 m in z
     made.neck = Whole()
     points = torch.tensor([[10.2, 10.2, 0.1], [10.2, 10.2, 0.9]])
-    scene = scene_of(points, torch.ones(2), levels=(7, 8))
+    scene = logit_cells(points, torch.ones(2), levels=(7, 8))
     scene.coarse.copy_(torch.tensor([[1.0], [4.0]]).expand(2, 5)).requires_grad_()
     view = made(scene)
     assert view[view != 0].tolist() == [2.5] * 5
@@ -76,7 +76,7 @@ def test_voxels_of_one_place_are_averaged_and_get_gradients():
 def test_it_learns_where_a_car_is():
     """The heat map has its peak in the cell of the box; a box of no class of the head is left out."""
     points = torch.tensor([CAR[:3], [-20.0, 15.0, -0.5], [3.0, 30.0, 0.2]])
-    scene = scene_of(points, torch.ones(3))
+    scene = logit_cells(points, torch.ones(3))
     scene.coarse[:] = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
     made = branch(classes=('truck', 'car'))
     target = sample(CAR, [0.0] * 3 + [1.0] * 3 + [0.0] * 3, names=('car', 'pedestrian'))
@@ -97,7 +97,7 @@ def test_it_learns_where_a_car_is():
 
 
 def test_its_losses_train_the_voxels_and_have_their_coefficient():
-    scene = scene_of(torch.tensor([CAR[:3]]), torch.ones(1))
+    scene = logit_cells(torch.tensor([CAR[:3]]), torch.ones(1))
     scene.coarse.requires_grad_()
     one, three = branch(loss_weight=1.0), branch(loss_weight=3.0)
     losses = [part.losses([scene], [sample(CAR)]) for part in (one, three)]
@@ -108,7 +108,7 @@ def test_its_losses_train_the_voxels_and_have_their_coefficient():
 
 
 def test_a_sample_without_boxes():
-    scene = scene_of(torch.tensor([CAR[:3]]), torch.ones(1))
+    scene = logit_cells(torch.tensor([CAR[:3]]), torch.ones(1))
     losses = branch().losses([scene, scene], [sample(names=()), sample(CAR)])
     assert all(value.isfinite() for value in losses.values())
 
@@ -186,7 +186,7 @@ def test_voxels_up_to_the_edge_of_the_view_are_seen(point):
     """The view reaches 48.8 m to every side, from 5 m below to 3 m above the LiDAR."""
     made = branch(level=7)  # cells of 0.125 m in z
     made.neck = Whole()
-    scene = scene_of(torch.tensor([point]), torch.ones(1), levels=(7, 8))
+    scene = logit_cells(torch.tensor([point]), torch.ones(1), levels=(7, 8))
     assert (made(scene) != 0).sum() == 5
-    outside = scene_of(torch.tensor([point]) * torch.tensor([1.1, 1.1, 1.2]), torch.ones(1), levels=(7, 8))
+    outside = logit_cells(torch.tensor([point]) * torch.tensor([1.1, 1.1, 1.2]), torch.ones(1), levels=(7, 8))
     assert not made(outside).any()
