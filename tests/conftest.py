@@ -16,6 +16,9 @@ from tests.helpers.data import ROOT
 from tests.helpers.devices import KERNELS, OnDevice, known_device
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+
     from tests.helpers.commands import Project
 
 # Processes that tests start import the code here, too, whatever the environment has installed.
@@ -34,13 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     known_device(config.getoption('--device'))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     """Keep the tests of a file in one process if they share a fixture of it, so that it is made once."""
-    for item in items:
-        definitions = getattr(item, '_fixtureinfo', None)
-        shared = definitions.name2fixturedefs.values() if definitions else ()
-        if any(fixture.scope == 'module' for versions in shared for fixture in versions):
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    from tests.helpers.scheduling import SharedFixtures
+
+    return SharedFixtures(config, log) if config.getoption('dist') == 'load' else None
 
 
 def on_device(node: pytest.Collector | pytest.Item) -> AbstractContextManager:
