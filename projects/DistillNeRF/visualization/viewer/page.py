@@ -156,7 +156,7 @@ class Page:
             go = gui.add_button('Go', icon='map-pin')
             name = gui.add_dropdown('trajectory', self._shared.trajectories)
             speed = gui.add_slider('poses per second', *SPEEDS, step=1, initial_value=DEFAULT_SPEED)
-            play = gui.add_button('Play', icon='cursor-play')
+            play = gui.add_button('Play', icon='player-play')
 
         def fly_to(_) -> None:
             pause()
@@ -164,14 +164,14 @@ class Page:
 
         def pause() -> None:
             flight.pause()
-            play.label, play.icon = 'Play', 'cursor-play'
+            play.label, play.icon = 'Play', 'player-play'
 
         def toggle(_) -> None:
             if flight.playing:
                 pause()
             else:
                 flight.play()
-                play.label, play.icon = 'Pause', 'cursor-pause'
+                play.label, play.icon = 'Pause', 'player-pause'
 
         go.on_click(fly_to)
         name.on_update(lambda _: flight.choose(name.value))
