@@ -1,6 +1,7 @@
 """The viewer as a person meets it: a process, a browser, and what is on the screen.
 
-Screenshots stay in ``work_dirs/test_artifacts``.
+Every test opens a page of its own, so none depends on what another one did. Screenshots stay in
+``work_dirs/test_artifacts``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
 from projects.DistillNeRF.visualization.viewer.session import ROWS, SNAPSHOT_ROWS
-from tests.helpers.commands import ROOT
+from tests.helpers.commands import ROOT, Project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,9 +47,10 @@ SAME, DIFFERENT = 12.0, 25.0
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
 
-@pytest.fixture(scope='module')
-def process(project, vivid) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, 'tools/viewer.py', project.config, vivid, '--port', '0']
+@contextmanager
+def viewer(project: Project, checkpoint: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A process of the viewer, and where it says it is."""
+    command = [sys.executable, 'tools/viewer.py', project.config, checkpoint, '--port', '0']
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=ROOT,
@@ -58,15 +61,15 @@ def process(project, vivid) -> Iterator[subprocess.Popen]:
         # Tests that run in the background of a shell, and what they start, would not hear Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        yield process, address(process)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
-@pytest.fixture(scope='module')
-def url(process) -> str:
-    """Where the viewer says it is."""
+def address(process: subprocess.Popen) -> str:
     said = []
     for line in process.stdout:
         said.append(line)
@@ -75,8 +78,9 @@ def url(process) -> str:
     pytest.fail(f'the viewer ended: {"".join(said)}')
 
 
-@pytest.fixture(scope='module')
-def page(browser: Browser, url: str) -> Iterator[Page]:
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Page]:
+    """A page with the finest picture; it may ask only the viewer for anything."""
     page = browser.new_page(viewport={'width': WIDTH, 'height': HEIGHT}, accept_downloads=True)
     requests: list[str] = []
     page.on('request', lambda request: requests.append(request.url))
@@ -87,6 +91,18 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     yield page
     assert all(request.startswith((url, 'data:', 'blob:')) for request in requests), requests
     page.close()
+
+
+@pytest.fixture(scope='module')
+def url(project, vivid) -> Iterator[str]:
+    with viewer(project, vivid) as (_, found):
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    with opened(browser, url) as page:
+        yield page
 
 
 @pytest.fixture(scope='module')
@@ -170,7 +186,7 @@ def test_the_page_shows_what_the_front_camera_sees(page, scenes):
 
 def test_depth_is_one_click_away(page, scenes):
     expected = painted(scenes, mode=DEPTH)
-    before = screen(page)
+    before = wait_for_picture(page, painted(scenes), 'before_depth')
     page.get_by_role('button', name=DEPTH).click()
     shown = wait_for_picture(page, expected, 'depth')
     assert difference(shown, before) > DIFFERENT
@@ -213,6 +229,7 @@ def test_another_sample_is_encoded_and_shown(page, scenes):
 
 def test_a_flight_moves_the_camera_until_it_is_paused(page, scenes):
     start = painted(scenes)
+    wait_for_picture(page, start, 'before_flight')
     page.get_by_role('button', name='Play').click()
     deadline = time.monotonic() + PATIENCE
     while difference(screen(page), start) < DIFFERENT and time.monotonic() < deadline:
@@ -255,9 +272,11 @@ def test_from_outside_the_cameras_and_cells_are_in_the_picture(page):
     until(lambda shown: blank(shown) == 1)
 
 
-def test_interrupting_ends_it_cleanly(process, page):
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=PATIENCE)[0]
+def test_interrupting_ends_it_cleanly(project, vivid, browser):
+    """While a page is open; it is a viewer of its own."""
+    with viewer(project, vivid) as (process, url), opened(browser, url):
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, rest
     assert 'Traceback' not in rest
 
