@@ -13,7 +13,11 @@ from torch.overrides import TorchFunctionMode
 from tests.helpers.data import ROOT
 
 # The tests whose tensors lie on the device that was asked for.
-KERNELS = ('tests/geometry/', 'tests/modules/', 'tests/models/test_network.py', 'tests/models/test_scene.py')
+KERNELS = (
+    *(f'tests/geometry/test_{name}.py' for name in ('cameras', 'contraction', 'tensors', 'views')),
+    'tests/modules/',
+    *(f'tests/models/test_{name}.py' for name in ('network', 'scene')),
+)
 RANDOM = {torch.rand, torch.randn, torch.randint, torch.randperm}
 FACTORIES = {
     *(torch.tensor, torch.zeros, torch.ones, torch.full, torch.empty, torch.eye, torch.arange, torch.linspace),
