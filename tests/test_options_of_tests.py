@@ -32,10 +32,12 @@ def test_tensors_and_weights_are_made_on_the_device() -> None:
     assert leaf.is_leaf and leaf.requires_grad
 
 
-def test_random_numbers_are_the_same_on_every_device() -> None:
-    expected = torch.rand(3, generator=torch.Generator().manual_seed(0))
-    with OnDevice(torch.device('cpu')):
-        assert torch.equal(torch.rand(3, generator=torch.Generator().manual_seed(0)), expected)
+def test_random_numbers_are_drawn_on_the_cpu_and_so_are_the_same_on_every_device() -> None:
+    generator, twin = (torch.Generator().manual_seed(0) for _ in range(2))
+    torch.rand(3, generator=twin)
+    with OnDevice(META):
+        torch.rand(3, generator=generator)
+    assert torch.equal(generator.get_state(), twin.get_state())
 
 
 def test_functions_of_the_product_must_name_the_device_themselves() -> None:
