@@ -55,6 +55,8 @@ class Page:
         self._add_flight()
         # Run in the event loop: it reads the camera between two messages, and only hands work over.
         client.camera.on_update(self._moved)
+        # The browser may have moved to the first camera while the controls were made, before anybody listened.
+        self._viewpoint = Viewpoint.of_browser(client.camera)
         self.refresh()
 
     def close(self) -> None:
