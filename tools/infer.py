@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.commands import PICTURES, warn_of_unread
 from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.configuration.keys import PICTURES, warn_of_unread
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.infer import infer

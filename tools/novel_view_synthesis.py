@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.commands import DATA_AND_NETWORK, warn_of_unread
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
+from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
 from projects.DistillNeRF.engine.command_line import (
     add_trajectory,
     config_parser,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.commands import PICTURES, RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
+from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process

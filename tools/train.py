@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.commands import warn_of_unread
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
+from projects.DistillNeRF.configuration.keys import warn_of_unread
 from projects.DistillNeRF.configuration.sections import TOP_LEVEL
 from projects.DistillNeRF.engine.command_line import config_parser, file_path
 from projects.DistillNeRF.engine.train import train

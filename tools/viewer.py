@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.commands import DATA_AND_NETWORK, warn_of_unread
+from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
 from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path, refuse_together
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.view import open_source

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.commands import RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
+from projects.DistillNeRF.configuration.keys import RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.infer import draw_pictures

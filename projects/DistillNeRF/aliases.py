@@ -41,7 +41,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     'losses.weights': ('losses.density',),
     'evaluation.image_metric': ('evaluation.metrics',),
     'evaluation.depth_metric': ('evaluation.metrics',),
-    'engine.config': ('configuration.config', 'configuration.commands'),
+    'engine.config': ('configuration.config', 'configuration.keys'),
     'engine.options': ('configuration.options', 'configuration.switches'),
     'engine.running': ('engine.train', 'engine.evaluate', 'engine.builders'),
     'engine.failures': ('engine.machine',),

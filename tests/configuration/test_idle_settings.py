@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from projects.DistillNeRF.configuration.commands import warn_of_unread
 from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.configuration.keys import warn_of_unread
 from projects.DistillNeRF.configuration.options import LOADERS
 from projects.DistillNeRF.configuration.switches import keep_unused_parameters
 from projects.DistillNeRF.engine.builders import prepare

@@ -11,8 +11,7 @@ from projects.DistillNeRF.models.network import DistillNeRF
 from tests.helpers.commands import run
 from tests.helpers.networks import TINY
 from tests.helpers.refusals import assert_refused
-from verification.benchmark import profiler as profiler
-from verification.benchmark import stages
+from verification.benchmark import profiler, stages
 from verification.benchmark.profiler import Clock, StageProfiler, WorkCounter
 from verification.benchmark.scenes import random_views, ring
 

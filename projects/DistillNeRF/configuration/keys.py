@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
 from ..losses.subjects import HINT
-from ..utils.errors import InputError
-from .layers import Layer
+from ..utils.errors import InputError, warn
+from ..visualization.options import OTHER_SPELLINGS, PictureOptions
+from .layers import Layer, is_within, overlap
 from .sections import ANY_COMPONENT, LOSSES, TOP_LEVEL, Section, read_sections
-from .suggestions import did_you_mean
+from .suggestions import arguments, did_you_mean
 
 # Settings that are options of a command instead.
 COMMAND_OPTIONS = {
@@ -115,3 +117,31 @@ def _elsewhere(name: str, sections: Iterable[Section], near: str = '') -> str:
     if near and keys and keys[0].startswith(f'{near}.'):
         keys = keys[:1]
     return f'; did you mean {", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""}?' if keys else ''
+
+
+# Commands that take the network and the test data from a config.
+DATA_AND_NETWORK = ('model.network', 'model.num_camera', 'test_dataloader.dataset', 'data_root', 'custom_imports')
+# Commands that run the test loop.
+RUN_BY_TESTS = (
+    *('model', 'test_dataloader', 'data_root', 'default_hooks', 'custom_hooks', 'visualizer', 'log_processor'),
+    *('log_level', 'env_cfg', 'randomness', 'experiment_name', 'default_scope', 'custom_imports', 'compile'),
+)
+# Keys of a model that say what is to be drawn.
+PICTURES = tuple(f'model.{name}' for name in (*arguments(PictureOptions), *OTHER_SPELLINGS))
+
+
+def warn_of_unread(options: Mapping[str, Any] | None, reads: Sequence[str], but: Sequence[str] = ()) -> None:
+    """Warn of options of the command line that the command has no use for.
+
+    Args:
+        options: as given.
+        reads: dotted keys of what the command reads.
+        but: keys within those that it does not read.
+    """
+    idle = [
+        option
+        for option in options or ()
+        if not any(overlap(option, key) for key in reads) or any(is_within(option, key) for key in but)
+    ]
+    if idle:
+        warn(f'{", ".join(idle)}: this command does not read that; leave it away')
