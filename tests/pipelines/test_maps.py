@@ -121,3 +121,18 @@ def test_channels_of_features_come_first(tmp_path):
     two = [{'paths': {'features': save(tmp_path / f'{n}.npy', np.zeros((2, n, 4)))}} for n in (3, 5)]
     with pytest.raises(InputError, match='cannot be stacked'):
         run(LoadFeatures(), *two)
+
+
+@pytest.mark.parametrize('transform', [LoadTeacher(), LoadTruth()])
+def test_a_camera_may_see_nothing_but_a_truck_right_before_it(transform, tmp_path):
+    """Shares of a range, and inverse depth, are nearer than a meter everywhere."""
+    name = 'teacher_depth' if isinstance(transform, LoadTeacher) else 'true_depth'
+
+    def view(depth: float) -> dict:
+        path = save(tmp_path / 'a.npy', np.full((4, 6), depth))
+        return {'paths': {name: path}, 'height': 4, 'width': 6}
+
+    (loaded,) = run(transform, view(1.2))
+    assert loaded[name].max() == np.float32(1.2)
+    with pytest.raises(InputError, match=r'a\.npy: its farthest depths are 0\.9, which are no meters'):
+        run(transform, view(0.9))
