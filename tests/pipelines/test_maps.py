@@ -132,7 +132,7 @@ def test_a_camera_may_see_nothing_but_a_truck_right_before_it(transform, tmp_pat
         path = save(tmp_path / 'a.npy', np.full((4, 6), depth))
         return {'paths': {name: path}, 'height': 4, 'width': 6}
 
-    (loaded,) = run(transform, view(1.2))
-    assert loaded[name].max() == np.float32(1.2)
-    with pytest.raises(InputError, match=r'a\.npy: its farthest depths are 0\.9, which are no meters'):
-        run(transform, view(0.9))
+    (loaded,) = run(transform, view(1.25))
+    assert loaded[name].max() == 1.25
+    with pytest.raises(InputError, match=r'a\.npy: its farthest depths are 0\.875, which are no meters'):
+        run(transform, view(0.875))

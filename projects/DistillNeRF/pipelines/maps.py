@@ -14,7 +14,7 @@ from ..datasets.file_checks import MAP_HINTS
 from ..datasets.image_files import subsample
 from ..utils.errors import InputError
 
-# A camera of a car sees the road nearer than this, and something beyond that, meters: a truck may stand 1.2 m before it.
+# A camera of a car sees the road nearer than this, and something beyond that, meters: a truck may stand 1.2 m away.
 # Inverse depth, and shares of a range, stay below.
 FARTHEST_ROAD, NEAREST_VIEW = 200.0, 1.0
 # Percent of the pixels that may be wrong, and share of zeros.
