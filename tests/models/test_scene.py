@@ -97,6 +97,15 @@ def test_features_of_a_feature_head_are_its_image():
     assert rendering.rgb is None and torch.equal(rendering.features, rendering.image)
 
 
+@torch.no_grad()
+def test_the_old_name_of_outputs_is_taken_but_not_beside_the_new_one(wall):
+    old = wall.render(cameras(), what=('depth',))
+    assert old.rgb is None and old.features is None
+    assert torch.equal(old.depth, wall.render(cameras(), ('depth',)).depth)
+    with pytest.raises(ValueError, match='old name of outputs'):
+        wall.render(cameras(), ('depth',), what=('depth',))
+
+
 def test_what_cannot_be_rendered():
     with pytest.raises(ValueError, match='renders features, not rgb'):
         make_scene(WALL, LEFT, head='feature').render(cameras(), ('rgb', 'depth'))

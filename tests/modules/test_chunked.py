@@ -29,7 +29,7 @@ def test_values_and_gradients(monkeypatch, count, numbers, dtype):
         y, largest = run(leaf, scale)
         ((y * cotangent).sum() + largest.square().sum()).backward()
         results.append((y, largest, leaf.grad))
-    torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-14)
 
 
 def test_a_result_that_nobody_uses(monkeypatch, dtype):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +25,9 @@ class SampleMetric(BaseMetric):
         for sample in data_samples:
             self.results.append(self._evaluate(sample))
 
+    @abstractmethod
     def _evaluate(self, sample: dict) -> dict[str, float]:
         """Return the figures of one sample."""
-        raise NotImplementedError
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Average over the samples that have the figure."""
