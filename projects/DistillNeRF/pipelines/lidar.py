@@ -15,7 +15,7 @@ from ..geometry.poses import inverse_pose
 from ..semantics.classes import CLASSES, UNKNOWN_CLASS
 from ..utils.errors import InputError, warn
 from ..utils.files import require_file
-from .lidar_depth import LidarProjection, lidar_class_image, lidar_depth_image, project_lidar
+from .lidar_depth import LidarProjection, homogeneous, lidar_class_image, lidar_depth_image, project_visible
 
 RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'
 
@@ -90,14 +90,16 @@ class LoadLidarDepth(BaseTransform):
             for sweep in sweeps:
                 path = sweep['path']
                 if path not in points:
-                    points[path] = read_points(path, sweep['columns'])
+                    points[path] = homogeneous(read_points(path, sweep['columns']))
                     if self.with_classes:
                         classes[path] = read_point_classes(sweep['classes'], len(points[path]), path)
-            projection = _project(view, sweeps, points, results['lidar_range'])
+            parts = _project(view, sweeps, points, results['lidar_range'])
+            projection = _joined([projection for projection, _ in parts])
             grid = (view['height'], view['width'], *results['render_size'])
             view['lidar_depth'] = lidar_depth_image(projection, *grid)
             if self.with_classes:
-                ids = np.concatenate([np.empty(0, np.uint8), *(classes[sweep['path']] for sweep in sweeps)])
+                seen = [classes[sweep['path']][index] for sweep, (_, index) in zip(sweeps, parts, strict=True)]
+                ids = np.concatenate([np.empty(0, np.uint8), *seen])
                 view['lidar_classes'] = lidar_class_image(projection, ids, *grid, unknown=UNKNOWN_CLASS)
         self._tell_if_nothing_is_seen(results['views'].values())
         return results
@@ -117,17 +119,21 @@ class LoadLidarDepth(BaseTransform):
 
 def _project(
     view: dict[str, Any], sweeps: Sequence[dict[str, Any]], points: dict[str, np.ndarray], lidar_range: float
-) -> LidarProjection:
-    """Project the points of all sweeps into one view, one sweep after the other."""
-    height, width = view['height'], view['width']
+) -> list[tuple[LidarProjection, np.ndarray]]:
+    """Project the points of every sweep into one view; give the visible ones and their positions in the sweep."""
+    size = view['height'], view['width']
     camera = np.eye(4)
     camera[:3, :3] = view['intrinsics']
     world2img = camera @ inverse_pose(view['cam2world'])
-    parts = [project_lidar(np.empty((0, 3), np.float32), world2img, height, width, lidar_range)]
-    for sweep in sweeps:
-        lidar2img = world2img @ sweep['lidar2world']
-        parts.append(project_lidar(points[sweep['path']], lidar2img, height, width, lidar_range))
-    return LidarProjection(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+    return [
+        project_visible(points[sweep['path']], world2img @ sweep['lidar2world'], *size, lidar_range) for sweep in sweeps
+    ]
+
+
+def _joined(parts: Sequence[LidarProjection]) -> LidarProjection:
+    """Join the points of all sweeps, one sweep after the other."""
+    none = LidarProjection(np.empty(0, np.float32), np.empty((0, 2), np.float32), np.empty(0, bool))
+    return LidarProjection(*(np.concatenate(column) for column in zip(*map(_columns, [none, *parts]), strict=True)))
 
 
 def _columns(projection: LidarProjection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
