@@ -73,7 +73,7 @@ def test_pixels_and_depths_agree_with_a_calculation_by_hand():
 
 
 @pytest.mark.parametrize('max_depth', [1.0, 50.0, 1e6])
-@pytest.mark.parametrize('count', [0, 1, 7, 20_000])
+@pytest.mark.parametrize('count', [0, 1, 7, 8193, 20_000])
 def test_points_that_are_left_out_early_change_no_bit(count, max_depth):
     """Around the camera, at the borders of the image and of the range, and so far away that z is cut off."""
     rng = np.random.default_rng(count)
@@ -89,7 +89,7 @@ def test_points_that_are_left_out_early_change_no_bit(count, max_depth):
     assert visible.pixels.tobytes() == everything.pixels[positions].tobytes()
     grid = (20, 30, 10, 15)
     assert lidar_depth_image(visible, *grid).tobytes() == lidar_depth_image(everything, *grid).tobytes()
-    assert count < 20_000 or max_depth == 1 or len(positions) > 100
+    assert count < 8000 or max_depth == 1 or len(positions) > 100
 
 
 def test_the_flip_of_the_published_code_exchanges_left_and_right():

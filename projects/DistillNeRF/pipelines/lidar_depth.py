@@ -15,6 +15,8 @@ from ..utils.errors import InputError
 # LiDAR points nearer than this, meters, are left out, as published.
 MIN_LIDAR_DEPTH = 1.0
 _EMPTY = 1000.0
+# Rows of one matrix product; OpenBLAS computes 16,384 rows of 4 x 4 on one thread.
+ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def project_visible(
     """Project as :func:`project_lidar` does, but keep the visible points alone: the same numbers in half the time.
 
     Points behind the camera or out of range are left out before anything is divided. They are part of the matrix
-    product, a hundredth of the work: how BLAS rounds may depend on the number of rows.
+    product, a tenth of the work: BLAS rounds a single row otherwise than many.
 
     Args:
         points: ``(n, 4)`` :func:`homogeneous` points in the LiDAR frame, meters.
@@ -73,7 +75,7 @@ def project_visible(
     Returns:
         the visible points, and their positions among all ``(m,)``, which increase.
     """
-    projected = points @ lidar2img.astype(np.float32).T
+    projected = _transformed(points, lidar2img.astype(np.float32).T)
     depth = _clipped(projected)
     kept = np.flatnonzero(_in_range(depth, max_depth))
     depth = depth[kept]
@@ -86,6 +88,16 @@ def project_visible(
 def homogeneous(points: np.ndarray) -> np.ndarray:
     """Return float32 ``(n, 4)`` x, y, z, 1 of points ``(n, 3+)``."""
     return np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1).astype(np.float32)
+
+
+def _transformed(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Return ``points @ transform``, in pieces that are too small for BLAS to wake its threads, which cost far more."""
+    projected = np.empty_like(points)
+    starts = range(0, max(len(points) - 1, 1), ROWS)  # the last piece is no single row
+    for start in starts:
+        rows = slice(start, None if start == starts[-1] else start + ROWS)
+        np.matmul(points[rows], transform, out=projected[rows])
+    return projected
 
 
 def _clipped(projected: np.ndarray) -> np.ndarray:
