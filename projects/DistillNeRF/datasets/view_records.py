@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry.poses import inverse_pose
+from .cache import cache_name
 from .infos import Info, lidar_measurements
 from .teacher_files import VIRTUAL_VIEWS, virtual_view_files
 
@@ -52,6 +53,7 @@ class ViewRecords:
             'frame': offset,
             'token': info['token'],
             'img_path': self._path('img', image['img_path']),
+            'cache_name': cache_name('img', image['img_path']),
             'height': image['height'],
             'width': image['width'],
             'intrinsics': np.asarray(image['cam2img'], dtype=np.float64),
@@ -90,6 +92,7 @@ class ViewRecords:
         view |= {
             'name': f'{camera} {name}',
             'img_path': self._path('teacher', files['rgb']),
+            'cache_name': cache_name('teacher', files['rgb']),
             'resizable': True,
             'cam2world': view['cam2world'] @ shift,
             'paths': self._map_paths({'teacher': files}),
