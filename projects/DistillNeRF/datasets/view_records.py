@@ -37,6 +37,7 @@ class ViewRecords:
     loaded_maps: Sequence[str]
     load_lidar: bool
     lidar_sweeps: int
+    cached: bool = False
 
     def view(self, info: Info, key: Key, world2global: np.ndarray) -> dict[str, Any]:
         """Make the record of one camera of a keyframe.
@@ -53,7 +54,6 @@ class ViewRecords:
             'frame': offset,
             'token': info['token'],
             'img_path': self._path('img', image['img_path']),
-            'cache_name': cache_name('img', image['img_path']),
             'height': image['height'],
             'width': image['width'],
             'intrinsics': np.asarray(image['cam2img'], dtype=np.float64),
@@ -62,6 +62,8 @@ class ViewRecords:
         }
         if self.load_lidar:
             view['lidar'] = self._lidar(info, global2world)
+        if self.cached:
+            view['cache_name'] = cache_name('img', image['img_path'])
         return view
 
     def _map_paths(self, image: Info) -> dict[str, str]:
@@ -92,13 +94,14 @@ class ViewRecords:
         view |= {
             'name': f'{camera} {name}',
             'img_path': self._path('teacher', files['rgb']),
-            'cache_name': cache_name('teacher', files['rgb']),
             'resizable': True,
             'cam2world': view['cam2world'] @ shift,
             'paths': self._map_paths({'teacher': files}),
         }
         if 'lidar' in view:
             view['lidar'] = None
+        if self.cached:
+            view['cache_name'] = cache_name('teacher', files['rgb'])
         if 'truth' in self.loaded_maps:
             view['true_depth'] = None
         return view
