@@ -25,6 +25,7 @@ from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .samplers import SeededIndex
 from .teacher_files import UPWARD, VIRTUAL_VIEWS, virtual_view_files
+from .teacher_maps import at_render_size
 from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
 
 
@@ -60,6 +61,8 @@ class DistillNeRFDataset(BaseDataset):
             teacher features.
         cache: folder of resized images and of LiDAR depth images (:mod:`.cache`), relative to ``data_root``, as
             ``tools/create_data.py cache`` makes it; None reads the files themselves. No number depends on it.
+        resize_teacher: when training, bring teacher depth and sky masks that are larger to ``render_size``, where the
+            losses compare them (:mod:`.teacher_maps`): less to hand over. Pictures show them at that size, too.
         load_boxes: read boxes of objects (:func:`..geometry.boxes.read_boxes`), for the detection head.
         skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
@@ -101,6 +104,7 @@ class DistillNeRFDataset(BaseDataset):
         load_features: bool = False,
         load_boxes: bool = False,
         cache: str | None = None,
+        resize_teacher: bool = False,
         skip_missing: bool | None = None,
         test_samples: str = 'all',
         every_nth: int = 1,
@@ -135,6 +139,7 @@ class DistillNeRFDataset(BaseDataset):
         )
         self.load_boxes = load_boxes
         self.cache = None if cache is None else str(Path(data_root).expanduser() / Path(cache).expanduser())
+        self.resize_teacher = resize_teacher and not test_mode
         self.skip_missing = _skip_missing(skip_missing, SKIP_MISSING)
         self.test_samples = test_samples
         self.every_nth = every_nth
@@ -372,7 +377,11 @@ class DistillNeRFDataset(BaseDataset):
         """Load a sample; random choices for a :class:`SeededIndex` come from its seed, through Python's generator."""
         if isinstance(idx, SeededIndex):
             random.seed(idx.seed)
-        return super().prepare_data(idx)
+        sample = super().prepare_data(idx)
+        if self.resize_teacher:
+            views = sample['inputs'].items()
+            sample['inputs'] = {name: at_render_size(part, self.render_size) for name, part in views}
+        return sample
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:
