@@ -377,7 +377,10 @@ class DistillNeRFDataset(BaseDataset):
         """Load a sample; random choices for a :class:`SeededIndex` come from its seed, through Python's generator."""
         if isinstance(idx, SeededIndex):
             random.seed(idx.seed)
-        sample = super().prepare_data(idx)
+        return self.finish(super().prepare_data(idx))
+
+    def finish(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Do with a packed sample what comes after all transforms: resize the teacher's maps, if that is wanted."""
         if self.resize_teacher:
             views = sample['inputs'].items()
             sample['inputs'] = {name: at_render_size(part, self.render_size) for name, part in views}
