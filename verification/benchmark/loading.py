@@ -29,7 +29,7 @@ from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import save_json
 from verification.benchmark.loading_data import make
 
-RECORDS, HAND_OVER = 'records', 'resize_teacher'
+RECORDS, RESIZE, HAND_OVER = 'records', 'resize_teacher', 'to shared memory'
 # Counts the bytes that this process has read, from disk or the page cache; Linux alone has it.
 IO = Path('/proc/self/io')
 
@@ -79,7 +79,16 @@ def _steps(dataset: DistillNeRFDataset) -> Iterator[tuple[str, Any]]:
     for transform in dataset.pipeline.transforms:
         yield type(transform).__name__, transform
     if dataset.resize_teacher:
-        yield HAND_OVER, dataset.finish
+        yield RESIZE, dataset.finish
+    yield HAND_OVER, _share
+
+
+def _share(sample: dict[str, Any]) -> dict[str, Any]:
+    """Move the tensors of a sample to where the training process can read them, as a worker does."""
+    for views in sample['inputs'].values():
+        for tensor in _tensors(views):
+            tensor.share_memory_()
+    return sample
 
 
 def _tensors(fields: TensorFields) -> Iterator[Tensor]:
@@ -148,9 +157,8 @@ def main() -> None:
         costs['cached'], sizes = measure(dataset, args.repetitions), cache_bytes(dataset)
     views: Views = dataset[0]['inputs']['target_views']
     height, width = views.images.shape[-2:]
-    print(
-        f'{len(dataset)} samples, {len(views)} target views of {height}x{width}, machine {platform.processor() or platform.machine()}'
-    )
+    machine = platform.processor() or platform.machine()
+    print(f'{len(dataset)} samples, {len(views)} target views of {height}x{width}, machine {machine}')
     print(table(costs))
     for kind, size in sizes.items():
         print(f'{kind}: {size / 1e3:.1f} kB a file')
