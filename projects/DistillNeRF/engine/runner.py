@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..models.checkpoint import load_matching_weights, read_checkpoint
 from ..models.wrapper import unwrap
@@ -61,6 +62,13 @@ class WholeCheckpointRunner(Runner):
             return
         given.pop('launcher', None)
         given.dump(str(path))
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+        """Do as the base class, with pinned memory where there is a CUDA GPU, unless the config says otherwise."""
+        if isinstance(dataloader, Mapping) and torch.cuda.is_available():
+            dataloader = {'pin_memory': True, **dataloader}
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Do as the base class, but no reader ever sees half a file."""

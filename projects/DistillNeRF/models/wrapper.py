@@ -48,7 +48,14 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @MODELS.register_module()
 class ViewsPreprocessor(BaseDataPreprocessor):
-    """Move the :class:`Views` of a batch to the model's device; their images need no other preparation."""
+    """Move the :class:`Views` of a batch to the model's device; their images need no other preparation.
+
+    Args:
+        non_blocking: go on while pinned memory is copied to a GPU; work there waits for it by itself.
+    """
+
+    def __init__(self, non_blocking: bool = True) -> None:
+        super().__init__(non_blocking)
 
     def cast_data(self, data: Any) -> Any:
         """Do as the base class, for tensor dataclasses as well."""
