@@ -13,7 +13,7 @@ import torch
 from mmdet3d.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, RUNNERS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ..models.checkpoint import load_matching_weights, read_checkpoint
 from ..models.wrapper import unwrap
 from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
+from .history import bound_history
 from .resuming import WORLD_SIZE
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
@@ -49,6 +50,12 @@ class WholeCheckpointRunner(Runner):
                 handler.addFilter(is_for_console)
                 handler.setFormatter(ConsoleFormatter(handler.formatter))
         return logger
+
+    def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
+        """Do as the base class; the hub keeps no more values than the log reads, so checkpoints do not grow."""
+        hub = super().build_message_hub(message_hub)
+        bound_history(hub, self.log_processor)
+        return hub
 
     def dump_config(self) -> None:
         """Do as the base class, but leave a config that lies in the work folder as its user wrote it.
