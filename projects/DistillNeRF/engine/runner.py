@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, RUNNERS
+from mmdet3d.registry import HOOKS, OPTIM_WRAPPERS, RUNNERS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
 from ..models.checkpoint import load_matching_weights, read_checkpoint
@@ -23,6 +23,7 @@ from ..models.wrapper import unwrap
 from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
 from .history import bound_history
+from .loops import ResumableIterLoop
 from .resuming import WORLD_SIZE
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
@@ -56,6 +57,13 @@ class WholeCheckpointRunner(Runner):
         hub = super().build_message_hub(message_hub)
         bound_history(hub, self.log_processor)
         return hub
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Do as the base class, but an ``IterBasedTrainLoop`` does not load again what it was trained on."""
+        if isinstance(loop, dict) and (loop.get('type') == 'IterBasedTrainLoop' or loop.get('by_epoch') is False):
+            loop = {**loop, 'type': ResumableIterLoop.__name__}
+            loop.pop('by_epoch', None)
+        return super().build_train_loop(loop)
 
     def dump_config(self) -> None:
         """Do as the base class, but leave a config that lies in the work folder as its user wrote it.
@@ -152,22 +160,3 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
-
-
-@LOOPS.register_module()
-class ResumableEpochLoop(EpochBasedTrainLoop):
-    """After a resume, skip the samples of the epoch that were trained on already.
-
-    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.samplers`).
-    """
-
-    def run_epoch(self) -> None:
-        """Do as the base class, but skip samples."""
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        for index, batch in enumerate(self.dataloader):
-            if index >= done:
-                self.run_iter(index, batch)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
