@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
 from ..utils.errors import InputError, warn
@@ -18,6 +21,8 @@ SLURM_NAMES = {'RANK': 'SLURM_PROCID', 'LOCAL_RANK': 'SLURM_LOCALID', 'WORLD_SIZ
 DEFAULT_PORT = '29500'
 # Seconds that a process waits for the others at the start.
 PATIENCE = 120.0
+
+T = TypeVar('T')
 
 
 def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
@@ -53,6 +58,31 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
     if not cuda:
         # mmengine would give the wrapper the number of a GPU.
         config.model_wrapper_cfg = {'type': 'MMDistributedDataParallel', 'device_ids': None}
+
+
+def leave() -> None:
+    """Part from the other processes when the work is done; threads that still wait for them would abort the exit."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def chosen_by_main(choose: Callable[[], T]) -> T:
+    """Return what the main process chooses; the others wait for its choice and look at nothing themselves.
+
+    Raises:
+        InputError: the main process raised it; every process raises the same.
+    """
+    answer: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            answer[0] = choose()
+        except InputError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    choice, problem = answer
+    if problem is not None:
+        raise InputError(problem)
+    return choice
 
 
 def _place(launcher: str) -> tuple[int, int, int]:
