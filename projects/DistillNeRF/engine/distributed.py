@@ -1,4 +1,4 @@
-"""Join the other processes of a training, or give up after a while."""
+"""Join the other processes of a run, or give up after a while."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from torch import distributed
 from ..utils.errors import InputError, warn
 from .environment import require_launcher
 
-# What torchrun gives a process -> what slurm calls it.
+# Who may start the processes, as --launcher names it.
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# What torchrun gives a process -> what slurm and Open MPI call it.
 SLURM_NAMES = {'RANK': 'SLURM_PROCID', 'LOCAL_RANK': 'SLURM_LOCALID', 'WORLD_SIZE': 'SLURM_NTASKS'}
+MPI_NAMES = {
+    'RANK': 'OMPI_COMM_WORLD_RANK',
+    'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+    'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+}
 DEFAULT_PORT = '29500'
 # Seconds that a process waits for the others at the start.
 PATIENCE = 120.0
@@ -30,7 +37,7 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
 
     Args:
         config: of the run; it is changed.
-        launcher: ``none``, ``pytorch`` or ``slurm``.
+        launcher: one of :data:`LAUNCHERS`.
         patience: seconds to wait for the other processes.
 
     Raises:
@@ -43,7 +50,10 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
     if launcher == 'none':
         return
     if launcher == 'slurm':
-        _translate_slurm()
+        _translate(SLURM_NAMES, one_machine=os.environ.get('SLURM_NNODES', '1') == '1')
+    if launcher == 'mpi':
+        here = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE')
+        _translate(MPI_NAMES, one_machine=here == os.environ.get('OMPI_COMM_WORLD_SIZE'))
     rank, local_rank, world_size = _place(launcher)
     cuda = torch.cuda.is_available()
     if cuda and local_rank >= torch.cuda.device_count():
@@ -95,7 +105,11 @@ def _place(launcher: str) -> tuple[int, int, int]:
         if not os.environ.get(name):
             raise InputError(
                 f'--launcher {launcher}: the environment variable {name} is not set; '
-                'start with torchrun or with one of slurm_scripts/'
+                + (
+                    'set it to the name of the first machine (mpirun -x)'
+                    if launcher == 'mpi'
+                    else 'start with torchrun or with one of slurm_scripts/'
+                )
             )
     for name in (*SLURM_NAMES, 'MASTER_PORT'):
         if not os.environ[name].isdigit():
@@ -144,13 +158,13 @@ def _why_alone(error: Exception, place: str, rank: int, world_size: int, patienc
     )
 
 
-def _translate_slurm() -> None:
-    """Give slurm's variables the names of torchrun; they count more than what another launcher left there."""
-    for name, theirs in SLURM_NAMES.items():
+def _translate(names: dict[str, str], one_machine: bool) -> None:
+    """Give a launcher's variables the names of torchrun; they count more than what another launcher left there."""
+    for name, theirs in names.items():
         if theirs in os.environ:
             os.environ[name] = os.environ[theirs]
     os.environ.setdefault('MASTER_PORT', DEFAULT_PORT)
-    if os.environ.get('SLURM_NNODES', '1') == '1':
+    if one_machine:
         os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
 
 

@@ -41,7 +41,7 @@ def train(
         amp: train with mixed precision.
         resume: checkpoint to go on from, or a folder of checkpoints; ``auto`` takes that of ``work_dir``, and begins
             anew if there is none. Nothing is done if the run is finished.
-        launcher: what started this process: ``none``, ``pytorch`` or ``slurm``.
+        launcher: what started this process (:data:`.distributed.LAUNCHERS`).
 
     Raises:
         InputError: bad input at any step.
