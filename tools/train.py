@@ -7,7 +7,7 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import warn_of_unread
 from projects.DistillNeRF.configuration.sections import TOP_LEVEL
-from projects.DistillNeRF.engine.command_line import config_parser, file_path
+from projects.DistillNeRF.engine.command_line import add_launcher, config_parser, file_path
 from projects.DistillNeRF.engine.train import train
 from projects.DistillNeRF.utils.errors import InputError, command
 
@@ -24,9 +24,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from a checkpoint, or the longest trained of a folder; without a name, of the work folder',
     )
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
-    # torchrun's predecessor passes it; the environment says the same.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     return parser.parse_args()
 
 

@@ -10,11 +10,11 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from projects.DistillNeRF.engine.loops import ResumableEpochLoop
 from projects.DistillNeRF.engine.runner import (
     PENDING_GRADIENTS,
     BFloat16OptimWrapper,
     ExactResumeHook,
-    ResumableEpochLoop,
     WholeCheckpointRunner,
 )
 

@@ -10,6 +10,7 @@ from mmengine.config import DictAction
 
 from ..geometry.trajectories import TRAJECTORIES
 from ..utils.errors import InputError
+from .distributed import LAUNCHERS
 
 
 class Overrides(DictAction):
@@ -56,6 +57,14 @@ def config_parser(
         parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **left_out)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher NAME``: what started this process."""
+    about = 'what started this process as one of several; default: nothing'
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help=about)
+    # torchrun's predecessor passes it; the environment says the same.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_trajectory(parser: argparse.ArgumentParser) -> None:

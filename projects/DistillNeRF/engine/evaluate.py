@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
@@ -16,6 +17,7 @@ from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..geometry.views import Views
 from ..utils.errors import InputError
 from .builders import build_dataset, prepare, runner_with_weights
+from .distributed import join, leave
 from .machine import machine_failures
 from .supply import possible_evaluations
 
@@ -30,9 +32,15 @@ FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'}
 
 
 def evaluate(
-    config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str] | None = None
-) -> dict[str, float]:
+    config: Config,
+    checkpoint: str | None,
+    work_dir: Path,
+    evaluations: Sequence[str] | None = None,
+    launcher: str = 'none',
+) -> dict[str, float] | None:
     """Return the metrics of a checkpoint on the test data.
+
+    Several processes share the samples; the main one returns the metrics of all, the others ``None``.
 
     Args:
         config: as loaded.
@@ -40,11 +48,14 @@ def evaluate(
         work_dir: where logs and panels go.
         evaluations: names in :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and all other
             metrics of the config's ``test_evaluator``. Its settings of a metric are used in either case.
+        launcher: what started this process (:data:`.distributed.LAUNCHERS`).
 
     Raises:
         InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
     """
     config = prepare(config, work_dir)
+    if launcher != 'none':
+        join(config, launcher)
     names = _names(config, evaluations)
     config.test_evaluator = _evaluators(config, names, evaluations is None)
     runner = runner_with_weights(config, checkpoint)
@@ -61,7 +72,9 @@ def evaluate(
             f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: nothing known lies '
             'in its views; look at the test data with tools/visualization.py'
         )
-    return figures
+    main = is_main_process()
+    leave()
+    return figures if main else None
 
 
 def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, RUNNERS
+from mmdet3d.registry import HOOKS, OPTIM_WRAPPERS, RUNNERS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -23,6 +23,8 @@ from ..models.checkpoint import load_matching_weights, read_checkpoint
 from ..models.wrapper import unwrap
 from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
+from .history import bound_history
+from .loops import ResumableIterLoop
 from .resuming import WORLD_SIZE
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
@@ -50,6 +52,19 @@ class WholeCheckpointRunner(Runner):
                 handler.addFilter(is_for_console)
                 handler.setFormatter(ConsoleFormatter(handler.formatter))
         return logger
+
+    def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
+        """Do as the base class; the hub keeps no more values than the log reads, so checkpoints do not grow."""
+        hub = super().build_message_hub(message_hub)
+        bound_history(hub, self.log_processor)
+        return hub
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Do as the base class, but an ``IterBasedTrainLoop`` does not load again what it was trained on."""
+        if isinstance(loop, dict) and (loop.get('type') == 'IterBasedTrainLoop' or loop.get('by_epoch') is False):
+            loop = {**loop, 'type': ResumableIterLoop.__name__}
+            loop.pop('by_epoch', None)
+        return super().build_train_loop(loop)
 
     def dump_config(self) -> None:
         """Do as the base class, but leave a config that lies in the work folder as its user wrote it.
@@ -153,22 +168,3 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
-
-
-@LOOPS.register_module()
-class ResumableEpochLoop(EpochBasedTrainLoop):
-    """After a resume, skip the samples of the epoch that were trained on already.
-
-    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.samplers`).
-    """
-
-    def run_epoch(self) -> None:
-        """Do as the base class, but skip samples."""
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        for index, batch in enumerate(self.dataloader):
-            if index >= done:
-                self.run_iter(index, batch)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1

@@ -17,7 +17,7 @@ from ..models.checkpoint import load_weights, read_checkpoint
 from ..models.wrapper import NonFiniteLoss
 from ..utils.errors import InputError
 from .builders import build_runner, model_of, network_of, prepare
-from .distributed import join
+from .distributed import chosen_by_main, join, leave
 from .machine import machine_failures
 from .resuming import checkpoint_to_resume, is_finished, require_resumable
 from .supply import check_depth_metric, check_losses, warn_of_shared_samples
@@ -41,7 +41,7 @@ def train(
         amp: train with mixed precision.
         resume: checkpoint to go on from, or a folder of checkpoints; ``auto`` takes that of ``work_dir``, and begins
             anew if there is none. Nothing is done if the run is finished.
-        launcher: what started this process: ``none``, ``pytorch`` or ``slurm``.
+        launcher: what started this process (:data:`.distributed.LAUNCHERS`).
 
     Raises:
         InputError: bad input at any step.
@@ -57,7 +57,9 @@ def train(
         if amp:
             use_mixed_precision(config)
         if resume is not None:
-            resume = checkpoint_to_resume(resume, work_dir)
+            # Other machines may see files of the folder later, or not at all.
+            asked = resume
+            resume = chosen_by_main(lambda: checkpoint_to_resume(asked, work_dir))
         elif is_main_process():
             warn_of_earlier_run(work_dir)
         config.resume = False
@@ -66,11 +68,13 @@ def train(
             state = read_checkpoint(resume)
             require_resumable(config, state, resume)
             if is_finished(config, state, resume):
+                leave()
                 return
         elif config.get('load_from'):
             # Fine-tuning may begin with a part of the weights: the runner says which.
             read_checkpoint(config.load_from)
         _run(config, resume)
+        leave()
 
 
 def _run(config: Config, resume: str | None) -> None:
