@@ -10,6 +10,7 @@ from mmengine.config import DictAction
 
 from ..geometry.trajectories import TRAJECTORIES
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT, PRECISIONS
 
 
 class Overrides(DictAction):
@@ -56,6 +57,12 @@ def config_parser(
         parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **left_out)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
+
+
+def add_precision(parser: argparse.ArgumentParser, default: str | None = DEFAULT) -> None:
+    """Add ``--precision NAME`` (:mod:`..utils.precision`)."""
+    about = 'fp32 (default): no TF32; tf32: tensor cores of GPUs; bf16; fp16: GPUs only'
+    parser.add_argument('--precision', choices=PRECISIONS, default=default, help=about)
 
 
 def add_trajectory(parser: argparse.ArgumentParser) -> None:
