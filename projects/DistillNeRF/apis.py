@@ -26,7 +26,7 @@ COLOR_TOLERANCE = 0.1
 # is farther away.
 MAX_OFF_CENTER = 0.2
 
-T = TypeVar('T', DistillNeRF, Scene)
+T = TypeVar('T', DistillNeRF, Scene, torch.Tensor)
 
 
 def init_model(
@@ -66,7 +66,7 @@ def init_model(
 
 
 def to_device(value: T, device: str) -> T:
-    """Move a network or a scene to a device.
+    """Move a network, a scene or a tensor to a device.
 
     Raises:
         InputError: there is no such device.
