@@ -7,7 +7,7 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.engine.builders import build_dataset
-from projects.DistillNeRF.engine.command_line import add_launcher, config_parser, file_path
+from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.evaluation.report import compare
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     add_launcher(parser)
+    add_precision(parser)
     return parser.parse_args()
 
 
@@ -42,7 +43,7 @@ def main() -> None:
         require_writable(args.out.parent)
     if args.baselines:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
-    model = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher)
+    model = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
     if model is None:
         return
     others = baselines(config) if args.baselines else {}

@@ -10,6 +10,7 @@ from mmengine.config import DictAction
 
 from ..geometry.trajectories import TRAJECTORIES
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT, PRECISIONS
 from .distributed import LAUNCHERS
 
 
@@ -65,6 +66,12 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help=about)
     # torchrun's predecessor passes it; the environment says the same.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_precision(parser: argparse.ArgumentParser, default: str | None = DEFAULT) -> None:
+    """Add ``--precision NAME`` (:mod:`..utils.precision`)."""
+    about = 'fp32 (default): no TF32; tf32: tensor cores of GPUs; bf16; fp16: GPUs only'
+    parser.add_argument('--precision', choices=PRECISIONS, default=default, help=about)
 
 
 def add_trajectory(parser: argparse.ArgumentParser) -> None:

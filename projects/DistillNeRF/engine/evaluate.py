@@ -16,6 +16,7 @@ from ..configuration.layers import value_of
 from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..geometry.views import Views
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT
 from .builders import build_dataset, prepare, runner_with_weights
 from .distributed import join, leave
 from .machine import machine_failures
@@ -37,6 +38,7 @@ def evaluate(
     work_dir: Path,
     evaluations: Sequence[str] | None = None,
     launcher: str = 'none',
+    precision: str = DEFAULT,
 ) -> dict[str, float] | None:
     """Return the metrics of a checkpoint on the test data.
 
@@ -49,6 +51,7 @@ def evaluate(
         evaluations: names in :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and all other
             metrics of the config's ``test_evaluator``. Its settings of a metric are used in either case.
         launcher: what started this process (:data:`.distributed.LAUNCHERS`).
+        precision: of the network (:mod:`..utils.precision`).
 
     Raises:
         InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
@@ -58,7 +61,7 @@ def evaluate(
         join(config, launcher)
     names = _names(config, evaluations)
     config.test_evaluator = _evaluators(config, names, evaluations is None)
-    runner = runner_with_weights(config, checkpoint)
+    runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loop = runner.test_loop
     possible = possible_evaluations(names, loop.dataloader.dataset, explicit=evaluations is not None)
@@ -119,16 +122,19 @@ def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[s
     return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
 
 
-def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
+def predictions(
+    config: Config, checkpoint: str | None, work_dir: Path, precision: str = DEFAULT
+) -> Iterator[BaseDataElement]:
     """Yield what a model predicts for the test data, sample by sample.
 
     Args:
         config: as loaded.
         checkpoint: its file; ``None`` for random weights.
         work_dir: where logs go.
+        precision: of the network (:mod:`..utils.precision`).
     """
     config = prepare(config, work_dir)
-    runner = runner_with_weights(config, checkpoint)
+    runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()

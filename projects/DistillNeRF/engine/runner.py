@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import HOOKS, OPTIM_WRAPPERS, RUNNERS
-from mmengine.dist import get_world_size
+from mmdet3d.registry import HOOKS, RUNNERS
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -25,6 +23,7 @@ from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
 from .history import bound_history
 from .loops import ResumableIterLoop
+from .optim_wrappers import BFloat16OptimWrapper as BFloat16OptimWrapper  # its place before
 from .resuming import WORLD_SIZE
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
@@ -95,7 +94,7 @@ class WholeCheckpointRunner(Runner):
         except OSError:
             part.unlink(missing_ok=True)
             raise
-        if part.exists():  # the main process writes
+        if is_main_process() and part.exists():  # the others might find it half-written
             part.replace(Path(out_dir) / filename)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -156,15 +155,3 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
 
 def _model(runner: Runner) -> nn.Module:
     return unwrap(runner.model)
-
-
-@OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """Run the network under bfloat16 autocast on the device of its weights; bfloat16 needs no loss scaling."""
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run the forward pass under autocast."""
-        device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
-            yield
