@@ -164,7 +164,7 @@ def _alpha_weights(logit, gap, i, interval, ACTIVATION: tl.constexpr, BLOCK: tl.
         of its logits.
     """
     following = tl.gather(logit, tl.minimum(i + 1, BLOCK - 1), 0)
-    sigma, slope = _density((logit + following) / 2.0, ACTIVATION)
+    sigma, slope = _density((logit + following) * 0.5, ACTIVATION)
     optical = tl.where(interval, sigma * gap, 0.0)
     clear = _exp(-tl.where(optical > MAX_OPTICAL_DEPTH, MAX_OPTICAL_DEPTH, optical))
     alpha = 1.0 - clear
@@ -235,7 +235,7 @@ def _march(
         # The index of an interval is used as the index of a sample.
         steps = (j - FINE // 2).to(depth.dtype)
     else:
-        center = (center + tl.load(depth_ptr + heaviest + 1)) / 2.0
+        center = (center + tl.load(depth_ptr + heaviest + 1)) * 0.5
         steps = j.to(depth.dtype) - (FINE - 1) / 2
     fine = tl.minimum(tl.maximum(center + steps * FINE_STEP, 0.0), FAR)
     fine_row = _rows_along(
@@ -279,7 +279,7 @@ def _load_ray(logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION: tl.
     following = tl.load(depth_ptr + i + 1, mask=interval, other=0.0)
     logit = tl.load(logits_ptr + row, mask=i < samples, other=0.0).to(depth.dtype)
     weights, before, keep, derivative = _alpha_weights(logit, following - depth, i, interval, ACTIVATION, BLOCK)
-    return row, weights, before, keep, derivative, (following + depth) / 2.0
+    return row, weights, before, keep, derivative, (following + depth) * 0.5
 
 
 @triton.jit
@@ -301,7 +301,7 @@ def _weights(
     i = tl.arange(0, BLOCK)
     _, weights, _, _, _, middle = _load_ray(logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION, BLOCK)
     tl.store(weights_ptr + ray * (samples - 1) + i, weights, mask=i < samples - 1)
-    halves = (_shift_right(weights, i, 0.0) + weights) / 2.0
+    halves = (_shift_right(weights, i, 0.0) + weights) * 0.5
     tl.store(halves_ptr + ray * samples + i, halves, mask=i < samples)
     opacity = tl.sum(weights, 0)
     depth = _divide(tl.sum(weights * middle, 0), opacity + ALPHA_EPSILON)
@@ -338,8 +338,8 @@ def _weights_gradient(
         grad += tl.load(grad_weights_ptr + ray * (samples - 1) + i, mask=interval, other=0.0)
     if grad_halves_ptr is not None:
         source = grad_halves_ptr + ray * samples + i
-        grad += tl.load(source, mask=interval, other=0.0) / 2.0
-        grad += tl.load(source + 1, mask=interval, other=0.0) / 2.0
+        grad += tl.load(source, mask=interval, other=0.0) * 0.5
+        grad += tl.load(source + 1, mask=interval, other=0.0) * 0.5
     if grad_opacity_ptr is not None:
         grad += tl.load(grad_opacity_ptr + ray)
     if grad_depth_ptr is not None:
@@ -351,7 +351,7 @@ def _weights_gradient(
     product = tl.where(interval, grad * weights, 0.0)
     behind = tl.cumsum(product, 0, reverse=True) - product
     grad_mean = tl.where(interval, (grad * before - _divide(behind, keep)) * derivative, 0.0)
-    grad_logit = (_shift_right(grad_mean, i, 0.0) + grad_mean) / 2.0
+    grad_logit = (_shift_right(grad_mean, i, 0.0) + grad_mean) * 0.5
     tl.atomic_add(grad_logits_ptr + row, grad_logit, mask=(i < samples) & (row < empty_row), sem='relaxed')
 
 
