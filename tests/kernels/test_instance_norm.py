@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+pytest.importorskip('triton')
+
 from projects.DistillNeRF.kernels import instance_norm as kernels
 from projects.DistillNeRF.modules import layers
 
