@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from projects.DistillNeRF.models.wrapper import DistillNeRFModel
+from projects.DistillNeRF.modules import chunked, kernel_map, layers
 from tests.helpers.networks import LOSSES, make_batch, tiny_model
+from verification.benchmark.launches import HostCosts
+from verification.benchmark.training import Size, published_model, random_batch
 
 FACTORIES = {
     getattr(torch, name)
@@ -57,6 +64,76 @@ def test_a_step_stays_on_its_device(head):
     step(model, inputs)
     with same_device():
         step(model, inputs)
+
+
+# Height and width of the images in the count of launches, a sixteenth of the published pixels.
+SMALL_IMAGE = (32, 56)
+PUBLISHED_IMAGE = (128, 228)
+
+
+@pytest.mark.parametrize('variant', ['model', 'model_foundation_feature'])
+def test_a_published_step_keeps_a_gpu_busy(monkeypatch, variant):
+    """Count launches and synchronizations as on a GPU, without its fused kernels, in as many chunks as there."""
+    # Of 6 input views; 12 target views are as many times more.
+    pixels = 2 / 6 * math.prod(SMALL_IMAGE) / math.prod(PUBLISHED_IMAGE)
+    for module in (chunked, layers):
+        monkeypatch.setattr(module, 'keeps_in_cache', lambda device: False)
+    for module in (chunked, kernel_map):
+        monkeypatch.setattr(module, 'GPU_CHUNK_NUMEL', round(module.GPU_CHUNK_NUMEL * pixels))
+    model = published_model(variant).train()
+    batch = random_batch(model.network, variant, Size(SMALL_IMAGE, inputs=2, targets=3))
+
+    def step() -> None:
+        total, _ = model.parse_losses(model(batch, mode='loss'))
+        total.backward()
+
+    # What is made once per device and kept is made here.
+    step()
+    model.zero_grad(set_to_none=True)
+    with HostCosts() as costs:
+        step()
+    assert costs.synchronizations.total() <= 20, costs.synchronizations
+    assert costs.launches.total() <= 4000, costs.launches.most_common(20)
+
+
+def test_launches_and_synchronizations_are_counted():
+    x = torch.arange(4.0)
+    with HostCosts() as costs:
+        y = x.view(2, 2).T + 1
+        y[y > 2].tolist()
+        float(y.sum())
+        torch.bincount(torch.tensor([1, 2]))
+    expected = {'index by a mask': 1, 'tolist': 1, 'item': 1, 'tensor made on the host': 1, 'bincount': 1}
+    assert costs.synchronizations == expected
+    assert costs.launches == {'add': 1, 'gt': 1, 'index': 1, 'sum': 1, 'bincount': 1}
+
+
+def test_no_segment_has_as_many_entries_as_there_are_samples(monkeypatch):
+    """Most samples hit nothing: one segment of all these would keep a GPU's other cores waiting."""
+    entries = []
+
+    def watched(rows: Tensor, table: Tensor, offsets: Tensor, **settings: Any) -> Tensor:
+        entries.append(len(rows))
+        return bags(rows, table, offsets, **settings)
+
+    bags = F.embedding_bag
+    model = tiny_model({}, head={'type': 'feature'})
+    inputs = make_batch(1)
+    scene = model.network.encode(inputs['input_views'])[0].scene
+    # The pooling before has segments of its own.
+    scene = replace(scene, coarse=scene.coarse.detach().requires_grad_(), fine=scene.fine.detach().requires_grad_())
+    monkeypatch.setattr(F, 'embedding_bag', watched)
+    rendering = scene.render(inputs['target_views'][0].cameras)
+    assert rendering.features is not None
+    rendering.features.sum().backward()
+    assert rendering.depths is not None
+    cameras = inputs['target_views'][0].cameras
+    origins, directions = cameras.rays(*rendering.depth.shape[-2:])
+    points = origins[:, None, None, None] + rendering.depths[..., None] * directions[..., None, :]
+    hits = int(scene.query(points.detach().flatten(0, -2))[1].sum())
+    assert len(entries) >= 2
+    # Samples at the border of a cell may be computed to lie beside it.
+    assert 0 < max(entries) <= 1.05 * hits < 0.8 * rendering.depths.numel()
 
 
 def test_the_guard_works():

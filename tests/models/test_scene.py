@@ -197,7 +197,7 @@ def test_a_loaded_scene_renders_the_same_bits(wall, tmp_path, quirks):
     head = wall.head.to(memory_format=torch.channels_last)
     scene = dataclasses.replace(wall, sampling=sampling, space=space, head=head.eval())
     scene.save(tmp_path / 'new' / 'scene.pt')
-    loaded = Scene.load(tmp_path / 'new' / 'scene.pt')
+    loaded = Scene.load(tmp_path / 'new' / 'scene.pt').to(wall.fine.device)
     assert (loaded.space, loaded.sampling, loaded.downscale) == (space, sampling, 2)
     assert not loaded.head.training
     every = cameras(24, 32, (0.0, 60.0))
@@ -216,7 +216,8 @@ def test_a_scene_in_double_precision(wall, tmp_path):
     assert rendering.image.dtype == torch.float64
     torch.testing.assert_close(rendering.image.float(), wall.render(cameras()).image, atol=1e-3, rtol=1e-3)
     double.save(tmp_path / 'scene.pt')
-    assert equal(Scene.load(tmp_path / 'scene.pt').render(view), rendering)
+    loaded = Scene.load(tmp_path / 'scene.pt').to(wall.fine.device)
+    assert equal(loaded.render(view), rendering)
 
 
 def test_a_file_holds_no_more_than_the_scene(wall, tmp_path):

@@ -24,7 +24,7 @@ def test_color_composite_is_fine_then_coarse_then_zero():
     rows = torch.tensor([[0, 1, 2, 3], [3, 3, 3, 3], [2, 2, 3, 3]], dtype=torch.int32)
     weights = torch.tensor([[1.0, 0.5, 2, 7], [1, 1, 1, 1], [1, 1, 1, 1]])
     expected = torch.tensor([[2.5, 4, 35, 70, 0], [0, 0, 0, 0, 0], [0, 0, 20, 40, 0]])
-    torch.testing.assert_close(composite(rows, weights), expected)
+    torch.testing.assert_close(composite(tables().hits(rows), weights), expected)
 
 
 def test_feature_composite_applies_the_network_to_every_row():
@@ -34,9 +34,9 @@ def test_feature_composite_applies_the_network_to_every_row():
     rows = torch.tensor([[0], [1], [2], [3]], dtype=torch.int32)
     inputs = torch.tensor([[1.0, 2, 10, 20], [3, 4, 10, 20], [0, 0, 10, 20], [0, 0, 0, 0]])
     expected = 0.5 * torch.tanh(head.net(inputs) / 0.5)
-    torch.testing.assert_close(composite(rows, torch.ones(4, 1)), expected)
+    torch.testing.assert_close(composite(tables().hits(rows), torch.ones(4, 1)), expected)
     torch.testing.assert_close(
-        composite(rows.T, torch.tensor([[1.0, 2, 3, 4]])), (torch.arange(1.0, 5) @ expected)[None]
+        composite(tables().hits(rows.T), torch.tensor([[1.0, 2, 3, 4]])), (torch.arange(1.0, 5) @ expected)[None]
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.modules import kernel_map
-from projects.DistillNeRF.modules.kernel_map import CENTER, OFFSETS, KernelMap
+from projects.DistillNeRF.modules.kernel_map import CENTER, OFFSETS, KernelMap, Pairs, neighbor_table, transposed_table
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 
 CELLS = [(0, 0, 0), (0, 0, 1), (1, 1, 1), (3, 3, 3), (6, 2, 0), (7, 2, 0)]
@@ -15,6 +15,12 @@ CELLS = [(0, 0, 0), (0, 0, 1), (1, 1, 1), (3, 3, 3), (6, 2, 0), (7, 2, 0)]
 
 def grid() -> VoxelGrid:
     return VoxelGrid.build(morton_encode(torch.tensor(CELLS)), 2, 3)[0]
+
+
+def use_chunks(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Hold so few products, and look up so few cells, at a time on any device."""
+    for name in ('CPU_CHUNK_NUMEL', 'GPU_CHUNK_NUMEL', 'CPU_CHUNK_CELLS'):
+        monkeypatch.setattr(kernel_map, name, limit)
 
 
 def pairs_of(table: KernelMap) -> set[tuple[int, int, int]]:
@@ -46,9 +52,9 @@ def test_offsets_are_ordered_like_the_weights():
 @pytest.mark.parametrize('limit', [1, 6, 20, 1 << 23])
 @pytest.mark.parametrize(('source', 'target'), [(3, 3), (2, 2), (3, 2)])
 def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source, target):
-    monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', limit)
+    use_chunks(monkeypatch, limit)
     made = grid()
-    table = KernelMap.between(made, source, target, channels=2)
+    table = KernelMap.build(Pairs.between(made, source, target), channels=2)
     inputs, outputs = made.cells(source).tolist(), made.cells(target).tolist()
     assert pairs_of(table) == expected(inputs, outputs, source - target)
     assert table.num_outputs == len(outputs)
@@ -62,8 +68,8 @@ def test_every_pair_is_found_once_whatever_the_chunks(monkeypatch, limit, source
 
 @pytest.mark.parametrize('limit', [1, 6, 1 << 23])
 def test_sums_add_the_products_of_a_row(monkeypatch, limit):
-    monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', limit)
-    table = KernelMap.between(grid(), 3, 3, channels=2)
+    use_chunks(monkeypatch, limit)
+    table = KernelMap.build(Pairs.between(grid(), 3, 3), channels=2)
     totals: list[Tensor] = []
     for chunk in table.chunks:
         # Every product is the number of its input cell.
@@ -81,17 +87,17 @@ def test_sums_add_the_products_of_a_row(monkeypatch, limit):
 
 def test_transposed_tables_exchange_inputs_and_outputs():
     made = grid()
-    down = KernelMap.between(made, 3, 2, channels=2)
-    forward = pairs_of(down)
-    assert pairs_of(down.transposed(made.num_fine, 2)) == {(i, o, k) for o, i, k in forward}
-    within = KernelMap.between(made, 3, 3, channels=2)
+    down = Pairs.between(made, 3, 2)
+    forward = pairs_of(KernelMap.build(down, channels=2))
+    assert pairs_of(KernelMap.build(down.exchanged(), channels=2)) == {(i, o, k) for o, i, k in forward}
+    within = KernelMap.build(Pairs.between(made, 3, 3), channels=2)
     assert pairs_of(within.mirrored()) == {(i, o, k) for o, i, k in pairs_of(within)}
 
 
 def test_the_border_is_no_bridge_to_the_other_side():
     """Cells at both ends of an axis are no neighbors."""
     made, _ = VoxelGrid.build(morton_encode(torch.tensor([[0, 0, 0], [7, 7, 7], [7, 0, 0]])), 1, 3)
-    table = KernelMap.between(made, 3, 3, channels=2)
+    table = KernelMap.build(Pairs.between(made, 3, 3), channels=2)
     assert pairs_of(table) == {(i, i, CENTER) for i in range(3)}
 
 
@@ -100,3 +106,17 @@ def test_no_pairs_are_sums_of_zero():
         slice(0, 2), torch.zeros(0), torch.zeros(0), [0] * 27, torch.zeros(0).int(), torch.zeros(3).int()
     )
     assert chunk.sum_products(torch.zeros(0, 4)).tolist() == [[0] * 4] * 2
+
+
+@pytest.mark.parametrize(('source', 'target'), [(3, 3), (2, 2), (3, 2)])
+def test_tables_of_neighbors_hold_the_same_pairs(source, target):
+    made = grid()
+    inputs, outputs = made.cells(source).tolist(), made.cells(target).tolist()
+    pairs = expected(inputs, outputs, source - target)
+    table = neighbor_table(made, source, target)
+    assert table.shape == (len(outputs), 27)
+    assert {(o, i, k) for o, row in enumerate(table.tolist()) for k, i in enumerate(row) if i >= 0} == pairs
+    back = transposed_table(table, len(inputs)).tolist()
+    assert {(o, i, k) for i, row in enumerate(back) for k, o in enumerate(row) if o >= 0} == pairs
+    if source == target:
+        assert back == table.flip(1).tolist()

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from projects.DistillNeRF.modules import layers
 from projects.DistillNeRF.modules.fpn import FPN
 from projects.DistillNeRF.modules.layers import (
     Bottleneck,
@@ -47,6 +48,33 @@ def test_instance_norm_with_a_leaky_relu_and_its_gradient(dtype):
         return (F.leaky_relu(F.instance_norm(x, eps=1e-5), 0.2),)
 
     assert_same_gradients(lambda x: (instance_norm(x, 0.2),), reference, x, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('slope', [1.0, 0.2, 0.0])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_in_few_launches_and_its_gradient(monkeypatch, layout, slope, dtype):
+    monkeypatch.setattr(layers, 'keeps_in_cache', lambda device: False)
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.randn(3, 5, 6, 7, dtype=dtype, generator=generator) * 2 + 1).contiguous(memory_format=layout)
+
+    def reference(x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (F.leaky_relu(F.instance_norm(x, eps=1e-5), slope),)
+
+    assert_same_gradients(lambda x: (instance_norm(x, slope),), reference, x, rtol=1e-10, atol=1e-10)
+    assert instance_norm(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_bottleneck_is_the_same_in_few_launches(monkeypatch, dtype):
+    torch.manual_seed(0)
+    block = Bottleneck(6, 8, stride=2).double()
+    x = torch.randn(2, 6, 9, 7, dtype=dtype)
+    results = []
+    for small in (True, False):
+        monkeypatch.setattr(layers, 'keeps_in_cache', lambda device, small=small: small)
+        leaf = x.clone().requires_grad_()
+        y = block(leaf)
+        results.append((y, *torch.autograd.grad(y.cos().sum(), [leaf, *block.parameters()])))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(('kernel', 'stride', 'padding'), [(1, 1, 0), (3, 1, 1), (3, 2, 1)])

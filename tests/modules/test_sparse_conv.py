@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from projects.DistillNeRF.modules import kernel_map
-from projects.DistillNeRF.modules.kernel_map import KernelMap
+from projects.DistillNeRF.modules.kernel_map import KernelMap, Pairs
 from projects.DistillNeRF.modules.sparse_conv import SparseConv, SparseVoxelNet, build_maps
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 from tests.helpers.arrays import defaults
@@ -101,7 +101,7 @@ def test_a_jump_by_two_levels_never_reads_position_two():
     """Around the low corner of a coarse cell: 4P - 1, 4P, 4P + 1 (strided-kernel-corner)."""
     cells = torch.tensor([[4, 4, 4], [7, 7, 7], [6, 4, 4], [8, 8, 8]])
     grid = grid_of(cells, 2, 4)
-    table = KernelMap.between(grid, 4, 2, channels=6)
+    table = KernelMap.build(Pairs.between(grid, 4, 2), channels=6)
     read = {tuple(grid.cells(4)[i].tolist()) for chunk in table.chunks for i in chunk.inputs.tolist()}
     assert read == {(4, 4, 4), (7, 7, 7), (8, 8, 8)}
 
@@ -132,7 +132,8 @@ def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit, dtype):
     x = torch.randn(grid.num_fine, 3, dtype=dtype, generator=torch.Generator().manual_seed(1)).requires_grad_()
     results, counts = [], []
     for size in (1 << 23, limit):
-        monkeypatch.setattr(kernel_map, 'CHUNK_NUMEL', size)
+        for name in ('CPU_CHUNK_NUMEL', 'GPU_CHUNK_NUMEL'):
+            monkeypatch.setattr(kernel_map, name, size)
         pairs = build_maps(grid, 4, 4 - jump, channels=6)
         counts.append(len(pairs[0].chunks))
         y = conv(x, pairs)

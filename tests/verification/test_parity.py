@@ -152,7 +152,7 @@ def _next_interval(*args) -> Tensor:
 
 
 def _mirrored(*args) -> KernelMap:
-    return dataclasses.replace(between(*args), kernels=range(26, -1, -1))
+    return dataclasses.replace(build(*args), kernels=range(26, -1, -1))
 
 
 def _half_a_pixel_off(self, rows: int, columns: int) -> Tensor:
@@ -172,14 +172,14 @@ def _without_minus_one(logit: Tensor, activation: str) -> Tensor:
     return torch.exp(logit)
 
 
-heaviest_interval, between = renderer.heaviest_interval, KernelMap.between
+heaviest_interval, build = renderer.heaviest_interval, KernelMap.build
 pixel_grid, bin_edges, candidates = Cameras.pixel_grid, ParameterizedSpace.bin_edges, fine_depth.FineDepthNet.candidates
 
 WRONG_STEPS: dict[str, tuple[object, str, object]] = {
     'slope': (layers, 'LEAKY_SLOPE', 0.21),
     'empty space': (renderer, 'EMPTY_LOGIT', -29.0),
     'next interval': (renderer, 'heaviest_interval', _next_interval),
-    'mirrored offsets': (KernelMap, 'between', _mirrored),
+    'mirrored offsets': (KernelMap, 'build', _mirrored),
     'half a pixel': (Cameras, 'pixel_grid', _half_a_pixel_off),
     'next candidate': (fine_depth.FineDepthNet, 'candidates', _one_step_farther),
     'next bin': (ParameterizedSpace, 'bin_edges', _one_bin_farther),
@@ -258,7 +258,7 @@ def _without_log(weights: Tensor) -> Tensor:
 WRONG_UNITS: dict[str, tuple[Callable, object, str, object]] = {
     'style': (units.check_decoders, StyledConv, 'forward', _offset_first),
     'slope': (units.check_blocks, layers, 'LEAKY_SLOPE', 0.21),
-    'mirrored offsets': (units.check_sparse_convolution, KernelMap, 'between', _mirrored),
+    'mirrored offsets': (units.check_sparse_convolution, KernelMap, 'build', _mirrored),
     'next bin': (units.check_space, ParameterizedSpace, 'bin_edges', _one_bin_farther),
     'start of the interval': (units.check_volume_rendering, units, 'render_intervals', _without_half),
     'density without its -1': (units.check_volume_rendering, volume_rendering, 'activate_density', _without_minus_one),

@@ -99,7 +99,7 @@ def _check_first_pass(
     report.add('render/coarse_argmax', argmax, expected['render/coarse_argmax'], HEAVIEST)
     # The colors of single samples: each composited alone.
     chosen = rows[[0, len(rows) // 3, len(rows) // 2]]
-    colors = scene.head.compositor(tables)(chosen.reshape(-1, 1), torch.ones(chosen.numel(), 1))
+    colors = scene.head.compositor(tables)(tables.hits(chosen.reshape(-1, 1)), torch.ones(chosen.numel(), 1))
     report.add(
         'render/sampled_features_rays',
         colors.view(*chosen.shape, -1),

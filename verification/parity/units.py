@@ -140,7 +140,7 @@ def check_look_up(unit: Arrays, report: Report) -> None:
         report.add(
             f'sample_{variant}/density_logit_clamped', gather_rows(tables.logits, rows)[:, None], logits, ROUNDING
         )
-        colors = ColorHead(32, width=32).compositor(tables)(rows[:, None], torch.ones(len(rows), 1))
+        colors = ColorHead(32, width=32).compositor(tables)(tables.hits(rows[:, None]), torch.ones(len(rows), 1))
         # The last stored channel is the density logit before its clamp, not a color.
         features = unit[f'sample_{variant}/features'][:, :64]
         report.add(f'sample_{variant}/features', colors[:, :64], features, EQUAL)

@@ -45,15 +45,20 @@ def rule_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return values
 
 
+def rule_state(network: DistillNeRF) -> dict[str, Tensor]:
+    """Make all parameters of a network from their published names.
+
+    Published shapes differ from ours in singleton dimensions only, and the rule does not see those, but for the sparse
+    convolutions, whose shapes are the published ones.
+    """
+    state = network.state_dict()
+    return {name: torch.from_numpy(rule_weight(published_name(name), tuple(x.shape))) for name, x in state.items()}
+
+
 def rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
     """Build the network of a published variant with the weights of the rule."""
     network = DistillNeRF(**published_settings(variant))
-    state: dict[str, Tensor] = {}
-    for name, value in network.state_dict().items():
-        # Published shapes differ from ours in singleton dimensions only, and the rule does not see those, but for
-        # the sparse convolutions, whose shapes are the published ones.
-        state[name] = torch.from_numpy(rule_weight(published_name(name), tuple(value.shape)))
-    network.load_state_dict(state)
+    network.load_state_dict(rule_state(network))
     return network.to(dtype).eval()
 
 

@@ -152,7 +152,7 @@ def look_up(
     See docs/NETWORK.md#voxel-look-up.
     """
     indices = [cells.get(query_cell(point, level), -1) for point in points.reshape(-1, 3).tolist()]
-    index = torch.tensor(indices).view(points.shape[:-1])
+    index = torch.tensor(indices, device=points.device).view(points.shape[:-1])
     readable = index > 0 if first_reads_zero else index >= 0
     padded = torch.cat([voxels, voxels.new_zeros(1, voxels.shape[1])])
     return padded[torch.where(readable, index, len(voxels))], index >= 0

@@ -38,13 +38,16 @@ class ParameterizedSpace:
 
     def contract(self, points: Tensor) -> Tensor:
         """Map world points ``(..., 3)`` in meters to the cube, ``(..., 3)``."""
-        inner = points.new_tensor([self.inner_range, self.inner_range, self.inner_range_z])
-        return contract(points, inner, self.contract_ratio)
+        return contract(points, self._inner_ranges(points), self.contract_ratio)
 
     def contract_axes(self, axes: Sequence[Tensor]) -> list[Tensor]:
         """Map x, y and z of world points, three tensors of any shape, as :meth:`contract` does."""
-        ranges = (self.inner_range, self.inner_range, self.inner_range_z)
-        return [contract(x, r, self.contract_ratio) for x, r in zip(axes, ranges, strict=True)]
+        ranges = self._inner_ranges(axes[0])
+        return [contract(x, ranges[i], self.contract_ratio) for i, x in enumerate(axes)]
+
+    def _inner_ranges(self, like: Tensor) -> Tensor:
+        """Return the inner ranges of x, y and z, a tensor: PyTorch divides by numbers less exactly on some devices."""
+        return _constants((self.inner_range, self.inner_range, self.inner_range_z), like.dtype, like.device)
 
     def expand(self, points: Tensor) -> Tensor:
         """Map points of the cube ``(..., 3)`` to the world, ``(..., 3)`` in meters; the inverse of :meth:`contract`."""
@@ -58,6 +61,13 @@ class ParameterizedSpace:
         (``sparse_sample_ratio``). The far plane itself is not an edge: the last one lies up to a bin before it.
         """
         return _bin_edges(self, stride, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=16)
+def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make a tensor once: a copy from the host would wait for the device."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 @functools.lru_cache(maxsize=16)

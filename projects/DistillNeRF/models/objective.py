@@ -85,7 +85,8 @@ class Objective(nn.Module):
         """Return losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch."""
         parts = zip(encoded, renderings, inputs, targets, strict=True)
         samples = [dict(self._evaluate(Sample(*part, iteration))) for part in parts]
-        return {name: torch.stack([losses[name] for losses in samples]).mean() for name in samples[0]}
+        means = torch.stack([torch.stack(list(losses.values())) for losses in samples]).mean(0)
+        return dict(zip(samples[0], means.unbind(), strict=True))
 
     def _evaluate(self, sample: Sample) -> Named:
         """Yield all losses of one sample, subject after subject in the order of the log."""

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from ..geometry.cameras import Cameras
 from ..geometry.tensors import TensorFields
 from ..modules.heads import ColorHead, FeatureHead
-from ..modules.renderer import Compositor, RayRendering, render_rays
+from ..modules.renderer import Compositor, Hits, RayRendering, render_rays
 from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import similarities
 from .cells import occupied_cells, require_level, rgb_of_cells
@@ -322,6 +322,6 @@ def _result(steps: Generator[None, None, T]) -> T:
             return end.value
 
 
-def _no_colors(rows: Tensor, weights: Tensor) -> Tensor:
+def _no_colors(hits: Hits, weights: Tensor) -> Tensor:
     """Composite nothing: rays without channels."""
-    return weights.new_empty(len(rows), 0)
+    return weights.new_empty(len(weights), 0)

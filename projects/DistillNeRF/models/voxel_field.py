@@ -49,9 +49,9 @@ class VoxelField(TensorFields):
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Look up world points ``(P, 3)``: density per meter ``(P,)``, and whether their cell is occupied ``(P,)``."""
         tables = self.tables()
-        rows = self.grid.rows(self.space.contract(points))
-        density = activate_density(gather_rows(tables.logits, rows), self.sampling.density_activation)
-        return density, rows < self.grid.empty_row
+        hits = tables.hits(self.grid.rows(self.space.contract(points))[:, None])
+        density = activate_density(hits.read(tables.logits), self.sampling.density_activation)
+        return density.squeeze(1), hits.occupied.squeeze(1)
 
     def occupancy(
         self, lower: Sequence[float], upper: Sequence[float], voxel: float, min_density: float = MIN_DENSITY

@@ -17,9 +17,16 @@ GPU_CHUNK_NUMEL = 1 << 26
 RowFunction = Callable[..., tuple[Tensor, ...]]
 
 
-def chunk_numel(device: torch.device, on_cpu: int) -> int:
+def keeps_in_cache(device: torch.device) -> bool:
+    """Tell whether work is best done in small parts, as on CPUs, rather than in few launches."""
+    return device.type == 'cpu'
+
+
+def chunk_numel(device: torch.device, on_cpu: int, elsewhere: int | None = None) -> int:
     """Return how many elements a chunk should have: ``on_cpu`` on a CPU, many more on other devices."""
-    return on_cpu if device.type == 'cpu' else GPU_CHUNK_NUMEL
+    if keeps_in_cache(device):
+        return on_cpu
+    return GPU_CHUNK_NUMEL if elsewhere is None else elsewhere
 
 
 def map_chunked(function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -39,8 +46,11 @@ class _MapChunked(torch.autograd.Function):
     def forward(ctx: Any, function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.function = function
         ctx.save_for_backward(*inputs)
+        chunks = _chunks(inputs[0])
+        if len(chunks) == 1:
+            return function(*inputs)
         results: list[Tensor] = []
-        for rows in _chunks(inputs[0]):
+        for rows in chunks:
             chunk = function(*(x[rows] for x in inputs))
             results = results or [y.new_empty(len(inputs[0]), *y.shape[1:]) for y in chunk]
             for result, y in zip(results, chunk, strict=True):
@@ -51,8 +61,9 @@ class _MapChunked(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         needs_grad = ctx.needs_input_grad[1:]
+        chunks = _chunks(inputs[0])
         results = [torch.empty_like(x) if needed else None for x, needed in zip(inputs, needs_grad, strict=True)]
-        for rows in _chunks(inputs[0]):
+        for rows in chunks:
             leaves = [x[rows].detach().requires_grad_(needed) for x, needed in zip(inputs, needs_grad, strict=True)]
             with torch.enable_grad():
                 outputs = ctx.function(*leaves)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..geometry.tensors import full_precision
 from .decoder import ColorDecoder
 from .layers import soft_clamp
-from .renderer import Compositor, VoxelTables
+from .renderer import Compositor, Hits, VoxelTables
 from .segments import segment_offsets, weighted_segment_sum
 
 # The row of the camera embedding that the published training always used.
@@ -41,14 +41,15 @@ class ColorHead(nn.Module):
         coarse = torch.arange(grid.num_coarse, dtype=grid.parents.dtype, device=grid.parents.device)
         coarse_of_row = torch.cat([grid.parents, coarse])
 
-        def composite(rows: Tensor, weights: Tensor) -> Tensor:
-            in_fine = rows < grid.num_fine
-            in_coarse = rows < grid.empty_row
-            coarse_rows = coarse_of_row.index_select(0, rows[in_coarse])
-            fine = weighted_segment_sum(tables.fine, rows[in_fine], weights[in_fine], segment_offsets(in_fine.sum(1)))
-            coarse = weighted_segment_sum(
-                tables.coarse, coarse_rows, weights[in_coarse], segment_offsets(in_coarse.sum(1))
-            )
+        def composite(hits: Hits, weights: Tensor) -> Tensor:
+            weights = hits.select(weights)
+            coarse_rows = coarse_of_row.index_select(0, hits.rows)
+            coarse = weighted_segment_sum(tables.coarse, coarse_rows, weights, hits.offsets)
+            in_fine = hits.rows < grid.num_fine
+            chosen = in_fine.nonzero().squeeze(1)
+            fine_offsets = segment_offsets(in_fine).index_select(0, hits.offsets)
+            fine_rows = hits.rows.index_select(0, chosen)
+            fine = weighted_segment_sum(tables.fine, fine_rows, weights.index_select(0, chosen), fine_offsets)
             return F.pad(torch.cat([fine, coarse], dim=1), (0, 1))
 
         return composite
@@ -103,9 +104,10 @@ class FeatureHead(nn.Module):
         coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
         colors = self._outputs(torch.cat([fine, coarse]))
 
-        def composite(rows: Tensor, weights: Tensor) -> Tensor:
-            count = rows.new_full((len(rows),), rows.shape[1])
-            return weighted_segment_sum(colors, rows.reshape(-1), weights.reshape(-1), segment_offsets(count))
+        def composite(hits: Hits, weights: Tensor) -> Tensor:
+            # Most samples hit nothing and have the same features: their weights are added up first.
+            empty = weights.masked_fill(hits.occupied, 0).sum(1, keepdim=True)
+            return weighted_segment_sum(colors[:-1], hits.rows, hits.select(weights), hits.offsets) + empty * colors[-1]
 
         return composite
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +18,55 @@ from torch import Tensor
 
 from ..geometry.tensors import full_precision
 from .chunked import chunk_numel
-from .segments import segment_offsets
+from .segments import count_rows, segment_offsets, sorted_offsets
 from .voxels import VoxelGrid, axis_codes
 
 OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
 CENTER = 13
 
-# Elements of the products that a CPU holds at a time (32 MB in float32).
-CHUNK_NUMEL = 1 << 23
+# Elements of the products that are held at a time: 32 MB in float32 on a CPU, 4 GB on other devices.
+CPU_CHUNK_NUMEL = 1 << 23
+GPU_CHUNK_NUMEL = 1 << 30
+# Cells and offsets that are looked up at a time on a CPU, so that its cache holds them.
+CPU_CHUNK_CELLS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a convolution, in any order.
+
+    Attributes:
+        outputs, inputs: ``(P,)`` int32 output and input cell of each pair.
+        kernels: ``(P,)`` int32 index of its offset in :data:`OFFSETS`.
+        num_outputs, num_inputs: number of output and of input cells.
+    """
+
+    outputs: Tensor
+    inputs: Tensor
+    kernels: Tensor
+    num_outputs: int
+    num_inputs: int
+
+    @classmethod
+    def between(cls, grid: VoxelGrid, input_level: int, output_level: int) -> Pairs:
+        """Find the pairs of a convolution from the cells of ``input_level`` to those of ``output_level``."""
+        find = _CellLookup(grid, input_level, output_level)
+        if input_level != output_level:
+            return cls(*find.pairs(range(27)), find.num_outputs, find.num_inputs)
+        # The pairs of offset -K are those of K with both ends exchanged.
+        outputs, inputs, kernels = find.pairs(range(CENTER))
+        cells = torch.arange(find.num_outputs, dtype=torch.int32, device=outputs.device)
+        return cls(
+            torch.cat([outputs, cells, inputs]),
+            torch.cat([inputs, cells, outputs]),
+            torch.cat([kernels, torch.full_like(cells, CENTER), 26 - kernels]),
+            find.num_outputs,
+            find.num_inputs,
+        )
+
+    def exchanged(self) -> Pairs:
+        """Exchange outputs and inputs, for gradients."""
+        return Pairs(self.inputs, self.outputs, self.kernels, self.num_inputs, self.num_outputs)
 
 
 @dataclass(frozen=True)
@@ -55,7 +97,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class KernelMap:
-    """All pairs of a convolution.
+    """All pairs of a convolution, as the layers in plain torch read them.
 
     Attributes:
         num_outputs: number of output cells.
@@ -68,49 +110,31 @@ class KernelMap:
     kernels: Sequence[int] = range(len(OFFSETS))
 
     @classmethod
-    def between(cls, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> KernelMap:
-        """Find the pairs of a convolution from the cells of ``input_level`` to those of ``output_level``.
-
-        Chunks are small enough for products of ``channels`` channels.
-        """
-        jump = input_level - output_level
-        base = grid.cells(output_level) << jump
-        find = _CellLookup(grid, base, input_level)
-        if jump:
-            pairs = [find(offset) for offset in OFFSETS]
-        else:
-            # The pairs of offset -K are those of K with both ends exchanged.
-            lower = [find(offset) for offset in OFFSETS[:CENTER]]
-            cells = torch.arange(len(base), dtype=torch.int32, device=base.device)
-            pairs = [*lower, (cells, cells), *((inputs, outputs) for outputs, inputs in reversed(lower))]
-        return cls._from_pairs(*_concatenate(pairs), len(base), channels)
-
-    @classmethod
-    def _from_pairs(
-        cls, outputs: Tensor, inputs: Tensor, kernels: Tensor, num_outputs: int, channels: int
-    ) -> KernelMap:
-        """Make chunks of pairs ``(P,)``, int32, which are ordered by the index of their offset, ``kernels``."""
-        num_chunks = max(1, -(-len(outputs) * channels // chunk_numel(outputs.device, CHUNK_NUMEL)))
+    def build(cls, pairs: Pairs, channels: int) -> KernelMap:
+        """Order pairs by chunk of output cells and by offset; chunks suit products of ``channels`` channels."""
+        outputs, num_outputs = pairs.outputs, pairs.num_outputs
+        limit = chunk_numel(outputs.device, CPU_CHUNK_NUMEL, GPU_CHUNK_NUMEL)
+        num_chunks = max(1, -(-len(outputs) * channels // limit))
         step = max(1, -(-num_outputs // num_chunks))
         bounds = [*range(0, max(num_outputs, 1), step), num_outputs]
-        keys = kernels
-        if len(bounds) > 2:
-            keys, order = _narrow(27 * (outputs // step) + kernels, 27 * len(bounds)).sort(stable=True)
-            outputs, inputs = outputs.index_select(0, order), inputs.index_select(0, order)
-        sizes = torch.bincount(keys, minlength=27 * (len(bounds) - 1)).view(-1, 27).tolist()
-        offsets = segment_offsets(torch.bincount(outputs, minlength=num_outputs))
-        pairs = slice(0, 0)
+        num_keys = 27 * (len(bounds) - 1)
+        keys = pairs.kernels if num_keys == 27 else 27 * (outputs // step) + pairs.kernels
+        keys, order = _narrow(keys, num_keys + 1).sort(stable=True)
+        outputs, inputs = outputs.index_select(0, order), pairs.inputs.index_select(0, order)
+        sizes = sorted_offsets(keys, num_keys).diff().view(-1, 27).tolist()
+        offsets = segment_offsets(count_rows(outputs, num_outputs))
+        part = slice(0, 0)
         chunks = []
         for first, last, chunk_sizes in zip(bounds, bounds[1:], sizes, strict=False):
-            pairs = slice(pairs.stop, pairs.stop + sum(chunk_sizes))
+            part = slice(part.stop, part.stop + sum(chunk_sizes))
             chunks.append(
                 Chunk(
                     slice(first, last),
-                    outputs[pairs],
-                    inputs[pairs],
+                    outputs[part],
+                    inputs[part],
                     chunk_sizes,
-                    _narrow(outputs[pairs] - first, step).argsort(stable=True).int(),
-                    (offsets[first : last + 1] - pairs.start).int(),
+                    _narrow(outputs[part] - first, step).argsort(stable=True).int(),
+                    (offsets[first : last + 1] - part.start).int(),
                 )
             )
         return cls(num_outputs, chunks)
@@ -119,15 +143,23 @@ class KernelMap:
         """Return the transpose of a kernel map within one level: the same pairs under the opposite offsets."""
         return replace(self, kernels=self.kernels[::-1])
 
-    def transposed(self, num_inputs: int, channels: int) -> KernelMap:
-        """Return the kernel map with outputs and inputs exchanged, for gradients."""
-        inputs = [chunk.inputs.split(chunk.sizes) for chunk in self.chunks]
-        outputs = [chunk.outputs.split(chunk.sizes) for chunk in self.chunks]
-        pairs = [
-            (torch.cat([part[kernel] for part in inputs]), torch.cat([part[kernel] for part in outputs]))
-            for kernel in range(27)
-        ]
-        return self._from_pairs(*_concatenate(pairs), num_inputs, channels)
+
+def neighbor_table(grid: VoxelGrid, input_level: int, output_level: int) -> Tensor:
+    """Find the pairs of a convolution as a table ``(outputs, 27)``, int32: the input cell at each offset, or -1."""
+    find = _CellLookup(grid, input_level, output_level)
+    inputs, found = find(range(27))
+    return torch.where(found, inputs, -1).T.contiguous()
+
+
+def transposed_table(neighbors: Tensor, num_inputs: int) -> Tensor:
+    """Return the table ``(num_inputs, 27)`` of the output cell that reads an input cell at each offset, or -1."""
+    outputs = torch.arange(len(neighbors), dtype=torch.int32, device=neighbors.device)
+    kernels = torch.arange(27, device=neighbors.device)
+    # What an output cell does not find goes to a row of its own, which is cut off.
+    rows = torch.where(neighbors < 0, num_inputs, neighbors)
+    table = neighbors.new_full(((num_inputs + 1) * 27,), -1)
+    table.scatter_(0, (27 * rows.long() + kernels).flatten(), outputs[:, None].expand(-1, 27).flatten())
+    return table.view(-1, 27)[:num_inputs]
 
 
 def _narrow(values: Tensor, limit: int) -> Tensor:
@@ -135,36 +167,53 @@ def _narrow(values: Tensor, limit: int) -> Tensor:
     return values.short() if limit <= torch.iinfo(torch.int16).max else values
 
 
-def _concatenate(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Concatenate the pairs of all offsets: outputs, inputs and the index of each pair's offset, ``(P,)`` each."""
-    outputs = torch.cat([outputs for outputs, _ in pairs])
-    lengths = torch.tensor([len(outputs) for outputs, _ in pairs], device=outputs.device)
-    kernels = torch.arange(len(pairs), dtype=torch.int32, device=outputs.device)
-    kernels = kernels.repeat_interleave(lengths, output_size=len(outputs))
-    return outputs, torch.cat([inputs for _, inputs in pairs]), kernels
+@lru_cache(maxsize=8)
+def _steps(device: torch.device) -> Tensor:
+    """Return the offsets ``(3, 27)`` of x, y and z, plus one, made once per device."""
+    with torch.inference_mode(False):
+        return torch.tensor(OFFSETS, device=device).T + 1
 
 
 class _CellLookup:
-    """Find the input cells at an offset from the base cells; the Morton codes of shifted axes are computed once."""
+    """Find the input cells at offsets from the output cells; the Morton codes of shifted axes are computed once."""
 
-    def __init__(self, grid: VoxelGrid, base: Tensor, level: int) -> None:
-        self.grid = grid
-        self.level = level
-        tables = axis_codes(level, base.device)
-        self.parts: list[dict[int, tuple[Tensor, Tensor]]] = []
-        for cells, table in zip(base.unbind(1), tables, strict=True):
-            shifted = {step: cells + step for step in (-1, 0, 1)}
-            inside = {step: (moved >= 0) & (moved < 2**level) for step, moved in shifted.items()}
-            codes = {step: table.index_select(0, moved.clamp(0, 2**level - 1)) for step, moved in shifted.items()}
-            self.parts.append({step: (codes[step], inside[step]) for step in shifted})
+    def __init__(self, grid: VoxelGrid, input_level: int, output_level: int) -> None:
+        base = grid.cells(output_level) << (input_level - output_level)
+        self.grid, self.level = grid, input_level
+        self.num_outputs = len(base)
+        self.num_inputs = grid.num_fine if input_level == grid.fine_level else grid.num_coarse
+        size = 2**input_level
+        moved = base.T[:, None] + torch.arange(-1, 2, dtype=torch.int32, device=base.device)[:, None]
+        codes = axis_codes(input_level, base.device).gather(1, moved.clamp(0, size - 1).flatten(1).long())
+        # Larger than every code where the moved cell lies outside: ``(axes, steps, outputs)``.
+        outside = (moved < 0) | (moved >= size)
+        self.codes = torch.where(outside, 8**input_level, codes.view(moved.shape))
 
-    def __call__(self, offset: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the pairs of an offset: ``(p,)`` output cells and ``(p,)`` input cells, int32."""
-        (x, x_in), (y, y_in), (z, z_in) = (part[step] for part, step in zip(self.parts, offset, strict=True))
+    def __call__(self, offsets: range) -> tuple[Tensor, Tensor]:
+        """Return ``(offsets, outputs)`` the input cells, int32, and whether they are occupied."""
+        steps = _steps(self.codes.device)[:, offsets.start : offsets.stop]
+        x, y, z = (codes.index_select(0, step) for codes, step in zip(self.codes, steps, strict=True))
         codes = x | y | z
+        limit = 8**self.level
+        inside = codes < limit
+        flat = codes & (limit - 1)
         if self.level == self.grid.fine_level:
-            inputs, count = self.grid.rows_of_codes(codes), self.grid.num_fine
+            inputs = self.grid.rows_of_codes(flat)
         else:
-            inputs, count = self.grid.index.index_select(0, codes), self.grid.num_coarse
-        outputs = ((inputs < count) & x_in & y_in & z_in).nonzero().squeeze(1)
-        return outputs.int(), inputs.index_select(0, outputs)
+            inputs = self.grid.index.index_select(0, flat.view(-1)).view(flat.shape)
+        return inputs, (inputs < self.num_inputs) & inside
+
+    def pairs(self, offsets: range) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the pairs of offsets: output cells, input cells and indices of offsets, ``(P,)`` each, int32."""
+        cells = max(self.num_outputs, 1)
+        limit = chunk_numel(self.codes.device, CPU_CHUNK_CELLS, GPU_CHUNK_NUMEL)
+        step = max(1, limit // cells)
+        parts = []
+        for first in range(offsets.start, offsets.stop, step):
+            inputs, found = self(range(first, min(first + step, offsets.stop)))
+            places = found.view(-1).nonzero().squeeze(1)
+            kernels = torch.div(places, cells, rounding_mode='floor').int()
+            outputs = places.int() - kernels * cells
+            parts.append((outputs, inputs.view(-1).index_select(0, places), kernels + first))
+        outputs, inputs, kernels = (torch.cat(part) for part in zip(*parts, strict=True))
+        return outputs, inputs, kernels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
-from .chunked import Recomputable
+from .chunked import Recomputable, keeps_in_cache
 
 LEAKY_SLOPE = 0.2
 NORM_EPSILON = 1e-5
@@ -57,15 +58,51 @@ class _InstanceNorm(torch.autograd.Function):
         return torch.addcmul(grad, y, along, value=-1).sub_(grad.mean(1, keepdim=True)).mul_(scale), None
 
 
+class _InstanceNormByRows(torch.autograd.Function):
+    """Do as :class:`_InstanceNorm` with few launches, for GPUs: a layer norm of rows, one per sample and channel.
+
+    The normed rows are kept for the gradient, so the activation may be a ReLU (slope 0), too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        rows = x.transpose(1, 2).contiguous()
+        normed, _, scale = torch.native_layer_norm(rows, rows.shape[2:], None, None, NORM_EPSILON)
+        ctx.save_for_backward(normed, scale)
+        ctx.slope = slope
+        return torch.ops.aten.leaky_relu.out(normed.transpose(1, 2), slope, out=x.new_empty(x.shape))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        normed, scale = ctx.saved_tensors
+        grad = full_precision(grad).transpose(1, 2)
+        if ctx.slope != 1:
+            grad = torch.ops.aten.leaky_relu_backward(grad, normed, ctx.slope, False)
+        zero, one = _statistics_of_normed(scale.shape, scale.dtype, scale.device)
+        along, _, _ = torch.ops.aten.native_layer_norm_backward(
+            grad.contiguous(), normed, normed.shape[2:], zero, one, None, None, (True, False, False)
+        )
+        along, scale = along.transpose(1, 2), scale.transpose(1, 2)
+        return torch.mul(along, scale, out=along.new_empty(along.shape)), None
+
+
+@lru_cache(maxsize=256)
+def _statistics_of_normed(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean 0 and inverse deviation 1 of normed rows, made once."""
+    with torch.inference_mode(False):
+        return torch.zeros(shape, dtype=dtype, device=device), torch.ones(shape, dtype=dtype, device=device)
+
+
 def instance_norm(x: Tensor, slope: float = 1.0) -> Tensor:
     """Normalize every channel of every sample of ``(N, C, H, W)`` over all positions, without gain or bias, eps 1e-5.
 
-    With a ``slope`` in (0, 1) a leaky ReLU follows. Computed in float32 or wider; the result has the dtype of ``x`` and
-    the channels-last layout.
+    With a ``slope`` in (0, 1) a leaky ReLU follows; with 0 a ReLU, not on CPUs. Computed in float32 or wider; the
+    result has the dtype of ``x`` and the channels-last layout.
     """
     n, channels, height, width = x.shape
+    norm = _InstanceNorm if keeps_in_cache(x.device) else _InstanceNormByRows
     with torch.autocast(x.device.type, enabled=False):
-        y = _InstanceNorm.apply(full_precision(x).permute(0, 2, 3, 1).reshape(n, height * width, channels), slope)
+        y = norm.apply(full_precision(x).permute(0, 2, 3, 1).reshape(n, height * width, channels), slope)
     return y.view(n, height, width, channels).permute(0, 3, 1, 2).to(x.dtype)
 
 
@@ -96,6 +133,13 @@ def relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
         x, weight = x.to(dtype), weight.to(dtype)
     with torch.autocast(device, enabled=False):
         return _ReluConv.apply(x, weight, conv.stride[0], conv.padding[0])
+
+
+def norm_relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Compute ``conv(relu(instance_norm(x)))`` for a convolution without bias."""
+    if keeps_in_cache(x.device):
+        return relu_conv(instance_norm(x), conv)
+    return conv(instance_norm(x, 0.0))
 
 
 def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -135,9 +179,8 @@ class Bottleneck(Recomputable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``, rounded up."""
-        y = instance_norm(self.conv1(x))
-        y = instance_norm(relu_conv(y, self.conv2))
-        y = instance_norm(relu_conv(y, self.conv3))
+        y = norm_relu_conv(self.conv1(x), self.conv2)
+        y = instance_norm(norm_relu_conv(y, self.conv3))
         if self.shortcut is None:
             return (y + x).relu_()
         # The stride is applied by slicing: oneDNN's gradient of 1x1 convolutions with a stride writes beyond its memory

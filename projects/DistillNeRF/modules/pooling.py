@@ -9,7 +9,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.tensors import full_precision
 from .fine_depth import FineDepth
-from .segments import segment_offsets, weighted_segment_sum
+from .segments import count_rows, segment_offsets, weighted_segment_sum
 from .voxels import VoxelGrid, point_codes
 
 
@@ -51,7 +51,7 @@ def pool_points(
     coarse_features, fine_features = features.chunk(2, dim=1)
 
     fine_of_point, parents = fine_of_point.long(), grid.parents.long()
-    fine_counts = torch.bincount(fine_of_point, minlength=grid.num_fine)
+    fine_counts = count_rows(fine_of_point, grid.num_fine)
     coarse_counts = fine_counts.new_zeros(grid.num_coarse).index_add_(0, parents, fine_counts)
     logits = full_precision(fine.logits).reshape(-1)
     fine_logits = logits.new_zeros(grid.num_fine).index_add(0, fine_of_point, logits)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..geometry.contraction import ParameterizedSpace
 from .chunked import chunk_numel, map_chunked
 from .layers import soft_clamp
+from .segments import segment_offsets
 from .volume_rendering import alpha_weights, expected_depth
 from .voxels import VoxelGrid
 
@@ -20,8 +21,47 @@ EMPTY_LOGIT = -30.0
 # Look-ups are some thirty elementwise steps: on a CPU they are several times faster if a chunk stays in its cache.
 CPU_CHUNK_SAMPLES = 1 << 16
 
-# Composites along rays: rows ``(rays, n)`` and weights ``(rays, n)`` to ``(rays, channels)``.
-Compositor = Callable[[Tensor, Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Hits:
+    """The samples of rays that lie in occupied cells, ray by ray.
+
+    Attributes:
+        occupied: ``(rays, n)`` bool.
+        positions: ``(E,)`` where they are among all ``rays * n`` samples.
+        rows: ``(E,)`` the rows of the voxel tables that they hit, int32.
+        offsets: ``(rays + 1,)`` the hits of ray r are ``offsets[r]`` to ``offsets[r + 1] - 1``.
+    """
+
+    occupied: Tensor
+    positions: Tensor
+    rows: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def find(cls, rows: Tensor, empty_row: int) -> Hits:
+        """Find the hits among the rows of all samples, ``(rays, n)``."""
+        occupied = rows < empty_row
+        positions = occupied.view(-1).nonzero().squeeze(1)
+        hit = rows.view(-1).index_select(0, positions)
+        return cls(occupied, positions, hit, segment_offsets(occupied.sum(1)))
+
+    def select(self, values: Tensor) -> Tensor:
+        """Return the values ``(E,)`` at the hits, of ``(rays, n)``."""
+        return values.reshape(-1).index_select(0, self.positions)
+
+    def read(self, values: Tensor) -> Tensor:
+        """Read a table ``(rows + 1,)`` at all samples, ``(rays, n)``; its last value, of empty space, is a constant.
+
+        Most samples hit nothing: their gradients would all be added into one place.
+        """
+        samples = values[-1].detach().expand(self.occupied.numel())
+        samples = samples.index_copy(0, self.positions, values.index_select(0, self.rows))
+        return samples.view(self.occupied.shape)
+
+
+# Composites along rays: hits and the weights ``(rays, n)`` of all samples to ``(rays, channels)``.
+Compositor = Callable[[Hits, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,6 +121,10 @@ class VoxelTables:
         logits = torch.cat([soft_clamp(torch.cat([fine[:, -1], coarse[:, -1]]), logit_bound), empty])
         return cls(grid, logits, coarse[:, :-1].contiguous(), fine[:, :-1].contiguous())
 
+    def hits(self, rows: Tensor) -> Hits:
+        """Find the samples, of rows ``(rays, n)``, that lie in occupied cells."""
+        return Hits.find(rows, self.grid.empty_row)
+
 
 def _without_first_row(voxels: Tensor) -> Tensor:
     return F.pad(voxels[1:], (0, 0, 1, 0)) if len(voxels) else voxels
@@ -120,21 +164,22 @@ def render_rays(
         tables: density logits and voxel features.
         space: maps positions into the grid, and places the depth bins.
         sampling: where samples are placed on a ray.
-        composite: turns the rows of samples and their weights, both ``(rays, n)``, into ``(rays, channels)``.
+        composite: turns the samples that hit something and the weights of all into ``(rays, channels)``.
         origins, directions: ``(rays, 3)`` of the rays, in the world.
         jitter: move every coarse sample by a random share of its bin (training, ``stochastic_render_sample``).
     """
     with torch.no_grad():
         depths, rows = place_samples(tables, space, sampling, origins, directions, jitter)
+        hits = tables.hits(rows)
 
     def composite_interval(logits: Tensor, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weights = alpha_weights(logits, depths, sampling.density_activation)
         return weights, expected_depth(weights, depths, space.far), weights.sum(-1)
 
-    weights, depth, opacity = map_chunked(composite_interval, gather_rows(tables.logits, rows), depths)
+    weights, depth, opacity = map_chunked(composite_interval, hits.read(tables.logits), depths)
     # An interval has the mean color of its ends, so a sample counts half in each of its two intervals.
     per_sample = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    color = 2 * composite(rows, per_sample) - 1
+    color = 2 * composite(hits, per_sample) - 1
     return RayRendering(color, depth, opacity, weights, depths)
 
 

@@ -53,7 +53,7 @@ class _TableGradient(torch.autograd.Function):
         segments = torch.arange(len(grad), dtype=rows.dtype, device=rows.device)
         segments = segments.repeat_interleave(offsets.diff(), output_size=len(rows))
         rows, order = rows.sort(stable=True)
-        by_row = segment_offsets(torch.bincount(rows, minlength=ctx.num_rows)).to(rows.dtype)
+        by_row = sorted_offsets(rows, ctx.num_rows).to(rows.dtype)
         grad_table = _bags(grad.contiguous(), segments.index_select(0, order), weights.index_select(0, order), by_row)
         return grad, grad_table, None, None, None
 
@@ -61,3 +61,17 @@ class _TableGradient(torch.autograd.Function):
 def segment_offsets(counts: Tensor) -> Tensor:
     """Return the offsets ``(S + 1,)`` of segments with ``(S,)`` entries each."""
     return F.pad(torch.cumsum(counts, 0), (1, 0))
+
+
+def sorted_offsets(values: Tensor, count: int) -> Tensor:
+    """Return the offsets ``(count + 1,)`` of the segments of equal values in ascending integers below ``count``.
+
+    Unlike ``torch.bincount`` it does not wait for the device.
+    """
+    return torch.searchsorted(values, torch.arange(count + 1, dtype=values.dtype, device=values.device))
+
+
+def count_rows(rows: Tensor, count: int) -> Tensor:
+    """Count how often each of ``count`` rows occurs in integers ``(E,)``, without waiting for the device: int32."""
+    ones = torch.ones((), dtype=torch.int32, device=rows.device).expand(len(rows))
+    return torch.zeros(count, dtype=torch.int32, device=rows.device).index_add_(0, rows, ones)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
 from .chunked import Recomputable
-from .kernel_map import Chunk, KernelMap
+from .kernel_map import Chunk, KernelMap, Pairs
 from .layers import leaky_relu_, soft_clamp
 from .voxels import VoxelGrid
 
@@ -58,17 +58,21 @@ class _SumOfProducts(torch.autograd.Function):
         kernel_map = ctx.transposed
         grad = grad.to(x.dtype)
         grad_x = full_precision(torch.empty_like(x))
-        grad_weight = full_precision(torch.zeros_like(weight))
+        grad_weight: Tensor | None = None
         scratch = _Scratch(x, kernel_map, weight.shape[2], weight.shape[1], weight.shape[1])
         for chunk in kernel_map.chunks:
             grads, rows, products = scratch.views(chunk)
             torch.index_select(grad, 0, chunk.inputs, out=grads)
             torch.index_select(x, 0, chunk.outputs, out=rows)
             parts = (buffer.split(chunk.sizes) for buffer in (rows, grads, products))
+            by_kernel = [weight] * len(kernel_map.kernels)
             for row, gradient, product, kernel in zip(*parts, kernel_map.kernels, strict=True):
                 torch.mm(gradient, weight[kernel].T, out=product)
-                grad_weight[kernel] += row.T @ gradient
+                by_kernel[kernel] = row.T @ gradient
+            grads_of_chunk = full_precision(torch.stack(by_kernel))
+            grad_weight = grads_of_chunk if grad_weight is None else grad_weight.add_(grads_of_chunk)
             grad_x[chunk.rows] = chunk.sum_products(products)
+        assert grad_weight is not None
         return grad_x.to(x.dtype), grad_weight.to(weight.dtype), None, None
 
 
@@ -78,10 +82,11 @@ MapAndTranspose = tuple[KernelMap, KernelMap]
 
 def build_maps(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> MapAndTranspose:
     """Build the kernel map, and its transpose, of convolutions of up to ``channels`` channels between two levels."""
-    kernel_map = KernelMap.between(grid, input_level, output_level, channels)
+    pairs = Pairs.between(grid, input_level, output_level)
+    kernel_map = KernelMap.build(pairs, channels)
     if input_level == output_level:
         return kernel_map, kernel_map.mirrored()
-    return kernel_map, kernel_map.transposed(len(grid.cells(input_level)), channels)
+    return kernel_map, KernelMap.build(pairs.exchanged(), channels)
 
 
 class SparseConv(nn.Module):
@@ -152,7 +157,9 @@ class SparseVoxelNet(nn.Module):
             SparseProcessing(2 * width if i == 0 else width, width) for i in range(num_layers)
         )
         self.out = SparseConv(2 * width if num_layers == 0 else width, channels + 1)
-        self.widest = max(2 * width, channels + 1)
+        # Channels of the widest products of each of the kernel maps.
+        fine_width = max(width, channels + 1)
+        self.widths = (fine_width, max(2 * width, channels + 1), fine_width)
         self.feature_bound = feature_bound
         self.logit_bound = logit_bound
 
@@ -164,7 +171,8 @@ class SparseVoxelNet(nn.Module):
         """Build the kernel maps of all layers for the cells of ``grid``."""
         fine, coarse = grid.fine_level, grid.coarse_level
         levels = ((fine, fine), (coarse, coarse), (fine, coarse))
-        return KernelMaps(*(build_maps(grid, source, target, self.widest) for source, target in levels))
+        parts = zip(levels, self.widths, strict=True)
+        return KernelMaps(*(build_maps(grid, source, target, width) for (source, target), width in parts))
 
     def convolve(self, coarse: Tensor, fine: Tensor, maps: KernelMaps) -> Tensor:
         """Process pooled voxels as :meth:`forward` does, with the kernel maps of their grid."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class VoxelGrid(TensorFields):
         children = 1 << shift
         coarse_of_point = codes >> shift
         occupied = torch.zeros(8**coarse_level, dtype=torch.bool, device=codes.device)
-        occupied[coarse_of_point] = True
+        occupied.index_fill_(0, coarse_of_point.long(), True)
         coarse_codes = occupied.nonzero().squeeze(1).int()
         num_coarse = len(coarse_codes)
         ranks = torch.arange(num_coarse, dtype=torch.int32, device=codes.device)
@@ -78,7 +79,7 @@ class VoxelGrid(TensorFields):
 
         slot_of_point = (index[coarse_of_point] << shift) + (codes & (children - 1))
         filled = torch.zeros(num_coarse * children, dtype=torch.bool, device=codes.device)
-        filled[slot_of_point] = True
+        filled.index_fill_(0, slot_of_point.long(), True)
         slots = filled.nonzero().squeeze(1).int()
         num_fine = len(slots)
         parents = slots >> shift
@@ -126,7 +127,12 @@ class VoxelGrid(TensorFields):
 
     def cells(self, level: int) -> Tensor:
         """Return the integer cells (x, y, z), ``(C or F, 3)``, of one of the two levels."""
-        return morton_decode(self.coarse_codes if level == self.coarse_level else self.fine_codes)
+        return self._coarse_cells if level == self.coarse_level else morton_decode(self.fine_codes)
+
+    @cached_property
+    def _coarse_cells(self) -> Tensor:
+        # Read by two kernel maps.
+        return morton_decode(self.coarse_codes)
 
     def centers(self, level: int) -> Tensor:
         """Return the float32 centers, ``(C or F, 3)``, of the cells of one level, in the cube."""
@@ -151,13 +157,15 @@ def morton_encode(cells: Tensor) -> Tensor:
 
 def morton_decode(codes: Tensor) -> Tensor:
     """Decode codes ``(...)`` to cells ``(..., 3)``, int32."""
-    return torch.stack([_gather_bits(codes >> 2), _gather_bits(codes >> 1), _gather_bits(codes)], dim=-1)
+    return _gather_bits(torch.stack([codes >> 2, codes >> 1, codes], dim=-1))
 
 
-def axis_codes(level: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each axis ``(2^level,)`` int32: the bits of a Morton code that a cell index on that axis sets."""
-    spread = _spread_bits(torch.arange(2**level, dtype=torch.int32, device=device))
-    return spread << 2, spread << 1, spread
+@lru_cache(maxsize=16)
+def axis_codes(level: int, device: torch.device) -> Tensor:
+    """Return for each axis ``(3, 2^level)`` int32: the bits of a Morton code that a cell index on that axis sets."""
+    with torch.inference_mode(False):
+        spread = _spread_bits(torch.arange(2**level, dtype=torch.int32, device=device))
+        return torch.stack([spread << 2, spread << 1, spread])
 
 
 def _spread_bits(x: Tensor) -> Tensor:
