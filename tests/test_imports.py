@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from projects.DistillNeRF import geometry, modules, semantics
+from projects.DistillNeRF.kernels import selection
 
 MODULES = [
     module.name
     for room in (geometry, modules, semantics)
     for module in pkgutil.walk_packages(room.__path__, f'{room.__name__}.')
 ]
-NAMES = ['projects.DistillNeRF.apis', *MODULES]
+# Files of kernels import triton, and are imported when one is chosen.
+NAMES = ['projects.DistillNeRF.apis', selection.__name__, *MODULES]
 
 # Imports each name afresh where every installed package is hidden, save torch, numpy and what torch itself imports
 # while it is imported. Prints {name: what went wrong, or nothing}.
@@ -28,7 +30,7 @@ import torch
 installed = set(importlib.metadata.packages_distributions())
 hidden = installed | {'mmcv', 'mmdet', 'mmdet3d', 'mmengine', 'torchvision'}
 hidden -= {name.partition('.')[0] for name in sys.modules} | {'projects'}  # ours is installed, too
-assert {'mmcv', 'mmdet3d', 'mmengine', 'cv2', 'trimesh', 'nuscenes', 'PIL', 'scipy'} <= hidden, sorted(hidden)
+assert {'mmcv', 'mmdet3d', 'mmengine', 'cv2', 'trimesh', 'nuscenes', 'PIL', 'scipy', 'triton'} <= hidden, sorted(hidden)
 
 
 class Hide:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CLEAN = ('geometry', 'modules', 'models')
+CLEAN = ('geometry', 'kernels', 'modules', 'models')
 
 
 def check_types(folder: Path, cache: Path, *files: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.utils.errors import InputError, command, warn
+from projects.DistillNeRF.utils.errors import InputError, command, note, warn
 from projects.DistillNeRF.utils.files import (
     LONGEST_STEM,
     atomic_path,
@@ -47,6 +47,11 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys):
 def test_a_warning_is_one_line_on_stderr(capsys):
     warn('a.png: nearly black;\n  look at it')
     assert capsys.readouterr().err == 'warning: a.png: nearly black; look at it\n'
+
+
+def test_a_note_is_one_line_on_stderr(capsys):
+    note('faster now;\n  agreed')
+    assert capsys.readouterr().err == 'note: faster now; agreed\n'
 
 
 def test_the_traceback_of_a_worker_process_is_left_out(capsys):

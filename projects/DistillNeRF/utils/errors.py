@@ -28,12 +28,12 @@ class _StderrHandler(logging.Handler):
     """Write to the present stderr; a stream handler would keep the stream at the import."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        kind = 'warning' if record.levelno >= logging.WARNING else 'note'
+        print(f'{kind}: {self.format(record)}', file=sys.stderr)
 
 
-_handler = _StderrHandler()
-_handler.setFormatter(logging.Formatter('warning: %(message)s'))
-LOGGER.addHandler(_handler)
+LOGGER.addHandler(_StderrHandler())
+LOGGER.setLevel(logging.INFO)
 
 
 def warn(message: str) -> None:
@@ -43,6 +43,11 @@ def warn(message: str) -> None:
         message: the doubt, the file, the extent, and a hint.
     """
     LOGGER.warning(' '.join(message.split()))
+
+
+def note(message: str) -> None:
+    """Print one line ``note: MESSAGE`` on stderr; a run has it in its log, too. For what a user may want to know."""
+    LOGGER.info(' '.join(message.split()))
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
