@@ -33,8 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a device that this machine has not."""
-    known_device(config.getoption('--device'))
+    """Refuse a device that this machine has not; on a CPU, run Triton's kernels in its interpreter."""
+    if known_device(config.getoption('--device')).type == 'cpu':
+        os.environ['TRITON_INTERPRET'] = '1'  # read when triton is imported
 
 
 @pytest.hookimpl(optionalhook=True)

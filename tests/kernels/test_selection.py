@@ -14,7 +14,7 @@ from projects.DistillNeRF.kernels import selection
 from projects.DistillNeRF.kernels.selection import Comparison, Kernel, compared, set_kernels
 from projects.DistillNeRF.utils.errors import InputError
 
-CPU = torch.zeros(1)
+CPU = torch.zeros(1, device='cpu')
 # On a GPU, as far as the choice looks.
 CUDA = SimpleNamespace(device=torch.device('cuda', 0), dtype=torch.float16)
 
