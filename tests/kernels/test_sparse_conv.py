@@ -186,13 +186,13 @@ def test_two_runs_give_the_same_bits(maps):
 
 def test_several_segments_and_parts(maps, monkeypatch):
     """As in a large scene: outputs are ordered in several segments, and several parts make a gradient."""
-    monkeypatch.setattr(kernels, 'SEGMENT', 64)
+    monkeypatch.setattr(kernels, 'SEGMENT', 8)
     tables = maps['within']
     fresh = tables._replace(neighbors=tables.neighbors.clone())
     compare(fresh, (6, 5))
-    plan = kernels._plan(fresh.neighbors)
-    assert (plan.order[:64].sort().values == torch.arange(64, device=plan.order.device)).all()
-    assert plan.order.unique().tolist() == [-1, *range(len(fresh.neighbors))]
+    order = kernels._plan(fresh.neighbors).order[: len(fresh.neighbors)]
+    segments = torch.arange(len(order), dtype=torch.int32, device=order.device) // 8
+    assert (order // 8 == segments).all() and len(order.unique()) == len(order)
 
 
 def test_a_plan_is_made_once_and_forgotten_with_its_table(maps):
@@ -205,11 +205,16 @@ def test_a_plan_is_made_once_and_forgotten_with_its_table(maps):
 
 
 def test_blocks_without_an_offset_leave_it_out(maps):
-    """The lists name each block's offsets once, and no other."""
+    """The lists name each slot with neighbors once, and no other."""
     plan = kernels._plan(maps['within'].neighbors)
-    blocks = plan.table.view(27, -1, kernels.ROWS) >= 0
-    for block, (offsets, count) in enumerate(zip(plan.offsets, plan.num_offsets, strict=True)):
-        assert sorted(offsets.tolist()) == list(range(27))
-        assert set(offsets[:count].tolist()) == set(blocks[:, block].any(1).nonzero().flatten().tolist())
-    for offset, (listed, count) in enumerate(zip(plan.blocks, plan.num_blocks, strict=True)):
-        assert set(listed[:count].tolist()) == set(blocks[offset].any(1).nonzero().flatten().tolist())
+    has = (plan.table >= 0).any(2)
+    assert (has.sum(1) == plan.num_offsets).all() and (has.sort(1, descending=True).values == has).all()
+    assert 0 < has.sum() < has.numel()
+    assert sorted(plan.slots.flatten().tolist()) == list(range(has.numel()))
+    for offset, (slots, count) in enumerate(zip(plan.slots, plan.num_slots, strict=True)):
+        assert (plan.offsets.flatten()[slots] == offset).all()
+        assert has.flatten()[slots].tolist() == [True] * count + [False] * (len(slots) - count)
+    rows = plan.order.clamp_min(0).long()
+    expected = maps['within'].neighbors[rows].where(plan.order[:, None] >= 0, -1).view(-1, kernels.ROWS, 27)
+    for block, offsets in enumerate(plan.offsets.long()):
+        assert torch.equal(plan.table[block], expected[block][:, offsets].T)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -28,8 +29,8 @@ ROWS = 128
 SEGMENT = 1 << 16
 # Programs that keep a large GPU busy in the gradient to the weights; more parts take more memory.
 PROGRAMS = 1024
-# Shared memory of a multiprocessor that three stages of loads need; two are enough elsewhere.
-THREE_STAGES_BYTES = 160 * 1024
+# Steps that loads run ahead, and one: 96 KB of shared memory on Hopper, 64 KB before.
+STAGES = 3
 
 
 class _Blocks(NamedTuple):
@@ -58,14 +59,6 @@ def _blocks(dtype: torch.dtype, precision: str, out_channels: int, inner: int) -
     return _Blocks(out, min(deepest, max(16, triton.next_power_of_2(inner))), warps if out > 32 else 4)
 
 
-def _stages(device: torch.device) -> int:
-    """Return how many steps ahead loads run."""
-    if device.type != 'cuda':
-        return 1
-    shared = getattr(torch.cuda.get_device_properties(device), 'shared_memory_per_block_optin', 0)
-    return 3 if shared >= THREE_STAGES_BYTES else 2
-
-
 def _precision(dtype: torch.dtype) -> str:
     """Return how products of float32 are rounded: as those of ``torch.matmul`` are."""
     return 'tf32' if dtype == torch.float32 and allows_tf32() else 'ieee'
@@ -80,44 +73,51 @@ def _factor(dtype: torch.dtype) -> tl.dtype:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A table of neighbors as the kernels read it.
+    """A table of neighbors as the kernels read it: blocks of :data:`ROWS` outputs with a slot for each offset.
 
     Attributes:
-        order: ``(places,)`` int32, the output at each place, -1 in the last places; :data:`ROWS` places are a block.
-        table: ``(27, places)`` int32, the neighbors of that output.
-        offsets: ``(blocks, 27)`` int32, those at which a block has neighbors, then the others.
-        num_offsets: ``(blocks,)`` int32, how many have.
-        blocks: ``(27, blocks)`` int32, those which have neighbors at an offset, then the others.
-        num_blocks: ``(27,)`` int32, how many have.
+        order: ``(blocks * ROWS,)`` int32 outputs; the last ones may be -1.
+        offsets: ``(blocks, 27)`` int32, the offset of each slot; those at which a block has neighbors come first.
+        num_offsets: ``(blocks,)`` int32, how many these are.
+        table: ``(blocks, 27, ROWS)`` int32, the neighbors of the outputs at the offset of each slot, -1 for none.
+        slots: ``(27, blocks)`` int32, all slots of each offset, those with neighbors first: ``27 * block + place``.
+        num_slots: ``(27,)`` int32, how many these are.
     """
 
     order: Tensor
-    table: Tensor
     offsets: Tensor
     num_offsets: Tensor
-    blocks: Tensor
-    num_blocks: Tensor
+    table: Tensor
+    slots: Tensor
+    num_slots: Tensor
 
     @classmethod
     def make(cls, neighbors: Tensor) -> _Plan:
         """Order the outputs of a table ``(outputs, 27)``; nothing waits for the device."""
-        outputs = torch.arange(len(neighbors), dtype=torch.int32, device=neighbors.device)
+        outputs = torch.arange(len(neighbors), device=neighbors.device)
         bits = 2 ** torch.arange(OFFSETS, dtype=torch.int32, device=neighbors.device)
         present = ((neighbors >= 0) * bits).sum(1)
         order = (outputs // SEGMENT * 2**OFFSETS + present).argsort(stable=True)
-        places = triton.cdiv(len(order), ROWS) * ROWS
-        table = neighbors.new_full((OFFSETS, places), -1)
-        table[:, : len(order)] = neighbors.index_select(0, order).T
-        padded = neighbors.new_full((places,), -1)
-        padded[: len(order)] = order
-        active = (table.view(OFFSETS, -1, ROWS) >= 0).any(2)
-        return cls(padded, table, *_first_true(active.T), *_first_true(active))
+        padding = -len(order) % ROWS
+        table = F.pad(neighbors.index_select(0, order), (0, 0, 0, padding), value=-1).view(-1, ROWS, OFFSETS)
+        active = (table >= 0).any(1)
+        first_slots = OFFSETS * torch.arange(len(active), dtype=torch.int32, device=neighbors.device)[:, None]
+        offsets = _true_first(active)
+        rows = table.transpose(1, 2).reshape(-1, ROWS).index_select(0, (first_slots + offsets).view(-1))
+        slots = (first_slots + offsets.argsort(1).int()).T.gather(1, _true_first(active.T).long())
+        return cls(
+            order=F.pad(order.int(), (0, padding), value=-1),
+            offsets=offsets,
+            num_offsets=active.sum(1, dtype=torch.int32),
+            table=rows.view(-1, OFFSETS, ROWS),
+            slots=slots,
+            num_slots=active.sum(0, dtype=torch.int32),
+        )
 
 
-def _first_true(flags: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``(n, m)`` the columns of each row of flags, those of true ones first, and their number; int32."""
-    columns = flags.byte().argsort(dim=1, descending=True, stable=True).int().contiguous()
-    return columns, flags.sum(1, dtype=torch.int32)
+def _true_first(flags: Tensor) -> Tensor:
+    """Return the columns ``(n, m)`` of each row of flags, int32, those of true ones first."""
+    return flags.byte().argsort(dim=1, descending=True, stable=True).int().contiguous()
 
 
 # Plans are shared by all layers; they live as long as their tables.
@@ -132,16 +132,15 @@ def _plan(neighbors: Tensor) -> _Plan:
     return plan
 
 
-@triton.jit(do_not_specialize=['places'])
+@triton.jit
 def _convolve_kernel(
     x_ptr,
     weight_ptr,
     out_ptr,
     order_ptr,
-    table_ptr,
     offsets_ptr,
     num_offsets_ptr,
-    places,
+    table_ptr,
     X_STRIDE: tl.constexpr,
     INNER: tl.constexpr,
     OUT: tl.constexpr,
@@ -157,27 +156,33 @@ def _convolve_kernel(
     parts: tl.constexpr = (INNER + BLOCK_INNER - 1) // BLOCK_INNER
     block = tl.program_id(0) // out_blocks
     columns = tl.program_id(0) % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-    place = block * ROWS + tl.arange(0, ROWS)
+    rows = tl.arange(0, ROWS)
+    offsets = offsets_ptr + block * 27
+    table = table_ptr + block.to(tl.int64) * (27 * ROWS) + rows
     total = tl.zeros((ROWS, BLOCK_OUT), dtype=tl.float32)
-    steps = tl.load(num_offsets_ptr + block) * parts
-    for step in tl.range(0, steps):
-        offset = tl.load(offsets_ptr + block * 27 + step // parts)
-        inputs = tl.load(table_ptr + offset.to(tl.int64) * places + place)
+    # What a step loads, the step before has looked up: so the compiler runs all loads of factors some steps ahead.
+    offset = tl.load(offsets)
+    inputs = tl.load(table)
+    for step in tl.range(0, tl.load(num_offsets_ptr + block) * parts):
         inner = step % parts * BLOCK_INNER + tl.arange(0, BLOCK_INNER)
         x = tl.load(
             x_ptr + inputs.to(tl.int64)[:, None] * X_STRIDE + inner[None, :],
             mask=(inputs >= 0)[:, None] & (inner < INNER)[None, :],
             other=0.0,
         )
+        matrix = offset
         if MIRRORED:
-            offset = 26 - offset
+            matrix = 26 - offset
         weight = tl.load(
-            weight_ptr + offset * (OUT * INNER) + columns[None, :] * INNER + inner[:, None],
+            weight_ptr + matrix * (OUT * INNER) + columns[None, :] * INNER + inner[:, None],
             mask=(columns < OUT)[None, :] & (inner < INNER)[:, None],
             other=0.0,
         )
         total = tl.dot(x.to(FACTOR), weight.to(FACTOR), total, input_precision=PRECISION)
-    outputs = tl.load(order_ptr + place)
+        slot = tl.minimum((step + 1) // parts, 26)
+        offset = tl.load(offsets + slot)
+        inputs = tl.load(table + slot * ROWS)
+    outputs = tl.load(order_ptr + block * ROWS + rows)
     tl.store(
         out_ptr + outputs.to(tl.int64)[:, None] * OUT + columns[None, :],
         total.to(out_ptr.dtype.element_ty),
@@ -185,16 +190,23 @@ def _convolve_kernel(
     )
 
 
-@triton.jit(do_not_specialize=['places', 'blocks'])
+@triton.jit
+def _look_up(table_ptr, order_ptr, slot, part, ROWS: tl.constexpr, BLOCK_INNER: tl.constexpr):
+    """Load a part of the pairs of a slot: inputs and outputs, -1 for none."""
+    rows = part * BLOCK_INNER + tl.arange(0, BLOCK_INNER)
+    inputs = tl.load(table_ptr + slot.to(tl.int64) * ROWS + rows)
+    return inputs, tl.load(order_ptr + slot // 27 * ROWS + rows)
+
+
+@triton.jit(do_not_specialize=['blocks'])
 def _weight_gradient_kernel(
     x_ptr,
     grad_ptr,
     partial_ptr,
     order_ptr,
     table_ptr,
-    blocks_ptr,
-    num_blocks_ptr,
-    places,
+    slots_ptr,
+    num_slots_ptr,
     blocks,
     X_STRIDE: tl.constexpr,
     IN: tl.constexpr,
@@ -214,16 +226,17 @@ def _weight_gradient_kernel(
     rows = tile // out_blocks % in_blocks * BLOCK_IN + tl.arange(0, BLOCK_IN)
     columns = tile % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     offset = tile // (in_blocks * out_blocks)
-    count = tl.load(num_blocks_ptr + offset)
+    count = tl.load(num_slots_ptr + offset)
     share = tl.cdiv(count, tl.num_programs(1))
-    first = tl.minimum(tl.program_id(1) * share, count)
-    last = tl.minimum(first + share, count)
+    first = tl.minimum(tl.program_id(1) * share, count) * parts
+    last = tl.minimum((tl.program_id(1) + 1) * share, count) * parts
+    slots = slots_ptr + offset * blocks
     total = tl.zeros((BLOCK_IN, BLOCK_OUT), dtype=tl.float32)
-    for step in tl.range(first * parts, last * parts):
-        block = tl.load(blocks_ptr + offset * blocks + step // parts)
-        place = block * ROWS + step % parts * BLOCK_INNER + tl.arange(0, BLOCK_INNER)
-        inputs = tl.load(table_ptr + offset.to(tl.int64) * places + place)
-        outputs = tl.load(order_ptr + place)
+    # As above: pairs are looked up a step ahead, and slots two.
+    slot = tl.load(slots + tl.minimum(first // parts, blocks - 1))
+    inputs, outputs = _look_up(table_ptr, order_ptr, slot, 0, ROWS, BLOCK_INNER)
+    slot = tl.load(slots + tl.minimum((first + 1) // parts, blocks - 1))
+    for step in tl.range(first, last):
         x = tl.load(
             x_ptr + inputs.to(tl.int64)[None, :] * X_STRIDE + rows[:, None],
             mask=(inputs >= 0)[None, :] & (rows < IN)[:, None],
@@ -235,7 +248,9 @@ def _weight_gradient_kernel(
             other=0.0,
         )
         total = tl.dot(x.to(FACTOR), grad.to(FACTOR), total, input_precision=PRECISION)
-    target = (tl.program_id(1).to(tl.int64) * 27 + offset) * (IN * OUT)
+        inputs, outputs = _look_up(table_ptr, order_ptr, slot, (step + 1) % parts, ROWS, BLOCK_INNER)
+        slot = tl.load(slots + tl.minimum((step + 2) // parts, blocks - 1))
+    target = (tl.program_id(1) * 27 + offset).to(tl.int64) * (IN * OUT)
     tl.store(
         partial_ptr + target + rows[:, None] * OUT + columns[None, :],
         total,
@@ -261,15 +276,14 @@ def _convolve(x: Tensor, weight: Tensor, neighbors: Tensor, mirrored: bool, dtyp
     plan, precision = _plan(neighbors), _precision(x.dtype)
     tile = _blocks(x.dtype, precision, width, inner)
     with torch.cuda.device_of(x):
-        _convolve_kernel[(len(plan.num_offsets) * triton.cdiv(width, tile.out),)](
+        _convolve_kernel[(len(plan.offsets) * triton.cdiv(width, tile.out),)](
             x,
             weight,
             out,
             plan.order,
-            plan.table,
             plan.offsets,
             plan.num_offsets,
-            plan.table.shape[1],
+            plan.table,
             X_STRIDE=x.stride(0),
             INNER=inner,
             OUT=width,
@@ -280,7 +294,7 @@ def _convolve(x: Tensor, weight: Tensor, neighbors: Tensor, mirrored: bool, dtyp
             BLOCK_INNER=tile.inner,
             BLOCK_OUT=tile.out,
             num_warps=tile.warps,
-            num_stages=_stages(x.device),
+            num_stages=STAGES,
         )
     return out
 
@@ -294,7 +308,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, neighbors: Tensor) -> Tensor:
     tile = _blocks(x.dtype, precision, columns, ROWS)
     block_in = _blocks(x.dtype, precision, rows, ROWS).out
     tiles = OFFSETS * triton.cdiv(rows, block_in) * triton.cdiv(columns, tile.out)
-    splits = min(triton.cdiv(PROGRAMS, tiles), len(plan.num_offsets))
+    splits = min(triton.cdiv(PROGRAMS, tiles), len(plan.offsets))
     partial = x.new_empty(splits, OFFSETS, rows, columns, dtype=torch.float32)
     with torch.cuda.device_of(x):
         _weight_gradient_kernel[(tiles, splits)](
@@ -303,10 +317,9 @@ def _weight_gradient(x: Tensor, grad: Tensor, neighbors: Tensor) -> Tensor:
             partial,
             plan.order,
             plan.table,
-            plan.blocks,
-            plan.num_blocks,
-            plan.table.shape[1],
-            plan.blocks.shape[1],
+            plan.slots,
+            plan.num_slots,
+            len(plan.offsets),
             X_STRIDE=x.stride(0),
             IN=rows,
             OUT=columns,
@@ -317,7 +330,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, neighbors: Tensor) -> Tensor:
             BLOCK_INNER=tile.inner,
             BLOCK_OUT=tile.out,
             num_warps=tile.warps,
-            num_stages=_stages(x.device),
+            num_stages=STAGES,
         )
     return partial.sum(0)
 
