@@ -40,9 +40,11 @@ class ParameterizedSpace:
         """Map world points ``(..., 3)`` in meters to the cube, ``(..., 3)``."""
         return contract(points, self._inner_ranges(points), self.contract_ratio)
 
-    def contract_axes(self, axes: Sequence[Tensor]) -> list[Tensor]:
-        """Map x, y and z of world points, three tensors of any shape, as :meth:`contract` does."""
+    def contract_axes(self, axes: Sequence[Tensor] | Tensor) -> Sequence[Tensor] | Tensor:
+        """Map x, y and z of world points as :meth:`contract` does: three tensors of any shape, or one ``(3, ...)``."""
         ranges = self._inner_ranges(axes[0])
+        if isinstance(axes, Tensor):
+            return contract(axes, ranges.view(3, *(1,) * (axes.dim() - 1)), self.contract_ratio)
         return [contract(x, ranges[i], self.contract_ratio) for i, x in enumerate(axes)]
 
     def _inner_ranges(self, like: Tensor) -> Tensor:

@@ -25,9 +25,8 @@ def transform(matrices: Tensor, vectors: Tensor, points: int = 1) -> Tensor:
         ``(..., *P, 3)``.
     """
     entries = matrices.reshape(*matrices.shape[:-2], *(1,) * points, 3, 3)
-    x, y, z = vectors.unbind(-1)
-    rows = [row[..., 0] * x + row[..., 1] * y + row[..., 2] * z for row in entries.unbind(-2)]
-    return torch.stack(rows, dim=-1)
+    x, y, z = (entries[..., k] * vectors[..., k, None] for k in range(3))
+    return x + y + z
 
 
 def multiply(first: Tensor, second: Tensor) -> Tensor:
@@ -38,10 +37,10 @@ def multiply(first: Tensor, second: Tensor) -> Tensor:
 
 def inverse(matrices: Tensor) -> Tensor:
     """Invert matrices ``(..., 3, 3)`` by their cofactors; infinite or NaN for those that have no inverse."""
-    a, b, c = matrices.unbind(-2)
-    columns = [_cross(b, c), _cross(c, a), _cross(a, b)]
-    x, y, z = (a * columns[0]).unbind(-1)
-    return torch.stack(columns, dim=-1) / (x + y + z)[..., None, None]
+    # Column k of the result is the cross product of the two rows that follow row k.
+    columns = _cross(matrices.roll(-1, -2), matrices.roll(-2, -2))
+    x, y, z = (matrices[..., 0, :] * columns[..., 0, :]).unbind(-1)
+    return columns.transpose(-1, -2) / (x + y + z)[..., None, None]
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:

@@ -59,6 +59,13 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module
 
 
+def _mean(loss: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return the mean of a loss; that of several tensors is the sum of their means, as in mmengine."""
+    if not isinstance(loss, Tensor):
+        return torch.stack([_mean(part) for part in loss]).sum()
+    return loss.mean() if loss.dim() else loss
+
+
 @MODELS.register_module()
 class ViewsPreprocessor(BaseDataPreprocessor):
     """Move the :class:`Views` of a batch to the model's device; their images need no other preparation.
@@ -165,12 +172,13 @@ class DistillNeRFModel(BaseModel):
             NonFiniteLoss: one of them is NaN or infinite, in this process or in another: all of them raise the same.
                 The weights are still those that gave it.
         """
-        total, values = super().parse_losses(losses)
-        stacked = torch.stack([value.detach().float() for value in values.values()])
+        means = {name: _mean(value) for name, value in losses.items()}
+        total = torch.stack([value for name, value in means.items() if 'loss' in name]).sum()
+        stacked = torch.stack([value.detach().float() for value in (total, *means.values())])
         failed = (~total.detach().isfinite()).float()[None]
         all_reduce(failed)
         *numbers, failures = torch.cat([stacked, failed]).tolist()
-        values = dict(zip(values, numbers, strict=True))
+        values = dict(zip(('loss', *means), numbers, strict=True))
         if failures:
             raise _told_to_all(values, self._samples)
         return total, values

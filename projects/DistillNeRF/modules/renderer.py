@@ -238,10 +238,9 @@ def rows_along(
     return torch.cat([grid.rows_at(space.contract_axes(_along(o, d, t))) for o, d, t in chunks])
 
 
-def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> list[Tensor]:
-    """Compute x, y and z, ``(rays, n)`` each, of positions on rays; a last dimension of three is slow on CPUs."""
-    axes = zip(origins.unbind(1), directions.unbind(1), strict=True)
-    return [origin[:, None] + depths * direction[:, None] for origin, direction in axes]
+def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> Tensor:
+    """Compute positions on rays ``(3, rays, n)``; a last dimension of three is slow on CPUs."""
+    return origins.T[:, :, None] + depths * directions.T[:, :, None]
 
 
 def gather_rows(values: Tensor, rows: Tensor) -> Tensor:

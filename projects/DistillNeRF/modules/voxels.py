@@ -103,7 +103,7 @@ class VoxelGrid(TensorFields):
         """
         return self.rows_at(points.unbind(-1))
 
-    def rows_at(self, axes: Sequence[Tensor]) -> Tensor:
+    def rows_at(self, axes: Sequence[Tensor] | Tensor) -> Tensor:
         """Look up rows as :meth:`rows` does, from x, y and z in the cube, ``(...)`` each."""
         # 2^(L-1) * s is exact in floating point, so this equals the published query in double precision.
         half = 2 ** (self.fine_level - 1)
