@@ -160,3 +160,22 @@ def test_intrinsics_of_images_of_half_the_size_are_reported(project, views, caps
 def test_a_device_that_is_none(project):
     with pytest.raises(InputError, match="device 'abacus': cannot be used"):
         init_model(project.config, device='abacus')
+
+
+def test_a_precision_is_that_of_the_network_and_its_scenes(project, trained, views):
+    renderings = {}
+    for precision in ('fp32', 'bf16'):
+        model = init_model(project.config, trained / 'iter_3.pth', precision=precision)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        scene = reconstruct(model, views)
+        assert model.precision == scene.precision == precision
+        renderings[precision] = scene.render(views.cameras)
+        assert renderings[precision].rgb.dtype == torch.float32, 'numpy has no bfloat16'
+    usual = reconstruct(init_model(project.config, trained / 'iter_3.pth'), views).render(views.cameras)
+    assert torch.equal(usual.rgb, renderings['fp32'].rgb)
+    difference = (usual.rgb - renderings['bf16'].rgb).abs().mean().item()
+    assert 0 < difference < math.inf
+    with pytest.raises(InputError, match='precision fp16: needs a GPU'):
+        init_model(project.config, precision='fp16')
+    with pytest.raises(InputError, match='precision half: no such precision'):
+        init_model(project.config, precision='half')

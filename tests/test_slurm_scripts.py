@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ STAND_INS = {
     'scontrol': 'echo 127.0.0.1',
     'srun': """
 while [[ $1 == --* ]]; do shift; done
+env | grep _NUM_THREADS= >"$CALLS/threads"
 code=0
 for task in 0 1; do SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NTASKS=2 "$@" & tasks[task]=$!; done
 for task in 0 1; do wait "${tasks[task]}" || code=$?; done
@@ -88,6 +90,26 @@ def test_a_job_with_bad_input_takes_its_continuation_back(slurm, tmp_path):
     assert ended.returncode == 2
     assert 'no such file' in ended.stderr
     assert (tmp_path / 'scancel').read_text().split() == ['78']
+
+
+@pytest.mark.parametrize(('gpus', 'threads'), [('8', 1), ('a100:8', 1), ('0', 6), ('', 6)])
+def test_only_without_gpus_a_process_has_more_than_one_thread(slurm, tmp_path, gpus, threads):
+    changed = {'SLURM_GPUS_PER_NODE': gpus, 'SLURM_CPUS_PER_TASK': '6', 'CHAIN': '0'}
+    script('train.sbatch', {**slurm, **changed, 'VENV': 'nowhere'}, 'gone.py')
+    counts = dict(line.split('=') for line in (tmp_path / 'threads').read_text().splitlines())
+    wanted = {'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads, 'OPENBLAS_NUM_THREADS': 1}
+    assert {name: int(counts[name]) for name in wanted} == wanted
+
+
+def test_a_job_evaluates(slurm, project: Project, trained, tmp_path):
+    out = tmp_path / 'figures.json'
+    arguments = (project.config, trained / 'iter_3.pth', '--out', out, '--work-dir', tmp_path / 'work')
+    ended = script('test.sbatch', slurm, *arguments, '--eval', 'psnr')
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert json.loads(out.read_text())['model']['psnr'] > 0
+    assert ended.stdout.count(f'wrote {out}') == 1
+    ended = script('test.sbatch', slurm, project.config)
+    assert ended.returncode == 2 and 'CONFIG CKPT' in ended.stderr
 
 
 def test_launching(slurm, project, tmp_path):

@@ -6,6 +6,9 @@ import argparse
 import sys
 from collections import Counter
 
+import torch
+
+from projects.DistillNeRF.apis import to_device
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.utils.errors import command
@@ -22,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('vectors', type=file_path, help='folder of parity vectors')
     parser.add_argument('--variant', action='append', default=[], help='only this published variant (may be repeated)')
     parser.add_argument('--json', type=file_path, help='write the table to this file, too')
+    parser.add_argument('--device', default='cpu', help='where the networks compute, such as cuda; in true float32')
     return parser.parse_args()
 
 
@@ -30,9 +34,10 @@ def main() -> None:
     """Print the table; exit code 1 if anything differs by more than its bound."""
     args = parse_args()
     require_one_process()
+    device = to_device(torch.empty(0), args.device).device
     if args.json:
         require_writable(args.json.parent)
-    report, unused = check_all(Vectors(args.vectors), args.variant)
+    report, unused = check_all(Vectors(args.vectors, device), args.variant)
     print(report)
     if unused:
         print(f'\nnothing here to compare with (inputs are among them): {", ".join(unused)}')

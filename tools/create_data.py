@@ -1,14 +1,17 @@
-"""Convert a data set to info files: python tools/create_data.py {nuscenes,pandaset,minitown} --help."""
+"""Convert a data set to info files, make the cache of one: create_data.py {nuscenes,pandaset,minitown,cache} --help."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.engine import create_minitown as minitown
-from projects.DistillNeRF.engine.command_line import file_path, refuse_together
+from projects.DistillNeRF.engine.command_line import Overrides, file_path, refuse_together
+from projects.DistillNeRF.engine.create_cache import create_cache
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.utils.errors import command
 
@@ -31,6 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         sub.add_argument('--out-dir', type=file_path, help='where info files go; default: the root path')
         sub.add_argument('--extra-tag', default=name, help='info files are named TAG_infos_SPLIT.pkl')
         sub.add_argument('--workers', type=int, default=1, help='processes')
+        sub.add_argument('--cache', metavar='CONFIG', help='then make the cache of images and LiDAR for it')
         if name != 'minitown':
             sub.add_argument('--cameras', nargs='+', help='cameras to convert; default: all that are there')
         return sub
@@ -59,6 +63,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     minitown_options.add_argument('--keyframes', type=int, help=f'per scene, 0.5 s apart{kept} 8')
     minitown_options.add_argument('--height', type=int, help=f'of the images, pixels{kept} 112')
     minitown_options.add_argument('--width', type=int, help=f'of the images, pixels{kept} 200')
+
+    cache_options = subparsers.add_parser('cache', help='the cache of a data set that has been converted')
+    cache_options.add_argument('config', type=file_path, help='config file of a training on these data')
+    cache_options.add_argument('--workers', type=int, default=1, help='processes')
+    cache_options.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser.parse_args(argv)
 
 
@@ -67,6 +76,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Convert, and print the names of the files."""
     args = parse_args(argv)
     require_one_process()
+    if args.dataset == 'cache':
+        print('\n'.join(create_cache(load_config(args.config, args.cfg_options), args.workers)))
+        return
+    config = load_config(args.cache) if args.cache else None
+    written = convert(args)
+    for path in written:
+        print(f'wrote {path}')
+    if config is not None:
+        kinds = ('img',) if args.dataset == 'pandaset' else ('img', 'lidar')
+        roots = dict.fromkeys(kinds, str(args.root_path.absolute()))
+        print('\n'.join(create_cache(config, args.workers, written, roots)))
+
+
+def convert(args: argparse.Namespace) -> list[Path]:
+    """Convert the data set; return the info files."""
     out_dir = args.out_dir or args.root_path
     if args.dataset == 'nuscenes':
         refuse_together(args, '--from-info', ('--version',), 'takes the samples of its file')
@@ -118,8 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             cameras=args.cameras,
             skip_incomplete=args.skip_incomplete_scenes,
         )
-    for path in written:
-        print(f'wrote {path}')
+    return written
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import argparse
 
 from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.configuration.keys import PICTURES, warn_of_unread
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path
+from projects.DistillNeRF.engine.command_line import add_precision, add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.infer import infer
 from projects.DistillNeRF.utils.errors import command
@@ -19,6 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses')
     add_trajectory(parser)
     parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
+    add_precision(parser)
     return parser.parse_args()
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         if key not in ('model.vis_save_directory', 'model.visualize_imgs', 'model.visualize_voxels')
     ]
     warn_of_unread(args.cfg_options, ('model.network', 'test_dataloader.dataset.image_size', *drawn))
-    how = {'undistort': args.undistort, 'path': args.trajectory, 'device': args.device}
+    how = {name: getattr(args, name) for name in ('undistort', 'device', 'precision')} | {'path': args.trajectory}
     for path in infer(args.folder, config, args.checkpoint, args.out, **how):
         print(f'wrote {path}')
 

@@ -7,6 +7,7 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
 from projects.DistillNeRF.engine.command_line import (
+    add_precision,
     add_trajectory,
     config_parser,
     file_path,
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--truth', action='store_true', help='MiniTown: compare with the truth at every pose instead')
     parser.add_argument('--samples', type=int, help='with --truth: so many samples, evenly spread; default: all')
     parser.add_argument('--out', type=file_path, help='with --truth: write the figures to this JSON file')
+    add_precision(parser)
     return parser.parse_args()
 
 
@@ -48,11 +50,12 @@ def main() -> None:
     more = () if args.truth else ('model.visualize_foundation_model_feat', 'work_dir')
     warn_of_unread(args.cfg_options, (*DATA_AND_NETWORK, *more))
     if args.truth:
-        print(compare_with_truth(config, args.checkpoint, args.trajectory, args.samples, args.out))
+        figures = compare_with_truth(config, args.checkpoint, args.trajectory, args.samples, args.out, args.precision)
+        print(figures)
         if args.out:
             print(f'wrote {args.out}')
         return
-    novel = NovelViews.of_sample(config, args.checkpoint, args.sample or 0)
+    novel = NovelViews.of_sample(config, args.checkpoint, args.sample or 0, args.precision)
     if args.video:
         novel.video(args.trajectory, args.video)
         print(f'wrote {args.video}')

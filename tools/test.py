@@ -7,7 +7,7 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.engine.builders import build_dataset
-from projects.DistillNeRF.engine.command_line import config_parser, file_path
+from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.evaluation.report import compare
@@ -24,14 +24,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean color, mean images')
     parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
+    add_launcher(parser)
+    add_precision(parser)
     return parser.parse_args()
 
 
 @command
 def main() -> None:
-    """Print one table of all figures."""
+    """Print one table of all figures; of several processes the main one does."""
     args = parse_args()
-    require_one_process()
+    if args.launcher == 'none':
+        require_one_process(launchers=True)
     config = load_config(args.config, args.cfg_options)
     train = ('train_dataloader.dataset', 'train_dataloader.num_workers') if args.baselines else ()
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'test_cfg', 'test_evaluator', 'work_dir', *train), but=PICTURES)
@@ -40,7 +43,9 @@ def main() -> None:
         require_writable(args.out.parent)
     if args.baselines:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
-    model = evaluate(config, args.checkpoint, work_dir, args.evaluations)
+    model = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
+    if model is None:
+        return
     others = baselines(config) if args.baselines else {}
     print(compare(model, others))
     if args.out:

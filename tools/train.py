@@ -7,7 +7,7 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import warn_of_unread
 from projects.DistillNeRF.configuration.sections import TOP_LEVEL
-from projects.DistillNeRF.engine.command_line import config_parser, file_path
+from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.train import train
 from projects.DistillNeRF.utils.errors import InputError, command
 
@@ -17,16 +17,15 @@ def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, checkpoint=False)
     parser.add_argument('--work-dir', type=file_path, help='where logs and checkpoints go; default: work_dirs/CONFIG')
     parser.add_argument('--seed', type=int, help="default: that of the config's randomness, or 0")
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on CUDA, bfloat16 elsewhere')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: fp16 on CUDA, bf16 elsewhere')
+    add_precision(parser, default=None)
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         help='go on from a checkpoint, or the longest trained of a folder; without a name, of the work folder',
     )
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
-    # torchrun's predecessor passes it; the environment says the same.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     return parser.parse_args()
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     if args.resume not in (None, 'auto') and 'load_from' in options:
         raise InputError(f'--resume {args.resume} and load_from={options["load_from"]}; leave one of them away')
     work_dir = work_dir_of(config, args.work_dir, options)
-    train(config, work_dir, args.seed, args.amp, args.resume, args.launcher)
+    train(config, work_dir, args.seed, args.amp, args.resume, args.launcher, args.precision)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 
 from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
-from projects.DistillNeRF.engine.command_line import add_trajectory, config_parser, file_path, refuse_together
+from projects.DistillNeRF.engine.command_line import (
+    add_precision,
+    add_trajectory,
+    config_parser,
+    file_path,
+    refuse_together,
+)
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.view import open_source
 from projects.DistillNeRF.utils.errors import InputError, command
@@ -27,6 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--host', default=DEFAULT_HOST, help='address to listen on; the default is this machine alone')
     parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='0 takes any that is free')
     parser.add_argument('--device', default='cpu', help='where the network is: cpu, cuda, ...')
+    add_precision(parser)
     return parser.parse_args()
 
 
@@ -57,6 +64,7 @@ def main() -> None:
         undistort=args.undistort,
         scene=args.scene,
         device=args.device,
+        precision=args.precision,
     )
     viewer = Viewer(source, args.sample or 0, text_encoder, args.trajectory, args.host, args.port)
     print(f'viewer: {viewer.url} (Ctrl-C ends it)', flush=True)

@@ -15,6 +15,7 @@ from .models.checkpoint import load_weights
 from .models.network import DistillNeRF
 from .models.scene import Scene
 from .utils.errors import InputError, warn
+from .utils.precision import DEFAULT, require_precision
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -25,20 +26,28 @@ COLOR_TOLERANCE = 0.1
 # is farther away.
 MAX_OFF_CENTER = 0.2
 
-T = TypeVar('T', DistillNeRF, Scene)
+T = TypeVar('T', DistillNeRF, Scene, torch.Tensor)
 
 
-def init_model(config: str | Path | Config, checkpoint: str | Path | None = None, device: str = 'cpu') -> DistillNeRF:
+def init_model(
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    device: str = 'cpu',
+    precision: str = DEFAULT,
+) -> DistillNeRF:
     """Build the network of a config in evaluation mode, with the weights of a checkpoint if one is given.
 
     Args:
         config: a config file (read with mmengine) or a loaded config.
         checkpoint: written by ``tools/train.py``; ``None`` leaves random weights.
         device: name of the device, as torch takes it.
+        precision: ``fp32`` (without TF32, whatever torch is set to), ``tf32``, ``bf16`` or ``fp16``
+            (:mod:`.utils.precision`): of the reconstruction, and of rendering its scenes. The network's attribute
+            ``precision``. Weights stay in float32.
 
     Raises:
-        InputError: a file is missing or broken, the config makes no network, the checkpoint does not fit it, or there
-            is no such device.
+        InputError: a file is missing or broken, the config makes no network, the checkpoint does not fit it, there
+            is no such device, or it does not compute in that precision.
     """
     from mmengine.config import Config
 
@@ -50,11 +59,14 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
         network = DistillNeRF(**config.model.network)
     if checkpoint is not None:
         load_weights(network, checkpoint)
-    return to_device(network, device).eval()
+    network = to_device(network, device).eval()
+    require_precision(precision, next(network.parameters()).is_cpu)
+    network.precision = precision
+    return network
 
 
 def to_device(value: T, device: str) -> T:
-    """Move a network or a scene to a device.
+    """Move a network, a scene or a tensor to a device.
 
     Raises:
         InputError: there is no such device.
@@ -70,7 +82,7 @@ def to_device(value: T, device: str) -> T:
 
 @torch.no_grad()
 def reconstruct(model: DistillNeRF, views: Views) -> Scene:
-    """Reconstruct a scene from the input views of one instant, on the model's device.
+    """Reconstruct a scene from the input views of one instant, on the model's device and in its precision.
 
     Render it under ``torch.no_grad()``, unless you need gradients: rays are then rendered in chunks that need little
     memory.

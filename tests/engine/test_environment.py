@@ -42,6 +42,8 @@ def started(monkeypatch, variables: dict[str, str]) -> None:
         (SRUN, 'none', r'slurm has 2 tasks.*srun and --launcher slurm'),
         (BATCH_SCRIPT, 'none', r'slurm has 2 tasks.*srun --ntasks=1'),
         (MPIRUN, 'none', r'mpirun started 2 processes.*torchrun and --launcher pytorch'),
+        (MPIRUN, 'none', r'mpirun started 2 processes.*add --launcher mpi'),
+        (TORCHRUN, 'mpi', r'OMPI_COMM_WORLD_RANK is not set.*start with mpirun'),
         ({}, 'slurm', r'SLURM_PROCID is not set.*start with srun'),
         ({**TORCHRUN, 'TORCHELASTIC_RUN_ID': 'none'}, 'slurm', r'give --launcher pytorch'),
         (SRUN, 'pytorch', r'srun started this process.*give --launcher slurm'),
@@ -61,6 +63,7 @@ def test_the_launcher_is_what_started_the_process(monkeypatch, variables, launch
         ({**TORCHRUN, 'WORLD_SIZE': '1'}, 'none'),
         ({**BATCH_SCRIPT, 'SLURM_NTASKS': '1'}, 'none'),
         (SRUN, 'slurm'),
+        (MPIRUN, 'mpi'),
         ({**SRUN, **TORCHRUN}, 'pytorch'),
         ({'SLURM_NTASKS': '8', 'SLURM_JOB_ID': '7'}, 'none'),
     ],
@@ -114,6 +117,15 @@ def test_a_process_that_does_not_meet_the_others_says_why(monkeypatch, changed, 
     started(monkeypatch, {**TORCHRUN, **changed})
     with pytest.raises(InputError, match=words):
         join(Config(), 'pytorch', patience=1)
+
+
+def test_the_variables_of_open_mpi_are_understood(monkeypatch):
+    started(monkeypatch, {**MPIRUN, 'OMPI_COMM_WORLD_LOCAL_RANK': '0', 'MASTER_PORT': '29572'})
+    with pytest.raises(InputError, match=r'MASTER_ADDR is not set; set it to the name of the first machine'):
+        join(Config(), 'mpi', patience=1)
+    started(monkeypatch, {'OMPI_COMM_WORLD_LOCAL_SIZE': '2'})
+    with pytest.raises(InputError, match=r'127\.0\.0\.1:29572: process 0 of 2 waited 1 s'):
+        join(Config(), 'mpi', patience=1)
 
 
 def test_a_taken_port_is_reported(monkeypatch):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset
 
-from projects.DistillNeRF.engine.machine import machine_failures
+from projects.DistillNeRF.engine.machine import machine_failures, prepare_processor
 from projects.DistillNeRF.utils.errors import InputError
 
 
@@ -58,4 +62,35 @@ before = resident()
 del x
 assert resident() > before - (1 << 20), 'the memory was given back'
 """
-    subprocess.run([sys.executable, '-c', script], cwd=repo_root, check=True)
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': ''}
+    subprocess.run([sys.executable, '-c', script], cwd=repo_root, check=True, env=environment)
+
+
+def test_memory_is_not_kept_where_a_gpu_computes(monkeypatch):
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *setting: asked.append(setting))
+    monkeypatch.setattr('projects.DistillNeRF.engine.machine.ctypes.CDLL', lambda name: library)
+    for gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda there=gpu: there)
+        prepare_processor()
+        assert bool(asked) != gpu
+    torch.set_flush_denormal(False)
+
+
+class Threads(Dataset):
+    """Says with how many threads its samples are computed."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        return torch.get_num_threads()
+
+
+def test_workers_compute_with_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert [int(count) for count in DataLoader(Threads(), num_workers=2)] == [1, 1]
+    finally:
+        torch.set_num_threads(before)

@@ -10,11 +10,11 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from projects.DistillNeRF.engine.loops import ResumableEpochLoop
 from projects.DistillNeRF.engine.runner import (
     PENDING_GRADIENTS,
     BFloat16OptimWrapper,
     ExactResumeHook,
-    ResumableEpochLoop,
     WholeCheckpointRunner,
 )
 
@@ -108,3 +108,13 @@ def test_the_forward_pass_alone_is_in_half_precision():
         assert model(torch.ones(1, 2)).dtype == torch.bfloat16
     assert model(torch.ones(1, 2)).dtype == torch.float32
     assert model.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_memory_is_pinned_where_there_is_a_gpu_unless_the_config_says_otherwise(monkeypatch, there):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: there)
+    monkeypatch.setattr(Runner, 'build_dataloader', staticmethod(lambda loader, *_, **__: loader))
+    given = {'batch_size': 1}
+    assert WholeCheckpointRunner.build_dataloader(given, seed=1) == given | ({'pin_memory': True} if there else {})
+    assert WholeCheckpointRunner.build_dataloader({'pin_memory': False}, seed=1) == {'pin_memory': False}
+    assert given == {'batch_size': 1}, 'the config that a run leaves behind says nothing of it'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
+import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
@@ -118,3 +120,11 @@ def test_a_point_by_hand():
     assert z.item() == 4
     torch.testing.assert_close(pixels, torch.tensor([[[4 * 0.25 + 0.5 * 0.5 + 4, 6 * 0.5 + 2]]]))
     torch.testing.assert_close(cameras.pixel_directions(5, 9)[0, 0, 0], torch.tensor([-(4 - 0.5 / 3) / 4, -1 / 3, 1]))
+
+
+def test_intrinsics_without_an_inverse_are_refused():
+    cameras = rig(2)
+    intrinsics = cameras.intrinsics.cpu().clone()
+    intrinsics[1] = 0
+    with pytest.raises(ValueError, match=r'no inverse; give pinhole matrices'):
+        dataclasses.replace(cameras, intrinsics=intrinsics)

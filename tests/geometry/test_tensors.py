@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from projects.DistillNeRF.geometry.tensors import TensorFields, exact_einsum, full_precision
 
@@ -78,3 +79,30 @@ def test_an_einsum_keeps_its_precision_under_autocast(device):
         assert torch.is_autocast_enabled('cpu')
     assert product.dtype == torch.float32
     assert product.tolist() == [1 + 2.0**-12, 5 * 2.0**-12]
+
+
+def test_a_data_loader_pins_every_tensor(monkeypatch):
+    """As ``DataLoader(pin_memory=True)`` treats a batch; without a GPU copies stand in for pinned memory."""
+    pinned = []
+    monkeypatch.setattr(Tensor, 'pin_memory', lambda tensor: pinned.append(tensor.data_ptr()) or tensor.clone())
+    given = outer()
+    batch = pin_memory({'inputs': {'views': [given]}, 'names': ['a']})
+    copied = batch['inputs']['views'][0]
+    assert isinstance(copied, Outer) and batch['names'] == ['a']
+    assert pinned == [given.floats.data_ptr(), given.indices.data_ptr(), given.inner.values.data_ptr()]
+    assert copied.floats.data_ptr() != given.floats.data_ptr() and copied.indices.tolist() == [3, 4]
+
+
+def test_no_tensor_is_copied_in_a_way_that_waits(monkeypatch):
+    """Where a cast would change indices, only their device is changed, and as asked."""
+    asked, plain = [], Tensor.to
+
+    def to(tensor: Tensor, *args: object, **kwargs: object) -> Tensor:
+        asked.append(kwargs.get('non_blocking'))
+        return plain(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(Tensor, 'to', to)
+    outer().to('cpu', non_blocking=True)
+    assert asked == [True] * 3
+    outer().to('cpu', torch.float64, non_blocking=True)
+    assert asked == [True] * 7

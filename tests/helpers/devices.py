@@ -14,7 +14,7 @@ from tests.helpers.data import ROOT
 
 # The tests whose tensors lie on the device that was asked for.
 KERNELS = (
-    *(f'tests/geometry/test_{name}.py' for name in ('cameras', 'contraction', 'tensors', 'views')),
+    *(f'tests/geometry/test_{name}.py' for name in ('cameras', 'contraction', 'matrices', 'tensors', 'views')),
     'tests/kernels/',
     'tests/modules/',
     *(f'tests/models/test_{name}.py' for name in ('network', 'scene')),

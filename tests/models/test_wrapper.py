@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import projects.DistillNeRF.register  # noqa: F401
 from projects.DistillNeRF.models.objective import relative_depth_errors
@@ -186,3 +187,38 @@ def test_detection_losses_are_added(monkeypatch):
     losses = model(make_batch(1), samples, mode='loss')
     assert set(losses) == {'loss_rgb', 'loss_detection', 'psnr', 'lidar/abs_rel'}
     assert calls[0][1] is samples and len(calls[0][0]) == 1
+
+
+class Fetches(TorchDispatchMode):
+    """Counts the times that numbers come back from the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        # A list of numbers is fetched at once, as a copy to the processor, which is where the numbers of this test are.
+        self.count += name in ('_local_scalar_dense', 'item', 'nonzero', 'is_nonzero')
+        return func(*args, **(kwargs or {}))
+
+
+def test_losses_and_what_is_logged_are_fetched_together():
+    """Numbers of the host do not make mmengine wait for the device once per value."""
+    model = tiny_model({'rgb': {'type': 'RGBL1Loss'}})
+    losses = {f'loss_{number}': torch.tensor(number + 0.5) for number in range(9)}
+    with Fetches() as fetches:
+        total, values = model.parse_losses({**losses, 'psnr': torch.tensor(7.0)})
+    assert fetches.count == 0
+    assert total == sum(losses.values()) and isinstance(total, torch.Tensor)
+    assert values == {'loss': total.item(), **{name: loss.item() for name, loss in losses.items()}, 'psnr': 7}
+    assert all(isinstance(value, float) for value in values.values())
+
+
+def test_a_sum_that_overflows_is_named():
+    model = tiny_model({'rgb': {'type': 'RGBL1Loss'}})
+    model._samples = 'a'
+    large = torch.tensor(3e38)
+    with pytest.raises(NonFiniteLoss) as error:
+        model.parse_losses({'loss_a': large, 'loss_b': large, 'psnr': torch.tensor(math.nan)})
+    assert (error.value.losses, error.value.samples) == ('loss', 'a')

@@ -8,9 +8,11 @@ import pytest
 from projects.DistillNeRF.pipelines.lidar_depth import (
     LidarProjection,
     SkyFromLidar,
+    homogeneous,
     lidar_class_image,
     lidar_depth_image,
     project_lidar,
+    project_visible,
     sky_above_returns,
 )
 from projects.DistillNeRF.utils.errors import InputError
@@ -68,6 +70,26 @@ def test_pixels_and_depths_agree_with_a_calculation_by_hand():
     np.testing.assert_allclose(projection.pixels[0], [10 / 5 + 8, -10 / 5 + 6], rtol=1e-6)
     assert projection.depth[0] == 5 and projection.depth[1] == np.float32(1e-5)
     assert projection.visible.tolist() == [True, False]
+
+
+@pytest.mark.parametrize('max_depth', [1.0, 50.0, 1e6])
+@pytest.mark.parametrize('count', [0, 1, 7, 8193, 20_000])
+def test_points_that_are_left_out_early_change_no_bit(count, max_depth):
+    """Around the camera, at the borders of the image and of the range, and so far away that z is cut off."""
+    rng = np.random.default_rng(count)
+    points = rng.normal(0, 30, (count, 5)).astype(np.float32)
+    points[::7, 2] *= 1e5
+    points[::5, :3] = points[::5, 2:3] * np.round(rng.uniform(-1, 1, (len(points[::5]), 3)) * 8) / 8
+    lidar2img = np.array([[12.0, 0.1, 15, 1], [0, 12, 10, 2], [0.01, 0, 1, 0.5], [0, 0, 0, 1]])
+    everything = project_lidar(points, lidar2img, 20, 30, max_depth)
+    visible, positions = project_visible(homogeneous(points), lidar2img, 20, 30, max_depth)
+    assert positions.tolist() == np.flatnonzero(everything.visible).tolist()
+    assert visible.visible.all() and visible.depth.dtype == visible.pixels.dtype == np.float32
+    assert visible.depth.tobytes() == everything.depth[positions].tobytes()
+    assert visible.pixels.tobytes() == everything.pixels[positions].tobytes()
+    grid = (20, 30, 10, 15)
+    assert lidar_depth_image(visible, *grid).tobytes() == lidar_depth_image(everything, *grid).tobytes()
+    assert count < 8000 or max_depth == 1 or len(positions) > 100
 
 
 def test_the_flip_of_the_published_code_exchanges_left_and_right():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
@@ -24,7 +26,8 @@ from projects.DistillNeRF.modules.kernel_map import KernelMap
 from tests.helpers.commands import run
 from tests.helpers.data import PARITY
 from tests.helpers.refusals import assert_refused
-from verification.parity import unit_data, units
+from tests.models.test_devices import FACTORIES
+from verification.parity import checks, unit_data, units
 from verification.parity.checks import UnitArrays, check_all
 from verification.parity.comparison import DEEP, EQUAL, FACTOR, FLOOR, Bound, Report
 from verification.parity.conditioning import Rounding, exact, measured
@@ -416,3 +419,42 @@ def test_weights_fill_every_parameter():
     network = rule_network('model_linearspace_foundation_feature', torch.float32)
     assert all(parameter.detach().abs().sum() > 0 for parameter in network.parameters())
     assert isinstance(network, nn.Module) and not network.training
+
+
+class OneDevice(TorchFunctionMode):
+    """Fails where the verification makes a tensor without saying on which device, but from an array."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made_by = sys._getframe(1).f_code.co_filename
+        if func in FACTORIES - {torch.from_numpy} and (kwargs or {}).get('device') is None:
+            # Data are read, prepared and compared in main memory.
+            allowed = made_by.endswith(('vectors.py', 'unit_data.py', 'reference/kernels.py')) or func is torch.tensor
+            assert allowed or 'verification' not in made_by, (func, made_by)
+        return func(*args, **(kwargs or {}))
+
+
+def test_all_is_made_on_the_device_that_is_asked_for(public):
+    """Numbers that are compared are fetched; arrays are moved as they are read."""
+    here = dataclasses.replace(public, device=torch.device('cpu', 0))
+    with OneDevice():
+        report, _ = check_all(here, ['model_foundation_feature'])
+        for check in units.NETWORK_CHECKS:
+            check(UnitArrays(here), Report())
+    assert report.passed
+    arrays = UnitArrays(dataclasses.replace(public, device=torch.device('meta')))
+    assert arrays['spc/points'].is_meta and arrays.in_main_memory()['spc/points'].is_cpu
+    assert 'spc/points' not in arrays.unused
+
+
+def test_parity_is_in_true_float32(public, monkeypatch):
+    seen = []
+    monkeypatch.setattr(checks, '_check', lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    check_all(public, ['model'])
+    assert seen == [False] and torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def test_a_device_that_is_none_is_refused(public):
+    assert_refused(run('check_parity', public.folder, '--device', 'abacus'), "device 'abacus': cannot be used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_settings
 from projects.DistillNeRF.utils.errors import InputError
+from projects.DistillNeRF.utils.precision import computing
 from verification.parity.comparison import Report
 from verification.parity.conditioning import measured
 from verification.parity.end_to_end import check_end_to_end
@@ -23,15 +25,22 @@ from verification.parity.vectors import HINT, Vectors
 
 
 class UnitArrays:
-    """The unit vectors by name; it remembers which were asked for."""
+    """The unit vectors by name, on the device of the vectors; it remembers which were asked for."""
 
     def __init__(self, vectors: Vectors) -> None:
         self._arrays = vectors.arrays('unit')
+        self._device = vectors.device
         self._used: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor:
         self._used.add(name)
-        return torch.from_numpy(self._arrays[name])
+        return torch.from_numpy(self._arrays[name]).to(self._device)
+
+    def in_main_memory(self) -> UnitArrays:
+        """Return the same vectors where data are loaded; what is asked of them counts here, too."""
+        other = copy.copy(self)
+        other._device = None
+        return other
 
     def names(self, name: str) -> list[str]:
         """Return an array of strings."""
@@ -47,6 +56,9 @@ class UnitArrays:
 def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, list[str]]:
     """Run every check of every variant (or of the named ones) that the folder has files for.
 
+    The networks compute on the device of the vectors, in float32 without TF32 (and in float64); data are prepared on
+    the CPU, where everything is compared.
+
     Returns:
         the report, and the names of unit vectors that have nothing to be compared with here.
 
@@ -55,6 +67,13 @@ def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, l
     """
     if unknown := sorted(set(variants) - set(PUBLISHED_VARIANTS)):
         raise InputError(f'unknown variant {unknown[0]!r}: choose from {", ".join(PUBLISHED_VARIANTS)}')
+    # Gradients are made in the checks, too, so that all of it is in float32 proper.
+    with computing('fp32', torch.empty((), device=vectors.device).device.type):
+        return _check(vectors, variants)
+
+
+def _check(vectors: Vectors, variants: Sequence[str]) -> tuple[Report, list[str]]:
+    """Run the checks; variants are known ones."""
     report = Report()
     sharp = [name for name in vectors.variants('f64_') if not variants or name in variants]
     stored = [name for name in vectors.variants() if not variants or name in variants]
@@ -71,7 +90,12 @@ def check_all(vectors: Vectors, variants: Sequence[str] = ()) -> tuple[Report, l
     if not variants and (vectors.folder / 'unit.npz').is_file():
         report.heading = 'unit: '
         unit = UnitArrays(vectors)
-        for check in (*NETWORK_CHECKS, *DATA_CHECKS, check_resizing, check_head):
+        data = unit.in_main_memory()
+        for check in NETWORK_CHECKS:
+            measured(partial(check, unit), report)
+        for check in DATA_CHECKS:
+            measured(partial(check, data), report)
+        for check in (check_resizing, check_head):
             measured(partial(check, unit), report)
         unused = unit.unused
     return report, unused

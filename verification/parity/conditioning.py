@@ -69,7 +69,8 @@ SUMS = _names("""convolution convolution_backward mm bmm addmm baddbmm sum mean 
     linalg_vector_norm linalg_inv_ex linalg_lstsq native_layer_norm native_layer_norm_backward native_group_norm
     native_group_norm_backward
     _embedding_bag _embedding_bag_forward_only _embedding_bag_per_sample_weights_backward embedding_dense_backward
-    unfold_backward _scaled_dot_product_flash_attention_for_cpu mse_loss mse_loss_backward""")
+    unfold_backward mse_loss mse_loss_backward _scaled_dot_product_flash_attention_for_cpu
+    _scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention""")
 # Coordinates are as large as the map, so their rounding moves what is read by as many units.
 RESAMPLINGS = _names("""upsample_bilinear2d upsample_bilinear2d_backward upsample_bicubic2d _upsample_bicubic2d_aa
     grid_sampler_2d""")
@@ -86,29 +87,36 @@ class Rounding(TorchDispatchMode):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._random = np.random.default_rng(seed)
-        noise = torch.from_numpy(self._random.uniform(-1, 1, 2 * TABLE))
-        self._tables = {dtype: noise.to(dtype) * torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
+        self._noise = torch.from_numpy(self._random.uniform(-1, 1, 2 * TABLE))
+        self._tables: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         results = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         if name in ARITHMETIC or name in FUNCTIONS or name in SUMS or name in RESAMPLINGS:
             for x in results if isinstance(results, (tuple, list)) else (results,):
-                if isinstance(x, Tensor) and x.dtype in self._tables and x.numel():
+                if isinstance(x, Tensor) and x.dtype in (torch.float32, torch.float64) and x.numel():
                     self._perturb(x, _units(name, x))
         return results
 
     def _perturb(self, x: Tensor, units: float) -> None:
         start = int(self._random.integers(TABLE))
-        table = 1 + units * self._tables[x.dtype][start : start + min(TABLE, x.numel())]
+        table = 1 + units * self._table(x)[start : start + min(TABLE, x.numel())]
         if not torch.ops.aten.is_non_overlapping_and_dense(x):
-            x.mul_(table[torch.arange(x.numel()) % TABLE].view(x.shape))
+            x.mul_(table[torch.arange(x.numel(), device=x.device) % TABLE].view(x.shape))
             return
         flat = x.as_strided((x.numel(),), (1,), x.storage_offset())
         whole = x.numel() // TABLE * TABLE
         if whole:
             flat[:whole].view(-1, TABLE).mul_(table)
         flat[whole:].mul_(table[: x.numel() - whole])
+
+    def _table(self, like: Tensor) -> Tensor:
+        """Return the random numbers in units in the last place, made once per dtype and device."""
+        key = like.dtype, like.device
+        if key not in self._tables:
+            self._tables[key] = (self._noise.to(like.dtype) * torch.finfo(like.dtype).eps).to(like.device)
+        return self._tables[key]
 
 
 def exact() -> AbstractContextManager:

@@ -69,7 +69,7 @@ def _check_gradients(run: Run, expected: Mapping[str, np.ndarray], report: Repor
             stored, gradient = expected.get(f'grad{loss}/{name}'), found.get(name)
             if stored is None or gradient is None or not np.linalg.norm(stored) > 1e-3 * summary[0] > 0:
                 continue
-            ours[name] = gradient.flatten()[:: int(expected[f'grad_stride/{name}'])].numpy()
+            ours[name] = gradient.flatten()[:: int(expected[f'grad_stride/{name}'])].cpu().numpy()
             theirs[name] = stored
         report.add_errors(f'grad{loss} per parameter', ours, theirs, bounds, _gradient_errors, EPS)
 

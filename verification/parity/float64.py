@@ -117,7 +117,7 @@ def _summary(gradient: Tensor | None, name: str, count: int, expected: Mapping[s
     """Compute the same ``count`` numbers of our gradient."""
     if gradient is None:
         return np.zeros(count)
-    flat = gradient.flatten().double().numpy()
+    flat = gradient.flatten().double().cpu().numpy()
     elements = flat[:: int(expected[f'grad_stride/{name}'])] if count > 3 else []
     projection = flat @ normal_by_name(f'gradsum:{name}', flat.shape)
     return np.concatenate([[np.linalg.norm(flat), flat.sum() / np.sqrt(flat.size), projection], elements])

@@ -26,8 +26,8 @@ def rule_depth_anything() -> DepthAnything:
 def check_depth_anything(vectors: Vectors, report: Report) -> None:
     """Check every stored layer, the depth map and the frozen-depth features."""
     expected = vectors.arrays(NAME)
-    network = rule_depth_anything()
-    images = torch.from_numpy(expected['img'])
+    network = rule_depth_anything().to(vectors.device)
+    images = torch.from_numpy(expected['img']).to(vectors.device)
     x = network.preprocess(images)
     rows, columns = (side // network.pretrained.patch for side in x.shape[-2:])
     transformer, scratch = network.pretrained, network.depth_head.scratch
@@ -79,7 +79,8 @@ def check_head(unit: Arrays, report: Report) -> None:
     rule = {name: rule_weight(SMALL_HEAD_PREFIX + name, tuple(x.shape)) for name, x in head.state_dict().items()}
     head.load_state_dict({name: torch.from_numpy(weight) for name, weight in rule.items()})
     rows, columns = 3, 5
-    feature = head(unit['da/head_tokens'], rows, columns)
+    tokens = unit['da/head_tokens']
+    feature = head.to(tokens.device)(tokens, rows, columns)
     report.add('da/head_feature', feature, unit['da/head_feature'], DEEP)
     depth = head.depth(feature, rows, columns)
     expected = unit['da/head_depth_sub']

@@ -28,7 +28,7 @@ from verification.parity.weights import shared_rule_network
 
 def scene_of_variant(scene: Scene, variant: str) -> Scene:
     """Return the scene of a variant with the same encoder, but with its own samples and head."""
-    network = shared_rule_network(variant, torch.float32)
+    network = shared_rule_network(variant, torch.float32, scene.fine.device)
     return replace(scene, sampling=network.sampling, head=network.head)
 
 
@@ -55,7 +55,9 @@ def check_rendering(vectors: Vectors, variant: str, scene: Scene, stored: bool, 
     composites = _check_thinned('render/composite_features', composites, expected, along_rays, report)
     report.add('render/depth', rays.depth.view(expected['render/depth'].shape), expected['render/depth'], along_rays)
     with outputs_of(scene.head, _inside_head(scene)) as found:
-        image = scene.head(composites[0].permute(0, 3, 1, 2), torch.tensor(vectors.camera_classes))
+        image = scene.head(
+            composites[0].permute(0, 3, 1, 2), torch.tensor(vectors.camera_classes, device=composites.device)
+        )
     check_probes(found, expected, report, DEEP)
     if scene.head.renders == 'features':
         image = image.permute(0, 2, 3, 1)[None]
@@ -89,7 +91,8 @@ def _check_first_pass(
     report.add('render/coarse_depths', depths[0], expected['render/coarse_depths'], SHALLOW)
     stride = stride_of(len(rows), len(expected['render/coarse_query7_sub']))
     some = rows[::stride]
-    parents = torch.cat([grid.parents, torch.arange(grid.num_coarse, dtype=torch.int32), torch.tensor([-1]).int()])
+    coarse = torch.arange(grid.num_coarse, dtype=torch.int32, device=grid.parents.device)
+    parents = torch.cat([grid.parents, coarse, coarse.new_full((1,), -1)])
     report.add('render/coarse_query7_sub', parents[some.long()], expected['render/coarse_query7_sub'], LOOK_UPS)
     in_fine = torch.where(some < grid.num_fine, some, -1)
     report.add('render/coarse_query9_sub', in_fine, expected['render/coarse_query9_sub'], LOOK_UPS)
@@ -99,7 +102,8 @@ def _check_first_pass(
     report.add('render/coarse_argmax', argmax, expected['render/coarse_argmax'], HEAVIEST)
     # The colors of single samples: each composited alone.
     chosen = rows[[0, len(rows) // 3, len(rows) // 2]]
-    colors = scene.head.compositor(tables)(tables.hits(chosen.reshape(-1, 1)), torch.ones(chosen.numel(), 1))
+    ones = origins.new_ones(chosen.numel(), 1)
+    colors = scene.head.compositor(tables)(tables.hits(chosen.reshape(-1, 1)), ones)
     report.add(
         'render/sampled_features_rays',
         colors.view(*chosen.shape, -1),

@@ -45,7 +45,7 @@ class Run:
         """
 
         def against(name: str, values: Tensor) -> Tensor:
-            return (values * torch.from_numpy(normal_by_name(name, tuple(values.shape))).to(values.dtype)).flatten()
+            return (values * torch.from_numpy(normal_by_name(name, tuple(values.shape))).to(values)).flatten()
 
         coarse = against('grad_coarse_depth', self.encoded.coarse.depth)
         fine = against('grad_fine_depth', self.encoded.fine.depth)
@@ -59,7 +59,7 @@ class Run:
 
 def run_network(vectors: Vectors, variant: str, dtype: torch.dtype) -> Run:
     """Run the network of the weights rule on the inputs of the vectors, in ``dtype``, with gradients."""
-    network = shared_rule_network(variant, dtype)
+    network = shared_rule_network(variant, dtype, vectors.device)
     kept: dict[str, list[Tensor]] = {'logits': [], 'scores': [], 'composites': []}
     hooks = [
         network.coarse_net.head.register_forward_hook(lambda *call: kept['logits'].append(call[-1])),

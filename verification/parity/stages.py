@@ -38,7 +38,7 @@ class Stored:
         array = self.arrays.get(name)
         if array is None or array.shape != tuple(ours.shape):
             return ours
-        return torch.from_numpy(array).to(ours.dtype)
+        return torch.from_numpy(array).to(ours)
 
     @property
     def features_are_whole(self) -> bool:
@@ -53,7 +53,7 @@ def check_encoder(vectors: Vectors, variant: str, report: Report) -> tuple[Scene
         the scene for rendering, and whether it is made of stored numbers alone.
     """
     stored = Stored(vectors.arrays(variant))
-    network = shared_rule_network(variant, torch.float32)
+    network = shared_rule_network(variant, torch.float32, vectors.device)
     views = vectors.views(torch.float32)
     with torch.no_grad(), outputs_of(network, ENCODER_LAYERS) as found:
         edges = network.space.bin_edges(views.images)

@@ -35,7 +35,7 @@ def check_space(unit: Arrays, report: Report) -> None:
     for variant in ('model', 'model_linearspace'):
         space = ParameterizedSpace(**published_settings(variant)['space'])
         for stride in (1, 2):
-            edges = space.bin_edges(torch.empty(()), stride)
+            edges = space.bin_edges(unit['transform/x'], stride)
             start, end = edges[:-1], edges[1:]
             values = {'edges': edges, 'start': start, 'end': end, 'mid': (start + end) / 2, 'delta': end - start}
             for name, value in values.items():
@@ -103,7 +103,7 @@ def check_octree(unit: Arrays, report: Report) -> None:
         indices = torch.where(rows < grid.num_fine, rows + first, -1)
         report.add(f'spc/query_L{fine}', indices[:known], unit[f'spc/query_L{fine}'][:known], EQUAL)
         order, counts = torch.argsort(of_point), torch.bincount(of_point, minlength=nodes)
-        ones = torch.ones(len(points), dtype=torch.float64)
+        ones = torch.ones(len(points), dtype=torch.float64, device=points.device)
         sums = weighted_segment_sum(features.double(), order, ones, segment_offsets(counts))
         report.add(f'spc/pooled_L{fine}', sums / counts[:, None], unit[f'spc/pooled_L{fine}'], ROUNDING)
 
@@ -118,9 +118,9 @@ def check_sparse_convolution(unit: Arrays, report: Report) -> None:
         weight = rule_weight(f'unit.sparse_voxel_convnet.jump{jump}.weight', (27, 6, 4))
         conv.weight.data, conv.bias.data = map(torch.from_numpy, (weight, rule_weight(f'unit.jump{jump}.bias', (4,))))
         x = unit['spc/conv_in'].clone().requires_grad_()
-        y = conv(x, build_maps(grid, 5, level, channels=6))
+        y = conv.to(x.device)(x, build_maps(grid, 5, level, channels=6))
         report.add(f'spc/conv_jump{jump}_out', y, unit[f'spc/conv_jump{jump}_out'], SHALLOW)
-        y.backward(torch.from_numpy(normal_by_name(f'convct{jump}', tuple(y.shape))))
+        y.backward(torch.from_numpy(normal_by_name(f'convct{jump}', tuple(y.shape))).to(y))
         for name, gradient in (('in', x.grad), ('weight', conv.weight.grad), ('bias', conv.bias.grad)):
             key = f'spc/conv_jump{jump}_grad_{name}'
             report.add(key, gradient, unit[key], SHALLOW)
@@ -140,7 +140,8 @@ def check_look_up(unit: Arrays, report: Report) -> None:
         report.add(
             f'sample_{variant}/density_logit_clamped', gather_rows(tables.logits, rows)[:, None], logits, ROUNDING
         )
-        colors = ColorHead(32, width=32).compositor(tables)(tables.hits(rows[:, None]), torch.ones(len(rows), 1))
+        ones = logits.new_ones(len(rows), 1)
+        colors = ColorHead(32, width=32).compositor(tables)(tables.hits(rows[:, None]), ones)
         # The last stored channel is the density logit before its clamp, not a color.
         features = unit[f'sample_{variant}/features'][:, :64]
         report.add(f'sample_{variant}/features', colors[:, :64], features, EQUAL)
@@ -150,12 +151,13 @@ def check_blocks(unit: Arrays, report: Report) -> None:
     """Check ``block/*``: one bottleneck and one styled norm."""
     block = Bottleneck(12, 20, stride=2)
     _load(block, lambda name: f'unit.bottleneck.{name.replace("shortcut.", "shortcut.0.")}')
-    report.add('block/bottleneck', block(unit['block/bottleneck_in']), unit['block/bottleneck_out'], DEEP)
+    images = unit['block/bottleneck_in']
+    report.add('block/bottleneck', block.to(images.device)(images), unit['block/bottleneck_out'], DEEP)
     layer = StyledConv(64, 32)
     nn.init.dirac_(layer.conv.weight)
     nn.init.zeros_(layer.conv.bias)
     _load(layer.style, lambda name: f'unit.adagn.style.{name}')
-    styled = layer(unit['block/adagn_in'], unit['block/adagn_style'])
+    styled = layer.to(images.device)(unit['block/adagn_in'], unit['block/adagn_style'])
     report.add('block/adagn', styled, F.leaky_relu(unit['block/adagn_out'], 0.2), DEEP)
 
 
@@ -165,7 +167,8 @@ def check_decoders(unit: Arrays, report: Report) -> None:
         group = f'decoder_up{upsample}_layers{layers}'
         decoder = ColorDecoder(9, width=64, num_layers=layers, num_upsample=upsample)
         _load(decoder, lambda name: published_name(f'head.decoder.{name}'))
-        image = decoder(unit[f'{group}/in'][0].permute(0, 3, 1, 2), torch.tensor([1, 2]))
+        composites = unit[f'{group}/in'][0].permute(0, 3, 1, 2)
+        image = decoder.to(composites.device)(composites, torch.tensor([1, 2], device=composites.device))
         report.add(f'{group}/out', image, unit[f'{group}/out'], DEEP)
 
 

@@ -24,9 +24,14 @@ STRIDES = (1, 2, 4, 7, 8, 11, 16, 32, 44, 64, 97, 128, 256, 388)
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors in ``folder``."""
+    """The vectors in ``folder``, and where they are compared.
+
+    Attributes:
+        device: of all tensors, and of the networks that compute with them; ``None`` for torch's own default.
+    """
 
     folder: Path
+    device: torch.device | None = None
 
     def variants(self, prefix: str = '') -> list[str]:
         """List the published variants with a file ``<prefix><variant>.npz`` here."""
@@ -60,17 +65,18 @@ class Vectors:
         """Return the input cameras with their images."""
         images = self._tensor('imgs', dtype)
         cameras = self._cameras('', dtype)
-        return Views(
+        views = Views(
             images,
             cameras,
             names=tuple(f'CAM_{i}' for i in range(len(cameras))),
             frames=(0,) * len(cameras),
             depth_features=self._tensor('depthanything_depth_feature', dtype),
         )
+        return views.to(self.device)
 
     def targets(self, dtype: torch.dtype) -> Cameras:
         """Return the cameras to render, in the size of the input images."""
-        return self._cameras('target_', dtype)
+        return self._cameras('target_', dtype).to(self.device)
 
     @property
     def camera_classes(self) -> list[int]:

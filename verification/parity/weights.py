@@ -63,6 +63,6 @@ def rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
 
 
 @lru_cache(maxsize=2)
-def shared_rule_network(variant: str, dtype: torch.dtype) -> DistillNeRF:
-    """Return :func:`rule_network`, the same object each time: it must not be changed."""
-    return rule_network(variant, dtype)
+def shared_rule_network(variant: str, dtype: torch.dtype, device: torch.device | None = None) -> DistillNeRF:
+    """Return :func:`rule_network` on a device, the same object each time: it must not be changed."""
+    return rule_network(variant, dtype).to(device)

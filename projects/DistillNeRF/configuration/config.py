@@ -20,6 +20,7 @@ from .options import (
     load_boxes_for_detection,
     move_data,
     spread_num_camera,
+    use_cache,
 )
 from .schedule import stretch
 from .suggestions import meant_argument
@@ -58,6 +59,7 @@ def load_config(
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
     check_keys(config, layer)
     move_data(config, layer)
+    use_cache(config, layer)
     if 'model' in sections:
         spread_num_camera(config, layer)
         load_boxes_for_detection(config)

@@ -27,7 +27,7 @@ OURS = {
 }
 # Options of a dataset that count only while evaluating, or only while training.
 WHILE_TESTING = ('add_next_frame_for_eval',)
-WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample')
+WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample', 'resize_teacher')
 # Names of the figures of each metric, without those of groups, which come before them.
 FIGURES = {
     'ImageMetric': ('psnr', 'ssim'),
@@ -48,6 +48,8 @@ def check_what_wins(config: Config) -> None:
     for path, dataset in all_datasets(config):
         if dataset.get('type') == DATASET:
             _check_dataset(config, path, dataset)
+            if dataset.get('resize_teacher'):
+                _check_resized_teacher(config, path)
 
 
 def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> None:
@@ -64,6 +66,16 @@ def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> Non
             raise InputError(
                 f'{config.filename}: {path}.{name}=True does nothing, as its pipeline has no {transform}; add '
                 f"dict(type='{transform}') before PackViews, or leave {name} away"
+            )
+
+
+def _check_resized_teacher(config: Config, path: str) -> None:
+    """Check that no loss takes single depths of the teacher, which bilinear resizing would mix."""
+    for name, loss in (value_of(config, 'model.losses') or {}).items():
+        if loss and 'density' in (name, loss.get('compares')):
+            raise InputError(
+                f'{config.filename}: {path}.resize_teacher mixes depths that the loss {name} takes as they are stored; '
+                'leave one of them away'
             )
 
 

@@ -120,10 +120,17 @@ def _elsewhere(name: str, sections: Iterable[Section], near: str = '') -> str:
 
 
 # Commands that take the network and the test data from a config.
-DATA_AND_NETWORK = ('model.network', 'model.num_camera', 'test_dataloader.dataset', 'data_root', 'custom_imports')
+DATA_AND_NETWORK = (
+    'model.network',
+    'model.num_camera',
+    'test_dataloader.dataset',
+    'data_root',
+    'cache',
+    'custom_imports',
+)
 # Commands that run the test loop.
 RUN_BY_TESTS = (
-    *('model', 'test_dataloader', 'data_root', 'default_hooks', 'custom_hooks', 'visualizer', 'log_processor'),
+    *('model', 'test_dataloader', 'data_root', 'cache', 'default_hooks', 'custom_hooks', 'visualizer', 'log_processor'),
     *('log_level', 'env_cfg', 'randomness', 'experiment_name', 'default_scope', 'custom_imports', 'compile'),
 )
 # Keys of a model that say what is to be drawn.

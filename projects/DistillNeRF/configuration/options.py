@@ -60,6 +60,23 @@ def move_data(config: Config, layer: Layer) -> None:
         )
 
 
+def use_cache(config: Config, layer: Layer) -> None:
+    """Let ``cache=DIR`` be the cache of all datasets; one that is given a cache in the same file or over it keeps that.
+
+    Raises:
+        InputError: it is no name of a folder.
+    """
+    folder = config.get('cache')
+    if folder is None:
+        return
+    if not isinstance(folder, str) or not folder:
+        raise InputError(f'{config.filename}: cache is {folder!r}; give the name of a folder, such as cache')
+    place = layer.origin('cache')
+    for path, dataset in all_datasets(config):
+        if dataset.get('type') == DATASET and ('cache' not in dataset or place.inherits(layer.origin(f'{path}.cache'))):
+            dataset['cache'] = folder
+
+
 def spread_num_camera(config: Config, layer: Layer) -> None:
     """Let ``model.num_camera=N`` keep N cameras in all datasets.
 

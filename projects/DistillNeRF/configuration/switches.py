@@ -10,9 +10,13 @@ from mmengine.config import Config
 
 from ..utils.errors import InputError
 from ..utils.files import require_writable
+from ..utils.precision import AUTOCAST, DEFAULT, require_precision
 from ..visualization.options import PictureOptions
 from .layers import value_of
 from .wandb_backend import use_wandb
+
+# Precision -> the optimizer wrapper that trains in it.
+MIXED_WRAPPERS = {'fp16': 'AmpOptimWrapper', 'bf16': 'BFloat16OptimWrapper'}
 
 
 def seed_of(config: Config) -> int:
@@ -37,22 +41,54 @@ def keep_unused_parameters(config: Config) -> None:
         config.model_wrapper_cfg.setdefault('find_unused_parameters', True)
 
 
-def use_mixed_precision(config: Config) -> None:
-    """Train with float16 and dynamic loss scaling on CUDA, with bfloat16 elsewhere.
+def use_precision(config: Config, precision: str | None, amp: bool) -> str:
+    """Let a config train in a precision (:mod:`..utils.precision`); return it.
+
+    Args:
+        config: of the run; it is changed.
+        precision: ``None`` for that of ``amp``.
+        amp: mixed precision, that which fits the device.
+
+    Raises:
+        InputError: the two contradict each other or the config's ``optim_wrapper.type``, or there is no GPU for it.
+    """
+    if amp and precision not in (None, *AUTOCAST):
+        raise InputError(
+            f'--amp and --precision {precision}: mixed precision is bf16 or fp16; leave one of the two away'
+        )
+    require_precision(precision or DEFAULT, not torch.cuda.is_available(), '--precision')
+    if amp or precision in AUTOCAST:
+        return use_mixed_precision(config, precision)
+    kind = config.optim_wrapper.get('type', 'OptimWrapper')
+    if precision is not None and kind in MIXED_WRAPPERS.values():
+        raise InputError(
+            f'{config.filename}: --precision {precision} and optim_wrapper.type={kind}, which is mixed precision; '
+            'leave one of the two away'
+        )
+    return precision or DEFAULT
+
+
+def use_mixed_precision(config: Config, precision: str | None = None) -> str:
+    """Train with float16 and dynamic loss scaling, or with bfloat16, whose range needs no scaling; return which.
+
+    Args:
+        config: of the run; it is changed.
+        precision: ``bf16`` or ``fp16``; ``None`` for float16 on CUDA and bfloat16 elsewhere.
 
     Raises:
         InputError: the config has an optimizer wrapper of its own.
     """
     kind = config.optim_wrapper.get('type', 'OptimWrapper')
+    option = f'--precision {precision}' if precision else '--amp'
     if kind != 'OptimWrapper':
         raise InputError(
-            f'{config.filename}: --amp would take the place of optim_wrapper.type={kind}; leave one of the two away'
+            f'{config.filename}: {option} would take the place of optim_wrapper.type={kind}; leave one of the two away'
         )
-    if torch.cuda.is_available():
-        config.optim_wrapper.type = 'AmpOptimWrapper'
+    precision = precision or ('fp16' if torch.cuda.is_available() else 'bf16')
+    config.optim_wrapper.type = MIXED_WRAPPERS[precision]
+    if precision == 'fp16':
         config.optim_wrapper.loss_scale = 'dynamic'
-    else:
-        config.optim_wrapper.type = 'BFloat16OptimWrapper'
+    return precision
 
 
 def _use_ema(config: Config, momentum: Any) -> None:

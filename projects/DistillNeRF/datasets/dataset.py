@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
 from .availability import LIDAR, OTHER_FRAMES, Availability, describe_missing, lidar_availability, require_boxes
+from .cache import cache_name, check_cache_exists
 from .file_checks import MAP_HINTS, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .samplers import SeededIndex
 from .teacher_files import UPWARD, VIRTUAL_VIEWS, virtual_view_files
+from .teacher_maps import at_render_size
 from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
 
 
@@ -57,6 +59,10 @@ class DistillNeRFDataset(BaseDataset):
             those before it in nuScenes, the nearest in time in PandaSet (published: 1 or 10).
         load_lidar, load_teacher, load_truth, load_features: read LiDAR, teacher depth and sky masks, true depth, and
             teacher features.
+        cache: folder of resized images and of LiDAR depth images (:mod:`.cache`), relative to ``data_root``, as
+            ``tools/create_data.py cache`` makes it; None reads the files themselves. No number depends on it.
+        resize_teacher: when training, bring teacher depth and sky masks that are larger to ``render_size``, where the
+            losses compare them (:mod:`.teacher_maps`): less to hand over. Pictures show them at that size, too.
         load_boxes: read boxes of objects (:func:`..geometry.boxes.read_boxes`), for the detection head.
         skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
@@ -69,7 +75,8 @@ class DistillNeRFDataset(BaseDataset):
         SKIP_MISSING: the published spelling of ``skip_missing``.
 
     Raises:
-        InputError: bad info file, unknown camera, missing image, LiDAR or (without ``skip_missing``) map.
+        InputError: bad info file, unknown camera, missing image, LiDAR or (without ``skip_missing``) map; a cache that
+            does not have all images, or is stale.
     """
 
     MAPS = ('teacher', 'truth', 'features')
@@ -96,6 +103,8 @@ class DistillNeRFDataset(BaseDataset):
         load_truth: bool = False,
         load_features: bool = False,
         load_boxes: bool = False,
+        cache: str | None = None,
+        resize_teacher: bool = False,
         skip_missing: bool | None = None,
         test_samples: str = 'all',
         every_nth: int = 1,
@@ -129,6 +138,8 @@ class DistillNeRFDataset(BaseDataset):
             name for name, wanted in zip(self.MAPS, (load_teacher, load_truth, load_features), strict=True) if wanted
         )
         self.load_boxes = load_boxes
+        self.cache = None if cache is None else str(Path(data_root).expanduser() / Path(cache).expanduser())
+        self.resize_teacher = resize_teacher and not test_mode
         self.skip_missing = _skip_missing(skip_missing, SKIP_MISSING)
         self.test_samples = test_samples
         self.every_nth = every_nth
@@ -205,7 +216,9 @@ class DistillNeRFDataset(BaseDataset):
 
     def _check_files(self, infos: Sequence[Info]) -> None:
         """Check that all files exist, and count in :attr:`availability`, by name, what may be missing."""
-        used = [infos[position] for position in self._used_positions(infos)]
+        # Positions of the records whose views can be loaded.
+        self.keyframes = self._used_positions(infos)
+        used = [infos[position] for position in self.keyframes]
         samples = [infos[position] for position in self._positions]
         self.availability: dict[str, Availability] = {}
         self._check_virtual_views(samples)
@@ -223,6 +236,35 @@ class DistillNeRFDataset(BaseDataset):
             self._check_maps(used, kind)
         first = [Path(self.data_prefix['img']) / used[0]['images'][camera]['img_path'] for camera in self.cameras]
         warn_of_exposure(((path, read_image(path)) for path in first), self.ann_file)
+        if self.cache is not None:
+            views = [view for position in self.keyframes for view in self._cached_views(infos[position], position)]
+            check_cache_exists(views, self.pipeline.transforms, self._settings(), self.ann_file)
+
+    def _cached_views(self, info: Info, position: int) -> Iterator[dict[str, Any]]:
+        """Yield what the names of the cached files of every view of a keyframe depend on."""
+        lidar = lidar_measurements(info, self.lidar_sweeps) if self.load_lidar else None
+        for camera in self.cameras:
+            yield {'cache_name': cache_name('img', info['images'][camera]['img_path']), 'lidar': lidar}
+        for camera, name in self._possible_virtual_views(info, position):
+            files = virtual_view_files(info['images'][camera]['teacher'], name)
+            yield {'cache_name': cache_name('teacher', files['rgb']), 'lidar': None}
+
+    def _possible_virtual_views(self, info: Info, position: int) -> list[tuple[str, str]]:
+        """List camera and name of the virtual views of a keyframe that may be chosen as targets."""
+        if self.test_mode or not self.virtual_views or position not in self._positions:
+            return []
+        choices = itertools.product(self.cameras, self.virtual_views)
+        return [choice for choice in choices if not self.skip_missing or self._exists(info, *choice)]
+
+    @force_full_init
+    def whole_keyframe(self, position: int) -> dict[str, Any]:
+        """Return all views of one of the :attr:`keyframes`, as a transform gets them; its LiDAR frame is the world."""
+        info = super().get_data_info(position)
+        records, world2global = self._records(), np.asarray(info['lidar2global'])
+        views = [records.view(info, (CURRENT, camera), world2global) for camera in self.cameras]
+        choices = self._possible_virtual_views(info, position)
+        views += [records.virtual_view(info, *choice, world2global) for choice in choices]
+        return {**self._settings(), 'views': dict(enumerate(views))}
 
     def _check_virtual_views(self, samples: Sequence[Info]) -> None:
         """Check that the files of virtual views exist, or warn where they may be missing."""
@@ -335,7 +377,14 @@ class DistillNeRFDataset(BaseDataset):
         """Load a sample; random choices for a :class:`SeededIndex` come from its seed, through Python's generator."""
         if isinstance(idx, SeededIndex):
             random.seed(idx.seed)
-        return super().prepare_data(idx)
+        return self.finish(super().prepare_data(idx))
+
+    def finish(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Do with a packed sample what comes after all transforms: resize the teacher's maps, if that is wanted."""
+        if self.resize_teacher:
+            views = sample['inputs'].items()
+            sample['inputs'] = {name: at_render_size(part, self.render_size) for name, part in views}
+        return sample
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:
@@ -370,19 +419,23 @@ class DistillNeRFDataset(BaseDataset):
         return {
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
             **({'boxes': info['boxes']} if self.load_boxes else {}),
+            **self._settings(),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
-            'image_size': self.image_size,
-            'render_size': self.render_size,
-            'lidar_range': self.lidar_range,
-            'skip_missing': self.skip_missing,
             'views': views,
             'input_keys': input_keys,
             'target_keys': target_keys,
             'notes': notes,
         }
 
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings of the dataset that the transforms read."""
+        names = ('image_size', 'render_size', 'lidar_range', 'lidar_sweeps', 'skip_missing', 'cache')
+        return {name: getattr(self, name) for name in names}
+
     def _records(self) -> ViewRecords:
-        return ViewRecords(self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps)
+        return ViewRecords(
+            self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps, self.cache is not None
+        )
 
     def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
         """Choose a virtual view at random for every camera; with ``skip_missing``, among those that exist.

@@ -181,8 +181,17 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
     """Convert ``(..., H, W, 3)`` in OpenCV's order, 0 to 255, to ``(..., 3, H, W)`` float32 RGB in [0, 1]."""
-    rgb = np.ascontiguousarray(np.moveaxis(image[..., ::-1], -1, -3))
-    return rgb.astype(np.float32) / np.float32(255)
+    return to_unit(channels_first(image))
+
+
+def channels_first(image: np.ndarray) -> np.ndarray:
+    """Convert ``(..., H, W, 3)`` in OpenCV's order to ``(..., 3, H, W)`` RGB of the same dtype."""
+    return np.ascontiguousarray(np.moveaxis(image[..., ::-1], -1, -3))
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """Convert 0 to 255 to float32 in [0, 1]."""
+    return pixels.astype(np.float32) / np.float32(255)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -36,15 +36,23 @@ class SeededBatchSampler(BatchSampler):
         sampler: sampler of mmengine; its seed, epoch and share of the samples are used.
         batch_size: samples per batch.
         drop_last: leave out a last batch that is not full.
+
+    Attributes:
+        skip: so many batches are left out at the beginning of the next iteration, once; they count all the same.
     """
 
     def __init__(self, sampler: DefaultSampler | InfiniteSampler, batch_size: int, drop_last: bool = False) -> None:
         super().__init__(sampler, batch_size, drop_last)
+        self.skip = 0
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
         sampler, number = self.sampler, self.sampler.rank
         epoch = getattr(sampler, 'epoch', 0)
-        for batch in super().__iter__():
+        skip, self.skip = self.skip, 0
+        for position, batch in enumerate(super().__iter__()):
+            if position < skip:
+                number += len(batch) * sampler.world_size
+                continue
             indices = []
             for index in batch:
                 indices.append(SeededIndex(index, f'{sampler.seed} {epoch} {number}'))

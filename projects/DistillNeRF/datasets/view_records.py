@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry.poses import inverse_pose
+from .cache import cache_name
 from .infos import Info, lidar_measurements
 from .teacher_files import VIRTUAL_VIEWS, virtual_view_files
 
@@ -36,6 +37,7 @@ class ViewRecords:
     loaded_maps: Sequence[str]
     load_lidar: bool
     lidar_sweeps: int
+    cached: bool = False
 
     def view(self, info: Info, key: Key, world2global: np.ndarray) -> dict[str, Any]:
         """Make the record of one camera of a keyframe.
@@ -60,6 +62,8 @@ class ViewRecords:
         }
         if self.load_lidar:
             view['lidar'] = self._lidar(info, global2world)
+        if self.cached:
+            view['cache_name'] = cache_name('img', image['img_path'])
         return view
 
     def _map_paths(self, image: Info) -> dict[str, str]:
@@ -96,6 +100,8 @@ class ViewRecords:
         }
         if 'lidar' in view:
             view['lidar'] = None
+        if self.cached:
+            view['cache_name'] = cache_name('teacher', files['rgb'])
         if 'truth' in self.loaded_maps:
             view['true_depth'] = None
         return view

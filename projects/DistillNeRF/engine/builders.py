@@ -16,6 +16,7 @@ from ..models.checkpoint import load_weights
 from ..models.network import DistillNeRF
 from ..models.wrapper import DistillNeRFModel, unwrap
 from ..utils.files import require_writable
+from ..utils.precision import DEFAULT, require_precision
 from .machine import prepare_processor
 from .runner import WholeCheckpointRunner
 
@@ -63,15 +64,21 @@ def build_runner(config: Config) -> Runner:
         return WholeCheckpointRunner.from_cfg(config)
 
 
-def runner_with_weights(config: Config, checkpoint: str | None) -> Runner:
+def runner_with_weights(config: Config, checkpoint: str | None, precision: str = DEFAULT) -> Runner:
     """Build the runner of a config, with the weights of a checkpoint; ``None`` leaves random ones.
 
     mmengine would load the weights that fit and warn of the others; here all must fit.
+
+    Raises:
+        InputError: bad files, or the device of the model does not compute in ``precision`` (:mod:`..utils.precision`).
     """
     config.load_from, config.resume = None, False
     runner = build_runner(config)
+    network = network_of(runner)
+    require_precision(precision, next(network.parameters()).is_cpu, '--precision')
+    network.precision = precision
     if checkpoint is not None:
-        load_weights(network_of(runner), checkpoint)
+        load_weights(network, checkpoint)
     return runner
 
 

@@ -10,6 +10,8 @@ from mmengine.config import DictAction
 
 from ..geometry.trajectories import TRAJECTORIES
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT, PRECISIONS
+from .distributed import LAUNCHERS
 
 
 class Overrides(DictAction):
@@ -56,6 +58,20 @@ def config_parser(
         parser.add_argument('checkpoint', type=_checkpoint_or_none, help=about, **left_out)
     parser.add_argument('--cfg-options', nargs='+', action=Overrides, help='override settings: key=value ...')
     return parser
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher NAME``: what started this process."""
+    about = 'what started this process as one of several; default: nothing'
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help=about)
+    # torchrun's predecessor passes it; the environment says the same.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_precision(parser: argparse.ArgumentParser, default: str | None = DEFAULT) -> None:
+    """Add ``--precision NAME`` (:mod:`..utils.precision`)."""
+    about = 'fp32 (default): no TF32; tf32: tensor cores of GPUs; bf16; fp16: GPUs only'
+    parser.add_argument('--precision', choices=PRECISIONS, default=default, help=about)
 
 
 def add_trajectory(parser: argparse.ArgumentParser) -> None:

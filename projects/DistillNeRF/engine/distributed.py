@@ -1,23 +1,35 @@
-"""Join the other processes of a training, or give up after a while."""
+"""Join the other processes of a run, or give up after a while."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
 from ..utils.errors import InputError, warn
 from .environment import require_launcher
 
-# What torchrun gives a process -> what slurm calls it.
+# Who may start the processes, as --launcher names it.
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# What torchrun gives a process -> what slurm and Open MPI call it.
 SLURM_NAMES = {'RANK': 'SLURM_PROCID', 'LOCAL_RANK': 'SLURM_LOCALID', 'WORLD_SIZE': 'SLURM_NTASKS'}
+MPI_NAMES = {
+    'RANK': 'OMPI_COMM_WORLD_RANK',
+    'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+    'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+}
 DEFAULT_PORT = '29500'
 # Seconds that a process waits for the others at the start.
 PATIENCE = 120.0
+
+T = TypeVar('T')
 
 
 def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
@@ -25,7 +37,7 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
 
     Args:
         config: of the run; it is changed.
-        launcher: ``none``, ``pytorch`` or ``slurm``.
+        launcher: one of :data:`LAUNCHERS`.
         patience: seconds to wait for the other processes.
 
     Raises:
@@ -38,7 +50,10 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
     if launcher == 'none':
         return
     if launcher == 'slurm':
-        _translate_slurm()
+        _translate(SLURM_NAMES, one_machine=os.environ.get('SLURM_NNODES', '1') == '1')
+    if launcher == 'mpi':
+        here = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE')
+        _translate(MPI_NAMES, one_machine=here == os.environ.get('OMPI_COMM_WORLD_SIZE'))
     rank, local_rank, world_size = _place(launcher)
     cuda = torch.cuda.is_available()
     if cuda and local_rank >= torch.cuda.device_count():
@@ -55,6 +70,31 @@ def join(config: Config, launcher: str, patience: float = PATIENCE) -> None:
         config.model_wrapper_cfg = {'type': 'MMDistributedDataParallel', 'device_ids': None}
 
 
+def leave() -> None:
+    """Part from the other processes when the work is done; threads that still wait for them would abort the exit."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def chosen_by_main(choose: Callable[[], T]) -> T:
+    """Return what the main process chooses; the others wait for its choice and look at nothing themselves.
+
+    Raises:
+        InputError: the main process raised it; every process raises the same.
+    """
+    answer: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            answer[0] = choose()
+        except InputError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    choice, problem = answer
+    if problem is not None:
+        raise InputError(problem)
+    return choice
+
+
 def _place(launcher: str) -> tuple[int, int, int]:
     """Return rank, rank on this machine, and number of processes.
 
@@ -65,7 +105,11 @@ def _place(launcher: str) -> tuple[int, int, int]:
         if not os.environ.get(name):
             raise InputError(
                 f'--launcher {launcher}: the environment variable {name} is not set; '
-                'start with torchrun or with one of slurm_scripts/'
+                + (
+                    'set it to the name of the first machine (mpirun -x)'
+                    if launcher == 'mpi'
+                    else 'start with torchrun or with one of slurm_scripts/'
+                )
             )
     for name in (*SLURM_NAMES, 'MASTER_PORT'):
         if not os.environ[name].isdigit():
@@ -114,13 +158,13 @@ def _why_alone(error: Exception, place: str, rank: int, world_size: int, patienc
     )
 
 
-def _translate_slurm() -> None:
-    """Give slurm's variables the names of torchrun; they count more than what another launcher left there."""
-    for name, theirs in SLURM_NAMES.items():
+def _translate(names: dict[str, str], one_machine: bool) -> None:
+    """Give a launcher's variables the names of torchrun; they count more than what another launcher left there."""
+    for name, theirs in names.items():
         if theirs in os.environ:
             os.environ[name] = os.environ[theirs]
     os.environ.setdefault('MASTER_PORT', DEFAULT_PORT)
-    if os.environ.get('SLURM_NNODES', '1') == '1':
+    if one_machine:
         os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
 
 

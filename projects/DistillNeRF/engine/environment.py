@@ -6,7 +6,7 @@ import os
 
 from ..utils.errors import InputError
 
-# Who starts several processes -> the variable that says how many. MPI's own launchers are not supported.
+# Variables by which MPI's launchers say how many processes there are; of them Open MPI's alone is a --launcher.
 MPI_COUNTS = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'MV2_COMM_WORLD_SIZE')
 
 
@@ -28,8 +28,11 @@ def started_by_mpi() -> str | None:
     return next((name for name in MPI_COUNTS if _number(name) > 1), None)
 
 
-def require_one_process() -> None:
+def require_one_process(launchers: bool = False) -> None:
     """Refuse to be one of several processes, which would all do the same and write the same files.
+
+    Args:
+        launchers: the command has the option ``--launcher``.
 
     Raises:
         InputError: this process is one of several.
@@ -42,9 +45,10 @@ def require_one_process() -> None:
     elif name := started_by_mpi():
         starter = f'mpirun ({name}={os.environ[name]})'
     if starter is not None:
+        hint = 'or say with --launcher who started them' if launchers else 'as it is for one process'
         raise InputError(
             f'this is one of several processes that {starter} started, and all would write the same files; '
-            'start this command once, with python alone (only tools/train.py knows several processes)'
+            f'start this command once, with python alone, {hint}'
         )
 
 
@@ -63,6 +67,12 @@ def require_launcher(launcher: str) -> None:
             raise InputError(
                 '--launcher slurm: the environment variable SLURM_PROCID is not set, so srun did not start '
                 'this process; start with srun or with one of slurm_scripts/, or leave --launcher away'
+            )
+    elif launcher == 'mpi':
+        if 'OMPI_COMM_WORLD_RANK' not in os.environ:
+            raise InputError(
+                "--launcher mpi: the environment variable OMPI_COMM_WORLD_RANK is not set, so Open MPI's mpirun did "
+                'not start this process; start with mpirun, or with torchrun and --launcher pytorch'
             )
     elif started_by_srun() and not all(name in os.environ for name in ('RANK', 'WORLD_SIZE')):
         raise InputError('--launcher pytorch: srun started this process, not torchrun; give --launcher slurm')
@@ -83,8 +93,8 @@ def _require_alone() -> None:
         )
     if name := started_by_mpi():
         raise InputError(
-            f'mpirun started {os.environ[name]} processes ({name}), which is not supported: each would train alone and '
-            'write the same files; start with torchrun and --launcher pytorch'
+            f'mpirun started {os.environ[name]} processes ({name}), but without --launcher each would train alone and '
+            'write the same files; add --launcher mpi (Open MPI), or start with torchrun and --launcher pytorch'
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
@@ -15,7 +16,9 @@ from ..configuration.layers import value_of
 from ..evaluation.baselines import evaluate_baselines, mean_images
 from ..geometry.views import Views
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT
 from .builders import build_dataset, prepare, runner_with_weights
+from .distributed import join, leave
 from .machine import machine_failures
 from .supply import possible_evaluations
 
@@ -30,9 +33,16 @@ FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'}
 
 
 def evaluate(
-    config: Config, checkpoint: str | None, work_dir: Path, evaluations: Sequence[str] | None = None
-) -> dict[str, float]:
+    config: Config,
+    checkpoint: str | None,
+    work_dir: Path,
+    evaluations: Sequence[str] | None = None,
+    launcher: str = 'none',
+    precision: str = DEFAULT,
+) -> dict[str, float] | None:
     """Return the metrics of a checkpoint on the test data.
+
+    Several processes share the samples; the main one returns the metrics of all, the others ``None``.
 
     Args:
         config: as loaded.
@@ -40,14 +50,18 @@ def evaluate(
         work_dir: where logs and panels go.
         evaluations: names in :data:`EVALUATIONS`; ``None`` for all that the test data has something for, and all other
             metrics of the config's ``test_evaluator``. Its settings of a metric are used in either case.
+        launcher: what started this process (:data:`.distributed.LAUNCHERS`).
+        precision: of the network (:mod:`..utils.precision`).
 
     Raises:
         InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
     """
     config = prepare(config, work_dir)
+    if launcher != 'none':
+        join(config, launcher)
     names = _names(config, evaluations)
     config.test_evaluator = _evaluators(config, names, evaluations is None)
-    runner = runner_with_weights(config, checkpoint)
+    runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loop = runner.test_loop
     possible = possible_evaluations(names, loop.dataloader.dataset, explicit=evaluations is not None)
@@ -61,7 +75,9 @@ def evaluate(
             f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: nothing known lies '
             'in its views; look at the test data with tools/visualization.py'
         )
-    return figures
+    main = is_main_process()
+    leave()
+    return figures if main else None
 
 
 def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
@@ -106,16 +122,19 @@ def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[s
     return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
 
 
-def predictions(config: Config, checkpoint: str | None, work_dir: Path) -> Iterator[BaseDataElement]:
+def predictions(
+    config: Config, checkpoint: str | None, work_dir: Path, precision: str = DEFAULT
+) -> Iterator[BaseDataElement]:
     """Yield what a model predicts for the test data, sample by sample.
 
     Args:
         config: as loaded.
         checkpoint: its file; ``None`` for random weights.
         work_dir: where logs go.
+        precision: of the network (:mod:`..utils.precision`).
     """
     config = prepare(config, work_dir)
-    runner = runner_with_weights(config, checkpoint)
+    runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()

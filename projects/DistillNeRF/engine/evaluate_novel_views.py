@@ -25,6 +25,7 @@ from ..models.network import DistillNeRF
 from ..models.scene import Rendering
 from ..utils.errors import InputError
 from ..utils.files import require_writable, save_json
+from ..utils.precision import DEFAULT
 from .builders import build_dataset
 
 # Largest mean difference between a stored image and the town built again; that of JPEG is 0.007.
@@ -33,7 +34,12 @@ SHOWN = ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1')
 
 
 def compare_with_truth(
-    config: Config, checkpoint: str | None, name: str, samples: int | None = None, out: Path | None = None
+    config: Config,
+    checkpoint: str | None,
+    name: str,
+    samples: int | None = None,
+    out: Path | None = None,
+    precision: str = DEFAULT,
 ) -> str:
     """Compare novel views of the test data with the truth, at every distinct pose of a trajectory.
 
@@ -43,6 +49,7 @@ def compare_with_truth(
         name: of the trajectory, or its JSON file.
         samples: how many, evenly spread over the test data; ``None`` for all.
         out: a JSON file for all figures; ``None`` for no file.
+        precision: of the network (:mod:`..utils.precision`).
 
     Returns:
         a table with a row per pose and one of their mean.
@@ -56,7 +63,7 @@ def compare_with_truth(
     if samples is not None and not 1 <= samples <= total:
         raise InputError(f'{samples} samples: the test data has {total}; ask for 1 to {total}')
     truth = TrueImages(dataset.data_root)
-    model = init_model(config, checkpoint)
+    model = init_model(config, checkpoint, precision=precision)
     if model.head.renders != 'rgb':
         raise InputError(f'{config.filename}: its network renders features, but the truth shows colors; use another')
     if out is not None:

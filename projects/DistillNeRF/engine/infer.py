@@ -18,6 +18,7 @@ from ..geometry.views import Views
 from ..models.network import DistillNeRF
 from ..utils.errors import InputError, warn
 from ..utils.files import require_writable
+from ..utils.precision import DEFAULT
 from ..visualization.options import PictureOptions
 from ..visualization.panels import ring_order
 from ..visualization.sample_pictures import draw_sample
@@ -36,6 +37,7 @@ def infer(
     undistort: bool,
     path: str,
     device: str,
+    precision: str = DEFAULT,
 ) -> Iterator[Path]:
     """Reconstruct the scene that the cameras of a folder saw; yield each file when it is written.
 
@@ -50,6 +52,7 @@ def infer(
         undistort: undo the distortion of the lenses.
         path: name of the trajectory, or its JSON file.
         device: where the network computes.
+        precision: what it computes in (:mod:`..utils.precision`).
 
     Raises:
         InputError: anything wrong with the folder, the model or the place for the results.
@@ -65,7 +68,8 @@ def infer(
     require_writable(out)
     video = require_video(out / f'{Path(path).stem}.mp4')
     prepare_processor()
-    fields = _predict(init_model(config, checkpoint, device), views[ring_order(views.cameras)].to(device))
+    network = init_model(config, checkpoint, device, precision)
+    fields = _predict(network, views[ring_order(views.cameras)].to(device))
     yield from draw_sample({**fields, 'scene': folder.resolve().name}, options, out, 0)
     scene = fields['scene_field']
     scene.save(out / 'scene.pt')
@@ -95,7 +99,9 @@ def _predict(network: DistillNeRF, views: Views) -> dict[str, Any]:
 USUAL_COUNT = 4
 
 
-def draw_pictures(config: Config, checkpoint: str | None, directory: Path, count: int | None = None) -> Iterator[Path]:
+def draw_pictures(
+    config: Config, checkpoint: str | None, directory: Path, count: int | None = None, precision: str = DEFAULT
+) -> Iterator[Path]:
     """Draw the first samples of the test data as the config's ``model`` asks; yield each file when it is written.
 
     Args:
@@ -103,6 +109,7 @@ def draw_pictures(config: Config, checkpoint: str | None, directory: Path, count
         checkpoint: its file; ``None`` for random weights.
         directory: where pictures and the log of the run go.
         count: how many samples; ``None`` for the usual number.
+        precision: of the network (:mod:`..utils.precision`).
 
     Raises:
         InputError: nothing is asked for, or bad files.
@@ -117,7 +124,7 @@ def draw_pictures(config: Config, checkpoint: str | None, directory: Path, count
     if count is not None and count < 1:
         raise InputError(f'{count} samples: nothing to draw; ask for 1 or more')
     drawn = 0
-    samples = predictions(config, checkpoint, directory)
+    samples = predictions(config, checkpoint, directory, precision)
     for number, sample in enumerate(itertools.islice(samples, count or USUAL_COUNT)):
         yield from draw_sample(sample.to_dict(), options, directory, number)
         drawn = number + 1

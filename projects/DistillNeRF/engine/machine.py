@@ -24,9 +24,12 @@ def prepare_processor() -> None:
     """Round the smallest numbers to zero, which are slow, and keep freed memory for the next step.
 
     glibc gives large tensors back to the system, and touching fresh pages takes a third of a training step of the
-    published network. Where there is another allocator, only the first is done.
+    published network on a CPU. Where there is another allocator, or a GPU computes, only the first is done: kept
+    memory would only lack elsewhere.
     """
     torch.set_flush_denormal(True)
+    if torch.cuda.is_available():
+        return
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD)):

@@ -17,6 +17,7 @@ from ..geometry.views import Views
 from ..models.scene import Scene
 from ..semantics.feature_colors import palette
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT
 from ..visualization.colors import depth_to_colors
 from ..visualization.options import PictureOptions
 from ..visualization.panel_layout import to_uint8, write_png
@@ -48,13 +49,14 @@ class NovelViews:
                 self._palette = palette(scene.render(cameras, ('features',)).features)
 
     @classmethod
-    def of_sample(cls, config: Config, checkpoint: str | None, sample: int) -> NovelViews:
+    def of_sample(cls, config: Config, checkpoint: str | None, sample: int, precision: str = DEFAULT) -> NovelViews:
         """Reconstruct one test sample, its cameras in ring order.
 
         Args:
             config: as loaded; ``model.visualize_foundation_model_feat=True`` asks for a row of features.
             checkpoint: its file; ``None`` for random weights.
             sample: number of the sample in the test data.
+            precision: of the network (:mod:`..utils.precision`).
 
         Raises:
             InputError: no such sample, or bad files.
@@ -64,7 +66,7 @@ class NovelViews:
             raise InputError(f'sample {sample}: the test data has samples 0 to {len(dataset) - 1}')
         views: Views = dataset[sample]['inputs']['input_views']
         views = views[ring_order(views.cameras)]
-        scene = reconstruct(init_model(config, checkpoint), views)
+        scene = reconstruct(init_model(config, checkpoint, precision=precision), views)
         return cls(scene, views.cameras, PictureOptions.of(config.model).visualize_foundation_model_feat)
 
     def strips(self, name: str, index: int, directory: Path) -> list[Path]:

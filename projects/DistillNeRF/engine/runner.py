@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, RUNNERS
-from mmengine.dist import get_world_size
+from mmdet3d.registry import HOOKS, RUNNERS
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
-from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..models.checkpoint import load_matching_weights, read_checkpoint
 from ..models.wrapper import unwrap
 from ..utils.errors import LOGGER
 from .console import ConsoleFormatter, is_for_console
+from .history import bound_history
+from .loops import ResumableIterLoop
+from .optim_wrappers import BFloat16OptimWrapper as BFloat16OptimWrapper  # its place before
 from .resuming import WORLD_SIZE
 
 # What a checkpoint holds for :class:`ExactResumeHook`.
@@ -50,6 +52,19 @@ class WholeCheckpointRunner(Runner):
                 handler.setFormatter(ConsoleFormatter(handler.formatter))
         return logger
 
+    def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
+        """Do as the base class; the hub keeps no more values than the log reads, so checkpoints do not grow."""
+        hub = super().build_message_hub(message_hub)
+        bound_history(hub, self.log_processor)
+        return hub
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Do as the base class, but an ``IterBasedTrainLoop`` does not load again what it was trained on."""
+        if isinstance(loop, dict) and (loop.get('type') == 'IterBasedTrainLoop' or loop.get('by_epoch') is False):
+            loop = {**loop, 'type': ResumableIterLoop.__name__}
+            loop.pop('by_epoch', None)
+        return super().build_train_loop(loop)
+
     def dump_config(self) -> None:
         """Do as the base class, but leave a config that lies in the work folder as its user wrote it.
 
@@ -62,6 +77,13 @@ class WholeCheckpointRunner(Runner):
         given.pop('launcher', None)
         given.dump(str(path))
 
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+        """Do as the base class, with pinned memory where there is a CUDA GPU, unless the config says otherwise."""
+        if isinstance(dataloader, Mapping) and torch.cuda.is_available():
+            dataloader = {'pin_memory': True, **dataloader}
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
+
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Do as the base class, but no reader ever sees half a file."""
         kwargs['meta'] = {**(kwargs.get('meta') or {}), WORLD_SIZE: get_world_size()}
@@ -72,7 +94,7 @@ class WholeCheckpointRunner(Runner):
         except OSError:
             part.unlink(missing_ok=True)
             raise
-        if part.exists():  # the main process writes
+        if is_main_process() and part.exists():  # the others might find it half-written
             part.replace(Path(out_dir) / filename)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -133,34 +155,3 @@ def _gradients(runner: Runner) -> dict[str, Tensor]:
 
 def _model(runner: Runner) -> nn.Module:
     return unwrap(runner.model)
-
-
-@OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """Run the network under bfloat16 autocast on the device of its weights; bfloat16 needs no loss scaling."""
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run the forward pass under autocast."""
-        device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
-            yield
-
-
-@LOOPS.register_module()
-class ResumableEpochLoop(EpochBasedTrainLoop):
-    """After a resume, skip the samples of the epoch that were trained on already.
-
-    The order of the samples and what is drawn for each are those of the epoch (:mod:`..datasets.samplers`).
-    """
-
-    def run_epoch(self) -> None:
-        """Do as the base class, but skip samples."""
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        for index, batch in enumerate(self.dataloader):
-            if index >= done:
-                self.run_iter(index, batch)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..geometry.views import Views
 from ..models.network import DistillNeRF
 from ..models.scene import Scene
 from ..utils.errors import InputError
+from ..utils.precision import DEFAULT, require_precision
 from ..visualization.panel_layout import to_uint8
 from ..visualization.panels import ring_order
 from ..visualization.viewer.scenes import SceneSource, ViewerScene, without_cameras
@@ -138,6 +140,7 @@ def open_source(
     undistort: bool = False,
     scene: Path | None = None,
     device: str = 'cpu',
+    precision: str = DEFAULT,
 ) -> tuple[SceneSource, str | None]:
     """Return what there is to look at, and the text encoder that the config names.
 
@@ -149,6 +152,7 @@ def open_source(
         undistort: undo the distortion of their lenses.
         scene: file of a scene, instead of any data.
         device: where the network or the scene shall be.
+        precision: of the network or of the scene's head (:mod:`..utils.precision`).
 
     Raises:
         InputError: nothing to look at, options that exclude each other, bad files, or no such device.
@@ -164,11 +168,14 @@ def open_source(
     loaded = None if config is None else load_config(config, options)
     text_encoder = None if loaded is None else loaded.model.get('text_encoder')
     if scene is not None:
-        return SavedScene(to_device(Scene.load(scene), device), scene.stem), text_encoder
+        saved = to_device(Scene.load(scene), device)
+        require_precision(precision, saved.fine.is_cpu, '--precision')
+        return SavedScene(dataclasses.replace(saved, precision=precision), scene.stem), text_encoder
     if data is not None:
         size = loaded.test_dataloader.dataset.get('image_size')
         if size is None:
             raise InputError(f'{loaded.filename}: test_dataloader.dataset has no image_size; use another config')
         views = read_folder(data, tuple(size), undistort)
-        return CustomRig(init_model(loaded, checkpoint, device), views, data.resolve().name), text_encoder
-    return Samples(init_model(loaded, checkpoint, device), build_dataset(loaded, 'test')), text_encoder
+        network = init_model(loaded, checkpoint, device, precision)
+        return CustomRig(network, views, data.resolve().name), text_encoder
+    return Samples(init_model(loaded, checkpoint, device, precision), build_dataset(loaded, 'test')), text_encoder

@@ -90,11 +90,15 @@ def warn_of_earlier_run(work_dir: Path) -> None:
 def remember_data(dataset: Dataset, work_dir: Path, resumed: bool) -> None:
     """Write digests of the info files to ``work_dir``; warn if a resumed run was trained on others.
 
+    Only the main process does so.
+
     Args:
         dataset: the training data.
         work_dir: of the run.
         resumed: whether the run goes on from a checkpoint.
     """
+    if not is_main_process():
+        return
     path = work_dir / DATA_NAME
     now = {Path(part.ann_file).name: file_digest(Path(part.ann_file)) for part in own_datasets(dataset)}
     try:
@@ -106,5 +110,4 @@ def remember_data(dataset: Dataset, work_dir: Path, resumed: bool) -> None:
             f'{path}: the run that goes on was trained on other data than {", ".join(now)} of now; train again in '
             'another --work-dir if the difference matters'
         )
-    if is_main_process():
-        save_json(path, now)
+    save_json(path, now)

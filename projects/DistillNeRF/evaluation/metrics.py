@@ -18,7 +18,21 @@ from .report import key, view_groups
 
 
 class SampleMetric(BaseMetric):
-    """A metric of single samples, averaged over those that have the figure."""
+    """A metric of single samples, averaged over those that have the figure.
+
+    Several processes gather their figures through their process group. mmengine's way is files in the current folder,
+    which every machine would have to share; it is taken where ``collect_device='cpu'`` or a folder is asked for.
+
+    Args:
+        collect_device, prefix, collect_dir: see mmengine's ``BaseMetric``.
+    """
+
+    def __init__(
+        self, collect_device: str | None = None, prefix: str | None = None, collect_dir: str | None = None
+    ) -> None:
+        # mmengine calls it so on every device.
+        through_group = collect_device is None and collect_dir is None
+        super().__init__('gpu' if through_group else collect_device or 'cpu', prefix, collect_dir)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Append one dict of figures per sample."""
@@ -46,7 +60,7 @@ class ImageMetric(SampleMetric):
         reconstruction: report the views that are inputs too.
         novel_view: report the other groups.
         clamp: clamp the rendered colors to [0, 1] first, as they are shown. The published code does not.
-        collect_device, prefix, collect_dir: see mmengine's ``BaseMetric``.
+        collect_device, prefix, collect_dir: see :class:`SampleMetric`.
     """
 
     def __init__(
@@ -54,7 +68,7 @@ class ImageMetric(SampleMetric):
         reconstruction: bool = True,
         novel_view: bool = True,
         clamp: bool = True,
-        collect_device: str = 'cpu',
+        collect_device: str | None = None,
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
@@ -97,13 +111,13 @@ class DepthMetric(SampleMetric):
 
     Args:
         published_quirks: compare the distance along the ray with z as they are, like the published code.
-        collect_device, prefix, collect_dir: see mmengine's ``BaseMetric``.
+        collect_device, prefix, collect_dir: see :class:`SampleMetric`.
     """
 
     def __init__(
         self,
         published_quirks: bool = False,
-        collect_device: str = 'cpu',
+        collect_device: str | None = None,
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from .tensors import TensorFields, exact_einsum
+from .matrices import inverse, transform
+from .tensors import TensorFields
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,18 @@ class Cameras(TensorFields):
         intrinsics: ``(..., 3, 3)`` pinhole matrices, in pixels of an image of ``height`` x ``width``.
         cam2world: ``(..., 4, 4)`` camera to world, meters.
         height, width: image size in pixels.
+
+    Raises:
+        ValueError: intrinsics on the CPU have no inverse; on GPUs the check would have to wait.
     """
 
     intrinsics: Tensor
     cam2world: Tensor
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        _check_intrinsics(self.intrinsics)
 
     @property
     def shape(self) -> torch.Size:
@@ -63,8 +70,7 @@ class Cameras(TensorFields):
         """Return ``(..., rows, columns, 3)`` directions in the camera frame, scaled to z = 1."""
         grid = self.pixel_grid(rows, columns)
         homogeneous = torch.cat([grid, torch.ones_like(grid[..., :1])], dim=-1)
-        inverse = torch.linalg.inv(self.intrinsics)
-        return exact_einsum('...ij,hwj->...hwi', inverse, homogeneous)
+        return transform(inverse(self.intrinsics), homogeneous, points=2)
 
     def ray_lengths(self, rows: int, columns: int) -> Tensor:
         """Return ``(..., rows, columns)``, the distance along the ray per meter of z.
@@ -82,7 +88,7 @@ class Cameras(TensorFields):
         directions = self.pixel_directions(rows, columns)
         directions = directions / _length(directions)[..., None]
         rotation = self.cam2world[..., :3, :3]
-        return self.cam2world[..., :3, 3], exact_einsum('...ij,...hwj->...hwi', rotation, directions)
+        return self.cam2world[..., :3, 3], transform(rotation, directions, points=2)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Project world points ``(n, 3)`` into every camera.
@@ -91,11 +97,15 @@ class Cameras(TensorFields):
             pixels ``(..., n, 2)`` (u, v) and z ``(..., n)`` in the camera frame. Points with z <= 0 lie behind
             the camera: their pixels mean nothing.
         """
-        world2cam = torch.linalg.inv(self.cam2world)
-        in_camera = exact_einsum('...ij,nj->...ni', world2cam[..., :3, :3], points) + world2cam[..., None, :3, 3]
+        in_camera = transform(inverse(self.cam2world[..., :3, :3]), points - self.cam2world[..., None, :3, 3])
         z = in_camera[..., 2]
-        projected = exact_einsum('...ij,...nj->...ni', self.intrinsics, in_camera)
+        projected = transform(self.intrinsics, in_camera)
         return projected[..., :2] / projected[..., 2:].clamp_min(1e-9), z
+
+
+def _check_intrinsics(intrinsics: Tensor) -> None:
+    if intrinsics.is_cpu and (torch.linalg.det(intrinsics.detach().double()) == 0).any():
+        raise ValueError('intrinsics have no inverse; give pinhole matrices [[fx, s, cx], [0, fy, cy], [0, 0, 1]]')
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -72,20 +72,20 @@ def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.devi
 
 @functools.lru_cache(maxsize=16)
 def _bin_edges(space: ParameterizedSpace, stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Compute the edges once: their number depends on computed values, which have to be fetched from the device."""
+    """Compute the edges once, on the CPU: they have the same bits on every device, and their number is not fetched."""
     # The cache serves any caller, so the edges must be no inference tensors.
     with torch.inference_mode(False), torch.no_grad():
-        like = torch.empty((), dtype=dtype, device=device)
+        like = torch.empty((), dtype=dtype, device='cpu')
         step = space.step * stride
-        inner = torch.arange(space.near, space.inner_range, step, dtype=dtype, device=device)
+        inner = torch.arange(space.near, space.inner_range, step, dtype=dtype, device=like.device)
         c = space.contract_ratio
         outer_step = contract(like.new_full((), step * space.outer_step), space.inner_range, c)
         far = contract(like.new_full((), space.far), space.inner_range, c)
         first = like.new_full((), c)
         outer = first[None]
         if far > first:
-            outer = torch.arange(c, float(far), float(outer_step), dtype=dtype, device=device)
-        return torch.cat([inner, expand(outer, space.inner_range, c)])
+            outer = torch.arange(c, float(far), float(outer_step), dtype=dtype, device=like.device)
+        return torch.cat([inner, expand(outer, space.inner_range, c)]).to(device)
 
 
 def contract(x: Tensor, inner_range: float | Tensor, contract_ratio: float) -> Tensor:

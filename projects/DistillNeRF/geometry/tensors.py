@@ -36,9 +36,15 @@ class TensorFields:
 
         def move(tensor: Tensor) -> Tensor:
             moved = tensor.to(*args, **kwargs)
-            return moved if tensor.is_floating_point() else tensor.to(moved.device)
+            if tensor.is_floating_point() or moved.dtype == tensor.dtype:
+                return moved
+            return tensor.to(moved.device, non_blocking=kwargs.get('non_blocking', False))
 
         return self.map(move)
+
+    def pin_memory(self) -> Self:
+        """Copy every tensor to memory that a GPU can read by itself; a ``DataLoader(pin_memory=True)`` calls this."""
+        return self.map(Tensor.pin_memory)
 
 
 def full_precision(tensor: Tensor) -> Tensor:

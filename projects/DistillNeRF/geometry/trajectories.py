@@ -18,6 +18,7 @@ from torch import Tensor
 from ..utils.errors import InputError
 from ..utils.files import read_json
 from .cameras import Cameras
+from .matrices import multiply
 
 AXES = ('x', 'y', 'z')
 POSE_FORMATS = '4 x 4 matrices, or {"x": 1.0, "y": 0.0, "z": 0.0, "yaw": 10.0} (meters, degrees)'
@@ -152,7 +153,7 @@ def move_cameras(cameras: Cameras, motions: Tensor, published_rotation: bool = F
         ``(n * C,)`` cameras.
     """
     motions = motions.to(cameras.cam2world)
-    moved = motions[:, None] @ cameras.cam2world
+    moved = multiply(motions[:, None], cameras.cam2world)
     if published_rotation:
         moved[..., :3, 3] = motions[:, None, :3, 3] + cameras.cam2world[:, :3, 3]
     return dataclasses.replace(

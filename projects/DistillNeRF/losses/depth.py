@@ -6,6 +6,8 @@ hold z. The caller converts (``Cameras.ray_lengths``); the published code compar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -116,6 +118,14 @@ FAR_MARGIN = 5.0
 def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """Resize a mask or class map ``(V, H, W)`` to ``(V, height, width)`` by nearest neighbor, dtype kept."""
     return F.interpolate(mask[:, None].double(), (height, width), mode='nearest')[:, 0].to(mask.dtype)
+
+
+def resize_depth(depth: Tensor, size: Sequence[int], nearest: bool) -> Tensor:
+    """Resize depth ``(V, h, w)`` to ``(V, *size)``, bilinear (unknown pixels spread) or nearest."""
+    if tuple(depth.shape[-2:]) == tuple(size):
+        return depth
+    mode = {'mode': 'nearest'} if nearest else {'mode': 'bilinear', 'align_corners': False}
+    return F.interpolate(depth[:, None], size=tuple(size), **mode)[:, 0]
 
 
 def fill_sky(depth: Tensor, sky_mask: Tensor, sky_depth: float, only_unknown: bool) -> Tensor:

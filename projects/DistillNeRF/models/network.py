@@ -19,6 +19,7 @@ from ..modules.pooling import pool_views
 from ..modules.renderer import RaySampling
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.voxels import VoxelGrid
+from ..utils.precision import DEFAULT, computing
 from .frozen_depth import FrozenDepth
 from .scene import Scene
 
@@ -52,6 +53,10 @@ class DistillNeRF(nn.Module):
             features. The file is read at its first use, and is no part of the network's own weights.
         activation_checkpointing: keep less for the backward pass: compute the blocks of the pyramids, the scorer, the
             sparse network and the decoder twice in a training step.
+
+    Attributes:
+        precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
+            it counts, too.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class DistillNeRF(nn.Module):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.precision = DEFAULT
         self.space = ParameterizedSpace(**(space or {}))
         self.coarse_level, self.fine_level = levels
         self.sampling = RaySampling(**(sampling or {}), published_quirks=published_quirks)
@@ -92,6 +98,11 @@ class DistillNeRF(nn.Module):
         """Encode the input views of every sample of a batch: one scene each."""
         if len({tuple(views.images.shape[1:]) for views in batch}) > 1:
             return [encoded for views in batch for encoded in self.encode([views])]
+        with computing(self.precision, batch[0].images.device.type):
+            return self._encode(batch)
+
+    def _encode(self, batch: Sequence[Views]) -> list[Encoded]:
+        """Encode samples whose images have one size."""
         images = torch.cat([views.images for views in batch]).contiguous(memory_format=torch.channels_last)
         coarse = self.coarse_net(images, self._depth_features(batch), self.space.bin_edges(images))
         fine = self.fine_net(images, coarse)
@@ -124,6 +135,7 @@ class DistillNeRF(nn.Module):
             sampling=self.sampling,
             head=self.head,
             downscale=self.downscale,
+            precision=self.precision,
         )
 
     def forward(self, views: Views) -> Scene:

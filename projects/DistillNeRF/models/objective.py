@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.views import Views
-from ..losses.depth import clamp_depth, fill_sky
+from ..losses.depth import clamp_depth, fill_sky, resize_depth
 from ..losses.subjects import HINT, NAMES, STAGES, log_order, subject_of
 from ..utils.errors import InputError
 from .network import Encoded
@@ -270,11 +270,3 @@ def feature_target(views: Views, like: Tensor) -> Tensor:
     if views.features.shape[-2:] == like.shape[-2:]:
         return views.features
     return F.interpolate(views.features, size=like.shape[-2:], mode='bilinear', align_corners=False)
-
-
-def resize_depth(depth: Tensor, size: Sequence[int], nearest: bool) -> Tensor:
-    """Resize depth ``(V, h, w)`` to ``(V, *size)``, bilinear (unknown pixels spread) or nearest."""
-    if tuple(depth.shape[-2:]) == tuple(size):
-        return depth
-    mode = {'mode': 'nearest'} if nearest else {'mode': 'bilinear', 'align_corners': False}
-    return F.interpolate(depth[:, None], size=tuple(size), **mode)[:, 0]

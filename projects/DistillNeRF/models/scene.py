@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Collection, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,12 +16,13 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ..geometry.cameras import Cameras
-from ..geometry.tensors import TensorFields
+from ..geometry.tensors import TensorFields, full_precision
 from ..modules.fused_rays import FusedHits, render_rays
 from ..modules.heads import ColorHead, FeatureHead
 from ..modules.renderer import Compositor, Hits, RayRendering
 from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import similarities
+from ..utils.precision import DEFAULT, computing
 from .cells import occupied_cells, require_level, rgb_of_cells
 from .scene_files import load_scene, save_scene
 from .voxel_field import MIN_DENSITY, VoxelField
@@ -83,10 +85,12 @@ class Scene(VoxelField):
     Attributes:
         head: turns samples into pixels.
         downscale: image size over render size.
+        precision: of the head (:mod:`..utils.precision`); a file has none, so a scene that is read has the usual one.
     """
 
     head: ColorHead | FeatureHead
     downscale: int
+    precision: str = DEFAULT
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Apply ``torch.Tensor.to`` to all tensors (indices follow the device only); the head is copied."""
@@ -203,7 +207,11 @@ class SceneRenderer:
 
     @cached_property
     def _compositor(self) -> Compositor:
-        return self.scene.head.compositor(self._tables)
+        with self._computing():
+            return self.scene.head.compositor(self._tables)
+
+    def _computing(self) -> AbstractContextManager:
+        return computing(self.scene.precision, self.scene.fine.device.type)
 
     def render(
         self,
@@ -236,7 +244,9 @@ class SceneRenderer:
         head, chosen = self.scene.head, self._outputs(outputs)
         colors = bool({'rgb', 'features'} & chosen)
         rays = yield from self.composite_tiles(cameras, rays_per_tile, jitter, colors, keep_weights)
-        rendered = {head.renders: head(rays.composite, camera_class)} if head.renders in chosen else {}
+        with self._computing():
+            pixels = head(rays.composite, camera_class) if head.renders in chosen else None
+        rendered = {} if pixels is None else {head.renders: full_precision(pixels)}
         if 'features' in chosen - set(rendered):
             rendered['features'] = head.features(rays.composite)
         return Rendering(rays.depth, rays.opacity, weights=rays.weights, depths=rays.depths, **rendered)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
+from mmengine.dist import all_gather_object, all_reduce
 from mmengine.logging import MessageHub
 from mmengine.model import BaseDataPreprocessor, BaseModel, is_model_wrapper
 from mmengine.structures import BaseDataElement
@@ -29,13 +31,24 @@ class NonFiniteLoss(ArithmeticError):
     """Tell of a loss that is NaN or infinite.
 
     Attributes:
-        losses: names of the losses.
-        samples: tokens of the samples that they were computed on.
+        losses: names of the losses, in the order of the log.
+        samples: tokens of the samples that they were computed on, with the rank of each process if there are several.
     """
 
     def __init__(self, losses: str, samples: str) -> None:
         super().__init__(f'{losses} on {samples}')
         self.losses, self.samples = losses, samples
+
+
+def _told_to_all(values: dict[str, float], samples: str) -> NonFiniteLoss:
+    """Return the error of all processes, of which some, maybe not this one, have losses that are NaN or infinite."""
+    # Beside the losses, and their sum, the log has numbers that are trained on in no way.
+    bad = [name for name, value in values.items() if 'loss' in name and not math.isfinite(value)]
+    found = all_gather_object((bad[1:] or bad, samples))
+    names = dict.fromkeys(name for bad, _ in found for name in bad)
+    alone = len(found) == 1
+    places = [where if alone else f'{where} (rank {rank})' for rank, (bad, where) in enumerate(found) if bad]
+    return NonFiniteLoss(', '.join(names), ', '.join(places))
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -48,7 +61,14 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @MODELS.register_module()
 class ViewsPreprocessor(BaseDataPreprocessor):
-    """Move the :class:`Views` of a batch to the model's device; their images need no other preparation."""
+    """Move the :class:`Views` of a batch to the model's device; their images need no other preparation.
+
+    Args:
+        non_blocking: go on while pinned memory is copied to a GPU; work there waits for it by itself.
+    """
+
+    def __init__(self, non_blocking: bool = True) -> None:
+        super().__init__(non_blocking)
 
     def cast_data(self, data: Any) -> Any:
         """Do as the base class, for tensor dataclasses as well."""
@@ -135,16 +155,24 @@ class DistillNeRFModel(BaseModel):
             return self._predictions(encoded, renderings, inputs, data_samples or [])
         raise ValueError(f'unknown mode {mode!r}: use loss, predict or tensor')
 
-    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the losses up.
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Add the losses up; all values are fetched from the device at once, so that nothing waits for it again.
+
+        Returns:
+            the sum, and the numbers for the log.
 
         Raises:
-            NonFiniteLoss: one of them is NaN or infinite. The weights are still those that gave it.
+            NonFiniteLoss: one of them is NaN or infinite, in this process or in another: all of them raise the same.
+                The weights are still those that gave it.
         """
         total, values = super().parse_losses(losses)
-        if not torch.isfinite(total):
-            bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
-            raise NonFiniteLoss(', '.join(bad), self._samples)
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        failed = (~total.detach().isfinite()).float()[None]
+        all_reduce(failed)
+        *numbers, failures = torch.cat([stacked, failed]).tolist()
+        values = dict(zip(values, numbers, strict=True))
+        if failures:
+            raise _told_to_all(values, self._samples)
         return total, values
 
     def _losses(

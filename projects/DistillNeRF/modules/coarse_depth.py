@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..geometry.tensors import full_precision
 from .chunked import map_chunked
 from .fpn import FPN
 from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu_, soft_clamp
@@ -120,7 +121,8 @@ class CoarseDepthNet(nn.Module):
         logits = self.head(features).permute(0, 2, 3, 1)
 
         def render(logits: Tensor) -> tuple[Tensor, Tensor]:
-            density = activate_density(soft_clamp(logits, self.logit_bound), self.density_activation)
+            logits = soft_clamp(full_precision(logits), self.logit_bound)
+            density = activate_density(logits, self.density_activation)
             return render_intervals(density, edges, dim=-1)
 
         depth, weights = map_chunked(render, logits.flatten(0, 2))

@@ -165,7 +165,7 @@ class FineDepthNet(nn.Module):
         candidates = self.candidates(full_precision(coarse.depth))
         hidden = self.combiner(torch.cat([self.pyramid(images), coarse.features], dim=1))
         features = soft_clamp(self.feature_head(hidden), self.feature_bound)
-        occupancy = torch.sigmoid(self.scorer(self.depth_head(hidden), candidates))
+        occupancy = torch.sigmoid(full_precision(self.scorer(self.depth_head(hidden), candidates)))
         logits = (2 * occupancy - 1) * self.logit_bound
         density = activate_density((logits[..., 1:] + logits[..., :-1]) / 2, self.density_activation)
         depth, weights = render_intervals(density, candidates, dim=-1)

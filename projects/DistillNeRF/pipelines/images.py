@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ..datasets.image_files import RESTORE, read_image, resize, to_rgb
+from ..datasets.cache import VERSION, Cached, Origin, read_cached, update_cached
+from ..datasets.image_files import RESTORE, channels_first, read_image, resize, to_unit
 from ..geometry.boxes import mirror_boxes
 from ..geometry.views import mirror_views
 from ..utils.errors import InputError
@@ -24,33 +28,64 @@ class LoadViews(BaseTransform):
 
     Views of a teacher (``resizable``) may have any size of the camera's shape; their intrinsics follow.
 
+    In a dataset with a ``cache``, the resized pixels come from there (:mod:`..datasets.cache`); they are 8 bits per
+    channel before the division, so nothing is lost.
+
     Raises:
-        InputError: a missing or damaged image, or one whose size is not the recorded one.
+        InputError: a missing or damaged image, or one whose size is not the recorded one; a missing or stale cache.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``image`` of every view."""
-        height, width = results['image_size']
         for view in results['views'].values():
-            image = read_image(view['img_path'])
+            path = self.cache_file(view, results)
+            cached = _resized(view, results) if path is None else read_cached(path, _origin(view, results))
+            height, width = cached.facts['size']
             if view.get('resizable'):
-                _take_size(view, image)
-            if image.shape[:2] != (view['height'], view['width']):
+                _take_size(view, height, width)
+            if (height, width) != (view['height'], view['width']):
                 raise InputError(
-                    f'{view["img_path"]}: the image is {image.shape[1]}x{image.shape[0]}, its record says '
+                    f'{view["img_path"]}: the image is {width}x{height}, its record says '
                     f'{view["width"]}x{view["height"]}; {RESTORE} or convert the data again with tools/create_data.py'
                 )
-            view['image'] = to_rgb(resize(image, height, width))
+            view['image'] = to_unit(cached.arrays['pixels'])
         return results
 
+    def cache_file(self, view: Mapping[str, Any], results: Mapping[str, Any]) -> Path | None:
+        """Return the file of the resized pixels of a view; None in a dataset without a cache."""
+        if results.get('cache') is None:
+            return None
+        height, width = results['image_size']
+        return Path(results['cache']) / f'images_{height}x{width}' / view['cache_name']
 
-def _take_size(view: dict[str, Any], image: np.ndarray) -> None:
+    def write_cache(self, results: dict[str, Any]) -> int:
+        """Write the files of the views that are missing or stale; return how many."""
+        written = 0
+        for view in results['views'].values():
+            path = self.cache_file(view, results)
+            assert path is not None
+            written += update_cached(path, _origin(view, results), lambda view=view: _resized(view, results))
+        return written
+
+
+def _resized(view: Mapping[str, Any], results: Mapping[str, Any]) -> Cached:
+    """Read an image; return its resized ``pixels`` ``(3, H, W)`` uint8 and, as a fact, its own ``size``."""
+    image = read_image(view['img_path'])
+    pixels = channels_first(resize(image, *results['image_size']))
+    return Cached({'pixels': pixels}, {'size': list(image.shape[:2])})
+
+
+def _origin(view: Mapping[str, Any], results: Mapping[str, Any]) -> Origin:
+    settings = {'version': VERSION, 'OpenCV': cv2.__version__, 'image_size': list(results['image_size'])}
+    return Origin([view['img_path']], settings)
+
+
+def _take_size(view: dict[str, Any], height: int, width: int) -> None:
     """Make the image's size that of the view.
 
     Raises:
         InputError: another shape than that of the camera's images.
     """
-    height, width = image.shape[:2]
     scale_x, scale_y = width / view['width'], height / view['height']
     # Sizes are whole pixels: a small rendering may be half a pixel off.
     if abs(scale_x * view['height'] - height) > 1:

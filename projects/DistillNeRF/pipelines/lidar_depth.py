@@ -15,6 +15,8 @@ from ..utils.errors import InputError
 # LiDAR points nearer than this, meters, are left out, as published.
 MIN_LIDAR_DEPTH = 1.0
 _EMPTY = 1000.0
+# Rows of one matrix product; OpenBLAS computes 16,384 rows of 4 x 4 on one thread.
+ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,70 @@ def project_lidar(
         max_depth: points at this z or beyond are not visible, meters.
         flip: the horizontal flip of the published code.
     """
-    homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1).astype(np.float32)
     transform = lidar2img.astype(np.float32).T
     if flip:
         transform = np.diag(np.float32([1, -1, 1, 1])) @ transform
-    projected = homogeneous @ transform
-    depth = np.clip(projected[:, 2], np.float32(1e-5), np.float32(99999))
+    projected = homogeneous(points) @ transform
+    depth = _clipped(projected)
     u, v = projected[:, 0] / depth, projected[:, 1] / depth
     if flip:
         u = np.float32(width) - u
-    visible = (depth >= MIN_LIDAR_DEPTH) & (depth < max_depth)
-    visible &= (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
+    visible = _in_range(depth, max_depth) & _in_image(u, v, height, width)
     return LidarProjection(depth, np.stack([u, v], axis=1), visible)
+
+
+def project_visible(
+    points: np.ndarray, lidar2img: np.ndarray, height: int, width: int, max_depth: float
+) -> tuple[LidarProjection, np.ndarray]:
+    """Project as :func:`project_lidar` does, but keep the visible points alone: the same numbers in half the time.
+
+    Points behind the camera or out of range are left out before anything is divided. They are part of the matrix
+    product, a tenth of the work: BLAS rounds a single row otherwise than many.
+
+    Args:
+        points: ``(n, 4)`` :func:`homogeneous` points in the LiDAR frame, meters.
+        lidar2img: ``(4, 4)`` LiDAR frame to pixels times z.
+        height, width: size of the image in pixels.
+        max_depth: points at this z or beyond are not visible, meters.
+
+    Returns:
+        the visible points, and their positions among all ``(m,)``, which increase.
+    """
+    projected = _transformed(points, lidar2img.astype(np.float32).T)
+    depth = _clipped(projected)
+    kept = np.flatnonzero(_in_range(depth, max_depth))
+    depth = depth[kept]
+    u, v = projected[kept, 0] / depth, projected[kept, 1] / depth
+    inside = np.flatnonzero(_in_image(u, v, height, width))
+    pixels = np.stack([u[inside], v[inside]], axis=1)
+    return LidarProjection(depth[inside], pixels, np.ones(len(inside), bool)), kept[inside]
+
+
+def homogeneous(points: np.ndarray) -> np.ndarray:
+    """Return float32 ``(n, 4)`` x, y, z, 1 of points ``(n, 3+)``."""
+    return np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1).astype(np.float32)
+
+
+def _transformed(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Return ``points @ transform``, in pieces that are too small for BLAS to wake its threads, which cost far more."""
+    projected = np.empty_like(points)
+    starts = range(0, max(len(points) - 1, 1), ROWS)  # the last piece is no single row
+    for start in starts:
+        rows = slice(start, None if start == starts[-1] else start + ROWS)
+        np.matmul(points[rows], transform, out=projected[rows])
+    return projected
+
+
+def _clipped(projected: np.ndarray) -> np.ndarray:
+    return np.clip(projected[:, 2], np.float32(1e-5), np.float32(99999))
+
+
+def _in_range(depth: np.ndarray, max_depth: float) -> np.ndarray:
+    return (depth >= MIN_LIDAR_DEPTH) & (depth < max_depth)
+
+
+def _in_image(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndarray:
+    return (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
 
 
 def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows: int, columns: int) -> np.ndarray:
@@ -69,7 +123,8 @@ def lidar_depth_image(projection: LidarProjection, height: int, width: int, rows
     """
     shape, indices, used = _blocks(projection, height, width, rows, columns)
     blocks = np.full(shape, _EMPTY, dtype=np.float32)
-    np.minimum.at(blocks, indices, projection.depth[used])
+    # numpy is fast where there is one index.
+    np.minimum.at(blocks.reshape(-1), np.ravel_multi_index(indices, shape), projection.depth[used])
     blocks[blocks == _EMPTY] = np.nan
     return _resized(blocks, rows, columns)
 
@@ -106,9 +161,11 @@ def _blocks(
         )
     shape = (height // block_rows, width // block_columns)
     used = np.flatnonzero(projection.visible)
-    nearest = np.rint(projection.pixels[used]).astype(np.int64)
-    column, row = nearest[:, 0] // block_columns, nearest[:, 1] // block_rows
-    whole = (row < shape[0]) & (column < shape[1])
+    column, row = (
+        np.rint(side[used]).astype(np.int32) // block
+        for side, block in zip(projection.pixels.T, (block_columns, block_rows), strict=True)
+    )
+    whole = np.flatnonzero((row < shape[0]) & (column < shape[1]))
     return shape, (row[whole], column[whole]), used[whole]
 
 
