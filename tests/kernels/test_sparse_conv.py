@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -11,8 +12,11 @@ from torch import Tensor
 pytest.importorskip('triton')
 
 from projects.DistillNeRF.kernels import sparse_conv as kernels
+from projects.DistillNeRF.kernels.selection import TOLERANCES, set_kernels
 from projects.DistillNeRF.kernels.sparse_conv import sparse_conv
 from projects.DistillNeRF.modules.kernel_map import OFFSETS
+from projects.DistillNeRF.modules.sparse_conv import SPARSE_CONV, SparseVoxelNet
+from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -218,3 +222,34 @@ def test_blocks_without_an_offset_leave_it_out(maps):
     expected = maps['within'].neighbors[rows].where(plan.order[:, None] >= 0, -1).view(-1, kernels.ROWS, 27)
     for block, offsets in enumerate(plan.offsets.long()):
         assert torch.equal(plan.table[block], expected[block][:, offsets].T)
+
+
+@pytest.mark.parametrize('dtype', TOLERANCES)
+def test_the_comparison_at_first_use_agrees_and_notices_what_is_wrong(device, dtype):
+    def errors() -> list[float]:
+        return [part.error for part in SPARSE_CONV.compare(module, device, dtype, 9, 6)]
+
+    module = ModuleType('wrong')
+    module.sparse_conv = sparse_conv
+    assert len(errors()) == 6 and max(errors()) < TOLERANCES[dtype]
+    module.sparse_conv = lambda x, weight, table, other: sparse_conv(
+        x, weight, table, table if other is None else other
+    )
+    # Only the gradient to the features within a level is wrong.
+    assert [error > TOLERANCES[dtype] for error in errors()] == [False, True, False, False, False, False]
+
+
+def test_the_network_computes_the_same_by_kernels_as_in_torch(device):
+    """All layers and their gradients, on a scene of two levels."""
+    torch.manual_seed(0)
+    network = SparseVoxelNet(channels=4, width=8, num_layers=1).to(device)
+    grid, _ = VoxelGrid.build(morton_encode(cells(200, 4, device).int()), 2, 4)
+    coarse, fine = (torch.randn(count, 5, requires_grad=True) for count in (grid.num_coarse, grid.num_fine))
+    leaves = (coarse, fine, *network.parameters())
+    results = []
+    for kernels_of in ('torch', 'triton'):
+        set_kernels(network, kernels_of)
+        value = network(coarse.to(device), fine.to(device), grid)
+        results.append((value, *torch.autograd.grad(value.square().sum(), leaves)))
+    for plain, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))

@@ -135,7 +135,7 @@ def test_many_chunks_give_what_one_gives(monkeypatch, jump, limit, dtype):
         for name in ('CPU_CHUNK_NUMEL', 'GPU_CHUNK_NUMEL'):
             monkeypatch.setattr(kernel_map, name, size)
         pairs = build_maps(grid, 4, 4 - jump, channels=6)
-        counts.append(len(pairs[0].chunks))
+        counts.append(len(pairs.kernel_maps[0].chunks))
         y = conv(x, pairs)
         results.append((y, *torch.autograd.grad(y, (x, conv.weight, conv.bias), y.detach().cos())))
     assert counts[0] == 1 < counts[1]

@@ -127,8 +127,7 @@ _PLANS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 def _plan(neighbors: Tensor) -> _Plan:
     plan = _PLANS.get(neighbors)
     if plan is None:
-        with torch.inference_mode(False):  # it may serve a training step, too
-            plan = _PLANS[neighbors] = _Plan.make(neighbors)
+        plan = _PLANS[neighbors] = _Plan.make(neighbors)
     return plan
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.views import Views
+from ..kernels.selection import set_kernels
 from ..modules.chunked import set_activation_checkpointing
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
@@ -53,6 +54,7 @@ class DistillNeRF(nn.Module):
             features. The file is read at its first use, and is no part of the network's own weights.
         activation_checkpointing: keep less for the backward pass: compute the blocks of the pyramids, the scorer, the
             sparse network and the decoder twice in a training step.
+        kernels: ``'auto'``, ``'torch'`` or ``'triton'``: see :mod:`..kernels.selection`.
 
     Attributes:
         precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
@@ -74,6 +76,7 @@ class DistillNeRF(nn.Module):
         published_quirks: bool = False,
         depth_weights: str | None = None,
         activation_checkpointing: bool = False,
+        kernels: str = 'auto',
     ) -> None:
         super().__init__()
         self.precision = DEFAULT
@@ -91,6 +94,7 @@ class DistillNeRF(nn.Module):
         self.frozen_depth = FrozenDepth(depth_weights)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
         set_activation_checkpointing(self, activation_checkpointing)
+        set_kernels(self, kernels)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 

@@ -6,14 +6,18 @@ the occupied output cells; cells that are empty or outside the grid count as zer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
+from ..kernels.selection import Comparison, Kernel, compared
 from .chunked import Recomputable
-from .kernel_map import Chunk, KernelMap, Pairs
+from .kernel_map import Chunk, KernelMap, Pairs, neighbor_table, transposed_table
 from .layers import leaky_relu_, soft_clamp
 from .voxels import VoxelGrid
 
@@ -76,21 +80,75 @@ class _SumOfProducts(torch.autograd.Function):
         return grad_x.to(x.dtype), grad_weight.to(weight.dtype), None, None
 
 
-# The kernel map of a convolution, and its transpose for the gradient.
-MapAndTranspose = tuple[KernelMap, KernelMap]
+class ConvMaps:
+    """Which cells of two levels a convolution joins. All layers share it; what only some of them read is made for them.
+
+    Args:
+        grid: the occupied cells.
+        input_level, output_level: the levels.
+        channels: the largest number of channels.
+    """
+
+    def __init__(self, grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> None:
+        self.grid = grid
+        self.input_level = input_level
+        self.output_level = output_level
+        self.channels = channels
+
+    @cached_property
+    def kernel_maps(self) -> tuple[KernelMap, KernelMap]:
+        """Return what plain torch reads: the kernel map, and its transpose for the gradient."""
+        pairs = Pairs.between(self.grid, self.input_level, self.output_level)
+        kernel_map = KernelMap.build(pairs, self.channels)
+        if self.input_level == self.output_level:
+            return kernel_map, kernel_map.mirrored()
+        return kernel_map, KernelMap.build(pairs.exchanged(), self.channels)
+
+    @cached_property
+    def tables(self) -> tuple[Tensor, Tensor | None]:
+        """Return what the Triton kernel reads: tables of neighbors, the transposed one only between two levels."""
+        neighbors = neighbor_table(self.grid, self.input_level, self.output_level)
+        if self.input_level == self.output_level:
+            return neighbors, None
+        return neighbors, transposed_table(neighbors, self.grid.num_fine)
 
 
-def build_maps(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> MapAndTranspose:
-    """Build the kernel map, and its transpose, of convolutions of up to ``channels`` channels between two levels."""
-    pairs = Pairs.between(grid, input_level, output_level)
-    kernel_map = KernelMap.build(pairs, channels)
-    if input_level == output_level:
-        return kernel_map, kernel_map.mirrored()
-    return kernel_map, KernelMap.build(pairs.exchanged(), channels)
+def build_maps(grid: VoxelGrid, input_level: int, output_level: int, channels: int) -> ConvMaps:
+    """Build what convolutions of up to ``channels`` channels between two levels read."""
+    maps = ConvMaps(grid, input_level, output_level, channels)
+    if not grid.index.is_cuda:
+        _ = maps.kernel_maps  # nothing else will be read
+    return maps
+
+
+def _compare(
+    module: ModuleType, device: torch.device, dtype: torch.dtype, in_channels: int, out_channels: int
+) -> Sequence[Comparison]:
+    """Compare the Triton kernel with plain torch in float64, within a level and between two."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(8**4, (300,), generator=generator).int().to(device)
+    grid, _ = VoxelGrid.build(codes, 3, 4)
+    exact_weight = torch.randn(27, in_channels, out_channels, generator=generator) * in_channels**-0.5
+    weight = exact_weight.to(device, dtype).requires_grad_()
+    exact_weight = weight.detach().double().requires_grad_()
+    comparisons: list[Comparison] = []
+    for output_level in (4, 3):
+        maps = ConvMaps(grid, 4, output_level, max(in_channels, out_channels))
+        x = torch.randn(grid.num_fine, in_channels, generator=generator).to(device, dtype).requires_grad_()
+        exact_x = x.detach().double().requires_grad_()
+        result = module.sparse_conv(x, weight, *maps.tables)
+        expected = _SumOfProducts.apply(exact_x, exact_weight, *maps.kernel_maps)
+        comparisons += compared(result, (x, weight), expected, (exact_x, exact_weight))
+    return comparisons
+
+
+SPARSE_CONV = Kernel('sparse convolution', 'sparse_conv', _compare)
 
 
 class SparseConv(nn.Module):
-    """A 3x3x3 convolution over the occupied cells."""
+    """A 3x3x3 convolution over the occupied cells, by a Triton kernel or in plain torch."""
+
+    kernels = 'auto'
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -98,7 +156,7 @@ class SparseConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.normal_(self.weight, std=(27 * in_channels) ** -0.5)
 
-    def forward(self, x: Tensor, maps: MapAndTranspose) -> Tensor:
+    def forward(self, x: Tensor, maps: ConvMaps) -> Tensor:
         """Map ``(input cells, in_channels)`` to ``(output cells, out_channels)``, float32 or wider."""
         device = x.device.type
         weight: Tensor = self.weight
@@ -106,7 +164,10 @@ class SparseConv(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             x, weight = x.to(dtype), weight.to(dtype)
         with torch.autocast(device, enabled=False):
-            return _SumOfProducts.apply(x, weight, *maps) + self.bias
+            kernel = SPARSE_CONV.choose(self.kernels, x, *weight.shape[1:])
+            if kernel is None:
+                return _SumOfProducts.apply(x, weight, *maps.kernel_maps) + self.bias
+            return kernel.sparse_conv(x, weight, *maps.tables) + self.bias
 
 
 class SparseProcessing(Recomputable):
@@ -117,7 +178,7 @@ class SparseProcessing(Recomputable):
         self.conv = SparseConv(in_channels, out_channels)
         self.norm = nn.LayerNorm(out_channels)
 
-    def forward(self, x: Tensor, maps: MapAndTranspose) -> Tensor:
+    def forward(self, x: Tensor, maps: ConvMaps) -> Tensor:
         """Map ``(input cells, in_channels)`` to ``(output cells, out_channels)``."""
         return self.norm(leaky_relu_(self.conv(x, maps)))
 
@@ -125,9 +186,9 @@ class SparseProcessing(Recomputable):
 class KernelMaps(NamedTuple):
     """The kernel maps of all layers of a :class:`SparseVoxelNet`."""
 
-    within_fine: MapAndTranspose
-    within_coarse: MapAndTranspose
-    fine_to_coarse: MapAndTranspose
+    within_fine: ConvMaps
+    within_coarse: ConvMaps
+    fine_to_coarse: ConvMaps
 
 
 class SparseVoxelNet(nn.Module):
