@@ -17,8 +17,9 @@ from typing_extensions import Self
 
 from ..geometry.cameras import Cameras
 from ..geometry.tensors import TensorFields, full_precision
+from ..modules.fused_rays import FusedHits, render_rays
 from ..modules.heads import ColorHead, FeatureHead
-from ..modules.renderer import Compositor, Hits, RayRendering, render_rays
+from ..modules.renderer import Compositor, Hits, RayRendering
 from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import similarities
 from ..utils.precision import DEFAULT, computing
@@ -284,7 +285,7 @@ class SceneRenderer:
         count = rays_per_tile or self._rays_per_chunk(origins)
         parts = []
         for o, d in zip(origins.split(count), directions.split(count), strict=True):
-            rays = render_rays(self._tables, scene.space, scene.sampling, compositor, o, d, jitter)
+            rays = render_rays(self._tables, scene.space, scene.sampling, compositor, o, d, jitter, scene.head.kernels)
             parts.append(rays if keep_weights else dataclasses.replace(rays, weights=None, depths=None))
             yield
         return _maps(parts, (len(cameras), *size))
@@ -332,6 +333,6 @@ def _result(steps: Generator[None, None, T]) -> T:
             return end.value
 
 
-def _no_colors(hits: Hits, weights: Tensor) -> Tensor:
+def _no_colors(hits: Hits | FusedHits, weights: Tensor) -> Tensor:
     """Composite nothing: rays without channels."""
     return weights.new_empty(len(weights), 0)

@@ -40,6 +40,8 @@ class DepthFeatureCombiner(nn.Module):
         depth_channels: channels of the frozen-depth features.
     """
 
+    kernels = 'auto'
+
     def __init__(self, channels: int, depth_channels: int) -> None:
         super().__init__()
         self.mix = nn.Sequential(
@@ -52,7 +54,8 @@ class DepthFeatureCombiner(nn.Module):
         """Map pyramid features ``(N, C, H, W)`` and frozen-depth features ``(N, C_d, h, w)`` to ``(N, C, H, W)``."""
         depth_features = enlarge(depth_features, features.shape[-2:])
         mixed = self.mix(torch.cat([features, depth_features], dim=1))
-        return leaky_relu_(self.final(depth_features + instance_norm(self.residual(mixed))))
+        residual = instance_norm(self.residual(mixed), kernels=self.kernels)
+        return leaky_relu_(self.final(depth_features + residual))
 
 
 class CoarseDepthNet(nn.Module):

@@ -57,6 +57,8 @@ class CandidateScorer(Recomputable):
         hidden: channels of the convolutions over candidates.
     """
 
+    kernels = 'auto'
+
     def __init__(self, channels: int, hidden: int = 16) -> None:
         super().__init__()
         self.expand = nn.Linear(1, channels)
@@ -74,8 +76,8 @@ class CandidateScorer(Recomputable):
         # Channels last with one row per candidate: the kernels reach over neighboring rows, and the long dimension
         # of pixels is the inner one.
         y = y.view(n, height * width, count, -1).transpose(1, 2).contiguous().permute(0, 3, 1, 2)
-        y = instance_norm(y, LEAKY_SLOPE)
-        y = instance_norm(self._over_candidates(self.conv2, y), LEAKY_SLOPE)
+        y = instance_norm(y, LEAKY_SLOPE, self.kernels)
+        y = instance_norm(self._over_candidates(self.conv2, y), LEAKY_SLOPE, self.kernels)
         y = self._over_candidates(self.conv3, y)
         return y.view(n, count, height, width).permute(0, 2, 3, 1).contiguous()
 

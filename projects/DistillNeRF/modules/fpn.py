@@ -23,6 +23,8 @@ class FPN(nn.Module):
         blocks: bottlenecks of stages 1 to 4; stage 5 has as many as stage 4.
     """
 
+    kernels = 'auto'
+
     def __init__(self, width: int, stem_channels: int, out_channels: int, blocks: Sequence[int] = (2, 3, 5, 5)) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, stem_channels, 3, padding=1, bias=False)
@@ -42,7 +44,7 @@ class FPN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(N, 3, H, W)`` to features ``(N, out_channels, H, W)``."""
-        x = F.relu(instance_norm(self.stem(images)))
+        x = F.relu(instance_norm(self.stem(images), kernels=self.kernels))
         maps = []
         for stage in self.stages:
             x = stage(x)

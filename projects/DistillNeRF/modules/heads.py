@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
 from .decoder import ColorDecoder
+from .fused_rays import FusedHits
 from .layers import soft_clamp
 from .renderer import Compositor, Hits, VoxelTables
 from .segments import segment_offsets, weighted_segment_sum
@@ -28,6 +29,7 @@ class ColorHead(nn.Module):
     """
 
     renders = 'rgb'
+    kernels = 'auto'
 
     def __init__(self, channels: int, **decoder) -> None:
         super().__init__()
@@ -41,7 +43,11 @@ class ColorHead(nn.Module):
         coarse = torch.arange(grid.num_coarse, dtype=grid.parents.dtype, device=grid.parents.device)
         coarse_of_row = torch.cat([grid.parents, coarse])
 
-        def composite(hits: Hits, weights: Tensor) -> Tensor:
+        def composite(hits: Hits | FusedHits, weights: Tensor) -> Tensor:
+            if isinstance(hits, FusedHits):
+                fine, _ = hits.composite(tables.fine, weights, grid.num_fine)
+                coarse, _ = hits.composite(tables.coarse, weights, grid.empty_row, coarse_of_row)
+                return F.pad(torch.cat([fine, coarse], dim=1), (0, 1))
             weights = hits.select(weights)
             coarse_rows = coarse_of_row.index_select(0, hits.rows)
             coarse = weighted_segment_sum(tables.coarse, coarse_rows, weights, hits.offsets)
@@ -89,6 +95,7 @@ class FeatureHead(nn.Module):
     """
 
     renders = 'features'
+    kernels = 'auto'
 
     def __init__(self, channels: int, out_channels: int = 64, bound: float = 10.0) -> None:
         super().__init__()
@@ -104,7 +111,10 @@ class FeatureHead(nn.Module):
         coarse = F.pad(tables.coarse, (tables.fine.shape[1], 0, 0, 1))
         colors = self._outputs(torch.cat([fine, coarse]))
 
-        def composite(hits: Hits, weights: Tensor) -> Tensor:
+        def composite(hits: Hits | FusedHits, weights: Tensor) -> Tensor:
+            if isinstance(hits, FusedHits):
+                sums, occupied = hits.composite(colors, weights, len(colors) - 1)
+                return sums + (weights.sum(1) - occupied)[:, None] * colors[-1]
             # Most samples hit nothing and have the same features: their weights are added up first.
             empty = weights.masked_fill(hits.occupied, 0).sum(1, keepdim=True)
             return weighted_segment_sum(colors[:-1], hits.rows, hits.select(weights), hits.offsets) + empty * colors[-1]

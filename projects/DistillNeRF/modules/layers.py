@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
+from ..kernels.selection import Comparison, Kernel, compared
 from .chunked import Recomputable, keeps_in_cache
 
 LEAKY_SLOPE = 0.2
@@ -93,13 +95,34 @@ def _statistics_of_normed(shape: torch.Size, dtype: torch.dtype, device: torch.d
         return torch.zeros(shape, dtype=dtype, device=device), torch.ones(shape, dtype=dtype, device=device)
 
 
-def instance_norm(x: Tensor, slope: float = 1.0) -> Tensor:
+def _compare_instance_norm(
+    module: ModuleType, device: torch.device, dtype: torch.dtype, channels: int, slope: float
+) -> list[Comparison]:
+    """Compare the kernel with torch on maps that one launch does, and on one that is split."""
+    comparisons = []
+    for size in ((2, channels, 5, 7), (1, channels, 50, 45)):
+        x = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        exact = x.detach().double().requires_grad_()
+        expected = F.leaky_relu(F.instance_norm(exact, eps=NORM_EPSILON), slope)
+        comparisons += compared(module.instance_norm(x, slope), x, expected, exact)
+    return comparisons
+
+
+INSTANCE_NORM = Kernel('instance norm', 'instance_norm', _compare_instance_norm)
+
+
+def instance_norm(x: Tensor, slope: float = 1.0, kernels: str = 'torch') -> Tensor:
     """Normalize every channel of every sample of ``(N, C, H, W)`` over all positions, without gain or bias, eps 1e-5.
 
     With a ``slope`` in (0, 1) a leaky ReLU follows; with 0 a ReLU, not on CPUs. Computed in float32 or wider; the
-    result has the dtype of ``x`` and the channels-last layout.
+    result has the dtype of ``x`` and the channels-last layout. ``kernels`` chooses between torch and Triton, see
+    :mod:`..kernels.selection`.
     """
     n, channels, height, width = x.shape
+    kernel = INSTANCE_NORM.choose(kernels, x, channels, slope)
+    if kernel is not None:
+        return kernel.instance_norm(x, slope)
     norm = _InstanceNorm if keeps_in_cache(x.device) else _InstanceNormByRows
     with torch.autocast(x.device.type, enabled=False):
         y = norm.apply(full_precision(x).permute(0, 2, 3, 1).reshape(n, height * width, channels), slope)
@@ -135,11 +158,11 @@ def relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
         return _ReluConv.apply(x, weight, conv.stride[0], conv.padding[0])
 
 
-def norm_relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+def norm_relu_conv(x: Tensor, conv: nn.Conv2d, kernels: str = 'torch') -> Tensor:
     """Compute ``conv(relu(instance_norm(x)))`` for a convolution without bias."""
     if keeps_in_cache(x.device):
-        return relu_conv(instance_norm(x), conv)
-    return conv(instance_norm(x, 0.0))
+        return relu_conv(instance_norm(x, kernels=kernels), conv)
+    return conv(instance_norm(x, 0.0, kernels))
 
 
 def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -152,9 +175,11 @@ def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
 class LeakyInstanceNorm(nn.Module):
     """:func:`instance_norm` and the leaky ReLU as a module, for use in ``nn.Sequential``."""
 
+    kernels = 'auto'
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to the same shape."""
-        return instance_norm(x, LEAKY_SLOPE)
+        return instance_norm(x, LEAKY_SLOPE, self.kernels)
 
 
 class LeakyReLU(nn.Module):
@@ -168,6 +193,8 @@ class LeakyReLU(nn.Module):
 class Bottleneck(Recomputable):
     """A residual block of 1x1, 3x3 and 1x1 convolutions, each with instance norm."""
 
+    kernels = 'auto'
+
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 1, bias=False)
@@ -179,11 +206,11 @@ class Bottleneck(Recomputable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``, rounded up."""
-        y = norm_relu_conv(self.conv1(x), self.conv2)
-        y = instance_norm(norm_relu_conv(y, self.conv3))
+        y = norm_relu_conv(self.conv1(x), self.conv2, self.kernels)
+        y = instance_norm(norm_relu_conv(y, self.conv3, self.kernels), kernels=self.kernels)
         if self.shortcut is None:
             return (y + x).relu_()
         # The stride is applied by slicing: oneDNN's gradient of 1x1 convolutions with a stride writes beyond its memory
         # on channels-last maps when it runs on several threads (torch 2.13, AVX-512).
         x = x[:, :, :: self.stride, :: self.stride]
-        return (y + instance_norm(self.shortcut(x))).relu_()
+        return (y + instance_norm(self.shortcut(x), kernels=self.kernels)).relu_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,8 +61,9 @@ class Hits:
         return samples.view(self.occupied.shape)
 
 
-# Composites along rays: hits and the weights ``(rays, n)`` of all samples to ``(rays, channels)``.
-Compositor = Callable[[Hits, Tensor], Tensor]
+# Composites along rays: hits, or those of fused_rays.py, and the weights ``(rays, n)`` of all samples to
+# ``(rays, channels)``.
+Compositor = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -216,12 +218,18 @@ def place_coarse_samples(
     jitter: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Place one sample per depth bin: depths ``(rays, S)``, and the rows that they hit, ``(rays, S)``."""
+    depths = coarse_depths(space, sampling, origins, jitter)
+    return depths, rows_along(tables.grid, space, origins, directions, depths)
+
+
+def coarse_depths(space: ParameterizedSpace, sampling: RaySampling, origins: Tensor, jitter: bool) -> Tensor:
+    """Place one sample per depth bin on every ray, ``(rays, S)``, ascending."""
     edges = space.bin_edges(origins, sampling.stride)
     depths = ((edges[:-1] + edges[1:]) / 2).expand(len(origins), -1)
     if jitter:
         shift = torch.rand_like(depths) - (0 if sampling.published_quirks else 0.5)
         depths = (depths + shift * (edges[1:] - edges[:-1])).sort(dim=1).values
-    return depths, rows_along(tables.grid, space, origins, directions, depths)
+    return depths
 
 
 def heaviest_interval(tables: VoxelTables, sampling: RaySampling, depths: Tensor, rows: Tensor) -> Tensor:
