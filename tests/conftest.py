@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from projects.DistillNeRF.utils.precision import allow_tf32
 from tests.helpers.data import ROOT
 from tests.helpers.devices import KERNELS, OnDevice, known_device
 
@@ -33,9 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a device that this machine has not; on a CPU, run Triton's kernels in its interpreter."""
+    """Refuse a device that this machine has not; on a CPU, run Triton's kernels in its interpreter.
+
+    On a GPU float32 is float32, in gradients, too.
+    """
     if known_device(config.getoption('--device')).type == 'cpu':
         os.environ['TRITON_INTERPRET'] = '1'  # read when triton is imported
+    allow_tf32(False)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,6 +24,7 @@ from projects.DistillNeRF.engine.optim_wrappers import (
 )
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.utils.errors import InputError
+from projects.DistillNeRF.utils.precision import computing
 from tests.helpers.commands import ROOT, Project, mmengine_state, run, write_config
 from tests.helpers.refusals import assert_refused
 
@@ -31,8 +32,8 @@ from tests.helpers.refusals import assert_refused
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Training sets what this process computes in."""
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+    with computing('tf32', 'cpu'):
+        yield
 
 
 def config(kind: str = 'OptimWrapper') -> Config:

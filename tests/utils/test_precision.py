@@ -16,10 +16,10 @@ def tf32() -> tuple[bool, bool]:
 
 @pytest.fixture(autouse=True)
 def usual():
-    """As torch is after its import, before and after each test."""
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+    """As torch is after its import; afterwards as before."""
+    with computing('fp32', 'cpu'):
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        yield
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)

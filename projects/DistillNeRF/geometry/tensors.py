@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -52,9 +53,14 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def without_autocast(tensor: Tensor) -> AbstractContextManager:
+    """Compute inside in the dtype of the tensors, whatever autocast says, on the device of ``tensor``."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def exact_einsum(equation: str, *tensors: Tensor) -> Tensor:
     """Compute ``torch.einsum`` in the dtype of the tensors, even under autocast: half precision would bend the rays."""
-    with torch.autocast(tensors[0].device.type, enabled=False):
+    with without_autocast(tensors[0]):
         return torch.einsum(equation, *tensors)
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.tensors import masked_mean
+from ..geometry.tensors import masked_mean, without_autocast
 
 
 def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
@@ -111,7 +111,7 @@ def opacity_loss(weights: Tensor, dim: int = 1) -> Tensor:
         dim: the axis of the samples.
     """
     # torch refuses this function inside autocast, where half precision would overflow.
-    with torch.autocast(weights.device.type, enabled=False):
+    with without_autocast(weights):
         opacity = weights.float().sum(dim).clamp(0.0, 1.0)
         # torch refuses NaN here (on CUDA by killing the process), but a diverged training has to see a NaN loss.
         loss = F.binary_cross_entropy(opacity.nan_to_num(nan=1.0), torch.ones_like(opacity))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.tensors import require_same_shape
+from ..geometry.tensors import full_precision, require_same_shape, without_autocast
 from ..utils.errors import InputError
 from ..utils.torch_files import load_torch
 
@@ -66,6 +66,10 @@ class PerceptualDistance(nn.Module):
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Return the mean distance of images ``(N, 3, H, W)`` in [0, 1]."""
+        with without_autocast(estimate):
+            return self._distance(full_precision(estimate), full_precision(target))
+
+    def _distance(self, estimate: Tensor, target: Tensor) -> Tensor:
         pairs = zip(self._features(estimate), self._features(target), strict=True)
         distances = [
             ((first - second).square() * getattr(self, f'lin{index}')[:, None, None]).sum(1).mean((1, 2))
@@ -111,7 +115,8 @@ def dssim(estimate: Tensor, target: Tensor, window: int = 7) -> Tensor:
     require_same_shape(estimate, target)
     if min(estimate.shape[-2:]) < window:
         raise ValueError(f'images of {tuple(estimate.shape[-2:])} are smaller than the window of {window}')
-    x, y = estimate, target
+    # Variances are differences of nearly equal numbers, which half precision does not tell apart.
+    x, y = full_precision(estimate), full_precision(target)
     sample = window**2 / (window**2 - 1)
 
     def mean(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.contraction import ParameterizedSpace
+from ..geometry.tensors import without_autocast
 from ..geometry.views import Views
 from ..losses.depth import clamp_depth, fill_sky, resize_depth
 from ..losses.subjects import HINT, NAMES, STAGES, log_order, subject_of
@@ -82,9 +83,13 @@ class Objective(nn.Module):
         targets: Sequence[Views],
         iteration: int = 0,
     ) -> dict[str, Tensor]:
-        """Return losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch."""
+        """Return losses ``loss_<name>[_<stage>]``, each the mean over the samples of the batch.
+
+        They are computed without autocast, those of users, too.
+        """
         parts = zip(encoded, renderings, inputs, targets, strict=True)
-        samples = [dict(self._evaluate(Sample(*part, iteration))) for part in parts]
+        with without_autocast(inputs[0].images):
+            samples = [dict(self._evaluate(Sample(*part, iteration))) for part in parts]
         means = torch.stack([torch.stack(list(losses.values())) for losses in samples]).mean(0)
         return dict(zip(samples[0], means.unbind(), strict=True))
 
