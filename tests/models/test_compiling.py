@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from projects.DistillNeRF.modules import chunked, layers
 from projects.DistillNeRF.modules.chunked import set_activation_checkpointing
 from projects.DistillNeRF.modules.coarse_depth import DepthFeatureCombiner
 from projects.DistillNeRF.modules.decoder import ColorDecoder
@@ -53,6 +54,17 @@ def forget():
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize('name', PARTS)
+def test_a_part_is_one_graph_on_a_gpu(name, monkeypatch):
+    """What is chosen by the device is as on CUDA."""
+    for file in (chunked, layers):
+        monkeypatch.setattr(file, 'keeps_in_cache', lambda device: False)
+    module, inputs = part(name)
+    explained = torch._dynamo.explain(module)(*inputs)
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
+    same_numbers(name, 'aot_eager')
 
 
 @pytest.mark.parametrize('half', [False, True])

@@ -40,7 +40,7 @@ def test_features_image_by_image(monkeypatch):
 def test_elsewhere_than_on_a_cpu_all_images_go_in_at_once(monkeypatch):
     network = Network()
     monkeypatch.setattr(frozen_depth, 'read_depth_anything', lambda path: network)
-    monkeypatch.setattr(frozen_depth, 'in_cache_sized_parts', lambda device: False)
+    monkeypatch.setattr(frozen_depth, 'keeps_in_cache', lambda device: False)
     features = FrozenDepth('weights.pth')(torch.rand(3, 3, 4, 5))
     assert network.seen == [(3, 3, 4, 5)]
     assert features.shape == (3, 1, 4, 5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..modules.chunked import in_cache_sized_parts
+from ..modules.chunked import keeps_in_cache
 from ..modules.depth_anything import DepthAnything, load_depth_anything
 from ..utils.errors import InputError
 from ..utils.torch_files import load_torch
@@ -48,7 +48,7 @@ class FrozenDepth:
             InputError: the weights are missing or not those of this network.
         """
         network = self._network(images)
-        if in_cache_sized_parts(images.device):
+        if keeps_in_cache(images.device):
             return torch.cat([network(image) for image in images.split(1)])
         return network(images)
 

@@ -29,11 +29,6 @@ def chunk_numel(device: torch.device, on_cpu: int, elsewhere: int | None = None)
     return GPU_CHUNK_NUMEL if elsewhere is None else elsewhere
 
 
-def in_cache_sized_parts(device: torch.device) -> bool:
-    """Return whether a device computes better in small parts, which stay in its cache, than all at once."""
-    return device.type == 'cpu'
-
-
 def map_chunked(function: RowFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Compute ``function(*inputs)`` in chunks, for a function that treats every row on its own.
 
