@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from projects.DistillNeRF.modules import depth_anything
 from projects.DistillNeRF.modules.depth_anything import (
     DepthAnything,
     DPTHead,
@@ -34,6 +35,10 @@ def test_images_are_normalized_by_the_colors_of_imagenet():
     expected = torch.tensor([0.0, 1.0, -1.0]).view(1, 3, 1, 1).expand_as(ready)
     # Weights of the bicubic resampling sum to one within rounding of float32.
     torch.testing.assert_close(ready, expected, rtol=0, atol=1e-4)
+    # Another call copies nothing from the host: mean and deviation are there.
+    assert depth_anything._statistics(image.dtype, image.device) is depth_anything._statistics(
+        image.dtype, image.device
+    )
 
 
 def conv(x: Tensor, layer: nn.Conv2d, **options) -> Tensor:

@@ -15,7 +15,7 @@ from ..kernels.selection import set_kernels
 from ..modules.chunked import set_activation_checkpointing
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
-from ..modules.heads import build_head
+from ..modules.heads import ColorHead, build_head
 from ..modules.pooling import pool_views
 from ..modules.renderer import RaySampling
 from ..modules.sparse_conv import SparseVoxelNet
@@ -55,6 +55,8 @@ class DistillNeRF(nn.Module):
         activation_checkpointing: keep less for the backward pass: compute the blocks of the pyramids, the scorer, the
             sparse network and the decoder twice in a training step.
         kernels: ``'auto'``, ``'torch'`` or ``'triton'``: see :mod:`..kernels.selection`.
+        compile: compile the pyramids, the combiners after them and the color decoder (``torch.compile``) when they
+            first run, which takes minutes. Names of weights stay. On a CPU a C++ compiler is needed, on CUDA Triton.
 
     Attributes:
         precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
@@ -77,6 +79,7 @@ class DistillNeRF(nn.Module):
         depth_weights: str | None = None,
         activation_checkpointing: bool = False,
         kernels: str = 'auto',
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.precision = DEFAULT
@@ -97,6 +100,16 @@ class DistillNeRF(nn.Module):
         set_kernels(self, kernels)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        if compile:
+            for part in self._dense_parts():
+                part.compile()
+
+    def _dense_parts(self) -> list[nn.Module]:
+        """Return the parts that are convolutions over whole images; the others have sizes that depend on the data."""
+        coarse, fine = self.coarse_net, self.fine_net
+        decoder = self.head.decoder if isinstance(self.head, ColorHead) else None
+        parts = (coarse.pyramid, coarse.combiner, fine.pyramid, fine.combiner, decoder)
+        return [part for part in parts if part is not None]
 
     def encode(self, batch: Sequence[Views]) -> list[Encoded]:
         """Encode the input views of every sample of a batch: one scene each."""
@@ -117,11 +130,10 @@ class DistillNeRF(nn.Module):
     def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
         """Return the frozen-depth features of all images of the batch; ``None`` for a network without them."""
         features = [views.depth_features for views in batch]
-        if self.coarse_net.combiner is not None and self.frozen_depth.path is not None:
-            features = [
-                self.frozen_depth(views.images) if known is None else known
-                for views, known in zip(batch, features, strict=True)
-            ]
+        missing = [views.images for views in batch if views.depth_features is None]
+        if missing and self.coarse_net.combiner is not None and self.frozen_depth.path is not None:
+            computed = iter(self.frozen_depth(torch.cat(missing)).split([len(images) for images in missing]))
+            features = [next(computed) if known is None else known for known in features]
         known = [part for part in features if part is not None]
         return torch.cat(known) if len(known) == len(features) else None
 

@@ -5,6 +5,7 @@ Parameters have the names of the published weights (``depth_anything_vitb14.pth`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -123,8 +124,17 @@ class DepthAnything(nn.Module):
     @staticmethod
     def preprocess(images: Tensor) -> Tensor:
         """Resize images to the network's size and normalize their colors."""
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        mean, std = _statistics(images.dtype, images.device)
         return (_resize(images, network_size(*images.shape[-2:])) - mean) / std
+
+
+@functools.lru_cache(maxsize=16)
+def _statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make mean and deviation of the colors ``(3, 1, 1)`` once per device: copies from the host wait for it."""
+    # The cache serves any caller, so these must be no inference tensors.
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values, dtype=dtype, device=device)[:, None, None] for values in (MEAN, STD))
+    return mean, std
 
 
 def network_size(height: int, width: int, patch: int = 14) -> tuple[int, int]:
