@@ -86,6 +86,27 @@ def test_samples_and_rows_equal_the_torch_path(count, jitter, quirks, precision)
     assert torch.equal(rows[same], expected_rows[same])
 
 
+@pytest.mark.parametrize('precision', [torch.float64, torch.float32])
+def test_samples_at_the_borders_of_cells_hit_the_same_cells(precision):
+    """Every cell is occupied, and samples lie at the borders and a few roundings beside them."""
+    cells = torch.arange(16)
+    codes = point_codes((torch.cartesian_prod(cells, cells, cells) + 0.5) / 8 - 1, LEVELS[1])
+    grid, _ = VoxelGrid.build(codes, *LEVELS)
+    tables = VoxelTables(grid, torch.zeros(grid.empty_row + 1, dtype=precision), torch.zeros(0), torch.zeros(0))
+    directions = torch.eye(3, dtype=precision)[[0, 2]]
+    directions = torch.cat([directions, -directions])
+    borders = torch.tensor([[0.0, 0.0, k / 8] for k in range(1, 8)], dtype=precision)
+    x, z = SPACE.expand(borders.flip(1))[:, 0], SPACE.expand(borders)[:, 2]
+    near = []
+    for depths in (x, z):
+        beside = depths[:, None] * (1 + torch.finfo(precision).eps * torch.arange(-4, 5, dtype=precision))
+        near.append(beside.flatten().sort().values)
+    coarse = torch.stack([*near, *near])
+    depths, rows = march(tables, SAMPLING, coarse, torch.zeros_like(directions), directions)
+    assert torch.equal(rows, rows_along(grid, SPACE, torch.zeros_like(directions), directions, depths))
+    assert all(len(row.unique()) == 8 for row in rows)
+
+
 def test_samples_at_both_ends_of_a_ray(dtype):
     """A wall right before the camera, and one at the far plane: fine samples are clamped, and lie on coarse ones."""
     tables = scene(60, False, dtype)
@@ -157,7 +178,7 @@ def test_single_precision_is_as_exact_as_that_of_torch(activation):
 
 def test_opaque_clear_and_broken_rays(dtype):
     """Optical depths beyond the clamp, none at all, and a logit that is not a number."""
-    logits = torch.tensor([60.0, -60.0, float('nan'), -30.0], dtype=dtype, requires_grad=True)
+    logits = torch.tensor([100.0, -60.0, float('nan'), -30.0], dtype=dtype, requires_grad=True)
     rows = torch.tensor([[0, 0, 1, 3], [1, 3, 3, 1], [3, 2, 3, 3]], dtype=torch.int32)
     depths = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=dtype).expand(3, 4)
     ours = kernels.ray_weights(logits, rows, depths, 'exp', SPACE.far)

@@ -105,19 +105,18 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
-def training_step(model: DistillNeRFModel, batch: Batch, optimizer: torch.optim.Optimizer, precision: str) -> Tensor:
-    """Do a training step, with a loss scale for float16; returns the loss."""
-    device = next(model.parameters()).device
+def training_step(
+    model: DistillNeRFModel, batch: Batch, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, name: str
+) -> Tensor:
+    """Do a training step in the precision of that name; returns the loss."""
     optimizer.zero_grad(set_to_none=True)
-    with autocast(device, precision):
+    with autocast(next(model.parameters()).device, name):
         loss, _ = model.parse_losses(model(batch, mode='loss'))
-    scale = 1024.0 if precision == 'fp16' else 1.0
-    (loss * scale).backward()
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    if scale != 1:
-        torch._foreach_div_(gradients, scale)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
     nn.utils.clip_grad_norm_(model.parameters(), 35.0)
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     return loss.detach()
 
 
@@ -140,6 +139,7 @@ def measure(variant: str, kernels: str, device: torch.device, repetitions: int) 
     batch = to_device(random_batch(model.network, variant, size), device)
     views = batch['input_views'][0]
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.0, 0.99))
+    start = {name: value.clone() for name, value in model.state_dict().items()}
     figures = []
 
     @torch.no_grad()
@@ -155,10 +155,12 @@ def measure(variant: str, kernels: str, device: torch.device, repetitions: int) 
         inference = median_ms(lambda precision=precision: reconstruct(precision), device, repetitions)
         inference_peak = peak(device)
         model.train()
+        model.load_state_dict(start)
+        scaler = torch.amp.GradScaler(device.type, enabled=precision == 'fp16')
         reset_peak(device)
 
-        def step(precision: str = precision) -> Tensor:
-            return training_step(model, batch, optimizer, precision)
+        def step(precision: str = precision, scaler: torch.amp.GradScaler = scaler) -> Tensor:
+            return training_step(model, batch, optimizer, scaler, precision)
 
         time_of_step = median_ms(step, device, repetitions)
         step_peak = peak(device)

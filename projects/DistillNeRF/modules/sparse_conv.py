@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
-from ..kernels.selection import Comparison, Kernel, compared
+from ..kernels.selection import Comparison, Kernel, compared, uses_tf32
 from .chunked import Recomputable
 from .kernel_map import Chunk, KernelMap, Pairs, neighbor_table, transposed_table
 from .layers import leaky_relu_, soft_clamp
@@ -164,7 +164,9 @@ class SparseConv(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             x, weight = x.to(dtype), weight.to(dtype)
         with torch.autocast(device, enabled=False):
-            kernel = SPARSE_CONV.choose(self.kernels, x, *weight.shape[1:])
+            # In true float32 there are no tensor cores for products of whole blocks: those of the pairs alone are fewer.
+            by_torch = self.kernels == 'auto' and x.dtype == torch.float32 and not uses_tf32(x)
+            kernel = SPARSE_CONV.choose('torch' if by_torch else self.kernels, x, *weight.shape[1:])
             if kernel is None:
                 return _SumOfProducts.apply(x, weight, *maps.kernel_maps) + self.bias
             return kernel.sparse_conv(x, weight, *maps.tables) + self.bias
