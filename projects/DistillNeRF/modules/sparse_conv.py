@@ -164,7 +164,7 @@ class SparseConv(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             x, weight = x.to(dtype), weight.to(dtype)
         with torch.autocast(device, enabled=False):
-            # In true float32 there are no tensor cores for products of whole blocks: those of the pairs alone are fewer.
+            # True float32 has no tensor cores: products of the pairs alone are fewer than those of whole blocks.
             by_torch = self.kernels == 'auto' and x.dtype == torch.float32 and not uses_tf32(x)
             kernel = SPARSE_CONV.choose('torch' if by_torch else self.kernels, x, *weight.shape[1:])
             if kernel is None:
