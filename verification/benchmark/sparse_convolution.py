@@ -4,7 +4,7 @@
 
 Without a GPU it checks a small scene in Triton's interpreter, whose times mean nothing:
 
-    TRITON_INTERPRET=1 python -m verification.benchmark.sparse_convolution --device cpu --level 3 --width 16 --precision fp32
+    TRITON_INTERPRET=1 python -m verification.benchmark.sparse_convolution --level 3 --width 16 --precision fp32
 """
 
 from __future__ import annotations
