@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -69,14 +68,9 @@ class Cameras(TensorFields):
 
     def pixel_directions(self, rows: int, columns: int) -> Tensor:
         """Return ``(..., rows, columns, 3)`` directions in the camera frame, scaled to z = 1."""
-        first, second, third = self._inverse[..., None, None, :, :].unbind(-1)
+        first, second, third = inverse(self.intrinsics)[..., None, None, :, :].unbind(-1)
         u, v = self.pixel_grid(rows, columns)[..., None].unbind(-2)
         return first * u + second * v + third
-
-    @cached_property
-    def _inverse(self) -> Tensor:
-        """Return the inverse intrinsics ``(..., 3, 3)``, which a training step needs many times."""
-        return inverse(self.intrinsics)
 
     def ray_lengths(self, rows: int, columns: int) -> Tensor:
         """Return ``(..., rows, columns)``, the distance along the ray per meter of z.
