@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from projects.DistillNeRF.geometry.tensors import TensorFields, exact_einsum, full_precision
+from projects.DistillNeRF.geometry.tensors import TensorFields, clamp, exact_einsum, full_precision
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,12 @@ def test_no_tensor_is_copied_in_a_way_that_waits(monkeypatch):
     assert asked == [True] * 3
     outer().to('cpu', torch.float64, non_blocking=True)
     assert asked == [True] * 7
+
+
+def test_what_is_clamped_has_the_published_gradient(device):
+    """One at the bounds, too, whatever torch's own clamp does."""
+    x = torch.tensor([-1.0, 0, 0.5, 1, 2, math.nan], requires_grad=True)
+    y = clamp(x, 0.0, 1.0)
+    torch.testing.assert_close(y, torch.clamp(x, 0, 1), equal_nan=True)
+    (gradient,) = torch.autograd.grad(y, x, torch.full_like(x, 3.0))
+    assert gradient.tolist() == [0, 3, 3, 3, 0, 0]

@@ -64,6 +64,31 @@ def exact_einsum(equation: str, *tensors: Tensor) -> Tensor:
         return torch.einsum(equation, *tensors)
 
 
+class _Clamp(torch.autograd.Function):
+    """Clamp to bounds; what lies at one of them or between gets its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        low, high = ctx.bounds
+        return grad * ((x >= low) & (x <= high)), None, None
+
+
+def clamp(x: Tensor, low: float, high: float) -> Tensor:
+    """Clamp to [``low``, ``high``], with the published gradient: what lies at a bound has one.
+
+    ``torch.clamp`` does the same until torch 2.13; from 2.14 on its gradient at a bound is 0. Opacities are often 1 to
+    rounding, and those of rays that hit nothing are 0.
+    """
+    return _Clamp.apply(x, low, high)
+
+
 def require_same_shape(estimate: Tensor, target: Tensor) -> None:
     """Refuse shapes that differ: losses never broadcast, as a silently broadcast target gives a wrong loss.
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.tensors import masked_mean, without_autocast
+from ..geometry.tensors import clamp, masked_mean, without_autocast
 
 
 def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
@@ -112,7 +112,7 @@ def opacity_loss(weights: Tensor, dim: int = 1) -> Tensor:
     """
     # torch refuses this function inside autocast, where half precision would overflow.
     with without_autocast(weights):
-        opacity = weights.float().sum(dim).clamp(0.0, 1.0)
+        opacity = clamp(weights.float().sum(dim), 0.0, 1.0)
         # torch refuses NaN here (on CUDA by killing the process), but a diverged training has to see a NaN loss.
         loss = F.binary_cross_entropy(opacity.nan_to_num(nan=1.0), torch.ones_like(opacity))
         return loss + 0 * opacity.detach().sum()

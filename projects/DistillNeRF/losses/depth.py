@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.tensors import masked_mean, require_same_shape
+from ..geometry.tensors import clamp, masked_mean, require_same_shape
 
 # Weight of the absolute against the squared difference, in every depth loss of the published code.
 L1_SHARE = 0.1
@@ -50,7 +50,7 @@ def clamped_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_d
     An estimate outside the bounds gets no gradient.
     """
     estimate, target, known = _known(estimate, target)
-    estimate = estimate.clamp(min_depth, max_depth) / max_depth
+    estimate = clamp(estimate, min_depth, max_depth) / max_depth
     target = target.clamp(min_depth, max_depth) / max_depth
     return _mixed_mean(estimate, target, known)
 
@@ -64,7 +64,7 @@ def teacher_depth_loss(
     units of ``max_depth``. The result is the sum of the two means (published EmernerfDepthClampLoss).
     """
     estimate, target, known = _known(estimate, target)
-    estimate, target = estimate.clamp(min_depth, max_depth), target.clamp(min_depth, max_depth)
+    estimate, target = clamp(estimate, min_depth, max_depth), target.clamp(min_depth, max_depth)
     near = target < inner_range
     inner = _mixed_mean(estimate / inner_range, target / inner_range, known & near)
     outer = _mixed_mean(estimate / max_depth, target / max_depth, known & ~near)
@@ -83,7 +83,7 @@ def log_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth
         min_depth, max_depth: bounds, meters, above 0.
     """
     estimate, target, known = _known(estimate, target)
-    difference = estimate.clamp(min_depth, max_depth).log() - target.clamp(min_depth, max_depth).log()
+    difference = clamp(estimate, min_depth, max_depth).log() - target.clamp(min_depth, max_depth).log()
     return masked_mean(difference.abs(), known)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.tensors import full_precision
+from ..geometry.tensors import clamp, full_precision
 from .chunked import Recomputable
 from .coarse_depth import CoarseDepth
 from .fpn import FPN
@@ -175,5 +175,5 @@ class FineDepthNet(nn.Module):
         """Place candidates ``(N, H, W, K)`` around coarse distances ``(N, H, W)``, meters, which get gradients."""
         last = self.first_candidate + self.num_candidates
         steps = torch.arange(self.first_candidate, last, dtype=depth.dtype, device=depth.device)
-        spacing = (self.candidate_ratio * depth).clamp(*self.candidate_step)
+        spacing = clamp(self.candidate_ratio * depth, *self.candidate_step)
         return F.relu(depth[..., None] + steps * spacing[..., None])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.tensors import full_precision
+from ..geometry.tensors import clamp, full_precision
 
 ALPHA_EPSILON = 1e-10
 # Larger optical depths change no sum, and exp of less than -87 is sixty times slower on Intel's CPUs (MKL).
@@ -95,7 +95,7 @@ def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, 
     count = edges.shape[dim] - 1
     start, end = edges.narrow(dim, 0, count), edges.narrow(dim, 1, count)
     weights = _IntervalWeights.apply(density * (end - start), dim)
-    opacity = weights.sum(dim).clamp(1e-6, 1.0)
+    opacity = clamp(weights.sum(dim), 1e-6, 1.0)
     return (weights * ((start + end) / 2)).sum(dim) / opacity, weights
 
 
@@ -117,4 +117,4 @@ def expected_depth(weights: Tensor, depths: Tensor, far: float, near: float = 1e
     """Compute the expected depth ``(rays,)`` of alpha weights ``(rays, n - 1)`` at ``depths`` ``(rays, n)``, meters."""
     middle = (depths[..., 1:] + depths[..., :-1]) / 2
     depth = (weights * middle).sum(-1) / (ALPHA_EPSILON + weights.sum(-1))
-    return depth.nan_to_num(nan=far).clamp(near, far)
+    return clamp(depth.nan_to_num(nan=far), near, far)
