@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -131,3 +133,19 @@ def test_the_choice_reaches_all_modules_that_have_one():
     assert network[1][0].kernels == 'torch' and not hasattr(network[0], 'kernels')
     with pytest.raises(InputError, match=r"network.kernels='trition': no such choice; choose one of 'auto', 'torch'"):
         set_kernels(network, 'trition')
+
+
+WITHOUT_TRITON = """
+import sys, torch
+from projects.DistillNeRF.modules.sparse_conv import SparseVoxelNet
+from projects.DistillNeRF.modules.voxels import VoxelGrid
+
+grid, _ = VoxelGrid.build(torch.arange(9, dtype=torch.int32), 1, 2)
+network = SparseVoxelNet(channels=1, width=2)
+network(torch.ones(grid.num_coarse, 2), torch.ones(grid.num_fine, 2), grid).sum().backward()
+assert 'triton' not in sys.modules
+"""
+
+
+def test_triton_is_not_imported_where_torch_computes(repo_root: Path):
+    subprocess.run([sys.executable, '-c', WITHOUT_TRITON], cwd=repo_root, check=True)

@@ -60,6 +60,11 @@ def test_the_order_of_cameras_does_not_matter():
     torch.testing.assert_close(permuted.coarse, scene.coarse)
 
 
+def test_the_choice_of_kernels_reaches_the_sparse_convolutions():
+    assert small_network().voxel_net.out.kernels == 'auto'
+    assert small_network(kernels='torch').voxel_net.out.kernels == 'torch'
+
+
 @pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
 @pytest.mark.parametrize('quirks', [True, False])
 def test_gradients_reach_every_parameter(head, quirks):
