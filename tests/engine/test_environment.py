@@ -25,8 +25,9 @@ STARTERS = ('SLURM_', 'OMPI_', 'PMI_', 'MV2_', 'TORCHELASTIC_')
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch) -> None:
-    """Nothing started these tests as one of several processes."""
-    for name in [name for name in os.environ if name.startswith(STARTERS) or name in TORCHRUN]:
+    """Nothing started these tests as one of several processes; what joining them sets is forgotten afterwards."""
+    for name in [*TORCHRUN, *(name for name in os.environ if name.startswith(STARTERS))]:
+        monkeypatch.setenv(name, '')
         monkeypatch.delenv(name)
 
 
