@@ -17,7 +17,7 @@ from projects.DistillNeRF.evaluation.report import text_table
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json
 from verification.benchmark.cases import Case, in_fresh_process, run, scaling
-from verification.benchmark.profiler import ceilings
+from verification.benchmark.profiler import Work, ceilings, rates_text
 from verification.benchmark.scenes import SIZES
 from verification.benchmark.stages import METHODS, STAGES, Measurement
 
@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--scaling', action='store_true', help='how our time grows with cameras, rays and voxels')
+    parser.add_argument('--floor', action='store_true', help='what every stage costs at least: its products, its bytes')
     parser.add_argument('--json', type=file_path, help='write all figures to this file, too')
     return parser.parse_args()
 
@@ -47,9 +48,8 @@ def table(results: dict[str, Measurement]) -> str:
         values = [_time(getattr(results[method], direction), stage) for method, direction in columns]
         if not any(values):
             continue
-        ratios = [
-            f'{plain / max(ours, 1e-9):.1f}' for ours, plain in zip(values[::2], values[1::2], strict=True)
-        ] * both
+        pairs = zip(values[::2], values[1::2], strict=True) if both else ()
+        ratios = [f'{plain / max(ours, 1e-9):.1f}' for ours, plain in pairs]
         rows.append([stage, *(f'{value:.3f} s' for value in values), *ratios])
     return text_table(['stage', *head, *['ratio'] * (both * len(directions))], rows)
 
@@ -81,13 +81,37 @@ def totals(results: dict[str, Measurement]) -> str:
 def rates(result: Measurement, limits: dict[str, float]) -> str:
     """Return which share of the machine's ceiling convolutions and matrix products reach."""
     lines = []
-    for direction, kinds in result.work.items():
+    for direction, stages in result.work.items():
+        kinds: dict[str, Work] = {}
+        for kind, work in ((kind, work) for stage in stages.values() for kind, work in stage.items()):
+            before = kinds.get(kind, Work())
+            kinds[kind] = Work(before.gflop + work.gflop, before.seconds + work.seconds)
         gflop, seconds = (sum(getattr(work, name) for work in kinds.values()) for name in ('gflop', 'seconds'))
         ideal = sum(work.gflop / limits[kind] for kind, work in kinds.items())
         each = ', '.join(f'{kind}s {work.gflop / work.seconds:.0f}' for kind, work in kinds.items())
         share = f'{ideal / seconds:.0%} of the ceilings'
         lines.append(f'{direction}: {gflop:.0f} GFLOP in {seconds:.3f} s, {share} (GFLOP/s: {each})')
     return '\n'.join(lines)
+
+
+def floors(result: Measurement, limits: dict[str, float]) -> str:
+    """Return a table of what each stage costs at least: its products at the ceilings, its bytes in a copy."""
+    rows = []
+    for direction in ('forward', 'backward'):
+        for stage, seconds in getattr(result, direction).items():
+            work = result.work.get(direction, {}).get(stage, {})
+            gflop = sum(one.gflop for one in work.values())
+            gigabytes = result.moved[direction].get(stage, 0) / 1e9
+            products = sum(one.gflop / limits[kind] for kind, one in work.items())
+            copies = gigabytes / limits['copy']
+            share = max(products, copies) / max(seconds, 1e-9)
+            times = [f'{value:.4f}' for value in (seconds, products, copies)]
+            rows.append(
+                [stage, direction, times[0], f'{gflop:.1f}', times[1], f'{gigabytes:.3f}', times[2], f'{share:.0%}']
+            )
+    return text_table(
+        ['stage', 'pass', 'seconds', 'GFLOP', 'floor, s', 'GB', 'floor, s', 'floor / time'], rows, left=(0, 1)
+    )
 
 
 def about() -> dict[str, str]:
@@ -115,6 +139,8 @@ def measure_stages(size: str, count: int, args: argparse.Namespace, limits: dict
     for method, result in results.items():
         print('\n'.join(f'{method} {line}' for line in rates(result, limits).splitlines()))
     print(table(results))
+    if args.floor:
+        print(''.join(f'\n{method}\n{floors(result, limits)}\n' for method, result in results.items()))
     print(f'\n{memory(results)}\n')
     print(totals(results))
     figures = {method: result.figures() for method, result in results.items()}
@@ -138,7 +164,9 @@ def main() -> None:
     require_one_process()
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise InputError(f'--device {args.device}: there is no CUDA GPU here; leave the option out')
-    refuse_together(args, '--scaling', ('--cameras', '--backward', '--method'), 'measures our forward pass alone')
+    refuse_together(
+        args, '--scaling', ('--cameras', '--backward', '--method', '--floor'), 'measures our forward pass alone'
+    )
     args.cameras, args.method = args.cameras or [1], args.method or list(METHODS)
     if min(args.cameras) < 1 or args.repetitions < 1:
         raise InputError('--cameras and --repetitions: give numbers of 1 or more')
@@ -147,7 +175,7 @@ def main() -> None:
     facts = about()
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
     limits = in_fresh_process(ceilings, torch.device(args.device))
-    print('this machine: ' + ', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in limits.items()))
+    print(f'this machine: {rates_text(limits)}')
     everything = [measure_scaling(size, args) for size in args.size] if args.scaling else []
     if not args.scaling:
         everything = [measure_stages(size, count, args, limits) for size in args.size for count in args.cameras]

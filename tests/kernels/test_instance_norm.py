@@ -59,6 +59,27 @@ def test_lower_precision_rounds_only_what_it_reads_and_writes(shape, half, slope
     torch.testing.assert_close(grad.double(), exact_grad, rtol=rounding, atol=rounding)
 
 
+@pytest.mark.parametrize('shape', [(1, 2, 8, 9), (1, 2, 60, 50)])
+def test_values_that_round_to_zero_keep_the_slope_of_their_sign(shape, device):
+    """A few of many values have a norm that float16 rounds to zero."""
+    x = torch.full(shape, 8.0)
+    x.view(-1)[::2].neg_()
+    x[..., 0, :4] = torch.tensor([1.0, -1, 1, -1]) * 2.0**-24  # the smallest of float16
+    x = x.to(device, torch.float16, memory_format=torch.channels_last)
+    y, grad = results(kernels.instance_norm, x, 0.2)
+    _, exact_grad = results(reference, x.double(), 0.2)
+    assert (y[..., 0, :4] == 0).all()
+    torch.testing.assert_close(grad.double(), exact_grad, rtol=0, atol=2 * torch.finfo(torch.float16).eps)
+
+
+@pytest.mark.parametrize('shape', [(1, 2, 8, 9), (1, 2, 60, 50)])
+def test_zeros_are_not_positive(shape, device, dtype):
+    """As in torch, whose leaky ReLU has its slope at zero; of a constant map all values are."""
+    x = torch.full(shape, 3.0, dtype=dtype).to(device, memory_format=torch.channels_last)
+    for ours, theirs in zip(results(kernels.instance_norm, x, 0.2), results(reference, x, 0.2), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize('shape', [(1, 3, 20, 20), (1, 3, 60, 60)])
 def test_the_variance_does_not_cancel_where_the_mean_is_large(shape, device):
     x = maps(shape, torch.float32, device, mean=3000.0)

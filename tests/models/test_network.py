@@ -90,11 +90,11 @@ def test_rendering_without_gradient_in_chunks_is_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize('head', [SMALL['head'], {'type': 'feature', 'out_channels': 5}])
-def test_activation_checkpointing_keeps_less_and_changes_nothing(head):
+def test_activation_checkpointing_keeps_less_and_changes_nothing(head, device):
     views = random_views(2, 0)
     results, kept = [], []
     for recompute in (False, True):
-        network = small_network(head=head, activation_checkpointing=recompute)
+        network = small_network(head=head, activation_checkpointing=recompute, kernels='torch')
         sizes = {}
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t, sizes=sizes: sizes.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}) or t,
@@ -104,7 +104,9 @@ def test_activation_checkpointing_keeps_less_and_changes_nothing(head):
         kept.append(sum(sizes.values()))
         (rendering.image.square().sum() + rendering.depth.sum()).backward()
         results.append((rendering.image.detach(), {name: p.grad for name, p in network.named_parameters()}))
-    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
+    # GPUs add gradients in any order.
+    tolerance = 0 if device.type == 'cpu' else 1e-9
+    torch.testing.assert_close(results[1], results[0], rtol=tolerance, atol=tolerance)
     assert kept[1] < 0.7 * kept[0]
 
 
@@ -122,14 +124,22 @@ def test_autocast_changes_precision_but_not_the_function(device, dtype, head):
     # Dense fog, so that rounding a depth moves no point far: what is compared is rounding.
     torch.nn.init.zeros_(network.coarse_net.head[-1].bias)
     views = random_views(2, 0).to(torch.float32)
-    expected = network(views).render(views.cameras)
+    exact = network.encode([views])[0]
+    expected = exact.scene.render(views.cameras)
     with torch.autocast(device.type, dtype=dtype):
         encoded = network.encode([views])[0]
         rendering = encoded.scene.render(views.cameras)
+        of_exact_scene = exact.scene.render(views.cameras)
         loss = rendering.image.float().square().mean() + rendering.depth.mean() + encoded.fine.depth.mean()
     for tensor in (encoded.coarse.depth, encoded.fine.depth, encoded.scene.fine, encoded.scene.coarse, rendering.depth):
         assert tensor.dtype == torch.float32
-    assert (rendering.image - expected.image).abs().mean() < 0.05 * expected.image.abs().mean()
+    rounding = torch.finfo(dtype).eps
+    for ours, other in ((encoded.coarse.depth, exact.coarse.depth), (encoded.fine.depth, exact.fine.depth)):
+        assert (ours - other).abs().mean() < 4 * rounding * other.mean()
+    torch.testing.assert_close(of_exact_scene.depth, expected.depth, rtol=1e-5, atol=1e-5)
+    # Of the decoder alone, and of all; the norms of so small a network enlarge what is rounded.
+    for ours, most in ((of_exact_scene, 6), (rendering, 12)):
+        assert (ours.image - expected.image).abs().mean() < most * rounding * expected.image.abs().mean()
     loss.backward()
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

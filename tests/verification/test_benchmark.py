@@ -11,9 +11,11 @@ from projects.DistillNeRF.models.network import DistillNeRF
 from tests.helpers.commands import run
 from tests.helpers.networks import TINY
 from tests.helpers.refusals import assert_refused
-from verification.benchmark import profiler, stages
+from verification.benchmark import memory, profiler, stages
+from verification.benchmark.memory import KeptTensors, Memory
 from verification.benchmark.profiler import Clock, StageProfiler, WorkCounter
 from verification.benchmark.scenes import random_views, ring
+from verification.benchmark.training import Size
 
 
 @pytest.mark.parametrize('cameras', [1, 3])
@@ -51,7 +53,10 @@ def test_measurements_have_all_stages():
         # Kernel maps have no gradient.
         assert set(measured.backward) == set(stages.STAGES) - {'kernel maps'} | {'losses'}
         assert measured.total > 0
-        assert measured.work['backward']['3x3 convolution'].gflop > measured.work['forward']['3x3 convolution'].gflop
+        work = {direction: measured.work[direction]['features']['3x3 convolution'] for direction in measured.work}
+        assert work['backward'].gflop > work['forward'].gflop > 0
+        assert measured.moved['forward'].keys() == measured.forward.keys()
+        assert measured.moved['backward'].keys() == measured.backward.keys()
     assert not stages.measure(network, views, 'ours', gradients=False, repetitions=1).backward
 
 
@@ -86,6 +91,83 @@ def test_work_is_counted():
     with counter.counting():
         counter('product', lambda: torch.ones(10, 20) @ torch.ones(20, 30))
     assert counter.work['product']['matrix product'].gflop == pytest.approx(2 * 10 * 20 * 30 / 1e9)
+
+
+def test_bytes_that_a_stage_has_to_move_are_counted():
+    """Inputs and results once each; what is made and thrown away in between not."""
+    a, b = torch.ones(10, 20), torch.ones(20, 30)
+    counter = WorkCounter(torch.device('cpu'))
+    with counter.counting():
+        product = counter('product', lambda: (a @ b + a @ b).relu())
+        counter('in place', lambda: product[:3].mul_(2))
+    assert counter.moved == {'product': 4 * (200 + 600 + 300), 'in place': 4 * 90}
+
+
+def test_stages_on_a_gpu_are_timed_by_events(monkeypatch):
+    """Nothing waits before the times are asked for."""
+    queue = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+            self.waited = False
+
+        def record(self) -> None:
+            queue.append(self)
+
+        def synchronize(self) -> None:
+            self.waited = True
+
+        def elapsed_time(self, other: Event) -> float:
+            assert other.waited
+            return 500.0 * (queue.index(other) - queue.index(self))
+
+    monkeypatch.setattr(torch.cuda, 'Event', Event)
+    for name, value in (('reset_peak_memory_stats', None), ('max_memory_allocated', 3 << 20)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    clock = Clock(torch.device('cuda'))
+    clock('first', lambda: clock.switch('second'))
+    assert len(queue) == 4 and not any(event.waited for event in queue)
+    assert clock.seconds == {'first': [0.5], 'second': [0.5]}
+    assert clock.peaks == {'first': [3 << 20], 'second': [3 << 20]}
+
+
+def test_kept_tensors_are_counted_once_and_not_kept():
+    weight, x = torch.ones(4, 4, requires_grad=True), torch.ones(8, 4, requires_grad=True)
+    kept = KeptTensors(iter([weight]))
+    with kept.counting():
+        product = x @ weight  # x and the weight
+        y = product.exp()  # its result
+        z = y[:2].square() + y.square().sum()  # what is there already
+    assert kept.total == 4 * (32 + 32)
+    with pytest.raises(RuntimeError, match='no backward pass'):
+        z.sum().backward()
+
+
+def test_memory_of_a_step_grows_with_views_and_precision():
+    def kept(precision: str, targets: int) -> Memory:
+        return memory.measure('model', precision, Size((32, 56), inputs=1, targets=targets))
+
+    (one, three), (half_one, half_three) = ([kept(precision, n) for n in (1, 3)] for precision in ('fp32', 'bf16'))
+    assert one.weights == three.weights == half_one.weights > 4 * 4 * 1e6
+    assert three.kept > 1.1 * one.kept
+    # Beside the views there are rounded copies of the weights.
+    assert 0.4 < (half_three.kept - half_one.kept) / (three.kept - one.kept) < 0.8
+
+
+def test_the_smallest_card_that_holds_a_step():
+    cards = [Memory('model', 'fp32', gigabytes * 10**9, 10**9).card for gigabytes in (18, 19, 60, 70)]
+    assert cards == ['24 GB', '40 GB', '80 GB', 'more than 80 GB']
+
+
+def test_floors_of_one_method():
+    result = run('benchmark', '--size', 'small', '--repetitions', 1, '--method', 'ours', '--floor')
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    head = next(index for index, line in enumerate(lines) if 'floor / time' in line)
+    shares = {line.split()[0]: float(line.split()[-1].rstrip('%')) for line in lines[head + 2 : head + 10]}
+    assert {'features', 'pooling', 'rendering', 'decoder'} < set(shares)
+    assert all(0 < share < 100 for share in shares.values()), shares
 
 
 def test_command(tmp_path):

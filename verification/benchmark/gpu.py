@@ -24,13 +24,14 @@ import torch.multiprocessing
 from torch import Tensor, nn
 from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import ProfilerActivity, profile
 
 from projects.DistillNeRF.kernels.selection import set_kernels
 from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import save_json
 from verification.benchmark.launches import HostCosts
-from verification.benchmark.profiler import ceilings, now, peak, reset_peak
+from verification.benchmark.profiler import ceilings, now, peak, rates_text, reset_peak
 from verification.benchmark.training import Size, published_model, random_batch, to_device
 
 ROOT = Path(__file__).parents[2]
@@ -65,37 +66,48 @@ class Check:
     last_line: str
 
 
-def run_program(name: str, *arguments: str, timeout: int = 240) -> Check:
-    """Run Python with arguments; what it prints goes on to the terminal."""
+def run_program(name: str, out: Path, *arguments: str, timeout: int = 240) -> Check:
+    """Run Python with arguments; what it prints goes to ``NAME.log`` of the folder, its end to the terminal, too."""
     print(f'\n# {name}', flush=True)
     start = time.perf_counter()
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])}
     try:
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, text=True, timeout=timeout, stdout=subprocess.PIPE
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            timeout=timeout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         code, output = done.returncode, done.stdout
-    except subprocess.TimeoutExpired:
-        code, output = 124, f'took longer than {timeout} s'
+    except subprocess.TimeoutExpired as error:
+        printed = error.stdout or b''
+        code, output = 124, f'{printed.decode(errors="replace")}\ntook longer than {timeout} s'
+    (out / f'{name.replace(" ", "_")}.log').write_text(output)
     lines = output.strip().splitlines() or ['']
     print('\n'.join(lines[-30:]), flush=True)
     return Check(name, code, time.perf_counter() - start, lines[-1])
 
 
-def checks(device: str) -> list[Check]:
+def checks(device: str, out: Path) -> list[Check]:
     """Run the suite's tests of kernels, the parity check and the comparison of Triton kernels on the device."""
     from tests.helpers.devices import KERNELS
 
     on_cpu = torch.device(device).type == 'cpu'
     workers = [] if on_cpu else ['-n', str(min(12, os.cpu_count() or 1))]
     tests = ('tests/modules/test_heads.py', 'tests/modules/test_voxels.py') if on_cpu else KERNELS
+    on_device = ('--device', device)
     done = [
-        run_program('tests', '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *workers, '--device', device, *tests),
-        run_program('parity', 'tools/check_parity.py', 'tests/data/parity', '--device', device, '--variant', 'model'),
+        run_program('tests', out, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *workers, '--device', device, *tests),
+        run_program(
+            'parity', out, 'tools/check_parity.py', 'tests/data/parity', '--device', device, '--variant', 'model'
+        ),
     ]
     if not on_cpu:
-        fused = 'verification/benchmark/fused_kernels.py'
-        done.append(run_program('Triton kernels', fused, '--device', device))
+        fused = 'verification.benchmark.fused_kernels'
+        done.append(run_program('Triton kernels', out, '-m', fused, *on_device))
     return done
 
 
@@ -179,15 +191,41 @@ def measure(variant: str, kernels: str, device: torch.device, repetitions: int) 
     return figures
 
 
-def host_costs(device: torch.device) -> dict[str, int]:
-    """Count launches and synchronizations of the forward pass and the losses of a published step."""
+def host_costs(device: torch.device) -> dict[str, dict[str, int]]:
+    """Count launches and synchronizations of a published step without its optimizer.
+
+    Returns:
+        ``torch``: operations that torch dispatches, with plain torch kernels, as the test of the budgets counts them.
+        ``torch on the GPU`` and ``auto on the GPU``: what CUPTI saw in a step with those kernels.
+    """
     model = published_model('model').to(device).train()
-    set_kernels(model, 'torch')
     batch = to_device(random_batch(model.network, 'model', SMALL if device.type == 'cpu' else Size()), device)
-    model(batch, mode='loss')
+
+    def step(kernels: str) -> None:
+        set_kernels(model, kernels)
+        model.zero_grad(set_to_none=True)
+        model.parse_losses(model(batch, mode='loss'))[0].backward()
+
+    step('torch')
     with HostCosts() as costs:
-        model.parse_losses(model(batch, mode='loss'))
-    return {'launches': costs.launches.total(), 'synchronizations': costs.synchronizations.total()}
+        step('torch')
+    found = {'torch': {'launches': costs.launches.total(), 'synchronizations': costs.synchronizations.total()}}
+    if device.type == 'cuda':
+        found |= {f'{kernels} on the GPU': _runtime_calls(lambda k=kernels: step(k)) for kernels in ('torch', 'auto')}
+    return found
+
+
+def _runtime_calls(step: Callable[[], None]) -> dict[str, int]:
+    """Count calls of the CUDA runtime that launch kernels, and those that wait for the device."""
+    step()
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+        step()
+    calls = {event.key: event.count for event in profiled.key_averages()}
+    return {
+        'launches': sum(count for name, count in calls.items() if 'LaunchKernel' in name),
+        'synchronizations': sum(count for name, count in calls.items() if name.startswith('cudaStreamSynchronize')),
+    }
 
 
 def _rank(rank: int, device: str, file: str) -> None:
@@ -237,10 +275,10 @@ def markdown(report: dict) -> str:
             f'| {row["variant"]} | {row["kernels"]} | {row["precision"]} | {row["step_ms"]:.0f} | '
             f'{row["step_gib"]:.1f} | {row["inference_ms"]:.0f} | {row["inference_gib"]:.1f} | {row["loss"]:.3f} |'
         )
-    costs = report['host_costs']
-    lines += ['', f'Forward pass and losses of `model`, plain torch: {costs["launches"]} launches, ']
-    lines[-1] += f'{costs["synchronizations"]} synchronizations. Ceilings: '
-    lines[-1] += ', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in report['ceilings'].items()) + '.'
+    lines += ['', '| a step of `model` | launches | synchronizations |', '| --- ' * 3 + '|']
+    for name, costs in report['host_costs'].items():
+        lines.append(f'| {name} | {costs["launches"]} | {costs["synchronizations"]} |')
+    lines += ['', f'Ceilings: {rates_text(report["ceilings"])}.']
     return '\n'.join(lines) + '\n'
 
 
@@ -286,7 +324,7 @@ def main() -> int:
         'ceilings': ceilings(device),
         'figures': [asdict(row) for row in figures],
         'host_costs': host_costs(device),
-        'checks': [asdict(check) for check in (two_ranks(args.device, args.out), *checks(args.device))],
+        'checks': [asdict(check) for check in (two_ranks(args.device, args.out), *checks(args.device, args.out))],
     }
     save_json(args.out / 'gpu.json', report, indent=1)
     text = markdown(report)

@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 T = TypeVar('T')
 BACKWARD = ' backward'
+UNITS = {'copy': 'GB/s', 'matrix product': 'GFLOP/s', '3x3 convolution': 'GFLOP/s'}
 
 
 class StageProfiler:
@@ -50,23 +53,44 @@ class StageProfiler:
 
 
 class Clock(StageProfiler):
-    """Seconds and peak memory of every stage, one number per repetition."""
+    """Seconds and peak memory of every stage, one number per repetition.
+
+    On a GPU the times are those between events in its queue: no stage waits for the one before.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds: dict[str, list[float]] = {}
         self.peaks: dict[str, list[int]] = {}
+        self._marks: dict[str, list[tuple[Any, Any]]] = {}
         self._stage = ''
-        self._start = 0.0
+        self._start: Any = None
+
+    @property
+    def seconds(self) -> dict[str, list[float]]:
+        """Return the seconds of every stage."""
+        return {stage: [self._between(*marks) for marks in pairs] for stage, pairs in self._marks.items()}
 
     def begin(self, stage: str) -> None:
         self._stage = stage
         reset_peak(self.device)
-        self._start = now(self.device)
+        self._start = self._mark()
 
     def end(self) -> None:
-        self.seconds.setdefault(self._stage, []).append(now(self.device) - self._start)
+        self._marks.setdefault(self._stage, []).append((self._start, self._mark()))
         self.peaks.setdefault(self._stage, []).append(peak(self.device))
+
+    def _mark(self) -> Any:
+        if self.device.type != 'cuda':
+            return now(self.device)
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _between(self, start: Any, stop: Any) -> float:
+        if self.device.type != 'cuda':
+            return stop - start
+        stop.synchronize()
+        return start.elapsed_time(stop) / 1e3
 
 
 @dataclass
@@ -78,15 +102,30 @@ class Work:
 
 
 class WorkCounter(StageProfiler):
-    """Work of every stage in convolutions and in matrix products."""
+    """Work of every stage in convolutions and in matrix products, and the bytes that it has to move.
+
+    Attributes:
+        work: stage -> kind of operation -> work.
+        moved: stage -> bytes of what it reads that was there before, and of what it makes that is there after it:
+            each once, as if all between stayed in registers.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.work: dict[str, dict[str, Work]] = {}
+        self.moved: dict[str, int] = {}
         self._stage = ''
+        self._made: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._read: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def begin(self, stage: str) -> None:
         self._stage = stage
+        self._made, self._read = {}, {}
+
+    def end(self) -> None:
+        left = sum(size for storage, size in self._made.values() if not storage.expired())
+        read = sum(size for _, size in self._read.values())
+        self.moved[self._stage] = self.moved.get(self._stage, 0) + left + read
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -100,6 +139,20 @@ class WorkCounter(StageProfiler):
         work.gflop += gflop
         work.seconds += seconds
 
+    def touch(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Remember what an operation reads and makes; writing into what was there before counts as reading it."""
+        for tensor in inputs:
+            storage = StorageWeakRef(tensor.untyped_storage())
+            if storage.cdata not in self._made:
+                # Of a large table the largest view that was asked for.
+                size = min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+                _, before = self._read.get(storage.cdata, (storage, 0))
+                self._read[storage.cdata] = (storage, max(before, size))
+        for tensor in outputs:
+            storage = StorageWeakRef(tensor.untyped_storage())
+            if storage.cdata not in self._read:
+                self._made[storage.cdata] = (storage, tensor.untyped_storage().nbytes())
+
 
 class _Timed(TorchDispatchMode):
     """Times every operation whose floating point operations PyTorch can count."""
@@ -111,13 +164,15 @@ class _Timed(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         count = flop_registry.get(func._overloadpacket)
         kwargs = kwargs or {}
-        if count is None:
-            return func(*args, **kwargs)
-        start = now(self.counter.device)
+        start = 0.0 if count is None else now(self.counter.device)
         result = func(*args, **kwargs)
-        seconds = now(self.counter.device) - start
-        kind = '3x3 convolution' if 'convolution' in str(func) else 'matrix product'
-        self.counter.add(kind, count(*args, **kwargs, out_val=result) / 1e9, seconds)
+        if count is not None:
+            seconds = now(self.counter.device) - start
+            kind = '3x3 convolution' if 'convolution' in str(func) else 'matrix product'
+            self.counter.add(kind, count(*args, **kwargs, out_val=result) / 1e9, seconds)
+        if not func.is_view:
+            trees = ((args, kwargs), result)
+            self.counter.touch(*([x for x in tree_leaves(tree) if isinstance(x, Tensor)] for tree in trees))
         return result
 
 
@@ -190,14 +245,16 @@ def peak(device: torch.device) -> int:
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Measure 1e9 operations per second in a large matrix product and in a 3x3 convolution."""
+    """Measure a large matrix product, a 3x3 convolution and a copy (it reads, too), in the units of :data:`UNITS`."""
     a, b = (torch.rand(2048, 2048, device=device) for _ in range(2))
     images = torch.rand(4, 64, 128, 228, device=device).contiguous(memory_format=torch.channels_last)
     conv = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
+    source, target = (torch.zeros(1 << 26, device=device) for _ in range(2))  # far more than a cache
     with torch.no_grad():
         return {
             'matrix product': _rate(lambda: a @ b, 2 * 2048**3, device),
             '3x3 convolution': _rate(lambda: conv(images), 2 * 9 * 64 * images.numel(), device),
+            'copy': _rate(lambda: target.copy_(source), 2 * 4 * source.numel(), device),
         }
 
 
@@ -206,3 +263,8 @@ def _rate(work: Callable[[], Tensor], operations: float, device: torch.device, r
     for _ in range(repetitions):
         clock('work', work)
     return operations / min(clock.seconds['work']) / 1e9
+
+
+def rates_text(limits: dict[str, float]) -> str:
+    """Return the ceilings as a text."""
+    return ', '.join(f'{name} {rate:.0f} {UNITS[name]}' for name, rate in limits.items())

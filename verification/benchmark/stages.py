@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from verification.reference import network as reference
 # ``features``: pyramid and combiner of the coarse net. ``coarse``: its depth bins. ``fine``: the fine net.
 STAGES = ('features', 'coarse', 'fine', 'pooling', 'kernel maps', 'sparse convolution', 'rendering', 'decoder')
 MEBI = 1 << 20
+T = TypeVar('T')
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Measurement:
         peaks: stage -> MiB at its peak in the first repetition, with all that earlier stages keep. Stages of the
             backward pass end on ``backward``.
         peak: MiB, the largest over all repetitions.
-        work: ``forward`` and ``backward`` -> kind of operation -> work of convolutions and matrix products.
+        work: ``forward`` and ``backward`` -> stage -> kind of operation -> work of convolutions and matrix products.
+        moved: ``forward`` and ``backward`` -> stage -> bytes that it has to read or to leave behind.
         cells: occupied cells of the coarse and the fine level.
     """
 
@@ -37,7 +40,8 @@ class Measurement:
     backward: dict[str, float]
     peaks: dict[str, float]
     peak: float
-    work: dict[str, dict[str, Work]]
+    work: dict[str, dict[str, dict[str, Work]]]
+    moved: dict[str, dict[str, int]]
     cells: tuple[int, int]
 
     @property
@@ -60,30 +64,31 @@ def measure(network: DistillNeRF, views: Views, method: str, gradients: bool, re
     device = views.images.device
     clock, counter = Clock(device), WorkCounter(device)
     cells = (0, 0)
+    if device.type == 'cuda':  # kernels are loaded, compiled and chosen
+        _step(method, network, views, StageProfiler(), gradients)
     for _ in range(repetitions):
         cells = _step(method, network, views, clock, gradients)
     with counter.counting():
         _step(method, network, views, counter, gradients)
-    seconds = {stage: statistics.median(times) for stage, times in clock.seconds.items()}
+    seconds = _by_direction({stage: statistics.median(times) for stage, times in clock.seconds.items()})
     return Measurement(
-        forward={stage: time for stage, time in seconds.items() if not stage.endswith(BACKWARD)},
-        backward={stage.removesuffix(BACKWARD): time for stage, time in seconds.items() if stage.endswith(BACKWARD)},
+        forward=seconds['forward'],
+        backward=seconds.get('backward', {}),
         peaks={stage: peaks[0] / MEBI for stage, peaks in clock.peaks.items()},
         peak=max(max(peaks) for peaks in clock.peaks.values()) / MEBI,
         work=_by_direction(counter.work),
+        moved=_by_direction(counter.moved),
         cells=cells,
     )
 
 
-def _by_direction(work: dict[str, dict[str, Work]]) -> dict[str, dict[str, Work]]:
-    """Sum the work over the stages."""
-    sums: dict[str, dict[str, Work]] = {}
-    for stage, kinds in work.items():
-        direction = sums.setdefault('backward' if stage.endswith(BACKWARD) else 'forward', {})
-        for kind, one in kinds.items():
-            before = direction.get(kind, Work())
-            direction[kind] = Work(before.gflop + one.gflop, before.seconds + one.seconds)
-    return sums
+def _by_direction(values: dict[str, T]) -> dict[str, dict[str, T]]:
+    """Divide the stages' values into those of the forward and of the backward pass."""
+    directions: dict[str, dict[str, T]] = {}
+    for stage, value in values.items():
+        direction = 'backward' if stage.endswith(BACKWARD) else 'forward'
+        directions.setdefault(direction, {})[stage.removesuffix(BACKWARD)] = value
+    return directions
 
 
 def _step(method: str, network: DistillNeRF, views: Views, profiler: StageProfiler, gradients: bool) -> tuple[int, int]:

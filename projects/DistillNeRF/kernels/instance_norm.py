@@ -180,7 +180,8 @@ def _normalize(
         x, offsets, mask = _load_tile(x_base, first, stop, channels, columns, ACC, POSITION_BLOCK)
         y = (x - mean[None, :]) * scale[None, :]
         if SLOPE != 1.0:
-            y = tl.where(y > 0, y, y * SLOPE)
+            # What is not positive gets the sign of -0.0, which remains where it is rounded to zero; see _load_gradient.
+            y = tl.where(y > 0, y, tl.abs(y) * -SLOPE)
         tl.store(y_base + offsets, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
@@ -205,8 +206,11 @@ def _load_gradient(
         y = tl.where(mask, (y - mean[None, :]) * scale[None, :], 0.0)
         grad = tl.where(y > 0, grad, 0.0)
     elif SLOPE != 1.0:
-        grad = tl.where(y > 0, grad, grad * SLOPE)
-        y = tl.where(y > 0, y, y * (1.0 / SLOPE))
+        # Half precision rounds a few of many values to zero: their sign bit is that of the value.
+        bits = y.to(tl.int64 if ACC == tl.float64 else tl.int32, bitcast=True)
+        positive = (y > 0) | ((y == 0) & (bits >= 0))
+        grad = tl.where(positive, grad, grad * SLOPE)
+        y = tl.where(positive, y, y * (1.0 / SLOPE))
     return grad, y, offsets, mask
 
 

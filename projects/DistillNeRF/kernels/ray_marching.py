@@ -61,7 +61,9 @@ def _exp(x):
 def _log1p(u):
     """Compute log(1 + u) for u in [0, 1]."""
     if u.dtype == tl.float64:
-        y = tl.log(1.0 + u)
+        # What 1 + u loses by rounding is known: its logarithm is corrected by it.
+        w = 1.0 + u
+        y = tl.where(w == 1.0, u, tl.log(w) * (u / tl.where(w == 1.0, 1.0, w - 1.0)))
     else:
         s = _divide(u, 2.0 + u)
         q = s * s

@@ -24,8 +24,8 @@ from .voxels import VoxelGrid, axis_codes
 OFFSETS = tuple(itertools.product((-1, 0, 1), repeat=3))
 CENTER = 13
 
-# Elements of the products that are held at a time: 32 MB in float32 on a CPU, 4 GB on other devices.
-CPU_CHUNK_NUMEL = 1 << 23
+# Elements of the products that are held at a time: 16 MB in float32 on a CPU, 4 GB on other devices.
+CPU_CHUNK_NUMEL = 1 << 22
 GPU_CHUNK_NUMEL = 1 << 30
 # Cells and offsets that are looked up at a time on a CPU, so that its cache holds them.
 CPU_CHUNK_CELLS = 1 << 17

@@ -1,0 +1,155 @@
+"""Derive the memory of training steps from the tensors that are kept for the gradient, without a GPU.
+
+    python -m verification.benchmark.memory [--variant model ..] [--precision fp32 bf16] [--json FILE]
+
+Runs the forward pass and the losses of published configurations on random images of published size, in chunks as large
+as on a GPU and with plain torch kernels. What autograd would keep is counted and thrown away, so that any machine can
+do it. A step needs at least what is kept, four numbers per weight (itself, its gradient and two of Adam), and what
+its largest operation works with, which is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from projects.DistillNeRF.engine.command_line import file_path
+from projects.DistillNeRF.engine.machine import prepare_processor
+from projects.DistillNeRF.evaluation.report import text_table
+from projects.DistillNeRF.kernels.selection import set_kernels
+from projects.DistillNeRF.models.conversion import CONFIGS
+from projects.DistillNeRF.models.wrapper import DistillNeRFModel
+from projects.DistillNeRF.utils.errors import InputError, command
+from projects.DistillNeRF.utils.files import save_json
+from projects.DistillNeRF.utils.precision import AUTOCAST, DEFAULT
+from verification.benchmark.training import Size, published_model, random_batch
+
+GIBI = 1 << 30
+CARDS = (24, 40, 80)
+VARIANTS = sorted(path.stem for path in CONFIGS.glob('model*.py'))
+NUMBERS_PER_WEIGHT = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a training step.
+
+    Attributes:
+        variant, precision: the configuration.
+        kept: bytes of the tensors that the backward pass needs.
+        weights: bytes of weights that are trained, with their gradients and Adam's moments, and of those that are not.
+    """
+
+    variant: str
+    precision: str
+    kept: int
+    weights: int
+
+    @property
+    def card(self) -> str:
+        """Return the smallest card that holds it with a quarter to spare for what is not counted."""
+        needed = 1.25 * (self.kept + self.weights)
+        return next((f'{size} GB' for size in CARDS if needed <= size * 1e9), f'more than {CARDS[-1]} GB')
+
+
+class KeptTensors:
+    """Count the bytes that autograd keeps inside, each storage once, without keeping them: there is no backward pass.
+
+    Tensors that live on anyway, such as weights, count once, too; ``without`` leaves them out.
+    """
+
+    def __init__(self, without: Iterator[Tensor]) -> None:
+        self._storages = {StorageWeakRef(tensor.untyped_storage()).cdata: 0 for tensor in without}
+        # A reference to each keeps its address from being given to another one.
+        self._seen: list[StorageWeakRef] = []
+
+    @property
+    def total(self) -> int:
+        """Return the bytes so far."""
+        return sum(self._storages.values())
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what is kept inside."""
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, self._refuse):
+            yield
+
+    def _keep(self, tensor: Tensor) -> None:
+        storage = StorageWeakRef(tensor.untyped_storage())
+        if storage.cdata not in self._storages:
+            self._seen.append(storage)
+            self._storages[storage.cdata] = tensor.untyped_storage().nbytes()
+
+    def _refuse(self, kept: None) -> Tensor:
+        raise RuntimeError('what is counted is thrown away: there is no backward pass')
+
+
+@contextmanager
+def chunks_of_a_gpu() -> Iterator[None]:
+    """Work in chunks as large as on a GPU."""
+    package = 'projects.DistillNeRF.modules'
+    with (
+        patch(f'{package}.chunked.keeps_in_cache', lambda device: False),
+        patch(f'{package}.layers.keeps_in_cache', lambda device: False),
+    ):
+        yield
+
+
+def weights_of(model: DistillNeRFModel) -> int:
+    """Return the bytes of all weights and of what the optimizer adds to those that are trained."""
+    trained = {id(p): p for p in model.parameters() if p.requires_grad}
+    bytes_of = {True: 0, False: 0}
+    for tensor in (*model.parameters(), *model.buffers()):
+        bytes_of[id(tensor) in trained] += tensor.numel() * tensor.element_size()
+    return NUMBERS_PER_WEIGHT * bytes_of[True] + bytes_of[False]
+
+
+def measure(variant: str, precision: str, size: Size) -> Memory:
+    """Count what a training step of a published configuration keeps."""
+    model = published_model(variant).train()
+    set_kernels(model, 'torch')
+    batch = random_batch(model.network, variant, size)
+    kept = KeptTensors(iter((*model.parameters(), *model.buffers())))
+    dtype = AUTOCAST.get(precision)
+    with chunks_of_a_gpu(), kept.counting(), torch.autocast('cpu', dtype, enabled=dtype is not None):
+        model.parse_losses(model(batch, mode='loss'))
+    return Memory(variant, precision, kept.total, weights_of(model))
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--variant', nargs='+', choices=VARIANTS, default=VARIANTS, help='default: all')
+    parser.add_argument('--precision', nargs='+', choices=(DEFAULT, *AUTOCAST), default=[DEFAULT, 'bf16'])
+    parser.add_argument('--targets', type=int, default=12, help='number of target views; default: 12')
+    parser.add_argument('--json', type=file_path, help='write all figures to this file, too')
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Print a table."""
+    args = parse_args()
+    if args.targets < 1:
+        raise InputError(f'--targets {args.targets}: give 1 or more')
+    prepare_processor()
+    results = []
+    for variant in args.variant:
+        for precision in args.precision:
+            results.append(measure(variant, precision, Size(targets=args.targets)))
+            print(results[-1], flush=True)
+    rows = [[r.variant, r.precision, f'{r.kept / GIBI:.1f}', f'{r.weights / GIBI:.1f}', r.card] for r in results]
+    print(text_table(['config', 'precision', 'kept, GiB', 'weights, GiB', 'fits'], rows, left=(0, 1)))
+    if args.json:
+        save_json(args.json, [asdict(result) for result in results], indent=1)
+
+
+if __name__ == '__main__':
+    main()
