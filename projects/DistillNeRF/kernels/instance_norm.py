@@ -207,7 +207,7 @@ def _load_gradient(
         grad = tl.where(y > 0, grad, 0.0)
     elif SLOPE != 1.0:
         # Half precision rounds a few of many values to zero: their sign bit is that of the value.
-        bits = y.to(tl.int64 if ACC == tl.float64 else tl.int32, bitcast=True)
+        bits = y.to(tl.int64 if y.dtype == tl.float64 else tl.int32, bitcast=True)
         positive = (y > 0) | ((y == 0) & (bits >= 0))
         grad = tl.where(positive, grad, grad * SLOPE)
         y = tl.where(positive, y, y * (1.0 / SLOPE))
