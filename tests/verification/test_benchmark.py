@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -151,13 +152,16 @@ def test_memory_of_a_step_grows_with_views_and_precision():
     (one, three), (half_one, half_three) = ([kept(precision, n) for n in (1, 3)] for precision in ('fp32', 'bf16'))
     assert one.weights == three.weights == half_one.weights > 4 * 4 * 1e6
     assert three.kept > 1.1 * one.kept
+    assert one.working == three.working == pytest.approx(2 * half_one.working, rel=0.05)
     # Beside the views there are rounded copies of the weights.
     assert 0.4 < (half_three.kept - half_one.kept) / (three.kept - one.kept) < 0.8
 
 
 def test_the_smallest_card_that_holds_a_step():
-    cards = [Memory('model', 'fp32', gigabytes * 10**9, 10**9).card for gigabytes in (18, 19, 60, 70)]
-    assert cards == ['24 GB', '40 GB', '80 GB', 'more than 80 GB']
+    steps = [Memory('model', 'fp32', gigabytes * 10**9, 10**9, 2 * 10**9) for gigabytes in (15, 17, 50, 70)]
+    assert [step.card('auto') for step in steps] == ['24 GB', '40 GB', '80 GB', 'more than 80 GB']
+    half = replace(steps[1], precision='bf16')
+    assert half.peak('torch') - half.peak('auto') == 2 * 10**9 and half.card('auto') == '24 GB'
 
 
 def test_floors_of_one_method():

@@ -4,8 +4,9 @@
 
 Runs the forward pass and the losses of published configurations on random images of published size, in chunks as large
 as on a GPU and with plain torch kernels. What autograd would keep is counted and thrown away, so that any machine can
-do it. A step needs at least what is kept, four numbers per weight (itself, its gradient and two of Adam), and what
-its largest operation works with, which is not counted.
+do it. A step needs what is kept, four numbers per weight (itself, its gradient and two of Adam), and what its largest
+operation works with: in plain torch the gathered rows, gradients and products of a sparse convolution's backward pass.
+The Triton kernels, which ``auto`` uses with bf16 and fp16, store none of these.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from projects.DistillNeRF.evaluation.report import text_table
 from projects.DistillNeRF.kernels.selection import set_kernels
 from projects.DistillNeRF.models.conversion import CONFIGS
 from projects.DistillNeRF.models.wrapper import DistillNeRFModel
+from projects.DistillNeRF.modules.sparse_conv import ConvMaps, SparseConv
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import save_json
 from projects.DistillNeRF.utils.precision import AUTOCAST, DEFAULT
@@ -45,17 +47,23 @@ class Memory:
         variant, precision: the configuration.
         kept: bytes of the tensors that the backward pass needs.
         weights: bytes of weights that are trained, with their gradients and Adam's moments, and of those that are not.
+        working: bytes of the largest sparse convolution's buffers in plain torch.
     """
 
     variant: str
     precision: str
     kept: int
     weights: int
+    working: int
 
-    @property
-    def card(self) -> str:
-        """Return the smallest card that holds it with a quarter to spare for what is not counted."""
-        needed = 1.25 * (self.kept + self.weights)
+    def peak(self, kernels: str) -> int:
+        """Return the bytes of a step with ``torch`` or ``auto`` kernels."""
+        stored = kernels == 'torch' or self.precision == DEFAULT
+        return self.kept + self.weights + self.working * stored
+
+    def card(self, kernels: str) -> str:
+        """Return the smallest card that holds a step with a quarter to spare: some things are not counted."""
+        needed = 1.25 * self.peak(kernels)
         return next((f'{size} GB' for size in CARDS if needed <= size * 1e9), f'more than {CARDS[-1]} GB')
 
 
@@ -111,16 +119,34 @@ def weights_of(model: DistillNeRFModel) -> int:
     return NUMBERS_PER_WEIGHT * bytes_of[True] + bytes_of[False]
 
 
+def _watch_convolutions(model: DistillNeRFModel) -> list[int]:
+    """Return a list to which every sparse convolution adds the bytes of its buffers in the backward pass."""
+    sizes: list[int] = []
+
+    def note(module: SparseConv, inputs: tuple[Tensor, ConvMaps]) -> None:
+        x, maps = inputs
+        dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+        pairs = max((len(chunk.inputs) for chunk in maps.kernel_maps[1].chunks), default=0)
+        _, in_channels, out_channels = module.weight.shape
+        sizes.append(pairs * (2 * in_channels + out_channels) * dtype.itemsize)
+
+    for module in model.modules():
+        if isinstance(module, SparseConv):
+            module.register_forward_pre_hook(note)
+    return sizes
+
+
 def measure(variant: str, precision: str, size: Size) -> Memory:
     """Count what a training step of a published configuration keeps."""
     model = published_model(variant).train()
     set_kernels(model, 'torch')
     batch = random_batch(model.network, variant, size)
     kept = KeptTensors(iter((*model.parameters(), *model.buffers())))
+    buffers = _watch_convolutions(model)
     dtype = AUTOCAST.get(precision)
     with chunks_of_a_gpu(), kept.counting(), torch.autocast('cpu', dtype, enabled=dtype is not None):
         model.parse_losses(model(batch, mode='loss'))
-    return Memory(variant, precision, kept.total, weights_of(model))
+    return Memory(variant, precision, kept.total, weights_of(model), max(buffers))
 
 
 def parse_args() -> argparse.Namespace:
@@ -145,8 +171,13 @@ def main() -> None:
         for precision in args.precision:
             results.append(measure(variant, precision, Size(targets=args.targets)))
             print(results[-1], flush=True)
-    rows = [[r.variant, r.precision, f'{r.kept / GIBI:.1f}', f'{r.weights / GIBI:.1f}', r.card] for r in results]
-    print(text_table(['config', 'precision', 'kept, GiB', 'weights, GiB', 'fits'], rows, left=(0, 1)))
+    rows = []
+    for result in results:
+        sizes = (result.kept, result.weights, result.working, result.peak('torch'), result.peak('auto'))
+        figures = [f'{size / GIBI:.1f}' for size in sizes]
+        rows.append([result.variant, result.precision, *figures, result.card('auto')])
+    head = ['config', 'precision', 'kept, GiB', 'weights', 'working', 'peak, torch', 'peak, auto', 'fits (auto)']
+    print(text_table(head, rows, left=(0, 1)))
     if args.json:
         save_json(args.json, [asdict(result) for result in results], indent=1)
 

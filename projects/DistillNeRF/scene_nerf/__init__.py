@@ -1,0 +1,1 @@
+"""The teacher: a field per drive, and what it exports for students."""

@@ -1,0 +1,206 @@
+"""One drive through one scene: all its images and LiDAR sweeps in one frame of reference.
+
+The *scene frame* is the LiDAR frame of the first keyframe: meters, x right, y forward, z up. Cameras look along +z, x
+right, y down; pixel (0, 0) is the center of the top left pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..datasets.file_checks import check_ranges
+from ..datasets.image_files import read_image, resize, to_rgb
+from ..datasets.infos import Info, load_infos
+from ..geometry.cameras import Cameras
+from ..geometry.poses import inverse_pose
+from ..utils.errors import InputError
+from ..utils.files import require_file
+
+RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'
+
+
+@dataclass(frozen=True)
+class DriveImage:
+    """An image of a drive.
+
+    Attributes:
+        path: its file.
+        camera: name of the camera.
+        frame: number of its keyframe; None between keyframes.
+        timestamp: seconds.
+        height, width: native size, pixels.
+        intrinsics: ``(3, 3)`` float64 for the native size.
+        cam2scene: ``(4, 4)`` float64.
+        teacher: paths of the teacher's files of the original view, relative to the teacher root, by kind (``depth``,
+            ``sky_mask``); empty between keyframes.
+        truth: paths of true maps by kind, absolute; empty where there are none.
+    """
+
+    path: str
+    camera: str
+    frame: int | None
+    timestamp: float
+    height: int
+    width: int
+    intrinsics: np.ndarray
+    cam2scene: np.ndarray
+    teacher: dict[str, str]
+    truth: dict[str, str]
+
+    def read(self, height: int, width: int) -> np.ndarray:
+        """Read the image in another size, ``(height, width, 3)`` uint8 RGB."""
+        return resize(to_rgb(read_image(self.path)), height, width)
+
+    def camera_at(self, height: int, width: int) -> Cameras:
+        """Return its camera, a batch of one, for that image size; float64."""
+        intrinsics, cam2scene = (torch.from_numpy(x)[None] for x in (self.intrinsics, self.cam2scene))
+        return Cameras(intrinsics, cam2scene, self.height, self.width).resized(height, width)
+
+
+@dataclass(frozen=True)
+class DriveSweep:
+    """A LiDAR sweep of a drive.
+
+    Attributes:
+        path: its file of float32 points.
+        columns: numbers per point; x, y, z come first.
+        frame: number of its keyframe; None between keyframes.
+        timestamp: seconds.
+        lidar2scene: ``(4, 4)`` float64.
+        origins: ``(k, 3)`` float64, where the beams of its k sensors begin, in the LiDAR frame.
+        sensor_column: column of the points that holds the number of the sensor; None if there is one.
+    """
+
+    path: str
+    columns: int
+    frame: int | None
+    timestamp: float
+    lidar2scene: np.ndarray
+    origins: np.ndarray
+    sensor_column: int | None = None
+
+    def beams(self) -> tuple[np.ndarray, np.ndarray]:
+        """Read the beams: where they begin and end, ``(n, 3)`` float32 each, in the scene."""
+        size = require_file(self.path, RESTORE).stat().st_size
+        if size % (4 * self.columns):
+            raise InputError(
+                f'{self.path}: {size} bytes are no whole number of points of {self.columns} floats; {RESTORE}'
+            )
+        points = np.fromfile(self.path, np.float32).reshape(-1, self.columns)
+        points = points[np.isfinite(points[:, :3]).all(1)]
+        check_ranges(points, self.path, RESTORE)
+        sensors = np.zeros(len(points), np.int64)
+        if self.sensor_column is not None:
+            sensors = points[:, self.sensor_column].astype(np.int64)
+        rotation, shift = self.lidar2scene[:3, :3], self.lidar2scene[:3, 3]
+        origins = self.origins @ rotation.T + shift
+        ends = points[:, :3].astype(np.float64) @ rotation.T + shift
+        return origins[sensors].astype(np.float32), ends.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """All that was recorded on a drive.
+
+    Attributes:
+        scene: its name.
+        cameras: names of the cameras, in ring order.
+        images: in order of time.
+        sweeps: in order of time; empty without LiDAR.
+        scene2global: ``(4, 4)`` float64.
+    """
+
+    scene: str
+    cameras: tuple[str, ...]
+    images: tuple[DriveImage, ...]
+    sweeps: tuple[DriveSweep, ...]
+    scene2global: np.ndarray
+
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Return the numbers of the keyframes."""
+        return tuple(sorted({image.frame for image in self.images if image.frame is not None}))
+
+
+def scene_names(ann_files: Sequence[str]) -> tuple[str, ...]:
+    """List the scenes of info files."""
+    return tuple(dict.fromkeys(info['scene'] for path in ann_files for info in load_infos(path)[1]))
+
+
+def load_drive(ann_files: Sequence[str], scene: str, roots: dict[str, str]) -> Drive:
+    """Collect the images and sweeps of a scene from all info files that have frames of it.
+
+    Args:
+        ann_files: info files.
+        scene: name of the scene.
+        roots: folders of ``img``, ``lidar`` and ``truth``.
+
+    Raises:
+        InputError: no such scene.
+    """
+    files = [load_infos(path) for path in ann_files]
+    infos = sorted((i for _, part in files for i in part if i['scene'] == scene), key=lambda info: info['timestamp'])
+    if not infos:
+        known = ', '.join(list(dict.fromkeys(i['scene'] for _, part in files for i in part))[:10])
+        raise InputError(f'scene {scene}: not in {", ".join(map(str, ann_files))}; there are {known}')
+    scene2global = np.asarray(infos[0]['lidar2global'], np.float64)
+    images, sweeps = {}, {}
+    for info in infos:
+        for image in _images(info, inverse_pose(scene2global), roots):
+            images.setdefault(image.path, image)
+        for sweep in _sweeps(info, inverse_pose(scene2global), roots):
+            sweeps.setdefault(sweep.path, sweep)
+    return Drive(
+        scene,
+        tuple(files[0][0]['cameras']),
+        tuple(sorted(images.values(), key=lambda image: (image.timestamp, image.camera))),
+        tuple(sorted(sweeps.values(), key=lambda sweep: sweep.timestamp)),
+        scene2global,
+    )
+
+
+def _images(info: Info, global2scene: np.ndarray, roots: dict[str, str]) -> list[DriveImage]:
+    """Make the images of a keyframe and of the time between it and the keyframe before."""
+    own = [(info['frame'], camera, image) for camera, image in info['images'].items()]
+    between = [(None, camera, image) for camera, part in info.get('image_sweeps', {}).items() for image in part]
+    return [
+        DriveImage(
+            path=str(Path(roots['img']) / image['img_path']),
+            camera=camera,
+            frame=frame,
+            timestamp=image['timestamp'],
+            height=image['height'],
+            width=image['width'],
+            intrinsics=np.asarray(image['cam2img'], np.float64),
+            cam2scene=global2scene @ np.asarray(image['cam2global'], np.float64),
+            teacher=dict(image.get('teacher', {})),
+            truth={kind: str(Path(roots['truth']) / path) for kind, path in image.get('truth', {}).items()},
+        )
+        for frame, camera, image in (*own, *between)
+    ]
+
+
+def _sweeps(info: Info, global2scene: np.ndarray, roots: dict[str, str]) -> list[DriveSweep]:
+    """Make the sweep of a keyframe and those that it lists."""
+    own: list[tuple[int | None, dict[str, Any]]] = [(info['frame'], info)] if info['lidar_points'] else []
+    sweeps = []
+    for frame, record in (*own, *((None, sweep) for sweep in info.get('lidar_sweeps', []))):
+        points = record['lidar_points']
+        sweeps.append(
+            DriveSweep(
+                path=str(Path(roots['lidar']) / points['lidar_path']),
+                columns=points['num_pts_feats'],
+                frame=frame,
+                timestamp=record['timestamp'],
+                lidar2scene=global2scene @ np.asarray(record['lidar2global'], np.float64),
+                origins=np.asarray(points.get('origins', [[0.0, 0.0, 0.0]]), np.float64),
+                sensor_column=points.get('sensor_column'),
+            )
+        )
+    return sweeps
