@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..datasets.file_checks import check_ranges
-from ..datasets.image_files import read_image, resize, to_rgb
+from ..datasets.image_files import read_image, resize
 from ..datasets.infos import Info, load_infos
 from ..geometry.cameras import Cameras
 from ..geometry.poses import inverse_pose
@@ -55,7 +55,7 @@ class DriveImage:
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Read the image in another size, ``(height, width, 3)`` uint8 RGB."""
-        return resize(to_rgb(read_image(self.path)), height, width)
+        return np.ascontiguousarray(resize(read_image(self.path), height, width)[..., ::-1])
 
     def camera_at(self, height: int, width: int) -> Cameras:
         """Return its camera, a batch of one, for that image size; float64."""
