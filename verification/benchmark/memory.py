@@ -169,7 +169,8 @@ def main() -> None:
     results = []
     for variant in args.variant:
         for precision in args.precision:
-            results.append(measure(variant, precision, Size(targets=args.targets)))
+            inputs = 3 if 'waymo' in variant else 6
+            results.append(measure(variant, precision, Size(inputs=inputs, targets=args.targets)))
             print(results[-1], flush=True)
     rows = []
     for result in results:

@@ -1,0 +1,296 @@
+"""The fused CPU kernels of :mod:`.marching`, in numba: no sample is stored, and empty blocks are passed at once.
+
+Each ray is marched once for its outputs and once more for the gradients, which each thread adds to a table of its own.
+Results and gradients are those of :func:`.marching.composite`, in the precision of the inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from .marching import CHANNELS, LIGHT, Marching, RayOutputs, Rays
+from .nested_grid import BLOCK, NestedGrid
+
+# Columns of a ray's outputs: color, distance, transmittance, transmittance up to both limits.
+OUTPUTS = 7
+# Rays that a thread takes at a time.
+CHUNK = 64
+BLOCK_CELLS = BLOCK**3
+
+
+@njit(inline='always')
+def _span(origin, direction, lower, upper, level, near):  # pragma: no cover - compiled
+    """Compute where a ray enters and leaves a box."""
+    enter = near
+    leave = lower.dtype.type(1e30)
+    tiny = lower.dtype.type(1e-9)
+    for axis in range(3):
+        d = direction[axis]
+        if abs(d) < tiny:
+            d = tiny
+        first = (lower[level, axis] - origin[axis]) / d
+        second = (upper[level, axis] - origin[axis]) / d
+        if first > second:
+            first, second = second, first
+        enter = max(enter, first)
+        leave = min(leave, second)
+    return enter, max(leave, enter)
+
+
+@njit(inline='always')
+def _spans(origin, direction, lower, upper, near, enter, leave):  # pragma: no cover - compiled
+    """Compute where a ray enters and leaves all boxes; see :func:`.marching.box_spans`."""
+    levels = len(lower)
+    for level in range(levels):
+        enter[level], leave[level] = _span(origin, direction, lower, upper, level, near)
+    for level in range(levels - 2, -1, -1):
+        if leave[level] <= enter[level]:
+            enter[level] = leave[level + 1]
+            leave[level] = leave[level + 1]
+
+
+@njit(inline='always')
+def _segment(part, levels, enter, leave):  # pragma: no cover - compiled
+    """Return the box, and the two ends, of a part of a ray: from the outermost box inwards, and out again."""
+    if part < levels - 1:
+        level = levels - 1 - part
+        return level, enter[level], enter[level - 1]
+    if part == levels - 1:
+        return 0, enter[0], leave[0]
+    level = part - levels + 1
+    return level, leave[level - 1], leave[level]
+
+
+@njit(inline='always')
+def _steps_to_leave(position, move, block):  # pragma: no cover - compiled
+    """Return how many samples further, at ``move`` cells per sample, still lie in a block."""
+    steps = 1e9
+    for axis in range(3):
+        if move[axis] > 1e-9:
+            steps = min(steps, ((block[axis] + 1) * BLOCK - position[axis]) / move[axis])
+        elif move[axis] < -1e-9:
+            steps = min(steps, (block[axis] * BLOCK - position[axis]) / move[axis])
+    return max(1, int(steps))
+
+
+@njit(inline='always')
+def _find(position, level, dims, starts, blocks, leaves, block):  # pragma: no cover - compiled
+    """Return the cell at a position, in cells from the lower corner; -1: none; -2: none in its whole ``block``."""
+    x, y, z = int(np.floor(position[0])), int(np.floor(position[1])), int(np.floor(position[2]))
+    block[0], block[1], block[2] = x // BLOCK, y // BLOCK, z // BLOCK
+    for axis in range(3):
+        if block[axis] < 0 or block[axis] >= dims[level, axis]:
+            return -1
+    leaf = blocks[starts[level] + (block[0] * dims[level, 1] + block[1]) * dims[level, 2] + block[2]]
+    if leaf < 0:
+        return -2
+    x, y, z = x - BLOCK * block[0], y - BLOCK * block[1], z - BLOCK * block[2]
+    return leaves[leaf, (x * BLOCK + y) * BLOCK + z]
+
+
+@njit(inline='always')
+def _mix(values, vertices, cell, position, weights, mixed):  # pragma: no cover - compiled
+    """Mix the values of the vertices of a cell."""
+    one = values.dtype.type(1)
+    fx, fy, fz = (
+        position[0] - np.floor(position[0]),
+        position[1] - np.floor(position[1]),
+        position[2] - np.floor(position[2]),
+    )
+    for channel in range(CHANNELS):
+        mixed[channel] = 0
+    for corner in range(8):
+        weight = (fx if corner & 4 else one - fx) * (fy if corner & 2 else one - fy) * (fz if corner & 1 else one - fz)
+        weights[corner] = weight
+        vertex = vertices[cell, corner]
+        for channel in range(CHANNELS):
+            mixed[channel] += weight * values[vertex, channel]
+
+
+@njit(inline='always')
+def _softplus(x):  # pragma: no cover - compiled
+    return x if x > 20 else np.log1p(np.exp(x))
+
+
+@njit(inline='always')
+def _color(mixed, direction, index, one):  # pragma: no cover - compiled
+    """Return one of the colors seen from a direction."""
+    logit = mixed[1 + index]
+    for axis in range(3):
+        logit += mixed[4 + 3 * index + axis] * direction[axis]
+    return one / (one + np.exp(-logit))
+
+
+@njit(fastmath={'contract', 'reassoc'}, cache=True, error_model='numpy')
+def _march(  # pragma: no cover - compiled
+    ray, rays, grid, values, settings, all_outputs, all_cotangents, gradients, contributions, backward, scratch, block
+):
+    """March one ray: fill its outputs, or add its gradients where ``backward``."""
+    origin, direction, jitter, limits = rays[0][ray], rays[1][ray], rays[2][ray], rays[3][ray]
+    lower, upper, sizes, dims, starts, blocks, leaves, vertices = grid
+    step, near, stop = settings[0], settings[1], settings[2]
+    outputs, cotangents = all_outputs[ray], all_cotangents[ray]
+    one = values.dtype.type(1)
+    light = values.dtype.type(LIGHT)
+    levels = len(sizes)
+    enter, leave, position, move = scratch[0], scratch[1], scratch[2], scratch[3]
+    weights, mixed, pulled, color = scratch[4], scratch[5], scratch[6], scratch[7]
+    _spans(origin, direction, lower, upper, near, enter, leave)
+    passed = one
+    total = values.dtype.type(0)  # of all weights times what a gradient asks of their samples
+    seen = values.dtype.type(0)
+    if backward:
+        for index in range(4):
+            total += outputs[index] * cotangents[index]
+    else:
+        for index in range(4):
+            outputs[index] = 0
+        outputs[5] = outputs[6] = one
+    ended = False
+    for part in range(2 * levels - 1):
+        level, first, last = _segment(part, levels, enter, leave)
+        if ended or last <= first:
+            continue
+        size = sizes[level]
+        spacing = size * step
+        for axis in range(3):
+            move[axis] = direction[axis] * spacing / size
+        index = 0
+        while True:
+            start = first + index * spacing
+            length = min(spacing, last - start)
+            if length <= 0:
+                break
+            distance = start + jitter * length
+            for axis in range(3):
+                position[axis] = (origin[axis] + distance * direction[axis] - lower[level, axis]) / size
+            cell = _find(position, level, dims, starts, blocks, leaves, block)
+            if cell < 0:
+                index += _steps_to_leave(position, move, block) if cell == -2 else 1
+                continue
+            index += 1
+            _mix(values, vertices, cell, position, weights, mixed)
+            optical = _softplus(mixed[0]) * (length / size)
+            clear = np.exp(-optical)
+            weight = passed * (one - clear)
+            heavy = weight > light
+            if heavy:
+                for channel in range(3):
+                    color[channel] = _color(mixed, direction, channel, one)
+            passed *= clear
+            if not backward:
+                if heavy:
+                    for channel in range(3):
+                        outputs[channel] += weight * color[channel]
+                    outputs[3] += weight * distance
+                    if len(contributions) and weight > contributions[cell]:
+                        contributions[cell] = weight
+                if distance < limits[0]:
+                    outputs[5] = passed
+                if distance < limits[1]:
+                    outputs[6] = passed
+            else:
+                for channel in range(CHANNELS):
+                    pulled[channel] = 0
+                # What the optical depth of this sample takes from those behind it.
+                slope = -cotangents[4] * outputs[4]
+                if heavy:
+                    asked = cotangents[3] * distance
+                    for channel in range(3):
+                        asked += cotangents[channel] * color[channel]
+                        pull = cotangents[channel] * weight * color[channel] * (one - color[channel])
+                        pulled[1 + channel] = pull
+                        for axis in range(3):
+                            pulled[4 + 3 * channel + axis] = pull * direction[axis]
+                    seen += weight * asked
+                    slope += passed * asked
+                slope -= total - seen
+                if distance < limits[0]:
+                    slope -= cotangents[5] * outputs[5]
+                if distance < limits[1]:
+                    slope -= cotangents[6] * outputs[6]
+                pulled[0] = slope * (length / size) / (one + np.exp(-mixed[0]))
+                for corner in range(8):
+                    vertex = vertices[cell, corner]
+                    for channel in range(CHANNELS):
+                        gradients[vertex, channel] += weights[corner] * pulled[channel]
+            if passed < stop:
+                ended = True
+                break
+    if not backward:
+        outputs[4] = passed
+
+
+@njit(parallel=True, cache=True, error_model='numpy')
+def _forward(rays, grid, values, settings, outputs, contributions):  # pragma: no cover - compiled
+    """March all rays for their outputs."""
+    nothing = np.zeros((0, CHANNELS), values.dtype)
+    for chunk in prange((len(outputs) + CHUNK - 1) // CHUNK):
+        scratch = np.zeros((8, max(16, len(grid[2]))), values.dtype)
+        block = np.zeros(3, np.int64)
+        first = np.int64(chunk) * CHUNK
+        for ray in range(first, min(len(outputs), first + CHUNK)):
+            _march(ray, rays, grid, values, settings, outputs, outputs, nothing, contributions, False, scratch, block)
+
+
+@njit(parallel=True, cache=True, error_model='numpy')
+def _backward(rays, grid, values, settings, outputs, cotangents, gradients):  # pragma: no cover - compiled
+    """March all rays for their gradients; thread k adds to ``gradients[k]``, and takes every so many rays."""
+    nothing = np.zeros(0, values.dtype)
+    for index in prange(len(gradients)):
+        thread = np.int64(index)
+        scratch = np.zeros((8, max(16, len(grid[2]))), values.dtype)
+        block = np.zeros(3, np.int64)
+        own = gradients[thread]
+        for ray in range(thread, len(outputs), len(gradients)):
+            _march(ray, rays, grid, values, settings, outputs, cotangents, own, nothing, True, scratch, block)
+
+
+def _arrays(grid: NestedGrid) -> tuple[np.ndarray, ...]:
+    boxes = grid.boxes
+    tensors = (boxes.lower, boxes.upper, boxes.sizes, boxes.blocks, grid.block_starts)
+    return tuple(x.detach().contiguous().numpy() for x in (*tensors, grid.blocks, grid.leaves, grid.vertices))
+
+
+def _inputs(values: Tensor, rays: Rays, grid: NestedGrid, marching: Marching) -> tuple[Any, ...]:
+    """Return the inputs that both passes share, as arrays."""
+    tensors = (rays.origins, rays.directions, rays.jitter, rays.limits)
+    array = values.detach().contiguous().numpy()
+    settings = np.array([marching.step, marching.near, marching.stop], array.dtype)
+    return tuple(x.detach().contiguous().numpy() for x in tensors), _arrays(grid), array, settings
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rays: Rays, grid: NestedGrid, marching: Marching) -> Tensor:
+        ctx.inputs = (rays, grid, marching)
+        outputs = values.new_empty(len(rays), OUTPUTS)
+        ctx.save_for_backward(values, outputs)
+        _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), values.new_zeros(0).numpy())
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None]:
+        values, outputs = ctx.saved_tensors
+        gradients = values.new_zeros(numba.get_num_threads(), *values.shape)
+        arrays = (outputs.numpy(), cotangents.contiguous().numpy(), gradients.numpy())
+        _backward(*_inputs(values, *ctx.inputs), *arrays)
+        return gradients.sum(0) if len(gradients) > 1 else gradients[0], None, None, None
+
+
+def composite(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching) -> RayOutputs:
+    """Render rays as :func:`.marching.composite` does, on a CPU."""
+    outputs = _Composite.apply(values, rays, grid, marching)
+    return RayOutputs(outputs[:, :3], outputs[:, 3], outputs[:, 4], outputs[:, 5:])
+
+
+def contributions(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching, largest: Tensor) -> None:
+    """Raise ``largest`` ``(C,)`` to the largest weight that a sample of these rays has in each cell."""
+    outputs = values.detach().new_empty(len(rays), OUTPUTS)
+    _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), largest.numpy())
