@@ -98,9 +98,9 @@ def test_a_wall_of_known_density():
     wall = (centers[:, 0] > 2) & (centers[:, 0] < 3)
     grid = NestedGrid.build(boxes, torch.zeros(int(wall.sum()), dtype=torch.int64), inside[wall])
     values = torch.zeros(grid.num_vertices, CHANNELS, dtype=torch.float64)
-    values[:, 0] = math.log(math.e - 1)  # softplus of it is 1
+    values[:, 0] = math.log(math.e - 1) / marching.DENSITY_GAIN  # softplus of it is 1
     values[:, 1:4] = torch.tensor([1.0, -1.0, 0.0])
-    values[:, 4] = 0.5  # red grows with x
+    values[:, 4] = 0.5 / marching.VIEW_GAIN  # red grows with x
     origin = torch.zeros(1, 3, dtype=torch.float64)
     rays = Rays(
         origin, origin + torch.tensor([1.0, 0, 0]), torch.full((1,), 0.5).double(), torch.tensor([[2.5, 9.0]]).double()

@@ -14,7 +14,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from .marching import CHANNELS, LIGHT, Marching, RayOutputs, Rays
+from .marching import CHANNELS, DENSITY_GAIN, LIGHT, VIEW_GAIN, Marching, RayOutputs, Rays
 from .nested_grid import BLOCK, NestedGrid
 
 # Columns of a ray's outputs: color, distance, transmittance, transmittance up to both limits.
@@ -119,12 +119,12 @@ def _softplus(x):  # pragma: no cover - compiled
 
 
 @njit(inline='always')
-def _color(mixed, direction, index, one):  # pragma: no cover - compiled
+def _color(mixed, direction, index, one, view_gain):  # pragma: no cover - compiled
     """Return one of the colors seen from a direction."""
-    logit = mixed[1 + index]
+    slope = one - one
     for axis in range(3):
-        logit += mixed[4 + 3 * index + axis] * direction[axis]
-    return one / (one + np.exp(-logit))
+        slope += mixed[4 + 3 * index + axis] * direction[axis]
+    return one / (one + np.exp(-(mixed[1 + index] + view_gain * slope)))
 
 
 @njit(fastmath={'contract', 'reassoc'}, cache=True, error_model='numpy')
@@ -138,6 +138,7 @@ def _march(  # pragma: no cover - compiled
     outputs, cotangents = all_outputs[ray], all_cotangents[ray]
     one = values.dtype.type(1)
     light = values.dtype.type(LIGHT)
+    gain, view_gain = values.dtype.type(DENSITY_GAIN), values.dtype.type(VIEW_GAIN)
     levels = len(sizes)
     enter, leave, position, move = scratch[0], scratch[1], scratch[2], scratch[3]
     weights, mixed, pulled, color = scratch[4], scratch[5], scratch[6], scratch[7]
@@ -176,13 +177,14 @@ def _march(  # pragma: no cover - compiled
                 continue
             index += 1
             _mix(values, vertices, cell, position, weights, mixed)
-            optical = _softplus(mixed[0]) * (length / size)
+            logit = gain * mixed[0]
+            optical = _softplus(logit) * (length / size)
             clear = np.exp(-optical)
             weight = passed * (one - clear)
             heavy = weight > light
             if heavy:
                 for channel in range(3):
-                    color[channel] = _color(mixed, direction, channel, one)
+                    color[channel] = _color(mixed, direction, channel, one, view_gain)
             passed *= clear
             if not backward:
                 if heavy:
@@ -207,7 +209,7 @@ def _march(  # pragma: no cover - compiled
                         pull = cotangents[channel] * weight * color[channel] * (one - color[channel])
                         pulled[1 + channel] = pull
                         for axis in range(3):
-                            pulled[4 + 3 * channel + axis] = pull * direction[axis]
+                            pulled[4 + 3 * channel + axis] = view_gain * pull * direction[axis]
                     seen += weight * asked
                     slope += passed * asked
                 slope -= total - seen
@@ -215,7 +217,7 @@ def _march(  # pragma: no cover - compiled
                     slope -= cotangents[5] * outputs[5]
                 if distance < limits[1]:
                     slope -= cotangents[6] * outputs[6]
-                pulled[0] = slope * (length / size) / (one + np.exp(-mixed[0]))
+                pulled[0] = gain * slope * (length / size) / (one + np.exp(-logit))
                 for corner in range(8):
                     vertex = vertices[cell, corner]
                     for channel in range(CHANNELS):

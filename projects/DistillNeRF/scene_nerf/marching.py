@@ -1,10 +1,11 @@
 """March rays through a nested grid and composite what its cells hold, in plain torch: the reference, and for GPUs.
 
 In each box samples lie ``step`` cells apart, the same fraction (``jitter``) into their interval on the whole ray. At a
-sample the values of the eight vertices around it are mixed trilinearly. The density is the softplus of the mixed value,
+sample the values of the eight vertices around it are mixed trilinearly. The density is the softplus of a mixed value,
 per edge of a cell, so that a number means the same at all sizes; the color is the sigmoid of a constant and a linear
-function of the viewing direction (spherical harmonics of degree one). A sample of weight :data:`LIGHT` or less adds
-neither color nor depth.
+function of the viewing direction (spherical harmonics of degree one). Gains let one learning rate suit all.
+
+A sample of weight :data:`LIGHT` or less adds neither color nor depth.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .nested_grid import NestedBoxes, NestedGrid, corner_weights
 
 # Channels of a vertex: density, three colors, and three numbers per color for the direction.
 CHANNELS = 13
+DENSITY_GAIN, VIEW_GAIN = 2.0, 0.5
 LIGHT = 1e-5
 
 
@@ -144,7 +146,7 @@ def composite(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching) 
         samples = place_samples(grid, rays, marching)
     weights = corner_weights(samples.inner)
     mixed = (weights[..., None] * values[grid.vertices[samples.cells].long()]).sum(1)
-    optical = F.softplus(mixed[:, 0]) * samples.lengths
+    optical = F.softplus(DENSITY_GAIN * mixed[:, 0]) * samples.lengths
     # Optical depth before each sample: a running sum over all rays, less that before its own ray. In double precision,
     # as the sums are long.
     total = optical.double().cumsum(0)
@@ -159,7 +161,7 @@ def composite(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching) 
     weight = transmittance * (1 - torch.exp(-optical))
     heavy = torch.where(used & (weight > LIGHT), weight, 0)
     view = rays.directions[samples.rays]
-    color = torch.sigmoid(mixed[:, 1:4] + (mixed[:, 4:].view(-1, 3, 3) * view[:, None]).sum(-1))
+    color = torch.sigmoid(mixed[:, 1:4] + VIEW_GAIN * (mixed[:, 4:].view(-1, 3, 3) * view[:, None]).sum(-1))
 
     def sums(x: Tensor) -> Tensor:
         return x.new_zeros(len(rays), *x.shape[1:]).index_add(0, samples.rays, x)

@@ -1,0 +1,109 @@
+"""The field of one drive: cells with density and color, the sky by direction, and one exposure per image."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import march_kernels, marching
+from .marching import CHANNELS, Marching, RayOutputs, Rays
+from .nested_grid import NestedBoxes, NestedGrid
+
+# Height (elevation) and width (azimuth) of the map of the sky.
+SKY_SIZE = (256, 1024)
+
+
+class SceneField(nn.Module):
+    """What is optimized for a drive.
+
+    Args:
+        grid: the occupied cells.
+        values: ``(V, CHANNELS)`` what their vertices begin with.
+        num_images: number of training images.
+        settings: how rays are marched.
+
+    Attributes:
+        values: ``(V, CHANNELS)`` at the vertices; see :mod:`.marching`.
+        sky: ``(3, height, width)`` logits of the color by azimuth (clockwise from straight ahead) and elevation.
+        exposure: ``(num_images, 3, 4)`` what an affine change of color adds to the identity.
+    """
+
+    def __init__(self, grid: NestedGrid, values: Tensor, num_images: int, settings: Marching) -> None:
+        super().__init__()
+        self.grid = grid
+        self.settings = settings
+        self.values = nn.Parameter(values)
+        self.sky = nn.Parameter(torch.zeros(3, *SKY_SIZE))
+        self.exposure = nn.Parameter(torch.zeros(num_images, 3, 4))
+
+    @classmethod
+    def empty(cls, num_images: int = 0, settings: Marching | None = None) -> SceneField:
+        """Return a field without cells, to load a checkpoint into."""
+        boxes = NestedBoxes(torch.zeros(1, 3), torch.ones(1, 3), torch.full((1,), 0.125))
+        nothing = torch.zeros(0, dtype=torch.int64)
+        grid = NestedGrid.build(boxes, nothing, nothing.view(0, 1).expand(0, 3))
+        return cls(grid, torch.zeros(0, CHANNELS), num_images, settings or Marching())
+
+    def march(self, rays: Rays) -> RayOutputs:
+        """Render rays through the cells: fused on CPUs, in plain torch elsewhere."""
+        module = march_kernels if self.values.is_cpu else marching
+        return module.composite(self.grid, self.values, rays, self.settings)
+
+    def sky_color(self, directions: Tensor) -> Tensor:
+        """Return the color ``(n, 3)`` of the sky in directions ``(n, 3)``."""
+        azimuth = torch.atan2(directions[:, 0], directions[:, 1]) / math.pi
+        elevation = torch.asin(directions[:, 2].clamp(-1, 1)) / (math.pi / 2)
+        places = torch.stack([azimuth, -elevation], -1)[None, None]
+        # The map goes on where it ends, straight behind.
+        padded = F.pad(self.sky[None], (1, 1, 0, 0), mode='circular')
+        width = self.sky.shape[2]
+        places = places * places.new_tensor([width / (width + 2), 1.0])
+        colors = F.grid_sample(padded, places, padding_mode='border', align_corners=False)
+        return torch.sigmoid(colors[0, :, 0].T)
+
+    def color(self, outputs: RayOutputs, directions: Tensor) -> Tensor:
+        """Return the color ``(n, 3)`` of rays with the sky behind the cells."""
+        return outputs.color + outputs.transmittance[:, None] * self.sky_color(directions)
+
+    def exposed(self, color: Tensor, images: Tensor) -> Tensor:
+        """Return colors ``(n, 3)`` as images ``(n,)`` see them."""
+        return expose(color, self.exposure[images])
+
+    def replace_cells(self, grid: NestedGrid, values: Tensor) -> None:
+        """Take other cells; the values become a new parameter."""
+        self.grid = grid
+        self.values = nn.Parameter(values)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the cells, for a checkpoint."""
+        grid = self.grid
+        return {
+            'boxes': (grid.boxes.lower, grid.boxes.upper, grid.boxes.sizes),
+            'levels': grid.levels.to(torch.int8),
+            'coordinates': grid.coordinates.to(torch.int16),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the cells of a checkpoint."""
+        like = self.values
+        boxes = NestedBoxes(*(x.to(like.device) for x in state['boxes']))
+        levels, coordinates = (state[name].to(like.device).long() for name in ('levels', 'coordinates'))
+        self.grid = NestedGrid.build(boxes, levels, coordinates)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take parameters of any number of vertices and images."""
+        for name in ('values', 'exposure'):
+            stored = state_dict.get(prefix + name)
+            own = getattr(self, name)
+            if stored is not None and stored.shape != own.shape:
+                setattr(self, name, nn.Parameter(own.new_empty(stored.shape)))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def expose(color: Tensor, change: Tensor) -> Tensor:
+    """Return colors ``(n, 3)`` after affine changes ``(n, 3, 4)``, which are added to the identity."""
+    return color + (change[..., :3] * color[:, None]).sum(-1) + change[..., 3]

@@ -1,0 +1,140 @@
+"""Which cells a field begins with and which it keeps: LiDAR says what is occupied, free or unknown.
+
+Cells that beams ended in are surfaces; cells that beams only went through are left out; what no beam met, and a camera
+sees, is fog: of little density, for the images to fill. Fog that no pixel needs is dropped before cells are divided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.cameras import Cameras
+from .evidence import FREE, OCCUPIED, UNKNOWN, Evidence
+from .marching import CHANNELS
+from .nested_grid import BLOCK, NestedBoxes, NestedGrid
+
+# Density logits, before their gain, of surfaces and of fog.
+SURFACE, FOG = 0.25, -2.5
+# Cells that lie less than this beside an image, as a share of it, are seen: those around them are mixed in.
+MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Known:
+    """What LiDAR says, as points.
+
+    Attributes:
+        points: ``(m, 3)`` middles of the voxels that are known.
+        hit: ``(m,)`` whether a beam ended in each.
+        evidence: the voxels themselves; None without LiDAR.
+    """
+
+    points: Tensor
+    hit: Tensor
+    evidence: Evidence | None
+
+    @classmethod
+    def of(cls, evidence: Evidence | None) -> Known:
+        """List the voxels of ``evidence``."""
+        if evidence is None:
+            return cls(torch.zeros(0, 3), torch.zeros(0, dtype=torch.bool), None)
+        indices, hits, _ = evidence.voxels()
+        points = evidence.corner + (indices + 0.5) * evidence.voxel
+        return cls(torch.from_numpy(points).float(), torch.from_numpy(hits > 0), evidence)
+
+    def states(self, boxes: NestedBoxes, levels: Tensor, coordinates: Tensor) -> Tensor:
+        """Return ``(n,)`` int8 ``OCCUPIED``, ``FREE`` or ``UNKNOWN`` of cells.
+
+        A cell as small as a voxel or smaller is what the voxel at its middle is. A larger one is occupied if a voxel in
+        it is, else free if one is.
+        """
+        states = torch.full((len(levels),), UNKNOWN, dtype=torch.int8)
+        if self.evidence is None:
+            return states
+        for level in range(boxes.levels):
+            chosen = levels == level
+            size = float(boxes.sizes[level])
+            if size <= 1.5 * self.evidence.voxel:
+                centers = boxes.lower[level] + (coordinates[chosen] + 0.5) * size
+                states[chosen] = torch.from_numpy(self.evidence.state(centers.double().numpy()))
+            else:
+                states[chosen] = self._summary(boxes, level, coordinates[chosen])
+        return states
+
+    def _summary(self, boxes: NestedBoxes, level: int, coordinates: Tensor) -> Tensor:
+        """Return the states of cells that are larger than voxels."""
+        dims = boxes.blocks[level] * BLOCK
+        cells = ((self.points - boxes.lower[level]) / boxes.sizes[level]).floor().long()
+        inside = ((cells >= 0) & (cells < dims)).all(1)
+        codes, hit = _codes(cells[inside], dims), self.hit[inside]
+        found, inverse = codes.unique(return_inverse=True)
+        occupied = torch.zeros(len(found), dtype=torch.bool)
+        occupied[inverse[hit]] = True
+        asked = _codes(coordinates, dims)
+        place = torch.searchsorted(found, asked).clamp_max(max(len(found) - 1, 0))
+        if not len(found):
+            return torch.full((len(asked),), UNKNOWN, dtype=torch.int8)
+        state = torch.where(occupied[place], OCCUPIED, FREE)
+        return torch.where(found[place] == asked, state, UNKNOWN).to(torch.int8)
+
+
+def _codes(cells: Tensor, dims: Tensor) -> Tensor:
+    return (cells[:, 0] * dims[1] + cells[:, 1]) * dims[2] + cells[:, 2]
+
+
+def seen(points: Tensor, cameras: Sequence[Cameras], near: float) -> Tensor:
+    """Tell which points ``(n, 3)`` lie in the image of a camera, or a little beside it."""
+    visible = torch.zeros(len(points), dtype=torch.bool)
+    for camera in cameras:
+        left = (~visible).nonzero()[:, 0]
+        pixels, z = camera.to(torch.float32).project(points[left])
+        size = pixels.new_tensor([camera.width, camera.height])
+        inside = ((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size)).all(-1) & (z > near)
+        visible[left[inside.any(0)]] = True
+    return visible
+
+
+def first_cells(boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], near: float) -> tuple[NestedGrid, Tensor]:
+    """Choose the cells that a field begins with, and what their vertices begin with.
+
+    Args:
+        boxes: of the largest cells.
+        known: what LiDAR says.
+        cameras: some of the training cameras, which see all that the images see.
+        near: what is nearer to a camera is not seen, meters.
+    """
+    levels, coordinates = [], []
+    for level in range(boxes.levels):
+        axes = [torch.arange(int(count) * BLOCK) for count in boxes.blocks[level]]
+        cells = torch.cartesian_prod(*axes)
+        centers = boxes.lower[level] + (cells + 0.5) * boxes.sizes[level]
+        inner = boxes.level_of(centers) < level
+        cells, centers = cells[~inner], centers[~inner]
+        state = known.states(boxes, torch.full((len(cells),), level), cells)
+        keep = (state == OCCUPIED) | ((state == UNKNOWN) & seen(centers, cameras, near))
+        levels.append(torch.full((int(keep.sum()),), level))
+        coordinates.append(cells[keep])
+    grid = NestedGrid.build(boxes, torch.cat(levels), torch.cat(coordinates))
+    values = torch.zeros(grid.num_vertices, CHANNELS)
+    values[:, 0] = FOG
+    occupied = known.states(boxes, grid.levels, grid.coordinates) == OCCUPIED
+    values[grid.vertices[occupied].long().flatten(), 0] = SURFACE
+    return grid, values
+
+
+def divide(grid: NestedGrid, values: Tensor, needed: Tensor, known: Known) -> tuple[NestedGrid, Tensor]:
+    """Divide the cells that are needed ``(C,)``; leave out children that LiDAR says are free."""
+    grid, values = grid.select(needed, values)
+    boxes, levels, coordinates = grid.children()
+    return grid.refine(known.states(boxes, levels, coordinates) != FREE, values)
+
+
+def path_of(cameras: Sequence[Cameras], origins: np.ndarray | None) -> Tensor:
+    """Return the positions of cameras and LiDAR, ``(n, 3)``."""
+    positions = [camera.cam2world[:, :3, 3].float() for camera in cameras]
+    return torch.cat([*positions, *([] if origins is None else [torch.from_numpy(origins).float()])])

@@ -1,0 +1,156 @@
+"""The scene NeRF in mmengine: losses of a batch of rays, and cells that are divided as training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import HOOKS, MODELS
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import Tensor
+
+from . import growth, march_kernels
+from .dataset import DriveRays
+from .evidence import gather_evidence
+from .field import SceneField
+from .marching import Marching, Rays
+from .nested_grid import NestedBoxes
+
+# Where the transmittance up to a distance is not asked.
+NO_LIMIT = 0.0
+
+
+@MODELS.register_module()
+class SceneNeRF(BaseModel):
+    """A field of one drive and its losses.
+
+    Args:
+        cell_size: edge of the smallest cells at the end, meters.
+        divisions: how often cells are halved until then.
+        levels: number of nested boxes.
+        reach: how far the innermost box reaches beyond the path: sideways, below, above, meters.
+        step: distance of samples, in cells.
+        near: where rays begin, meters.
+        needed: least weight that a pixel must give a cell for it to be kept.
+        beam_weight: of the loss of LiDAR beams: free before their end, opaque behind it.
+        exposure_weight: of the loss that keeps exposures near the identity.
+    """
+
+    def __init__(
+        self,
+        cell_size: float = 0.1,
+        divisions: int = 3,
+        levels: int = 4,
+        reach: Sequence[float] = (24.0, 4.0, 8.0),
+        step: float = 0.7,
+        near: float = 0.3,
+        needed: float = 0.05,
+        beam_weight: float = 0.1,
+        exposure_weight: float = 1e-3,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
+        self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
+        self.field = SceneField.empty(settings=Marching(step=step, near=near))
+        self._known = growth.Known.of(None)
+
+    def prepare(self, data: DriveRays) -> None:
+        """Make the cells that training begins with."""
+        cameras = [image.camera_at(*data.image_size) for image in data.images]
+        self.learn_of(data)
+        largest = self.cell_size * 2**self.divisions
+        origins = None if data.beams is None else data.beams.origins
+        path = growth.path_of(cameras, origins)
+        boxes = NestedBoxes.around(path, largest, self.levels, self.reach, largest)
+        some = cameras[:: max(1, len(cameras) // 60)]
+        grid, values = growth.first_cells(boxes, self._known, some, self.field.settings.near)
+        self.field = SceneField(grid, values, len(data.images), self.field.settings)
+
+    def learn_of(self, data: DriveRays) -> None:
+        """Take what LiDAR says of a drive; asked again when cells are divided."""
+        if data.beams is not None:
+            self._known = growth.Known.of(gather_evidence(data.beams[~data.moving]))
+
+    def divide(self, data: DriveRays, batches: int = 24) -> None:
+        """Drop cells that no pixel needs, and halve the others."""
+        field = self.field
+        self.drop(data, batches)
+        everything = torch.ones(len(field.grid), dtype=torch.bool)
+        field.replace_cells(*growth.divide(field.grid, field.values.detach(), everything, self._known))
+
+    def drop(self, data: DriveRays, batches: int = 24) -> None:
+        """Drop cells to which no pixel of some batches gives a weight."""
+        field = self.field
+        largest = torch.zeros(len(field.grid))
+        for index in range(batches):
+            rays = _pixel_rays(data[data.num_batches + index]['inputs'])
+            march_kernels.contributions(field.grid, field.values.detach(), rays, field.settings, largest)
+        field.replace_cells(*field.grid.select(largest > self.needed, field.values.detach()))
+
+    def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
+        """Return the losses of a batch of rays; no other mode."""
+        if mode != 'loss':
+            raise ValueError(f'mode {mode!r}: only loss; render with scene_nerf.teacher')
+        pixels, count = _pixel_rays(inputs), len(inputs['images'])
+        rays = pixels if 'beam_ends' not in inputs else _joined(pixels, self._beam_rays(inputs))
+        outputs = self.field.march(rays)
+        colors = self.field.color(outputs.map(lambda x: x[:count]), pixels.directions)
+        losses = {
+            'loss_color': 3 * F.mse_loss(self.field.exposed(colors, inputs['images']), inputs['colors']),
+            'loss_exposure': self.exposure_weight * self.field.exposure.square().sum((1, 2)).mean(),
+        }
+        if rays is not pixels:
+            before, behind = outputs.before[count:].unbind(1)
+            losses['loss_beams'] = self.beam_weight * ((1 - before).mean() + behind.mean())
+        with torch.no_grad():
+            losses['psnr'] = -10 * torch.log10(losses['loss_color'] / 3)
+        return losses
+
+    def _beam_rays(self, inputs: dict[str, Tensor]) -> Rays:
+        """Return rays along beams, with a limit in front of their end and one behind it."""
+        origins, ways = inputs['beam_origins'], inputs['beam_ends'] - inputs['beam_origins']
+        lengths = ways.norm(dim=1)
+        margin = (0.01 * lengths).clamp_min(float(self.field.grid.boxes.sizes[0]))
+        limits = torch.stack([lengths - margin, lengths + margin], 1)
+        return Rays(origins, ways / lengths[:, None], inputs['beam_jitter'], limits)
+
+
+def _pixel_rays(inputs: dict[str, Tensor]) -> Rays:
+    origins = inputs['origins']
+    return Rays(origins, inputs['directions'], inputs['jitter'], torch.full_like(origins[:, :2], NO_LIMIT))
+
+
+def _joined(first: Rays, second: Rays) -> Rays:
+    return Rays(*(torch.cat([getattr(rays, name) for rays in (first, second)]) for name in Rays.__dataclass_fields__))
+
+
+@HOOKS.register_module()
+class DivideCells(Hook):
+    """Halve the cells of a scene NeRF at some shares of the training, and drop those that no pixel needs at others.
+
+    Args:
+        divide: when cells are halved.
+        drop: when cells are dropped.
+    """
+
+    def __init__(self, divide: Sequence[float] = (0.05, 0.12, 0.25), drop: Sequence[float] = (0.5,)) -> None:
+        self.shares = {**dict.fromkeys(divide, 'divide'), **dict.fromkeys(drop, 'drop')}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Change the cells where it is time to, and forget what the optimizer knows of them."""
+        for share, change in self.shares.items():
+            if runner.iter + 1 == round(share * runner.max_iters):
+                old = runner.model.field.values
+                getattr(runner.model, change)(runner.train_dataloader.dataset)
+                optimizer = runner.optim_wrapper.optimizer
+                optimizer.state.pop(old, None)
+                for group in optimizer.param_groups:
+                    group['params'] = [runner.model.field.values if p is old else p for p in group['params']]
+                cells, vertices = len(runner.model.field.grid), len(runner.model.field.values)
+                runner.logger.info(f'{change}: {cells:,} cells, {vertices:,} vertices')
