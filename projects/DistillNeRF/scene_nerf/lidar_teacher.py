@@ -20,7 +20,7 @@ from .teacher import TeacherRendering
 
 # Sides of the voxels whose points become one disc, meters.
 DISC_VOXEL = 0.1
-SPREAD, SMALLEST, LARGEST = 1.0, 0.05, 0.6
+SPREAD, SMALLEST, LARGEST, FACING = 0.8, 0.05, 0.3, 0.07
 THICKNESS = 0.02
 NEAREST = 0.5
 SAME_INSTANT = 0.06
@@ -48,7 +48,7 @@ class LidarTeacher:
         centers = np.concatenate([self.static.centers, movers.centers]).astype(float)
         normals = np.concatenate([self.static.normals, movers.normals]).astype(float)
         spacing = np.concatenate([self.static.spacing, movers.spacing]).astype(float)
-        radii = np.clip(SPREAD * spacing, SMALLEST, LARGEST)
+        radii = np.clip(SPREAD * spacing, SMALLEST, np.where(np.isnan(normals[:, 0]), FACING, LARGEST))
         values = np.zeros((len(centers), 1)); values[len(self.static.centers):] = 1
         out = []
         for camera in cameras:
