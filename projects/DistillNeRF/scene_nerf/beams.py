@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from typing_extensions import Self
 
 from ..utils.errors import InputError
 from .drive import Drive
@@ -29,6 +30,10 @@ class Beams:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def __getitem__(self, chosen: np.ndarray) -> Self:
+        """Return some beams; of the same sweeps."""
+        return replace(self, origins=self.origins[chosen], ends=self.ends[chosen], sweeps=self.sweeps[chosen])
 
     @property
     def lengths(self) -> np.ndarray:
