@@ -35,7 +35,7 @@ GAP, RATIO = 0.05, 1.2
 NEAREST = 0.5
 # Moving things are where a sweep saw them, if it is not farther than this from the time asked for, seconds. Otherwise
 # they may be anywhere that is so near to where the sweeps before and after saw them, meters.
-SAME_INSTANT, DOUBT = 0.06, 1.0
+SAME_INSTANT, DOUBT = 0.06, 0.3
 # Things that are farther away than LiDAR sees are lower than this above it, meters.
 FAR_HEIGHT = 10.0
 
@@ -125,7 +125,7 @@ class LidarTeacher:
 
 def _discs(beams: Beams, radius: float | None = None) -> _Discs:
     """Make discs of what beams ended on; all of one ``radius``, or such that they just touch."""
-    surfaces = fit_surfaces(beams.ends, DISC_VOXEL)
+    surfaces = fit_surfaces(beams.ends, DISC_VOXEL if radius is None else radius / 2)
     count = len(surfaces.centers)
     ranges, elevations = np.full(count, np.inf, np.float32), np.full(count, -90, np.float32)
     np.minimum.at(ranges, surfaces.pieces, beams.lengths)
