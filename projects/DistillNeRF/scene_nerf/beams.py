@@ -41,15 +41,16 @@ class Beams:
         return np.linalg.norm(self.ends - self.origins, axis=1)
 
 
-def collect_beams(drive: Drive, exclude_frames: Collection[int] = ()) -> Beams:
+def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: float = 0.0) -> Beams:
     """Read the beams of all sweeps of a drive.
 
     Args:
         drive: the drive.
         exclude_frames: keyframes whose sweep is not read.
+        shortest: meters; shorter beams are left out, as they ended on the own car.
 
     Raises:
-        InputError: no sweep, or none but excluded ones; files as in :meth:`.drive.DriveSweep.beams`.
+        InputError: no sweep, none but excluded ones, or nothing in them; files as in :meth:`.drive.DriveSweep.beams`.
     """
     if not drive.sweeps:
         raise InputError(
@@ -59,11 +60,16 @@ def collect_beams(drive: Drive, exclude_frames: Collection[int] = ()) -> Beams:
     if not sweeps:
         raise InputError(f'scene {drive.scene}: all its LiDAR sweeps are excluded; exclude fewer frames')
     read = [sweep.beams() for sweep in sweeps]
-    counts = [len(ends) for _, ends in read]
-    return Beams(
+    beams = Beams(
         np.concatenate([origins for origins, _ in read]),
         np.concatenate([ends for _, ends in read]),
-        np.repeat(np.arange(len(sweeps), dtype=np.int32), counts),
+        np.repeat(np.arange(len(sweeps), dtype=np.int32), [len(ends) for _, ends in read]),
         np.array([sweep.timestamp for sweep in sweeps], np.float64),
     )
-
+    beams = beams[beams.lengths > shortest]
+    if not len(beams):
+        raise InputError(
+            f'scene {drive.scene}: no point in its LiDAR sweeps is farther away than {shortest:g} m, as in '
+            f'{sweeps[0].path}; restore the LiDAR files or convert the data again with tools/create_data.py'
+        )
+    return beams

@@ -19,6 +19,8 @@ MOST_TIMES = 64
 CLEARANCE, CLEARANCE_PER_METER = 3**0.5, 0.002
 # A beam that grazes proves nothing over this last part of its way, meters.
 LONGEST_MARGIN = 20.0
+# Rows that a full table grows by, at least.
+MORE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,6 @@ def _fill(kernel, blocks: np.ndarray, tables: tuple[np.ndarray, ...], items: tup
     while done < len(items[0]):
         used, done = kernel(blocks, *tables, used, *items, done)
         if done < len(items[0]):
-            more = np.zeros((max(1024, used // 2), VOXELS), np.uint64)
+            more = np.zeros((max(MORE_ROWS, used // 2), VOXELS), np.uint64)
             tables = tuple(np.concatenate([table, more]) for table in tables)
     return tuple(table[:used] for table in tables)

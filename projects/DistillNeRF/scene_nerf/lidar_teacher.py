@@ -37,7 +37,7 @@ NEAREST = 0.5
 # they may be anywhere that is so near to where the sweeps before and after saw them, meters.
 SAME_INSTANT, DOUBT = 0.06, 0.3
 # Things that are farther away than LiDAR sees are lower than this above it, meters.
-FAR_HEIGHT = 10.0
+FAR_HEIGHT = 15.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ class LidarTeacher:
         Raises:
             InputError: as :func:`.beams.collect_beams`.
         """
-        beams = collect_beams(drive, exclude_frames)
-        beams = beams[beams.lengths > OWN_CAR]
+        beams = collect_beams(drive, exclude_frames, OWN_CAR)
         moving = find_moving(beams, gather_evidence(beams, voxel, reach))
         ceiling = float(np.percentile(_elevations(beams), 99.9))
         return cls(_discs(beams[~moving]), beams[moving], ceiling, float(np.percentile(beams.lengths, 99.9)))
@@ -95,7 +94,7 @@ class LidarTeacher:
         sweeps = self._sweeps_at(timestamp)
         seen = len(sweeps) == 1
         movers = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
-        views = [self._render_one(camera, movers, seen) for camera in cameras]
+        views = [self._render_one(cameras[view], movers, seen) for view in range(len(cameras))]
         depth, sky, moving = torch.from_numpy(np.stack(views, axis=1)).to(cameras.cam2world)
         return TeacherRendering(depth, sky, None, moving)
 
