@@ -155,7 +155,7 @@ def load_drive(ann_files: Sequence[str], scene: str, roots: dict[str, str]) -> D
         for image in _images(info, inverse_pose(scene2global), roots):
             images.setdefault(image.path, image)
         for sweep in _sweeps(info, inverse_pose(scene2global), roots):
-            # A keyframe's sweep may be listed by others, too, which do not know its number.
+            # A sweep that another keyframe lists, too, knows its own keyframe only there.
             if sweep.path not in sweeps or sweep.frame is not None:
                 sweeps[sweep.path] = sweep
     return Drive(

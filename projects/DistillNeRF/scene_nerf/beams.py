@@ -1,0 +1,75 @@
+"""All LiDAR beams of a drive, in the scene frame."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from typing_extensions import Self
+
+from ..utils.errors import InputError
+from .drive import Drive
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Beams in order of time.
+
+    Attributes:
+        origins: ``(n, 3)`` float32, where they begin, meters in the scene.
+        ends: ``(n, 3)`` float32, where they came back from.
+        sweeps: ``(n,)`` int32, position of their sweep in ``times``.
+        times: ``(s,)`` float64, seconds.
+    """
+
+    origins: np.ndarray
+    ends: np.ndarray
+    sweeps: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, chosen: np.ndarray) -> Self:
+        """Return some beams; of the same sweeps."""
+        return replace(self, origins=self.origins[chosen], ends=self.ends[chosen], sweeps=self.sweeps[chosen])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the meters ``(n,)`` that the beams went."""
+        return np.linalg.norm(self.ends - self.origins, axis=1)
+
+
+def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: float = 0.0) -> Beams:
+    """Read the beams of all sweeps of a drive.
+
+    Args:
+        drive: the drive.
+        exclude_frames: keyframes whose sweep is not read.
+        shortest: meters; shorter beams are left out, as they ended on the own car.
+
+    Raises:
+        InputError: no sweep, none but excluded ones, or nothing in them; files as in :meth:`.drive.DriveSweep.beams`.
+    """
+    if not drive.sweeps:
+        raise InputError(
+            f'scene {drive.scene}: has no LiDAR; give info files with LiDAR, or use a teacher that learns from images'
+        )
+    sweeps = [sweep for sweep in drive.sweeps if sweep.frame is None or sweep.frame not in exclude_frames]
+    if not sweeps:
+        raise InputError(f'scene {drive.scene}: all its LiDAR sweeps are excluded; exclude fewer frames')
+    read = [sweep.beams() for sweep in sweeps]
+    beams = Beams(
+        np.concatenate([origins for origins, _ in read]),
+        np.concatenate([ends for _, ends in read]),
+        np.repeat(np.arange(len(sweeps), dtype=np.int32), [len(ends) for _, ends in read]),
+        np.array([sweep.timestamp for sweep in sweeps], np.float64),
+    )
+    beams = beams[beams.lengths > shortest]
+    if not len(beams):
+        raise InputError(
+            f'scene {drive.scene}: no point in its LiDAR sweeps is farther away than {shortest:g} m, as in '
+            f'{sweeps[0].path}; restore the LiDAR files or convert the data again with tools/create_data.py'
+        )
+    return beams

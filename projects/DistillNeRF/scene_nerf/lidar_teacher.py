@@ -1,0 +1,162 @@
+"""The cheap teacher: all LiDAR of a drive, drawn into a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from typing_extensions import Self
+
+from ..geometry.cameras import Cameras
+from .beams import Beams, collect_beams
+from .depth_layers import close_gaps, open_sky
+from .drive import Drive
+from .evidence import gather_evidence
+from .movers import find_moving
+from .splatting import blend, nearest_depth
+from .surfaces import fit_surfaces
+from .teacher import TeacherRendering
+
+# Returns from nearer than this are of the own car, meters.
+OWN_CAR = 2.0
+# Points of a voxel of this side become one disc, meters.
+DISC_VOXEL = 0.1
+# Radius of discs as a share of how far their neighbors are, its bounds, and its bound where the surface has no
+# direction; meters.
+SPREAD, SMALLEST, LARGEST, FACING = 0.8, 0.05, 0.3, 0.07
+# A disc is alone, and left out, if its neighbors are farther away than this, meters, and more per meter of range.
+ALONE, ALONE_PER_METER = 0.5, 0.02
+# Discs whose z is larger than that of the nearest by up to this share are of the same surface.
+THICKNESS = 0.02
+# Gaps up to this angle, radians, are closed between depths of this ratio at most.
+GAP, RATIO = 0.05, 1.2
+NEAREST = 0.5
+# Moving things are where a sweep saw them, if it is not farther than this from the time asked for, seconds. Otherwise
+# they may be anywhere that is so near to where the sweeps before and after saw them, meters.
+SAME_INSTANT, DOUBT = 0.06, 0.3
+# Things that are farther away than LiDAR sees are lower than this above it, meters.
+FAR_HEIGHT = 15.0
+
+
+@dataclass(frozen=True)
+class _Discs:
+    """Discs in the scene: centers and normals ``(m, 3)``, radii and the elevation of their highest beams ``(m,)``."""
+
+    centers: np.ndarray
+    normals: np.ndarray
+    radii: np.ndarray
+    elevations: np.ndarray
+
+
+@dataclass(frozen=True)
+class LidarTeacher:
+    """All LiDAR points of a drive, those that move at their own time only.
+
+    Attributes:
+        static: discs of all sweeps.
+        movers: beams that ended on what moves.
+        ceiling: elevation of the highest beams, degrees above the horizon.
+        range: length of the longest beams, meters.
+    """
+
+    static: _Discs
+    movers: Beams
+    ceiling: float
+    range: float
+
+    @classmethod
+    def from_drive(
+        cls, drive: Drive, exclude_frames: Collection[int] = (), voxel: float = 0.2, reach: float = 100.0
+    ) -> Self:
+        """Collect the LiDAR of a drive.
+
+        Args:
+            drive: the drive.
+            exclude_frames: keyframes whose sweep is not used.
+            voxel, reach: as in :func:`.evidence.gather_evidence`, for what moves.
+
+        Raises:
+            InputError: as :func:`.beams.collect_beams`.
+        """
+        beams = collect_beams(drive, exclude_frames, OWN_CAR)
+        moving = find_moving(beams, gather_evidence(beams, voxel, reach))
+        ceiling = float(np.percentile(_elevations(beams), 99.9))
+        return cls(_discs(beams[~moving]), beams[moving], ceiling, float(np.percentile(beams.lengths, 99.9)))
+
+    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
+        """Render all pixels of cameras ``(V,)`` at a time in seconds.
+
+        Returns:
+            depth; sky, 0 where something is seen, NaN where nothing can be told; moving, NaN without depth.
+        """
+        sweeps = self._sweeps_at(timestamp)
+        seen = len(sweeps) == 1
+        movers = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
+        views = [self._render_one(cameras[view], movers, seen) for view in range(len(cameras))]
+        depth, sky, moving = torch.from_numpy(np.stack(views, axis=1)).to(cameras.cam2world)
+        return TeacherRendering(depth, sky, None, moving)
+
+    def _sweeps_at(self, timestamp: float) -> np.ndarray:
+        """Return the sweep of that time, or else those before and after."""
+        times = self.movers.times
+        nearest = np.abs(times - timestamp).argmin()
+        if abs(times[nearest] - timestamp) <= SAME_INSTANT:
+            return np.array([nearest])
+        after = np.searchsorted(times, timestamp)
+        return np.unique(np.clip([after - 1, after], 0, len(times) - 1))
+
+    def _render_one(self, camera: Cameras, movers: _Discs, seen: bool) -> np.ndarray:
+        """Return ``(3, h, w)`` depth, sky and moving of one camera; hide what may be behind movers that are not seen."""
+        static, moving = _draw(self.static, camera), _draw(movers, camera)
+        in_front = ~(moving[..., 0] > static[..., 0]) & np.isfinite(moving[..., 0])
+        result = np.where(in_front[..., None], moving, static)
+        if not seen:
+            result[in_front] = np.nan
+        depth = result[..., 0]
+        known = np.isfinite(depth)
+        sky = np.where(known, 0.0, np.nan)
+        lowest = np.degrees(np.arctan(FAR_HEIGHT / self.range))
+        sky[open_sky(known, result[..., 1], _ray_elevations(camera), self.ceiling, lowest) & ~(in_front & ~known)] = 1.0
+        return np.stack([depth, sky, np.where(known, in_front, np.nan)])
+
+
+def _discs(beams: Beams, radius: float | None = None) -> _Discs:
+    """Make discs of what beams ended on; all of one ``radius``, or such that they just touch."""
+    surfaces = fit_surfaces(beams.ends, DISC_VOXEL if radius is None else radius / 2)
+    count = len(surfaces.centers)
+    ranges, elevations = np.full(count, np.inf, np.float32), np.full(count, -90, np.float32)
+    np.minimum.at(ranges, surfaces.pieces, beams.lengths)
+    np.maximum.at(elevations, surfaces.pieces, _elevations(beams))
+    kept = surfaces.spacing <= ALONE + ALONE_PER_METER * ranges
+    largest = np.where(np.isnan(surfaces.normals[:, 0]), FACING, LARGEST)
+    radii = np.clip(SPREAD * surfaces.spacing, SMALLEST, largest)
+    normals = surfaces.normals
+    if radius is not None:
+        radii, normals = np.full(count, radius), np.full_like(normals, np.nan)
+    parts = (surfaces.centers, normals, radii, elevations)
+    return _Discs(*(part[kept].astype(np.float64) for part in parts))
+
+
+def _draw(discs: _Discs, camera: Cameras) -> np.ndarray:
+    """Return ``(h, w, 2)`` z and the elevation of the beams, NaN where nothing is drawn."""
+    cam2scene, intrinsics = (x.double().cpu().numpy() for x in (camera.cam2world, camera.intrinsics))
+    directions = camera.pixel_directions(camera.height, camera.width).double().cpu().numpy()
+    rotation = cam2scene[:3, :3]
+    shapes = ((discs.centers - cam2scene[:3, 3]) @ rotation, discs.normals @ rotation, discs.radii)
+    view = (intrinsics, directions, NEAREST)
+    drawn = blend(*shapes, discs.elevations[:, None], *view, nearest_depth(*shapes, *view), THICKNESS)
+    longest = int(GAP * intrinsics[1, 1]), int(GAP * intrinsics[0, 0])
+    return close_gaps(drawn, longest, RATIO)
+
+
+def _elevations(beams: Beams) -> np.ndarray:
+    """Return the degrees ``(n,)`` of beams above the horizon."""
+    return np.degrees(np.arcsin((beams.ends - beams.origins)[:, 2] / np.maximum(beams.lengths, 1e-6)))
+
+
+def _ray_elevations(camera: Cameras) -> np.ndarray:
+    """Return the degrees ``(h, w)`` of the rays of all pixels above the horizon."""
+    _, directions = camera.rays(camera.height, camera.width)
+    return np.degrees(np.arcsin(directions[..., 2].double().cpu().numpy()))
