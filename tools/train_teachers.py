@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
@@ -15,7 +14,7 @@ from projects.DistillNeRF.engine.command_line import (
     view_words,
 )
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.teacher_jobs import LAUNCHERS, make_jobs, run_here, run_on_cluster, threads_each
+from projects.DistillNeRF.engine.teacher_jobs import LAUNCHERS, MOST_JOBS, make_jobs, run_here, run_on_cluster
 from projects.DistillNeRF.scene_nerf.settings import SECTION, size
 from projects.DistillNeRF.utils.errors import InputError, command
 
@@ -26,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--scenes', nargs='+', help='names of scenes; default: all in the info files of the config')
     add_teacher_export(parser, 'the teacher root (docs/DATA.md); default: WORK_DIR/teacher', required=False)
     parser.add_argument('--work-dir', type=file_path, help='a folder per scene goes there; default: work_dirs/CONFIG')
-    parser.add_argument('--workers', type=int, default=1, help='scenes at a time')
+    parser.add_argument('--workers', type=int, help='scenes at a time; default: 1 here, 256 on a cluster')
     about = 'none (default): processes on this machine; slurm: an array of jobs, through submitit'
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help=about)
     about = 'with --launcher slurm: of submitit, such as timeout_min=60 gpus_per_node=1 slurm_partition=NAME'
@@ -42,6 +41,8 @@ def main() -> None:
     require_one_process()
     if args.slurm and args.launcher != 'slurm':
         raise InputError('--slurm would do nothing without --launcher slurm; give it, too, or leave --slurm away')
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f'--workers is {args.workers}; give 1 or more')
     config = load_config(args.config, args.cfg_options, sections=(SECTION,))
     work_dir = work_dir_of(config, args.work_dir, args.cfg_options)
     out = (args.out or work_dir / 'teacher').absolute()
@@ -50,10 +51,10 @@ def main() -> None:
     export += ['--no-report'] if args.no_report else []
     jobs = make_jobs(config, args.scenes, work_dir / 'scenes', args.method, export)
     if args.launcher == 'slurm':
-        ended = run_on_cluster(jobs, work_dir.absolute() / 'slurm', args.workers, args.slurm or {})
+        # Submitted when the first result is asked for.
+        ended = run_on_cluster(jobs, work_dir.absolute() / 'slurm', args.workers or MOST_JOBS, args.slurm or {})
     else:
-        threads = threads_each(args.workers)
-        ended = run_here([dataclasses.replace(job, threads=threads) for job in jobs], args.workers)
+        ended = run_here(jobs, args.workers or 1)
     failed = {}
     for number, (job, problem) in enumerate(ended, 1):
         print(f'[{number}/{len(jobs)}] {job.scene}: {"done" if problem is None else f"failed: {problem}"}', flush=True)

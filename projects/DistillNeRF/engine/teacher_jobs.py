@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from .teachers import FIELD
 TOOLS = Path(__file__).resolve().parents[3] / 'tools'
 CONFIG, LOG = 'scene.py', 'teacher.log'
 LAUNCHERS = ('none', 'slurm')
+# Jobs of a cluster at once.
+MOST_JOBS = 256
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,10 @@ def _last_error(text: str) -> str:
 
 
 def run_here(jobs: Sequence[SceneJob], workers: int = 1) -> Iterator[tuple[SceneJob, str | None]]:
-    """Run jobs on this machine, a few at a time; yield each that ended, and what went wrong.
-
-    Raises:
-        InputError: no workers.
-    """
-    if workers < 1:
-        raise InputError(f'--workers is {workers}; give 1 or more')
+    """Run jobs on this machine, a few at a time, which share its cores; yield each that ended, and what went wrong."""
+    if workers > 1:
+        threads = max(1, len(os.sched_getaffinity(0)) // workers)
+        jobs = [replace(job, threads=threads) for job in jobs]
     # Threads wait for the processes: one that is killed for lack of memory ends alone.
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(_safely, job): job for job in jobs}
@@ -184,8 +183,3 @@ def run_on_cluster(
             yield job, submitted.result()
         except Exception as error:  # out of time or memory, cancelled: the others go on
             yield job, ' '.join(f'{type(error).__name__}: {error}'.split())[:500]
-
-
-def threads_each(workers: int) -> int | None:
-    """Return how many threads each of several processes on this machine gets; None for a single one."""
-    return None if workers < 2 else max(1, len(os.sched_getaffinity(0)) // workers)
