@@ -11,9 +11,9 @@ from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.commands import Project
 
-ENTRIES = sorted(
-    (Path(__file__).resolve().parents[2] / 'projects/DistillNeRF/configs/model_wrapper').glob('*.py'), key=str
-)
+FOLDER = Path(__file__).resolve().parents[2] / 'projects/DistillNeRF/configs/model_wrapper'
+ENTRIES = sorted(FOLDER.glob('model_wrapper*.py'), key=str)
+TEACHERS = sorted(FOLDER.glob('scene_nerf*.py'), key=str)
 
 
 @pytest.mark.parametrize('path', ENTRIES, ids=lambda path: path.stem)
@@ -21,6 +21,17 @@ def test_every_entry_point_loads(path):
     config = load_config(path)
     assert config.model.type == 'DistillNeRFModel'
     assert config.filename == str(path)
+
+
+def test_there_is_no_other_kind_of_entry_point():
+    assert sorted([*ENTRIES, *TEACHERS]) == sorted(FOLDER.glob('*.py'))
+
+
+@pytest.mark.parametrize('path', TEACHERS, ids=lambda path: path.stem)
+def test_every_entry_point_of_a_teacher_says_what_its_drive_is(path):
+    section = load_config(path, sections=('scene_nerf',)).scene_nerf
+    assert {'ann_files', 'scene', 'roots', 'image_size', 'holdout_frames', 'holdout_lidar_frames'} <= set(section)
+    assert set(section.roots) == {'img', 'lidar', 'truth'}
 
 
 def test_overrides_reach_their_place(project):

@@ -9,9 +9,11 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from ..geometry.trajectories import TRAJECTORIES
+from ..scene_nerf.export import VIEWS
 from ..utils.errors import InputError
 from ..utils.precision import DEFAULT, PRECISIONS
 from .distributed import LAUNCHERS
+from .teachers import METHODS
 
 
 class Overrides(DictAction):
@@ -82,6 +84,35 @@ def add_trajectory(parser: argparse.ArgumentParser) -> None:
         default='left_right',
         help=f'{", ".join(TRAJECTORIES)}, or a .json file of poses (docs/VISUALIZATION.md)',
     )
+
+
+def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool) -> None:
+    """Add ``--out``, ``--method``, ``--views`` and ``--size``: what is exported by which teacher, and where.
+
+    Args:
+        parser: of the command; it parses :func:`view_words`.
+        out: what is said about ``--out``.
+        required: whether that has to be given.
+    """
+    parser.add_argument('--out', type=file_path, required=required, help=out)
+    about = 'scene_nerf (default): the field of a checkpoint; lidar: all LiDAR of the scene, without training'
+    parser.add_argument('--method', choices=METHODS, default=METHODS[0], help=about)
+    about = 'views to export: the original one, and shifts of the camera in meters; default: all'
+    parser.add_argument('--views', nargs='+', type=_view, default=VIEWS, metavar='VIEW', help=about)
+    about = 'height and width of the files; default: scene_nerf.image_size of the config'
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help=about)
+
+
+def view_words(words: Sequence[str]) -> list[str]:
+    """Mark views such as ``-1_0_0`` in a command line, which argparse would take for options, by a space."""
+    return [f' {word}' if word in VIEWS else word for word in words]
+
+
+def _view(name: str) -> str:
+    view = name.strip()
+    if view not in VIEWS:
+        raise argparse.ArgumentTypeError(f'{view!r} is no view; choose from {" ".join(VIEWS)}')
+    return view
 
 
 def _trajectory(name: str) -> str:

@@ -1,6 +1,6 @@
 """Provenance of files: kept output is valid only as long as its source, settings and version are the same.
 
-A :class:`Provenance` is one small JSON beside the files of a folder. For every file it has a fingerprint of what the
+A :class:`Provenance` is one small JSON for the files below a folder. For every file it has a fingerprint of what the
 file was made from and a digest of the file itself, so that neither a change of the source nor a cut or overwritten
 file goes unnoticed.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +45,26 @@ def _describe(value: Any) -> Any:
 
 
 class Provenance:
-    """The sources of the files of one folder.
+    """The sources of the files below one folder.
 
     It is written after every file, so that an interrupted run goes on where it stopped: a file whose entry is not
     there yet is made again. Where two runs write one folder at the same time, an entry may get lost, and its file is
     made again by the next run.
 
     Args:
-        folder: folder of the files.
+        folder: the files are in it or below it.
+        name: of the JSON, below the folder; one for each part that a process of its own writes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE_NAME
+    def __init__(self, folder: Path, name: str = FILE_NAME) -> None:
+        self.folder = folder
+        self.path = folder / name
         self._made = _read(self.path)
         self.replaced = 0
 
     def source(self, target: Path) -> str | None:
         """Return the fingerprint of the source of ``target``; ``None`` if unknown."""
-        entry = self._made.get(target.name)
+        entry = self._made.get(self._key(target))
         return entry['source'] if entry else None
 
     def is_current(self, target: Path, source: str) -> bool:
@@ -71,17 +74,25 @@ class Provenance:
         """
         if not target.is_file():
             return False
-        entry = self._made.get(target.name)
+        entry = self._made.get(self._key(target))
         current = entry is not None and entry['source'] == source and entry['content'] == file_digest(target)
         self.replaced += not current
         return current
 
     def record(self, target: Path, source: str) -> None:
         """Record that ``target``, which is complete, was made from ``source``."""
+        self.record_all([(target, source)])
+
+    def record_all(self, made: Iterable[tuple[Path, str]]) -> None:
+        """Record several targets, which are complete, each with its source."""
         # Another run may have written since.
         self._made = _read(self.path) | self._made
-        self._made[target.name] = {'source': source, 'content': file_digest(target)}
+        for target, source in made:
+            self._made[self._key(target)] = {'source': source, 'content': file_digest(target)}
         save_json(self.path, self._made, indent=0)
+
+    def _key(self, target: Path) -> str:
+        return target.relative_to(self.folder).as_posix()
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:

@@ -1,0 +1,123 @@
+"""What the section ``scene_nerf`` of a config says about the drive of a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import InputError
+from .drive import Drive, load_drive, scene_names
+
+SECTION = 'scene_nerf'
+ROOTS = ('img', 'lidar', 'truth')
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """The drive of a teacher, and what is kept out of its training.
+
+    Attributes:
+        ann_files: info files that have frames of the scene.
+        scene: its name.
+        roots: folders of ``img``, ``lidar`` and ``truth``.
+        image_size: (height, width) of the images that the teacher is trained on; the usual size of what it exports.
+        holdout_frames: keyframes whose images it is not trained on.
+        holdout_lidar_frames: keyframes whose LiDAR it is not trained on.
+    """
+
+    ann_files: tuple[str, ...]
+    scene: str
+    roots: dict[str, str]
+    image_size: tuple[int, int]
+    holdout_frames: tuple[int, ...] = ()
+    holdout_lidar_frames: tuple[int, ...] = ()
+
+    def drive(self) -> Drive:
+        """Load the drive."""
+        return load_drive(self.ann_files, self.scene, self.roots)
+
+
+def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
+    """Read the section of a config.
+
+    Args:
+        config: the whole config.
+        where: its file, for messages.
+
+    Raises:
+        InputError: a key that is missing or cannot be right, or no scene is chosen among several.
+    """
+    section = _section(config, where)
+    ann_files = _ann_files(section, where)
+    roots = section.get('roots')
+    if not isinstance(roots, Mapping) or not isinstance(roots.get('img'), str):
+        raise InputError(f"{where}: {SECTION}.roots is {roots!r}; give dict(img='DIR', lidar='DIR', truth='DIR')")
+    # Without folders of their own, LiDAR and truth lie where the images do.
+    folders = {kind: str(Path(roots.get(kind) or roots['img']).expanduser()) for kind in ROOTS}
+    return SceneSettings(
+        ann_files,
+        _scene(section, ann_files, where),
+        folders,
+        size(section.get('image_size'), f'{where}: {SECTION}.image_size'),
+        _frames(section, 'holdout_frames', where),
+        _frames(section, 'holdout_lidar_frames', where),
+    )
+
+
+def scenes_of(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """List the scenes of the info files of a config.
+
+    Raises:
+        InputError: as :func:`read_settings`.
+    """
+    return scene_names(_ann_files(_section(config, where), where))
+
+
+def size(value: Any, name: str) -> tuple[int, int]:
+    """Return (height, width) as whole numbers from 1 on.
+
+    Raises:
+        InputError: anything else; names ``name``.
+    """
+    if not _is_list(value) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
+        raise InputError(f'{name} is {value!r}; give (height, width) in pixels')
+    return value[0], value[1]
+
+
+def _section(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    section = config.get(SECTION)
+    if not isinstance(section, Mapping):
+        raise InputError(f'{where}: the config has no {SECTION}; use an entry point scene_nerf_*.py')
+    return section
+
+
+def _ann_files(section: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    files = section.get('ann_files')
+    if not _is_list(files) or not files or not all(isinstance(file, str) and file for file in files):
+        raise InputError(f'{where}: {SECTION}.ann_files is {files!r}; list the info files that have the scene')
+    return tuple(str(Path(file).expanduser()) for file in files)
+
+
+def _scene(section: Mapping[str, Any], ann_files: Sequence[str], where: str) -> str:
+    known, scene = scene_names(ann_files), section.get('scene')
+    if scene is None and len(known) == 1:
+        return known[0]
+    if type(scene) is int:  # a command line makes a number of 002
+        scene = next((name for name in known if name.isdigit() and int(name) == scene), scene)
+    if scene not in known:
+        names = f'{", ".join(known[:10])}{", ..." if len(known) > 10 else ""}'
+        raise InputError(f'{where}: {SECTION}.scene is {scene!r}; choose one of {names}')
+    return scene
+
+
+def _frames(section: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]:
+    frames = section.get(key, ())
+    if not _is_list(frames) or not all(type(frame) is int for frame in frames):
+        raise InputError(f'{where}: {SECTION}.{key} is {frames!r}; list numbers of keyframes')
+    return tuple(frames)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
