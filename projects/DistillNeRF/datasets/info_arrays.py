@@ -52,6 +52,11 @@ def _is_velocity(value: Any) -> bool:
     return numbers is not None and numbers.shape == (2,)
 
 
+def _are_origins(value: Any) -> bool:
+    numbers = _numbers(value)
+    return numbers is not None and numbers.ndim == 2 and numbers.shape[1] == 3 and bool(np.isfinite(numbers).all())
+
+
 NAME = FieldType(is_name, 'a name')
 FILE = FieldType(is_name, 'the name of a file')
 LINK = FieldType(lambda value: value is None or isinstance(value, str), 'a token or None')
@@ -61,6 +66,8 @@ SECONDS = FieldType(is_finite, 'a finite number of seconds')
 COLUMNS = FieldType(lambda value: is_whole(value) and value >= 3, 'a number of columns (x, y, z and more)')
 RECORDS = FieldType(lambda value: isinstance(value, list), 'a list of records')
 IMAGES = FieldType(lambda value: isinstance(value, dict), 'records of images')
+COLUMN = FieldType(lambda value: value is None or (is_whole(value) and value >= 3), 'the number of a column or None')
+ORIGINS = FieldType(_are_origins, 'a list of finite positions (x, y, z), one per sensor')
 VELOCITY = FieldType(_is_velocity, 'two numbers')
 # Poses, matrices and records, which are checked on their own.
 ANYTHING = FieldType(lambda value: True, 'anything')
@@ -74,14 +81,21 @@ INFO_FIELDS = {
     'images': IMAGES,
     'lidar_points': ANYTHING,
 }
-OPTIONAL_INFO_FIELDS = {'lidar_sweeps': RECORDS, 'instances': RECORDS}
+OPTIONAL_INFO_FIELDS = {'lidar_sweeps': RECORDS, 'instances': RECORDS, 'image_sweeps': IMAGES}
 IMAGE_FIELDS = {
     'img_path': FILE,
     **dict.fromkeys(('cam2img', 'lidar2cam', 'cam2global'), ANYTHING),
     **dict.fromkeys(('height', 'width'), PIXELS),
     'timestamp': SECONDS,
 }
+IMAGE_SWEEP_FIELDS = {
+    'img_path': FILE,
+    **dict.fromkeys(('cam2img', 'cam2ego', 'cam2global'), ANYTHING),
+    **dict.fromkeys(('height', 'width'), PIXELS),
+    'timestamp': SECONDS,
+}
 POINT_FIELDS = {'lidar_path': FILE, 'num_pts_feats': COLUMNS}
+OPTIONAL_POINT_FIELDS = {'origins': ORIGINS, 'sensor_column': COLUMN}
 SWEEP_FIELDS = dict.fromkeys(('lidar_points', 'lidar2global'), ANYTHING)
 BOX_FIELDS = {'bbox_3d': ANYTHING}
 OPTIONAL_BOX_FIELDS = {'bbox_label': WHOLE, 'velocity': VELOCITY}
@@ -216,6 +230,13 @@ def check_values(record: Info, fields: Mapping[str, FieldType], label: str, hint
 def check_points(points: Any, label: str, hint: str) -> None:
     """Check ``lidar_points`` of a keyframe or a sweep."""
     check_fields(points, POINT_FIELDS, label, hint, 'lidar_points')
+    label = f'{label}: lidar_points'
+    check_values(points, OPTIONAL_POINT_FIELDS, label, hint)
+    column, sensors = points.get('sensor_column'), len(points.get('origins', [0]))
+    if (column is None and sensors != 1) or not sensors or (column is not None and 'origins' not in points):
+        raise InputError(f'{label}: has origins of {sensors} sensors, and sensor_column is {column}; {hint}')
+    if column is not None and column >= points['num_pts_feats']:
+        raise InputError(f'{label}: sensor_column is {column}, of {points["num_pts_feats"]} columns (from 0); {hint}')
 
 
 def check_box(box: Any, label: str, hint: str) -> None:
