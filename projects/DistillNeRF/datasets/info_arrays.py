@@ -179,6 +179,7 @@ def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], hint: str
             names.append(str(camera))
             labels.append(label)
             sample.append(index)
+        _check_image_sweeps(info, sample_labels[index], hint)
     has_ego = all('cam2ego' in image for image in records)
     return Images(
         np.array(sample),
@@ -243,6 +244,17 @@ def check_box(box: Any, label: str, hint: str) -> None:
     """Check an entry of ``instances``, apart from the numbers of its ``bbox_3d``."""
     check_fields(box, BOX_FIELDS, label, hint, 'an instance')
     check_values(box, OPTIONAL_BOX_FIELDS, label, hint)
+
+
+def _check_image_sweeps(info: Info, sample_label: str, hint: str) -> None:
+    """Check the fields of the images since the keyframe before."""
+    for camera, images in info.get('image_sweeps', {}).items():
+        label = f'{sample_label}, {camera}'
+        if camera not in info['images']:
+            raise InputError(f'{label}: has image_sweeps, but no image of the keyframe; {hint}')
+        check_values({'image_sweeps': images}, {'image_sweeps': RECORDS}, label, hint)
+        for number, image in enumerate(images):
+            check_fields(image, IMAGE_SWEEP_FIELDS, f'{label}, image sweep {number}', hint)
 
 
 def _check_maps(image: Info, label: str, hint: str) -> None:
