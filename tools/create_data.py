@@ -42,6 +42,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     nuscenes_options = add('nuscenes', 'nuScenes, or any data set written as its tables')
     nuscenes_options.add_argument('--version', help='v1.0-mini, v1.0-trainval (the default) or v1.0-test')
     nuscenes_options.add_argument('--sweeps', type=int, default=10, help='LiDAR sweeps before a keyframe to list')
+    nuscenes_options.add_argument(
+        '--image-sweeps',
+        action='store_true',
+        help='list the images and all LiDAR between keyframes, too, from which teachers are trained',
+    )
     nuscenes_options.add_argument('--from-info', type=file_path, help='an info pickle of mmdet3d (v2), not the tables')
     nuscenes_options.add_argument(
         '--skip-incomplete-scenes',
@@ -94,6 +99,7 @@ def convert(args: argparse.Namespace) -> list[Path]:
     out_dir = args.out_dir or args.root_path
     if args.dataset == 'nuscenes':
         refuse_together(args, '--from-info', ('--version',), 'takes the samples of its file')
+        refuse_together(args, '--from-info', ('--image-sweeps',), 'takes a file that lists no images between keyframes')
     if args.dataset == 'pandaset':
         written = pandaset.convert(
             args.root_path,
@@ -141,6 +147,7 @@ def convert(args: argparse.Namespace) -> list[Path]:
             workers=args.workers,
             cameras=args.cameras,
             skip_incomplete=args.skip_incomplete_scenes,
+            image_sweeps=args.image_sweeps,
         )
     return written
 

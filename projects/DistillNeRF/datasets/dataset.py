@@ -183,6 +183,7 @@ class DistillNeRFDataset(BaseDataset):
             if self.load_boxes:
                 info['boxes'] = read_boxes(info, metainfo.get('categories', {}), self.ann_file)
             info.pop('instances', None)
+            info.pop('image_sweeps', None)
             if len(info.get('lidar_sweeps', [])) >= self.lidar_sweeps:
                 info['lidar_sweeps'] = info['lidar_sweeps'][: self.lidar_sweeps - 1]
         self._position_of = {info['token']: position for position, info in enumerate(infos)}

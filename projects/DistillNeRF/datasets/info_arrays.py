@@ -52,6 +52,11 @@ def _is_velocity(value: Any) -> bool:
     return numbers is not None and numbers.shape == (2,)
 
 
+def _are_origins(value: Any) -> bool:
+    numbers = _numbers(value)
+    return numbers is not None and numbers.ndim == 2 and numbers.shape[1] == 3 and bool(np.isfinite(numbers).all())
+
+
 NAME = FieldType(is_name, 'a name')
 FILE = FieldType(is_name, 'the name of a file')
 LINK = FieldType(lambda value: value is None or isinstance(value, str), 'a token or None')
@@ -61,6 +66,8 @@ SECONDS = FieldType(is_finite, 'a finite number of seconds')
 COLUMNS = FieldType(lambda value: is_whole(value) and value >= 3, 'a number of columns (x, y, z and more)')
 RECORDS = FieldType(lambda value: isinstance(value, list), 'a list of records')
 IMAGES = FieldType(lambda value: isinstance(value, dict), 'records of images')
+COLUMN = FieldType(lambda value: value is None or (is_whole(value) and value >= 3), 'the number of a column or None')
+ORIGINS = FieldType(_are_origins, 'a list of finite positions (x, y, z), one per sensor')
 VELOCITY = FieldType(_is_velocity, 'two numbers')
 # Poses, matrices and records, which are checked on their own.
 ANYTHING = FieldType(lambda value: True, 'anything')
@@ -74,14 +81,21 @@ INFO_FIELDS = {
     'images': IMAGES,
     'lidar_points': ANYTHING,
 }
-OPTIONAL_INFO_FIELDS = {'lidar_sweeps': RECORDS, 'instances': RECORDS}
+OPTIONAL_INFO_FIELDS = {'lidar_sweeps': RECORDS, 'instances': RECORDS, 'image_sweeps': IMAGES}
 IMAGE_FIELDS = {
     'img_path': FILE,
     **dict.fromkeys(('cam2img', 'lidar2cam', 'cam2global'), ANYTHING),
     **dict.fromkeys(('height', 'width'), PIXELS),
     'timestamp': SECONDS,
 }
+IMAGE_SWEEP_FIELDS = {
+    'img_path': FILE,
+    **dict.fromkeys(('cam2img', 'cam2ego', 'cam2global'), ANYTHING),
+    **dict.fromkeys(('height', 'width'), PIXELS),
+    'timestamp': SECONDS,
+}
 POINT_FIELDS = {'lidar_path': FILE, 'num_pts_feats': COLUMNS}
+OPTIONAL_POINT_FIELDS = {'origins': ORIGINS, 'sensor_column': COLUMN}
 SWEEP_FIELDS = dict.fromkeys(('lidar_points', 'lidar2global'), ANYTHING)
 BOX_FIELDS = {'bbox_3d': ANYTHING}
 OPTIONAL_BOX_FIELDS = {'bbox_label': WHOLE, 'velocity': VELOCITY}
@@ -165,6 +179,7 @@ def gather_images(infos: Sequence[Info], sample_labels: Sequence[str], hint: str
             names.append(str(camera))
             labels.append(label)
             sample.append(index)
+        _check_image_sweeps(info, sample_labels[index], hint)
     has_ego = all('cam2ego' in image for image in records)
     return Images(
         np.array(sample),
@@ -216,12 +231,30 @@ def check_values(record: Info, fields: Mapping[str, FieldType], label: str, hint
 def check_points(points: Any, label: str, hint: str) -> None:
     """Check ``lidar_points`` of a keyframe or a sweep."""
     check_fields(points, POINT_FIELDS, label, hint, 'lidar_points')
+    label = f'{label}: lidar_points'
+    check_values(points, OPTIONAL_POINT_FIELDS, label, hint)
+    column, sensors = points.get('sensor_column'), len(points.get('origins', [0]))
+    if (column is None and sensors != 1) or not sensors or (column is not None and 'origins' not in points):
+        raise InputError(f'{label}: has origins of {sensors} sensors, and sensor_column is {column}; {hint}')
+    if column is not None and column >= points['num_pts_feats']:
+        raise InputError(f'{label}: sensor_column is {column}, of {points["num_pts_feats"]} columns (from 0); {hint}')
 
 
 def check_box(box: Any, label: str, hint: str) -> None:
     """Check an entry of ``instances``, apart from the numbers of its ``bbox_3d``."""
     check_fields(box, BOX_FIELDS, label, hint, 'an instance')
     check_values(box, OPTIONAL_BOX_FIELDS, label, hint)
+
+
+def _check_image_sweeps(info: Info, sample_label: str, hint: str) -> None:
+    """Check the fields of the images since the keyframe before."""
+    for camera, images in info.get('image_sweeps', {}).items():
+        label = f'{sample_label}, {camera}'
+        if camera not in info['images']:
+            raise InputError(f'{label}: has image_sweeps, but no image of the keyframe; {hint}')
+        check_values({'image_sweeps': images}, {'image_sweeps': RECORDS}, label, hint)
+        for number, image in enumerate(images):
+            check_fields(image, IMAGE_SWEEP_FIELDS, f'{label}, image sweep {number}', hint)
 
 
 def _check_maps(image: Info, label: str, hint: str) -> None:

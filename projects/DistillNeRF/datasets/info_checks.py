@@ -16,12 +16,9 @@ from ..geometry.poses import CORRECT_CALIBRATION, check_intrinsics, check_poses,
 from ..utils.errors import InputError, warn
 from .drive_checks import FASTEST, FASTEST_TURN, QUATERNION_HINT, SLACK, TURN_SLACK, Drive, check_drive, motion
 from .info_arrays import (
-    SWEEP_FIELDS,
     Images,
     Info,
     check_box,
-    check_fields,
-    check_points,
     gather_drive,
     gather_images,
     stack_matrices,
@@ -37,6 +34,7 @@ from .rig_checks import (
     direction_of_name,
     lonely_in_rig,
 )
+from .sweep_checks import check_image_sweeps, check_lidar_sweeps
 
 CONVERT_AGAIN = 'convert the data again with tools/create_data.py'
 # While converting there is no info file yet that could be made again.
@@ -49,8 +47,6 @@ WORDING = Wording(
 NARROWEST = 0.02
 # Seconds between an image and its keyframe.
 LONGEST_LAG = 0.3
-# Seconds between a sweep and its keyframe; beyond, one of them is not in seconds.
-LONGEST_SWEEP_LAG = 100.0
 # Two ways to one pose may differ by rounding (calibrations to a few digits, poses in float32): meters, the same per
 # meter of the position on the map, and entries of the rotation.
 AGREEMENT = 0.05
@@ -103,7 +99,8 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     )
     _check_sizes(drive, images, hints.record)
     _check_image_times(drive, images, hints.record)
-    _check_sweeps(infos, drive, hints)
+    check_lidar_sweeps(infos, drive, hints.record, hints.calibration)
+    check_image_sweeps(infos, drive, hints.record, hints.calibration)
     _check_instances(infos, drive, hints.record)
     _check_names(drive, images, where, hints.record)
     _check_rigs(drive, images, hints.calibration)
@@ -218,35 +215,6 @@ def _check_image_times(drive: Drive, images: Images, hint: str) -> None:
             f'{images.labels[number]}: the vehicle is {distances[number]:.6g} m away and turned by '
             f'{angles[number]:.0f} degrees when the image is taken, {lags[number]:+.3f} s from the keyframe; '
             f'correct the ego pose of the image; {hint}'
-        )
-
-
-def _check_sweeps(infos: Sequence[Info], drive: Drive, hints: _Hints) -> None:
-    """Check that sweeps are LiDAR measurements near their keyframe."""
-    sample, sweeps, labels = [], [], []
-    for index, info in enumerate(infos):
-        for number, sweep in enumerate(info.get('lidar_sweeps', ())):
-            label = f'{drive.labels[index]}, sweep {number}'
-            check_fields(sweep, SWEEP_FIELDS, label, hints.record)
-            check_points(sweep['lidar_points'], label, hints.record)
-            sample.append(index)
-            sweeps.append(sweep)
-            labels.append(f'{label}: lidar2global')
-    if not sweeps:
-        return
-    lidar2global = stack_matrices([sweep['lidar2global'] for sweep in sweeps], (4, 4), labels, hints.record)
-    check_poses(lidar2global, labels, hints.calibration)
-    moved, turned = motion(inverse_pose(drive.lidar2global[sample]) @ lidar2global)
-    times = drive.times[sample]
-    lags = np.array([sweep.get('timestamp', time) - time for sweep, time in zip(sweeps, times, strict=True)])
-    # Sweeps without a time are of the last second.
-    seconds = np.where(['timestamp' in sweep for sweep in sweeps], np.abs(lags), 1.0)
-    far = (moved > FASTEST * seconds + SLACK) | (turned > FASTEST_TURN * seconds + TURN_SLACK)
-    bad = ~(seconds <= LONGEST_SWEEP_LAG) | far
-    if (number := first_true(bad)) is not None:
-        raise InputError(
-            f'{labels[number]} is {moved[number]:.6g} m and {turned[number]:.0f} degrees off that of the keyframe, '
-            f'{lags[number]:+.6g} s from it; {hints.record}'
         )
 
 

@@ -32,7 +32,7 @@ def check_named_files(infos: Sequence[Info], labels: Sequence[str], hint: str) -
     unnamed: list[str] = []
     total, images = 0, 0
     for info, label in zip(infos, labels, strict=True):
-        for camera, image in info['images'].items():
+        for camera, image in _images(info):
             for kind, name in _names(image):
                 total += 1
                 if kind == 'image':
@@ -75,9 +75,15 @@ def _own_files(info: Info) -> Iterator[tuple[str, str, str]]:
     sample = f'sample {info["token"]}'
     if info.get('lidar_points'):
         yield 'LiDAR', info['lidar_points']['lidar_path'], sample
-    for camera, image in info['images'].items():
+    for camera, image in _images(info):
         owner = f'{sample}, {camera}'
         yield from ((kind, path, owner) for kind, path in _names(image))
+
+
+def _images(info: Info) -> Iterator[tuple[str, Info]]:
+    """Yield camera and record of every image of a keyframe and of the time before it."""
+    yield from info['images'].items()
+    yield from ((camera, image) for camera, images in info.get('image_sweeps', {}).items() for image in images)
 
 
 def _other_camera(name: str, camera: str, cameras: Collection[str]) -> str | None:
@@ -90,7 +96,7 @@ def _compare_times(infos: Sequence[Info], labels: Sequence[str]) -> None:
     """Warn of names, which in nuScenes end with the time in microseconds, of another time than their record."""
     named = []
     for info, label in zip(infos, labels, strict=True):
-        records = [(f'{label}, {camera}', image['img_path'], image) for camera, image in info['images'].items()]
+        records = [(f'{label}, {camera}', image['img_path'], image) for camera, image in _images(info)]
         if info['lidar_points']:
             records.append((f'{label}, LiDAR', info['lidar_points']['lidar_path'], info))
         for where, name, record in records:

@@ -54,7 +54,9 @@ def _settings_of(root: Path) -> dict[str, int]:
 
 def convert_tables(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1) -> list[Path]:
     """Write the info files of a town that has been made."""
-    return nuscenes.convert(root, out_dir, tag, VERSION, workers=workers, dataset='minitown', finish=add_truth)
+    return nuscenes.convert(
+        root, out_dir, tag, VERSION, workers=workers, dataset='minitown', finish=add_truth, image_sweeps=True
+    )
 
 
 def add_truth(info: Info) -> None:

@@ -205,7 +205,7 @@ EXPOSURE_SAMPLES = 4
 
 
 def check_images(root: Path, infos: Sequence[Info], where: str | Path, workers: int = 1) -> None:
-    """Compare every image file with the size in its record, and look at the brightness of a few.
+    """Compare every image file with the size in its record, and look at the brightness of a few of keyframes.
 
     Every reader ignores orientation tags; a warning counts the images that have one.
 
@@ -219,6 +219,7 @@ def check_images(root: Path, infos: Sequence[Info], where: str | Path, workers: 
         InputError: an image that is missing or damaged, of another size than its record, or with wrong values.
     """
     images = [image for info in infos for image in info['images'].values()]
+    images += [image for info in infos for part in info.get('image_sweeps', {}).values() for image in part]
     turned = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
         headers = pool.map(lambda image: _checked_header(root, image), images)

@@ -5,8 +5,9 @@ Splits are the official ones, or those of a ``splits.json`` beside the table fol
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from .common import (
     sweep_record,
     units_per_second,
 )
-from .scene_files import check_first_points, complete_scenes, drop_missing_sweeps, plain_path
+from .scene_files import check_first_points, complete_scenes, drop_missing_images, drop_missing_sweeps, plain_path
 from .table_links import check_links
 
 # The rig of nuScenes; other tables may have others.
@@ -65,6 +66,7 @@ def convert(
     finish: Callable[[Info], None] | None = None,
     cameras: Sequence[str] | None = None,
     skip_incomplete: bool = False,
+    image_sweeps: bool = False,
 ) -> list[Path]:
     """Write ``{tag}_infos_{split}.pkl`` for every split of ``version``.
 
@@ -79,6 +81,8 @@ def convert(
         finish: adds to each record what only this data set has.
         cameras: channels of the cameras to convert; None takes all that are there.
         skip_incomplete: leave out scenes of which files are missing.
+        image_sweeps: list the images between keyframes, too; and at least all LiDAR sweeps since the keyframe before,
+            so that the records of a scene name all that was measured in it.
 
     Returns:
         the info files.
@@ -98,13 +102,20 @@ def convert(
         if not there:
             warn(f'{root / version}: no scene of split {split} is complete: no info file of it is written')
             continue
-        infos = [info for scene in tqdm(there, desc=f'{dataset} {split}') for info in rig.convert(scene, sweeps)]
+        infos = [
+            info
+            for scene in tqdm(there, desc=f'{dataset} {split}')
+            for info in rig.convert(scene, sweeps, image_sweeps)
+        ]
         number_samples(infos)
         for info in infos if finish is not None else ():
             finish(info)
         ring = same_cameras(infos, root / version)
         check_first_points(infos, root)
         drop_missing_sweeps(infos, root)
+        if image_sweeps:
+            _warn_of_no_images(infos, root / version)
+            drop_missing_images(infos, root)
         _warn_of_missing(infos, sweeps, root / version)
         path = out_dir / f'{tag}_infos_{split}.pkl'
         check_images(root, infos, path, workers)
@@ -124,6 +135,12 @@ def _warn_of_missing(infos: Sequence[Info], sweeps: int, where: Path) -> None:
             f'{where}: {len(unknown)} of {len(names)} boxes have categories that are none of nuScenes '
             f'({first_few(sorted(set(map(str, unknown))))}) and no class for the detection head'
         )
+
+
+def _warn_of_no_images(infos: Sequence[Info], where: Path) -> None:
+    """Warn where the tables have no images between keyframes at all."""
+    if len(infos) > 1 and not any(images for info in infos for images in info['image_sweeps'].values()):
+        warn(f'{where}: no keyframe has images between it and the keyframe before (prev in sample_data.json)')
 
 
 def check_sweep_count(sweeps: int) -> None:
@@ -318,13 +335,16 @@ class _Rig:
             raise InputError(f'{self._where}/sample_data.json: {data["token"]}: filename is {name!r}; {DOWNLOAD_AGAIN}')
         return plain_path(name)
 
-    def convert(self, scene: _Scene, sweeps: int) -> list[Info]:
+    def convert(self, scene: _Scene, sweeps: int, image_sweeps: bool) -> list[Info]:
         """Make the linked infos of one scene, in order of time."""
         infos = []
         for frame, sample in enumerate(scene.samples):
             where = f'{self._where}: scene {scene.name}, sample {sample["token"]}'
             try:
-                infos.append(self._sample(sample, scene.name, frame, sweeps))
+                info = self._sample(sample, scene.name, frame, sweeps, sweeps > 0 and image_sweeps)
+                if image_sweeps:
+                    info['image_sweeps'] = self._image_sweeps(sample)
+                infos.append(info)
             except KeyError as error:
                 raise InputError(f'{where}: {error} is not in the tables; {DOWNLOAD_AGAIN}') from error
             except (OverflowError, TypeError, ValueError) as error:
@@ -332,8 +352,8 @@ class _Rig:
         link_frames(infos)
         return infos
 
-    def _sample(self, sample: dict[str, Any], scene: str, frame: int, sweeps: int) -> Info:
-        """Make the info of one keyframe."""
+    def _sample(self, sample: dict[str, Any], scene: str, frame: int, sweeps: int, all_sweeps: bool) -> Info:
+        """Make the info of one keyframe, with so many LiDAR sweeps, or all since the keyframe before, too."""
         lidar = self._data(sample, self._lidar)
         sensor2ego, ego2global = self._poses(lidar)
         lidar2global = ego2global @ sensor2ego
@@ -346,7 +366,7 @@ class _Rig:
             'lidar2global': lidar2global.tolist(),
             'images': {camera: self._camera(sample, camera, lidar2global) for camera in self._channels(sample)},
             'lidar_points': self._points(lidar, sensor2ego),
-            'lidar_sweeps': self._sweeps(lidar, lidar2global, sweeps),
+            'lidar_sweeps': self._sweeps(lidar, lidar2global, sweeps, all_sweeps),
             'instances': _instances(self._nusc, sample, lidar2global),
         }
 
@@ -393,21 +413,59 @@ class _Rig:
             )
         return matrix
 
-    def _sweeps(self, lidar: dict[str, Any], lidar2global: np.ndarray, count: int) -> list[Info]:
+    def _image_sweeps(self, sample: dict[str, Any]) -> dict[str, list[Info]]:
+        """Make the records of the images since the keyframe before, oldest first, of every camera."""
+        return {
+            camera: [self._image_sweep(data, camera) for data in self._since_keyframe(self._data(sample, camera))][::-1]
+            for camera in self._channels(sample)
+        }
+
+    def _image_sweep(self, data: dict[str, Any], camera: str) -> Info:
+        """Make the record of an image between keyframes."""
+        cam2ego, ego2global = self._poses(data)
+        return {
+            'img_path': self._file(data),
+            'height': data['height'],
+            'width': data['width'],
+            'timestamp': self._seconds(data),
+            'cam2img': self._intrinsics(data, camera).tolist(),
+            'cam2ego': cam2ego.tolist(),
+            'cam2global': (ego2global @ cam2ego).tolist(),
+            'sample_data_token': data['token'],
+        }
+
+    def _before(self, data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the measurements of a sensor before one, newest first."""
+        seen = {data['token']}
+        while data['prev']:
+            data = self._nusc.get('sample_data', data['prev'])
+            if data['token'] in seen:
+                raise InputError(
+                    f'{self._where}/sample_data.json: {data["token"]}: prev leads round to it again; {DOWNLOAD_AGAIN}'
+                )
+            seen.add(data['token'])
+            yield data
+
+    def _since_keyframe(self, data: dict[str, Any]) -> list[dict[str, Any]]:
+        """List the measurements of a sensor after the keyframe before a measurement, newest first."""
+        return list(itertools.takewhile(lambda other: not other['is_key_frame'], self._before(data)))
+
+    def _sweeps(self, lidar: dict[str, Any], lidar2global: np.ndarray, count: int, all_sweeps: bool) -> list[Info]:
         """Make the records of the LiDAR measurements before a keyframe, newest first."""
+        if all_sweeps:
+            count = max(count, len(self._since_keyframe(lidar)))
         sweeps = []
-        while lidar['prev'] and len(sweeps) < count:
-            lidar = self._nusc.get('sample_data', lidar['prev'])
-            sensor2ego, ego2global = self._poses(lidar)
+        for data in itertools.islice(self._before(lidar), count):
+            sensor2ego, ego2global = self._poses(data)
             sweep2global = ego2global @ sensor2ego
             measurement = {
-                'timestamp': self._seconds(lidar),
+                'timestamp': self._seconds(data),
                 'ego2global': ego2global.tolist(),
                 'lidar2global': sweep2global.tolist(),
-                'lidar_points': self._points(lidar, sensor2ego),
+                'lidar_points': self._points(data, sensor2ego),
             }
             record = sweep_record(measurement, inverse_pose(sweep2global) @ lidar2global)
-            sweeps.append({'sample_data_token': lidar['token'], **record})
+            sweeps.append({'sample_data_token': data['token'], **record})
         return sweeps
 
 

@@ -61,6 +61,22 @@ def drop_missing_sweeps(infos: Sequence[Info], root: Path) -> None:
         )
 
 
+def drop_missing_images(infos: Sequence[Info], root: Path) -> None:
+    """Remove images between keyframes whose files do not exist from the records, and warn of how many they are."""
+    folders, total, missing = FolderListings(), 0, []
+    for info in infos:
+        for camera, images in info['image_sweeps'].items():
+            there = [image for image in images if folders.has(root / image['img_path'])]
+            missing += [root / image['img_path'] for image in images if image not in there]
+            total += len(images)
+            info['image_sweeps'][camera] = there
+    if missing:
+        warn(
+            f'{missing[0]}: no such file; {len(missing)} of {total} images between keyframes are missing and left out: '
+            'unpack the sweeps of the data set too, or leave --image-sweeps out'
+        )
+
+
 def check_first_points(infos: Sequence[Info], root: Path) -> None:
     """Check the first LiDAR file of every scene.
 
