@@ -9,7 +9,9 @@ from projects.DistillNeRF.configuration.keys import warn_of_unread
 from projects.DistillNeRF.configuration.sections import TOP_LEVEL
 from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.train import train
+from projects.DistillNeRF.engine.train_field import is_field, train_field
 from projects.DistillNeRF.utils.errors import InputError, command
+from projects.DistillNeRF.utils.precision import DEFAULT
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train as the config says."""
     args = parse_args()
-    config = load_config(args.config, args.cfg_options)
+    config = load_config(args.config, args.cfg_options, sections=('model', 'train_dataloader'))
     options = args.cfg_options or {}
     warn_of_unread(options, sorted(TOP_LEVEL), but=('test_dataloader', 'test_cfg', 'test_evaluator'))
     if args.seed is not None and 'randomness.seed' in options:
@@ -41,6 +43,11 @@ def main() -> None:
     if args.resume not in (None, 'auto') and 'load_from' in options:
         raise InputError(f'--resume {args.resume} and load_from={options["load_from"]}; leave one of them away')
     work_dir = work_dir_of(config, args.work_dir, options)
+    if is_field(config):
+        if args.launcher != 'none' or args.amp or args.precision not in (None, DEFAULT):
+            raise InputError('--launcher, --amp, --precision: a field is trained by one process in fp32; leave them')
+        train_field(config, work_dir, args.seed, args.resume)
+        return
     train(config, work_dir, args.seed, args.amp, args.resume, args.launcher, args.precision)
 
 

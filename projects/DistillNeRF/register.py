@@ -14,3 +14,4 @@ from .evaluation import metrics as depth_metric  # noqa: E402, F401
 from .hooks import data_for_model_hook, first_pictures_hook, panel_hook, progress_hook  # noqa: E402, F401
 from .losses import modules as registered  # noqa: E402, F401
 from .models import wrapper  # noqa: E402, F401
+from .scene_nerf import model as scene_nerf  # noqa: E402, F401

@@ -69,7 +69,9 @@ def drive_through(street: Street, folder: Path, sweeps: int, reach: float = 60.0
     return Drive('street', ('FRONT',), images, tuple(made), np.eye(4))
 
 
-def camera_ahead(lidar2scene: np.ndarray, time: float, frame: int | None, height: int = 48, width: int = 80) -> DriveImage:
+def camera_ahead(
+    lidar2scene: np.ndarray, time: float, frame: int | None, height: int = 48, width: int = 80
+) -> DriveImage:
     """Return an image, of no file, of a camera that looks along y, .2 m before the LiDAR and .3 m below."""
     cam2lidar = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0.2], [0, -1, 0, -0.3], [0, 0, 0, 1]])
     intrinsics = np.array([[width / 2, 0, (width - 1) / 2], [0, width / 2, (height - 1) / 2], [0, 0, 1]])

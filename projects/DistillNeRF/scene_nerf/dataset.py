@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmdet3d.registry import DATASETS
+from mmengine.registry import FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..utils.errors import InputError
 from .beams import Beams, collect_beams
-from .drive import Drive, DriveImage, load_drive
+from .drive import Drive, DriveImage
 from .evidence import gather_evidence
 from .movers import find_moving
+from .settings import SECTION, read_settings
 
 # Shorter beams end on the own car, meters.
 SHORTEST_BEAM = 2.5
@@ -25,35 +28,33 @@ def training_images(drive: Drive, holdout_frames: Collection[int]) -> tuple[Driv
     return tuple(image for image in drive.images if image.frame is None or image.frame not in holdout_frames)
 
 
+@FUNCTIONS.register_module()
+def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Collate a batch of one item, which is a batch of rays itself."""
+    (item,) = batch
+    return item
+
+
 @DATASETS.register_module()
 class DriveRays(Dataset):
     """Batches of pixels, and of LiDAR beams on what stands still; item i is always the same.
 
     Args:
-        ann_files, scene, roots: of :func:`.drive.load_drive`.
-        image_size: (height, width) of the images.
+        scene_nerf: the drive and what is kept out of it (:mod:`.settings`).
         num_rays, num_beams: of a batch.
         num_batches: length of the dataset.
-        holdout_frames, holdout_lidar_frames: keyframes whose images, and whose sweeps, are kept out.
         seed: of all random numbers.
     """
 
     def __init__(
-        self,
-        ann_files: Sequence[str],
-        scene: str,
-        roots: dict[str, str],
-        image_size: tuple[int, int],
-        num_rays: int,
-        num_beams: int,
-        num_batches: int,
-        holdout_frames: Collection[int] = (),
-        holdout_lidar_frames: Collection[int] = (),
-        seed: int = 0,
+        self, scene_nerf: Mapping[str, Any], num_rays: int, num_beams: int, num_batches: int, seed: int = 0
     ) -> None:
-        self.drive = load_drive(ann_files, scene, roots)
-        self.images = training_images(self.drive, holdout_frames)
-        self.image_size = tuple(image_size)
+        settings = read_settings({SECTION: scene_nerf}, 'the config')
+        self.drive = settings.drive()
+        self.images = training_images(self.drive, settings.holdout_frames)
+        if not self.images:
+            raise InputError(f'scene {settings.scene}: all its images are kept out; keep fewer frames out')
+        self.image_size = settings.image_size
         self.num_rays, self.num_beams, self.num_batches, self.seed = num_rays, num_beams, num_batches, seed
         self.pixels = torch.from_numpy(np.stack([image.read(*self.image_size) for image in self.images]))
         cameras = [image.camera_at(*self.image_size) for image in self.images]
@@ -61,7 +62,7 @@ class DriveRays(Dataset):
         # Pixel to direction in the scene, in double precision until here.
         self.rotations = (poses[:, :3, :3] @ intrinsics.inverse()).float()
         self.origins = poses[:, :3, 3].float()
-        self.beams, self.moving = self._beams(holdout_lidar_frames)
+        self.beams, self.moving = self._beams(settings.holdout_lidar_frames)
 
     def _beams(self, holdout_frames: Collection[int]) -> tuple[Beams | None, np.ndarray]:
         """Read the beams, and tell which of them end on what moves."""

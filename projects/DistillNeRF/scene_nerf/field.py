@@ -30,6 +30,7 @@ class SceneField(nn.Module):
         values: ``(V, CHANNELS)`` at the vertices; see :mod:`.marching`.
         sky: ``(3, height, width)`` logits of the color by azimuth (clockwise from straight ahead) and elevation.
         exposure: ``(num_images, 3, 4)`` what an affine change of color adds to the identity.
+        largest: ``(C,)`` largest weight that a ray in training gave each cell.
     """
 
     def __init__(self, grid: NestedGrid, values: Tensor, num_images: int, settings: Marching) -> None:
@@ -39,6 +40,7 @@ class SceneField(nn.Module):
         self.values = nn.Parameter(values)
         self.sky = nn.Parameter(torch.zeros(3, *SKY_SIZE))
         self.exposure = nn.Parameter(torch.zeros(num_images, 3, 4))
+        self.register_buffer('largest', torch.zeros(len(grid)))
 
     @classmethod
     def empty(cls, num_images: int = 0, settings: Marching | None = None) -> SceneField:
@@ -51,7 +53,7 @@ class SceneField(nn.Module):
     def march(self, rays: Rays) -> RayOutputs:
         """Render rays through the cells: fused on CPUs, in plain torch elsewhere."""
         module = march_kernels if self.values.is_cpu else marching
-        return module.composite(self.grid, self.values, rays, self.settings)
+        return module.composite(self.grid, self.values, rays, self.settings, self.largest if self.training else None)
 
     def sky_color(self, directions: Tensor) -> Tensor:
         """Return the color ``(n, 3)`` of the sky in directions ``(n, 3)``."""
@@ -77,6 +79,7 @@ class SceneField(nn.Module):
         """Take other cells; the values become a new parameter."""
         self.grid = grid
         self.values = nn.Parameter(values)
+        self.largest = torch.zeros(len(grid), device=values.device)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the cells, for a checkpoint."""
@@ -95,12 +98,14 @@ class SceneField(nn.Module):
         self.grid = NestedGrid.build(boxes, levels, coordinates)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take parameters of any number of vertices and images."""
+        """Take parameters of any number of cells, vertices and images."""
         for name in ('values', 'exposure'):
             stored = state_dict.get(prefix + name)
             own = getattr(self, name)
             if stored is not None and stored.shape != own.shape:
                 setattr(self, name, nn.Parameter(own.new_empty(stored.shape)))
+        if (stored := state_dict.get(prefix + 'largest')) is not None:
+            self.largest = self.largest.new_zeros(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

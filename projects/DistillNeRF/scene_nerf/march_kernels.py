@@ -270,29 +270,28 @@ def _inputs(values: Tensor, rays: Rays, grid: NestedGrid, marching: Marching) ->
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, rays: Rays, grid: NestedGrid, marching: Marching) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, rays: Rays, grid: NestedGrid, marching: Marching, largest: Tensor | None
+    ) -> Tensor:
         ctx.inputs = (rays, grid, marching)
         outputs = values.new_empty(len(rays), OUTPUTS)
         ctx.save_for_backward(values, outputs)
-        _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), values.new_zeros(0).numpy())
+        noted = values.new_zeros(0) if largest is None else largest
+        _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), noted.numpy())
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None, None]:
         values, outputs = ctx.saved_tensors
         gradients = values.new_zeros(numba.get_num_threads(), *values.shape)
         arrays = (outputs.numpy(), cotangents.contiguous().numpy(), gradients.numpy())
         _backward(*_inputs(values, *ctx.inputs), *arrays)
-        return gradients.sum(0) if len(gradients) > 1 else gradients[0], None, None, None
+        return gradients.sum(0) if len(gradients) > 1 else gradients[0], None, None, None, None
 
 
-def composite(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching) -> RayOutputs:
+def composite(
+    grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching, largest: Tensor | None = None
+) -> RayOutputs:
     """Render rays as :func:`.marching.composite` does, on a CPU."""
-    outputs = _Composite.apply(values, rays, grid, marching)
+    outputs = _Composite.apply(values, rays, grid, marching, largest)
     return RayOutputs(outputs[:, :3], outputs[:, 3], outputs[:, 4], outputs[:, 5:])
-
-
-def contributions(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching, largest: Tensor) -> None:
-    """Raise ``largest`` ``(C,)`` to the largest weight that a sample of these rays has in each cell."""
-    outputs = values.detach().new_empty(len(rays), OUTPUTS)
-    _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), largest.numpy())

@@ -140,8 +140,18 @@ def place_samples(grid: NestedGrid, rays: Rays, marching: Marching) -> Samples:
     return joined.map(lambda x: x[order])
 
 
-def composite(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching) -> RayOutputs:
-    """Render rays through the cells, whose vertices have ``values`` ``(V, CHANNELS)``; differentiable in these."""
+def composite(
+    grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching, largest: Tensor | None = None
+) -> RayOutputs:
+    """Render rays through the cells.
+
+    Args:
+        grid: the cells.
+        values: ``(V, CHANNELS)`` of their vertices; the outputs are differentiable in these.
+        rays: the rays.
+        marching: how they are marched.
+        largest: ``(C,)`` is raised to the largest weight that a sample of these rays has in each cell.
+    """
     with torch.no_grad():
         samples = place_samples(grid, rays, marching)
     weights = corner_weights(samples.inner)
@@ -160,6 +170,8 @@ def composite(grid: NestedGrid, values: Tensor, rays: Rays, marching: Marching) 
     optical = torch.where(used, optical, 0)
     weight = transmittance * (1 - torch.exp(-optical))
     heavy = torch.where(used & (weight > LIGHT), weight, 0)
+    if largest is not None:
+        largest.scatter_reduce_(0, samples.cells, heavy.detach(), 'amax')
     view = rays.directions[samples.rays]
     color = torch.sigmoid(mixed[:, 1:4] + VIEW_GAIN * (mixed[:, 4:].view(-1, 3, 3) * view[:, None]).sum(-1))
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import HOOKS, MODELS
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor
 
-from . import growth, march_kernels
+from ..models.checkpoint import read_checkpoint
+from ..utils.errors import InputError
+from . import growth
 from .dataset import DriveRays
 from .evidence import gather_evidence
 from .field import SceneField
+from .field_teacher import FieldTeacher
 from .marching import Marching, Rays
 from .nested_grid import NestedBoxes
 
@@ -35,7 +40,7 @@ class SceneNeRF(BaseModel):
         reach: how far the innermost box reaches beyond the path: sideways, below, above, meters.
         step: distance of samples, in cells.
         near: where rays begin, meters.
-        needed: least weight that a pixel must give a cell for it to be kept.
+        needed: least weight that a ray must give a cell for it to be kept.
         beam_weight: of the loss of LiDAR beams: free before their end, opaque behind it.
         exposure_weight: of the loss that keeps exposures near the identity.
     """
@@ -59,6 +64,9 @@ class SceneNeRF(BaseModel):
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
         self.field = SceneField.empty(settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
+        # Of the training images, for a teacher to choose exposures by.
+        self.register_buffer('poses', torch.zeros(0, 4, 4, dtype=torch.float64))
+        self.register_buffer('times', torch.zeros(0, dtype=torch.float64))
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
@@ -71,27 +79,32 @@ class SceneNeRF(BaseModel):
         some = cameras[:: max(1, len(cameras) // 60)]
         grid, values = growth.first_cells(boxes, self._known, some, self.field.settings.near)
         self.field = SceneField(grid, values, len(data.images), self.field.settings)
+        self.poses = torch.stack([torch.from_numpy(image.cam2scene) for image in data.images])
+        self.times = torch.tensor([image.timestamp for image in data.images], dtype=torch.float64)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take any number of training images."""
+        for name in ('poses', 'times'):
+            stored = state_dict.get(prefix + name)
+            if stored is not None:
+                setattr(self, name, torch.empty_like(stored, device=getattr(self, name).device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive; asked again when cells are divided."""
         if data.beams is not None:
             self._known = growth.Known.of(gather_evidence(data.beams[~data.moving]))
 
-    def divide(self, data: DriveRays, batches: int = 24) -> None:
-        """Drop cells that no pixel needs, and halve the others."""
+    def divide(self) -> None:
+        """Drop cells that no ray needed since the last change, and halve the others."""
         field = self.field
-        self.drop(data, batches)
-        everything = torch.ones(len(field.grid), dtype=torch.bool)
-        field.replace_cells(*growth.divide(field.grid, field.values.detach(), everything, self._known))
+        needed = field.largest > self.needed
+        field.replace_cells(*growth.divide(field.grid, field.values.detach(), needed, self._known))
 
-    def drop(self, data: DriveRays, batches: int = 24) -> None:
-        """Drop cells to which no pixel of some batches gives a weight."""
+    def drop(self) -> None:
+        """Drop cells that no ray needed since the last change."""
         field = self.field
-        largest = torch.zeros(len(field.grid))
-        for index in range(batches):
-            rays = _pixel_rays(data[data.num_batches + index]['inputs'])
-            march_kernels.contributions(field.grid, field.values.detach(), rays, field.settings, largest)
-        field.replace_cells(*field.grid.select(largest > self.needed, field.values.detach()))
+        field.replace_cells(*field.grid.select(field.largest > self.needed, field.values.detach()))
 
     def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Return the losses of a batch of rays; no other mode."""
@@ -147,10 +160,32 @@ class DivideCells(Hook):
         for share, change in self.shares.items():
             if runner.iter + 1 == round(share * runner.max_iters):
                 old = runner.model.field.values
-                getattr(runner.model, change)(runner.train_dataloader.dataset)
+                getattr(runner.model, change)()
                 optimizer = runner.optim_wrapper.optimizer
                 optimizer.state.pop(old, None)
                 for group in optimizer.param_groups:
                     group['params'] = [runner.model.field.values if p is old else p for p in group['params']]
                 cells, vertices = len(runner.model.field.grid), len(runner.model.field.values)
                 runner.logger.info(f'{change}: {cells:,} cells, {vertices:,} vertices')
+
+
+def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
+    """Load a trained field.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged, or none of a scene NeRF.
+    """
+    model = MODELS.build({'_scope_': 'mmdet3d', **config.model})
+    load_field(model, checkpoint)
+    return FieldTeacher(model.field.eval(), model.poses, model.times)
+
+
+def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:
+    """Load the weights of a checkpoint, whatever its cells are."""
+    state = read_checkpoint(checkpoint)
+    weights = state.get('state_dict', state)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, KeyError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(f'{checkpoint}: none of a scene NeRF ({reason}); give one of tools/train.py') from error

@@ -1,5 +1,7 @@
 """The teacher of one scene of MiniTown: choose it with scene_nerf.scene=NAME (docs/TEACHERS.md)."""
 
+_base_ = '../models/scene_nerf.py'
+
 _root = 'data/minitown'
 
 scene_nerf = dict(

@@ -3,6 +3,8 @@
 Where the raw data lies elsewhere than the info files, give it as ``scene_nerf.roots.img``.
 """
 
+_base_ = '../models/scene_nerf.py'
+
 _root = 'data/pandaset'
 
 scene_nerf = dict(

@@ -1,0 +1,77 @@
+"""Train the field of one drive (:mod:`..scene_nerf`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..configuration.config import building
+from ..configuration.switches import resume_of, seed_of
+from ..models.checkpoint import read_checkpoint
+from ..models.wrapper import unwrap
+from ..scene_nerf.model import load_field
+from ..scene_nerf.settings import SECTION
+from .builders import build_runner, prepare
+from .optim_wrappers import skipping
+from .resuming import checkpoint_to_resume, is_finished, require_resumable
+from .work_dir import training_in, warn_of_earlier_run
+
+FIELD = 'SceneNeRF'
+
+
+def is_field(config: Config) -> bool:
+    """Tell whether a config trains the field of a drive."""
+    return config.get('model', {}).get('type') == FIELD
+
+
+def train_field(config: Config, work_dir: Path, seed: int | None = None, resume: str | None = None) -> None:
+    """Train the field that a config describes.
+
+    Args:
+        config: as loaded, with a section ``scene_nerf``.
+        work_dir: where logs and checkpoints go.
+        seed: of all random numbers; ``None`` takes that of the config's ``randomness``, or 0.
+        resume: checkpoint to go on from, or ``auto``. Nothing is done if the run is finished.
+
+    Raises:
+        InputError: bad input at any step.
+    """
+    seed = seed_of(config) if seed is None else seed
+    config = prepare(config, work_dir, seed)
+    config.train_dataloader.dataset.update(
+        {SECTION: config[SECTION], 'seed': seed, 'num_batches': config.train_cfg.max_iters}
+    )
+    resume = resume_of(config) if resume is None else resume
+    with training_in(work_dir):
+        if resume is None:
+            warn_of_earlier_run(work_dir)
+        else:
+            resume = checkpoint_to_resume(resume, work_dir)
+        config.resume = False
+        if resume is not None:
+            config.resume, config.load_from = True, resume
+            state = read_checkpoint(resume)
+            require_resumable(config, state, resume)
+            if is_finished(config, state, resume):
+                return
+        _run(config, resume)
+
+
+def _run(config: Config, resume: str | None) -> None:
+    """Build everything and train."""
+    runner = build_runner(config)
+    with building(config):
+        data = runner.train_loop.dataloader.dataset
+        model = unwrap(runner.model)
+        if resume is None:
+            model.prepare(data)
+        else:
+            # The optimizer has to know the cells of the checkpoint before its own state is loaded.
+            load_field(model, resume)
+            model.learn_of(data)
+        runner.optim_wrapper = runner.build_optim_wrapper(skipping(runner.optim_wrapper))
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    runner.logger.info(f'{len(model.field.grid):,} cells, {len(model.field.values):,} vertices')
+    runner.train()
