@@ -15,6 +15,8 @@ from .nested_grid import NestedBoxes, NestedGrid
 
 # Height (elevation) and width (azimuth) of the map of the sky.
 SKY_SIZE = (256, 1024)
+# Names of the cells in a checkpoint.
+CELLS = ('boxes.lower', 'boxes.upper', 'boxes.sizes', 'cells.levels', 'cells.coordinates')
 
 
 class SceneField(nn.Module):
@@ -81,31 +83,25 @@ class SceneField(nn.Module):
         self.values = nn.Parameter(values)
         self.largest = torch.zeros(len(grid), device=values.device)
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the cells, for a checkpoint."""
-        grid = self.grid
-        return {
-            'boxes': (grid.boxes.lower, grid.boxes.upper, grid.boxes.sizes),
-            'levels': grid.levels.to(torch.int8),
-            'coordinates': grid.coordinates.to(torch.int16),
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the cells of a checkpoint."""
-        like = self.values
-        boxes = NestedBoxes(*(x.to(like.device) for x in state['boxes']))
-        levels, coordinates = (state[name].to(like.device).long() for name in ('levels', 'coordinates'))
-        self.grid = NestedGrid.build(boxes, levels, coordinates)
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Save the cells, too."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        boxes = self.grid.boxes
+        cells = (boxes.lower, boxes.upper, boxes.sizes, self.grid.levels.byte(), self.grid.coordinates.short())
+        destination.update({prefix + name: tensor for name, tensor in zip(CELLS, cells, strict=True)})
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take parameters of any number of cells, vertices and images."""
+        """Take the cells of a checkpoint, and parameters of as many vertices and images."""
+        if all(prefix + name in state_dict for name in CELLS):
+            like = self.values
+            lower, upper, sizes, levels, coordinates = (state_dict.pop(prefix + name).to(like.device) for name in CELLS)
+            self.grid = NestedGrid.build(NestedBoxes(lower, upper, sizes), levels.long(), coordinates.long())
+            self.largest = like.new_zeros(len(self.grid))
         for name in ('values', 'exposure'):
-            stored = state_dict.get(prefix + name)
-            own = getattr(self, name)
+            stored, own = state_dict.get(prefix + name), getattr(self, name)
+            # An optimizer may hold what fits.
             if stored is not None and stored.shape != own.shape:
                 setattr(self, name, nn.Parameter(own.new_empty(stored.shape)))
-        if (stored := state_dict.get(prefix + 'largest')) is not None:
-            self.largest = self.largest.new_zeros(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
