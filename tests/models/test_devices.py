@@ -167,8 +167,7 @@ def test_no_module_names_a_device(repo_root: Path):
         # Counts without a GPU what one would keep.
         'verification/benchmark/memory.py',
         # Triton's interpreter, which needs no GPU, is slow.
-        'verification/benchmark/fused_kernels.py',
-        'verification/benchmark/sparse_convolution.py',
+        'verification/benchmark/kernel_timing.py',
         'verification/benchmark/gpu.py',
         # The default of the user's own choice.
         'apis.py',
