@@ -206,6 +206,28 @@ def test_damage_is_noticed_and_repaired(root):
     assert len(path.read_bytes()) == len(whole)
 
 
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'no line',
+        b'no JSON\n',
+        b'7\n',
+        b'{}\n',
+        b'{"settings": null}\n',
+        b'{"settings": {}, "sources": null}\n',
+        b'{"settings": {}, "sources": [], "arrays": {"a": []}, "facts": {}}\n',
+        b'{"settings": {}, "sources": [], "arrays": {"a": ["<f4", [2]]}, "facts": {}}\n1234',
+    ],
+)
+def test_a_file_that_another_program_wrote_is_made_again(tmp_path, content):
+    """Its checksum fits."""
+    path, origin = tmp_path / 'a.cache', cache_module.Origin([], {})
+    path.write_bytes(cache_module._checksum(content) + content)
+    assert_refused(lambda: read_cached(path, origin), 'is damaged, or no file of a cache', start=path)
+    assert cache_module.update_cached(path, origin, lambda: cache_module.Cached({'a': np.ones(2)}))
+    assert read_cached(path, origin).arrays['a'].tolist() == [1, 1]
+
+
 def test_a_missing_file_stops_before_the_first_sample(root):
     path = root / 'cache/images_30x50/img/samples/FRONT/frame1.png.cache'
     path.unlink()
