@@ -153,6 +153,15 @@ def test_a_source_that_has_changed_is_noticed_and_its_file_made_again(root):
     assert_refused(lambda: samples(root, 'cache'), points, 'has changed since')
 
 
+def test_a_source_of_the_same_size_and_time_is_compared_by_its_content(root):
+    points = root / 'lidar/1.bin'
+    status, content = points.stat(), bytearray(points.read_bytes())
+    content[0] ^= 1
+    points.write_bytes(content)
+    os.utime(points, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert_refused(lambda: samples(root, 'cache', indices=[1]), points, 'has changed since')
+
+
 @pytest.mark.parametrize(
     'options',
     [{'image_size': (30, 60)}, {'render_size': (10, 25)}, {'lidar_sweeps': 2}, {'lidar_range': 40.0}],
