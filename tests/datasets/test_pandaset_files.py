@@ -176,6 +176,15 @@ def test_cuboids_without_a_column_and_empty_lidar_are_refused(raw, tmp_path):
         pandaset.convert(raw, tmp_path / 'other', **FRAMES)
 
 
+def test_heights_alone_in_millimeters_are_refused(raw, tmp_path):
+    """Most points of the box world are on the ground, at a height that is zero in any unit."""
+    lidar = raw / LIDAR
+    table = pd.read_pickle(lidar)
+    table.assign(z=1000 * table['z']).to_pickle(lidar)
+    with pytest.raises(InputError, match=r'lidar/00\.pkl\.gz: a quarter of its points are farther than 300 m'):
+        pandaset.convert(raw, tmp_path / 'out', **FRAMES)
+
+
 @pytest.mark.parametrize(
     ('times', 'word'),
     [

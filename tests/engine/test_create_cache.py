@@ -153,6 +153,15 @@ def test_a_source_that_has_changed_is_noticed_and_its_file_made_again(root):
     assert_refused(lambda: samples(root, 'cache'), points, 'has changed since')
 
 
+def test_a_source_of_the_same_size_and_time_is_compared_by_its_content(root):
+    points = root / 'lidar/1.bin'
+    status, content = points.stat(), bytearray(points.read_bytes())
+    content[0] ^= 1
+    points.write_bytes(content)
+    os.utime(points, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert_refused(lambda: samples(root, 'cache', indices=[1]), points, 'has changed since')
+
+
 @pytest.mark.parametrize(
     'options',
     [{'image_size': (30, 60)}, {'render_size': (10, 25)}, {'lidar_sweeps': 2}, {'lidar_range': 40.0}],
@@ -204,6 +213,28 @@ def test_damage_is_noticed_and_repaired(root):
             read_cached(path, cache_module.Origin([], {}))
     assert 'wrote' in make(root)[0]
     assert len(path.read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'no line',
+        b'no JSON\n',
+        b'7\n',
+        b'{}\n',
+        b'{"settings": null}\n',
+        b'{"settings": {}, "sources": null}\n',
+        b'{"settings": {}, "sources": [], "arrays": {"a": []}, "facts": {}}\n',
+        b'{"settings": {}, "sources": [], "arrays": {"a": ["<f4", [2]]}, "facts": {}}\n1234',
+    ],
+)
+def test_a_file_that_another_program_wrote_is_made_again(tmp_path, content):
+    """Its checksum fits."""
+    path, origin = tmp_path / 'a.cache', cache_module.Origin([], {})
+    path.write_bytes(cache_module._checksum(content) + content)
+    assert_refused(lambda: read_cached(path, origin), 'is damaged, or no file of a cache', start=path)
+    assert cache_module.update_cached(path, origin, lambda: cache_module.Cached({'a': np.ones(2)}))
+    assert read_cached(path, origin).arrays['a'].tolist() == [1, 1]
 
 
 def test_a_missing_file_stops_before_the_first_sample(root):

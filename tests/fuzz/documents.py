@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 
 POINT_COLUMNS = 5
+# Bytes before the header of a cached file, with a space.
+CHECKSUM_LENGTH = 9
 
 
 def read(path: Path) -> Any:
@@ -29,6 +31,14 @@ def read(path: Path) -> Any:
         return np.fromfile(path, np.float32).reshape(-1, POINT_COLUMNS)
     if path.suffix == '.pth':
         return torch.load(path, weights_only=True)
+    if path.suffix == '.cache':
+        header, _, content = path.read_bytes().partition(b'\n')
+        checksum, header = header[:CHECKSUM_LENGTH], header[CHECKSUM_LENGTH:]
+        return {
+            'checksum': checksum.decode(),
+            'header': json.loads(header),
+            'content': np.frombuffer(content, np.uint8),
+        }
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
@@ -47,5 +57,16 @@ def write(path: Path, value: Any) -> None:
         path.write_bytes(np.ascontiguousarray(value).tobytes())
     elif path.suffix == '.pth':
         torch.save(value, path)
+    elif path.suffix == '.cache':
+        path.write_bytes(_cached(value))
     elif not cv2.imwrite(str(path), value):
         raise ValueError(f'{path}: {value.dtype} {value.shape} is no picture')
+
+
+def _cached(value: Any) -> bytes:
+    """Bytes of a cached file, whose checksum is what ``value`` says."""
+    if not isinstance(value, dict):
+        return json.dumps(value).encode()
+    checksum, header, content = (value.get(name) for name in ('checksum', 'header', 'content'))
+    data = content.tobytes() if isinstance(content, np.ndarray) else json.dumps(content).encode()
+    return f'{checksum}{json.dumps(header)}\n'.encode() + data

@@ -13,20 +13,24 @@ from unittest import mock
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from projects.DistillNeRF.datasets.converters import nuscenes
 from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
 from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.engine.create_cache import create_cache
 from projects.DistillNeRF.models import conversion
 from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
 from tests.fuzz import documents
 from tests.helpers.boxworld import BoxWorld
 from tests.helpers.commands import IMAGE_SIZE, load_tool, write_config
-from tests.helpers.dataset import ALL_MAPS, build_dataset
+from tests.helpers.dataset import ALL_MAPS, PIPELINE, build_dataset
 from tests.helpers.rawdata import pandaset_world, write_nuscenes, write_pandaset
 
 SIZE = (32, 64)
+SIZES = {'image_size': SIZE, 'render_size': (SIZE[0] // 2, SIZE[1] // 2)}
+LIDAR_SWEEPS = 3
 # Microseconds: small times are small in every unit.
 SINCE_1970 = 1_532_402_927_000_000
 BEFORE = b'what stood here before'
@@ -73,8 +77,8 @@ def create_data(*arguments: object) -> None:
 def samples(path: Path, prefix: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
     """Everything that training gets from an info file and the files it names."""
     metainfo, infos = load_infos(path)
-    sizes = {'image_size': SIZE, 'render_size': (SIZE[0] // 2, SIZE[1] // 2)}
-    dataset = build_dataset(path.parent, ann_file=path.name, data_prefix=prefix, lidar_sweeps=3, **sizes, **options)
+    options |= {'ann_file': path.name, 'data_prefix': prefix, 'lidar_sweeps': LIDAR_SWEEPS, **SIZES}
+    dataset = build_dataset(path.parent, **options)
     position = {info['token']: index for index, info in enumerate(infos)} | {None: None}
     result: dict[str, Any] = {'cameras': list(metainfo['cameras']), 'samples': len(dataset)}
     for index in range(len(dataset)):
@@ -215,6 +219,35 @@ class InfoFile(Entrance):
         return samples(root / 'infos.pkl', load_boxes=True, **ALL_MAPS)
 
 
+class Cache(Entrance):
+    """Cached images and LiDAR depth images, and the files that these were made from."""
+
+    name = 'cache'
+
+    def build(self, root: Path) -> None:
+        BoxWorld(size=SIZE, frames=2, lidar_frames=(0, 1)).write(root)
+        for path in root.glob('samples_*'):
+            shutil.rmtree(path)
+        dataset = {
+            'type': 'DistillNeRFDataset',
+            'ann_file': 'infos.pkl',
+            'data_root': str(root),
+            'pipeline': list(PIPELINE),
+            'lidar_sweeps': LIDAR_SWEEPS,
+            **SIZES,
+        }
+        with contextlib.redirect_stderr(io.StringIO()):
+            create_cache(Config({'train_dataloader': {'dataset': dataset}}))
+
+    def load(self, root: Path, out: Path) -> dict[str, Any]:
+        return samples(root / 'infos.pkl', cache='cache')
+
+    def read(self, root: Path) -> dict[str, Any]:
+        """Only what the cache consists of and is made from: all else is damaged by other entrances."""
+        kinds = ('.cache', '.png', '.bin')
+        return {name: content for name, content in super().read(root).items() if name.endswith(kinds)}
+
+
 class OwnImages(Entrance):
     """A folder of images and ``cameras.json``, with a random tiny network."""
 
@@ -227,8 +260,7 @@ class OwnImages(Entrance):
     def build(self, root: Path) -> None:
         world = BoxWorld(size=SIZE, frames=2)
         world.write(root / 'data')
-        sizes = {'image_size': SIZE, 'render_size': (SIZE[0] // 2, SIZE[1] // 2)}
-        views = build_dataset(root / 'data', **sizes)[1]['inputs']['input_views']
+        views = build_dataset(root / 'data', **SIZES)[1]['inputs']['input_views']
         write_folder(views[:3], root)
         shutil.rmtree(root / 'data')
         content = documents.read(root / 'cameras.json')
@@ -297,5 +329,5 @@ class PublishedCheckpoint(Entrance):
 
 def entrances(folder: Path) -> list[Entrance]:
     """All of them; ``folder`` is for what they need beside."""
-    own = OwnImages(folder)
-    return [NuScenesTables(), Splits(), Mmdet3dPickle(), PandaSet(), InfoFile(), own, PublishedCheckpoint()]
+    own, checkpoint = OwnImages(folder), PublishedCheckpoint()
+    return [NuScenesTables(), Splits(), Mmdet3dPickle(), PandaSet(), InfoFile(), own, checkpoint, Cache()]

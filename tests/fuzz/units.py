@@ -17,7 +17,7 @@ UNITS = (
     ('nuscenes', r'/sample_annotation\.json', r'size$', (MILLIMETERS,)),
     ('nuscenes', r'', r'rotation$', (DEGREES,)),
     ('nuscenes', r'', r'camera_intrinsic$', (FOCAL,)),
-    ('nuscenes|loader', r'\.bin$', r'^$', (MILLIMETERS,)),
+    ('nuscenes|loader|cache', r'\.bin$', r'^$', (MILLIMETERS,)),
     ('mmdet3d', r'', r'timestamp$', (1e6, 1e3, 1e9)),
     ('mmdet3d|loader', r'\.pkl$', r'(2global|2ego|2cam|2sensor)$', (MILLIMETERS,)),
     ('mmdet3d|loader', r'\.pkl$', r'cam2img$', (FOCAL,)),

@@ -23,6 +23,23 @@ ENTRY = ROOT / 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitow
 CAMERAS = ('LEFT', 'FRONT')
 IMAGE_SIZE = (16, 32)
 
+# A tiny network on datasets of the settings ``_sizes``.
+TINY = """train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
+model = dict(
+    network=dict(
+        space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
+        levels=(3, 5),
+        channels=4,
+        coarse=dict(width=4, channels=8),
+        fine=dict(width=4, hidden=4, num_candidates=3),
+        voxel=dict(width=4),
+        sampling=dict(fine_samples=4),
+        head=dict({head}),
+    ),
+)
+"""
 CONFIG = """_base_ = [{entry!r}]
 
 _sizes = dict(
@@ -33,23 +50,9 @@ _sizes = dict(
     render_size={render_size},
     cameras={cameras},
 )
-train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
-val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
-test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
-
-model = dict(
-    network=dict(
-        space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
-        levels=(3, 5),
-        channels=4,
-        coarse=dict(width=4, channels=8),
-        fine=dict(width=4, hidden=4, num_candidates=3),
-        voxel=dict(width=4),
-        sampling=dict(fine_samples=4),
-        head=dict(width=32),
-    ),
-)
-train_cfg = dict(max_iters=3, val_interval=3)
+"""
+CONFIG += TINY
+CONFIG += """train_cfg = dict(max_iters=3, val_interval=3)
 param_scheduler = []
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 custom_hooks = [dict(type='ExactResumeHook'), dict(type='ProgressHook'), dict(type='PanelHook', interval=2)]
@@ -78,7 +81,8 @@ def write_data(root: Path) -> Path:
 def write_config(path: Path, root: Path) -> Project:
     """The MiniTown config with a tiny network, on the data in ``root``."""
     render_size = tuple(side // 2 for side in IMAGE_SIZE)
-    text = CONFIG.format(entry=str(ENTRY), root=str(root), size=IMAGE_SIZE, render_size=render_size, cameras=CAMERAS)
+    sizes = {'size': IMAGE_SIZE, 'render_size': render_size, 'cameras': CAMERAS}
+    text = CONFIG.format(entry=str(ENTRY), root=str(root), head='width=32', **sizes)
     path.write_text(text)
     return Project(root, path)
 

@@ -11,30 +11,16 @@ from projects.DistillNeRF.evaluation.image import ssim
 from projects.DistillNeRF.losses.image import PerceptualDistance, dssim
 from projects.DistillNeRF.losses.modules import LPIPSLoss
 from projects.DistillNeRF.utils.errors import InputError
+from verification.benchmark.training import lpips_weights
 
 # Layers of VGG-16 as torchvision numbers them: convolutions by number, the rest by what they are.
 LAYERS = 'crcrpcrcrpcrcrcrpcrcrcrpcrcrcr'
 SLICES = (4, 9, 16, 23, 30)
-WIDTHS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)}
-WIDTHS |= {17: (256, 512), **dict.fromkeys((19, 21, 24, 26, 28), (512, 512))}
 
 
 def images(seed: int) -> Tensor:
     """Make two images of odd size."""
     return torch.rand(2, 3, 37, 45, generator=torch.Generator().manual_seed(seed))
-
-
-def weights() -> dict[str, Tensor]:
-    """Draw random weights in the names of the lpips package."""
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-    for layer, (inputs, outputs) in WIDTHS.items():
-        name = f'net.slice{1 + next(i for i, end in enumerate(SLICES) if layer < end)}.{layer}'
-        state[f'{name}.weight'] = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / 9 / inputs) ** 0.5
-        state[f'{name}.bias'] = torch.randn(outputs, generator=generator) * 0.1
-    for index, width in enumerate((64, 128, 256, 512, 512)):
-        state[f'lin{index}.model.1.weight'] = torch.rand(1, width, 1, 1, generator=generator)
-    return state
 
 
 def plain_distance(state: dict[str, Tensor], first: Tensor, second: Tensor) -> Tensor:
@@ -61,9 +47,9 @@ def plain_distance(state: dict[str, Tensor], first: Tensor, second: Tensor) -> T
 
 def test_lpips_with_weights_of_the_package_s_names(tmp_path):
     path = tmp_path / 'lpips_vgg.pth'
-    torch.save(weights(), path)
+    torch.save(lpips_weights(), path)
     loss = LPIPSLoss(loss_weight=2.0, weights=str(path))
-    expected = 2 * plain_distance(weights(), images(0), images(1))
+    expected = 2 * plain_distance(lpips_weights(), images(0), images(1))
     torch.testing.assert_close(loss(images(0), images(1)), expected, rtol=1e-5, atol=1e-6)
     assert loss(images(0), images(0)) == 0
     assert not list(loss.parameters()) and not loss.state_dict(), 'nothing to train, nothing in checkpoints'
@@ -76,7 +62,7 @@ def test_lpips_without_weights_says_how_to_get_them(tmp_path):
     path = tmp_path / 'lpips_vgg.pth'
     with pytest.raises(InputError, match=r'lpips_vgg\.pth: no such file.*model\.losses\.lpips=None'):
         LPIPSLoss(weights=str(path))
-    state = weights()
+    state = lpips_weights()
     del state['lin3.model.1.weight']
     torch.save(state, path)
     with pytest.raises(InputError, match=r'no weights of LPIPS.*lin3'):

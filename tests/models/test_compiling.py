@@ -7,14 +7,19 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor import cpp_builder
+from torch._inductor.exc import InvalidCxxCompiler
 
+from projects.DistillNeRF.models.compiling import compile_part
 from projects.DistillNeRF.modules import chunked, layers
 from projects.DistillNeRF.modules.chunked import set_activation_checkpointing
 from projects.DistillNeRF.modules.coarse_depth import DepthFeatureCombiner
 from projects.DistillNeRF.modules.decoder import ColorDecoder
 from projects.DistillNeRF.modules.fine_depth import FineDepthNet
 from projects.DistillNeRF.modules.fpn import FPN
+from tests.helpers.commands import run
 from tests.helpers.networks import tiny_model
+from tests.helpers.refusals import assert_refused
 
 PARTS = ('pyramid', 'combiner', 'fine_combiner', 'decoder')
 
@@ -117,3 +122,39 @@ def test_the_option_compiles_the_dense_parts_and_changes_no_name():
     assert ('network.coarse_net.combiner' in parts) == (named['network.coarse_net'].combiner is not None)
     assert not any(module._compiled_call_impl for module in plain.modules())
     assert not any(module._compiled_call_impl for module in copy.deepcopy(compiled).modules()), 'an average of weights'
+
+
+def test_without_a_compiler_training_ends_with_one_line_and_code_2(project, tmp_path, monkeypatch):
+    def missing() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, 'get_cpp_compiler', missing)
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'kernels'))  # nothing is compiled by now
+    options = ('--work-dir', tmp_path / 'work', '--cfg-options', 'model.network.compile=True')
+    assert_refused(
+        run('train', project.config, *options),
+        'No working C++ compiler found',
+        'or set model.network.compile=False',
+        start='model.network.compile=True: ',
+    )
+
+
+def test_a_platform_without_torch_compile_is_refused_when_the_network_is_built(monkeypatch):
+    def unsupported(*_: object, **__: object) -> None:
+        raise RuntimeError('torch.compile is not supported on Python 3.15+')
+
+    monkeypatch.setattr(torch, 'compile', unsupported)
+    assert_refused(lambda: tiny_model(compile=True), 'not supported on Python 3.15', 'model.network.compile=False')
+
+
+def test_what_a_part_itself_raises_is_no_matter_of_the_compiler():
+    class Faulty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyError('a fault')
+
+    part = Faulty()
+    compile_part(part)
+    with pytest.raises(KeyError, match='a fault'):
+        part(torch.ones(1))
+    with pytest.raises(TypeError, match='argument'):
+        part()

@@ -117,7 +117,8 @@ def test_no_segment_has_as_many_entries_as_there_are_samples(monkeypatch):
         return bags(rows, table, offsets, **settings)
 
     bags = F.embedding_bag
-    model = tiny_model({}, head={'type': 'feature'})
+    # Cells so small that 7 to 19 % of the samples hit one, by the seed of images and weights.
+    model = tiny_model({}, head={'type': 'feature'}, levels=(5, 7))
     inputs = make_batch(1)
     scene = model.network.encode(inputs['input_views'])[0].scene
     # The pooling before has segments of its own.
@@ -134,7 +135,7 @@ def test_no_segment_has_as_many_entries_as_there_are_samples(monkeypatch):
     assert len(entries) >= 2
     # Samples at the border of a cell may be computed to lie beside it.
     assert 0 < max(entries) <= 1.05 * hits
-    assert max(entries) < 0.8 * rendering.depths.numel()
+    assert max(entries) < 0.5 * rendering.depths.numel()
 
 
 def test_the_guard_works():
@@ -167,8 +168,7 @@ def test_no_module_names_a_device(repo_root: Path):
         # Counts without a GPU what one would keep.
         'verification/benchmark/memory.py',
         # Triton's interpreter, which needs no GPU, is slow.
-        'verification/benchmark/fused_kernels.py',
-        'verification/benchmark/sparse_convolution.py',
+        'verification/benchmark/kernel_timing.py',
         'verification/benchmark/gpu.py',
         # The default of the user's own choice.
         'apis.py',

@@ -13,6 +13,7 @@ from torch import Tensor
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.modules.heads import ColorHead, FeatureHead
 from projects.DistillNeRF.modules.renderer import (
+    Hits,
     RayRendering,
     RaySampling,
     VoxelTables,
@@ -278,3 +279,12 @@ def test_a_composite_is_twice_the_color_less_one():
     middle = (rendering.depths[:, 1:] + rendering.depths[:, :-1]) / 2
     torch.testing.assert_close(rendering.depth, ((w * middle).sum(1) / (w.sum(1) + 1e-10)).clamp(1e-5, FAR))
     torch.testing.assert_close(rendering.opacity, w.sum(1))
+
+
+def test_empty_space_gets_no_gradient_of_what_is_read_there(dtype):
+    """Most samples hit nothing: all their gradients would be added into one place."""
+    values = torch.tensor([1.0, 2.0, 5.0], dtype=dtype, requires_grad=True)
+    rows = torch.tensor([[0, 2, 2, 1], [2, 2, 2, 0]], dtype=torch.int32)
+    read = Hits.find(rows, 2).read(values)
+    assert torch.equal(read, values[rows.long()])
+    assert torch.autograd.grad(read.sum(), values)[0].tolist() == [2, 1, 0]

@@ -20,7 +20,7 @@ from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import CLASSES
 from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
-from tests.helpers.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, run
+from tests.helpers.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, TINY, run
 from tests.helpers.files import picture, written
 from tests.helpers.refusals import assert_refused
 
@@ -32,22 +32,9 @@ _sizes = dict(
     render_size=(14, 25),
     cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
 )
-train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
-val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
-test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=_sizes)
-model = dict(
-    network=dict(
-        space=dict(_delete_=True, inner_range=15, inner_range_z=4, step=2.0, far=60),
-        levels=(3, 5),
-        channels=4,
-        coarse=dict(width=4, channels=8),
-        fine=dict(width=4, hidden=4, num_candidates=3),
-        voxel=dict(width=4),
-        sampling=dict(fine_samples=4),
-        head=dict({head}),
-    ),
-)
-train_cfg = dict(max_iters=1, val_interval=1)
+"""
+TOWN_CONFIG += TINY
+TOWN_CONFIG += """train_cfg = dict(max_iters=1, val_interval=1)
 param_scheduler = []
 """
 

@@ -10,19 +10,15 @@ Without a GPU it checks small sizes in Triton's interpreter, whose times mean no
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.DistillNeRF.evaluation.report import text_table
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
-from projects.DistillNeRF.kernels.selection import interpreted
 from projects.DistillNeRF.modules import layers
 from projects.DistillNeRF.modules.renderer import (
     RaySampling,
@@ -33,8 +29,8 @@ from projects.DistillNeRF.modules.renderer import (
 from projects.DistillNeRF.modules.segments import segment_offsets, weighted_segment_sum
 from projects.DistillNeRF.modules.volume_rendering import alpha_weights, expected_depth
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
-from projects.DistillNeRF.utils.errors import InputError, command
-from verification.benchmark.profiler import now
+from projects.DistillNeRF.utils.errors import command
+from verification.benchmark.kernel_timing import difference, kernels_device, milliseconds, parser, report
 from verification.benchmark.scenes import ring
 
 # Maps (N, C, H, W) of the pyramids, and the "images" of the candidate scorer.
@@ -97,14 +93,8 @@ class Benchmark:
         yield self._timing(f'{what}, forward and backward', *both, error, TOLERANCE[dtype])
 
     def _timing(self, what: str, plain: Callable, fused: Callable, error: float, tolerance: float) -> Timing:
-        return Timing(what, error, self._milliseconds(plain), self._milliseconds(fused), error <= tolerance)
-
-    def _milliseconds(self, function: Callable) -> float:
-        function()
-        start = now(self.device)
-        for _ in range(self.repetitions):
-            function()
-        return 1000 * (now(self.device) - start) / self.repetitions
+        times = [milliseconds(function, self.device, self.repetitions) for function in (plain, fused)]
+        return Timing(what, error, *times, error <= tolerance)
 
     def instance_norms(self, kernels: ModuleType, size: str) -> Iterator[Timing]:
         """Compare instance norms with a leaky ReLU."""
@@ -170,11 +160,7 @@ class Benchmark:
 
 def _difference(ours: Tensor, theirs: Tensor) -> float:
     """Return the largest difference over the largest value; that of the empty row counts as none."""
-    if ours.dim() == 1:
-        ours, theirs = ours[:-1], theirs[:-1]
-    if not theirs.numel():
-        return 0.0
-    return float((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max().clamp_min(1e-12))
+    return difference(ours[:-1], theirs[:-1]) if ours.dim() == 1 else difference(ours, theirs)
 
 
 def _scene(
@@ -226,41 +212,25 @@ def _torch_composite(table: Tensor, rows: Tensor, weights: Tensor, limit: int, c
 
 def parse_args() -> argparse.Namespace:
     """Parse the options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--size', choices=sorted(MAPS), default='published')
-    parser.add_argument('--repetitions', type=int, default=10)
-    parser.add_argument('--json', type=Path, help='write all figures to this file, too')
-    return parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument('--size', choices=sorted(MAPS), default='published')
+    return options.parse_args()
+
+
+def _row(timing: Timing) -> list[str]:
+    times = (f'{timing.torch_ms:.3f}', f'{timing.triton_ms:.3f}', f'{timing.torch_ms / timing.triton_ms:.1f}')
+    return [timing.what, f'{timing.error:.1e}', 'yes' if timing.agrees else 'NO', *times]
 
 
 @command
 def main() -> None:
     """Print a table; exit with 1 if a kernel disagrees with torch."""
     args = parse_args()
-    device = torch.device(args.device)
-    if device.type == 'cpu' and not interpreted():
-        raise InputError(
-            f'--device {args.device}: Triton needs a GPU here; set TRITON_INTERPRET=1 to check without one'
-        )
-    try:
-        from projects.DistillNeRF.kernels import instance_norm, ray_marching
-    except ImportError as error:
-        raise InputError(f'triton cannot be imported ({error}): pip install triton') from error
-    benchmark = Benchmark(device, args.repetitions)
+    benchmark = Benchmark(kernels_device(args.device), args.repetitions)
+    from projects.DistillNeRF.kernels import instance_norm, ray_marching
+
     timings = [*benchmark.instance_norms(instance_norm, args.size), *benchmark.rays(ray_marching, args.size)]
-    rows = [
-        [
-            *(t.what, f'{t.error:.1e}', 'yes' if t.agrees else 'NO'),
-            *(f'{t.torch_ms:.3f}', f'{t.triton_ms:.3f}', f'{t.torch_ms / t.triton_ms:.1f}'),
-        ]
-        for t in timings
-    ]
-    print(text_table(['kernel', 'error', 'agrees', 'torch, ms', 'Triton, ms', 'ratio'], rows))
-    if args.json:
-        args.json.write_text(json.dumps([asdict(t) for t in timings], indent=1))
-    if not all(t.agrees for t in timings):
-        raise SystemExit(1)
+    report(timings, ['kernel', 'error', 'agrees', 'torch, ms', 'Triton, ms', 'ratio'], _row, args.json)
 
 
 if __name__ == '__main__':

@@ -10,22 +10,19 @@ Without a GPU it checks a small scene in Triton's interpreter, whose times mean 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.evaluation.report import text_table
-from projects.DistillNeRF.kernels.selection import TF32_TOLERANCE, TOLERANCES, interpreted
+from projects.DistillNeRF.kernels.selection import TF32_TOLERANCE, TOLERANCES
 from projects.DistillNeRF.modules.sparse_conv import ConvMaps, SparseConv, build_maps
 from projects.DistillNeRF.modules.voxels import VoxelGrid, morton_encode
-from projects.DistillNeRF.utils.errors import InputError, command
+from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.utils.precision import AUTOCAST, PRECISIONS, computing
-from verification.benchmark.profiler import now
+from verification.benchmark.kernel_timing import difference, kernels_device, milliseconds, parser, report
 
 # Bumpy sheets through the cube, the share of their patches that is occupied, and the noise of the rest in cells: about
 # as many cells with as many neighbors as six cameras fill with images of published size.
@@ -116,7 +113,7 @@ class Benchmark:
         with computing('fp32', self.device.type):
             expected = step('torch')
         with computing(precision, self.device.type):
-            error = max(_difference(*pair) for pair in zip(step('triton'), expected, strict=True))
+            error = max(difference(*pair) for pair in zip(step('triton'), expected, strict=True))
             del expected
             forward = tuple(self._milliseconds(lambda way=way: _forward(conv, x, maps, way)) for way in WAYS)
             both = tuple(self._milliseconds(lambda way=way: step(way)) for way in WAYS)
@@ -126,13 +123,8 @@ class Benchmark:
         title = f'{name}, {conv.weight.shape[1]} -> {conv.weight.shape[2]}'
         return Timing(title, pairs, precision, error, error <= tolerance, forward, both, flop / forward[1] / 1e9)
 
-    def _milliseconds(self, function: Callable) -> float:
-        if self.device.type != 'cpu':
-            function()
-        start = now(self.device)
-        for _ in range(self.repetitions):
-            function()
-        return 1000 * (now(self.device) - start) / self.repetitions
+    def _milliseconds(self, function: Callable[[], object]) -> float:
+        return milliseconds(function, self.device, self.repetitions)
 
     def ordering(self) -> Iterator[str]:
         """Say for every table how it is ordered, and how long that takes."""
@@ -157,52 +149,38 @@ def _forward(conv: SparseConv, x: Tensor, maps: ConvMaps, kernels: str) -> Tenso
         return conv(x, maps)
 
 
-def _difference(ours: Tensor, expected: Tensor) -> float:
-    """Return the largest difference over the largest value."""
-    ours, expected = ours.detach(), expected.detach()
-    return float((ours - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
-
-
 def parse_args() -> argparse.Namespace:
     """Parse the options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--level', type=int, default=9, help='the scene has 2^LEVEL fine cells per axis (default: 9)')
-    parser.add_argument('--width', type=int, default=128, help='channels (default: 128)')
-    parser.add_argument('--precision', choices=PRECISIONS, nargs='+', default=['fp16', 'tf32', 'fp32'])
-    parser.add_argument('--repetitions', type=int, default=10)
-    parser.add_argument('--json', type=Path, help='write all figures to this file, too')
-    return parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument('--level', type=int, default=9, help='the scene has 2^LEVEL fine cells per axis (default: 9)')
+    options.add_argument('--width', type=int, default=128, help='channels (default: 128)')
+    options.add_argument('--precision', choices=PRECISIONS, nargs='+', default=['fp16', 'tf32', 'fp32'])
+    return options.parse_args()
+
+
+HEAD = ['layer', 'precision', 'error', 'agrees', 'forward: torch, ms', 'Triton', 'ratio', 'TFLOP/s']
+HEAD += ['both: torch, ms', 'Triton', 'ratio']
+
+
+def _row(t: Timing) -> list[str]:
+    return [
+        *(t.layer, t.precision, f'{t.error:.1e}', 'yes' if t.agrees else 'NO'),
+        *(f'{t.forward[0]:.2f}', f'{t.forward[1]:.2f}', f'{t.forward[0] / t.forward[1]:.1f}', f'{t.teraflops:.0f}'),
+        *(f'{t.both[0]:.2f}', f'{t.both[1]:.2f}', f'{t.both[0] / t.both[1]:.1f}'),
+    ]
 
 
 @command
 def main() -> None:
     """Print a table; exit with 1 if a kernel disagrees with torch."""
     args = parse_args()
-    device = torch.device(args.device)
-    if device.type == 'cpu' and not interpreted():
-        raise InputError(
-            f'--device {args.device}: Triton needs a GPU here; set TRITON_INTERPRET=1 to check without one'
-        )
+    device = kernels_device(args.device)
     grid = surface_grid(args.level, device)
     print(f'{grid.num_fine} fine and {grid.num_coarse} coarse cells')
     benchmark = Benchmark(grid, args.width, device, args.repetitions)
     print('\n'.join(benchmark.ordering()))
     timings = [timing for precision in args.precision for timing in benchmark.timings(precision)]
-    head = ['layer', 'precision', 'error', 'agrees', 'forward: torch, ms', 'Triton', 'ratio', 'TFLOP/s']
-    rows = [
-        [
-            *(t.layer, t.precision, f'{t.error:.1e}', 'yes' if t.agrees else 'NO'),
-            *(f'{t.forward[0]:.2f}', f'{t.forward[1]:.2f}', f'{t.forward[0] / t.forward[1]:.1f}', f'{t.teraflops:.0f}'),
-            *(f'{t.both[0]:.2f}', f'{t.both[1]:.2f}', f'{t.both[0] / t.both[1]:.1f}'),
-        ]
-        for t in timings
-    ]
-    print(text_table([*head, 'both: torch, ms', 'Triton', 'ratio'], rows, left=(0, 1)))
-    if args.json:
-        args.json.write_text(json.dumps([asdict(t) for t in timings], indent=1))
-    if not all(t.agrees for t in timings):
-        raise SystemExit(1)
+    report(timings, HEAD, _row, args.json, left=(0, 1))
 
 
 if __name__ == '__main__':

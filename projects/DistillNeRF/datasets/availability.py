@@ -72,3 +72,14 @@ def require_boxes(infos: Sequence[Info], where: str) -> None:
 def describe_missing(availability: Mapping[str, Availability]) -> str:
     """Say how many of each are missing, as in ``teacher depth 3 of 12, teacher sky_mask 12 of 12``."""
     return ', '.join(f'{name} {part.missing} of {part.total}' for name, part in availability.items())
+
+
+def lidar_note(info: Info, sweeps: int) -> str:
+    """Say what takes the place of a keyframe's own LiDAR."""
+    others = [
+        # Sweeps need not say when they were measured.
+        f'{sweep["timestamp"] - info["timestamp"]:+.2f}' if 'timestamp' in sweep else '?'
+        for sweep in lidar_measurements(info, sweeps)
+    ]
+    instead = f', that of {", ".join(others)} s is used' if others else ''
+    return f'{info["token"]}: has no LiDAR{instead}'

@@ -179,11 +179,14 @@ def _read(path: Path, origin: Origin) -> tuple[Cached, bool]:
     content = memoryview(file)[CHECKSUM_LENGTH:]
     if file[:CHECKSUM_LENGTH] != _checksum(content):
         raise _NotCurrent('is damaged, or no file of a cache')
-    start = file.index(b'\n') + 1
-    header = json.loads(file[CHECKSUM_LENGTH:start])
-    _compare_settings(header['settings'], origin.settings)
-    same_times = _compare_sources(header['sources'], origin.sources)
-    return Cached(_arrays(header['arrays'], memoryview(file)[start:]), header['facts']), same_times
+    try:
+        start = file.index(b'\n') + 1
+        header = json.loads(file[CHECKSUM_LENGTH:start])
+        _compare_settings(header['settings'], origin.settings)
+        same_times = _compare_sources(header['sources'], origin.sources)
+        return Cached(_arrays(header['arrays'], memoryview(file)[start:]), header['facts']), same_times
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _NotCurrent('is damaged, or no file of a cache of this version') from error
 
 
 def _arrays(described: Mapping[str, Any], content: memoryview) -> dict[str, np.ndarray]:

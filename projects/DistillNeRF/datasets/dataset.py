@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,15 +15,16 @@ from mmengine.dataset import BaseDataset, force_full_init
 from torch.utils.data import Dataset
 
 from ..geometry.boxes import read_boxes
-from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
-from .availability import LIDAR, OTHER_FRAMES, Availability, describe_missing, lidar_availability, require_boxes
+from .availability import LIDAR, OTHER_FRAMES, Availability, lidar_availability, lidar_note, require_boxes
 from .cache import cache_name, check_cache_exists
-from .file_checks import MAP_HINTS, check_images_and_lidar, check_virtual_views, count_maps, count_virtual_views
+from .dataset_options import check_count, checked_size, either_skip_missing, most_frontal, virtual_view_names
+from .file_checks import check_images_and_lidar
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
+from .map_checks import available_maps, require_virtual_views
 from .samplers import SeededIndex
-from .teacher_files import UPWARD, VIRTUAL_VIEWS, virtual_view_files
+from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
 from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
 
@@ -118,18 +118,20 @@ class DistillNeRFDataset(BaseDataset):
         if test_samples not in ('all', 'second_of_scene'):
             raise InputError(f'test_samples is {test_samples!r}; choose all or second_of_scene')
         for name, value in {'every_nth': every_nth, 'num_camera': num_camera, 'lidar_sweeps': lidar_sweeps}.items():
-            _check_count(name, value)
+            check_count(name, value)
         if not lidar_range > 1:
             raise InputError(f'lidar_range is {lidar_range}; give meters, more than 1')
-        self.image_size = _checked_size('image_size', image_size)
-        self.render_size = _checked_size('render_size', render_size)
+        self.image_size = checked_size('image_size', image_size)
+        self.render_size = checked_size('render_size', render_size)
         self.cameras = self._named_cameras = tuple(cameras) if cameras is not None else None
         if all_prev_frames and (training_target_smart_sample or (add_next_frame_for_eval and test_mode)):
             raise InputError('all_prev_frames and another choice of targets are set; leave one of them')
         self.all_prev_frames = all_prev_frames
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
-        self.virtual_views = _virtual_views(virtual_img_target_smart_sample, enable_upward_virtual_cam, load_features)
+        self.virtual_views = virtual_view_names(
+            virtual_img_target_smart_sample, enable_upward_virtual_cam, load_features
+        )
         self.num_camera = num_camera
         self.lidar_range = lidar_range
         self.lidar_sweeps = lidar_sweeps
@@ -140,7 +142,7 @@ class DistillNeRFDataset(BaseDataset):
         self.load_boxes = load_boxes
         self.cache = None if cache is None else str(Path(data_root).expanduser() / Path(cache).expanduser())
         self.resize_teacher = resize_teacher and not test_mode
-        self.skip_missing = _skip_missing(skip_missing, SKIP_MISSING)
+        self.skip_missing = either_skip_missing(skip_missing, SKIP_MISSING)
         self.test_samples = test_samples
         self.every_nth = every_nth
         self.require_lidar = require_lidar
@@ -168,7 +170,7 @@ class DistillNeRFDataset(BaseDataset):
                 'option cameras, or leave it out for all'
             )
         if self.num_camera is not None:
-            self.cameras = _most_frontal(self.cameras, infos[0], self.num_camera)
+            self.cameras = most_frontal(self.cameras, infos[0], self.num_camera)
         for info in infos:
             if absent := [camera for camera in self.cameras if camera not in info['images']]:
                 raise InputError(
@@ -222,7 +224,11 @@ class DistillNeRFDataset(BaseDataset):
         used = [infos[position] for position in self.keyframes]
         samples = [infos[position] for position in self._positions]
         self.availability: dict[str, Availability] = {}
-        self._check_virtual_views(samples)
+        if self.virtual_views and not self.test_mode:
+            require_virtual_views(
+                *(samples, self.cameras, self.virtual_views, self.data_prefix['teacher']),
+                *(self.skip_missing, self.ann_file),
+            )
         check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
         if self.load_lidar:
             self.availability[LIDAR] = lidar_availability(used, self.lidar_sweeps, self.ann_file)
@@ -234,7 +240,8 @@ class DistillNeRFDataset(BaseDataset):
             if not accompanied:
                 warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
         for kind in self.loaded_maps:
-            self._check_maps(used, kind)
+            root = self.data_prefix[kind]
+            self.availability |= available_maps(used, self.cameras, root, kind, self.skip_missing, self.ann_file)
         first = [Path(self.data_prefix['img']) / used[0]['images'][camera]['img_path'] for camera in self.cameras]
         warn_of_exposure(((path, read_image(path)) for path in first), self.ann_file)
         if self.cache is not None:
@@ -266,38 +273,6 @@ class DistillNeRFDataset(BaseDataset):
         choices = self._possible_virtual_views(info, position)
         views += [records.virtual_view(info, *choice, world2global) for choice in choices]
         return {**self._settings(), 'views': dict(enumerate(views))}
-
-    def _check_virtual_views(self, samples: Sequence[Info]) -> None:
-        """Check that the files of virtual views exist, or warn where they may be missing."""
-        if self.test_mode or not self.virtual_views:
-            return
-        files = samples, self.cameras, self.virtual_views, self.data_prefix['teacher']
-        if not self.skip_missing:
-            check_virtual_views(*files)
-            return
-        views = count_virtual_views(*files)
-        if not views.there:
-            raise InputError(
-                f'{self.ann_file}: the teacher has no virtual view of any of its samples in '
-                f'{self.data_prefix["teacher"]}; {MAP_HINTS["teacher"]}, or leave virtual_img_target_smart_sample'
-            )
-        if views.missing:
-            warn(f'{self.ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
-
-    def _check_maps(self, used: Sequence[Info], kind: str) -> None:
-        """Check that the maps of one kind exist, or warn where they may be missing."""
-        counts, example = count_maps(used, self.cameras, self.data_prefix[kind], kind)
-        self.availability |= counts
-        missing, total = sum(part.missing for part in counts.values()), sum(part.total for part in counts.values())
-        if not missing:
-            return
-        if not self.skip_missing:
-            raise InputError(
-                f'{example}: no such file (and {missing - 1} more of {total} are missing); {MAP_HINTS[kind]}, '
-                'or set skip_missing=True in the dataset config to go on without'
-            )
-        parts = f' ({describe_missing(counts)})' if len(counts) > 1 else ''
-        warn(f'{self.ann_file}: {missing} of {total} {kind} files are missing{parts}: NaN instead')
 
     def _has_neighbor(self, infos: Sequence[Info], position: int) -> bool:
         """Tell whether another frame of the scene of a sample can be a target."""
@@ -352,7 +327,7 @@ class DistillNeRFDataset(BaseDataset):
         Raises:
             InputError: as when the dataset is made.
         """
-        _check_count('num_camera', num_camera)
+        check_count('num_camera', num_camera)
         asked = {'num_camera': num_camera, 'load_boxes': load_boxes}
         changed = {name: value for name, value in asked.items() if value not in (None, getattr(self, name))}
         if changed:
@@ -416,7 +391,7 @@ class DistillNeRFDataset(BaseDataset):
         views |= dict(zip(virtual_keys, virtual, strict=True))
         target_keys[-len(input_keys) : -len(input_keys)] = virtual_keys
         if self.load_lidar:
-            notes += [_lidar_note(frame, self.lidar_sweeps) for frame in frames.values() if not frame['lidar_points']]
+            notes += [lidar_note(frame, self.lidar_sweeps) for frame in frames.values() if not frame['lidar_points']]
         return {
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
             **({'boxes': info['boxes']} if self.load_boxes else {}),
@@ -482,28 +457,6 @@ class DistillNeRFDataset(BaseDataset):
         return CURRENT, camera
 
 
-def _lidar_note(info: Info, sweeps: int) -> str:
-    """Say what takes the place of a keyframe's own LiDAR."""
-    others = [
-        # Sweeps need not say when they were measured.
-        f'{sweep["timestamp"] - info["timestamp"]:+.2f}' if 'timestamp' in sweep else '?'
-        for sweep in lidar_measurements(info, sweeps)
-    ]
-    instead = f', that of {", ".join(others)} s is used' if others else ''
-    return f'{info["token"]}: has no LiDAR{instead}'
-
-
-def _skip_missing(given: bool | None, published: bool | None) -> bool:
-    """Return one of two spellings of an option.
-
-    Raises:
-        InputError: both are given and differ.
-    """
-    if given is not None and published is not None and given != published:
-        raise InputError(f'skip_missing is {given}, and SKIP_MISSING (its published spelling) {published}; leave one')
-    return bool(given if given is not None else published)
-
-
 def own_datasets(dataset: Dataset) -> list[DistillNeRFDataset]:
     """List the datasets of this class in a dataset, which may be wrapped or concatenated; all are read by now."""
     if isinstance(dataset, DistillNeRFDataset):
@@ -511,56 +464,3 @@ def own_datasets(dataset: Dataset) -> list[DistillNeRFDataset]:
         return [dataset]
     inner = [*getattr(dataset, 'datasets', ()), *filter(None, [getattr(dataset, 'dataset', None)])]
     return [part for one in inner for part in own_datasets(one)]
-
-
-def _check_count(option: str, value: int | None) -> None:
-    """Raise an :class:`InputError` if a count is not a whole number from 1 on."""
-    if value is not None and (not isinstance(value, int) or value < 1):
-        raise InputError(f'{option} is {value}; give 1 or more')
-
-
-def _checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
-    """Return (height, width) as whole numbers; raise :class:`InputError` for anything else."""
-    if (
-        not isinstance(size, list | tuple)
-        or len(size) != 2
-        or not all(isinstance(side, int | float) and side > 0 and side % 1 == 0 for side in size)
-    ):
-        raise InputError(f'{option} is {size}; give (height, width) in pixels')
-    return int(size[0]), int(size[1])
-
-
-def _virtual_views(wanted: bool, upward: bool, features: bool) -> tuple[str, ...]:
-    """Return the names of the virtual views to choose from.
-
-    Args:
-        wanted: the option ``virtual_img_target_smart_sample``.
-        upward: the option ``enable_upward_virtual_cam``.
-        features: the option ``load_features``.
-
-    Raises:
-        InputError: options that exclude each other.
-    """
-    if not wanted:
-        if upward:
-            raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
-        return ()
-    if features:
-        raise InputError(
-            'there are no features of virtual views; leave load_features or virtual_img_target_smart_sample'
-        )
-    return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
-
-
-def _most_frontal(cameras: Sequence[str], info: Info, count: int) -> tuple[str, ...]:
-    """Return the ``count`` cameras that look most to the front (y of the LiDAR frame), in the order given."""
-    if count > len(cameras):
-        raise InputError(f'num_camera is {count}, but there are only {len(cameras)} cameras: {", ".join(cameras)}')
-    global2lidar = inverse_pose(np.asarray(info['lidar2global']))
-
-    def angle(camera: str) -> float:
-        axis = (global2lidar @ np.asarray(info['images'][camera]['cam2global']))[:3, 2]
-        return abs(math.atan2(axis[0], axis[1]))
-
-    chosen = sorted(cameras, key=angle)[:count]
-    return tuple(camera for camera in cameras if camera in chosen)

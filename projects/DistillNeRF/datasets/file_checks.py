@@ -170,7 +170,7 @@ def _map_paths(infos: Sequence[Info], cameras: Sequence[str], kind: str) -> Iter
                 yield from ((f'{kind} {name}', record[name]) for name in MAP_FILES[kind])
 
 
-# Median distance of a file's points, meters; that of nuScenes is 10, of PandaSet 20.
+# Median distance of a file's points, meters; that of nuScenes is 10, of PandaSet 20. Three quarters are not beyond it.
 PLAUSIBLE_RANGE = (0.3, 300.0)
 
 
@@ -178,14 +178,20 @@ def check_ranges(points: np.ndarray, path: str | Path, hint: str) -> None:
     """Check that points ``(n, columns)``, x y z first, are in meters and in the LiDAR frame.
 
     Raises:
-        InputError: the median distance cannot be in meters; names the file and the hint.
+        InputError: the distances cannot be in meters; names the file and the hint.
     """
     if not len(points):
         return
-    median = float(np.median(np.linalg.norm(points[:, :3].astype(np.float64), axis=1)))
+    distances = np.linalg.norm(points[:, :3].astype(np.float64), axis=1)
+    median = float(np.median(distances))
     low, high = PLAUSIBLE_RANGE
+    wrong = ''
     if not low < median < high:
+        wrong = f'half of its points are {"nearer" if median <= low else "farther"} than {median:.3g} m'
+    elif 4 * np.count_nonzero(distances > high) > len(distances):
+        wrong = f'a quarter of its points are farther than {high:g} m'
+    if wrong:
         raise InputError(
-            f'{path}: half of its points are {"nearer" if median <= low else "farther"} than {median:.3g} m; give '
+            f'{path}: {wrong}; give '
             f'meters in the frame of the LiDAR, not millimeters, and not positions on a map; {hint}'
         )

@@ -42,15 +42,32 @@ class _Plan(NamedTuple):
     position_block: int
     channel_block: int
 
-    def launch(self, samples: int, channels: int) -> tuple[tuple[int, int, int], dict[str, Any]]:
-        """Return the grid and the options that all launches share."""
-        grid = (self.splits, triton.cdiv(channels, self.channel_block), samples)
-        blocks = {'POSITION_BLOCK': self.position_block, 'CHANNEL_BLOCK': self.channel_block}
-        return grid, {**blocks, 'num_warps': 8 if self.whole else 4}
+    def run(
+        self, partial_kernel: Any, kernel: Any, inputs: tuple[Tensor, ...], out: Tensor, stats: Tensor, slope: float
+    ) -> None:
+        """Launch ``partial_kernel``, which sums what the splits see, unless ``whole``, and ``kernel``, which merges it.
 
-    def merging(self) -> dict[str, Any]:
-        """Return the options of launches that merge what the splits have summed."""
-        return {'WHOLE': self.whole, 'SPLIT_BLOCK': TILE_NUMEL // self.channel_block}
+        Args:
+            inputs: maps ``(samples, positions, channels)`` that both read.
+            out: the map that ``kernel`` writes.
+            stats: ``(samples, 2, channels)`` in the precision of the sums: mean and scale.
+        """
+        samples, positions, channels = out.shape
+        partial = stats if self.whole else stats.new_empty(samples, self.splits, 2, channels)
+        grid = (self.splits, triton.cdiv(channels, self.channel_block), samples)
+        arguments = (partial, stats, positions, channels, self.chunk, self.splits)
+        options = {
+            'SLOPE': slope,
+            'ACC': tl.float64 if stats.dtype == torch.float64 else tl.float32,
+            'POSITION_BLOCK': self.position_block,
+            'CHANNEL_BLOCK': self.channel_block,
+            'num_warps': 8 if self.whole else 4,
+        }
+        with torch.cuda.device_of(out):
+            if not self.whole:
+                partial_kernel[grid](*inputs, *arguments, **options)
+            split_block = TILE_NUMEL // self.channel_block
+            kernel[grid](*inputs, out, *arguments, WHOLE=self.whole, SPLIT_BLOCK=split_block, **options)
 
 
 def _plan(samples: int, positions: int, channels: int) -> _Plan:
@@ -64,6 +81,15 @@ def _plan(samples: int, positions: int, channels: int) -> _Plan:
     busy = triton.cdiv(PROGRAMS, samples * triton.cdiv(channels, channel_block))
     chunk = triton.cdiv(tiles, min(busy, tiles, TILE_NUMEL // channel_block)) * position_block
     return _Plan(False, triton.cdiv(positions, chunk), chunk, position_block, channel_block)
+
+
+@triton.jit
+def _own_chunk(positions, channels, chunk, CHANNEL_BLOCK: tl.constexpr):
+    """Return this program's sample, where that begins in the map, its channels, and its positions start to stop - 1."""
+    sample = tl.program_id(2).to(tl.int64)
+    columns = tl.program_id(1) * CHANNEL_BLOCK + tl.arange(0, CHANNEL_BLOCK)
+    start = tl.program_id(0) * chunk
+    return sample, sample * positions * channels, columns, start, tl.minimum(start + chunk, positions)
 
 
 @triton.jit
@@ -118,21 +144,19 @@ def _store_partial(partial_ptr, sample, splits, first, second, channels, columns
 def _partial_moments(
     x_ptr,
     partial_ptr,
+    stats_ptr,
     positions,
     channels,
     chunk,
     splits,
+    SLOPE: tl.constexpr,
     ACC: tl.constexpr,
     POSITION_BLOCK: tl.constexpr,
     CHANNEL_BLOCK: tl.constexpr,
 ):
-    """Compute the statistics of one chunk of positions."""
-    sample = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(1) * CHANNEL_BLOCK + tl.arange(0, CHANNEL_BLOCK)
-    start = tl.program_id(0) * chunk
-    stop = tl.minimum(start + chunk, positions)
-    base = x_ptr + sample * positions * channels
-    mean, squares = _moments(base, start, stop, channels, columns, ACC, POSITION_BLOCK)
+    """Compute the statistics of one chunk of positions; the arguments are those of ``_partial_gradient``."""
+    sample, origin, columns, start, stop = _own_chunk(positions, channels, chunk, CHANNEL_BLOCK)
+    mean, squares = _moments(x_ptr + origin, start, stop, channels, columns, ACC, POSITION_BLOCK)
     _store_partial(partial_ptr, sample, splits, mean, squares, channels, columns)
 
 
@@ -154,14 +178,9 @@ def _normalize(
     CHANNEL_BLOCK: tl.constexpr,
 ):
     """Merge the statistics of all chunks, or compute them where there is one, and normalize a chunk of positions."""
-    sample = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(1) * CHANNEL_BLOCK + tl.arange(0, CHANNEL_BLOCK)
-    start = tl.program_id(0) * chunk
-    stop = tl.minimum(start + chunk, positions)
-    x_base = x_ptr + sample * positions * channels
-    y_base = y_ptr + sample * positions * channels
+    sample, origin, columns, start, stop = _own_chunk(positions, channels, chunk, CHANNEL_BLOCK)
     if WHOLE:
-        mean, squares = _moments(x_base, start, stop, channels, columns, ACC, POSITION_BLOCK)
+        mean, squares = _moments(x_ptr + origin, start, stop, channels, columns, ACC, POSITION_BLOCK)
     else:
         split = tl.arange(0, SPLIT_BLOCK)[:, None]
         counts = tl.minimum(tl.maximum(positions - split * chunk, 0), chunk).to(ACC)
@@ -177,12 +196,12 @@ def _normalize(
         tl.store(target, mean, mask=columns < channels)
         tl.store(target + channels, scale, mask=columns < channels)
     for first in range(start, stop, POSITION_BLOCK):
-        x, offsets, mask = _load_tile(x_base, first, stop, channels, columns, ACC, POSITION_BLOCK)
+        x, offsets, mask = _load_tile(x_ptr + origin, first, stop, channels, columns, ACC, POSITION_BLOCK)
         y = (x - mean[None, :]) * scale[None, :]
         if SLOPE != 1.0:
             # What is not positive gets the sign of -0.0, which remains where it is rounded to zero; see _load_gradient.
             y = tl.where(y > 0, y, tl.abs(y) * -SLOPE)
-        tl.store(y_base + offsets, y.to(y_ptr.dtype.element_ty), mask=mask)
+        tl.store(y_ptr + origin + offsets, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -264,14 +283,10 @@ def _partial_gradient(
     CHANNEL_BLOCK: tl.constexpr,
 ):
     """Compute the sums of one chunk of positions."""
-    sample = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(1) * CHANNEL_BLOCK + tl.arange(0, CHANNEL_BLOCK)
-    start = tl.program_id(0) * chunk
-    stop = tl.minimum(start + chunk, positions)
+    sample, origin, columns, start, stop = _own_chunk(positions, channels, chunk, CHANNEL_BLOCK)
     mean, scale = _load_stats(stats_ptr, sample, channels, columns)
-    base = sample * positions * channels
     total, along = _gradient_sums(
-        grad_ptr + base, kept_ptr + base, start, stop, channels, columns, mean, scale, SLOPE, ACC, POSITION_BLOCK
+        grad_ptr + origin, kept_ptr + origin, start, stop, channels, columns, mean, scale, SLOPE, ACC, POSITION_BLOCK
     )
     _store_partial(partial_ptr, sample, splits, total, along, channels, columns)
 
@@ -295,14 +310,10 @@ def _gradient(
     CHANNEL_BLOCK: tl.constexpr,
 ):
     """Merge the sums of all chunks, or compute them where there is one, and write the gradient of a chunk."""
-    sample = tl.program_id(2).to(tl.int64)
-    columns = tl.program_id(1) * CHANNEL_BLOCK + tl.arange(0, CHANNEL_BLOCK)
-    start = tl.program_id(0) * chunk
-    stop = tl.minimum(start + chunk, positions)
+    sample, origin, columns, start, stop = _own_chunk(positions, channels, chunk, CHANNEL_BLOCK)
     mean, scale = _load_stats(stats_ptr, sample, channels, columns)
-    grad_base = grad_ptr + sample * positions * channels
-    kept_base = kept_ptr + sample * positions * channels
-    out_base = out_ptr + sample * positions * channels
+    grad_base = grad_ptr + origin
+    kept_base = kept_ptr + origin
     if WHOLE:
         total, along = _gradient_sums(
             grad_base, kept_base, start, stop, channels, columns, mean, scale, SLOPE, ACC, POSITION_BLOCK
@@ -317,7 +328,7 @@ def _gradient(
             grad_base, kept_base, first, stop, channels, columns, mean, scale, SLOPE, ACC, POSITION_BLOCK
         )
         out = (grad - y * along[None, :] - total[None, :]) * scale[None, :]
-        tl.store(out_base + offsets, out.to(out_ptr.dtype.element_ty), mask=mask)
+        tl.store(out_ptr + origin + offsets, out.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 class _InstanceNorm(torch.autograd.Function):
@@ -325,35 +336,20 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
-        samples, positions, channels = x.shape
+        samples, _, channels = x.shape
         y = torch.empty_like(x)
-        double = x.dtype == torch.float64
-        stats = x.new_empty(samples, 2, channels, dtype=torch.float64 if double else torch.float32)
-        plan = _plan(samples, positions, channels)
-        ctx.plan, ctx.options = plan, {'SLOPE': slope, 'ACC': tl.float64 if double else tl.float32}
+        stats = x.new_empty(samples, 2, channels, dtype=torch.promote_types(x.dtype, torch.float32))
+        ctx.plan, ctx.slope = _plan(*x.shape), slope
         ctx.save_for_backward(x if slope == 0 else y, stats)
-        partial = stats if plan.whole else stats.new_empty(samples, plan.splits, 2, channels)
-        shape = (positions, channels, plan.chunk, plan.splits)
-        grid, options = plan.launch(samples, channels)
-        with torch.cuda.device_of(x):
-            if not plan.whole:
-                _partial_moments[grid](x, partial, *shape, ACC=ctx.options['ACC'], **options)
-            _normalize[grid](x, y, partial, stats, *shape, **ctx.options, **plan.merging(), **options)
+        ctx.plan.run(_partial_moments, _normalize, (x,), y, stats, slope)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         kept, stats = ctx.saved_tensors
-        samples, positions, channels = kept.shape
-        plan, grad, out = ctx.plan, grad.contiguous(), torch.empty_like(kept)
-        partial = stats if plan.whole else stats.new_empty(samples, plan.splits, 2, channels)
-        shape = (positions, channels, plan.chunk, plan.splits)
-        grid, options = plan.launch(samples, channels)
-        with torch.cuda.device_of(kept):
-            if not plan.whole:
-                _partial_gradient[grid](grad, kept, partial, stats, *shape, **ctx.options, **options)
-            _gradient[grid](grad, kept, out, partial, stats, *shape, **ctx.options, **plan.merging(), **options)
+        out = torch.empty_like(kept)
+        ctx.plan.run(_partial_gradient, _gradient, (grad.contiguous(), kept), out, stats, ctx.slope)
         return out, None
 
 

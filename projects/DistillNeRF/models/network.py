@@ -21,6 +21,7 @@ from ..modules.renderer import RaySampling
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.voxels import VoxelGrid
 from ..utils.precision import DEFAULT, computing
+from .compiling import compile_part
 from .frozen_depth import FrozenDepth
 from .scene import Scene
 
@@ -56,7 +57,8 @@ class DistillNeRF(nn.Module):
             sparse network and the decoder twice in a training step.
         kernels: ``'auto'``, ``'torch'`` or ``'triton'``: see :mod:`..kernels.selection`.
         compile: compile the pyramids, the combiners after them and the color decoder (``torch.compile``) when they
-            first run, which takes minutes. Names of weights stay. On a CPU a C++ compiler is needed, on CUDA Triton.
+            first run, which takes minutes. Names of weights stay. On a CPU a C++ compiler is needed, on CUDA Triton;
+            without it the first run raises :class:`InputError`.
 
     Attributes:
         precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
@@ -102,7 +104,7 @@ class DistillNeRF(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         if compile:
             for part in self._dense_parts():
-                part.compile()
+                compile_part(part)
 
     def _dense_parts(self) -> list[nn.Module]:
         """Return the parts that are convolutions over whole images; the others have sizes that depend on the data."""

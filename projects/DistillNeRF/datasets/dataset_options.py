@@ -1,0 +1,77 @@
+"""Options of the dataset: what each may be, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..geometry.poses import inverse_pose
+from ..utils.errors import InputError
+from .infos import Info
+from .teacher_files import UPWARD, VIRTUAL_VIEWS
+
+
+def check_count(option: str, value: int | None) -> None:
+    """Raise an :class:`InputError` if a count is not a whole number from 1 on."""
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise InputError(f'{option} is {value}; give 1 or more')
+
+
+def checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) as whole numbers; raise :class:`InputError` for anything else."""
+    if (
+        not isinstance(size, list | tuple)
+        or len(size) != 2
+        or not all(isinstance(side, int | float) and side > 0 and side % 1 == 0 for side in size)
+    ):
+        raise InputError(f'{option} is {size}; give (height, width) in pixels')
+    return int(size[0]), int(size[1])
+
+
+def virtual_view_names(wanted: bool, upward: bool, features: bool) -> tuple[str, ...]:
+    """Return the names of the virtual views to choose from.
+
+    Args:
+        wanted: the option ``virtual_img_target_smart_sample``.
+        upward: the option ``enable_upward_virtual_cam``.
+        features: the option ``load_features``.
+
+    Raises:
+        InputError: options that exclude each other.
+    """
+    if not wanted:
+        if upward:
+            raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
+        return ()
+    if features:
+        raise InputError(
+            'there are no features of virtual views; leave load_features or virtual_img_target_smart_sample'
+        )
+    return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
+
+
+def most_frontal(cameras: Sequence[str], info: Info, count: int) -> tuple[str, ...]:
+    """Return the ``count`` cameras that look most to the front (y of the LiDAR frame), in the order given."""
+    if count > len(cameras):
+        raise InputError(f'num_camera is {count}, but there are only {len(cameras)} cameras: {", ".join(cameras)}')
+    global2lidar = inverse_pose(np.asarray(info['lidar2global']))
+
+    def angle(camera: str) -> float:
+        axis = (global2lidar @ np.asarray(info['images'][camera]['cam2global']))[:3, 2]
+        return abs(math.atan2(axis[0], axis[1]))
+
+    chosen = sorted(cameras, key=angle)[:count]
+    return tuple(camera for camera in cameras if camera in chosen)
+
+
+def either_skip_missing(given: bool | None, published: bool | None) -> bool:
+    """Return one of two spellings of an option.
+
+    Raises:
+        InputError: both are given and differ.
+    """
+    if given is not None and published is not None and given != published:
+        raise InputError(f'skip_missing is {given}, and SKIP_MISSING (its published spelling) {published}; leave one')
+    return bool(given if given is not None else published)
