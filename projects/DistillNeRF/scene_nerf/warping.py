@@ -22,23 +22,24 @@ from typing_extensions import Self
 from ..geometry.cameras import Cameras
 from ..geometry.matrices import inverse, multiply, transform
 from ..geometry.tensors import TensorFields
+from .exposure import apply_exposure, fit_exposure
 from .teacher import TeacherRendering
 
 
 @dataclass(frozen=True)
-class Settings:
+class Warping:
     """How images are warped.
 
     Attributes:
-        tolerance: by which share the depth of a point may differ from what the source's depth says.
-        far: meters; things beyond differ by less than poses and depths are wrong.
-        angle: degrees between two rays to a point that halve the weight, about.
-        apart: seconds between two images that halve the weight, about.
+        tolerance: by which share the depth of a point may differ from what the depth of the source says.
+        far: meters; beyond, poses and depths are not good enough to tell things apart.
+        angle: degrees between two rays to a point at which a source counts half.
+        apart: seconds between two images at which a source counts half.
         instant: seconds; what moves is where it was in images that are not further apart.
-        enough: sum of the weights at which nothing is left of the fallback.
-        bicubic: whether to read colors with a bicubic filter instead of a bilinear one.
-        agreement: how far the color of a source may be from that of the others (0 to 1) before its weight
-            drops to a half; 0 to average all.
+        other_camera: what a source counts that another camera took: it sees other colors.
+        edge: what a source counts at the far side of its edges, where colors of both sides mix.
+        enough: sum of what the sources count at which nothing is left of the fallback.
+        exposure: whether to fit the colors of sources to the fallback, where their exposure is not given.
     """
 
     tolerance: float = 0.05
@@ -46,45 +47,42 @@ class Settings:
     angle: float = 5.0
     apart: float = 1.0
     instant: float = 0.06
-    enough: float = 0.1
-    bicubic: bool = True
-    agreement: float = 0.0
-    # experiment only
-    edges: bool = True
-    visibility: bool = True
-    resolution: float = 1.0
+    other_camera: float = 0.01
+    edge: float = 0.1
+    enough: float = 0.01
+    exposure: bool = True
 
 
 @dataclass(frozen=True)
 class Sources(TensorFields):
-    """Recorded images and what the teacher says about them; all the same size.
+    """Recorded images and what the teacher says about them; all of one size.
 
     Attributes:
         cameras: ``(S,)``.
         image: ``(S, 3, H, W)`` RGB, uint8 or floating-point in [0, 1].
         depth: ``(S, h, w)`` z in meters as :func:`depth_with_sky` returns it; NaN where the image must not be used
-            (unknown depth, the hood of the car). Its size may differ from that of the image.
-        timestamp: ``(S,)`` float64 seconds.
+            (unknown depth, the hood of the car). It may be smaller than the image.
+        seconds: ``(S,)`` between each image and the views; the sign does not matter.
+        same_camera: ``(S,)`` bool, whether the camera of the views took it.
         moving: ``(S, h, w)`` share of what moves; None if nothing does.
-        exposure: ``(S, 3, 4)``, the affine map of colors to those of the target; None for the identity.
+        exposure: ``(S, 3, 4)``, affine maps of the colors to those of the views; None if not known.
     """
 
     cameras: Cameras
     image: Tensor
     depth: Tensor
-    timestamp: Tensor
+    seconds: Tensor
+    same_camera: Tensor
     moving: Tensor | None = None
     exposure: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.cameras)
+        return len(self.image)
 
-    def __getitem__(self, index) -> Self:
-        part = {
-            field.name: None if (value := getattr(self, field.name)) is None else value[index]
-            for field in dataclasses.fields(self)
-        }
-        return dataclasses.replace(self, **part)
+    def __getitem__(self, index: slice | list[int]) -> Self:
+        """Select sources."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: x[index] for name, x in values.items() if x is not None})
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Warped(TensorFields):
     """What recorded images say about views.
 
     Attributes:
-        image: ``(V, 3, h, w)`` RGB, the fallback mixed in; NaN where neither knows anything.
+        image: ``(V, 3, h, w)`` RGB in [0, 1], the fallback mixed in; NaN where neither knows anything.
         confidence: ``(V, h, w)`` share of the recorded images in it, 0 to 1.
     """
 
@@ -102,175 +100,164 @@ class Warped(TensorFields):
 
 def depth_with_sky(rendering: TeacherRendering) -> Tensor:
     """Return the depth ``(V, h, w)`` of a rendering with infinity in the sky; NaN still means unknown."""
-    return torch.where((rendering.sky > 0.5) & rendering.depth.isnan(), math.inf, rendering.depth)
+    return rendering.depth.masked_fill((rendering.sky > 0.5) & rendering.depth.isnan(), math.inf)
 
 
 def warp_colors(
     cameras: Cameras,
     depth: Tensor,
-    timestamp: float,
     sources: Sources,
     fallback: Tensor | None = None,
     moving: Tensor | None = None,
-    settings: Settings | None = None,
+    how: Warping | None = None,
 ) -> Warped:
     """Look up the colors of views in recorded images.
 
     Args:
-        cameras: of the views, ``(V,)``, whose image size is that of the depth.
+        cameras: of the views, ``(V,)``, in the world of the sources; their image size is that of the depth.
         depth: ``(V, h, w)`` z in meters as :func:`depth_with_sky` returns it.
-        timestamp: of the views, seconds.
-        sources: recorded images in the same world; there may be none.
-        fallback: ``(V, 3, h, w)`` RGB in [0, 1] for pixels that no source sees; None for NaN.
+        sources: recorded images; there may be none.
+        fallback: ``(V, 3, h, w)`` RGB in [0, 1] for what no source sees, such as what the teacher renders; None for NaN.
         moving: ``(V, h, w)`` share of what moves: it is looked up in images of the same instant only.
-        settings: how.
+        how: the settings.
     """
-    settings = settings or Settings()
+    how = how or Warping()
     if fallback is None:
         fallback = depth.new_full((len(depth), 3, *depth.shape[1:]), math.nan)
-    if not len(sources):
+    if not len(sources) or not len(depth):
         return Warped(fallback, torch.zeros_like(depth))
-    inverse_depth = _source_inverse_depth(sources.depth, settings)
-    views = []
+    maps = _source_maps(sources, how)
+    image = sources.image if sources.image.is_floating_point() else sources.image / 255
+    image = image.to(depth.dtype)
+    images, confidences = [], []
     for view in range(len(depth)):
         weights, colors = _look_up(
-            cameras[view], depth[view], timestamp, sources, inverse_depth, moving if moving is None else moving[view], settings
+            cameras[view], _inverse(depth[view]), None if moving is None else moving[view], sources, image, maps, how
         )
-        views.append(_blend(weights, colors, fallback[view], settings))
-    images, confidences = zip(*views, strict=True)
+        exposure = sources.exposure
+        if exposure is None and how.exposure:
+            exposure = fit_exposure(colors, fallback[view], weights)
+        if exposure is not None:
+            colors = apply_exposure(exposure.to(colors), colors)
+        mixed, confidence = _blend(weights, colors, fallback[view], how)
+        images.append(mixed)
+        confidences.append(confidence)
     return Warped(torch.stack(images), torch.stack(confidences))
+
+
+def _inverse(depth: Tensor) -> Tensor:
+    """Return 1 / depth: 0 in the sky, NaN where the depth is NaN or none at all (0 or negative)."""
+    return depth.reciprocal().masked_fill(depth <= 0, math.nan)
+
+
+def _source_maps(sources: Sources, how: Warping) -> Tensor:
+    """Stack what is read of sources besides colors, ``(S, 2 or 3, h, w)``: inverse depth, trust, share that moves."""
+    near = _inverse(sources.depth)
+    limit = how.tolerance * near + 1 / how.far
+    behind = torch.zeros_like(near, dtype=torch.bool)
+    for axis in (1, 2):
+        size = near.shape[axis] - 2
+        if size < 1:
+            continue
+        before, middle, after = (near.narrow(axis, k, size) for k in range(3))
+        # Along planes the inverse depth does not bend; at the far side of an edge it bends up.
+        behind.narrow(axis, 1, size).logical_or_(before + after - 2 * middle > limit.narrow(axis, 1, size))
+    trust = torch.ones_like(near).masked_fill(behind, how.edge)
+    maps = [near, trust] if sources.moving is None else [near, trust, sources.moving.to(near.dtype)]
+    return torch.stack(maps, 1)
 
 
 def _look_up(
     camera: Cameras,
-    depth: Tensor,
-    timestamp: float,
-    sources: Sources,
-    inverse_depth: Tensor,
+    near: Tensor,
     moving: Tensor | None,
-    settings: Settings,
+    sources: Sources,
+    image: Tensor,
+    maps: Tensor,
+    how: Warping,
 ) -> tuple[Tensor, Tensor]:
-    """Look up one view in the sources: weights ``(S, h, w)`` and colors ``(S, 3, h, w)``, 0 where not seen."""
-    near = depth.reciprocal()
+    """Look up one view of inverse depth ``near`` ``(h, w)`` in all sources.
+
+    Returns:
+        what each counts ``(S, h, w)``, 0 where it does not see the point, and its colors ``(S, 3, h, w)``.
+    """
     u, v, z = _project(camera, near, sources.cameras)
     height, width = sources.cameras.height, sources.cameras.width
-    inside = (z > 1e-6) & (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-    grid = torch.stack((_unit(u, width), _unit(v, height)), -1)
-    rows, columns = inverse_depth.shape[1:]
-    small = grid
-    if (rows, columns) != (height, width):
-        small = torch.stack((_unit(u * (columns / width), columns), _unit(v * (rows / height), rows)), -1)
-    found = _read(inverse_depth[:, None], small, 'bilinear')[:, 0]
+    inside = (z > 1e-6) & (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
+    u, v = u.masked_fill(~inside, 0.0), v.masked_fill(~inside, 0.0)
+    rows, columns = maps.shape[2:]
+    found, trust, *rest = _read(maps, u * (columns / width), v * (rows / height)).unbind(1)
     expected = near / z
-    seen = inside & ((found - expected).abs() <= settings.tolerance * expected + 1 / settings.far)
-    if not settings.visibility:
-        seen = inside & depth.isfinite() | inside & depth.isinf()
-    seconds = (sources.timestamp - timestamp).abs()
-    if moving is not None or sources.moving is not None:
-        still = torch.ones_like(seen) if moving is None else (moving <= 0.5).expand_as(seen)
-        if sources.moving is not None:
-            still = still & (_read(sources.moving[:, None], small, 'bilinear')[:, 0] <= 0.5)
-        seen = seen & (still | (seconds <= settings.instant)[:, None, None])
-    weights = torch.where(seen, _quality(camera, near, sources.cameras, seconds, settings), 0.0)
-    image = sources.image if sources.image.is_floating_point() else sources.image.to(depth.dtype) / 255
-    colors = _read(image.to(depth.dtype), grid, 'bicubic' if settings.bicubic else 'bilinear')
-    if sources.exposure is not None:
-        exposure = sources.exposure.to(depth.dtype)
-        colors = torch.einsum('sij,sjhw->sihw', exposure[..., :3], colors) + exposure[..., 3, None, None]
-    return weights, colors.clamp(0, 1)
+    seen = inside & ((found - expected).abs() <= how.tolerance * expected + 1 / how.far)
+    seconds = sources.seconds.abs().to(near.dtype)[:, None, None]
+    if moving is not None or rest:
+        moves = torch.stack([*([] if moving is None else [moving.expand_as(found)]), *rest]).amax(0) > 0.5
+        seen &= ~moves | (seconds <= how.instant)
+    counts = trust * quality(camera, near, sources.cameras, how) / (1 + (seconds / how.apart) ** 2)
+    counts = torch.where(sources.same_camera[:, None, None], counts, how.other_camera * counts)
+    return counts.masked_fill(~seen, 0.0), _read(image, u, v)
 
 
-def _blend(weights: Tensor, colors: Tensor, fallback: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def _blend(weights: Tensor, colors: Tensor, fallback: Tensor, how: Warping) -> tuple[Tensor, Tensor]:
     """Average the colors and mix the fallback in: image ``(3, h, w)`` and confidence ``(h, w)``."""
     total = weights.sum(0)
-    mean = _average(weights, colors, total)
-    if settings.agreement:
-        apart = (colors - mean).square().mean(1)
-        agreeing = weights / (1 + apart / settings.agreement**2)
-        mean = _average(agreeing, colors, agreeing.sum(0))
-    confidence = (total / settings.enough).clamp(max=1)
-    mixed = confidence * mean + (1 - confidence) * fallback
-    # A fallback that is not known (NaN) leaves what the sources say as it is.
-    mixed = torch.where((confidence == 0) | fallback.isnan().all(0) & (confidence == 0), fallback, mixed)
-    return torch.where(fallback.isnan() & (confidence > 0), mean, mixed), confidence
-
-
-def _average(weights: Tensor, colors: Tensor, total: Tensor) -> Tensor:
-    return (weights[:, None] * colors).sum(0) / total.clamp_min(1e-12)
+    mean = ((weights[:, None] * colors).sum(0) / total.clamp_min(1e-12)).clamp(0, 1)
+    confidence = (total / how.enough).clamp(max=1)
+    # Where one of the two is not known, the other is all there is.
+    known = torch.where(fallback.isnan(), mean, fallback)
+    return torch.where(total > 0, torch.lerp(known, mean, confidence), fallback), confidence
 
 
 def _project(camera: Cameras, near: Tensor, sources: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    """Return u, v and the z per meter of z in the view, ``(S, h, w)`` each, of all pixels of the view in the sources."""
-    target2source, shift = _relative(camera, sources)
+    """Project the pixels of a view into sources: u, v, and z per meter of z in the view, ``(S, h, w)`` each."""
+    world2source = inverse(sources.cam2world[:, :3, :3].double())
+    rotation = multiply(world2source, camera.cam2world[:3, :3].double().expand_as(world2source))
+    baseline = camera.cam2world[:3, 3].double() - sources.cam2world[:, :3, 3].double()
     to_pixels = sources.intrinsics.double()
-    homography = multiply(multiply(to_pixels, target2source), inverse(camera.intrinsics.double()))
-    rows = _homogeneous(homography.to(near.dtype), transform(to_pixels, shift, points=0).to(near.dtype), near)
-    z = rows[2]
-    return rows[0] / z, rows[1] / z, z
+    homography = multiply(multiply(to_pixels, rotation), inverse(camera.intrinsics.double()).expand_as(rotation))
+    shift = transform(to_pixels, transform(world2source, baseline, points=0), points=0)
+    x, y, z = _homogeneous(homography, shift, near)
+    return x / z, y / z, z
 
 
-def _relative(camera: Cameras, sources: Cameras) -> tuple[Tensor, Tensor]:
-    """Return rotation ``(S, 3, 3)`` and shift ``(S, 3)`` from the frame of one camera to those of the sources."""
-    world2source = inverse(sources.cam2world[..., :3, :3].double())
-    pose = camera.cam2world.double()
-    rotation = multiply(world2source, pose[:3, :3].expand_as(world2source))
-    return rotation, transform(world2source, pose[:3, 3] - sources.cam2world[..., :3, 3].double(), points=0)
-
-
-def _homogeneous(matrices: Tensor, shifts: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute ``matrix @ (u, v, 1) + shift * near`` for all pixels: three of ``(S, h, w)``."""
+def _homogeneous(matrices: Tensor, shifts: Tensor, near: Tensor) -> list[Tensor]:
+    """Compute the rows of ``matrix @ (u, v, 1) + shift * near`` for all pixels, ``(S, h, w)`` each."""
     height, width = near.shape
     u = torch.arange(width, dtype=near.dtype, device=near.device)
     v = torch.arange(height, dtype=near.dtype, device=near.device)[:, None]
-    first, second, third = (
-        torch.addcmul(a * u + (b * v + c), shift, near)
-        for a, b, c, shift in torch.cat((matrices, shifts[..., None]), -1).permute(1, 2, 0)[..., None, None]
-    )
-    return first, second, third
+    rows = torch.cat((matrices, shifts[..., None]), -1).to(near.dtype).permute(1, 2, 0)[..., None, None]
+    return [torch.addcmul(a * u + (b * v + c), shift, near) for a, b, c, shift in rows]
 
 
-def _quality(camera: Cameras, near: Tensor, sources: Cameras, seconds: Tensor, settings: Settings) -> Tensor:
-    """Weigh sources by the angle between the rays, by how far away they are and by the time between: ``(S, h, w)``."""
-    # Source centers in the frame of the view; rays from them to the point, per meter of z in the view.
-    center = transform(
-        inverse(camera.cam2world[:3, :3].double()), sources.cam2world[:, :3, 3].double() - camera.cam2world[:3, 3].double()
-    )
-    directions = inverse(camera.intrinsics.double()).to(near.dtype)[None]
-    zero = center.new_zeros(1, 3).to(near.dtype)
-    x, y, z = _homogeneous(directions.expand(len(sources), 3, 3), -center.to(near.dtype), near)
-    a, b, c = _homogeneous(directions, zero, torch.zeros_like(near))
-    own, other = a * a + b * b + c * c, x * x + y * y + z * z
-    cosine = (x * a + y * b + z * c) * (own * other).rsqrt()
+def quality(camera: Cameras, near: Tensor, sources: Cameras, how: Warping) -> Tensor:
+    """Say how well sources show the points of a view, by the angle between rays and by resolution.
+
+    Args:
+        camera: of the view, without leading dimension.
+        near: ``(h, w)`` inverse z of the view, 1 / m.
+        sources: ``(S,)``.
+        how: the settings.
+
+    Returns:
+        ``(S, h, w)``, 1 for a source that stands where the view does.
+    """
+    to_rays = inverse(camera.intrinsics.double())[None]
+    baseline = sources.cam2world[:, :3, 3].double() - camera.cam2world[:3, 3].double()
+    center = transform(inverse(camera.cam2world[:3, :3].double()), baseline)
+    # Rays to the points per meter of z, from the view and from the sources, in the frame of the view.
+    own = torch.stack(_homogeneous(to_rays, torch.zeros_like(center[:1]), torch.zeros_like(near)))
+    other = torch.stack(_homogeneous(to_rays.expand(len(center), 3, 3), -center, near))
+    own_square, other_square = own.square().sum(0), other.square().sum(0)
+    cosine = (own * other).sum(0) * (own_square * other_square).rsqrt()
     # 1 - cos is half the squared angle.
-    angle = (1 - cosine).clamp_min(0) * (2 / math.radians(settings.angle) ** 2)
-    focal = (camera.intrinsics[0, 0] / sources.intrinsics[:, 0, 0]).to(near.dtype)[:, None, None]
-    coarser = ((other / own).sqrt() * focal).clamp_min(1) ** (2 * settings.resolution)
-    time = 1 + (seconds / settings.apart).to(near.dtype)[:, None, None] ** 2
-    return 1 / ((1 + angle) * coarser * time)
+    bent = (1 - cosine).clamp_min(0) * (2 / math.radians(how.angle) ** 2)
+    focal = (camera.intrinsics[0, 0] / camera.width) / (sources.intrinsics[:, 0, 0] / sources.width)
+    coarser = other_square / own_square * focal.to(near.dtype)[:, None, None].square()
+    return ((1 + bent) * coarser.clamp_min(1)).reciprocal()
 
 
-def _source_inverse_depth(depth: Tensor, settings: Settings) -> Tensor:
-    """Return the inverse depth ``(S, h, w)``, NaN at the far side of edges: colors of both sides mix there."""
-    near = depth.reciprocal()
-    if not settings.edges:
-        return near
-    threshold = settings.tolerance * near + 1 / settings.far
-    behind = torch.zeros_like(near, dtype=torch.bool)
-    for axis in (1, 2):
-        if near.shape[axis] < 3:
-            continue
-        middle = near.narrow(axis, 1, near.shape[axis] - 2)
-        bend = near.narrow(axis, 0, near.shape[axis] - 2) + near.narrow(axis, 2, near.shape[axis] - 2) - 2 * middle
-        # On planes the inverse depth does not bend; at the far side of an edge it bends up.
-        behind.narrow(axis, 1, near.shape[axis] - 2).logical_or_(bend > threshold.narrow(axis, 1, near.shape[axis] - 2))
-    return near.masked_fill(behind, math.nan)
-
-
-def _unit(pixels: Tensor, size: int) -> Tensor:
-    """Convert pixel positions to -1 .. 1 from the center of the first to that of the last pixel."""
-    return pixels * (2 / max(size - 1, 1)) - 1
-
-
-def _read(maps: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """Read maps ``(S, C, H, W)`` at ``(S, h, w, 2)``."""
-    return F.grid_sample(maps, grid, mode=mode, padding_mode='border', align_corners=True)
+def _read(maps: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Read maps ``(S, C, H, W)`` at pixels ``(S, h, w)``, bilinear: ``(S, C, h, w)``."""
+    scales = [2 / max(size - 1, 1) for size in maps.shape[2:]]
+    grid = torch.stack((u * scales[1] - 1, v * scales[0] - 1), -1)
+    return F.grid_sample(maps, grid, mode='bilinear', padding_mode='border', align_corners=True)
