@@ -45,11 +45,11 @@ class Warping:
     tolerance: float = 0.05
     far: float = 300.0
     angle: float = 5.0
-    apart: float = 1.0
+    apart: float = 0.1
     instant: float = 0.06
     other_camera: float = 0.01
     edge: float = 0.1
-    enough: float = 0.01
+    enough: float = 0.001
     exposure: bool = True
 
 
@@ -117,7 +117,7 @@ def warp_colors(
         cameras: of the views, ``(V,)``, in the world of the sources; their image size is that of the depth.
         depth: ``(V, h, w)`` z in meters as :func:`depth_with_sky` returns it.
         sources: recorded images; there may be none.
-        fallback: ``(V, 3, h, w)`` RGB in [0, 1] for what no source sees, such as what the teacher renders; None for NaN.
+        fallback: ``(V, 3, h, w)`` RGB in [0, 1] for what no source sees, as the teacher renders it; None for NaN.
         moving: ``(V, h, w)`` share of what moves: it is looked up in images of the same instant only.
         how: the settings.
     """
@@ -181,7 +181,7 @@ def _look_up(
     Returns:
         what each counts ``(S, h, w)``, 0 where it does not see the point, and its colors ``(S, 3, h, w)``.
     """
-    u, v, z = _project(camera, near, sources.cameras)
+    u, v, z = project(camera, near, sources.cameras)
     height, width = sources.cameras.height, sources.cameras.width
     inside = (z > 1e-6) & (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
     u, v = u.masked_fill(~inside, 0.0), v.masked_fill(~inside, 0.0)
@@ -208,7 +208,7 @@ def _blend(weights: Tensor, colors: Tensor, fallback: Tensor, how: Warping) -> t
     return torch.where(total > 0, torch.lerp(known, mean, confidence), fallback), confidence
 
 
-def _project(camera: Cameras, near: Tensor, sources: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+def project(camera: Cameras, near: Tensor, sources: Cameras) -> tuple[Tensor, Tensor, Tensor]:
     """Project the pixels of a view into sources: u, v, and z per meter of z in the view, ``(S, h, w)`` each."""
     world2source = inverse(sources.cam2world[:, :3, :3].double())
     rotation = multiply(world2source, camera.cam2world[:3, :3].double().expand_as(world2source))
@@ -239,7 +239,7 @@ def quality(camera: Cameras, near: Tensor, sources: Cameras, how: Warping) -> Te
         how: the settings.
 
     Returns:
-        ``(S, h, w)``, 1 for a source that stands where the view does.
+        ``(S, h, w)``, 1 for a source that stands where the view does, 0 for one that sees the other side.
     """
     to_rays = inverse(camera.intrinsics.double())[None]
     baseline = sources.cam2world[:, :3, 3].double() - camera.cam2world[:3, 3].double()
@@ -253,7 +253,7 @@ def quality(camera: Cameras, near: Tensor, sources: Cameras, how: Warping) -> Te
     bent = (1 - cosine).clamp_min(0) * (2 / math.radians(how.angle) ** 2)
     focal = (camera.intrinsics[0, 0] / camera.width) / (sources.intrinsics[:, 0, 0] / sources.width)
     coarser = other_square / own_square * focal.to(near.dtype)[:, None, None].square()
-    return ((1 + bent) * coarser.clamp_min(1)).reciprocal()
+    return ((1 + bent) * coarser.clamp_min(1)).reciprocal().masked_fill(cosine <= 0, 0.0)
 
 
 def _read(maps: Tensor, u: Tensor, v: Tensor) -> Tensor:
