@@ -15,6 +15,7 @@ import pytest
 from projects.DistillNeRF.engine import teacher_jobs
 from projects.DistillNeRF.engine.teacher_jobs import run_on_cluster
 from projects.DistillNeRF.engine.teachers import training_curves
+from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.boxtown import SMALL
 from tests.helpers.commands import Result, run
 from tests.helpers.oracle import Oracle
@@ -278,6 +279,19 @@ def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, 'run', lambda *_, **__: SimpleNamespace(returncode=-9))
     job = teacher_jobs.SceneJob('a', tmp_path / 'a.py', tmp_path, 'lidar', ())
     assert 'was ended by signal 9, maybe for lack of memory' in teacher_jobs.run_scene(job)
+
+
+def test_a_damaged_checkpoint_fails_its_scene_alone(town, opened, in_this_process, monkeypatch, tmp_path):
+    def newest(folder):
+        if folder.name == SCENES[0]:
+            raise InputError(f'{folder}/iter_1.pth: damaged')
+        return str(folder / 'iter_1.pth')
+
+    monkeypatch.setattr(teacher_jobs, 'newest_checkpoint', newest)
+    config = write_config(tmp_path / 'teachers.py', town, None)
+    result = run('train_teachers', config, '--work-dir', tmp_path / 'work', '--no-report')
+    assert result.code == 1 and 'iter_1.pth: damaged' in result.err
+    assert [one.scene for one in opened] == [SCENES[1]]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,13 @@ class TeacherSource:
             return fingerprint(method=self.method, checkpoint=Path(self.checkpoint))
         excluded = self.settings().holdout_lidar_frames
         sweeps = {
-            f'sweep{number}': fingerprint(file=Path(sweep.path), pose=sweep.lidar2scene, time=sweep.timestamp)
+            f'sweep{number}': fingerprint(
+                file=Path(sweep.path),
+                pose=sweep.lidar2scene,
+                time=sweep.timestamp,
+                origins=sweep.origins,
+                sensor_column=sweep.sensor_column,
+            )
             for number, sweep in enumerate(drive.sweeps)
             if require_file(sweep.path, 'restore the LiDAR file or convert the data again')
         }

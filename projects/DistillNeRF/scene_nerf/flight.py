@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..visualization.colors import UNKNOWN_COLOR, depth_to_colors
@@ -69,7 +70,7 @@ def _front(drive: Drive) -> list[DriveImage]:
 def _frames(teacher: Teacher, cameras: Cameras, times: np.ndarray) -> Iterator[np.ndarray]:
     for number, time in enumerate(times.tolist()):
         with torch.no_grad():
-            yield picture(teacher.render(cameras[number : number + 1], time).to('cpu'))
+            yield picture(teacher.render(cameras[number : number + 1], time).map(Tensor.cpu))
 
 
 def picture(rendering: TeacherRendering) -> np.ndarray:
