@@ -134,9 +134,11 @@ def test_students_ignore_them(pristine, tmp_path):
     prefix = {'img': str(pristine), 'lidar': str(pristine)}
     options = {'ann_file': 'nuscenes_infos_train.pkl', 'data_prefix': prefix, 'lidar_sweeps': 3}
     sizes = {'image_size': (12, 20), 'render_size': (6, 10)}
-    sample = build_dataset(tmp_path, **options, **sizes)[1]
+    listed = build_dataset(tmp_path, **options, **sizes)
     nuscenes.convert(pristine, tmp_path, version=VERSION)
-    other = build_dataset(tmp_path, **options, **sizes)[1]
+    plain = build_dataset(tmp_path, **options, **sizes)
+    assert listed.data_bytes.nbytes == plain.data_bytes.nbytes, 'not even in memory'
+    sample, other = listed[1], plain[1]
     for key in ('images', 'lidar_depth'):
         ours, theirs = (getattr(part['inputs']['target_views'], key).nan_to_num(-1) for part in (sample, other))
         assert ours.equal(theirs)

@@ -17,13 +17,15 @@ from mmengine.config import Config
 
 from projects.DistillNeRF.datasets.converters import nuscenes
 from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
-from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.datasets.image_files import read_image
+from projects.DistillNeRF.datasets.infos import load_infos, save_infos
 from projects.DistillNeRF.engine.create_cache import create_cache
 from projects.DistillNeRF.models import conversion
 from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
 from tests.fuzz import documents
-from tests.helpers.boxworld import BoxWorld
+from tests.helpers.boxworld import CAMERAS as BOX_CAMERAS
+from tests.helpers.boxworld import BoxWorld, save
 from tests.helpers.commands import IMAGE_SIZE, load_tool, write_config
 from tests.helpers.dataset import ALL_MAPS, PIPELINE, build_dataset
 from tests.helpers.rawdata import pandaset_world, write_nuscenes, write_pandaset
@@ -210,13 +212,35 @@ class InfoFile(Entrance):
     name = 'loader'
 
     def build(self, root: Path) -> None:
-        BoxWorld(size=SIZE, frames=2, lidar_frames=(0, 1)).write(root)
+        world = BoxWorld(size=SIZE, frames=2, lidar_frames=(0, 1))
+        metainfo, infos = load_infos(world.write(root))
+        infos[1]['image_sweeps'] = {camera: [self._between(world, root, camera, infos[1])] for camera in BOX_CAMERAS}
+        categories = metainfo['categories']
+        save_infos(root / 'infos.pkl', 'boxworld', BOX_CAMERAS, infos, categories=categories)
         for path in root.glob('samples_*'):
             if path.name != 'samples_0_0_0_0_0_0':
                 shutil.rmtree(path)
 
+    @staticmethod
+    def _between(world: BoxWorld, root: Path, camera: str, info: dict[str, Any]) -> dict[str, Any]:
+        """Write the image of a camera in the middle between two keyframes; return its record."""
+        own = info['images'][camera]
+        cam2global = world.ego2global(own['timestamp'] / 0.5 - 0.5) @ np.asarray(own['cam2ego'])
+        path = f'sweeps/{camera}/between.png'
+        save(root / path, world.view(cam2global)[0])
+        same = {key: own[key] for key in ('height', 'width', 'cam2img', 'cam2ego')}
+        more = {'img_path': path, 'timestamp': own['timestamp'] - 0.25, 'cam2global': cam2global.tolist()}
+        return {**same, **more}
+
     def load(self, root: Path, out: Path) -> dict[str, Any]:
-        return samples(root / 'infos.pkl', load_boxes=True, **ALL_MAPS)
+        _, infos = load_infos(root / 'infos.pkl')
+        found = [image for info in infos for part in info.get('image_sweeps', {}).values() for image in part]
+        between = [
+            {'image': read_image(root / image['img_path']), 'time': image['timestamp']}
+            | {key: np.asarray(image[key]) for key in ('cam2img', 'cam2global')}
+            for image in found
+        ]
+        return {**samples(root / 'infos.pkl', load_boxes=True, **ALL_MAPS), 'between': between}
 
 
 class Cache(Entrance):
