@@ -27,7 +27,7 @@ GAP, GAP_PER_METER = 0.6, 0.015
 LEAST_EVIDENCE = 12
 # Points of which nothing else is known move with what is so near, meters, unless they lie so low above the ground, or
 # something was there when that was gone; it comes and goes within so many times.
-GROWTH, GROWTH_PER_METER, GROUND, COMING = 0.4, 0.015, 0.2, 2
+GROWTH, GROWTH_PER_METER, GROUND, COMING = 0.6, 0.015, 0.15, 2
 
 
 def find_moving(beams: Beams, evidence: Evidence) -> np.ndarray:
