@@ -110,7 +110,7 @@ def _grown(
     hits: np.ndarray,
     passes: np.ndarray,
 ) -> np.ndarray:
-    """Add the points ``(n, 3)`` of one time that may and lie beside moving ones, if nothing hit them when these were gone.
+    """Add the points ``(n, 3)`` of one time that may and lie beside moving ones, unless hit when these were gone.
 
     Args:
         points, reach, moving: of that time.
