@@ -19,7 +19,7 @@ Boxes = tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]
 
 def moving_car(time: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the box, lowest and highest corner, of a car that comes towards the LiDAR on the left."""
-    y = 28.0 - 9.0 * time
+    y = 20.0 - 9.0 * time
     return (-1.9, y, GROUND + 0.1), (-0.2, y + 4.0, GROUND + 1.5)
 
 
@@ -70,7 +70,7 @@ def drive_through(street: Street, folder: Path, sweeps: int, reach: float = 60.0
 
 
 def camera_ahead(
-    lidar2scene: np.ndarray, time: float, frame: int | None, height: int = 48, width: int = 80
+    lidar2scene: np.ndarray, time: float, frame: int | None, height: int = 96, width: int = 160
 ) -> DriveImage:
     """Return an image, of no file, of a camera that looks along y, .2 m before the LiDAR and .3 m below."""
     cam2lidar = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0.2], [0, -1, 0, -0.3], [0, 0, 0, 1]])

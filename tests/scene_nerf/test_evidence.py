@@ -127,7 +127,6 @@ def test_roads_and_walls_are_never_free(tmp_path: Path):
     middles = evidence.corner + (cells + 0.5) * evidence.voxel
     ground = (np.abs(middles[:, 2] - GROUND) < evidence.voxel) & (hits > 0)
     wall = (np.abs(middles[:, 0] - 6) < evidence.voxel) & (middles[:, 2] > -1.5) & (hits > 0)
-    print(ground.sum(), wall.sum(), (passes[ground] > 0).mean(), (passes[wall] > 0).mean(), (passes > 0).sum())
     assert ground.sum() > 1000 and (passes[ground] > 0).mean() < 1e-3
     assert wall.sum() > 500 and (passes[wall] > 0).mean() < 0.01
     assert (passes > 0).sum() > 50_000

@@ -108,7 +108,7 @@ class LidarTeacher:
         return np.unique(np.clip([after - 1, after], 0, len(times) - 1))
 
     def _render_one(self, camera: Cameras, movers: _Discs, seen: bool) -> np.ndarray:
-        """Return ``(3, h, w)`` depth, sky and moving of one camera; hide what may be behind movers that are not seen."""
+        """Return ``(3, h, w)`` depth, sky and moving of one camera; hide what unseen movers may hide."""
         static, moving = _draw(self.static, camera), _draw(movers, camera)
         in_front = ~(moving[..., 0] > static[..., 0]) & np.isfinite(moving[..., 0])
         result = np.where(in_front[..., None], moving, static)

@@ -11,22 +11,23 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from .beams import Beams
-from .evidence import Evidence
+from .evidence import MOST_TIMES, Evidence
 from .evidence_kernels import count_bits, same_stay
 from .surfaces import group_by_voxel
 
 # A voxel must be seen to be free at so many other times (a third of all, if these are few, but two), and at so many
 # times as often as something else is seen in it.
 FREE_TIMES, FREE_SHARE = 3, 3.0
-# So many of the 8 voxels beside it must have been seen to be free, too. Inside of walls nothing is ever free, even
-# where beams along the wall go through the voxels of its surface.
+# So many of the 8 voxels beside it must have been seen to be free, too, and the one below. Inside of walls and below
+# roofs nothing is ever free, even where beams along them go through the voxels of their surface.
 FREE_BESIDE = 7
 # Moving points nearer to each other than this are one thing, meters, and more per meter of range, as beams diverge.
 GAP, GAP_PER_METER = 0.6, 0.015
 # So many times must the points of a thing have been seen to be free, all together.
 LEAST_EVIDENCE = 12
-# Points of which nothing else is known move with what is so near, meters, unless they lie so low above the ground.
-GROWTH, GROWTH_PER_METER, GROUND = 0.4, 0.015, 0.2
+# Points of which nothing else is known move with what is so near, meters, unless they lie so low above the ground, or
+# something was there when that was gone; it comes and goes within so many times.
+GROWTH, GROWTH_PER_METER, GROUND, COMING = 0.6, 0.015, 0.15, 2
 
 
 def find_moving(beams: Beams, evidence: Evidence) -> np.ndarray:
@@ -47,31 +48,33 @@ def find_moving(beams: Beams, evidence: Evidence) -> np.ndarray:
     times_free = count_bits(passes)
     moving = times_free >= max(2, min(FREE_TIMES, len(evidence.times) // 3))
     moving &= times_free >= FREE_SHARE * count_bits(hits & ~stays)
-    moving[moving] = _free_beside(beams.ends[moving], evidence, stays[moving]) >= FREE_BESIDE
-    may_grow = ~_seen_at_other_times(beams, evidence, own) & (_heights(beams.ends) > GROUND)
+    moving[moving] = _free_around(beams.ends[moving], evidence, stays[moving])
+    very_hits, very_passes = evidence.bits(beams.ends)
+    may_grow = (very_hits & ~same_stay(very_hits, very_passes, own) == 0) & (_heights(beams.ends) > GROUND)
     reach = beams.lengths
     for time in range(len(evidence.times)):
         at = np.flatnonzero(own == time)
         points, kept = beams.ends[at], moving[at]
         kept[kept] = _evident_groups(points[kept], reach[at][kept], times_free[at][kept])
-        moving[at] = _grown(points, reach[at], kept, may_grow[at] & ~kept)
+        others = ~_times_around(time)
+        moving[at] = _grown(points, reach[at], kept, may_grow[at] & ~kept, very_hits[at] & others, passes[at])
     return moving
 
 
-def _free_beside(points: np.ndarray, evidence: Evidence, stays: np.ndarray) -> np.ndarray:
-    """Count the voxels beside points ``(n, 3)``, at their height, that were ever free but during the stay: 0 to 8."""
-    counts = np.zeros(len(points), np.int64)
-    for x, y in product((-1, 0, 1), repeat=2):
-        if x or y:
-            _, passes = evidence.bits(points + np.float32([x, y, 0]) * np.float32(evidence.voxel))
-            counts += (passes & ~stays) > 0
-    return counts
+def _free_around(points: np.ndarray, evidence: Evidence, stays: np.ndarray) -> np.ndarray:
+    """Tell for points ``(n, 3)`` whether the voxels beside and below were ever free but during the stay ``(n,)``."""
+
+    def free(*step: int) -> np.ndarray:
+        _, passes = evidence.bits(points + np.float32(step) * np.float32(evidence.voxel))
+        return (passes & ~stays) > 0
+
+    beside = sum(free(x, y, 0).astype(np.int64) for x, y in product((-1, 0, 1), repeat=2) if x or y)
+    return (beside >= FREE_BESIDE) & free(0, 0, -1)
 
 
-def _seen_at_other_times(beams: Beams, evidence: Evidence, own: np.ndarray) -> np.ndarray:
-    """Tell for the ends of beams ``(n,)`` whether something was seen in the very voxel before it came or after."""
-    hits, passes = evidence.bits(beams.ends)
-    return (hits & ~same_stay(hits, passes, own)) > 0
+def _times_around(time: int) -> np.uint64:
+    """Return the bits of a time and of those in which what is there then comes and goes."""
+    return np.uint64(sum(1 << t for t in range(max(time - COMING, 0), min(time + COMING, MOST_TIMES - 1) + 1)))
 
 
 def _heights(points: np.ndarray, cell: float = 0.5) -> np.ndarray:
@@ -99,11 +102,26 @@ def _evident_groups(points: np.ndarray, reach: np.ndarray, times_free: np.ndarra
     return np.bincount(group, times_free)[group] >= LEAST_EVIDENCE
 
 
-def _grown(points: np.ndarray, reach: np.ndarray, moving: np.ndarray, may_grow: np.ndarray) -> np.ndarray:
-    """Add the points ``(n, 3)`` of one time that may and lie beside moving ones."""
+def _grown(
+    points: np.ndarray,
+    reach: np.ndarray,
+    moving: np.ndarray,
+    may_grow: np.ndarray,
+    hits: np.ndarray,
+    passes: np.ndarray,
+) -> np.ndarray:
+    """Add the points ``(n, 3)`` of one time that may and lie beside moving ones, unless hit when these were gone.
+
+    Args:
+        points, reach, moving: of that time.
+        may_grow: which may be added.
+        hits, passes: ``(n,)`` bits, when something else was there, and when nothing was.
+    """
     if not moving.any() or not may_grow.any():
         return moving
-    distances, _ = cKDTree(points[moving]).query(points[may_grow])
+    distances, near = cKDTree(points[moving]).query(points[may_grow])
+    added = distances <= GROWTH + GROWTH_PER_METER * reach[may_grow]
+    added &= hits[may_grow] & passes[moving][near] == 0
     grown = moving.copy()
-    grown[may_grow] = distances <= GROWTH + GROWTH_PER_METER * reach[may_grow]
+    grown[may_grow] = added
     return grown
