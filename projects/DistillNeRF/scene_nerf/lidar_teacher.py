@@ -32,6 +32,7 @@ ALONE, ALONE_PER_METER = 0.5, 0.02
 THICKNESS = 0.02
 # Gaps up to this angle, radians, are closed between depths of this ratio at most.
 GAP, RATIO = 0.05, 1.2
+# Nothing nearer to a camera is drawn, z in meters.
 NEAREST = 0.5
 # Moving things are where a sweep saw them, if it is not farther than this from the time asked for, seconds. Otherwise
 # they may be anywhere that is so near to where the sweeps before and after saw them, meters.
