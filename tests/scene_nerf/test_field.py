@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from mmengine.config import Config
 
 from projects.DistillNeRF.scene_nerf import growth, march_kernels, marching
-from projects.DistillNeRF.scene_nerf.dataset import DriveRays
+from projects.DistillNeRF.scene_nerf.beams import collect_beams
+from projects.DistillNeRF.scene_nerf.dataset import DriveRays, still_beams
+from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED
 from projects.DistillNeRF.scene_nerf.field import SceneField, expose
 from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
 from projects.DistillNeRF.scene_nerf.model import load_teacher
 from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
+from tests.helpers.lidar_world import HOUSE, PARKED, Street, drive_through, moving_car
 from tests.helpers.oracle import Oracle, town_drive
 from tests.helpers.refusals import assert_refused
 
@@ -93,18 +96,22 @@ def test_rays_go_through_their_pixels_and_batches_repeat(town):
         torch.testing.assert_close(first['colors'][ray], color)
 
 
-def test_beams_of_training_end_on_what_stands(town):
-    data = DriveRays(section(town), num_rays=10, num_beams=500, num_batches=1)
-    assert data.beams is not None
-    still = {tuple(end) for end in data.beams.ends[~data.moving].tolist()}
-    assert {tuple(end) for end in data[0]['inputs']['beam_ends'].tolist()} <= still
+def test_beams_of_training_end_on_what_stands_and_things_that_moved_leave_free_space(tmp_path):
+    drive = drive_through(Street(lambda time: (HOUSE, PARKED, moving_car(time))), tmp_path, 12)
+    still, evidence = still_beams(drive)
+    everything = collect_beams(drive, shortest=2.5)
+    low, high = (np.array([moving_car(t)[k] for t in everything.times])[everything.sweeps] for k in (0, 1))
+    car = ((everything.ends >= low - 0.01) & (everything.ends <= high + 0.01)).all(1)
+    assert len(everything) - 1.02 * car.sum() < len(still) < len(everything) - 0.7 * car.sum()
+    ends = {tuple(end) for end in still.ends.tolist()}
+    assert np.mean([tuple(end) in ends for end in everything.ends[car].tolist()]) < 0.3
+    assert (evidence.state(everything.ends[car]) == FREE).mean() > 0.6
+    assert (evidence.state(still.ends) == OCCUPIED).mean() > 0.95
 
 
 def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     data = DriveRays(section(town), num_rays=10, num_beams=10, num_batches=1)
-    from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED, gather_evidence
-
-    known = growth.Known.of(gather_evidence(data.beams))
+    known = growth.Known.of(data.evidence)
     cameras = [image.camera_at(*SIZE) for image in data.images]
     path = growth.path_of(cameras, None)
     boxes = NestedBoxes.around(path, 0.8, 3, (8.0, 4.0, 6.0), 0.8)

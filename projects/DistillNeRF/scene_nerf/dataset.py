@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..utils.errors import InputError
 from .beams import Beams, collect_beams
 from .drive import Drive, DriveImage
-from .evidence import gather_evidence
+from .evidence import Evidence, gather_evidence
 from .movers import find_moving
 from .settings import SECTION, read_settings
 
@@ -26,6 +26,14 @@ SHORTEST_BEAM = 2.5
 def training_images(drive: Drive, holdout_frames: Collection[int]) -> tuple[DriveImage, ...]:
     """List the images of a drive that are not kept out, in order of time."""
     return tuple(image for image in drive.images if image.frame is None or image.frame not in holdout_frames)
+
+
+def still_beams(drive: Drive, holdout_frames: Collection[int] = ()) -> tuple[Beams, Evidence]:
+    """Read the beams that end on what stands still, and what all beams say: where things moved, space is free."""
+    beams = collect_beams(drive, holdout_frames, SHORTEST_BEAM)
+    evidence = gather_evidence(beams)
+    still = beams[~find_moving(beams, evidence)]
+    return still, evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps])
 
 
 @FUNCTIONS.register_module()
@@ -44,6 +52,12 @@ class DriveRays(Dataset):
         num_rays, num_beams: of a batch.
         num_batches: length of the dataset.
         seed: of all random numbers.
+
+    Attributes:
+        drive: the drive.
+        images: those that are trained on.
+        beams: those that end on what stands still; None without LiDAR.
+        evidence: what all beams say, but for hits on what moves; None without LiDAR.
     """
 
     def __init__(
@@ -62,14 +76,10 @@ class DriveRays(Dataset):
         # Pixel to direction in the scene, in double precision until here.
         self.rotations = (poses[:, :3, :3] @ intrinsics.inverse()).float()
         self.origins = poses[:, :3, 3].float()
-        self.beams, self.moving = self._beams(settings.holdout_lidar_frames)
-
-    def _beams(self, holdout_frames: Collection[int]) -> tuple[Beams | None, np.ndarray]:
-        """Read the beams, and tell which of them end on what moves."""
-        if not self.drive.sweeps:
-            return None, np.zeros(0, bool)
-        beams = collect_beams(self.drive, holdout_frames, SHORTEST_BEAM)
-        return beams, find_moving(beams, gather_evidence(beams))
+        self.beams: Beams | None = None
+        self.evidence: Evidence | None = None
+        if self.drive.sweeps:
+            self.beams, self.evidence = still_beams(self.drive, settings.holdout_lidar_frames)
 
     def __len__(self) -> int:
         return self.num_batches
@@ -78,7 +88,7 @@ class DriveRays(Dataset):
         generator = torch.Generator().manual_seed(hash((self.seed, index)) % 2**63)
         inputs = self._pixels(generator)
         if self.beams is not None:
-            inputs |= self._still_beams(generator)
+            inputs |= self._beams(generator)
         return {'inputs': inputs}
 
     def _pixels(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -95,10 +105,9 @@ class DriveRays(Dataset):
             'jitter': torch.rand(size, generator=generator),
         }
 
-    def _still_beams(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def _beams(self, generator: torch.Generator) -> dict[str, Tensor]:
         assert self.beams is not None
-        still = np.flatnonzero(~self.moving)
-        chosen = still[torch.randint(len(still), (self.num_beams,), generator=generator).numpy()]
+        chosen = torch.randint(len(self.beams), (self.num_beams,), generator=generator).numpy()
         origins, ends = (torch.from_numpy(x[chosen]) for x in (self.beams.origins, self.beams.ends))
         return {
             'beam_origins': origins,

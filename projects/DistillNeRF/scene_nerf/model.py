@@ -19,7 +19,6 @@ from ..models.checkpoint import read_checkpoint
 from ..utils.errors import InputError
 from . import growth
 from .dataset import DriveRays
-from .evidence import gather_evidence
 from .field import SceneField
 from .field_teacher import FieldTeacher
 from .marching import Marching, Rays
@@ -92,8 +91,7 @@ class SceneNeRF(BaseModel):
 
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive; asked again when cells are divided."""
-        if data.beams is not None:
-            self._known = growth.Known.of(gather_evidence(data.beams[~data.moving]))
+        self._known = growth.Known.of(data.evidence)
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
