@@ -17,12 +17,12 @@ from mmengine.config import Config
 
 from projects.DistillNeRF.datasets.converters import nuscenes
 from projects.DistillNeRF.datasets.custom_rig import read_folder, write_folder
-from projects.DistillNeRF.datasets.image_files import read_image
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
 from projects.DistillNeRF.engine.create_cache import create_cache
 from projects.DistillNeRF.models import conversion
 from projects.DistillNeRF.models.conversion import published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF
+from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from tests.fuzz import documents
 from tests.helpers.boxworld import CAMERAS as BOX_CAMERAS
 from tests.helpers.boxworld import BoxWorld, save
@@ -233,14 +233,21 @@ class InfoFile(Entrance):
         return {**same, **more}
 
     def load(self, root: Path, out: Path) -> dict[str, Any]:
-        _, infos = load_infos(root / 'infos.pkl')
-        found = [image for info in infos for part in info.get('image_sweeps', {}).values() for image in part]
-        between = [
-            {'image': read_image(root / image['img_path']), 'time': image['timestamp']}
-            | {key: np.asarray(image[key]) for key in ('cam2img', 'cam2global')}
-            for image in found
-        ]
-        return {**samples(root / 'infos.pkl', load_boxes=True, **ALL_MAPS), 'between': between}
+        loaded = samples(root / 'infos.pkl', load_boxes=True, **ALL_MAPS)
+        between = []
+        for info in load_infos(root / 'infos.pkl')[1]:
+            for camera, images in info.get('image_sweeps', {}).items():
+                between += [self._read(root, camera, image) for image in images]
+        return {**loaded, 'between': between}
+
+    @staticmethod
+    def _read(root: Path, camera: str, record: dict[str, Any]) -> dict[str, Any]:
+        """Read an image between keyframes as teachers do."""
+        calibration = {'intrinsics': np.asarray(record['cam2img']), 'cam2scene': np.asarray(record['cam2global'])}
+        size = {key: record[key] for key in ('height', 'width', 'timestamp')}
+        path = str(root / record['img_path'])
+        image = DriveImage(path=path, camera=camera, frame=None, teacher={}, truth={}, **size, **calibration)
+        return {'image': image.read(*SIZE), 'time': image.timestamp, **calibration}
 
 
 class Cache(Entrance):

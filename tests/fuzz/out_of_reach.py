@@ -40,6 +40,13 @@ TABLE = (
         'a keyframe may have any sweeps',
     ),
     OutOfReach(
+        'loader',
+        '',
+        r'image_sweeps(\.\w+(\.\*)?)?$',
+        'removed|empty|truncated',
+        'any images may lie between keyframes',
+    ),
+    OutOfReach(
         'mmdet3d|loader',
         '',
         r'instances(\.\*(\.bbox_3d(\.\*)?|\.bbox_label|\.velocity)?)?$',

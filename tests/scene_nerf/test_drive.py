@@ -102,6 +102,11 @@ def test_images_are_read_in_rgb_at_any_size_with_their_camera(drive):
     assert camera.cam2world.dtype == torch.float64
 
 
+def test_an_image_of_another_size_than_its_record_is_refused(drive):
+    image = dataclasses.replace(drive.images[0], width=50)
+    refused(lambda: image.read(60, 100), 'the image is 100x60, its record says 50x60')
+
+
 def test_beams_begin_at_the_sensor_and_end_on_the_points(drive):
     for sweep in drive.sweeps[:5]:
         begins, ends = sweep.beams()

@@ -56,7 +56,13 @@ class DriveImage:
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Read the image in another size, ``(height, width, 3)`` uint8 RGB."""
-        return np.ascontiguousarray(resize(read_image(self.path), height, width)[..., ::-1])
+        image = read_image(self.path)
+        if image.shape[:2] != (self.height, self.width):
+            raise InputError(
+                f'{self.path}: the image is {image.shape[1]}x{image.shape[0]}, its record says '
+                f'{self.width}x{self.height}; restore the image or {CONVERT_AGAIN}'
+            )
+        return np.ascontiguousarray(resize(image, height, width)[..., ::-1])
 
     def camera_at(self, height: int, width: int) -> Cameras:
         """Return its camera, a batch of one, for that image size; float64."""
