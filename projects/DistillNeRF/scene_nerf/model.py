@@ -18,11 +18,12 @@ from torch import Tensor
 from ..models.checkpoint import read_checkpoint
 from ..utils.errors import InputError
 from . import growth
-from .dataset import DriveRays
+from .dataset import DriveRays, training_images
 from .field import SceneField
 from .field_teacher import FieldTeacher
 from .marching import Marching, Rays
 from .nested_grid import NestedBoxes
+from .settings import read_settings
 
 # Where the transmittance up to a distance is not asked.
 NO_LIMIT = 0.0
@@ -63,9 +64,6 @@ class SceneNeRF(BaseModel):
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
         self.field = SceneField.empty(settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
-        # Of the training images, for a teacher to choose exposures by.
-        self.register_buffer('poses', torch.zeros(0, 4, 4, dtype=torch.float64))
-        self.register_buffer('times', torch.zeros(0, dtype=torch.float64))
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
@@ -78,16 +76,6 @@ class SceneNeRF(BaseModel):
         some = cameras[:: max(1, len(cameras) // 60)]
         grid, values = growth.first_cells(boxes, self._known, some, self.field.settings.near)
         self.field = SceneField(grid, values, len(data.images), self.field.settings)
-        self.poses = torch.stack([torch.from_numpy(image.cam2scene) for image in data.images])
-        self.times = torch.tensor([image.timestamp for image in data.images], dtype=torch.float64)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take any number of training images."""
-        for name in ('poses', 'times'):
-            stored = state_dict.get(prefix + name)
-            if stored is not None:
-                setattr(self, name, torch.empty_like(stored, device=getattr(self, name).device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive; asked again when cells are divided."""
@@ -171,11 +159,18 @@ def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
     """Load a trained field.
 
     Raises:
-        InputError: the checkpoint is missing, damaged, or none of a scene NeRF.
+        InputError: the checkpoint is missing, damaged, none of a scene NeRF, or of another drive.
     """
     model = MODELS.build({'_scope_': 'mmdet3d', **config.model})
     load_field(model, checkpoint)
-    return FieldTeacher(model.field.eval(), model.poses, model.times)
+    settings = read_settings(config, str(config.filename))
+    images = training_images(settings.drive(), settings.holdout_frames)
+    if len(images) != len(model.field.exposure):
+        raise InputError(
+            f'{checkpoint}: was trained on {len(model.field.exposure)} images, but {config.filename} names '
+            f'{len(images)}; give the config that it was trained with, which lies beside it'
+        )
+    return FieldTeacher(model.field.eval(), images, settings.image_size)
 
 
 def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:
