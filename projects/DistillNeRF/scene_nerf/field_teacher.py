@@ -14,12 +14,15 @@ from ..geometry.cameras import Cameras
 from .drive import DriveImage
 from .field import SceneField, expose
 from .marching import Rays
+from .seen_space import SeenSpace
 from .source_choice import choose_sources
 from .teacher import TeacherRendering
 from .warping import Sources, depth_with_sky, warp_colors
 
 # A pixel shows a surface where at least so much of the light ends on one.
 OPAQUE = 0.5
+# Up to where unseen space hides the sky, meters: beyond, everything was seen from nearly the same place.
+FAR = 100.0
 # Cameras of nearly the same direction are the same camera of the rig: cosine between their axes.
 SAME_DIRECTION = 0.97
 # Training images whose exposures a view takes, the nearest in time.
@@ -36,12 +39,14 @@ class FieldTeacher:
         field: the field.
         images: the training images, in the order of its exposures.
         image_size: (height, width) in which they are looked up.
+        seen: what the training images saw: what lies behind unseen space is not known; None: everything is known.
         warp: whether colors are looked up in them; else the field's own are shown.
     """
 
     field: SceneField
     images: Sequence[DriveImage]
     image_size: tuple[int, int]
+    seen: SeenSpace | None = None
     warp: bool = True
     _rendered: OrderedDict[str, Tensor] = field(default_factory=OrderedDict)
 
@@ -76,6 +81,10 @@ class FieldTeacher:
         color = expose(self.field.color(outputs, directions), exposure[None]).clamp(0, 1)
         solid = opacity.view(height, width) >= OPAQUE
         sky = outputs.transmittance.view(height, width)
+        if self.seen is not None:
+            reach = torch.where(solid.flatten(), distance.flatten() - self.seen.boxes.sizes[0], FAR)
+            unknown = self.seen.unseen(origins.float().expand_as(directions), directions, reach).view(height, width)
+            z, sky = z.masked_fill(unknown, torch.nan), sky.masked_fill(unknown, 0.0)
         return z.masked_fill(~solid, torch.nan), sky, color.T.view(3, height, width)
 
     def _nearest(self, camera: Cameras, timestamp: float) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from ..utils.errors import InputError
 from . import growth
 from .dataset import DriveRays, training_images
 from .field import SceneField
-from .field_teacher import FieldTeacher
+from .field_teacher import OPAQUE, FieldTeacher
 from .marching import Marching, Rays
 from .nested_grid import NestedBoxes
+from .seen_space import SeenSpace
 from .settings import read_settings
 
 # Where the transmittance up to a distance is not asked.
 NO_LIMIT = 0.0
+# Meters that a ray into the sky goes.
+FARTHEST = 1000.0
 
 
 @MODELS.register_module()
@@ -64,6 +68,7 @@ class SceneNeRF(BaseModel):
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
         self.field = SceneField.empty(settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
+        self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
@@ -77,9 +82,37 @@ class SceneNeRF(BaseModel):
         grid, values = growth.first_cells(boxes, self._known, some, self.field.settings.near)
         self.field = SceneField(grid, values, len(data.images), self.field.settings)
 
+    def seen_space(self) -> SeenSpace:
+        """Return what the training images saw, in cells as large as those that training began with."""
+        boxes = self.field.grid.boxes
+        largest = replace(boxes, sizes=boxes.sizes * (self.cell_size * 2**self.divisions / boxes.sizes[0]))
+        return SeenSpace(largest, self.seen if len(self.seen) else None)
+
+    @torch.no_grad()
+    def mark_seen(self, data: DriveRays, stride: int = 4) -> None:
+        """Note what every so many pixels of all training images, in rows and columns, see up to the surface."""
+        space = self.seen_space()
+        for image in data.images:
+            camera = image.camera_at(*data.image_size).to(torch.float32)
+            origin, directions = camera.rays(data.image_size[0] // stride, data.image_size[1] // stride)
+            directions = directions.reshape(-1, 3)
+            rays = Rays.centered(origin.expand_as(directions).contiguous(), directions)
+            outputs = self.field.march(rays)
+            opacity = 1 - outputs.transmittance
+            # The sky is seen through everything.
+            distance = torch.where(opacity < OPAQUE, FARTHEST, outputs.distance / opacity.clamp_min(1e-6))
+            space.mark(rays.origins, directions, distance)
+        self.seen = space.flags
+
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive; asked again when cells are divided."""
         self._known = growth.Known.of(data.evidence)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take what was seen in boxes of any size."""
+        if (stored := state_dict.get(prefix + 'seen')) is not None:
+            self.seen = torch.zeros_like(stored)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
@@ -142,7 +175,10 @@ class DivideCells(Hook):
         self.shares = {**dict.fromkeys(divide, 'divide'), **dict.fromkeys(drop, 'drop')}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Change the cells where it is time to, and forget what the optimizer knows of them."""
+        """Change the cells where it is time to, and forget what the optimizer knows of them.
+
+        At the end, note what was seen; the checkpoint is written after that.
+        """
         for share, change in self.shares.items():
             if runner.iter + 1 == round(share * runner.max_iters):
                 old = runner.model.field.values
@@ -153,6 +189,10 @@ class DivideCells(Hook):
                     group['params'] = [runner.model.field.values if p is old else p for p in group['params']]
                 cells, vertices = len(runner.model.field.grid), len(runner.model.field.values)
                 runner.logger.info(f'{change}: {cells:,} cells, {vertices:,} vertices')
+        if runner.iter + 1 == runner.max_iters:
+            runner.model.eval()
+            runner.model.mark_seen(runner.train_dataloader.dataset)
+            runner.model.train()
 
 
 def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
@@ -170,7 +210,7 @@ def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
             f'{checkpoint}: was trained on {len(model.field.exposure)} images, but {config.filename} names '
             f'{len(images)}; give the config that it was trained with, which lies beside it'
         )
-    return FieldTeacher(model.field.eval(), images, settings.image_size)
+    return FieldTeacher(model.field.eval(), images, settings.image_size, model.seen_space())
 
 
 def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:
