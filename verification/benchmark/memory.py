@@ -154,6 +154,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--variant', nargs='+', choices=VARIANTS, default=VARIANTS, help='default: all')
     parser.add_argument('--precision', nargs='+', choices=(DEFAULT, *AUTOCAST), default=[DEFAULT, 'bf16'])
+    parser.add_argument('--inputs', type=int, help='number of input views; default: those of the data set')
     parser.add_argument('--targets', type=int, default=12, help='number of target views; default: 12')
     parser.add_argument('--json', type=file_path, help='write all figures to this file, too')
     return parser.parse_args()
@@ -163,13 +164,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print a table."""
     args = parse_args()
-    if args.targets < 1:
-        raise InputError(f'--targets {args.targets}: give 1 or more')
+    if args.targets < 1 or (args.inputs is not None and args.inputs < 1):
+        raise InputError('--inputs, --targets: give 1 or more')
     prepare_processor()
     results = []
     for variant in args.variant:
         for precision in args.precision:
-            inputs = 3 if 'waymo' in variant else 6
+            inputs = args.inputs or (3 if 'waymo' in variant else 6)
             results.append(measure(variant, precision, Size(inputs=inputs, targets=args.targets)))
             print(results[-1], flush=True)
     rows = []
