@@ -11,10 +11,7 @@ import torch
 
 from projects.DistillNeRF.engine.view_field import DriveTimes, FieldParts, config_beside
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.scene_nerf.field import SceneField
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
-from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
-from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
 from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, UNKNOWN_COLOR
@@ -23,6 +20,7 @@ from projects.DistillNeRF.visualization.viewer.field_session import MOVING, SKY,
 from projects.DistillNeRF.visualization.viewer.viewpoints import look_from
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
+from tests.helpers.fields import red_block
 from tests.helpers.oracle import town_drive
 from tests.helpers.refusals import assert_refused
 
@@ -32,25 +30,10 @@ GRAY = torch.tensor(UNKNOWN_COLOR) / 255
 NOTHING: frozenset[str] = frozenset()
 
 
-def block() -> SceneField:
-    """A dense red block of 2 m, 6 to 8 m ahead and 1 m around the axis, in a green sky."""
-    boxes = NestedBoxes(torch.tensor([[-8.0, -8, -8]]), torch.tensor([[8.0, 8, 8]]), torch.tensor([1.0]))
-    spots = torch.cartesian_prod(torch.tensor([7, 8]), torch.tensor([14, 15]), torch.tensor([7, 8]))
-    grid = NestedGrid.build(boxes, torch.zeros(len(spots), dtype=torch.int64), spots)
-    values = torch.zeros(grid.num_vertices, CHANNELS)
-    values[:, 0], values[:, 1], values[:, 2:4] = 10.0, 6.0, -6.0
-    field = SceneField(grid, values, 0, Marching())
-    with torch.no_grad():
-        field.sky[:] = torch.tensor([-6.0, 6, -6])[:, None, None]
-    return field.eval()
-
-
 @pytest.fixture
 def teacher(town) -> FieldTeacher:
     drive = town_drive(town)
-    field = block()
-    field.exposure = torch.nn.Parameter(torch.zeros(len(drive.images), 3, 4))
-    return FieldTeacher(field, drive.images, SIZE)
+    return FieldTeacher(red_block(len(drive.images)), drive.images, SIZE)
 
 
 def camera(position: tuple[float, float, float] = (0, 0, 0), rows: int = 21) -> Cameras:
