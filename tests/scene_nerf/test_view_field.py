@@ -12,11 +12,12 @@ import torch
 from projects.DistillNeRF.engine.view_field import DriveTimes, FieldParts, config_beside
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
+from projects.DistillNeRF.scene_nerf.seen_space import SeenSpace
 from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, UNKNOWN_COLOR
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
-from projects.DistillNeRF.visualization.viewer.field_session import MOVING, SKY, STATIC, FieldSession, strips
+from projects.DistillNeRF.visualization.viewer.field_session import MOVING, SKY, STATIC, UNSEEN, FieldSession, strips
 from projects.DistillNeRF.visualization.viewer.viewpoints import look_from
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
@@ -100,6 +101,28 @@ def test_what_moves_can_be_hidden_where_the_field_tells_it_apart(teacher):
         for column, color in ((left - 1, moves), (left + 1, stands)):
             torch.testing.assert_close(seen.rgb[:, row, column], color, atol=0.02, rtol=0)
             assert seen.depth[row, column].isnan() == (color is green)
+
+
+@torch.no_grad()
+def test_what_no_image_saw_is_gray_when_it_is_hidden(teacher):
+    boxes = replace(teacher.field.grid.boxes, sizes=torch.tensor([2.0]))
+    seen = SeenSpace(boxes)
+    looking = camera(rows=9)
+    origin, directions = looking.rays(9, 16)
+    # An image saw the right half.
+    half = directions[:, :, 8:].reshape(-1, 3)
+    seen.mark(origin.expand_as(half).contiguous(), half.contiguous(), torch.full((len(half),), 50.0))
+    parts = FieldParts(replace(teacher, seen=seen))
+    assert parts.names == (STATIC, SKY, UNSEEN)
+    assert torch.equal(parts.render(0.0, looking, NOTHING).rgb, FieldParts(teacher).render(0.0, looking, NOTHING).rgb)
+    shown = parts.render(0.0, looking, frozenset({UNSEEN}))
+    red, green = torch.eye(3)[:2]
+    for column, color in ((0, GRAY), (3, GRAY), (8, red), (15, green)):
+        torch.testing.assert_close(shown.rgb[:, 4, column], color, atol=0.02, rtol=0)
+    assert shown.depth[4, 3].isnan() and shown.sky[4, 3] == 0 and shown.sky[4, 15] > 0.99
+    both = parts.render(0.0, looking, frozenset({UNSEEN, STATIC}))
+    torch.testing.assert_close(both.rgb[:, 4, 8], green, atol=0.02, rtol=0)
+    torch.testing.assert_close(both.rgb[:, 4, 3], GRAY, atol=0.02, rtol=0)
 
 
 @torch.no_grad()

@@ -159,7 +159,8 @@ def open_source(
     """
     if config is None and scene is None:
         raise InputError(
-            'nothing to look at; give a config and a checkpoint, --scene with a saved scene, or --scene-nerf with the field of a drive'
+            'nothing to look at; give a config and a checkpoint, --scene with a saved scene, or --scene-nerf with the '
+            'field of a drive'
         )
     if scene is not None and data is not None:
         raise InputError(f'{scene}: a saved scene needs no images; give --scene or --data')

@@ -23,7 +23,7 @@ from ..utils.errors import InputError
 from ..utils.files import require_file
 from ..visualization.colors import UNKNOWN_COLOR
 from ..visualization.panels import ring_order
-from ..visualization.viewer.field_session import MOVING, SKY, STATIC, FieldPixels, FieldScene
+from ..visualization.viewer.field_session import MOVING, SKY, STATIC, UNSEEN, FieldPixels, FieldScene
 from ..visualization.viewer.viewpoints import Viewpoint
 from .machine import prepare_processor
 from .teachers import TeacherSource
@@ -40,7 +40,8 @@ class FieldParts:
     """
 
     def __init__(self, teacher: FieldTeacher) -> None:
-        self._whole = replace(teacher, warp=False)
+        self._seen = teacher.seen
+        self._whole = replace(teacher, seen=None, warp=False)
         self._variants: dict[tuple[bool, bool], FieldTeacher] = {(True, True): self._whole}
 
     @cached_property
@@ -48,22 +49,35 @@ class FieldParts:
         """Return what can be hidden; moving things where the field tells them apart."""
         image = self._whole.images[0]
         tells = self._whole.render(image.camera_at(2, 2).to(torch.float32), image.timestamp).moving is not None
-        return (STATIC, MOVING, SKY) if tells else (STATIC, SKY)
+        return (STATIC, *([MOVING] if tells else []), SKY, *([] if self._seen is None else [UNSEEN]))
 
     def render(self, timestamp: float, camera: Cameras, hidden: frozenset[str]) -> FieldPixels:
-        """Render one camera without hidden parts: the sky behind things, and gray behind the sky."""
+        """Render one camera without hidden parts: the sky behind things, gray behind the sky and for unseen places."""
+        pixels = _pixels(self._visible(timestamp, camera, hidden))
+        if UNSEEN not in hidden:
+            return pixels
+        known = replace(self._whole, seen=self._seen).render(camera, timestamp)
+        unknown = known.depth[0].isnan() & (known.sky[0] == 0)
+        gray = pixels.rgb.new_tensor(UNKNOWN_COLOR)[:, None, None] / 255
+        return FieldPixels(
+            torch.where(unknown, gray, pixels.rgb),
+            pixels.depth.masked_fill(unknown, torch.nan),
+            pixels.sky.masked_fill(unknown, 0),
+        )
+
+    def _visible(self, timestamp: float, camera: Cameras, hidden: frozenset[str]) -> TeacherRendering:
+        if STATIC in hidden and MOVING not in self.names:
+            return self._variant(False, SKY not in hidden).render(camera, timestamp)
         whole = self._variant(True, SKY not in hidden).render(camera, timestamp)
         if not hidden & {STATIC, MOVING}:
-            return _pixels(whole)
+            return whole
         moving = torch.zeros_like(whole.sky) if whole.moving is None else whole.moving
         shown = (1 - moving) * (STATIC not in hidden) + moving * (MOVING not in hidden)
         behind = self._variant(False, SKY not in hidden).render(camera, timestamp)
-        return _pixels(
-            TeacherRendering(
-                torch.where(shown > 0.5, whole.depth, behind.depth),
-                shown * whole.sky + (1 - shown) * behind.sky,
-                shown[:, None] * whole.image + (1 - shown[:, None]) * behind.image,
-            ),
+        return TeacherRendering(
+            torch.where(shown > 0.5, whole.depth, behind.depth),
+            shown * whole.sky + (1 - shown) * behind.sky,
+            shown[:, None] * whole.image + (1 - shown[:, None]) * behind.image,
         )
 
     def _variant(self, cells: bool, sky: bool) -> FieldTeacher:

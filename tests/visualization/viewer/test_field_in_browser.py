@@ -37,7 +37,8 @@ def checkpoint(town, tmp_path_factory) -> Path:
     }
     (folder / 'scene.py').write_text(f'_base_ = [{str(ENTRY)!r}]\nscene_nerf = {section!r}\n')
     weights = red_block(len(town_drive(town).images)).state_dict()
-    torch.save({'state_dict': {f'field.{name}': value for name, value in weights.items()}}, folder / 'iter_1.pth')
+    state = {'seen': torch.zeros(0, dtype=torch.bool), **{f'field.{name}': value for name, value in weights.items()}}
+    torch.save({'state_dict': state}, folder / 'iter_1.pth')
     return folder / 'iter_1.pth'
 
 
@@ -84,6 +85,9 @@ def test_parts_and_modes_are_switched(page):
     until(page, 'whole_again', lambda shown: abs(red(shown) - red(before)) < 0.01 and green(shown) > 0.6)
     page.get_by_role('button', name='depth').click()
     until(page, 'depth', lambda shown: color_share(shown, SKY_COLOR) > 0.6 and red(shown) == 0)
+    page.get_by_label('unseen places').first.click()
+    until(page, 'unseen', lambda shown: gray(shown) > 0.99)
+    page.get_by_label('unseen places').first.click()
     # This field tells nothing about what moves, and has no features.
     assert not page.get_by_label('moving things').count()
     assert not page.get_by_role('button', name='features').count()

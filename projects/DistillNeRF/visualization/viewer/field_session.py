@@ -21,7 +21,7 @@ from .session import RAYS_PER_TILE, ROWS, Picture
 from .viewpoints import Viewpoint
 
 # What can be hidden, as the switches are labeled.
-STATIC, MOVING, SKY = 'static things', 'moving things', 'sky'
+STATIC, MOVING, SKY, UNSEEN = 'static things', 'moving things', 'sky', 'unseen places'
 # A pixel is sky where more than half of what is seen is.
 MOSTLY = 0.5
 
@@ -51,7 +51,8 @@ class FieldScene:
         names: names of the cameras.
         images: ``(V, H, W, 3)`` uint8 RGB.
         front: the camera that looked most to the front when the drive began.
-        parts: what the field tells apart, of :data:`STATIC`, :data:`MOVING` and :data:`SKY`.
+        parts: what the field tells apart, of :data:`STATIC`, :data:`MOVING`, :data:`SKY`
+            and :data:`UNSEEN`, what no image of the drive saw.
         render: renders a camera, a batch of one, without the parts that are named.
     """
 
