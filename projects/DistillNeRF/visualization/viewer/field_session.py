@@ -17,11 +17,13 @@ from ...utils.errors import InputError
 from ..colors import depth_to_colors
 from ..panel_layout import to_uint8
 from .colorizer import DEPTH, RGB
-from .session import RAYS_PER_TILE, ROWS, Picture
+from .session import ROWS, Picture
 from .viewpoints import Viewpoint
 
 # What can be hidden, as the switches are labeled.
 STATIC, MOVING, SKY, UNSEEN = 'static things', 'moving things', 'sky', 'unseen places'
+# Some 50 ms of one core.
+RAYS_PER_STRIP = 2048
 # A pixel is sky where more than half of what is seen is.
 MOSTLY = 0.5
 
@@ -106,7 +108,7 @@ class FieldSession:
         for count in rows:
             camera = viewpoint.cameras(count, 1, torch.zeros(()))
             parts = []
-            for strip in strips(camera, RAYS_PER_TILE['cpu']):
+            for strip in strips(camera, RAYS_PER_STRIP):
                 parts.append(self.viewed.render(strip, hidden))
                 yield None
             whole = FieldPixels(
