@@ -1,4 +1,4 @@
-"""Fly through a scene in the browser: python tools/viewer.py CONFIG CKPT [--data FOLDER], or --scene FILE."""
+"""Fly through a scene: tools/viewer.py CONFIG CKPT [--data FOLDER], --scene FILE, or [CONFIG] --scene-nerf CKPT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from projects.DistillNeRF.engine.command_line import (
 )
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.view import open_source
+from projects.DistillNeRF.scene_nerf.settings import SECTION
 from projects.DistillNeRF.utils.errors import InputError, command
+from projects.DistillNeRF.utils.precision import DEFAULT
+from projects.DistillNeRF.visualization.viewer.field_viewer import FieldViewer
 from projects.DistillNeRF.visualization.viewer.server import DEFAULT_HOST, DEFAULT_PORT, Viewer
 
 
@@ -28,7 +31,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--scene', type=file_path, help='a scene that Scene.save or tools/infer.py wrote, instead of data'
     )
-    parser.add_argument('--sample', type=int, help='number of the first sample in the test data; default: 0')
+    parser.add_argument(
+        '--scene-nerf',
+        type=file_path,
+        metavar='CKPT',
+        help='the field of a drive (docs/TEACHERS.md); CONFIG is that of its training, by default the one beside it',
+    )
+    parser.add_argument(
+        '--sample', type=int, help='number of the first sample in the test data, or keyframe of the drive; default: 0'
+    )
     add_trajectory(parser)
     parser.add_argument('--host', default=DEFAULT_HOST, help='address to listen on; the default is this machine alone')
     parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='0 takes any that is free')
@@ -41,6 +52,10 @@ def _check_use(args: argparse.Namespace) -> None:
     """Refuse options that would do nothing."""
     refuse_together(args, '--scene', ('checkpoint', '--sample'), 'is looked at as it is')
     refuse_together(args, '--data', ('--sample',), 'is one sample')
+    refuse_together(args, '--scene-nerf', ('--scene', '--data', '--undistort'), 'is looked at as it is')
+    if args.scene_nerf is not None:
+        _check_use_of_field(args)
+        return
     if args.config is None and args.cfg_options:
         raise InputError('--cfg-options would do nothing without a config; give one')
     if args.config is not None and args.scene is None and not hasattr(args, 'checkpoint'):
@@ -50,12 +65,24 @@ def _check_use(args: argparse.Namespace) -> None:
     warn_of_unread(args.cfg_options, read)
 
 
-@command
-def main() -> None:
-    """Serve until Ctrl-C."""
-    args = parse_args()
-    _check_use(args)
-    require_one_process()
+def _check_use_of_field(args: argparse.Namespace) -> None:
+    """Refuse options that would do nothing with the field of a drive."""
+    if getattr(args, 'checkpoint', None) is not None:
+        raise InputError(f'{args.checkpoint}: --scene-nerf gives the checkpoint; leave one of the two away')
+    if args.device != 'cpu' or args.precision != DEFAULT:
+        raise InputError('--scene-nerf is rendered by the processor in fp32; leave --device and --precision away')
+    warn_of_unread(args.cfg_options, ('model', SECTION))
+
+
+def _viewer(args: argparse.Namespace) -> Viewer:
+    """Open what there is to look at, and begin to serve it."""
+    where = (args.trajectory, args.host, args.port)
+    if args.scene_nerf is not None:
+        # Imported where it is needed: it compiles kernels.
+        from projects.DistillNeRF.engine.view_field import open_field
+
+        field = open_field(args.config, args.scene_nerf, args.cfg_options)
+        return FieldViewer(field, args.sample or 0, None, *where)
     source, text_encoder = open_source(
         args.config,
         getattr(args, 'checkpoint', None),
@@ -66,7 +93,16 @@ def main() -> None:
         device=args.device,
         precision=args.precision,
     )
-    viewer = Viewer(source, args.sample or 0, text_encoder, args.trajectory, args.host, args.port)
+    return Viewer(source, args.sample or 0, text_encoder, *where)
+
+
+@command
+def main() -> None:
+    """Serve until Ctrl-C."""
+    args = parse_args()
+    _check_use(args)
+    require_one_process()
+    viewer = _viewer(args)
     print(f'viewer: {viewer.url} (Ctrl-C ends it)', flush=True)
     viewer.serve()
 

@@ -158,7 +158,10 @@ def open_source(
         InputError: nothing to look at, options that exclude each other, bad files, or no such device.
     """
     if config is None and scene is None:
-        raise InputError('nothing to look at; give a config and a checkpoint, or --scene with a saved scene')
+        raise InputError(
+            'nothing to look at; give a config and a checkpoint, --scene with a saved scene, or --scene-nerf with the '
+            'field of a drive'
+        )
     if scene is not None and data is not None:
         raise InputError(f'{scene}: a saved scene needs no images; give --scene or --data')
     if undistort and data is None:

@@ -6,15 +6,11 @@ Every test opens a page of its own, so none depends on what another one did. Scr
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,70 +28,33 @@ from projects.DistillNeRF.visualization.colors import SKY_COLOR, depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
 from projects.DistillNeRF.visualization.viewer.session import ROWS, SNAPSHOT_ROWS
-from tests.helpers.commands import ROOT, Project
+from tests.helpers.commands import ROOT
+from tests.helpers.viewer_pages import (
+    ARTIFACTS,
+    DIFFERENT,
+    HEIGHT,
+    PATIENCE,
+    REGION,
+    SAME,
+    WIDTH,
+    color_share,
+    difference,
+    opened,
+    rested,
+    screen,
+    viewer,
+    wait_for_picture,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ARTIFACTS = ROOT / 'work_dirs' / 'test_artifacts'
-# Most of the window, but neither the controls on the right nor the axes in the lower left corner.
-WIDTH, HEIGHT = 1100, 700
-REGION = (slice(20, 600), slice(100, 700))
-PATIENCE = 60.0
-# Mean absolute difference of colors, 0 to 255: what JPEG and scaling may do, and what another picture differs by.
-SAME, DIFFERENT = 12.0, 25.0
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
-
-
-@contextmanager
-def viewer(project: Project, checkpoint: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A process of the viewer, and where it says it is."""
-    command = [sys.executable, 'tools/viewer.py', project.config, checkpoint, '--port', '0']
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        # Tests that run in the background of a shell, and what they start, would not hear Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
-        yield process, address(process)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def address(process: subprocess.Popen) -> str:
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if found := re.match(r'viewer: (http://127\.0\.0\.1:\d+) ', line):
-            return found[1]
-    pytest.fail(f'the viewer ended: {"".join(said)}')
-
-
-@contextmanager
-def opened(browser: Browser, url: str) -> Iterator[Page]:
-    """A page with the finest picture; it may ask only the viewer for anything."""
-    page = browser.new_page(viewport={'width': WIDTH, 'height': HEIGHT}, accept_downloads=True)
-    requests: list[str] = []
-    page.on('request', lambda request: requests.append(request.url))
-    page.goto(url)
-    rested(page)
-    if (notice := page.locator('.mantine-Notification-closeButton')).count():
-        notice.first.click()  # a warning that WebGL has no hardware
-    yield page
-    assert all(request.startswith((url, 'data:', 'blob:')) for request in requests), requests
-    page.close()
 
 
 @pytest.fixture(scope='module')
 def url(project, vivid) -> Iterator[str]:
-    with viewer(project, vivid) as (_, found):
+    with viewer(project.config, vivid) as (_, found):
         yield found
 
 
@@ -136,43 +95,6 @@ def painted(scenes: tuple[list[Scene], Cameras], sample: int = 0, mode: str = RG
     if mode == RGB:
         return to_uint8(rendering.rgb)[0]
     return depth_to_colors(rendering.depth[0].numpy(), (rendering.opacity[0] < 0.5).numpy())
-
-
-def rested(page: Page) -> None:
-    """Wait for the finest picture."""
-    page.get_by_text(f'x {ROWS[-1]} rays after').wait_for(timeout=1000 * PATIENCE)
-
-
-def screen(page: Page, name: str | None = None) -> np.ndarray:
-    """The window, kept as an artifact under a name."""
-    content = page.screenshot()
-    if name is not None:
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        (ARTIFACTS / f'viewer_{name}.png').write_bytes(content)
-    return np.array(Image.open(io.BytesIO(content)).convert('RGB'))
-
-
-def difference(shown: np.ndarray, image: np.ndarray) -> float:
-    """Mean absolute difference of a screenshot and a picture of the whole window, where the window is free."""
-    whole = np.array(Image.fromarray(image).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
-    return float(np.abs(shown[REGION].astype(int) - whole[REGION]).mean())
-
-
-def wait_for_picture(page: Page, image: np.ndarray, name: str) -> np.ndarray:
-    """Until the screen shows this picture; the last screenshot is kept in any case."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        shown = screen(page)
-        if (found := difference(shown, image)) < SAME or time.monotonic() > deadline:
-            screen(page, name)
-            Image.fromarray(image).save(ARTIFACTS / f'viewer_{name}_expected.png')
-            assert found < SAME, f'the screen differs by {found:.1f} of 255: see {ARTIFACTS}/viewer_{name}*.png'
-            return shown
-        page.wait_for_timeout(100)
-
-
-def color_share(shown: np.ndarray, color: tuple[int, int, int], tolerance: int = 12) -> float:
-    return float((np.abs(shown[REGION].astype(int) - color).max(axis=-1) < tolerance).mean())
 
 
 def test_the_page_shows_what_the_front_camera_sees(page, scenes):
@@ -274,7 +196,7 @@ def test_from_outside_the_cameras_and_cells_are_in_the_picture(page):
 
 def test_interrupting_ends_it_cleanly(project, vivid, browser):
     """While a page is open; it is a viewer of its own."""
-    with viewer(project, vivid) as (process, url), opened(browser, url):
+    with viewer(project.config, vivid) as (process, url), opened(browser, url):
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, rest

@@ -27,7 +27,12 @@ class Colorizer:
         scene: the scene.
         palette: colors of its rendered features.
         text_encoder: encodes words as vectors (:mod:`...semantics.text_encoders`); ``None`` for none.
+
+    Attributes:
+        modes: what can be shown, at least of some scenes.
     """
+
+    modes = MODES
 
     def __init__(self, scene: Scene, palette: FeatureColors, text_encoder: str | None) -> None:
         self._head = scene.head

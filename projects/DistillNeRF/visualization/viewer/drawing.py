@@ -7,7 +7,7 @@ from viser import SceneApi, SceneNodeHandle
 
 from ...utils.files import file_stems
 from ..voxels import ColoredCells
-from .scenes import ViewerScene
+from .scenes import Viewed
 from .viewpoints import Viewpoint
 
 FRUSTA, CELLS = '/cameras', '/cells'
@@ -32,7 +32,7 @@ def set_light(scene: SceneApi) -> None:
     scene.add_light_directional('/sun', intensity=SUN, position=(1.0, -2.0, 4.0))
 
 
-def draw_frusta(scene: SceneApi, viewed: ViewerScene) -> None:
+def draw_frusta(scene: SceneApi, viewed: Viewed) -> None:
     """Draw the cameras with their images, under :data:`FRUSTA`; none where no images are known."""
     scene.remove_by_name(FRUSTA)
     scene.add_frame(FRUSTA, show_axes=False)

@@ -9,7 +9,7 @@ import numpy as np
 from viser import ClientHandle
 
 from ...geometry.trajectories import trajectory
-from .scenes import ViewerScene
+from .scenes import Viewed
 from .viewpoints import LOOK_DISTANCE, UP, Viewpoint, look_from
 
 OUTSIDE = 'outside'
@@ -17,7 +17,7 @@ OUTSIDE = 'outside'
 DEFAULT_SPEED, SPEEDS = 10, (1, 30)
 
 
-def jump_targets(viewed: ViewerScene) -> dict[str, Viewpoint]:
+def jump_targets(viewed: Viewed) -> dict[str, Viewpoint]:
     """Return viewpoints to jump to: the cameras, and one behind and above them from which all are seen."""
     front = viewed.front
     behind = tuple(front.position - 14 * front.cam2world[:3, 2] + (0, 0, 8))

@@ -6,15 +6,16 @@ import io
 import time
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 from viser import CameraHandle, ClientHandle
 
 from ...utils.errors import InputError
 from ..options import DEFAULT_QUERY
-from .colorizer import MODES, RGB, TEXT
+from .colorizer import RGB, TEXT
 from .flight import DEFAULT_SPEED, SPEEDS, Flight, go_to, jump_targets
-from .session import SNAPSHOT_ROWS, Picture, RenderSession
+from .session import SNAPSHOT_ROWS, Picture, Session
 from .viewpoints import Viewpoint
 from .worker import Job, Worker
 
@@ -32,7 +33,7 @@ class SharedState:
         worker: does all heavy work.
     """
 
-    session: RenderSession
+    session: Session
     trajectories: tuple[str, ...]
     worker: Worker
 
@@ -69,6 +70,10 @@ class Page:
         """Draw anew, coarse pictures first."""
         self._shared.worker.submit(self._client.client_id, self._refine(self._viewpoint, self._mode))
 
+    def follow(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Move the camera as something moved that had these poses ``(4, 4)``."""
+        go_to(self._client, after @ np.linalg.inv(before) @ self._viewpoint.cam2world)
+
     async def _moved(self, camera: CameraHandle) -> None:
         self._viewpoint = Viewpoint.of_browser(camera)
         self.refresh()
@@ -77,18 +82,19 @@ class Page:
 
     def _add_modes(self) -> None:
         gui, colorizer = self._client.gui, self._shared.session.colorizer
-        reasons = {mode: colorizer.unavailable_reason(mode) for mode in MODES}
+        reasons = {mode: colorizer.unavailable_reason(mode) for mode in colorizer.modes}
         with gui.add_folder('Show'):
             self._status = gui.add_markdown('')
             self._rendered = gui.add_checkbox('rendered picture', True)
             self._buttons = {
                 mode: gui.add_button(mode, disabled=reason is not None, hint=reason) for mode, reason in reasons.items()
             }
-            self._word = gui.add_text('word', DEFAULT_QUERY[0], disabled=reasons[TEXT] is not None)
+            if TEXT in reasons:
+                self._word = gui.add_text('word', DEFAULT_QUERY[0], disabled=reasons[TEXT] is not None)
+                self._word.on_update(lambda _: self._choose(TEXT))
             gui.add_markdown('\n\n'.join(f'*{reason}*' for reason in reasons.values() if reason is not None))
             snapshot = gui.add_button('Save a snapshot', icon='camera')
         self._rendered.on_update(lambda _: self.refresh())
-        self._word.on_update(lambda _: self._choose(TEXT))
         snapshot.on_click(lambda _: self._save())
         for mode, button in self._buttons.items():
             button.on_click(lambda _, mode=mode: self._choose(mode))
@@ -162,7 +168,9 @@ class Page:
 
         def fly_to(_) -> None:
             pause()
-            go_to(self._client, jump_targets(self._shared.session.viewed)[target.value].cam2world)
+            # Not every camera has an image at every time of a drive.
+            if (there := jump_targets(self._shared.session.viewed).get(target.value)) is not None:
+                go_to(self._client, there.cam2world)
 
         def pause() -> None:
             flight.pause()

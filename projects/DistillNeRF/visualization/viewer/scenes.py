@@ -17,6 +17,16 @@ from .viewpoints import Viewpoint, look_from
 RING_CAMERAS, RING_FOV, RING_ROWS = 6, 45.0, 28
 
 
+class Viewed(Protocol):
+    """What is looked at, with its cameras; see :class:`ViewerScene`."""
+
+    title: str
+    cameras: Cameras
+    names: tuple[str, ...]
+    images: np.ndarray | None
+    front: Viewpoint
+
+
 @dataclass(frozen=True)
 class ViewerScene:
     """One scene with the cameras of its input images.
@@ -48,7 +58,7 @@ class SceneSource(Protocol):
     def __len__(self) -> int:
         """Return the number of scenes."""
 
-    def load(self, number: int) -> ViewerScene:
+    def load(self, number: int) -> Viewed:
         """Make one of the scenes; takes a while."""
 
 

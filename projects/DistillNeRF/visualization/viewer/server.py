@@ -14,7 +14,7 @@ from ...utils.errors import InputError
 from .drawing import FRUSTA, NEAR_PLANE, SHAPES, draw_cells, draw_frusta, set_light
 from .page import Page, SharedState
 from .scenes import SceneSource
-from .session import RenderSession
+from .session import RenderSession, Session
 from .worker import Job, Worker
 
 LABEL = 'DistillNeRF'
@@ -33,12 +33,15 @@ class Viewer:
         host, port: address to listen at; port 0 takes any that is free.
 
     Attributes:
+        unit: what the numbers of the source count.
         shared: state that all browsers share.
         url: address of the page.
 
     Raises:
         InputError: there is no such scene or trajectory, files are bad, or the address cannot be used.
     """
+
+    unit = 'sample'
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Viewer:
         self._source = source
         self._encoder = text_encoder
         trajectories = tuple(dict.fromkeys([path, *TRAJECTORIES]))
-        self.shared = SharedState(RenderSession(source.load(number), text_encoder), trajectories, Worker())
+        self.shared = SharedState(self._open_session(number), trajectories, Worker())
         self._pages: dict[int, Page] = {}
         self._server = _open(host, port)
         self.url = f'http://{host}:{self._server.get_port()}'
@@ -86,18 +89,28 @@ class Viewer:
         self.shared.worker.submit('scene', self._change(number))
 
     def _change(self, number: int) -> Job:
-        self._note.content = f'*working: making the scene of sample {number} ...*'
+        self._note.content = f'*working: making the scene of {self.unit} {number} ...*'
         yield
         try:
-            session = RenderSession(self._source.load(number), self._encoder)
+            session = self._open_session(number)
         except InputError as error:
             self._note.content = f'**{error}**'
             return
         except Exception:
-            self._note.content = f'**sample {number} failed; the terminal says why**'
+            self._note.content = f'**{self.unit} {number} failed; the terminal says why**'
             raise
-        self.shared.session = session
+        before, self.shared.session = self.shared.session, session
         self._draw()
+        self._replaced(before)
+        self._refresh()
+
+    def _open_session(self, number: int) -> Session:
+        return RenderSession(self._source.load(number), self._encoder)
+
+    def _replaced(self, before: Session) -> None:
+        """Do what is to be done when another session has taken the place of one."""
+
+    def _refresh(self) -> None:
         for page in list(self._pages.values()):
             page.refresh()
 
@@ -113,28 +126,35 @@ class Viewer:
         gui.configure_theme(show_share_button=False)
         self._note = gui.add_markdown('')
         if len(self._source) > 1:
-            picker = gui.add_slider('sample', 0, len(self._source) - 1, 1, number)
+            picker = gui.add_slider(self.unit, 0, len(self._source) - 1, 1, number)
             picker.on_update(lambda _: self.choose(picker.value))
         known = self.shared.session.viewed.images is not None
         self._frusta = gui.add_checkbox('cameras', known, disabled=not known)
+        self._frusta.on_update(lambda _: self._draw_frusta())
+        self._add_shapes()
+
+    def _add_shapes(self) -> None:
+        gui = self._server.gui
         self._cells = gui.add_checkbox('occupied cells', False)
         self._shape = gui.add_dropdown('cells as', SHAPES)
-        self._frusta.on_update(lambda _: self._draw_frusta())
-        self._cells.on_update(lambda _: self._draw_cells())
-        self._shape.on_update(lambda _: self._draw_cells())
+        self._cells.on_update(lambda _: self._draw_shapes())
+        self._shape.on_update(lambda _: self._draw_shapes())
 
     def _draw(self) -> None:
-        viewed = self.shared.session.viewed
-        self._note.content = f'{viewed.title}: {len(self.shared.session.cells.cells)} occupied cells'
+        self._note.content = self._about()
         with self._server.atomic():
             self._draw_frusta()
-            self._draw_cells()
+            self._draw_shapes()
+
+    def _about(self) -> str:
+        session = self.shared.session
+        return f'{session.viewed.title}: {len(session.cells.cells)} occupied cells'
 
     def _draw_frusta(self) -> None:
         draw_frusta(self._server.scene, self.shared.session.viewed)
         self._server.scene.get_handle_by_name(FRUSTA).visible = self._frusta.value
 
-    def _draw_cells(self) -> None:
+    def _draw_shapes(self) -> None:
         draw_cells(self._server.scene, self.shared.session.cells, self._shape.value, self._cells.value)
 
     def _connected(self, client: viser.ClientHandle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ...models.scene import Scene, SceneRenderer
 from ...semantics.feature_colors import palette
 from ..voxels import colored_cells
 from .colorizer import NEEDS, Colorizer
-from .scenes import ViewerScene
+from .scenes import Viewed, ViewerScene
 from .viewpoints import Viewpoint
 
 # Rows of rays of the pictures that follow each other while the camera rests: 40 x 22, 80 x 45, 160 x 90 and 320 x 180
@@ -38,6 +39,31 @@ class Picture:
     image: np.ndarray
     rows: int
     columns: int
+
+
+class Modes(Protocol):
+    """How pictures can be colored; see :class:`.Colorizer`."""
+
+    modes: Sequence[str]
+    default_mode: str
+
+    def unavailable_reason(self, mode: str) -> str | None:
+        """Return why a mode cannot be shown; ``None`` if it can."""
+
+    def vector(self, word: str) -> Tensor:
+        """Encode a word for the text query."""
+
+
+class Session(Protocol):
+    """What pages show."""
+
+    viewed: Viewed
+    colorizer: Modes
+
+    def pictures(
+        self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
+    ) -> Generator[Picture | None, None, None]:
+        """Yield finer and finer pictures, and ``None`` after each tile."""
 
 
 class RenderSession:

@@ -1,0 +1,185 @@
+"""The field of a drive in the viewer: its keyframes, and what it shows without its sky or its cells."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..configuration.config import load_config
+from ..geometry.cameras import Cameras
+from ..scene_nerf.drive import Drive, DriveImage
+from ..scene_nerf.field_teacher import FieldTeacher
+from ..scene_nerf.settings import SECTION
+from ..scene_nerf.teacher import TeacherRendering
+from ..utils.errors import InputError
+from ..utils.files import require_file
+from ..visualization.colors import UNKNOWN_COLOR
+from ..visualization.panels import ring_order
+from ..visualization.viewer.field_session import MOVING, SKY, STATIC, UNSEEN, FieldPixels, FieldScene
+from ..visualization.viewer.viewpoints import Viewpoint
+from .machine import prepare_processor
+from .teachers import TeacherSource
+from .view import leave_a_core
+
+TRAINED = 'give a checkpoint of a scene NeRF that tools/train.py wrote'
+
+
+class FieldParts:
+    """Render a field without some of what it is made of.
+
+    Args:
+        teacher: the field; its own colors are shown, not those of recorded images.
+    """
+
+    def __init__(self, teacher: FieldTeacher) -> None:
+        self._seen = teacher.seen
+        self._whole = replace(teacher, seen=None, warp=False)
+        self._variants: dict[tuple[bool, bool], FieldTeacher] = {(True, True): self._whole}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return what can be hidden; moving things where the field tells them apart."""
+        image = self._whole.images[0]
+        tells = self._whole.render(image.camera_at(2, 2).to(torch.float32), image.timestamp).moving is not None
+        return (STATIC, *([MOVING] if tells else []), SKY, *([] if self._seen is None else [UNSEEN]))
+
+    def render(self, timestamp: float, camera: Cameras, hidden: frozenset[str]) -> FieldPixels:
+        """Render one camera without hidden parts: the sky behind things, gray behind the sky and for unseen places."""
+        pixels = _pixels(self._visible(timestamp, camera, hidden))
+        if UNSEEN not in hidden:
+            return pixels
+        known = replace(self._whole, seen=self._seen).render(camera, timestamp)
+        unknown = known.depth[0].isnan() & (known.sky[0] == 0)
+        gray = pixels.rgb.new_tensor(UNKNOWN_COLOR)[:, None, None] / 255
+        return FieldPixels(
+            torch.where(unknown, gray, pixels.rgb),
+            pixels.depth.masked_fill(unknown, torch.nan),
+            pixels.sky.masked_fill(unknown, 0),
+        )
+
+    def _visible(self, timestamp: float, camera: Cameras, hidden: frozenset[str]) -> TeacherRendering:
+        if STATIC in hidden and MOVING not in self.names:
+            return self._variant(False, SKY not in hidden).render(camera, timestamp)
+        whole = self._variant(True, SKY not in hidden).render(camera, timestamp)
+        if not hidden & {STATIC, MOVING}:
+            return whole
+        moving = torch.zeros_like(whole.sky) if whole.moving is None else whole.moving
+        shown = (1 - moving) * (STATIC not in hidden) + moving * (MOVING not in hidden)
+        behind = self._variant(False, SKY not in hidden).render(camera, timestamp)
+        return TeacherRendering(
+            torch.where(shown > 0.5, whole.depth, behind.depth),
+            shown * whole.sky + (1 - shown) * behind.sky,
+            shown[:, None] * whole.image + (1 - shown[:, None]) * behind.image,
+        )
+
+    def _variant(self, cells: bool, sky: bool) -> FieldTeacher:
+        """Return the field without its cells, or with gray instead of its sky."""
+        if (cells, sky) not in self._variants:
+            field = self._whole.field
+            # The rest is shared.
+            other = copy.deepcopy(field, {id(part): part for part in (field.grid, *field.parameters())})
+            if not cells:
+                nothing = torch.zeros(len(field.grid), dtype=torch.bool, device=field.values.device)
+                other.replace_cells(*field.grid.select(nothing, field.values.detach()))
+            if not sky:
+                gray = torch.logit(field.sky.new_tensor(UNKNOWN_COLOR) / 255)
+                other.sky = nn.Parameter(gray[:, None, None].expand_as(field.sky).clone())
+            self._variants[cells, sky] = replace(self._whole, field=other)
+        return self._variants[cells, sky]
+
+
+def _pixels(rendering: TeacherRendering) -> FieldPixels:
+    assert rendering.image is not None
+    return FieldPixels(rendering.image[0], rendering.depth[0], rendering.sky[0])
+
+
+class DriveTimes:
+    """Serve the keyframes of a drive, each a time at which its field is looked at.
+
+    Args:
+        teacher: the field.
+        drive: the drive.
+    """
+
+    def __init__(self, teacher: FieldTeacher, drive: Drive) -> None:
+        self._parts, self._drive, self._size = FieldParts(teacher), drive, teacher.image_size
+        first = self._images(0)
+        self._front = max(first, key=lambda image: image.cam2scene[1, 2]).camera
+
+    def __len__(self) -> int:
+        return len(self._drive.keyframes)
+
+    def load(self, number: int) -> FieldScene:
+        """Read the images of a keyframe.
+
+        Raises:
+            InputError: no such keyframe, or an image that is missing or damaged.
+        """
+        if not 0 <= number < len(self):
+            raise InputError(f'sample {number}: the drive has keyframes 0 to {len(self) - 1}')
+        images = self._images(number)
+        single = [image.camera_at(*self._size).to(torch.float32) for image in images]
+        cameras = Cameras(
+            torch.cat([one.intrinsics for one in single]), torch.cat([one.cam2world for one in single]), *self._size
+        )
+        order = ring_order(cameras)
+        images, cameras = [images[index] for index in order], cameras[order]
+        names = tuple(image.camera for image in images)
+        index = names.index(self._front) if self._front in names else 0
+        front, begin = images[index], self._images(0)[0].timestamp
+        return FieldScene(
+            f'{self._drive.scene} frame {self._drive.keyframes[number]}, {front.timestamp - begin:.2f} s',
+            cameras,
+            names,
+            np.stack([image.read(*self._size) for image in images]),
+            Viewpoint.of_cameras(cameras, index),
+            self._parts.names,
+            partial(self._parts.render, front.timestamp),
+        )
+
+    def _images(self, number: int) -> list[DriveImage]:
+        frame = self._drive.keyframes[number]
+        return [image for image in self._drive.images if image.frame == frame]
+
+
+def open_field(config: str | None, checkpoint: Path, options: Mapping[str, Any] | None = None) -> DriveTimes:
+    """Load the field of a drive.
+
+    Args:
+        config: that of its training; ``None`` for the one beside the checkpoint.
+        checkpoint: a file that ``tools/train.py`` wrote.
+        options: overrides of the config.
+
+    Raises:
+        InputError: no config, one of something else, or a checkpoint that does not fit.
+    """
+    require_file(checkpoint, TRAINED)
+    prepare_processor()
+    leave_a_core()
+    loaded = load_config(config or config_beside(checkpoint), options, sections=(SECTION,))
+    source = TeacherSource(loaded, str(checkpoint))
+    drive = source.settings().drive()
+    if not drive.keyframes:
+        raise InputError(f'{loaded.filename}: scene {drive.scene} has no images; choose another one')
+    return DriveTimes(source.open(), drive)
+
+
+def config_beside(checkpoint: Path) -> Path:
+    """Return the config that its training left beside a checkpoint.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    found = sorted(checkpoint.parent.glob('*.py'))
+    if len(found) != 1:
+        there = f'several configs ({", ".join(path.name for path in found)})' if found else 'no config'
+        raise InputError(f'{checkpoint}: {there} beside it; give the one of its training: CONFIG --scene-nerf CKPT')
+    return found[0]
