@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.config import load_config, work_dir_of
+from projects.DistillNeRF.configuration.config import FIELD_SECTIONS, is_field, load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import warn_of_unread
 from projects.DistillNeRF.configuration.sections import TOP_LEVEL
 from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.train import train
-from projects.DistillNeRF.engine.train_field import is_field, train_field
+from projects.DistillNeRF.engine.train_field import train_field
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.precision import DEFAULT
 
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train as the config says."""
     args = parse_args()
-    config = load_config(args.config, args.cfg_options, sections=('model', 'train_dataloader'))
+    config = load_config(args.config, args.cfg_options, field_sections=FIELD_SECTIONS)
     options = args.cfg_options or {}
     warn_of_unread(options, sorted(TOP_LEVEL), but=('test_dataloader', 'test_cfg', 'test_evaluator'))
     if args.seed is not None and 'randomness.seed' in options:

@@ -27,10 +27,16 @@ from .suggestions import meant_argument
 
 # Keys that most commands need.
 SECTIONS = ('model', 'train_dataloader', 'test_dataloader')
+# Type of the model that is the field of one drive (:mod:`..scene_nerf`); it has no data to test on.
+FIELD = 'SceneNeRF'
+FIELD_SECTIONS = ('model', 'train_dataloader', 'scene_nerf')
 
 
 def load_config(
-    path: str | Path, options: Mapping[str, Any] | None = None, sections: Sequence[str] = SECTIONS
+    path: str | Path,
+    options: Mapping[str, Any] | None = None,
+    sections: Sequence[str] = SECTIONS,
+    field_sections: Sequence[str] | None = None,
 ) -> Config:
     """Load a config with overrides such as ``{'model.visualize_imgs': True}``, and check it.
 
@@ -40,6 +46,7 @@ def load_config(
         path: a config file.
         options: dotted keys -> their new values.
         sections: keys that the config must have.
+        field_sections: those that one of a field must have instead; None where fields are like all others.
 
     Raises:
         InputError: no such file, it is not a config, a section is missing, or a setting is there that does nothing.
@@ -54,6 +61,8 @@ def load_config(
     except Exception as error:
         cause = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'{path}: not a usable config ({cause}); correct it, or the options that change it') from error
+    if field_sections is not None and is_field(config):
+        sections = field_sections
     for key in sections:
         if key not in config:
             raise InputError(f'{path}: the config has no {key}; use an entry point from configs/model_wrapper/')
@@ -69,6 +78,11 @@ def load_config(
     for loader in set(sections) & set(LOADERS):
         check_sizes(config, loader)
     return config
+
+
+def is_field(config: Config) -> bool:
+    """Tell whether a config is that of the field of one drive."""
+    return config.get('model', {}).get('type') == FIELD
 
 
 @contextlib.contextmanager

@@ -17,13 +17,6 @@ from .optim_wrappers import skipping
 from .resuming import checkpoint_to_resume, is_finished, require_resumable
 from .work_dir import training_in, warn_of_earlier_run
 
-FIELD = 'SceneNeRF'
-
-
-def is_field(config: Config) -> bool:
-    """Tell whether a config trains the field of a drive."""
-    return config.get('model', {}).get('type') == FIELD
-
 
 def train_field(config: Config, work_dir: Path, seed: int | None = None, resume: str | None = None) -> None:
     """Train the field that a config describes.
