@@ -230,15 +230,17 @@ def _march(  # pragma: no cover - compiled
 
 
 @njit(parallel=True, cache=True, error_model='numpy')
-def _forward(rays, grid, values, settings, outputs, contributions):  # pragma: no cover - compiled
-    """March all rays for their outputs."""
+def _forward(rays, grid, values, settings, outputs, noted):  # pragma: no cover - compiled
+    """March all rays for their outputs; part k of them notes the largest weights in ``noted[k]``, if it has cells."""
     nothing = np.zeros((0, CHANNELS), values.dtype)
-    for chunk in prange((len(outputs) + CHUNK - 1) // CHUNK):
+    parts = len(noted)
+    for index in prange(parts):
+        part = np.int64(index)
         scratch = np.zeros((8, max(16, len(grid[2]))), values.dtype)
         block = np.zeros(3, np.int64)
-        first = np.int64(chunk) * CHUNK
-        for ray in range(first, min(len(outputs), first + CHUNK)):
-            _march(ray, rays, grid, values, settings, outputs, outputs, nothing, contributions, False, scratch, block)
+        own = noted[part]
+        for ray in range(part * len(outputs) // parts, (part + 1) * len(outputs) // parts):
+            _march(ray, rays, grid, values, settings, outputs, outputs, nothing, own, False, scratch, block)
 
 
 @njit(parallel=True, cache=True, error_model='numpy')
@@ -276,8 +278,14 @@ class _Composite(torch.autograd.Function):
         ctx.inputs = (rays, grid, marching)
         outputs = values.new_empty(len(rays), OUTPUTS)
         ctx.save_for_backward(values, outputs)
-        noted = values.new_zeros(0) if largest is None else largest
+        if largest is None:
+            noted = values.new_zeros(max(1, -(-len(rays) // CHUNK)), 0)
+        else:
+            # Each thread has its own: two that write to one cell would leave either's number.
+            noted = largest.new_zeros(numba.get_num_threads(), len(largest))
         _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), noted.numpy())
+        if largest is not None:
+            torch.maximum(largest, noted.amax(0), out=largest)
         return outputs
 
     @staticmethod
