@@ -14,8 +14,10 @@ from mmengine.config import Config
 from projects.DistillNeRF.scene_nerf import growth, march_kernels, marching
 from projects.DistillNeRF.scene_nerf.beams import collect_beams
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays, still_beams
+from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED
 from projects.DistillNeRF.scene_nerf.field import SceneField, expose
+from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
 from projects.DistillNeRF.scene_nerf.model import load_teacher
 from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
@@ -203,3 +205,22 @@ def test_without_lidar_everything_that_is_seen_is_fog():
     levels = torch.zeros(4, dtype=torch.int64)
     assert known.states(boxes, levels, torch.zeros(4, 3, dtype=torch.int64)).tolist() == [0] * 4
     assert np.isfinite(growth.FOG)
+
+
+def test_a_teacher_returns_z_not_the_distance_along_the_ray():
+    """A wall across the line of sight has one z, though the rays to its corners are half as long again."""
+    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.5, 1, (8.0, 8.0, 8.0), coarsest=0.5)
+    cells = torch.cartesian_prod(*(torch.arange(8 * int(count)) for count in boxes.blocks[0]))
+    depth = (boxes.lower[0] + (cells + 0.5) * 0.5)[:, 1]
+    wall = cells[(depth > 5) & (depth < 6)]
+    grid = NestedGrid.build(boxes, torch.zeros(len(wall), dtype=torch.int64), wall)
+    values = torch.zeros(grid.num_vertices, CHANNELS)
+    values[:, 0] = 10.0
+    one = SceneField(grid, values, 1, Marching(step=0.1))
+    cam2scene = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    intrinsics = np.array([[10.0, 0, 7.5], [0, 10.0, 5.5], [0, 0, 1]])
+    image = DriveImage('', 'FRONT', 0, 0.0, 12, 16, intrinsics, cam2scene, {}, {})
+    seen = FieldTeacher(one, [image], (12, 16), warp=False).render(image.camera_at(12, 16), 0.0)
+    assert image.camera_at(12, 16).ray_lengths(12, 16).max() > 1.3
+    torch.testing.assert_close(seen.depth, torch.full_like(seen.depth, 5.0), atol=0.08, rtol=0)
+    assert (seen.sky < 0.01).all()
