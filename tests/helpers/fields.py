@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import math
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from projects.DistillNeRF.scene_nerf.cells import Cells
 from projects.DistillNeRF.scene_nerf.field import SceneField
 from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
 from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
+from projects.DistillNeRF.scene_nerf.tracks import Thing
 
 
 def red_block(images: int = 0) -> SceneField:
@@ -16,7 +22,40 @@ def red_block(images: int = 0) -> SceneField:
     grid = NestedGrid.build(boxes, torch.zeros(len(spots), dtype=torch.int64), spots)
     values = torch.zeros(grid.num_vertices, CHANNELS)
     values[:, 0], values[:, 1], values[:, 2:4] = 10.0, 6.0, -6.0
-    field = SceneField(grid, values, images, Marching())
+    field = SceneField(Cells(grid, values), images, Marching())
     with torch.no_grad():
         field.sky[:] = torch.tensor([-6.0, 6, -6])[:, None, None]
     return field.eval()
+
+
+def flat_pose(yaw: float, *shift: float) -> np.ndarray:
+    """Make a pose ``(4, 4)`` that turns about z only."""
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
+    matrix[:3, 3] = shift
+    return matrix
+
+
+def thing(*poses: tuple[float, np.ndarray], half: tuple[float, float, float] = (1.0, 2.0, 0.8)) -> Thing:
+    """Make a thing with points all over its box, which was seen at some times."""
+    corner = np.array(half)
+    points = (np.random.default_rng(0).random((4000, 3)) * 2 - 1) * (corner - 0.1)
+    times, matrices = zip(*poses, strict=True)
+    numbers = np.zeros(len(points), np.int64)
+    return Thing(np.array(times), np.stack(matrices), -corner, corner, points.astype(np.float32), numbers)
+
+
+def add_things(field: SceneField, color: tuple[float, float, float], *things: Thing) -> None:
+    """Fill the boxes of things with opaque cells of one color (logits)."""
+    field.moving.learn_of(things, 0.4)
+    field.moving.begin(0.4)
+    cells = field.moving.cells
+    cells.replace(cells.grid, opaque_values(cells.grid, color))
+
+
+def opaque_values(grid: NestedGrid, color: tuple[float, float, float]) -> Tensor:
+    """Return opaque values of one color (logits)."""
+    values = torch.zeros(grid.num_vertices, CHANNELS)
+    values[:, 0] = 12.0
+    values[:, 1:4] = torch.tensor(color)
+    return values

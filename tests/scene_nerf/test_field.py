@@ -13,7 +13,8 @@ from mmengine.config import Config
 
 from projects.DistillNeRF.scene_nerf import growth, march_kernels, marching
 from projects.DistillNeRF.scene_nerf.beams import collect_beams
-from projects.DistillNeRF.scene_nerf.dataset import DriveRays, still_beams
+from projects.DistillNeRF.scene_nerf.cells import Cells
+from projects.DistillNeRF.scene_nerf.dataset import DriveRays, LidarKnowledge
 from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED
 from projects.DistillNeRF.scene_nerf.field import SceneField, expose
@@ -38,7 +39,7 @@ def field(cells: int = 30, images: int = 2) -> SceneField:
     coordinates = torch.randint(16, (cells, 3), generator=generator).unique(dim=0)
     grid = NestedGrid.build(boxes, torch.zeros(len(coordinates), dtype=torch.int64), coordinates)
     values = torch.randn(grid.num_vertices, CHANNELS, generator=generator)
-    return SceneField(grid, values, images, Marching())
+    return SceneField(Cells(grid, values), images, Marching())
 
 
 def test_the_sky_goes_on_straight_behind_and_looks_where_it_should():
@@ -68,10 +69,11 @@ def test_a_checkpoint_of_other_cells_is_loaded():
     saved, other = field(40, 3), field(10, 0)
     with torch.no_grad():
         saved.exposure.normal_()
-        saved.largest.uniform_()
+        saved.cells.largest.uniform_()
     other.load_state_dict(saved.state_dict())
-    assert torch.equal(other.grid.vertices, saved.grid.vertices) and torch.equal(other.values, saved.values)
-    assert torch.equal(other.exposure, saved.exposure) and torch.equal(other.largest, saved.largest)
+    assert torch.equal(other.cells.grid.vertices, saved.cells.grid.vertices)
+    assert torch.equal(other.cells.values, saved.cells.values)
+    assert torch.equal(other.exposure, saved.exposure) and torch.equal(other.cells.largest, saved.cells.largest)
 
 
 def section(town: Path, **changes: object) -> dict:
@@ -100,7 +102,8 @@ def test_rays_go_through_their_pixels_and_batches_repeat(town):
 
 def test_beams_of_training_end_on_what_stands_and_things_that_moved_leave_free_space(tmp_path):
     drive = drive_through(Street(lambda time: (HOUSE, PARKED, moving_car(time))), tmp_path, 12)
-    still, evidence = still_beams(drive)
+    lidar = LidarKnowledge.of(drive)
+    still, evidence = lidar.beams, lidar.evidence
     everything = collect_beams(drive, shortest=2.5)
     low, high = (np.array([moving_car(t)[k] for t in everything.times])[everything.sweeps] for k in (0, 1))
     car = ((everything.ends >= low - 0.01) & (everything.ends <= high + 0.01)).all(1)
@@ -113,7 +116,7 @@ def test_beams_of_training_end_on_what_stands_and_things_that_moved_leave_free_s
 
 def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     data = DriveRays(section(town), num_rays=10, num_beams=10, num_batches=1)
-    known = growth.Known.of(data.evidence)
+    known = growth.Known.of(data.lidar.evidence)
     cameras = [image.camera_at(*SIZE) for image in data.images]
     path = growth.path_of(cameras, None)
     boxes = NestedBoxes.around(path, 0.8, 3, (8.0, 4.0, 6.0), 0.8)
@@ -121,7 +124,7 @@ def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     states = known.states(grid.boxes, grid.levels, grid.coordinates)
     assert (states == OCCUPIED).sum() > 50 and not (states == FREE).any()
     # Every end of a beam lies in a cell.
-    points = torch.from_numpy(data.beams.ends)
+    points = torch.from_numpy(data.lidar.beams.ends)
     levels = boxes.level_of(points)
     inside = levels < 3
     positions = (points[inside] - boxes.lower[levels[inside]]) / boxes.sizes[levels[inside]][:, None]
@@ -181,7 +184,7 @@ def test_training_learns_the_colors_and_the_depth_and_goes_on_where_it_stopped(t
 def test_both_ways_of_marching_render_the_same_field():
     one = field(200)
     rays = marching.Rays.centered(torch.zeros(50, 3), F.normalize(torch.randn(50, 3), dim=1))
-    ours, plain = (m.composite(one.grid, one.values, rays, one.settings) for m in (march_kernels, marching))
+    ours, plain = (m.composite(one.cells.grid, one.cells.values, rays, one.settings) for m in (march_kernels, marching))
     torch.testing.assert_close(ours.color, plain.color, rtol=1e-3, atol=1e-4)
 
 
@@ -216,7 +219,7 @@ def test_a_teacher_returns_z_not_the_distance_along_the_ray():
     grid = NestedGrid.build(boxes, torch.zeros(len(wall), dtype=torch.int64), wall)
     values = torch.zeros(grid.num_vertices, CHANNELS)
     values[:, 0] = 10.0
-    one = SceneField(grid, values, 1, Marching(step=0.1))
+    one = SceneField(Cells(grid, values), 1, Marching(step=0.1))
     cam2scene = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     intrinsics = np.array([[10.0, 0, 7.5], [0, 10.0, 5.5], [0, 0, 1]])
     image = DriveImage('', 'FRONT', 0, 0.0, 12, 16, intrinsics, cam2scene, {}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,13 +32,18 @@ def random_grid(count: int, seed: int = 0) -> tuple[NestedGrid, Tensor]:
 
 
 def random_rays(count: int, spread: float, seed: int = 1) -> Rays:
-    """Rays from points around the middle; two along axes; half of them end at limits inside the boxes."""
+    """Rays from points around the middle; two along axes; some limits are inside the boxes, and half begin and end."""
     generator = torch.Generator().manual_seed(seed)
     origins = torch.randn(count, 3, generator=generator, dtype=torch.float64) * spread
     directions = F.normalize(torch.randn(count, 3, generator=generator, dtype=torch.float64), dim=1)
     directions[:2] = torch.eye(3, dtype=torch.float64)[: min(2, count)]
     limits = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 20
-    return Rays(origins, directions, torch.rand(count, generator=generator, dtype=torch.float64), limits)
+    rays = Rays.whole(origins, directions, torch.rand(count, generator=generator, dtype=torch.float64), limits)
+    spans = (torch.rand(count, 2, generator=generator, dtype=torch.float64) * 12).cumsum(1)
+    spans[::2] = rays.spans[::2]
+    # One ends before it begins, one behind all boxes.
+    spans[-2:] = spans.new_tensor([[5.0, 4.0], [300.0, 400.0]])[: min(2, count)]
+    return replace(rays, spans=spans)
 
 
 def both(grid: NestedGrid, values: Tensor, rays: Rays, settings: Marching) -> list[tuple[Tensor, ...]]:
@@ -73,8 +79,8 @@ def test_few_rays(rays):
 
 
 def test_gradients_equal_differences():
-    grid, values = random_grid(40)
-    rays = random_rays(6, 0.5)
+    grid, values = random_grid(400)
+    rays = random_rays(20, 0.5)
 
     def loss(x: Tensor) -> Tensor:
         outputs = march_kernels.composite(grid, x, rays, Marching(stop=0.0))
@@ -102,7 +108,7 @@ def test_a_wall_of_known_density():
     values[:, 1:4] = torch.tensor([1.0, -1.0, 0.0])
     values[:, 4] = 0.5 / marching.VIEW_GAIN  # red grows with x
     origin = torch.zeros(1, 3, dtype=torch.float64)
-    rays = Rays(
+    rays = Rays.whole(
         origin, origin + torch.tensor([1.0, 0, 0]), torch.full((1,), 0.5).double(), torch.tensor([[2.5, 9.0]]).double()
     )
     for module in (march_kernels, marching):
@@ -134,6 +140,8 @@ def test_single_precision_is_nearly_the_same():
 def test_spans_of_boxes_are_nested():
     rays = random_rays(500, 15.0)
     enter, leave = box_spans(BOXES.to(torch.float64), rays, near=0.1)
+    first, last = rays.spans[:, None].unbind(-1)
+    assert (enter >= first).all() and ((leave <= last) | (leave == enter)).all()
     assert (enter <= leave).all() and (enter >= 0.1).all()
     assert (enter[:, :-1] >= enter[:, 1:]).all() and (leave[:, :-1] <= leave[:, 1:]).all()
 
@@ -147,3 +155,20 @@ def test_the_largest_weight_of_each_cell_is_noted():
         module.composite(grid, values, rays, Marching(), noted[-1])
     torch.testing.assert_close(*noted, rtol=1e-9, atol=1e-12)
     assert noted[0].min() == 1e-3 and 0.05 < noted[0].max() <= 1
+
+
+def test_parts_of_rays_make_up_the_whole():
+    """What passes the first part of a ray times what passes the second is what passes both; colors add up."""
+    grid, values = random_grid(3000)
+    whole = replace(random_rays(300, 1.0), spans=torch.tensor([0.0, torch.inf]).double().expand(300, 2))
+    middle = torch.rand(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 10
+    parts = [torch.stack(ends, 1) for ends in ((0 * middle, middle), (middle, middle + torch.inf))]
+    # Samples lie elsewhere in the parts: dense ones hardly differ.
+    settings = Marching(step=0.02, stop=0.0)
+    first, second, both = (
+        march_kernels.composite(grid, values, replace(whole, spans=spans), settings) for spans in (*parts, whole.spans)
+    )
+    torch.testing.assert_close(first.transmittance * second.transmittance, both.transmittance, rtol=0.05, atol=0.01)
+    color = first.color + first.transmittance[:, None] * second.color
+    torch.testing.assert_close(color, both.color, rtol=0.05, atol=0.02)
+    assert (first.transmittance < 0.9).any() and (second.transmittance < 0.9).any()

@@ -13,7 +13,6 @@ from projects.DistillNeRF.engine.view_field import DriveTimes, FieldParts, confi
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.seen_space import SeenSpace
-from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.colors import SKY_COLOR, UNKNOWN_COLOR
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, RGB
@@ -21,7 +20,7 @@ from projects.DistillNeRF.visualization.viewer.field_session import MOVING, SKY,
 from projects.DistillNeRF.visualization.viewer.viewpoints import look_from
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
-from tests.helpers.fields import red_block
+from tests.helpers.fields import add_things, flat_pose, red_block, thing
 from tests.helpers.oracle import town_drive
 from tests.helpers.refusals import assert_refused
 
@@ -64,7 +63,7 @@ def test_parts_are_hidden_one_by_one(teacher):
             assert seen.depth.isnan().all() and (seen.sky == 1).all()
         else:
             assert middle(seen.depth) == pytest.approx(6, abs=0.5) and middle(seen.sky) < 0.01
-    assert len(teacher.field.grid) == 8 and teacher.warp
+    assert len(teacher.field.cells.grid) == 8 and teacher.warp
 
 
 @torch.no_grad()
@@ -79,33 +78,27 @@ def test_a_camera_may_stand_anywhere(teacher, position):
     assert middle(seen.depth) == pytest.approx(distance, abs=2)
 
 
-class MovingBlock(FieldTeacher):
-    """Tells that the left half of all it sees moves."""
-
-    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
-        seen = super().render(cameras, timestamp)
-        moving = torch.zeros_like(seen.sky)
-        moving[..., : moving.shape[-1] // 2] = 1
-        return replace(seen, moving=moving)
-
-
 @torch.no_grad()
-def test_what_moves_can_be_hidden_where_the_field_tells_it_apart(teacher):
-    parts = FieldParts(MovingBlock(teacher.field, teacher.images, SIZE))
+def test_what_moves_can_be_hidden(teacher):
+    add_things(teacher.field, (-9.0, -9.0, 9.0), thing((0.0, flat_pose(0.0, 0, 3, 0)), (1.0, flat_pose(0.0, 9, 3, 0))))
+    parts = FieldParts(teacher)
     assert parts.names == (STATIC, MOVING, SKY)
-    red, green = torch.eye(3)[:2]
-    row, left = 10, 18
-    for hidden, moves, stands in ((NOTHING, red, red), ({MOVING}, green, red), ({STATIC}, red, green)):
-        seen = parts.render(0.0, camera(), frozenset(hidden))
-        assert seen.rgb.shape[-1] == 37
-        for column, color in ((left - 1, moves), (left + 1, stands)):
-            torch.testing.assert_close(seen.rgb[:, row, column], color, atol=0.02, rtol=0)
-            assert seen.depth[row, column].isnan() == (color is green)
+    red, green, blue = torch.eye(3)
+    for time, hidden, color, depth in (
+        (0.0, NOTHING, blue, 1),
+        (1.0, NOTHING, red, 6),
+        (0.0, {MOVING}, red, 6),
+        (0.0, {STATIC}, blue, 1),
+        (0.0, {STATIC, MOVING}, green, None),
+    ):
+        seen = parts.render(time, camera(), frozenset(hidden))
+        torch.testing.assert_close(middle(seen.rgb), color, atol=0.02, rtol=0)
+        assert middle(seen.depth).isnan() if depth is None else middle(seen.depth) == pytest.approx(depth, abs=0.5)
 
 
 @torch.no_grad()
 def test_what_no_image_saw_is_gray_when_it_is_hidden(teacher):
-    boxes = replace(teacher.field.grid.boxes, sizes=torch.tensor([2.0]))
+    boxes = replace(teacher.field.cells.grid.boxes, sizes=torch.tensor([2.0]))
     seen = SeenSpace(boxes)
     looking = camera(rows=9)
     origin, directions = looking.rays(9, 16)

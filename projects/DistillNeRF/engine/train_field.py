@@ -10,7 +10,7 @@ from ..configuration.config import building
 from ..configuration.switches import resume_of, seed_of
 from ..models.checkpoint import read_checkpoint
 from ..models.wrapper import unwrap
-from ..scene_nerf.model import load_field
+from ..scene_nerf.model import describe, load_field
 from ..scene_nerf.settings import SECTION
 from .builders import build_runner, prepare
 from .optim_wrappers import skipping
@@ -66,5 +66,5 @@ def _run(config: Config, resume: str | None) -> None:
         runner.optim_wrapper = runner.build_optim_wrapper(skipping(runner.optim_wrapper))
         if runner.param_schedulers is not None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-    runner.logger.info(f'{len(model.field.grid):,} cells, {len(model.field.values):,} vertices')
+    runner.logger.info(describe(model.field))
     runner.train()

@@ -15,8 +15,10 @@ from torch import nn
 
 from ..configuration.config import load_config
 from ..geometry.cameras import Cameras
+from ..scene_nerf.cells import Cells
 from ..scene_nerf.drive import Drive, DriveImage
 from ..scene_nerf.field_teacher import FieldTeacher
+from ..scene_nerf.moving_cells import MovingCells
 from ..scene_nerf.settings import SECTION
 from ..scene_nerf.teacher import TeacherRendering
 from ..utils.errors import InputError
@@ -42,14 +44,17 @@ class FieldParts:
     def __init__(self, teacher: FieldTeacher) -> None:
         self._seen = teacher.seen
         self._whole = replace(teacher, seen=None, warp=False)
-        self._variants: dict[tuple[bool, bool], FieldTeacher] = {(True, True): self._whole}
+        self._variants: dict[frozenset[str], FieldTeacher] = {frozenset(): self._whole}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Return what can be hidden; moving things where the field tells them apart."""
-        image = self._whole.images[0]
-        tells = self._whole.render(image.camera_at(2, 2).to(torch.float32), image.timestamp).moving is not None
-        return (STATIC, *([MOVING] if tells else []), SKY, *([] if self._seen is None else [UNSEEN]))
+        return (
+            STATIC,
+            *([MOVING] if len(self._whole.field.moving) else []),
+            SKY,
+            *([] if self._seen is None else [UNSEEN]),
+        )
 
     def render(self, timestamp: float, camera: Cameras, hidden: frozenset[str]) -> FieldPixels:
         """Render one camera without hidden parts: the sky behind things, gray behind the sky and for unseen places."""
@@ -66,34 +71,24 @@ class FieldParts:
         )
 
     def _visible(self, timestamp: float, camera: Cameras, hidden: frozenset[str]) -> TeacherRendering:
-        if STATIC in hidden and MOVING not in self.names:
-            return self._variant(False, SKY not in hidden).render(camera, timestamp)
-        whole = self._variant(True, SKY not in hidden).render(camera, timestamp)
-        if not hidden & {STATIC, MOVING}:
-            return whole
-        moving = torch.zeros_like(whole.sky) if whole.moving is None else whole.moving
-        shown = (1 - moving) * (STATIC not in hidden) + moving * (MOVING not in hidden)
-        behind = self._variant(False, SKY not in hidden).render(camera, timestamp)
-        return TeacherRendering(
-            torch.where(shown > 0.5, whole.depth, behind.depth),
-            shown * whole.sky + (1 - shown) * behind.sky,
-            shown[:, None] * whole.image + (1 - shown[:, None]) * behind.image,
-        )
+        return self._variant(hidden - {UNSEEN}).render(camera, timestamp)
 
-    def _variant(self, cells: bool, sky: bool) -> FieldTeacher:
-        """Return the field without its cells, or with gray instead of its sky."""
-        if (cells, sky) not in self._variants:
+    def _variant(self, hidden: frozenset[str]) -> FieldTeacher:
+        """Return the field without what stands or moves, or with gray instead of its sky."""
+        if hidden not in self._variants:
             field = self._whole.field
             # The rest is shared.
-            other = copy.deepcopy(field, {id(part): part for part in (field.grid, *field.parameters())})
-            if not cells:
-                nothing = torch.zeros(len(field.grid), dtype=torch.bool, device=field.values.device)
-                other.replace_cells(*field.grid.select(nothing, field.values.detach()))
-            if not sky:
+            shared = (field.cells, field.moving, *field.parameters())
+            other = copy.deepcopy(field, {id(part): part for part in shared})
+            if STATIC in hidden:
+                other.cells = Cells.empty()
+            if MOVING in hidden:
+                other.moving = MovingCells()
+            if SKY in hidden:
                 gray = torch.logit(field.sky.new_tensor(UNKNOWN_COLOR) / 255)
                 other.sky = nn.Parameter(gray[:, None, None].expand_as(field.sky).clone())
-            self._variants[cells, sky] = replace(self._whole, field=other)
-        return self._variants[cells, sky]
+            self._variants[hidden] = replace(self._whole, field=other)
+        return self._variants[hidden]
 
 
 def _pixels(rendering: TeacherRendering) -> FieldPixels:

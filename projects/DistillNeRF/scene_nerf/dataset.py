@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .drive import Drive, DriveImage
 from .evidence import Evidence, gather_evidence
 from .movers import find_moving
 from .settings import SECTION, read_settings
+from .tracks import Thing, track_things
 
 # Shorter beams end on the own car, meters.
 SHORTEST_BEAM = 2.5
@@ -28,12 +30,32 @@ def training_images(drive: Drive, holdout_frames: Collection[int]) -> tuple[Driv
     return tuple(image for image in drive.images if image.frame is None or image.frame not in holdout_frames)
 
 
-def still_beams(drive: Drive, holdout_frames: Collection[int] = ()) -> tuple[Beams, Evidence]:
-    """Read the beams that end on what stands still, and what all beams say: where things moved, space is free."""
-    beams = collect_beams(drive, holdout_frames, SHORTEST_BEAM)
-    evidence = gather_evidence(beams)
-    still = beams[~find_moving(beams, evidence)]
-    return still, evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps])
+@dataclass(frozen=True)
+class LidarKnowledge:
+    """What the LiDAR of a drive says.
+
+    Attributes:
+        beams: those that end on what stands still, and those that end on things that were tracked.
+        evidence: what all beams say, but for hits on what moves: where things moved, space is free.
+        things: what moves.
+    """
+
+    beams: Beams
+    evidence: Evidence
+    things: tuple[Thing, ...]
+
+    @classmethod
+    def of(cls, drive: Drive, holdout_frames: Collection[int] = ()) -> LidarKnowledge:
+        """Read all beams and tell what moves."""
+        beams = collect_beams(drive, holdout_frames, SHORTEST_BEAM)
+        evidence = gather_evidence(beams)
+        moving = find_moving(beams, evidence)
+        things = tuple(track_things(beams, moving))
+        still = beams[~moving]
+        used = ~moving
+        for thing in things:
+            used[thing.beams] = True
+        return cls(beams[used], evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps]), things)
 
 
 @FUNCTIONS.register_module()
@@ -45,7 +67,7 @@ def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 @DATASETS.register_module()
 class DriveRays(Dataset):
-    """Batches of pixels, and of LiDAR beams on what stands still; item i is always the same.
+    """Batches of pixels and of LiDAR beams; item i is always the same.
 
     Args:
         scene_nerf: the drive and what is kept out of it (:mod:`.settings`).
@@ -56,8 +78,7 @@ class DriveRays(Dataset):
     Attributes:
         drive: the drive.
         images: those that are trained on.
-        beams: those that end on what stands still; None without LiDAR.
-        evidence: what all beams say, but for hits on what moves; None without LiDAR.
+        lidar: what LiDAR says; None without.
     """
 
     def __init__(
@@ -76,10 +97,10 @@ class DriveRays(Dataset):
         # Pixel to direction in the scene, in double precision until here.
         self.rotations = (poses[:, :3, :3] @ intrinsics.inverse()).float()
         self.origins = poses[:, :3, 3].float()
-        self.beams: Beams | None = None
-        self.evidence: Evidence | None = None
+        self.times = torch.tensor([image.timestamp for image in self.images], dtype=torch.float64)
+        self.lidar: LidarKnowledge | None = None
         if self.drive.sweeps:
-            self.beams, self.evidence = still_beams(self.drive, settings.holdout_lidar_frames)
+            self.lidar = LidarKnowledge.of(self.drive, settings.holdout_lidar_frames)
 
     def __len__(self) -> int:
         return self.num_batches
@@ -87,8 +108,8 @@ class DriveRays(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(hash((self.seed, index)) % 2**63)
         inputs = self._pixels(generator)
-        if self.beams is not None:
-            inputs |= self._beams(generator)
+        if self.lidar is not None:
+            inputs |= self._beams(self.lidar.beams, generator)
         return {'inputs': inputs}
 
     def _pixels(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -99,17 +120,20 @@ class DriveRays(Dataset):
         directions = (self.rotations[image] * pixels[:, None]).sum(-1)
         return {
             'images': image,
+            'times': self.times[image],
             'origins': self.origins[image],
             'directions': torch.nn.functional.normalize(directions, dim=1),
             'colors': self.pixels[image, row, column].float() / 255,
             'jitter': torch.rand(size, generator=generator),
         }
 
-    def _beams(self, generator: torch.Generator) -> dict[str, Tensor]:
-        assert self.beams is not None
-        chosen = torch.randint(len(self.beams), (self.num_beams,), generator=generator).numpy()
-        origins, ends = (torch.from_numpy(x[chosen]) for x in (self.beams.origins, self.beams.ends))
+    def _beams(self, beams: Beams, generator: torch.Generator) -> dict[str, Tensor]:
+        chosen = torch.randint(len(beams), (self.num_beams,), generator=generator).numpy()
+        origins, ends, times = (
+            torch.from_numpy(x) for x in (beams.origins[chosen], beams.ends[chosen], beams.times[beams.sweeps[chosen]])
+        )
         return {
+            'beam_times': times,
             'beam_origins': origins,
             'beam_ends': ends,
             'beam_jitter': torch.rand(self.num_beams, generator=generator),

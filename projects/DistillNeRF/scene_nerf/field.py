@@ -1,61 +1,80 @@
-"""The field of one drive: cells with density and color, the sky by direction, and one exposure per image."""
+"""The field of one drive: cells that stand, cells that move, the sky by direction, and one exposure per image."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import march_kernels, marching
-from .marching import CHANNELS, Marching, RayOutputs, Rays
-from .nested_grid import NestedBoxes, NestedGrid
+from .cells import Cells, resize_parameter
+from .marching import Marching, RayOutputs, Rays
+from .moving_cells import Crossings, MovingCells
 
 # Height (elevation) and width (azimuth) of the map of the sky.
 SKY_SIZE = (256, 1024)
-# Names of the cells in a checkpoint.
-CELLS = ('boxes.lower', 'boxes.upper', 'boxes.sizes', 'cells.levels', 'cells.coordinates')
+
+
+@dataclass(frozen=True)
+class FieldOutputs(RayOutputs):
+    """What rays see of all cells.
+
+    Attributes:
+        moving: ``(n,)`` sum of the weights of cells that move.
+    """
+
+    moving: Tensor
 
 
 class SceneField(nn.Module):
     """What is optimized for a drive.
 
     Args:
-        grid: the occupied cells.
-        values: ``(V, CHANNELS)`` what their vertices begin with.
+        cells: those that stand.
         num_images: number of training images.
         settings: how rays are marched.
 
     Attributes:
-        values: ``(V, CHANNELS)`` at the vertices; see :mod:`.marching`.
+        moving: the cells that move.
         sky: ``(3, height, width)`` logits of the color by azimuth (clockwise from straight ahead) and elevation.
         exposure: ``(num_images, 3, 4)`` what an affine change of color adds to the identity.
-        largest: ``(C,)`` largest weight that a ray in training gave each cell.
     """
 
-    def __init__(self, grid: NestedGrid, values: Tensor, num_images: int, settings: Marching) -> None:
+    def __init__(self, cells: Cells, num_images: int = 0, settings: Marching | None = None) -> None:
         super().__init__()
-        self.grid = grid
-        self.settings = settings
-        self.values = nn.Parameter(values)
+        self.cells = cells
+        self.moving = MovingCells()
+        self.settings = settings or Marching()
         self.sky = nn.Parameter(torch.zeros(3, *SKY_SIZE))
         self.exposure = nn.Parameter(torch.zeros(num_images, 3, 4))
-        self.register_buffer('largest', torch.zeros(len(grid)))
 
-    @classmethod
-    def empty(cls, num_images: int = 0, settings: Marching | None = None) -> SceneField:
-        """Return a field without cells, to load a checkpoint into."""
-        boxes = NestedBoxes(torch.zeros(1, 3), torch.ones(1, 3), torch.full((1,), 0.125))
-        nothing = torch.zeros(0, dtype=torch.int64)
-        grid = NestedGrid.build(boxes, nothing, nothing.view(0, 1).expand(0, 3))
-        return cls(grid, torch.zeros(0, CHANNELS), num_images, settings or Marching())
+    def march(self, rays: Rays, times: Tensor) -> FieldOutputs:
+        """Render rays ``(n,)`` at times ``(n,)`` float64, seconds, through the cells.
 
-    def march(self, rays: Rays) -> RayOutputs:
-        """Render rays through the cells: fused on CPUs, in plain torch elsewhere."""
-        module = march_kernels if self.values.is_cpu else marching
-        return module.composite(self.grid, self.values, rays, self.settings, self.largest if self.training else None)
+        Where a ray crosses the box of a thing, what the thing shows is in front of what stands in the same place.
+        """
+        crossings = self.moving.crossings(rays.origins, rays.directions, times)
+        parts = (_before_crossings(rays, crossings), _behind_crossings(rays, crossings))
+        standing = self.cells.march(Rays.joined(parts), self.settings)
+        first, rest = (standing.map(lambda x, i=i: x.split([len(part) for part in parts])[i]) for i in (0, 1))
+        there = Rays(
+            crossings.origins,
+            crossings.directions,
+            rays.jitter[crossings.rays],
+            rays.limits[crossings.rays],
+            crossings.spans,
+        )
+        things = self.moving.cells.march(there, self.settings)
+        outputs = FieldOutputs(*(getattr(first, name) for name in RayOutputs.__dataclass_fields__), 0 * first.distance)
+        for rank in range(int(crossings.ranks.max()) + 1 if len(crossings.rays) else 0):
+            chosen = (crossings.ranks == rank).nonzero()[:, 0]
+            ray = crossings.rays[chosen]
+            for layer, moves in ((things, True), (rest, False)):
+                outputs = _layered(outputs, ray, layer.map(lambda x, chosen=chosen: x[chosen]), moves)
+        return outputs
 
     def sky_color(self, directions: Tensor) -> Tensor:
         """Return the color ``(n, 3)`` of the sky in directions ``(n, 3)``."""
@@ -77,34 +96,40 @@ class SceneField(nn.Module):
         """Return colors ``(n, 3)`` as images ``(n,)`` see them."""
         return expose(color, self.exposure[images])
 
-    def replace_cells(self, grid: NestedGrid, values: Tensor) -> None:
-        """Take other cells; the values become a new parameter."""
-        self.grid = grid
-        self.values = nn.Parameter(values)
-        self.largest = torch.zeros(len(grid), device=values.device)
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        """Save the cells, too."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        boxes = self.grid.boxes
-        cells = (boxes.lower, boxes.upper, boxes.sizes, self.grid.levels.byte(), self.grid.coordinates.short())
-        destination.update({prefix + name: tensor for name, tensor in zip(CELLS, cells, strict=True)})
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the cells of a checkpoint, and parameters of as many vertices and images."""
-        if all(prefix + name in state_dict for name in CELLS):
-            like = self.values
-            lower, upper, sizes, levels, coordinates = (state_dict.pop(prefix + name).to(like.device) for name in CELLS)
-            self.grid = NestedGrid.build(NestedBoxes(lower, upper, sizes), levels.long(), coordinates.long())
-            self.largest = like.new_zeros(len(self.grid))
-        for name in ('values', 'exposure'):
-            stored, own = state_dict.get(prefix + name), getattr(self, name)
-            # An optimizer may hold what fits.
-            if stored is not None and stored.shape != own.shape:
-                setattr(self, name, nn.Parameter(own.new_empty(stored.shape)))
+        """Take exposures of as many images as a checkpoint has."""
+        resize_parameter(self, 'exposure', state_dict.get(prefix + 'exposure'))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def expose(color: Tensor, change: Tensor) -> Tensor:
     """Return colors ``(n, 3)`` after affine changes ``(n, 3, 4)``, which are added to the identity."""
     return color + (change[..., :3] * color[:, None]).sum(-1) + change[..., 3]
+
+
+def _before_crossings(rays: Rays, crossings: Crossings) -> Rays:
+    """Return rays ``(n,)`` that end where they enter their first box, if there is one."""
+    first = crossings.ranks == 0
+    ends = rays.spans[:, 1].index_copy(0, crossings.rays[first], crossings.spans[first, 0])
+    return replace(rays, spans=torch.stack([rays.spans[:, 0], ends], 1))
+
+
+def _behind_crossings(rays: Rays, crossings: Crossings) -> Rays:
+    """Return rays ``(p,)`` from where they enter each box to where they enter the next, or to their end."""
+    chosen = rays.map(lambda x: x[crossings.rays])
+    begins, ends = crossings.spans[:, 0], chosen.spans[:, 1].clone()
+    followed = (crossings.ranks[1:] > 0).nonzero()[:, 0]
+    ends[followed] = begins[followed + 1]
+    return replace(chosen, spans=torch.stack([begins, ends], 1))
+
+
+def _layered(front: FieldOutputs, rays: Tensor, layer: RayOutputs, moves: bool) -> FieldOutputs:
+    """Put a layer ``(m,)`` behind what some rays ``(m,)`` see so far."""
+    passed = front.transmittance[rays]
+    return FieldOutputs(
+        front.color.index_add(0, rays, passed[:, None] * layer.color),
+        front.distance.index_add(0, rays, passed * layer.distance),
+        front.transmittance.index_put((rays,), passed * layer.transmittance),
+        front.before.index_put((rays,), front.before[rays] * layer.before),
+        front.moving.index_add(0, rays, passed * (1 - layer.transmittance)) if moves else front.moving,
+    )

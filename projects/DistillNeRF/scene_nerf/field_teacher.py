@@ -58,7 +58,7 @@ class FieldTeacher:
     def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
         """Render all pixels of cameras ``(V,)``; exposures are those of the nearest images of the same direction."""
         nearest = [self._nearest(cameras[index : index + 1], timestamp) for index in range(len(cameras))]
-        views = [self._view(cameras[i : i + 1], self._exposure(images)) for i, images in enumerate(nearest)]
+        views = [self._view(cameras[i : i + 1], self._exposure(images), timestamp) for i, images in enumerate(nearest)]
         rendering = TeacherRendering(*(torch.stack(parts) for parts in zip(*views, strict=True)))
         if not self.warp or not len(cameras):
             return rendering
@@ -69,12 +69,13 @@ class FieldTeacher:
         ]
         return replace(rendering, image=torch.cat(image))
 
-    def _view(self, camera: Cameras, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return z depth, sky and color of one camera as the field has them."""
+    def _view(self, camera: Cameras, exposure: Tensor, timestamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return z depth, sky, color and what moves, of one camera as the field has them."""
         height, width = camera.height, camera.width
         origins, directions = camera.rays(height, width)
         directions = directions.reshape(-1, 3).float()
-        outputs = self.field.march(Rays.centered(origins.float().expand_as(directions).contiguous(), directions))
+        rays = Rays.centered(origins.float().expand_as(directions).contiguous(), directions)
+        outputs = self.field.march(rays, torch.full((len(rays),), timestamp, dtype=torch.float64))
         opacity = 1 - outputs.transmittance
         distance = (outputs.distance / opacity.clamp_min(1e-6)).view(height, width)
         z = distance / camera.ray_lengths(height, width)[0].float()
@@ -85,7 +86,8 @@ class FieldTeacher:
             reach = torch.where(solid.flatten(), distance.flatten() - self.seen.boxes.sizes[0], FAR)
             unknown = self.seen.unseen(origins.float().expand_as(directions), directions, reach).view(height, width)
             z, sky = z.masked_fill(unknown, torch.nan), sky.masked_fill(unknown, 0.0)
-        return z.masked_fill(~solid, torch.nan), sky, color.T.view(3, height, width)
+        moving = outputs.moving.view(height, width)
+        return z.masked_fill(~solid, torch.nan), sky, color.T.view(3, height, width), moving
 
     def _nearest(self, camera: Cameras, timestamp: float) -> list[int]:
         """Return the training images that look the same way, the nearest in time."""
@@ -133,7 +135,7 @@ class FieldTeacher:
         image = self.images[number]
         if image.path not in self._rendered:
             camera = image.camera_at(*self.image_size)
-            z, sky, color = self._view(camera, self.field.exposure[number])
+            z, sky, color, _ = self._view(camera, self.field.exposure[number], image.timestamp)
             self._rendered[image.path] = depth_with_sky(TeacherRendering(z[None], sky[None], color[None]))[0]
             if len(self._rendered) > KEPT:
                 self._rendered.popitem(last=False)

@@ -25,10 +25,10 @@ BLOCK_CELLS = BLOCK**3
 
 
 @njit(inline='always')
-def _span(origin, direction, lower, upper, level, near):  # pragma: no cover - compiled
-    """Compute where a ray enters and leaves a box."""
-    enter = near
-    leave = lower.dtype.type(1e30)
+def _span(origin, direction, lower, upper, level, begin, end):  # pragma: no cover - compiled
+    """Compute where a ray from ``begin`` to ``end`` enters and leaves a box."""
+    enter = begin
+    leave = end
     tiny = lower.dtype.type(1e-9)
     for axis in range(3):
         d = direction[axis]
@@ -44,11 +44,11 @@ def _span(origin, direction, lower, upper, level, near):  # pragma: no cover - c
 
 
 @njit(inline='always')
-def _spans(origin, direction, lower, upper, near, enter, leave):  # pragma: no cover - compiled
+def _spans(origin, direction, lower, upper, begin, end, enter, leave):  # pragma: no cover - compiled
     """Compute where a ray enters and leaves all boxes; see :func:`.marching.box_spans`."""
     levels = len(lower)
     for level in range(levels):
-        enter[level], leave[level] = _span(origin, direction, lower, upper, level, near)
+        enter[level], leave[level] = _span(origin, direction, lower, upper, level, begin, end)
     for level in range(levels - 2, -1, -1):
         if leave[level] <= enter[level]:
             enter[level] = leave[level + 1]
@@ -132,7 +132,7 @@ def _march(  # pragma: no cover - compiled
     ray, rays, grid, values, settings, all_outputs, all_cotangents, gradients, contributions, backward, scratch, block
 ):
     """March one ray: fill its outputs, or add its gradients where ``backward``."""
-    origin, direction, jitter, limits = rays[0][ray], rays[1][ray], rays[2][ray], rays[3][ray]
+    origin, direction, jitter, limits, span = rays[0][ray], rays[1][ray], rays[2][ray], rays[3][ray], rays[4][ray]
     lower, upper, sizes, dims, starts, blocks, leaves, vertices = grid
     step, near, stop = settings[0], settings[1], settings[2]
     outputs, cotangents = all_outputs[ray], all_cotangents[ray]
@@ -142,7 +142,7 @@ def _march(  # pragma: no cover - compiled
     levels = len(sizes)
     enter, leave, position, move = scratch[0], scratch[1], scratch[2], scratch[3]
     weights, mixed, pulled, color = scratch[4], scratch[5], scratch[6], scratch[7]
-    _spans(origin, direction, lower, upper, near, enter, leave)
+    _spans(origin, direction, lower, upper, max(near, span[0]), span[1], enter, leave)
     passed = one
     total = values.dtype.type(0)  # of all weights times what a gradient asks of their samples
     seen = values.dtype.type(0)
@@ -264,7 +264,7 @@ def _arrays(grid: NestedGrid) -> tuple[np.ndarray, ...]:
 
 def _inputs(values: Tensor, rays: Rays, grid: NestedGrid, marching: Marching) -> tuple[Any, ...]:
     """Return the inputs that both passes share, as arrays."""
-    tensors = (rays.origins, rays.directions, rays.jitter, rays.limits)
+    tensors = (rays.origins, rays.directions, rays.jitter, rays.limits, rays.spans)
     array = values.detach().contiguous().numpy()
     settings = np.array([marching.step, marching.near, marching.stop], array.dtype)
     return tuple(x.detach().contiguous().numpy() for x in tensors), _arrays(grid), array, settings

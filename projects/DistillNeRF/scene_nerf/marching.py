@@ -10,6 +10,7 @@ A sample of weight :data:`LIGHT` or less adds neither color nor depth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,18 +34,30 @@ class Rays(TensorFields):
         origins, directions: ``(n, 3)`` in the scene frame; unit directions.
         jitter: ``(n,)`` where in its interval a sample lies, 0 to 1.
         limits: ``(n, 2)`` distances up to which the transmittance is asked, meters.
+        spans: ``(n, 2)`` distances where they begin and end, meters; not before :attr:`Marching.near`.
     """
 
     origins: Tensor
     directions: Tensor
     jitter: Tensor
     limits: Tensor
+    spans: Tensor
+
+    @classmethod
+    def whole(cls, origins: Tensor, directions: Tensor, jitter: Tensor, limits: Tensor | None = None) -> Rays:
+        """Return rays without an end; nothing is asked about their transmittance where there are no limits."""
+        limits = torch.zeros_like(origins[:, :2]) if limits is None else limits
+        return cls(origins, directions, jitter, limits, limits.new_tensor([0.0, torch.inf]).expand_as(limits))
 
     @classmethod
     def centered(cls, origins: Tensor, directions: Tensor) -> Rays:
-        """Return rays whose samples lie in the middle of their intervals."""
-        half = origins.new_full((len(origins),), 0.5)
-        return cls(origins, directions, half, torch.zeros_like(origins[:, :2]))
+        """Return rays without an end whose samples lie in the middle of their intervals."""
+        return cls.whole(origins, directions, origins.new_full((len(origins),), 0.5))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rays]) -> Rays:
+        """Return the rays of all parts."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -73,7 +86,7 @@ class Marching:
 
     Attributes:
         step: distance of the samples, in cells.
-        near: where rays begin, meters.
+        near: where rays begin at the earliest, meters.
         stop: transmittance below which they end.
     """
 
@@ -102,11 +115,15 @@ class Samples(TensorFields):
 
 
 def box_spans(boxes: NestedBoxes, rays: Rays, near: float) -> tuple[Tensor, Tensor]:
-    """Return ``(n, L)`` where rays enter and leave each box; one that is missed: where the next larger one is left."""
+    """Return ``(n, L)`` where rays, from ``near`` meters on and in their spans, enter and leave each box.
+
+    One that is missed counts as entered and left where the next larger one is left.
+    """
     directions = torch.where(rays.directions.abs() < 1e-9, 1e-9, rays.directions)[:, None]
     lower, upper = ((corner - rays.origins[:, None]) / directions for corner in (boxes.lower, boxes.upper))
-    enter = torch.minimum(lower, upper).amax(-1).clamp_min(near)
-    leave = torch.maximum(lower, upper).amin(-1)
+    first, last = rays.spans[:, None].unbind(-1)
+    enter = torch.maximum(torch.minimum(lower, upper).amax(-1), first.clamp_min(near))
+    leave = torch.minimum(torch.maximum(lower, upper).amin(-1), last)
     leave = torch.maximum(leave, enter)
     for level in range(boxes.levels - 2, -1, -1):
         missed = leave[:, level] <= enter[:, level]

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..models.checkpoint import read_checkpoint
 from ..utils.errors import InputError
 from . import growth
+from .cells import Cells
 from .dataset import DriveRays, training_images
 from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
@@ -27,8 +28,6 @@ from .nested_grid import NestedBoxes
 from .seen_space import SeenSpace
 from .settings import read_settings
 
-# Where the transmittance up to a distance is not asked.
-NO_LIMIT = 0.0
 # Meters that a ray into the sky goes.
 FARTHEST = 1000.0
 
@@ -66,26 +65,32 @@ class SceneNeRF(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
-        self.field = SceneField.empty(settings=Marching(step=step, near=near))
+        self.field = SceneField(Cells.empty(), settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
         cameras = [image.camera_at(*data.image_size) for image in data.images]
-        self.learn_of(data)
-        largest = self.cell_size * 2**self.divisions
-        origins = None if data.beams is None else data.beams.origins
+        origins = None if data.lidar is None else data.lidar.beams.origins
         path = growth.path_of(cameras, origins)
+        known, largest = growth.Known.of(None if data.lidar is None else data.lidar.evidence), self.largest_cell
         boxes = NestedBoxes.around(path, largest, self.levels, self.reach, largest)
         some = cameras[:: max(1, len(cameras) // 60)]
-        grid, values = growth.first_cells(boxes, self._known, some, self.field.settings.near)
-        self.field = SceneField(grid, values, len(data.images), self.field.settings)
+        grid, values = growth.first_cells(boxes, known, some, self.field.settings.near)
+        self.field = SceneField(Cells(grid, values), len(data.images), self.field.settings)
+        self.learn_of(data)
+        self.field.moving.begin(largest)
+
+    @property
+    def largest_cell(self) -> float:
+        """Return the size of the cells of the innermost box that training begins with, meters."""
+        return self.cell_size * 2**self.divisions
 
     def seen_space(self) -> SeenSpace:
         """Return what the training images saw, in cells as large as those that training began with."""
-        boxes = self.field.grid.boxes
-        largest = replace(boxes, sizes=boxes.sizes * (self.cell_size * 2**self.divisions / boxes.sizes[0]))
+        boxes = self.field.cells.grid.boxes
+        largest = replace(boxes, sizes=boxes.sizes * (self.largest_cell / boxes.sizes[0]))
         return SeenSpace(largest, self.seen if len(self.seen) else None)
 
     @torch.no_grad()
@@ -97,7 +102,7 @@ class SceneNeRF(BaseModel):
             origin, directions = camera.rays(data.image_size[0] // stride, data.image_size[1] // stride)
             directions = directions.reshape(-1, 3)
             rays = Rays.centered(origin.expand_as(directions).contiguous(), directions)
-            outputs = self.field.march(rays)
+            outputs = self.field.march(rays, torch.full((len(rays),), image.timestamp, dtype=torch.float64))
             opacity = 1 - outputs.transmittance
             # The sky is seen through everything.
             distance = torch.where(opacity < OPAQUE, FARTHEST, outputs.distance / opacity.clamp_min(1e-6))
@@ -106,7 +111,9 @@ class SceneNeRF(BaseModel):
 
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive; asked again when cells are divided."""
-        self._known = growth.Known.of(data.evidence)
+        self._known = growth.Known.of(None if data.lidar is None else data.lidar.evidence)
+        if data.lidar is not None:
+            self.field.moving.learn_of(data.lidar.things, self.largest_cell)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take what was seen in boxes of any size."""
@@ -116,22 +123,25 @@ class SceneNeRF(BaseModel):
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
-        field = self.field
-        needed = field.largest > self.needed
-        field.replace_cells(*growth.divide(field.grid, field.values.detach(), needed, self._known))
+        cells = self.field.cells
+        needed = cells.largest > self.needed
+        cells.replace(*growth.divide(cells.grid, cells.values.detach(), needed, self._known))
+        self.field.moving.divide(self.needed)
 
     def drop(self) -> None:
         """Drop cells that no ray needed since the last change."""
-        field = self.field
-        field.replace_cells(*field.grid.select(field.largest > self.needed, field.values.detach()))
+        for cells in (self.field.cells, self.field.moving.cells):
+            cells.select(cells.largest > self.needed)
 
     def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Return the losses of a batch of rays; no other mode."""
         if mode != 'loss':
             raise ValueError(f'mode {mode!r}: only loss; render with scene_nerf.teacher')
-        pixels, count = _pixel_rays(inputs), len(inputs['images'])
-        rays = pixels if 'beam_ends' not in inputs else _joined(pixels, self._beam_rays(inputs))
-        outputs = self.field.march(rays)
+        pixels, times = Rays.whole(inputs['origins'], inputs['directions'], inputs['jitter']), inputs['times']
+        rays, count = pixels, len(pixels)
+        if 'beam_ends' in inputs:
+            rays, times = Rays.joined([pixels, self._beam_rays(inputs)]), torch.cat([times, inputs['beam_times']])
+        outputs = self.field.march(rays, times)
         colors = self.field.color(outputs.map(lambda x: x[:count]), pixels.directions)
         losses = {
             'loss_color': 3 * F.mse_loss(self.field.exposed(colors, inputs['images']), inputs['colors']),
@@ -148,18 +158,9 @@ class SceneNeRF(BaseModel):
         """Return rays along beams, with a limit in front of their end and one behind it."""
         origins, ways = inputs['beam_origins'], inputs['beam_ends'] - inputs['beam_origins']
         lengths = ways.norm(dim=1)
-        margin = (0.01 * lengths).clamp_min(float(self.field.grid.boxes.sizes[0]))
+        margin = (0.01 * lengths).clamp_min(float(self.field.cells.grid.boxes.sizes[0]))
         limits = torch.stack([lengths - margin, lengths + margin], 1)
-        return Rays(origins, ways / lengths[:, None], inputs['beam_jitter'], limits)
-
-
-def _pixel_rays(inputs: dict[str, Tensor]) -> Rays:
-    origins = inputs['origins']
-    return Rays(origins, inputs['directions'], inputs['jitter'], torch.full_like(origins[:, :2], NO_LIMIT))
-
-
-def _joined(first: Rays, second: Rays) -> Rays:
-    return Rays(*(torch.cat([getattr(rays, name) for rays in (first, second)]) for name in Rays.__dataclass_fields__))
+        return Rays.whole(origins, ways / lengths[:, None], inputs['beam_jitter'], limits)
 
 
 @HOOKS.register_module()
@@ -181,18 +182,25 @@ class DivideCells(Hook):
         """
         for share, change in self.shares.items():
             if runner.iter + 1 == round(share * runner.max_iters):
-                old = runner.model.field.values
+                parts = (runner.model.field.cells, runner.model.field.moving.cells)
+                old = [part.values for part in parts]
                 getattr(runner.model, change)()
                 optimizer = runner.optim_wrapper.optimizer
-                optimizer.state.pop(old, None)
-                for group in optimizer.param_groups:
-                    group['params'] = [runner.model.field.values if p is old else p for p in group['params']]
-                cells, vertices = len(runner.model.field.grid), len(runner.model.field.values)
-                runner.logger.info(f'{change}: {cells:,} cells, {vertices:,} vertices')
+                for before, part in zip(old, parts, strict=True):
+                    optimizer.state.pop(before, None)
+                    for group in optimizer.param_groups:
+                        group['params'] = [part.values if p is before else p for p in group['params']]
+                runner.logger.info(f'{change}: {describe(runner.model.field)}')
         if runner.iter + 1 == runner.max_iters:
             runner.model.eval()
             runner.model.mark_seen(runner.train_dataloader.dataset)
             runner.model.train()
+
+
+def describe(field: SceneField) -> str:
+    """Say how large a field is."""
+    cells, moving = len(field.cells), len(field.moving.cells)
+    return f'{cells:,} cells, {len(field.moving)} moving things with {moving:,} cells'
 
 
 def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
