@@ -86,10 +86,13 @@ def _heights(points: np.ndarray, cell: float = 0.5) -> np.ndarray:
     return points[:, 2] - minimum_filter(lowest, 3)[tuple(columns.T)]
 
 
-def _evident_groups(points: np.ndarray, reach: np.ndarray, times_free: np.ndarray) -> np.ndarray:
-    """Tell which points ``(n, 3)`` of one time, all moving, are in groups with evidence enough."""
-    if not len(points):
-        return np.zeros(0, bool)
+def group_nearby(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Number the things ``(n,)`` that moving points ``(n, 3)`` of one time are of: groups with gaps between them.
+
+    Args:
+        points: at least one.
+        reach: ``(n,)`` meters from the LiDAR.
+    """
     cells = group_by_voxel(points, GAP / 3)
     counts = np.bincount(cells)
     centers = np.stack([np.bincount(cells, points[:, axis]) / counts for axis in range(3)], axis=1)
@@ -98,7 +101,14 @@ def _evident_groups(points: np.ndarray, reach: np.ndarray, times_free: np.ndarra
     apart = np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1)
     pairs = pairs[apart <= np.minimum(gaps[pairs[:, 0]], gaps[pairs[:, 1]])]
     links = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(centers),) * 2)
-    group = connected_components(links, directed=False)[1][cells]
+    return connected_components(links, directed=False)[1][cells]
+
+
+def _evident_groups(points: np.ndarray, reach: np.ndarray, times_free: np.ndarray) -> np.ndarray:
+    """Tell which points ``(n, 3)`` of one time, all moving, are in groups with evidence enough."""
+    if not len(points):
+        return np.zeros(0, bool)
+    group = group_nearby(points, reach)
     return np.bincount(group, times_free)[group] >= LEAST_EVIDENCE
 
 
