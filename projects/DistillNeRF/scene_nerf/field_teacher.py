@@ -14,6 +14,7 @@ from ..geometry.cameras import Cameras
 from .drive import DriveImage
 from .field import SceneField, expose
 from .marching import Rays
+from .moving_colors import warp_things
 from .seen_space import SeenSpace
 from .source_choice import choose_sources
 from .teacher import TeacherRendering
@@ -48,7 +49,7 @@ class FieldTeacher:
     image_size: tuple[int, int]
     seen: SeenSpace | None = None
     warp: bool = True
-    _rendered: OrderedDict[str, Tensor] = field(default_factory=OrderedDict)
+    _rendered: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self._axes = torch.from_numpy(np.stack([image.cam2scene[:3, 2] for image in self.images]))
@@ -113,30 +114,37 @@ class FieldTeacher:
         chosen = choose_sources(self.images, target, SOURCES)
         numbers = [self._number[image.path] for image in chosen]
         exposure = self._exposure(nearest)
+        maps = [self._maps(number) for number in numbers]
         cameras = [image.camera_at(*self.image_size).to(torch.float32) for image in chosen]
         sources = Sources(
             Cameras(
                 torch.cat([c.intrinsics for c in cameras]), torch.cat([c.cam2world for c in cameras]), *self.image_size
             ),
             torch.from_numpy(np.stack([image.read(*self.image_size) for image in chosen])).permute(0, 3, 1, 2),
-            torch.stack([self._depth(number) for number in numbers]),
+            torch.stack([depth for depth, _ in maps]),
             torch.tensor([image.timestamp - timestamp for image in chosen], dtype=torch.float32),
             torch.tensor([image.camera == own.camera for image in chosen]),
+            moving=torch.stack([moving for _, moving in maps]),
             exposure=torch.stack([between(self.field.exposure[number], exposure) for number in numbers]),
         )
-        return warp_colors(camera.to(torch.float32), depth_with_sky(rendering), sources, rendering.image).image
+        camera = camera.to(torch.float32)
+        depth = depth_with_sky(rendering)
+        standing = warp_colors(camera, depth, sources, rendering.image, rendering.moving).image
+        return warp_things(camera, replace(rendering, image=standing), sources, self.field.moving.things, timestamp)[
+            None
+        ]
 
     @property
     def _number(self) -> dict[str, int]:
         return {image.path: number for number, image in enumerate(self.images)}
 
-    def _depth(self, number: int) -> Tensor:
-        """Render the depth ``(h, w)`` of a training image, or take it from before."""
+    def _maps(self, number: int) -> tuple[Tensor, Tensor]:
+        """Render the depth and what moves ``(h, w)`` of a training image, or take them from before."""
         image = self.images[number]
         if image.path not in self._rendered:
             camera = image.camera_at(*self.image_size)
-            z, sky, color, _ = self._view(camera, self.field.exposure[number], image.timestamp)
-            self._rendered[image.path] = depth_with_sky(TeacherRendering(z[None], sky[None], color[None]))[0]
+            z, sky, _, moving = self._view(camera, self.field.exposure[number], image.timestamp)
+            self._rendered[image.path] = depth_with_sky(TeacherRendering(z[None], sky[None]))[0], moving
             if len(self._rendered) > KEPT:
                 self._rendered.popitem(last=False)
         self._rendered.move_to_end(image.path)

@@ -1,7 +1,7 @@
-"""Cells of what moves: each thing has some of its own, in its own frame, and its track says where they are at a time.
+"""Cells of what moves: each thing has its own, in its own frame, and its track says where they are at a time.
 
-All things share one grid, the *shelf*, in which their boxes stand side by side. A ray that crosses the box of a thing is
-moved into the shelf for that part of its way.
+All things share one grid, the *shelf*, in which their boxes stand side by side. A ray that crosses the box of a thing
+is moved into the shelf for that part of its way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .tracks import Thing
 # Cells may be so far from the nearest LiDAR point of a thing, meters, and half of their own diagonal more.
 AROUND = 0.4
 # Names of the tracks in a checkpoint.
-TRACKS = ('counts', 'times', 'poses', 'lower', 'upper')
+TRACKS = ('counts', 'times', 'poses', 'lower', 'upper', 'reach')
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,7 @@ class MovingCells(nn.Module):
             np.concatenate([np.zeros((0, 4, 4)), *(thing.poses for thing in things)]),
             np.array([thing.lower for thing in things]).reshape(-1, 3),
             np.array([thing.upper for thing in things]).reshape(-1, 3),
+            np.array([thing.reach for thing in things], np.float64),
         )
         tensors = {prefix + name: torch.from_numpy(part) for name, part in zip(TRACKS, parts, strict=True)}
         destination.update({**tensors, prefix + 'corners': self._corners})
@@ -179,7 +180,7 @@ class MovingCells(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take the tracks of a checkpoint; they come without LiDAR points."""
         if all(prefix + name in state_dict for name in (*TRACKS, 'corners')):
-            counts, times, poses, lower, upper = (state_dict.pop(prefix + name).cpu().numpy() for name in TRACKS)
+            counts, times, poses, lower, upper, reach = (state_dict.pop(prefix + name).cpu().numpy() for name in TRACKS)
             ends = counts.cumsum()
             self.things = tuple(
                 Thing(
@@ -189,6 +190,7 @@ class MovingCells(nn.Module):
                     upper[index],
                     np.zeros((0, 3), np.float32),
                     np.zeros(0, np.int64),
+                    float(reach[index]),
                 )
                 for index, (end, count) in enumerate(zip(ends, counts, strict=True))
             )

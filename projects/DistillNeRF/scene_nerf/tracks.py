@@ -197,9 +197,7 @@ def _chains(
             free[members] = False
             yield members, chain
         dropped = {id(link) for link in chain}
-        kept = [
-            i for i, x in enumerate(links) if free[x.first] and free[x.second] and (usable or id(x) not in dropped)
-        ]
+        kept = [i for i, x in enumerate(links) if free[x.first] and free[x.second] and (usable or id(x) not in dropped)]
         links, middles = [links[i] for i in kept], middles[kept]
     for position in np.flatnonzero(free):
         yield [int(position)], []
