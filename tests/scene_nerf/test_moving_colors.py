@@ -61,6 +61,7 @@ def sources(field: SceneField, places: dict[float, float], now: float) -> Source
         torch.tensor([time - now for time in places]),
         torch.ones(len(places), dtype=torch.bool),
         moving=torch.cat([one.moving for one in seen]),
+        exposure=torch.eye(3, 4).expand(len(places), 3, 4),
     )
 
 
