@@ -20,7 +20,7 @@ import torch
 from mmengine.config import DictAction
 from torch import Tensor
 
-from projects.DistillNeRF import register
+import projects.DistillNeRF.register  # noqa: F401
 from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.image_files import read_image
 from projects.DistillNeRF.engine.teachers import FIELD, METHODS, TeacherSource
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument('--method', choices=METHODS, default=FIELD)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
-    register()
+
     options: Mapping[str, Any] | None = args.cfg_options
     config = load_config(args.config, options, sections=(SECTION,))
     source = TeacherSource(config, None if args.checkpoint == 'None' else args.checkpoint, args.method)
