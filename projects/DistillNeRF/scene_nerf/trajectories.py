@@ -12,7 +12,7 @@ ITERATIONS = 12
 # Pieces of surface that normals are told of, meters.
 PIECE = 0.15
 # Partners of a point are nearer than the first at the beginning and the second at the end, meters.
-FARTHEST, NEAREST = 0.8, 0.3
+FARTHEST, NEAREST = 0.4, 0.2
 # The nearest points that a partner is looked for among.
 NEIGHBORS = 8
 # Points miss by so much, meters, along a surface by so many times more; one time tells no more than so many points.
@@ -21,6 +21,8 @@ SCATTER, ALONG, MOST_WEIGHT = 0.06, 5.0, 40.0
 ACCELERATION = (2.0, 2.0, 0.5, 0.5)
 # What drives faster than this, m/s, looks where it goes but for so many radians; what is slower turns so fast, rad/s.
 DRIVES, DRIFT, SLOW_TURN = 1.0, 0.1, 0.2
+# The steps from pose to pose that are given are off by so much: meters, radians.
+STEP_ERROR = (0.1, 0.1, 0.1, 0.1)
 # The direction of motion is measured over this way, meters.
 WAY = 1.0
 
@@ -40,13 +42,17 @@ def refine(parts: list[np.ndarray], poses: np.ndarray, times: np.ndarray) -> np.
     poses[:, 3] = np.unwrap(poses[:, 3])
     if len(poses) < 2:
         return poses
+    given = np.diff(poses, axis=0)
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     points = np.concatenate(parts)
+    # The frame of the thing is at liberty: it stays as it is at one time.
+    held = np.zeros_like(poses)
+    held[np.argmax([len(part) for part in parts])] = 1e6
     for iteration in range(ITERATIONS):
         share = iteration / (ITERATIONS - 1)
-        system, right = _smoothness(poses, times)
+        system, right = _smoothness(poses, times, given)
         _add_points(system, right, points, owners, poses, FARTHEST ** (1 - share) * NEAREST**share)
-        step = np.linalg.solve(system + 1e-3 * np.eye(len(system)), right).reshape(-1, 4)
+        step = np.linalg.solve(system + np.diag(held.reshape(-1)), right).reshape(-1, 4)
         poses += step
         if np.abs(step).max() < 1e-3 and share > 0.5:
             break
@@ -88,8 +94,8 @@ def _directions(poses: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.arctan2(moved[:, 1], moved[:, 0]), speeds
 
 
-def _smoothness(poses: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the equations ``(4k, 4k)`` and ``(4k,)`` of a step to poses of steady motion."""
+def _smoothness(poses: np.ndarray, times: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the equations ``(4k, 4k)`` and ``(4k,)`` for a change to poses of steady motion, with steps as given."""
     count = len(poses)
     system, right = np.zeros((count, 4, count, 4)), np.zeros((count, 4))
 
@@ -99,6 +105,9 @@ def _smoothness(poses: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nd
         system[rows[:, None], column, rows, column] += np.outer(factors, factors) / error**2
         right[rows, column] += factors * miss / error**2
 
+    for i in range(count - 1):
+        for column in range(4):
+            ask(np.array([i, i + 1]), np.array([-1.0, 1.0]), column, given[i, column], STEP_ERROR[column])
     for i in range(1, count - 1):
         before, after = times[i] - times[i - 1], times[i + 1] - times[i]
         factors = np.array([1 / before, -1 / before - 1 / after, 1 / after]) * 2 / (before + after)
@@ -138,7 +147,9 @@ def _add_points(
     known = normals[second].any(1)
     apart = np.linalg.norm(np.where(known[:, None], across, misses), axis=1)
     weights = 1 / (1 + (apart / (3 * SCATTER)) ** 2)
-    weights *= np.minimum(1, MOST_WEIGHT / np.bincount(owners[first], minlength=len(poses)))[owners[first]]
+    weights *= np.minimum(1, MOST_WEIGHT / np.maximum(np.bincount(owners[first], minlength=len(poses)), 1))[
+        owners[first]
+    ]
     along = np.where(known, 1 / ALONG**2, 0.25)[:, None, None]
     metric = along * np.eye(3) + (1 - along) * normals[second, :, None] * normals[second, None, :]
     metric = metric * (weights / SCATTER**2)[:, None, None]
