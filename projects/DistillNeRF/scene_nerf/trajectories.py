@@ -6,21 +6,24 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .registration import HEIGHT_SHARE, turn
-from .surfaces import fit_surfaces
 
-ITERATIONS = 12
-# Pieces of surface that normals are told of, meters.
-PIECE = 0.15
-# Partners of a point are nearer than the first at the beginning and the second at the end, meters.
-FARTHEST, NEAREST = 0.8, 0.3
-# The nearest points that a partner is looked for among.
-NEIGHBORS = 8
-# Points miss by so much, meters, along a surface by so many times more; one time tells no more than so many points.
-SCATTER, ALONG, MOST_WEIGHT = 0.06, 5.0, 40.0
+ITERATIONS = 25
+# Points attract points of other times around; the width of the attraction at the beginning and at the end, meters.
+WIDEST, NARROWEST = 0.4, 0.1
+# Among so many nearest points; a point that has none of other times around weighs less by this.
+NEIGHBORS, ALONE = 16, 0.5
+# Steps are longer by this, as what attracts moves along.
+FURTHER = 1.8
+# Of all times together about so many points are used, but so many of each.
+MOST_POINTS, LEAST_POINTS = 4000, 30
+# One time tells no more than so many points.
+MOST_WEIGHT = 40.0
 # How things speed up along x, y, z, meters per second squared, and turn, radians per second squared.
 ACCELERATION = (2.0, 2.0, 0.5, 0.5)
 # What drives faster than this, m/s, looks where it goes but for so many radians; what is slower turns so fast, rad/s.
 DRIVES, DRIFT, SLOW_TURN = 1.0, 0.1, 0.2
+# The steps from pose to pose that are given are off by so much: meters, radians.
+STEP_ERROR = (0.3, 0.3, 0.1, 0.3)
 # The direction of motion is measured over this way, meters.
 WAY = 1.0
 
@@ -40,14 +43,20 @@ def refine(parts: list[np.ndarray], poses: np.ndarray, times: np.ndarray) -> np.
     poses[:, 3] = np.unwrap(poses[:, 3])
     if len(poses) < 2:
         return poses
+    given = np.diff(poses, axis=0)
+    most = max(LEAST_POINTS, MOST_POINTS // len(parts))
+    parts = [part[:: -(-len(part) // most)] for part in parts]
     owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     points = np.concatenate(parts)
+    # The frame of the thing is at liberty: it stays as it is at one time.
+    held = np.zeros_like(poses)
+    held[np.argmax([len(part) for part in parts])] = 1e6
     for iteration in range(ITERATIONS):
         share = iteration / (ITERATIONS - 1)
-        system, right = _smoothness(poses, times)
-        _add_points(system, right, points, owners, poses, FARTHEST ** (1 - share) * NEAREST**share)
-        step = np.linalg.solve(system + 1e-3 * np.eye(len(system)), right).reshape(-1, 4)
-        poses += step
+        system, right = _smoothness(poses, times, given)
+        _add_points(system, right, points, owners, poses, WIDEST ** (1 - share) * NARROWEST**share)
+        step = np.linalg.solve(system + np.diag(held.reshape(-1)), right).reshape(-1, 4)
+        poses += FURTHER * step
         if np.abs(step).max() < 1e-3 and share > 0.5:
             break
     return poses
@@ -88,35 +97,39 @@ def _directions(poses: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.arctan2(moved[:, 1], moved[:, 0]), speeds
 
 
-def _smoothness(poses: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the equations ``(4k, 4k)`` and ``(4k,)`` of a step to poses of steady motion."""
+def _second_differences(times: np.ndarray) -> np.ndarray:
+    """Return the matrix ``(k - 2, k)`` that takes values at times ``(k,)`` to how they speed up."""
+    before, after = np.diff(times)[:-1, None], np.diff(times)[1:, None]
+    steps = np.diff(np.eye(len(times)), axis=0)
+    return (steps[1:] / after - steps[:-1] / before) * 2 / (before + after)
+
+
+def _smoothness(poses: np.ndarray, times: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the equations ``(4k, 4k)`` and ``(4k,)`` for a change to poses of steady motion, with steps as given."""
     count = len(poses)
     system, right = np.zeros((count, 4, count, 4)), np.zeros((count, 4))
-
-    def ask(rows: np.ndarray, factors: np.ndarray, column: int, wanted: float, error: float) -> None:
-        """Ask that ``factors @ poses[rows, column]`` is ``wanted``."""
-        miss = wanted - factors @ poses[rows, column]
-        system[rows[:, None], column, rows, column] += np.outer(factors, factors) / error**2
-        right[rows, column] += factors * miss / error**2
-
-    for i in range(1, count - 1):
-        before, after = times[i] - times[i - 1], times[i + 1] - times[i]
-        factors = np.array([1 / before, -1 / before - 1 / after, 1 / after]) * 2 / (before + after)
-        for column in range(4):
-            ask(np.arange(i - 1, i + 2), factors, column, 0.0, ACCELERATION[column])
+    steps, speeds_up = np.diff(np.eye(count), axis=0), _second_differences(times)
+    for column in range(4):
+        for matrix, wanted, error in (
+            (steps, given[:, column], STEP_ERROR[column]),
+            (speeds_up, 0.0, ACCELERATION[column]),
+        ):
+            system[:, column, :, column] += matrix.T @ matrix / error**2
+            right[:, column] += matrix.T @ (wanted - matrix @ poses[:, column]) / error**2
     directions, speeds = _directions(poses, times)
-    ahead = forward(poses, times)
-    for i in range(count):
-        if speeds[i] > DRIVES:
-            off = np.angle(np.exp(1j * (directions[i] - ahead - poses[i, 3])))
-            ask(np.array([i]), np.ones(1), 3, poses[i, 3] + off, DRIFT)
-        elif i:
-            ask(np.array([i - 1, i]), np.array([-1.0, 1.0]), 3, 0.0, SLOW_TURN * (times[i] - times[i - 1]))
+    drives = speeds > DRIVES
+    off = np.angle(np.exp(1j * (directions - forward(poses, times) - poses[:, 3])))
+    diagonal = np.arange(count)
+    system[diagonal, 3, diagonal, 3] += drives / DRIFT**2
+    right[:, 3] += drives * off / DRIFT**2
+    slow = ~drives[1:] / (SLOW_TURN * np.diff(times))
+    system[:, 3, :, 3] += (steps * slow[:, None] ** 2).T @ steps
+    right[:, 3] -= (steps * slow[:, None] ** 2).T @ (steps @ poses[:, 3])
     return system.reshape(4 * count, -1), right.reshape(-1)
 
 
 def _add_points(
-    system: np.ndarray, right: np.ndarray, points: np.ndarray, owners: np.ndarray, poses: np.ndarray, farthest: float
+    system: np.ndarray, right: np.ndarray, points: np.ndarray, owners: np.ndarray, poses: np.ndarray, width: float
 ) -> None:
     """Add that points ``(n, 3)`` of different times lie on one surface.
 
@@ -125,45 +138,41 @@ def _add_points(
         points: in the scene.
         owners: ``(n,)`` the time of each.
         poses: ``(k, 4)``.
-        farthest: meters; points farther from each other are no partners.
+        width: meters, of the weights of partners.
     """
     local = to_thing(points, poses[owners])
-    surfaces = fit_surfaces(local, PIECE)
-    normals = np.nan_to_num(surfaces.normals[surfaces.pieces].astype(np.float64))
-    first, second = _partners(local, owners, farthest)
+    first, second, weights = _partners(local, owners, width)
     if not len(first):
         return
     misses = local[second] - local[first]
-    across = np.einsum('nk,nk->n', misses, normals[second])[:, None] * normals[second]
-    known = normals[second].any(1)
-    apart = np.linalg.norm(np.where(known[:, None], across, misses), axis=1)
-    weights = 1 / (1 + (apart / (3 * SCATTER)) ** 2)
-    weights *= np.minimum(1, MOST_WEIGHT / np.bincount(owners[first], minlength=len(poses)))[owners[first]]
-    along = np.where(known, 1 / ALONG**2, 0.25)[:, None, None]
-    metric = along * np.eye(3) + (1 - along) * normals[second, :, None] * normals[second, None, :]
-    metric = metric * (weights / SCATTER**2)[:, None, None]
+    most = MOST_WEIGHT / np.maximum(np.bincount(owners[first], weights, minlength=len(poses)), MOST_WEIGHT)
+    weights = weights * most[owners[first]] / width**2
     # How a step of its pose moves a point in the frame of the thing.
     slopes = np.zeros((len(points), 3, 4))
     slopes[:, :, :3] = -np.stack([turn(-angle) for angle in poses[:, 3]])[owners]
     slopes[:, 0, 3], slopes[:, 1, 3] = local[:, 1], -local[:, 0]
     both = np.concatenate([slopes[first], -slopes[second]], axis=2)
-    weighted = both.transpose(0, 2, 1) @ metric
-    unknowns = (owners[np.stack([first, second], 1)][:, :, None] * 4 + np.arange(4)).reshape(-1, 8)
-    np.add.at(system, (unknowns[:, :, None], unknowns[:, None, :]), weighted @ both)
-    np.add.at(right, unknowns, (weighted @ misses[:, :, None])[:, :, 0])
+    weighted = both.transpose(0, 2, 1) * weights[:, None, None]
+    count = len(poses)
+    pairs = owners[first] * count + owners[second]
+    order = np.argsort(pairs, kind='stable')
+    starts = np.flatnonzero(np.diff(pairs[order], prepend=-1))
+    rows = pairs[order][starts]
+    unknowns = (np.stack([rows // count, rows % count], 1)[:, :, None] * 4 + np.arange(4)).reshape(-1, 8)
+    products = np.add.reduceat((weighted @ both)[order], starts)
+    np.add.at(system, (unknowns[:, :, None], unknowns[:, None, :]), products)
+    np.add.at(right, unknowns, np.add.reduceat((weighted @ misses[:, :, None])[order, :, 0], starts))
 
 
-def _partners(local: np.ndarray, owners: np.ndarray, farthest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pair points ``(n, 3)`` with points of other times: the nearest, and the one farthest in time among neighbors."""
+def _partners(local: np.ndarray, owners: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pair points ``(n, 3)`` with points of other times around, with weights by distance that sum to less than 1."""
     flat = local * [1.0, 1.0, HEIGHT_SHARE]
     count = min(NEIGHBORS, len(flat))
-    distances, near = cKDTree(flat).query(flat, count)
+    distances, near = cKDTree(flat).query(flat, count, distance_upper_bound=3 * width)
     distances, near = distances.reshape(len(flat), -1), near.reshape(len(flat), -1)
-    usable = (owners[near] != owners[:, None]) & (distances <= farthest)
-    rows = np.arange(len(flat))
-    closest = usable.argmax(1)
-    remote = np.where(usable, np.abs(owners[near] - owners[:, None]), -1).argmax(1)
-    found = usable.any(1)
-    twice = found & (remote != closest)
-    first = np.concatenate([rows[found], rows[twice]])
-    return first, np.concatenate([near[rows, closest][found], near[rows, remote][twice]])
+    usable = np.isfinite(distances)
+    usable[usable] = owners[near[usable]] != np.broadcast_to(owners[:, None], near.shape)[usable]
+    weights = np.where(usable, np.exp(-0.5 * (np.where(usable, distances, 0) / width) ** 2), 0)
+    weights /= weights.sum(1, keepdims=True) + ALONE
+    first, rank = np.nonzero(weights > 1e-3)
+    return first, near[first, rank], weights[first, rank]
