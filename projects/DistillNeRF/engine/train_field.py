@@ -8,13 +8,12 @@ from mmengine.config import Config
 
 from ..configuration.config import building
 from ..configuration.switches import resume_of, seed_of
-from ..models.checkpoint import read_checkpoint
 from ..models.wrapper import unwrap
 from ..scene_nerf.model import load_field
 from ..scene_nerf.settings import SECTION
 from .builders import build_runner, prepare
 from .optim_wrappers import skipping
-from .resuming import checkpoint_to_resume, is_finished, require_resumable
+from .resuming import checkpoint_to_resume, go_on_from
 from .work_dir import training_in, warn_of_earlier_run
 
 
@@ -41,14 +40,8 @@ def train_field(config: Config, work_dir: Path, seed: int | None = None, resume:
             warn_of_earlier_run(work_dir)
         else:
             resume = checkpoint_to_resume(resume, work_dir)
-        config.resume = False
-        if resume is not None:
-            config.resume, config.load_from = True, resume
-            state = read_checkpoint(resume)
-            require_resumable(config, state, resume)
-            if is_finished(config, state, resume):
-                return
-        _run(config, resume)
+        if go_on_from(config, resume):
+            _run(config, resume)
 
 
 def _run(config: Config, resume: str | None) -> None:
