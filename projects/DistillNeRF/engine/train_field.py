@@ -9,8 +9,11 @@ from mmengine.config import Config
 from ..configuration.config import building
 from ..configuration.switches import resume_of, seed_of
 from ..models.wrapper import unwrap
+from ..scene_nerf.identity import check_identity
 from ..scene_nerf.model import load_field
+from ..scene_nerf.numbers import check_number
 from ..scene_nerf.settings import SECTION
+from ..utils.errors import warn
 from .builders import build_runner, prepare
 from .optim_wrappers import skipping
 from .resuming import checkpoint_to_resume, go_on_from
@@ -30,6 +33,7 @@ def train_field(config: Config, work_dir: Path, seed: int | None = None, resume:
         InputError: bad input at any step.
     """
     seed = seed_of(config) if seed is None else seed
+    check_number('train_cfg.max_iters', config.train_cfg.get('max_iters'), least=1, whole=True)
     config = prepare(config, work_dir, seed)
     config.train_dataloader.dataset.update(
         {SECTION: config[SECTION], 'seed': seed, 'num_batches': config.train_cfg.max_iters}
@@ -50,11 +54,15 @@ def _run(config: Config, resume: str | None) -> None:
     with building(config):
         data = runner.train_loop.dataloader.dataset
         model = unwrap(runner.model)
+        for lack in data.lacks:
+            warn(f'scene {data.drive.scene}: {lack}')
         if resume is None:
             model.prepare(data)
         else:
             # The optimizer has to know the cells of the checkpoint before its own state is loaded.
             load_field(model, resume)
+            where = str(config.filename)
+            check_identity(model.drive, len(model.field.exposure), data.drive.scene, data.images, resume, where)
             model.learn_of(data)
         runner.optim_wrapper = runner.build_optim_wrapper(skipping(runner.optim_wrapper))
         if runner.param_schedulers is not None:

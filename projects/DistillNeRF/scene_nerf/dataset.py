@@ -16,7 +16,9 @@ from ..utils.errors import InputError
 from .beams import Beams, collect_beams
 from .drive import Drive, DriveImage
 from .evidence import Evidence, gather_evidence
+from .lacks import find_lacks
 from .movers import find_moving
+from .numbers import check_number
 from .settings import SECTION, read_settings
 
 # Shorter beams end on the own car, meters.
@@ -25,7 +27,7 @@ SHORTEST_BEAM = 2.5
 
 def training_images(drive: Drive, holdout_frames: Collection[int]) -> tuple[DriveImage, ...]:
     """List the images of a drive that are not kept out, in order of time."""
-    return tuple(image for image in drive.images if image.frame is None or image.frame not in holdout_frames)
+    return drive.images_without(holdout_frames)
 
 
 def still_beams(drive: Drive, holdout_frames: Collection[int] = ()) -> tuple[Beams, Evidence]:
@@ -38,9 +40,17 @@ def still_beams(drive: Drive, holdout_frames: Collection[int] = ()) -> tuple[Bea
 
 @FUNCTIONS.register_module()
 def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collate a batch of one item, which is a batch of rays itself."""
-    (item,) = batch
-    return item
+    """Collate a batch of one item, which is a batch of rays itself.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(batch) > 1:
+        raise InputError(
+            f'train_dataloader.batch_size is {len(batch)}, but an item is a batch of rays already; give 1, and '
+            'train_dataloader.dataset.num_rays for more rays'
+        )
+    return batch[0]
 
 
 @DATASETS.register_module()
@@ -58,16 +68,20 @@ class DriveRays(Dataset):
         images: those that are trained on.
         beams: those that end on what stands still; None without LiDAR.
         evidence: what all beams say, but for hits on what moves; None without LiDAR.
+        lacks: what the drive lacks, in words.
     """
 
     def __init__(
         self, scene_nerf: Mapping[str, Any], num_rays: int, num_beams: int, num_batches: int, seed: int = 0
     ) -> None:
+        check_number('train_dataloader.dataset.num_rays', num_rays, least=1, whole=True)
+        check_number('train_dataloader.dataset.num_beams', num_beams, least=0, whole=True)
         settings = read_settings({SECTION: scene_nerf}, 'the config')
         self.drive = settings.drive()
         self.images = training_images(self.drive, settings.holdout_frames)
         if not self.images:
             raise InputError(f'scene {settings.scene}: all its images are kept out; keep fewer frames out')
+        self.lacks = find_lacks(self.drive, settings.holdout_frames, settings.holdout_lidar_frames)
         self.image_size = settings.image_size
         self.num_rays, self.num_beams, self.num_batches, self.seed = num_rays, num_beams, num_batches, seed
         self.pixels = torch.from_numpy(np.stack([image.read(*self.image_size) for image in self.images]))
@@ -78,7 +92,7 @@ class DriveRays(Dataset):
         self.origins = poses[:, :3, 3].float()
         self.beams: Beams | None = None
         self.evidence: Evidence | None = None
-        if self.drive.sweeps:
+        if self.drive.sweeps_without(settings.holdout_lidar_frames):
             self.beams, self.evidence = still_beams(self.drive, settings.holdout_lidar_frames)
 
     def __len__(self) -> int:
@@ -87,7 +101,7 @@ class DriveRays(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(hash((self.seed, index)) % 2**63)
         inputs = self._pixels(generator)
-        if self.beams is not None:
+        if self.beams is not None and self.num_beams:
             inputs |= self._beams(generator)
         return {'inputs': inputs}
 
