@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from . import march_kernels, marching
 from .marching import CHANNELS, Marching, RayOutputs, Rays
@@ -82,6 +84,12 @@ class SceneField(nn.Module):
         self.grid = grid
         self.values = nn.Parameter(values)
         self.largest = torch.zeros(len(grid), device=values.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the cells, too."""
+        super()._apply(fn, recurse)
+        self.grid = self.grid.map(fn)
+        return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """Save the cells, too."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..geometry.cameras import Cameras
 from .drive import DriveImage
 from .field import SceneField, expose
-from .marching import Rays
+from .marching import RayOutputs, Rays
 from .seen_space import SeenSpace
 from .source_choice import choose_sources
 from .teacher import TeacherRendering
@@ -27,6 +27,8 @@ FAR = 100.0
 SAME_DIRECTION = 0.97
 # Training images whose exposures a view takes, the nearest in time.
 NEAREST_IMAGES = 2
+# So many rays as in a step of the training.
+RAYS_AT_ONCE = 10240
 # Recorded images that a view is looked up in, and how many renderings of them are kept for the next view.
 SOURCES, KEPT = 6, 96
 
@@ -56,25 +58,30 @@ class FieldTeacher:
 
     @torch.no_grad()
     def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
-        """Render all pixels of cameras ``(V,)``; exposures are those of the nearest images of the same direction."""
+        """Render all pixels of cameras ``(V,)``; exposures are those of the nearest images of the same direction.
+
+        The field computes where it is; what it sees is returned where the cameras are.
+        """
+        device = cameras.cam2world.device
+        cameras = cameras.to(self.field.values.device)
         nearest = [self._nearest(cameras[index : index + 1], timestamp) for index in range(len(cameras))]
         views = [self._view(cameras[i : i + 1], self._exposure(images)) for i, images in enumerate(nearest)]
         rendering = TeacherRendering(*(torch.stack(parts) for parts in zip(*views, strict=True)))
         if not self.warp or not len(cameras):
-            return rendering
+            return rendering.to(device)
         assert rendering.image is not None
         image = [
             self._looked_up(cameras[i : i + 1], rendering.map(lambda x, i=i: x[i : i + 1]), nearest[i], timestamp)
             for i in range(len(cameras))
         ]
-        return replace(rendering, image=torch.cat(image))
+        return replace(rendering, image=torch.cat(image)).to(device)
 
     def _view(self, camera: Cameras, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return z depth, sky and color of one camera as the field has them."""
         height, width = camera.height, camera.width
         origins, directions = camera.rays(height, width)
         directions = directions.reshape(-1, 3).float()
-        outputs = self.field.march(Rays.centered(origins.float().expand_as(directions).contiguous(), directions))
+        outputs = self._march(Rays.centered(origins.float().expand_as(directions).contiguous(), directions))
         opacity = 1 - outputs.transmittance
         distance = (outputs.distance / opacity.clamp_min(1e-6)).view(height, width)
         z = distance / camera.ray_lengths(height, width)[0].float()
@@ -87,9 +94,19 @@ class FieldTeacher:
             z, sky = z.masked_fill(unknown, torch.nan), sky.masked_fill(unknown, 0.0)
         return z.masked_fill(~solid, torch.nan), sky, color.T.view(3, height, width)
 
+    def _march(self, rays: Rays) -> RayOutputs:
+        """Render rays; away from CPUs, whose kernels store no samples, only so many at a time."""
+        if self.field.values.is_cpu or len(rays) <= RAYS_AT_ONCE:
+            return self.field.march(rays)
+        parts = [
+            self.field.march(rays.map(lambda x, i=i: x[i : i + RAYS_AT_ONCE]))
+            for i in range(0, len(rays), RAYS_AT_ONCE)
+        ]
+        return RayOutputs(*(torch.cat([getattr(part, f) for part in parts]) for f in RayOutputs.__dataclass_fields__))
+
     def _nearest(self, camera: Cameras, timestamp: float) -> list[int]:
         """Return the training images that look the same way, the nearest in time."""
-        alike = self._axes @ camera.cam2world[0, :3, 2].double()
+        alike = self._axes @ camera.cam2world[0, :3, 2].double().cpu()
         apart = (self._times - timestamp).abs() + torch.where(alike < SAME_DIRECTION, 1e9, 0.0)
         return apart.argsort(stable=True)[:NEAREST_IMAGES].tolist()
 
@@ -105,21 +122,24 @@ class FieldTeacher:
             timestamp=timestamp,
             height=camera.height,
             width=camera.width,
-            intrinsics=camera.intrinsics[0].double().numpy(),
-            cam2scene=camera.cam2world[0].double().numpy(),
+            intrinsics=camera.intrinsics[0].double().cpu().numpy(),
+            cam2scene=camera.cam2world[0].double().cpu().numpy(),
         )
         chosen = choose_sources(self.images, target, SOURCES)
         numbers = [self._number[image.path] for image in chosen]
         exposure = self._exposure(nearest)
-        cameras = [image.camera_at(*self.image_size).to(torch.float32) for image in chosen]
+        like = self.field.values
+        cameras = [image.camera_at(*self.image_size).to(like) for image in chosen]
         sources = Sources(
             Cameras(
                 torch.cat([c.intrinsics for c in cameras]), torch.cat([c.cam2world for c in cameras]), *self.image_size
             ),
-            torch.from_numpy(np.stack([image.read(*self.image_size) for image in chosen])).permute(0, 3, 1, 2),
+            like.new_tensor(np.stack([image.read(*self.image_size) for image in chosen]), dtype=torch.uint8).permute(
+                0, 3, 1, 2
+            ),
             torch.stack([self._depth(number) for number in numbers]),
-            torch.tensor([image.timestamp - timestamp for image in chosen], dtype=torch.float32),
-            torch.tensor([image.camera == own.camera for image in chosen]),
+            like.new_tensor([image.timestamp - timestamp for image in chosen]),
+            like.new_tensor([image.camera == own.camera for image in chosen], dtype=torch.bool),
             exposure=torch.stack([between(self.field.exposure[number], exposure) for number in numbers]),
         )
         return warp_colors(camera.to(torch.float32), depth_with_sky(rendering), sources, rendering.image).image
@@ -132,7 +152,7 @@ class FieldTeacher:
         """Render the depth ``(h, w)`` of a training image, or take it from before."""
         image = self.images[number]
         if image.path not in self._rendered:
-            camera = image.camera_at(*self.image_size)
+            camera = image.camera_at(*self.image_size).to(self.field.values.device)
             z, sky, color = self._view(camera, self.field.exposure[number])
             self._rendered[image.path] = depth_with_sky(TeacherRendering(z[None], sky[None], color[None]))[0]
             if len(self._rendered) > KEPT:
