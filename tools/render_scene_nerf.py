@@ -28,7 +28,7 @@ def main() -> None:
     args = parse_args()
     require_one_process()
     config = load_config(args.config, args.cfg_options, sections=(SECTION,))
-    source = TeacherSource(config, args.checkpoint, args.method)
+    source = TeacherSource(config, args.checkpoint, args.method, args.device)
     chosen = None if args.size is None else size(args.size, '--size')
     for line in export_scene(source, args.out, args.views, chosen, args.workers, not args.no_report):
         print(line)

@@ -15,6 +15,7 @@ from projects.DistillNeRF.engine.command_line import (
 )
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.teacher_jobs import LAUNCHERS, MOST_JOBS, make_jobs, run_here, run_on_cluster
+from projects.DistillNeRF.engine.teachers import require_field
 from projects.DistillNeRF.scene_nerf.settings import SECTION, size
 from projects.DistillNeRF.utils.errors import InputError, command
 
@@ -43,11 +44,13 @@ def main() -> None:
         raise InputError('--slurm would do nothing without --launcher slurm; give it, too, or leave --slurm away')
     if args.workers is not None and args.workers < 1:
         raise InputError(f'--workers is {args.workers}; give 1 or more')
+    require_field(args.method, args.device)
     config = load_config(args.config, args.cfg_options, sections=(SECTION,))
     work_dir = work_dir_of(config, args.work_dir, args.cfg_options)
     out = (args.out or work_dir / 'teacher').absolute()
     export = ['--out', str(out), '--views', *args.views]
     export += [] if args.size is None else ['--size', *map(str, size(args.size, '--size'))]
+    export += [] if args.device is None else ['--device', args.device]
     export += ['--no-report'] if args.no_report else []
     jobs = make_jobs(config, args.scenes, work_dir / 'scenes', args.method, export)
     if args.launcher == 'slurm':

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     add_trajectory(parser)
     parser.add_argument('--host', default=DEFAULT_HOST, help='address to listen on; the default is this machine alone')
     parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='0 takes any that is free')
-    parser.add_argument('--device', default='cpu', help='where the network is: cpu, cuda, ...')
+    parser.add_argument('--device', default='cpu', help='where the network or the field is: cpu, cuda, ...')
     add_precision(parser)
     return parser.parse_args()
 
@@ -69,8 +69,8 @@ def _check_use_of_field(args: argparse.Namespace) -> None:
     """Refuse options that would do nothing with the field of a drive."""
     if getattr(args, 'checkpoint', None) is not None:
         raise InputError(f'{args.checkpoint}: --scene-nerf gives the checkpoint; leave one of the two away')
-    if args.device != 'cpu' or args.precision != DEFAULT:
-        raise InputError('--scene-nerf is rendered by the processor in fp32; leave --device and --precision away')
+    if args.precision != DEFAULT:
+        raise InputError('--scene-nerf is rendered in fp32; leave --precision away')
     warn_of_unread(args.cfg_options, ('model', SECTION))
 
 
@@ -81,7 +81,7 @@ def _viewer(args: argparse.Namespace) -> Viewer:
         # Imported where it is needed: it compiles kernels.
         from projects.DistillNeRF.engine.view_field import open_field
 
-        field = open_field(args.config, args.scene_nerf, args.cfg_options)
+        field = open_field(args.config, args.scene_nerf, args.cfg_options, args.device)
         return FieldViewer(field, args.sample or 0, None, *where)
     source, text_encoder = open_source(
         args.config,

@@ -26,7 +26,7 @@ COLOR_TOLERANCE = 0.1
 # is farther away.
 MAX_OFF_CENTER = 0.2
 
-T = TypeVar('T', DistillNeRF, Scene, torch.Tensor)
+T = TypeVar('T', DistillNeRF, Scene, torch.Tensor, torch.nn.Module)
 
 
 def init_model(

@@ -19,6 +19,8 @@ KERNELS = (
     'tests/modules/',
     *(f'tests/models/test_{name}.py' for name in ('network', 'scene')),
 )
+# The tests that place their tensors on that device by themselves.
+OTHERS = ('tests/scene_nerf/test_devices.py',)
 RANDOM = {torch.rand, torch.randn, torch.randint, torch.randperm}
 FACTORIES = {
     *(torch.tensor, torch.zeros, torch.ones, torch.full, torch.empty, torch.eye, torch.arange, torch.linspace),

@@ -1,8 +1,10 @@
-"""Fields made by hand."""
+"""Fields made by hand, and options of fields that are trained in a second."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,3 +61,28 @@ def opaque_values(grid: NestedGrid, color: tuple[float, float, float]) -> Tensor
     values[:, 0] = 12.0
     values[:, 1:4] = torch.tensor(color)
     return values
+
+
+QUICK_STEPS = 4
+
+
+def quick_options(files: Sequence[Path], root: Path, scene: str = 'minitown-0001', **changes: object) -> list[str]:
+    """Options of tools/train.py and tools/render_scene_nerf.py for a field of the town of boxes."""
+    settings = {
+        'scene_nerf.ann_files': [str(file) for file in files],
+        'scene_nerf.scene': scene,
+        **{f'scene_nerf.roots.{kind}': str(root) for kind in ('img', 'lidar', 'truth')},
+        'scene_nerf.image_size': [14, 25],
+        'train_cfg.max_iters': QUICK_STEPS,
+        'train_dataloader.dataset.num_rays': 128,
+        'train_dataloader.dataset.num_beams': 32,
+        'model.cell_size': 0.8,
+        'model.divisions': 1,
+        'model.levels': 2,
+        'model.reach': [8.0, 3.0, 4.0],
+        'custom_hooks.2.divide': [0.3],
+        'custom_hooks.2.drop': [0.6],
+        'default_hooks.checkpoint.interval': QUICK_STEPS,
+        **changes,
+    }
+    return [f'{name}={value}'.replace(' ', '') for name, value in settings.items()]

@@ -194,7 +194,7 @@ def test_wrong_input_is_refused_in_one_line(project, town, tmp_path):
     assert 'leave one of the two away' in refused(ENTRY, student, '--scene-nerf', student)
     assert '--scene would do nothing' in refused('--scene-nerf', student, '--scene', student)
     assert '--data would do nothing' in refused(ENTRY, '--scene-nerf', student, '--data', tmp_path)
-    assert 'leave --device' in refused(ENTRY, '--scene-nerf', student, '--device', 'cuda')
+    assert 'leave --precision' in refused(ENTRY, '--scene-nerf', student, '--precision', 'bf16')
 
 
 def test_the_config_beside_a_checkpoint_is_found(tmp_path):

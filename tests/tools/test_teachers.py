@@ -142,7 +142,11 @@ def test_the_lidar_teacher_changes_with_the_lidar(town, opened, tmp_path):
         (('None',), ['the checkpoint is None', '--method lidar']),
         (('gone.pth',), ['gone.pth: no such file']),
         (('config.py', '--method', 'lidar'), ['give None for the checkpoint']),
+        (('config.py', '--device', 'nowhere'), ["device 'nowhere': cannot be used"]),
         (('None', '--method', 'lidar', '--workers', '0'), ['--workers is 0']),
+        (('None', '--method', 'lidar', '--device', 'cpu'), ['--device cpu', 'drawn by the processor']),
+        (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.holdout_frames=[9]'), ['keyframe 9', '0 to 2']),
+        (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.color=1'), ['nothing reads scene_nerf.color']),
         (('None', '--method', 'lidar', '--size', '0', '4'), ['--size is [0, 4]']),
         (('None', '--method', 'lidar', '--size', '10', '50'), ['another shape', '--size 28 50']),
         (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.scene=x'), ["scene_nerf.scene is 'x'", *SCENES]),
@@ -299,6 +303,7 @@ def test_a_damaged_checkpoint_fails_its_scene_alone(town, opened, in_this_proces
     [
         (('--workers', '0'), ['--workers is 0']),
         (('--slurm', 'timeout_min=9'), ['--slurm would do nothing without --launcher slurm']),
+        (('--device', 'cuda'), ['--device cuda', 'drawn by the processor']),
     ],
 )
 def test_wrong_options_of_many_scenes_are_refused(config, tmp_path, options, words):

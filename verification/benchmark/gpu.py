@@ -93,11 +93,12 @@ def run_program(name: str, out: Path, *arguments: str, timeout: int = 240) -> Ch
 
 def checks(device: str, out: Path) -> list[Check]:
     """Run the suite's tests of kernels, the parity check and the comparison of Triton kernels on the device."""
-    from tests.helpers.devices import KERNELS
+    from tests.helpers.devices import KERNELS, OTHERS
 
     on_cpu = torch.device(device).type == 'cpu'
     workers = [] if on_cpu else ['-n', str(min(12, os.cpu_count() or 1))]
-    tests = ('tests/modules/test_heads.py', 'tests/modules/test_voxels.py') if on_cpu else KERNELS
+    few = ('tests/modules/test_heads.py', 'tests/modules/test_voxels.py')
+    tests = few if on_cpu else (*KERNELS, *OTHERS)
     on_device = ('--device', device)
     done = [
         run_program('tests', out, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *workers, '--device', device, *tests),

@@ -34,7 +34,7 @@ from .rig_checks import (
     direction_of_name,
     lonely_in_rig,
 )
-from .sweep_checks import check_image_sweeps, check_lidar_sweeps
+from .sweep_checks import check_sweeps
 
 CONVERT_AGAIN = 'convert the data again with tools/create_data.py'
 # While converting there is no info file yet that could be made again.
@@ -99,8 +99,7 @@ def check_infos(infos: Sequence[Info], where: str, converting: bool = False) -> 
     )
     _check_sizes(drive, images, hints.record)
     _check_image_times(drive, images, hints.record)
-    check_lidar_sweeps(infos, drive, hints.record, hints.calibration)
-    check_image_sweeps(infos, drive, hints.record, hints.calibration)
+    check_sweeps(infos, drive, hints.record, hints.calibration)
     _check_instances(infos, drive, hints.record)
     _check_names(drive, images, where, hints.record)
     _check_rigs(drive, images, hints.calibration)

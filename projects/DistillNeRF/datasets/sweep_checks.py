@@ -16,8 +16,8 @@ from .info_arrays import SWEEP_FIELDS, Info, check_fields, check_points, stack_m
 LONGEST_SWEEP_LAG = 100.0
 
 
-def check_lidar_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibration_hint: str) -> None:
-    """Check that sweeps are LiDAR measurements near their keyframe.
+def check_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibration_hint: str) -> None:
+    """Check that LiDAR sweeps and images between keyframes belong to their keyframe, in time and in place.
 
     Args:
         infos: the records.
@@ -26,8 +26,14 @@ def check_lidar_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibrati
         calibration_hint: what to do about a wrong calibration.
 
     Raises:
-        InputError: names the keyframe, the first sweep that cannot be true, and the hint.
+        InputError: names the keyframe, the first sweep that cannot be true, its camera if it has one, and the hint.
     """
+    _check_lidar_sweeps(infos, drive, hint, calibration_hint)
+    _check_image_sweeps(infos, drive, hint, calibration_hint)
+
+
+def _check_lidar_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibration_hint: str) -> None:
+    """Check that sweeps are LiDAR measurements near their keyframe."""
     sample, sweeps, labels = [], [], []
     for index, info in enumerate(infos):
         for number, sweep in enumerate(info.get('lidar_sweeps', ())):
@@ -48,18 +54,8 @@ def check_lidar_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibrati
     _check_motion(drive.lidar2global[sample], lidar2global, lags, seconds, labels, hint)
 
 
-def check_image_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibration_hint: str) -> None:
-    """Check that images between keyframes lie between these in time, and near them in place.
-
-    Args:
-        infos: the records.
-        drive: their keyframes.
-        hint: what to do about a wrong record, for messages.
-        calibration_hint: what to do about a wrong calibration.
-
-    Raises:
-        InputError: names the keyframe, the camera, the first image that cannot be true, and the hint.
-    """
+def _check_image_sweeps(infos: Sequence[Info], drive: Drive, hint: str, calibration_hint: str) -> None:
+    """Check that images between keyframes lie between these in time, and near them in place."""
     found = list(_image_sweeps(infos, drive, hint))
     if not found:
         return

@@ -87,7 +87,7 @@ def add_trajectory(parser: argparse.ArgumentParser) -> None:
 
 
 def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool) -> None:
-    """Add ``--out``, ``--method``, ``--views`` and ``--size``: what is exported by which teacher, and where.
+    """Add ``--out``, ``--method``, ``--views``, ``--size``, ``--device``: what is exported by which teacher, and where.
 
     Args:
         parser: of the command; it parses :func:`view_words`.
@@ -101,6 +101,7 @@ def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool
     parser.add_argument('--views', nargs='+', type=_view, default=VIEWS, metavar='VIEW', help=about)
     about = 'height and width of the files; default: scene_nerf.image_size of the config'
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help=about)
+    parser.add_argument('--device', help='where a field is rendered: cpu (default), cuda, ...')
 
 
 def view_words(words: Sequence[str]) -> list[str]:

@@ -69,6 +69,28 @@ def newest_checkpoint(work_dir: Path) -> str | None:
     return last  # gone, and the reader will say so
 
 
+def go_on_from(config: Config, resume: str | None) -> bool:
+    """Set a training to go on from a checkpoint.
+
+    Args:
+        config: of the training; its ``resume`` and ``load_from`` are set.
+        resume: the checkpoint; ``None`` to begin anew.
+
+    Returns:
+        whether anything is left to train.
+
+    Raises:
+        InputError: training cannot go on from that file.
+    """
+    config.resume = resume is not None
+    if resume is None:
+        return True
+    config.load_from = resume
+    state = read_checkpoint(resume)
+    require_resumable(config, state, resume)
+    return not is_finished(config, state, resume)
+
+
 def require_resumable(config: Config, state: Mapping[str, Any], path: str) -> None:
     """Check that a checkpoint fits the number of processes of this training.
 

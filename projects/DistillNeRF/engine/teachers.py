@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+from ..apis import to_device
+from ..configuration.config import building
 from ..scene_nerf import report
 from ..scene_nerf.drive import Drive
 from ..scene_nerf.export import VIEWS, ExportOptions, Made, Task, export, make_views, provenance
@@ -39,18 +42,20 @@ class TeacherSource:
         config: as loaded.
         checkpoint: of the field; None for a teacher that needs no training.
         method: one of :data:`METHODS`.
+        device: where the field is rendered; None for the processor.
     """
 
     config: Config
     checkpoint: str | None
     method: str = FIELD
+    device: str | None = None
 
     def settings(self) -> SceneSettings:
         """Return what the config says about the drive."""
         return read_settings(self.config, str(self.config.filename))
 
     def check(self) -> None:
-        """Check that a checkpoint is there if one is needed, and none if not.
+        """Check that a checkpoint is there if one is needed, and none if not; and the device.
 
         Raises:
             InputError: otherwise.
@@ -58,6 +63,7 @@ class TeacherSource:
         if self.method == LIDAR:
             if self.checkpoint is not None:
                 raise InputError(f'{self.checkpoint}: --method lidar is not trained; give None for the checkpoint')
+            require_field(self.method, self.device)
         elif self.checkpoint is None:
             raise InputError(
                 'the checkpoint is None, but a field has to be trained; give one that tools/train.py wrote, or '
@@ -65,6 +71,8 @@ class TeacherSource:
             )
         else:
             require_file(self.checkpoint, 'give a checkpoint that tools/train.py wrote')
+            if self.device is not None:
+                to_device(torch.empty(0), self.device)
 
     def fingerprint(self, drive: Drive) -> str:
         """Return a digest of what the teacher was made from."""
@@ -94,7 +102,21 @@ class TeacherSource:
             return LidarTeacher.from_drive(settings.drive(), exclude_frames=settings.holdout_lidar_frames)
         from ..scene_nerf.model import load_teacher
 
-        return load_teacher(self.config, self.checkpoint)
+        with building(self.config):
+            teacher = load_teacher(self.config, self.checkpoint)
+        if self.device is not None:
+            teacher.field = to_device(teacher.field, self.device)
+        return teacher
+
+
+def require_field(method: str, device: str | None) -> None:
+    """Refuse a device for a teacher that is drawn by the processor.
+
+    Raises:
+        InputError: both are given.
+    """
+    if method == LIDAR and device is not None:
+        raise InputError(f'--device {device}: --method {LIDAR} is drawn by the processor; leave one of the two away')
 
 
 def export_scene(
@@ -173,7 +195,9 @@ def _in_processes(
     source: TeacherSource, options: ExportOptions, workers: int, tasks: Sequence[Task]
 ) -> Iterator[list[Made]]:
     threads = max(1, torch.get_num_threads() // workers)
-    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(source, options, threads)) as pool:
+    # A process that was forked from one with a GPU cannot use it.
+    context = None if source.device is None else get_context('spawn')
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(source, options, threads)) as pool:
         try:
             yield from pool.map(_make_next, tasks)
         finally:

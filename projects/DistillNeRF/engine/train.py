@@ -21,7 +21,7 @@ from .builders import build_runner, model_of, network_of, prepare
 from .distributed import chosen_by_main, join, leave
 from .machine import machine_failures
 from .optim_wrappers import skipping
-from .resuming import checkpoint_to_resume, is_finished, require_resumable
+from .resuming import checkpoint_to_resume, go_on_from
 from .supply import check_depth_metric, check_losses, warn_of_shared_samples
 from .work_dir import remember_data, training_in, warn_of_earlier_run
 
@@ -66,18 +66,11 @@ def train(
             resume = chosen_by_main(lambda: checkpoint_to_resume(asked, work_dir))
         elif is_main_process():
             warn_of_earlier_run(work_dir)
-        config.resume = False
-        if resume is not None:
-            config.resume, config.load_from = True, resume
-            state = read_checkpoint(resume)
-            require_resumable(config, state, resume)
-            if is_finished(config, state, resume):
-                leave()
-                return
-        elif config.get('load_from'):
+        if resume is None and config.get('load_from'):
             # Fine-tuning may begin with a part of the weights: the runner says which.
             read_checkpoint(config.load_from)
-        _run(config, resume, precision)
+        if go_on_from(config, resume):
+            _run(config, resume, precision)
         leave()
 
 

@@ -8,13 +8,15 @@ from mmengine.config import Config
 
 from ..configuration.config import building
 from ..configuration.switches import resume_of, seed_of
-from ..models.checkpoint import read_checkpoint
 from ..models.wrapper import unwrap
+from ..scene_nerf.identity import check_identity
 from ..scene_nerf.model import describe, load_field
+from ..scene_nerf.numbers import check_number
 from ..scene_nerf.settings import SECTION
+from ..utils.errors import warn
 from .builders import build_runner, prepare
 from .optim_wrappers import skipping
-from .resuming import checkpoint_to_resume, is_finished, require_resumable
+from .resuming import checkpoint_to_resume, go_on_from
 from .work_dir import training_in, warn_of_earlier_run
 
 
@@ -31,6 +33,7 @@ def train_field(config: Config, work_dir: Path, seed: int | None = None, resume:
         InputError: bad input at any step.
     """
     seed = seed_of(config) if seed is None else seed
+    check_number('train_cfg.max_iters', config.train_cfg.get('max_iters'), least=1, whole=True)
     config = prepare(config, work_dir, seed)
     config.train_dataloader.dataset.update(
         {SECTION: config[SECTION], 'seed': seed, 'num_batches': config.train_cfg.max_iters}
@@ -41,14 +44,8 @@ def train_field(config: Config, work_dir: Path, seed: int | None = None, resume:
             warn_of_earlier_run(work_dir)
         else:
             resume = checkpoint_to_resume(resume, work_dir)
-        config.resume = False
-        if resume is not None:
-            config.resume, config.load_from = True, resume
-            state = read_checkpoint(resume)
-            require_resumable(config, state, resume)
-            if is_finished(config, state, resume):
-                return
-        _run(config, resume)
+        if go_on_from(config, resume):
+            _run(config, resume)
 
 
 def _run(config: Config, resume: str | None) -> None:
@@ -57,11 +54,15 @@ def _run(config: Config, resume: str | None) -> None:
     with building(config):
         data = runner.train_loop.dataloader.dataset
         model = unwrap(runner.model)
+        for lack in data.lacks:
+            warn(f'scene {data.drive.scene}: {lack}')
         if resume is None:
             model.prepare(data)
         else:
             # The optimizer has to know the cells of the checkpoint before its own state is loaded.
             load_field(model, resume)
+            where = str(config.filename)
+            check_identity(model.drive, len(model.field.exposure), data.drive.scene, data.images, resume, where)
             model.learn_of(data)
         runner.optim_wrapper = runner.build_optim_wrapper(skipping(runner.optim_wrapper))
         if runner.param_schedulers is not None:

@@ -145,22 +145,25 @@ class DriveTimes:
         return [image for image in self._drive.images if image.frame == frame]
 
 
-def open_field(config: str | None, checkpoint: Path, options: Mapping[str, Any] | None = None) -> DriveTimes:
+def open_field(
+    config: str | None, checkpoint: Path, options: Mapping[str, Any] | None = None, device: str | None = None
+) -> DriveTimes:
     """Load the field of a drive.
 
     Args:
         config: that of its training; ``None`` for the one beside the checkpoint.
         checkpoint: a file that ``tools/train.py`` wrote.
         options: overrides of the config.
+        device: where it is rendered; None for the processor.
 
     Raises:
-        InputError: no config, one of something else, or a checkpoint that does not fit.
+        InputError: no config, one of something else, a checkpoint that does not fit, or no such device.
     """
     require_file(checkpoint, TRAINED)
     prepare_processor()
     leave_a_core()
     loaded = load_config(config or config_beside(checkpoint), options, sections=(SECTION,))
-    source = TeacherSource(loaded, str(checkpoint))
+    source = TeacherSource(loaded, str(checkpoint), device=device)
     drive = source.settings().drive()
     if not drive.keyframes:
         raise InputError(f'{loaded.filename}: scene {drive.scene} has no images; choose another one')

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from typing_extensions import Self
 
-from ..utils.errors import InputError
-from .drive import Drive
+from ..utils.errors import InputError, warn
+from .drive import Drive, DriveSweep
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: 
         raise InputError(
             f'scene {drive.scene}: has no LiDAR; give info files with LiDAR, or use a teacher that learns from images'
         )
-    sweeps = [sweep for sweep in drive.sweeps if sweep.frame is None or sweep.frame not in exclude_frames]
+    sweeps = drive.sweeps_without(exclude_frames)
     if not sweeps:
         raise InputError(f'scene {drive.scene}: all its LiDAR sweeps are excluded; exclude fewer frames')
     read = [sweep.beams() for sweep in sweeps]
+    _warn_of_nan(drive.scene, sweeps, [len(ends) for _, ends in read])
     beams = Beams(
         np.concatenate([origins for origins, _ in read]),
         np.concatenate([ends for _, ends in read]),
@@ -73,3 +74,12 @@ def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: 
             f'{sweeps[0].path}; restore the LiDAR files or convert the data again with tools/create_data.py'
         )
     return beams
+
+
+def _warn_of_nan(scene: str, sweeps: Sequence[DriveSweep], counts: Sequence[int]) -> None:
+    """Tell how many points of sweeps were left out, as these have only so many beams."""
+    lost = {sweep.path: sweep.num_points - count for sweep, count in zip(sweeps, counts, strict=True)}
+    if total := sum(lost.values()):
+        first = next(path for path, number in lost.items() if number)
+        points = sum(sweep.num_points for sweep in sweeps)
+        warn(f'scene {scene}: {total:,} of {points:,} LiDAR points are NaN or infinite, as in {first}: left out')

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from . import march_kernels, marching
 from .marching import CHANNELS, Marching, RayOutputs, Rays
@@ -58,6 +60,12 @@ class Cells(nn.Module):
     def select(self, keep: Tensor) -> None:
         """Keep the cells of a mask ``(C,)``."""
         self.replace(*self.grid.select(keep, self.values.detach()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the grid, too."""
+        super()._apply(fn, recurse)
+        self.grid = self.grid.map(fn)
+        return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """Save the grid, too."""

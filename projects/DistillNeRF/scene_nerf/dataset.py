@@ -17,7 +17,9 @@ from ..utils.errors import InputError
 from .beams import Beams, collect_beams
 from .drive import Drive, DriveImage
 from .evidence import Evidence, gather_evidence
+from .lacks import find_lacks
 from .movers import find_moving
+from .numbers import check_number
 from .settings import SECTION, read_settings
 from .tracks import Thing, track_things
 
@@ -27,7 +29,7 @@ SHORTEST_BEAM = 2.5
 
 def training_images(drive: Drive, holdout_frames: Collection[int]) -> tuple[DriveImage, ...]:
     """List the images of a drive that are not kept out, in order of time."""
-    return tuple(image for image in drive.images if image.frame is None or image.frame not in holdout_frames)
+    return drive.images_without(holdout_frames)
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,17 @@ class LidarKnowledge:
 
 @FUNCTIONS.register_module()
 def only_item(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collate a batch of one item, which is a batch of rays itself."""
-    (item,) = batch
-    return item
+    """Collate a batch of one item, which is a batch of rays itself.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(batch) > 1:
+        raise InputError(
+            f'train_dataloader.batch_size is {len(batch)}, but an item is a batch of rays already; give 1, and '
+            'train_dataloader.dataset.num_rays for more rays'
+        )
+    return batch[0]
 
 
 @DATASETS.register_module()
@@ -79,16 +89,20 @@ class DriveRays(Dataset):
         drive: the drive.
         images: those that are trained on.
         lidar: what LiDAR says; None without.
+        lacks: what the drive lacks, in words.
     """
 
     def __init__(
         self, scene_nerf: Mapping[str, Any], num_rays: int, num_beams: int, num_batches: int, seed: int = 0
     ) -> None:
+        check_number('train_dataloader.dataset.num_rays', num_rays, least=1, whole=True)
+        check_number('train_dataloader.dataset.num_beams', num_beams, least=0, whole=True)
         settings = read_settings({SECTION: scene_nerf}, 'the config')
         self.drive = settings.drive()
         self.images = training_images(self.drive, settings.holdout_frames)
         if not self.images:
             raise InputError(f'scene {settings.scene}: all its images are kept out; keep fewer frames out')
+        self.lacks = find_lacks(self.drive, settings.holdout_frames, settings.holdout_lidar_frames)
         self.image_size = settings.image_size
         self.num_rays, self.num_beams, self.num_batches, self.seed = num_rays, num_beams, num_batches, seed
         self.pixels = torch.from_numpy(np.stack([image.read(*self.image_size) for image in self.images]))
@@ -99,7 +113,7 @@ class DriveRays(Dataset):
         self.origins = poses[:, :3, 3].float()
         self.times = torch.tensor([image.timestamp for image in self.images], dtype=torch.float64)
         self.lidar: LidarKnowledge | None = None
-        if self.drive.sweeps:
+        if self.drive.sweeps_without(settings.holdout_lidar_frames):
             self.lidar = LidarKnowledge.of(self.drive, settings.holdout_lidar_frames)
 
     def __len__(self) -> int:
@@ -108,7 +122,7 @@ class DriveRays(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(hash((self.seed, index)) % 2**63)
         inputs = self._pixels(generator)
-        if self.lidar is not None:
+        if self.lidar is not None and self.num_beams:
             inputs |= self._beams(self.lidar.beams, generator)
         return {'inputs': inputs}
 

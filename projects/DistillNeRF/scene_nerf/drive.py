@@ -6,7 +6,7 @@ right, y down; pixel (0, 0) is the center of the top left pixel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,13 @@ class DriveSweep:
     origins: np.ndarray
     sensor_column: int | None = None
 
+    @property
+    def num_points(self) -> int:
+        """Return how many points its file has, also those that are NaN."""
+        return require_file(self.path, RESTORE).stat().st_size // (4 * self.columns)
+
     def beams(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read the beams: where they begin and end, ``(n, 3)`` float32 each, in the scene."""
+        """Read the beams: where they begin and end, ``(n, 3)`` float32 each, in the scene; none to NaN or infinity."""
         size = require_file(self.path, RESTORE).stat().st_size
         if size % (4 * self.columns):
             raise InputError(
@@ -148,6 +153,14 @@ class Drive:
     def keyframes(self) -> tuple[int, ...]:
         """Return the numbers of the keyframes."""
         return tuple(sorted({image.frame for image in self.images if image.frame is not None}))
+
+    def images_without(self, frames: Collection[int]) -> tuple[DriveImage, ...]:
+        """Return the images but for those of keyframes, in order of time."""
+        return tuple(image for image in self.images if image.frame is None or image.frame not in frames)
+
+    def sweeps_without(self, frames: Collection[int]) -> tuple[DriveSweep, ...]:
+        """Return the sweeps but for those of keyframes, in order of time."""
+        return tuple(sweep for sweep in self.sweeps if sweep.frame is None or sweep.frame not in frames)
 
 
 def scene_names(ann_files: Sequence[str]) -> tuple[str, ...]:

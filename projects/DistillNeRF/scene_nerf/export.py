@@ -213,9 +213,11 @@ def check_shape(images: Sequence[DriveImage], options: ExportOptions) -> None:
     for image in images if set(options.views) - {ORIGINAL_VIEW} else ():
         if abs(width / image.width * image.height - height) > 1:
             fitting = round(width * image.height / image.width)
+            alike = all(abs(width / one.width * one.height - fitting) <= 1 for one in images)
+            size = f'give --size {fitting} {width}, or' if alike else 'other cameras have others; give'
             raise InputError(
                 f'{image.path}: the image is {image.width}x{image.height}, and {width}x{height} has another shape; '
-                f'give --size {fitting} {width}, or --views {ORIGINAL_VIEW} alone'
+                f'{size} --views {ORIGINAL_VIEW} alone'
             )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from .drive import DriveImage
-from .field import SceneField, expose
+from .field import FieldOutputs, SceneField, expose
 from .marching import Rays
 from .moving_colors import warp_things
 from .seen_space import SeenSpace
@@ -28,6 +28,8 @@ FAR = 100.0
 SAME_DIRECTION = 0.97
 # Training images whose exposures a view takes, the nearest in time.
 NEAREST_IMAGES = 2
+# So many rays as in a step of the training.
+RAYS_AT_ONCE = 10240
 # Recorded images that a view is looked up in, and how many renderings of them are kept for the next view.
 SOURCES, KEPT = 6, 96
 
@@ -57,26 +59,30 @@ class FieldTeacher:
 
     @torch.no_grad()
     def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
-        """Render all pixels of cameras ``(V,)``; exposures are those of the nearest images of the same direction."""
+        """Render all pixels of cameras ``(V,)``; exposures are those of the nearest images of the same direction.
+
+        The field computes where it is; what it sees is returned where the cameras are.
+        """
+        device = cameras.cam2world.device
+        cameras = cameras.to(self.field.exposure.device)
         nearest = [self._nearest(cameras[index : index + 1], timestamp) for index in range(len(cameras))]
         views = [self._view(cameras[i : i + 1], self._exposure(images), timestamp) for i, images in enumerate(nearest)]
         rendering = TeacherRendering(*(torch.stack(parts) for parts in zip(*views, strict=True)))
         if not self.warp or not len(cameras):
-            return rendering
+            return rendering.to(device)
         assert rendering.image is not None
         image = [
             self._looked_up(cameras[i : i + 1], rendering.map(lambda x, i=i: x[i : i + 1]), nearest[i], timestamp)
             for i in range(len(cameras))
         ]
-        return replace(rendering, image=torch.cat(image))
+        return replace(rendering, image=torch.cat(image)).to(device)
 
     def _view(self, camera: Cameras, exposure: Tensor, timestamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return z depth, sky, color and what moves, of one camera as the field has them."""
         height, width = camera.height, camera.width
         origins, directions = camera.rays(height, width)
         directions = directions.reshape(-1, 3).float()
-        rays = Rays.centered(origins.float().expand_as(directions).contiguous(), directions)
-        outputs = self.field.march(rays, torch.full((len(rays),), timestamp, dtype=torch.float64))
+        outputs = self._march(Rays.centered(origins.float().expand_as(directions).contiguous(), directions), timestamp)
         opacity = 1 - outputs.transmittance
         distance = (outputs.distance / opacity.clamp_min(1e-6)).view(height, width)
         z = distance / camera.ray_lengths(height, width)[0].float()
@@ -90,9 +96,21 @@ class FieldTeacher:
         moving = outputs.moving.view(height, width)
         return z.masked_fill(~solid, torch.nan), sky, color.T.view(3, height, width), moving
 
+    def _march(self, rays: Rays, timestamp: float) -> FieldOutputs:
+        """Render rays; away from CPUs, whose kernels store no samples, only so many at a time."""
+        times = torch.full((len(rays),), timestamp, dtype=torch.float64, device=rays.origins.device)
+        if times.is_cpu or len(rays) <= RAYS_AT_ONCE:
+            return self.field.march(rays, times)
+        parts = [
+            self.field.march(rays.map(lambda x, i=i: x[i : i + RAYS_AT_ONCE]), times[i : i + RAYS_AT_ONCE])
+            for i in range(0, len(rays), RAYS_AT_ONCE)
+        ]
+        names = FieldOutputs.__dataclass_fields__
+        return FieldOutputs(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
     def _nearest(self, camera: Cameras, timestamp: float) -> list[int]:
         """Return the training images that look the same way, the nearest in time."""
-        alike = self._axes @ camera.cam2world[0, :3, 2].double()
+        alike = self._axes @ camera.cam2world[0, :3, 2].double().cpu()
         apart = (self._times - timestamp).abs() + torch.where(alike < SAME_DIRECTION, 1e9, 0.0)
         return apart.argsort(stable=True)[:NEAREST_IMAGES].tolist()
 
@@ -108,31 +126,32 @@ class FieldTeacher:
             timestamp=timestamp,
             height=camera.height,
             width=camera.width,
-            intrinsics=camera.intrinsics[0].double().numpy(),
-            cam2scene=camera.cam2world[0].double().numpy(),
+            intrinsics=camera.intrinsics[0].double().cpu().numpy(),
+            cam2scene=camera.cam2world[0].double().cpu().numpy(),
         )
         chosen = choose_sources(self.images, target, SOURCES)
         numbers = [self._number[image.path] for image in chosen]
         exposure = self._exposure(nearest)
-        maps = [self._maps(number) for number in numbers]
-        cameras = [image.camera_at(*self.image_size).to(torch.float32) for image in chosen]
+        maps, like = [self._maps(number) for number in numbers], self.field.exposure
+        cameras = [image.camera_at(*self.image_size).to(like) for image in chosen]
         sources = Sources(
             Cameras(
                 torch.cat([c.intrinsics for c in cameras]), torch.cat([c.cam2world for c in cameras]), *self.image_size
             ),
-            torch.from_numpy(np.stack([image.read(*self.image_size) for image in chosen])).permute(0, 3, 1, 2),
+            like.new_tensor(np.stack([image.read(*self.image_size) for image in chosen]), dtype=torch.uint8).permute(
+                0, 3, 1, 2
+            ),
             torch.stack([depth for depth, _ in maps]),
-            torch.tensor([image.timestamp - timestamp for image in chosen], dtype=torch.float32),
-            torch.tensor([image.camera == own.camera for image in chosen]),
+            like.new_tensor([image.timestamp - timestamp for image in chosen]),
+            like.new_tensor([image.camera == own.camera for image in chosen], dtype=torch.bool),
             moving=torch.stack([moving for _, moving in maps]),
             exposure=torch.stack([between(self.field.exposure[number], exposure) for number in numbers]),
         )
         camera = camera.to(torch.float32)
         depth = depth_with_sky(rendering)
         standing = warp_colors(camera, depth, sources, rendering.image, rendering.moving).image
-        return warp_things(camera, replace(rendering, image=standing), sources, self.field.moving.things, timestamp)[
-            None
-        ]
+        rendering = replace(rendering, image=standing)
+        return warp_things(camera, rendering, sources, self.field.moving.things, timestamp)[None]
 
     @property
     def _number(self) -> dict[str, int]:
@@ -142,7 +161,7 @@ class FieldTeacher:
         """Render the depth and what moves ``(h, w)`` of a training image, or take them from before."""
         image = self.images[number]
         if image.path not in self._rendered:
-            camera = image.camera_at(*self.image_size)
+            camera = image.camera_at(*self.image_size).to(self.field.exposure.device)
             z, sky, _, moving = self._view(camera, self.field.exposure[number], image.timestamp)
             self._rendered[image.path] = depth_with_sky(TeacherRendering(z[None], sky[None]))[0], moving
             if len(self._rendered) > KEPT:

@@ -51,11 +51,13 @@ class Known:
         """Return ``(n,)`` int8 ``OCCUPIED``, ``FREE`` or ``UNKNOWN`` of cells.
 
         A cell as small as a voxel or smaller is what the voxel at its middle is. A larger one is occupied if a voxel in
-        it is, else free if one is.
+        it is, else free if one is. The evidence lies in main memory: cells elsewhere are asked there.
         """
-        states = torch.full((len(levels),), UNKNOWN, dtype=torch.int8)
+        device = levels.device
+        boxes, levels, coordinates = boxes.to(self.points.device), levels.cpu(), coordinates.cpu()
+        states = torch.full_like(levels, UNKNOWN, dtype=torch.int8)
         if self.evidence is None:
-            return states
+            return states.to(device)
         for level in range(boxes.levels):
             chosen = levels == level
             size = float(boxes.sizes[level])
@@ -64,7 +66,7 @@ class Known:
                 states[chosen] = torch.from_numpy(self.evidence.state(centers.double().numpy()))
             else:
                 states[chosen] = self._summary(boxes, level, coordinates[chosen])
-        return states
+        return states.to(device)
 
     def _summary(self, boxes: NestedBoxes, level: int, coordinates: Tensor) -> Tensor:
         """Return the states of cells that are larger than voxels."""

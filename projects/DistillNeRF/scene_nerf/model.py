@@ -17,17 +17,21 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ..models.checkpoint import read_checkpoint
-from ..utils.errors import InputError
+from ..utils.errors import InputError, warn
 from . import growth
 from .cells import Cells
 from .dataset import DriveRays, training_images
 from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
+from .identity import check_identity, identify
 from .marching import Marching, Rays
-from .nested_grid import NestedBoxes
+from .nested_grid import BLOCK, NestedBoxes
+from .numbers import check_number
 from .seen_space import SeenSpace
 from .settings import read_settings
 
+# More cells, occupied or not, do not fit into memory when training begins.
+MOST_CELLS = 2**28
 # Meters that a ray into the sky goes.
 FARTHEST = 1000.0
 
@@ -63,11 +67,23 @@ class SceneNeRF(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        for name, value in (('cell_size', cell_size), ('step', step)):
+            check_number(f'model.{name}', value, above=0)
+        for name, value in (('near', near), ('needed', needed), ('beam_weight', beam_weight)):
+            check_number(f'model.{name}', value, least=0)
+        check_number('model.exposure_weight', exposure_weight, least=0)
+        check_number('model.divisions', divisions, least=0, whole=True)
+        check_number('model.levels', levels, least=1, whole=True)
+        if not isinstance(reach, Sequence) or len(reach) != 3:
+            raise InputError(f'model.reach is {reach!r}; give meters sideways, below and above')
+        for value in reach:
+            check_number('model.reach', value, above=0)
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
         self.field = SceneField(Cells.empty(), settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
+        self.register_buffer('drive', torch.zeros(0, dtype=torch.uint8))
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
@@ -76,11 +92,18 @@ class SceneNeRF(BaseModel):
         path = growth.path_of(cameras, origins)
         known, largest = growth.Known.of(None if data.lidar is None else data.lidar.evidence), self.largest_cell
         boxes = NestedBoxes.around(path, largest, self.levels, self.reach, largest)
+        if (count := boxes.blocks.double().prod(1).sum().item() * BLOCK**3) > MOST_CELLS:
+            raise InputError(
+                f'model.cell_size {self.cell_size:g} and divisions {self.divisions} make {count:.2g} cells of '
+                f'{largest:g} m to begin with; give larger cells, more divisions or less reach'
+            )
         some = cameras[:: max(1, len(cameras) // 60)]
         grid, values = growth.first_cells(boxes, known, some, self.field.settings.near)
+        device = self.field.cells.values.device
         self.field = SceneField(Cells(grid, values), len(data.images), self.field.settings)
         self.learn_of(data)
         self.field.moving.begin(largest)
+        self.field.to(device)
 
     @property
     def largest_cell(self) -> float:
@@ -96,42 +119,60 @@ class SceneNeRF(BaseModel):
     @torch.no_grad()
     def mark_seen(self, data: DriveRays, stride: int = 4) -> None:
         """Note what every so many pixels of all training images, in rows and columns, see up to the surface."""
-        space = self.seen_space()
+        space, values = self.seen_space(), self.field.exposure
         for image in data.images:
-            camera = image.camera_at(*data.image_size).to(torch.float32)
+            camera = image.camera_at(*data.image_size).to(values)
             origin, directions = camera.rays(data.image_size[0] // stride, data.image_size[1] // stride)
             directions = directions.reshape(-1, 3)
             rays = Rays.centered(origin.expand_as(directions).contiguous(), directions)
-            outputs = self.field.march(rays, torch.full((len(rays),), image.timestamp, dtype=torch.float64))
+            outputs = self.field.march(
+                rays, torch.full((len(rays),), image.timestamp, dtype=torch.float64, device=values.device)
+            )
             opacity = 1 - outputs.transmittance
             # The sky is seen through everything.
             distance = torch.where(opacity < OPAQUE, FARTHEST, outputs.distance / opacity.clamp_min(1e-6))
             space.mark(rays.origins, directions, distance)
-        self.seen = space.flags
+        self.seen = space.flags.to(values.device)
 
     def learn_of(self, data: DriveRays) -> None:
-        """Take what LiDAR says of a drive; asked again when cells are divided."""
+        """Take what LiDAR says of a drive, asked again when cells are divided, and what the drive is known by."""
         self._known = growth.Known.of(None if data.lidar is None else data.lidar.evidence)
         if data.lidar is not None:
             self.field.moving.learn_of(data.lidar.things, self.largest_cell)
+        self.drive = identify(data.drive.scene, data.images).to(self.drive.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take what was seen in boxes of any size."""
-        if (stored := state_dict.get(prefix + 'seen')) is not None:
-            self.seen = torch.zeros_like(stored)
+        """Take what was seen in boxes of any size, and what is said of the drive; older checkpoints say nothing."""
+        state_dict.setdefault(prefix + 'drive', self.drive)
+        for name in ('seen', 'drive'):
+            if (stored := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, getattr(self, name).new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
-        cells = self.field.cells
-        needed = cells.largest > self.needed
-        cells.replace(*growth.divide(cells.grid, cells.values.detach(), needed, self._known))
-        self.field.moving.divide(self.needed)
+        cells, needed = self.field.cells, self._needed()
+        if needed is not None:
+            cells.replace(*growth.divide(cells.grid, cells.values.detach(), needed, self._known))
+            self.field.moving.divide(self.needed)
 
     def drop(self) -> None:
         """Drop cells that no ray needed since the last change."""
-        for cells in (self.field.cells, self.field.moving.cells):
-            cells.select(cells.largest > self.needed)
+        needed = self._needed()
+        if needed is not None:
+            self.field.cells.select(needed)
+            self.field.moving.cells.select(self.field.moving.cells.largest > self.needed)
+
+    def _needed(self) -> Tensor | None:
+        """Tell which cells ``(C,)`` a ray needed since the last change; None with a warning if it is none."""
+        needed = self.field.cells.largest > self.needed
+        if needed.any():
+            return needed
+        warn(
+            f'no ray gave a cell a weight of {self.needed:g} since the last change: the cells stay as they are; train '
+            'longer (train_cfg.max_iters) or lower model.needed'
+        )
+        return None
 
     def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Return the losses of a batch of rays; no other mode."""
@@ -173,6 +214,8 @@ class DivideCells(Hook):
     """
 
     def __init__(self, divide: Sequence[float] = (0.05, 0.12, 0.25), drop: Sequence[float] = (0.5,)) -> None:
+        for share in (*divide, *drop):
+            check_number('divide and drop of DivideCells', share, least=0)
         self.shares = {**dict.fromkeys(divide, 'divide'), **dict.fromkeys(drop, 'drop')}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -213,11 +256,7 @@ def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
     load_field(model, checkpoint)
     settings = read_settings(config, str(config.filename))
     images = training_images(settings.drive(), settings.holdout_frames)
-    if len(images) != len(model.field.exposure):
-        raise InputError(
-            f'{checkpoint}: was trained on {len(model.field.exposure)} images, but {config.filename} names '
-            f'{len(images)}; give the config that it was trained with, which lies beside it'
-        )
+    check_identity(model.drive, len(model.field.exposure), settings.scene, images, checkpoint, str(config.filename))
     return FieldTeacher(model.field.eval(), images, settings.image_size, model.seen_space())
 
 

@@ -7,7 +7,7 @@ is moved into the shelf for that part of its way.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from ..geometry.poses import inverse_pose
 from ..geometry.tensors import TensorFields
@@ -161,6 +162,12 @@ class MovingCells(nn.Module):
                 maps.append(np.vstack([matrix[:3, :3], shift, corner, corner + thing.upper - thing.lower]))
             self._maps[time] = torch.from_numpy(np.array(maps).reshape(-1, 6, 3)).float()
         return self._maps[time]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the corners of the boxes, too."""
+        super()._apply(fn, recurse)
+        self._corners = fn(self._corners)
+        return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """Save the tracks, too."""

@@ -21,6 +21,7 @@ from ..visualization.colors import UNKNOWN_COLOR, color_shares, depth_to_colors
 from ..visualization.panel_layout import ERROR_COLORMAP, LARGEST_ERROR, PanelRow, compose
 from .drive import Drive, DriveImage
 from .flight import color_picture, write_flight
+from .lacks import find_lacks
 from .scores import (
     ImageScore,
     PointDepths,
@@ -139,6 +140,7 @@ def measure(teacher: Teacher, drive: Drive, options: ReportOptions) -> Report:
     points = point_depths(teacher, drive, options.lidar_frames, options.size)
     if not points:
         lacks.append('no LiDAR was kept out of the training: no errors of depth')
+    lacks += find_lacks(drive, options.frames, options.lidar_frames)
     origin = drive.images[0].timestamp
     return Report(scores, points, {_caption(views, origin): panel(views, drive) for views in pictured.values()}, lacks)
 

@@ -16,7 +16,7 @@ STEP = 0.5
 
 
 class SeenSpace:
-    """A flag for every cell of nested boxes of large cells.
+    """A flag for every cell of nested boxes of large cells, in main memory; rays may be anywhere.
 
     Args:
         boxes: the boxes.
@@ -24,10 +24,10 @@ class SeenSpace:
     """
 
     def __init__(self, boxes: NestedBoxes, flags: Tensor | None = None) -> None:
-        self.boxes = boxes
+        self.boxes = boxes = boxes.map(Tensor.cpu)
         dims = BLOCK * boxes.blocks
         self._starts = torch.cat([dims.new_zeros(1), dims.prod(1).cumsum(0)])
-        self.flags = torch.zeros(int(self._starts[-1]), dtype=torch.bool) if flags is None else flags
+        self.flags = torch.zeros(int(self._starts[-1]), dtype=torch.bool) if flags is None else flags.cpu()
 
     def mark(self, origins: Tensor, directions: Tensor, distances: Tensor) -> None:
         """Mark what rays ``(n, 3)`` pass on their first ``distances`` ``(n,)``, meters."""
@@ -38,12 +38,14 @@ class SeenSpace:
         return self._walk(origins, directions, distances, False) > UNSEEN
 
     def _walk(self, origins: Tensor, directions: Tensor, distances: Tensor, marks: bool) -> Tensor:
+        device = origins.device
+        origins, directions, distances = (x.detach().cpu() for x in (origins, directions, distances))
         found = torch.zeros(len(origins))
         tensors = (origins, directions, distances, self.boxes.lower, self.boxes.upper, self.boxes.sizes)
         arrays = [x.detach().float().contiguous().numpy() for x in tensors]
         dims = (BLOCK * self.boxes.blocks).numpy()
         _walk(*arrays, dims, self._starts.numpy(), self.flags.numpy(), found.numpy(), marks)
-        return found
+        return found.to(device)
 
 
 @njit(parallel=True, cache=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,20 @@ class SceneSettings:
     holdout_lidar_frames: tuple[int, ...] = ()
 
     def drive(self) -> Drive:
-        """Load the drive."""
-        return load_drive(self.ann_files, self.scene, self.roots)
+        """Load the drive.
+
+        Raises:
+            InputError: as :func:`.drive.load_drive`, or a keyframe that is kept out is none of the scene.
+        """
+        drive = load_drive(self.ann_files, self.scene, self.roots)
+        known = {*drive.keyframes, *(sweep.frame for sweep in drive.sweeps)}
+        for key in ('holdout_frames', 'holdout_lidar_frames'):
+            if unknown := [frame for frame in getattr(self, key) if frame not in known]:
+                raise InputError(
+                    f'{SECTION}.{key} names keyframe {unknown[0]}, but the keyframes of scene {self.scene} are '
+                    f'{_ranges(drive.keyframes)}; correct it'
+                )
+        return drive
 
 
 def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
@@ -90,6 +102,9 @@ def _section(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     section = config.get(SECTION)
     if not isinstance(section, Mapping):
         raise InputError(f'{where}: the config has no {SECTION}; use an entry point scene_nerf_*.py')
+    known = [field.name for field in fields(SceneSettings)]
+    if unknown := [key for key in section if key not in known]:
+        raise InputError(f'{where}: nothing reads {SECTION}.{unknown[0]}; its keys are {", ".join(known)}')
     return section
 
 
@@ -121,3 +136,15 @@ def _frames(section: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _ranges(numbers: Sequence[int], most: int = 10) -> str:
+    """List ascending numbers, such as ``0 to 4, 8, 9``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    words = [f'{part[0]} to {part[-1]}' if len(part) > 2 else ', '.join(map(str, part)) for part in parts]
+    return f'{", ".join(words[:most])}{", ..." if len(words) > most else ""}'
