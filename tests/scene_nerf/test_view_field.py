@@ -82,7 +82,7 @@ def test_a_camera_may_stand_anywhere(teacher, position):
 class MovingBlock(FieldTeacher):
     """Tells that the left half of all it sees moves."""
 
-    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
+    def render(self, cameras: Cameras, timestamp: float, recorded: object = ()) -> TeacherRendering:
         seen = super().render(cameras, timestamp)
         moving = torch.zeros_like(seen.sky)
         moving[..., : moving.shape[-1] // 2] = 1

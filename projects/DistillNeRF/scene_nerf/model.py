@@ -94,8 +94,10 @@ class SceneNeRF(BaseModel):
         space = self.seen_space()
         for image in data.images:
             camera = image.camera_at(*data.image_size).to(torch.float32)
-            origin, directions = camera.rays(data.image_size[0] // stride, data.image_size[1] // stride)
-            directions = directions.reshape(-1, 3)
+            size = data.image_size[0] // stride, data.image_size[1] // stride
+            origin, directions = camera.rays(*size)
+            # Through the own car nothing is seen.
+            directions = directions[0][torch.from_numpy(~image.own_car_mask(*size))]
             rays = Rays.centered(origin.expand_as(directions).contiguous(), directions)
             outputs = self.field.march(rays)
             opacity = 1 - outputs.transmittance

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..utils.errors import InputError
 from .drive import Drive, load_drive, scene_names
+from .own_car import OwnCar, read_own_car
 
 SECTION = 'scene_nerf'
 ROOTS = ('img', 'lidar', 'truth')
@@ -25,6 +26,7 @@ class SceneSettings:
         image_size: (height, width) of the images that the teacher is trained on; the usual size of what it exports.
         holdout_frames: keyframes whose images it is not trained on.
         holdout_lidar_frames: keyframes whose LiDAR it is not trained on.
+        own_car: where images show the car that carries the cameras, by camera.
     """
 
     ann_files: tuple[str, ...]
@@ -33,10 +35,11 @@ class SceneSettings:
     image_size: tuple[int, int]
     holdout_frames: tuple[int, ...] = ()
     holdout_lidar_frames: tuple[int, ...] = ()
+    own_car: dict[str, OwnCar] = field(default_factory=dict)
 
     def drive(self) -> Drive:
         """Load the drive."""
-        return load_drive(self.ann_files, self.scene, self.roots)
+        return load_drive(self.ann_files, self.scene, self.roots, self.own_car)
 
 
 def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
@@ -63,6 +66,7 @@ def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
         size(section.get('image_size'), f'{where}: {SECTION}.image_size'),
         _frames(section, 'holdout_frames', where),
         _frames(section, 'holdout_lidar_frames', where),
+        read_own_car(section.get('own_car'), f'{where}: {SECTION}.own_car'),
     )
 
 
