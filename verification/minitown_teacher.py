@@ -136,7 +136,7 @@ def compare(source: TeacherSource) -> dict[str, Any]:
         if image.frame is None:
             continue
         cameras = shifted(image.camera_at(*settings.image_size), VIEWS)
-        seen = teacher.render(cameras, image.timestamp).map(Tensor.cpu)
+        seen = teacher.render(cameras, image.timestamp, [image] + [None] * (len(VIEWS) - 1)).map(Tensor.cpu)
         depth = Path(image.truth['depth'])
         instances = _instances(root / 'truth/instances' / depth.parent.name / f'{depth.stem}.png')
         moves = np.isin(instances, moving[frame_times[image.frame]])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.scene_nerf.drive import Drive, load_drive
+from projects.DistillNeRF.scene_nerf.drive import Drive, DriveImage, load_drive
 from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
 from projects.MiniTown.rig import Lidar
 from projects.MiniTown.scene import FIRST
@@ -39,7 +40,9 @@ class Oracle:
     scale: float = 1.0
     calls: int = 0
 
-    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
+    def render(
+        self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
+    ) -> TeacherRendering:
         """Render all cameras at a time."""
         self.calls += len(cameras)
         town, first = BoxTown(), next(sweep for sweep in self.drive.sweeps if sweep.frame == self.drive.keyframes[0])

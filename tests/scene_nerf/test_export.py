@@ -119,7 +119,7 @@ def test_a_plane_has_the_same_z_from_all_views(drive, tmp_path):
     """Before a wall that faces the camera, 1 m to the side or up changes nothing."""
 
     class Wall:
-        def render(self, cameras, timestamp):
+        def render(self, cameras, timestamp, recorded=()):
             origin = cameras.cam2world[:1, :3, 3]
             z = 10 + ((origin - cameras.cam2world[:, :3, 3]) * cameras.cam2world[:, :3, 2]).sum(-1)
             depth = z[:, None, None].expand(-1, cameras.height, cameras.width)

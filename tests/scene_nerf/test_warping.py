@@ -254,3 +254,22 @@ def test_no_colors_give_no_exposure():
     exposure = fit_exposure(gray(0.2), gray(0.9)[0], torch.zeros(1, H, W))
     torch.testing.assert_close(exposure, identity)
     torch.testing.assert_close(apply_exposure(identity, gray(0.2)), gray(0.2))
+
+
+@pytest.mark.parametrize('align', [True, False])
+def test_what_poses_are_off_by_is_taken_out_between_images_before_and_after(align: bool):
+    """Clouds, recorded 2 pixels to the left before and to the right after, are at their place between."""
+    height, width = 40, 60
+    cells = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+
+    def clouds(shift: int) -> Tensor:
+        return torch.nn.functional.interpolate(cells, (height, width), mode='bicubic').clamp(0, 1).roll(shift, -1)
+
+    cameras = cameras_at((0, 0, 0), (0, 0, 0), height=height, width=width)
+    sky = torch.full((2, height, width), math.inf)
+    sources = sources_of(cameras, torch.cat([clouds(-2), clouds(2)]), sky, seconds=torch.tensor([-0.1, 0.1]))
+    how = dataclasses.replace(PLAIN, align=align)
+    warped = warp_colors(cameras[:1], sky[:1], sources, how=how)
+    difference = (warped.image - clouds(0))[..., 8:-8].abs().mean()
+    assert difference < 0.015 if align else difference > 0.03
+    torch.testing.assert_close(warped.confidence, torch.ones_like(warped.confidence))

@@ -112,6 +112,11 @@ class DriveRays(Dataset):
         self.rotations = (poses[:, :3, :3] @ intrinsics.inverse()).float()
         self.origins = poses[:, :3, 3].float()
         self.times = torch.tensor([image.timestamp for image in self.images], dtype=torch.float64)
+        one_of_each = {image.camera: image for image in self.images}
+        self._own_car = torch.from_numpy(np.stack([x.own_car_mask(*self.image_size) for x in one_of_each.values()]))
+        if self._own_car.all():
+            raise InputError(f'scene {settings.scene}: own_car covers all its images; cover less')
+        self._camera = torch.tensor([list(one_of_each).index(image.camera) for image in self.images])
         self.lidar: LidarKnowledge | None = None
         if self.drive.sweeps_without(settings.holdout_lidar_frames):
             self.lidar = LidarKnowledge.of(self.drive, settings.holdout_lidar_frames)
@@ -130,6 +135,9 @@ class DriveRays(Dataset):
         height, width = self.image_size
         size = (self.num_rays,)
         image, row, column = (torch.randint(n, size, generator=generator) for n in (len(self.images), height, width))
+        while len(again := self._own_car[self._camera[image], row, column].nonzero().flatten()):
+            for drawn, n in ((image, len(self.images)), (row, height), (column, width)):
+                drawn[again] = torch.randint(n, (len(again),), generator=generator)
         pixels = torch.stack([column, row, torch.ones_like(row)], 1).float()
         directions = (self.rotations[image] * pixels[:, None]).sum(-1)
         return {

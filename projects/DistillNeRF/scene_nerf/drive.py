@@ -6,7 +6,7 @@ right, y down; pixel (0, 0) is the center of the top left pixel.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError
 from ..utils.files import require_file
+from .own_car import OwnCar
 
 RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'
 
@@ -41,6 +42,7 @@ class DriveImage:
         teacher: paths of the teacher's files of the original view, relative to the teacher root, by kind (``depth``,
             ``sky_mask``); empty between keyframes.
         truth: paths of true maps by kind, absolute; empty where there are none.
+        own_car: where it shows the car that carries the camera; None for nowhere.
     """
 
     path: str
@@ -53,6 +55,7 @@ class DriveImage:
     cam2scene: np.ndarray
     teacher: dict[str, str]
     truth: dict[str, str]
+    own_car: OwnCar | None = None
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Read the image in another size, ``(height, width, 3)`` uint8 RGB."""
@@ -63,6 +66,10 @@ class DriveImage:
                 f'{self.width}x{self.height}; restore the image or {CONVERT_AGAIN}'
             )
         return np.ascontiguousarray(resize(image, height, width)[..., ::-1])
+
+    def own_car_mask(self, height: int, width: int) -> np.ndarray:
+        """Return where it shows the own car in another size, ``(height, width)`` bool."""
+        return np.zeros((height, width), bool) if self.own_car is None else self.own_car.mask(height, width)
 
     def camera_at(self, height: int, width: int) -> Cameras:
         """Return its camera, a batch of one, for that image size; float64."""
@@ -168,26 +175,34 @@ def scene_names(ann_files: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(info['scene'] for path in ann_files for info in load_infos(path)[1]))
 
 
-def load_drive(ann_files: Sequence[str], scene: str, roots: dict[str, str]) -> Drive:
+def load_drive(
+    ann_files: Sequence[str], scene: str, roots: dict[str, str], own_car: Mapping[str, OwnCar] | None = None
+) -> Drive:
     """Collect the images and sweeps of a scene from all info files that have frames of it.
 
     Args:
         ann_files: info files.
         scene: name of the scene.
         roots: folders of ``img``, ``lidar`` and ``truth``.
+        own_car: where images show the own car, by camera.
 
     Raises:
-        InputError: no such scene.
+        InputError: no such scene, or no such camera.
     """
     files = [load_infos(path) for path in ann_files]
     infos = sorted((i for _, part in files for i in part if i['scene'] == scene), key=lambda info: info['timestamp'])
     if not infos:
         known = ', '.join(list(dict.fromkeys(i['scene'] for _, part in files for i in part))[:10])
         raise InputError(f'scene {scene}: not in {", ".join(map(str, ann_files))}; there are {known}')
+    cameras = tuple(files[0][0]['cameras'])
+    if unknown := set(own_car or ()) - set(cameras):
+        raise InputError(
+            f'own_car: {sorted(unknown)[0]!r} is no camera of {ann_files[0]}; choose among {", ".join(cameras)}'
+        )
     scene2global = np.asarray(infos[0]['lidar2global'], np.float64)
     images, sweeps = {}, {}
     for info in infos:
-        for image in _images(info, inverse_pose(scene2global), roots):
+        for image in _images(info, inverse_pose(scene2global), roots, own_car or {}):
             images.setdefault(image.path, image)
         for sweep in _sweeps(info, inverse_pose(scene2global), roots):
             # A sweep that another keyframe lists, too, knows its own keyframe only there.
@@ -195,14 +210,16 @@ def load_drive(ann_files: Sequence[str], scene: str, roots: dict[str, str]) -> D
                 sweeps[sweep.path] = sweep
     return Drive(
         scene,
-        tuple(files[0][0]['cameras']),
+        cameras,
         tuple(sorted(images.values(), key=lambda image: (image.timestamp, image.camera))),
         tuple(sorted(sweeps.values(), key=lambda sweep: sweep.timestamp)),
         scene2global,
     )
 
 
-def _images(info: Info, global2scene: np.ndarray, roots: dict[str, str]) -> list[DriveImage]:
+def _images(
+    info: Info, global2scene: np.ndarray, roots: dict[str, str], own_car: Mapping[str, OwnCar]
+) -> list[DriveImage]:
     """Make the images of a keyframe and of the time between it and the keyframe before."""
     own = [(info['frame'], camera, image) for camera, image in info['images'].items()]
     between = [(None, camera, image) for camera, part in info.get('image_sweeps', {}).items() for image in part]
@@ -218,6 +235,7 @@ def _images(info: Info, global2scene: np.ndarray, roots: dict[str, str]) -> list
             cam2scene=global2scene @ np.asarray(image['cam2global'], np.float64),
             teacher=dict(image.get('teacher', {})),
             truth={kind: str(Path(roots['truth']) / path) for kind, path in image.get('truth', {}).items()},
+            own_car=own_car.get(camera),
         )
         for frame, camera, image in (*own, *between)
     ]

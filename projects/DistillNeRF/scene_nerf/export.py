@@ -34,7 +34,7 @@ from .drive import Drive, DriveImage
 from .teacher import Teacher, TeacherRendering
 
 # What the same teacher wrote in another version is made again.
-VERSION = 1
+VERSION = 2
 SHIFTS = {ORIGINAL_VIEW: (0.0, 0.0, 0.0), **VIRTUAL_VIEWS}
 VIEWS = tuple(SHIFTS)
 JPEG_QUALITY = 95
@@ -67,6 +67,7 @@ class ExportOptions:
             timestamp=image.timestamp,
             intrinsics=image.intrinsics,
             cam2scene=image.cam2scene,
+            own_car=None if image.own_car is None else fingerprint(mask=image.own_car_mask(*self.size)),
         )
 
     def files(self, image: DriveImage, view: str) -> dict[str, Path]:
@@ -296,7 +297,8 @@ def make_views(teacher: Teacher, options: ExportOptions, task: Task) -> list[Mad
     """Render the views of one image together and write their files."""
     cameras = shifted(task.image.camera_at(*options.size), task.views)
     with torch.no_grad():
-        rendering = teacher.render(cameras, task.image.timestamp)
+        recorded = [task.image if view == ORIGINAL_VIEW else None for view in task.views]
+        rendering = teacher.render(cameras, task.image.timestamp, recorded)
     return [_write(options, task, view, view_maps(rendering, number)) for number, view in enumerate(task.views)]
 
 

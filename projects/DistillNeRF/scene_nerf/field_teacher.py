@@ -17,7 +17,7 @@ from .marching import Rays
 from .moving_colors import warp_things
 from .seen_space import SeenSpace
 from .source_choice import choose_sources
-from .teacher import TeacherRendering
+from .teacher import TeacherRendering, hide_own_car, own_car_masks
 from .warping import Sources, depth_with_sky, warp_colors
 
 # A pixel shows a surface where at least so much of the light ends on one.
@@ -58,24 +58,47 @@ class FieldTeacher:
         self._times = torch.tensor([image.timestamp for image in self.images], dtype=torch.float64)
 
     @torch.no_grad()
-    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
+    def render(
+        self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
+    ) -> TeacherRendering:
         """Render all pixels of cameras ``(V,)``; exposures are those of the nearest images of the same direction.
 
-        The field computes where it is; what it sees is returned where the cameras are.
+        The field computes where it is; what it sees is returned where the cameras are. ``recorded`` is as in
+        :class:`.teacher.Teacher`.
         """
         device = cameras.cam2world.device
         cameras = cameras.to(self.field.exposure.device)
         nearest = [self._nearest(cameras[index : index + 1], timestamp) for index in range(len(cameras))]
         views = [self._view(cameras[i : i + 1], self._exposure(images), timestamp) for i, images in enumerate(nearest)]
         rendering = TeacherRendering(*(torch.stack(parts) for parts in zip(*views, strict=True)))
-        if not self.warp or not len(cameras):
-            return rendering.to(device)
         assert rendering.image is not None
+        if not self.warp or not len(cameras):
+            return self._with_own_car(rendering, recorded).to(device)
         image = [
             self._looked_up(cameras[i : i + 1], rendering.map(lambda x, i=i: x[i : i + 1]), nearest[i], timestamp)
             for i in range(len(cameras))
         ]
-        return replace(rendering, image=torch.cat(image)).to(device)
+        return self._with_own_car(replace(rendering, image=torch.cat(image)), recorded).to(device)
+
+    def _with_own_car(self, rendering: TeacherRendering, recorded: Sequence[DriveImage | None]) -> TeacherRendering:
+        """Show the own car in views of recorded images, as the nearest training image of the camera has it."""
+        masks = own_car_masks(recorded, *rendering.depth.shape[-2:])
+        if masks is None:
+            return rendering
+        assert rendering.image is not None
+        image = rendering.image.clone()
+        for view, (one, mask) in enumerate(zip(recorded, masks, strict=True)):
+            if one is not None and mask.any():
+                image[view, :, mask] = self._own_car(one, mask).to(image)
+        return hide_own_car(replace(rendering, image=image), recorded)
+
+    def _own_car(self, recorded: DriveImage, mask: Tensor) -> Tensor:
+        """Return the colors ``(3, n)`` of the pixels of a mask ``(h, w)`` in the nearest training image; else NaN."""
+        same = [image for image in self.images if image.camera == recorded.camera]
+        if not same:
+            return torch.full((3, int(mask.sum())), torch.nan)
+        nearest = min(same, key=lambda image: abs(image.timestamp - recorded.timestamp))
+        return torch.from_numpy(nearest.read(*mask.shape))[mask].T / 255
 
     def _view(self, camera: Cameras, exposure: Tensor, timestamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return z depth, sky, color and what moves, of one camera as the field has them."""
@@ -163,7 +186,9 @@ class FieldTeacher:
         if image.path not in self._rendered:
             camera = image.camera_at(*self.image_size).to(self.field.exposure.device)
             z, sky, _, moving = self._view(camera, self.field.exposure[number], image.timestamp)
-            self._rendered[image.path] = depth_with_sky(TeacherRendering(z[None], sky[None]))[0], moving
+            depth = depth_with_sky(TeacherRendering(z[None], sky[None]))[0]
+            own_car = torch.from_numpy(image.own_car_mask(*self.image_size)).to(depth.device)
+            self._rendered[image.path] = depth.masked_fill(own_car, torch.nan), moving
             if len(self._rendered) > KEPT:
                 self._rendered.popitem(last=False)
         self._rendered.move_to_end(image.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,12 @@ from typing_extensions import Self
 from ..geometry.cameras import Cameras
 from .beams import Beams, collect_beams
 from .depth_layers import close_gaps, open_sky
-from .drive import Drive
+from .drive import Drive, DriveImage
 from .evidence import gather_evidence
 from .movers import find_moving
 from .splatting import blend, nearest_depth
 from .surfaces import fit_surfaces
-from .teacher import TeacherRendering
+from .teacher import TeacherRendering, hide_own_car
 
 # Returns from nearer than this are of the own car, meters.
 OWN_CAR = 2.0
@@ -86,8 +86,10 @@ class LidarTeacher:
         ceiling = float(np.percentile(_elevations(beams), 99.9))
         return cls(_discs(beams[~moving]), beams[moving], ceiling, float(np.percentile(beams.lengths, 99.9)))
 
-    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
-        """Render all pixels of cameras ``(V,)`` at a time in seconds.
+    def render(
+        self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
+    ) -> TeacherRendering:
+        """Render all pixels of cameras ``(V,)`` at a time in seconds; ``recorded`` as in :class:`.teacher.Teacher`.
 
         Returns:
             depth; sky, 0 where something is seen, NaN where nothing can be told; moving, NaN without depth.
@@ -97,7 +99,7 @@ class LidarTeacher:
         movers = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
         views = [self._render_one(cameras[view], movers, seen) for view in range(len(cameras))]
         depth, sky, moving = torch.from_numpy(np.stack(views, axis=1)).to(cameras.cam2world)
-        return TeacherRendering(depth, sky, None, moving)
+        return hide_own_car(TeacherRendering(depth, sky, None, moving), recorded)
 
     def _sweeps_at(self, timestamp: float) -> np.ndarray:
         """Return the sweep of that time, or else those before and after."""

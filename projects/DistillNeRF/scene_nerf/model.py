@@ -122,8 +122,10 @@ class SceneNeRF(BaseModel):
         space, values = self.seen_space(), self.field.exposure
         for image in data.images:
             camera = image.camera_at(*data.image_size).to(values)
-            origin, directions = camera.rays(data.image_size[0] // stride, data.image_size[1] // stride)
-            directions = directions.reshape(-1, 3)
+            size = data.image_size[0] // stride, data.image_size[1] // stride
+            origin, directions = camera.rays(*size)
+            # Through the own car nothing is seen.
+            directions = directions[0][torch.from_numpy(~image.own_car_mask(*size)).to(values.device)]
             rays = Rays.centered(origin.expand_as(directions).contiguous(), directions)
             outputs = self.field.march(
                 rays, torch.full((len(rays),), image.timestamp, dtype=torch.float64, device=values.device)

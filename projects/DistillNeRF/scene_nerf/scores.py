@@ -74,7 +74,7 @@ def images_of(drive: Drive, frames: Collection[int]) -> list[DriveImage]:
 def render_image(teacher: Teacher, image: DriveImage, size: tuple[int, int]) -> TeacherRendering:
     """Render what the camera of an image sees, in a (height, width): one view, on the CPU."""
     with torch.no_grad():
-        return teacher.render(image.camera_at(*size), image.timestamp).map(Tensor.cpu)
+        return teacher.render(image.camera_at(*size), image.timestamp, [image]).map(Tensor.cpu)
 
 
 def filled(image: Tensor) -> tuple[Tensor, float]:

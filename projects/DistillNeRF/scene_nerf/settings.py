@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..utils.errors import InputError
 from .drive import Drive, load_drive, scene_names
+from .own_car import OwnCar, read_own_car
 
 SECTION = 'scene_nerf'
 ROOTS = ('img', 'lidar', 'truth')
@@ -25,6 +26,7 @@ class SceneSettings:
         image_size: (height, width) of the images that the teacher is trained on; the usual size of what it exports.
         holdout_frames: keyframes whose images it is not trained on.
         holdout_lidar_frames: keyframes whose LiDAR it is not trained on.
+        own_car: where images show the car that carries the cameras, by camera.
     """
 
     ann_files: tuple[str, ...]
@@ -33,6 +35,7 @@ class SceneSettings:
     image_size: tuple[int, int]
     holdout_frames: tuple[int, ...] = ()
     holdout_lidar_frames: tuple[int, ...] = ()
+    own_car: dict[str, OwnCar] = field(default_factory=dict)
 
     def drive(self) -> Drive:
         """Load the drive.
@@ -40,7 +43,7 @@ class SceneSettings:
         Raises:
             InputError: as :func:`.drive.load_drive`, or a keyframe that is kept out is none of the scene.
         """
-        drive = load_drive(self.ann_files, self.scene, self.roots)
+        drive = load_drive(self.ann_files, self.scene, self.roots, self.own_car)
         known = {*drive.keyframes, *(sweep.frame for sweep in drive.sweeps)}
         for key in ('holdout_frames', 'holdout_lidar_frames'):
             if unknown := [frame for frame in getattr(self, key) if frame not in known]:
@@ -75,6 +78,7 @@ def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
         size(section.get('image_size'), f'{where}: {SECTION}.image_size'),
         _frames(section, 'holdout_frames', where),
         _frames(section, 'holdout_lidar_frames', where),
+        read_own_car(section.get('own_car'), f'{where}: {SECTION}.own_car'),
     )
 
 

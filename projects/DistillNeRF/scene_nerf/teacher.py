@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.tensors import TensorFields
+from .drive import DriveImage
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,44 @@ class TeacherRendering(TensorFields):
 class Teacher(Protocol):
     """A model of one drive."""
 
-    def render(self, cameras: Cameras, timestamp: float) -> TeacherRendering:
-        """Render all pixels of cameras ``(V,)``, whose world is the scene frame, at a time in seconds."""
+    def render(
+        self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
+    ) -> TeacherRendering:
+        """Render all pixels of cameras ``(V,)``, whose world is the scene frame, at a time in seconds.
+
+        Args:
+            cameras: the views.
+            timestamp: the time.
+            recorded: for each view the image of the drive that shows the same, or None; empty: all None. Such views
+                show the own car where the image does, with neither depth nor sky there; others see what is behind it.
+        """
         ...
+
+
+def own_car_masks(recorded: Sequence[DriveImage | None], height: int, width: int) -> Tensor | None:
+    """Return where views of recorded images show the own car, ``(V, h, w)`` bool; None if nowhere.
+
+    Args:
+        recorded: the image of each view; None for a view that is none.
+        height, width: of the masks.
+    """
+    if all(image is None or image.own_car is None for image in recorded):
+        return None
+    masks = [
+        np.zeros((height, width), bool) if image is None else image.own_car_mask(height, width) for image in recorded
+    ]
+    return torch.from_numpy(np.stack(masks))
+
+
+def hide_own_car(rendering: TeacherRendering, recorded: Sequence[DriveImage | None]) -> TeacherRendering:
+    """Forget what is behind the own car in views of recorded images: neither depth nor sky."""
+    masks = own_car_masks(recorded, *rendering.depth.shape[-2:])
+    if masks is None:
+        return rendering
+    masks = masks.to(rendering.depth.device)
+    return replace(
+        rendering,
+        depth=rendering.depth.masked_fill(masks, math.nan),
+        sky=rendering.sky.masked_fill(masks, 0.0),
+        moving=None if rendering.moving is None else rendering.moving.masked_fill(masks, math.nan),
+    )

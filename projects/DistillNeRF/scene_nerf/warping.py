@@ -22,6 +22,7 @@ from typing_extensions import Self
 from ..geometry.cameras import Cameras
 from ..geometry.matrices import inverse, multiply, transform
 from ..geometry.tensors import TensorFields
+from .alignment import align
 from .exposure import apply_exposure, fit_exposure
 from .teacher import TeacherRendering
 
@@ -40,6 +41,7 @@ class Warping:
         edge: what a source counts at the far side of its edges, where colors of both sides mix.
         enough: sum of what the sources count at which nothing is left of the fallback.
         exposure: whether to fit the colors of sources to the fallback, where their exposure is not given.
+        align: whether to move warped images onto each other (:mod:`.alignment`).
     """
 
     tolerance: float = 0.05
@@ -51,6 +53,7 @@ class Warping:
     edge: float = 0.1
     enough: float = 0.001
     exposure: bool = True
+    align: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Sources(TensorFields):
         image: ``(S, 3, H, W)`` RGB, uint8 or floating-point in [0, 1].
         depth: ``(S, h, w)`` z in meters as :func:`depth_with_sky` returns it; NaN where the image must not be used
             (unknown depth, the hood of the car). It may be smaller than the image.
-        seconds: ``(S,)`` between each image and the views; the sign does not matter.
+        seconds: ``(S,)`` time of each image minus that of the views.
         same_camera: ``(S,)`` bool, whether the camera of the views took it.
         moving: ``(S, h, w)`` share of what moves; None if nothing does.
         exposure: ``(S, 3, 4)``, affine maps of the colors to those of the views; None if not known.
@@ -140,6 +143,9 @@ def warp_colors(
         if exposure is not None:
             colors = apply_exposure(exposure.to(colors), colors)
         mixed, confidence = _blend(weights, colors, fallback[view], how)
+        if how.align:
+            weights, colors = align(colors, weights, sources.seconds, sources.same_camera, mixed)
+            mixed, confidence = _blend(weights, colors, mixed, how)
         images.append(mixed)
         confidences.append(confidence)
     return Warped(torch.stack(images), torch.stack(confidences))

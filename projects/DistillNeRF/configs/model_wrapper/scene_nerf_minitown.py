@@ -11,4 +11,5 @@ scene_nerf = dict(
     image_size=(112, 200),
     holdout_frames=[],
     holdout_lidar_frames=[],
+    own_car=dict(),
 )
