@@ -11,18 +11,23 @@ Points are looked at in the frame of the vehicle at their own time (column ``t``
 With the pose of the frame for all of them nothing is as sharp: points are where they were in the world when they were
 hit (compensated for motion), and beams begin where the car was at that time. The pose of a frame is that of the end of
 the turn of sensor 0, which begins 0.1 s earlier at the back, clockwise; sensor 1 runs on its own clock.
+
+At last it prints how far the origins that the converter writes are from where the sensor was at the time of its points.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import least_squares, minimize
 from scipy.spatial.transform import Rotation, Slerp
 
+from projects.DistillNeRF.datasets.converters.pandaset import BEAM_ORIGINS, LIDAR_HEIGHT, beam_origins
 from projects.DistillNeRF.datasets.converters.pandaset_raw import (
     TABLE_SUFFIXES,
     frame_files,
@@ -58,15 +63,60 @@ def vehicle_points(folder: Path, frame: int, sensor: int, own_time: bool = True)
         sensor: 0 or 1.
         own_time: take the vehicle's pose at the time of each point, rather than that of the frame.
     """
-    table = read_table(frame_files(folder / 'lidar', TABLE_SUFFIXES)[frame], ('x', 'y', 'z', 't', 'd'))
-    table = table[table.d == sensor]
-    path = folder / 'lidar/poses.json'
-    stored, times = read_poses(path), np.array(read_times(folder / 'lidar/timestamps.json'))
-    poses = np.array([pose_of(stored, number, path) for number in range(len(stored))])
-    when = np.clip(table.t.to_numpy(), times[0], times[-1]) if own_time else np.full(len(table), times[frame])
-    rotations = Slerp(times, Rotation.from_matrix(poses[:, :3, :3]))(when)
-    places = np.column_stack([np.interp(when, times, poses[:, axis, 3]) for axis in range(3)])
+    table = _table(folder, frame, sensor)
+    poses, times = _vehicle_poses(folder)
+    when = table.t.to_numpy() if own_time else np.full(len(table), times[frame])
+    rotations, places = _poses_at(when, poses, times)
     return rotations.inv().apply(table[['x', 'y', 'z']].to_numpy(np.float64) - places)
+
+
+def written_errors(folder: Path, frame: int, sensor: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tell how far the converter's origins of beams are from where the sensor was at the time of each point.
+
+    Args:
+        folder: the sequence.
+        frame: number of the frame, not the first.
+        sensor: 0 or 1.
+
+    Returns:
+        ``(n,)`` times of the points relative to that of the frame, seconds; meters for the one origin of all beams, and
+        for that which moves.
+    """
+    when = _table(folder, frame, sensor).t.to_numpy()
+    poses, times = _vehicle_poses(folder)
+    rotations, places = _poses_at(when, poses, times)
+    true = rotations.apply(BEAM_ORIGINS[sensor]) + places
+    lidar2global = poses[frame].copy()
+    lidar2global[:3, 3] += LIDAR_HEIGHT * lidar2global[:3, 2]
+    written = beam_origins(lidar2global, poses[frame], poses[frame - 1], times[frame - 1] - times[frame])
+    delays = when - times[frame]
+    late = delays - written['origins_delay']
+    middle, velocity = (np.array(written[name][sensor]) for name in ('origins', 'origins_velocity'))
+    fixed, moving = (
+        local @ lidar2global[:3, :3].T + lidar2global[:3, 3] for local in (middle, middle + late[:, None] * velocity)
+    )
+    return delays, np.linalg.norm(fixed - true, axis=1), np.linalg.norm(moving - true, axis=1)
+
+
+def _table(folder: Path, frame: int, sensor: int) -> pd.DataFrame:
+    """Read the points of a sensor."""
+    table = read_table(frame_files(folder / 'lidar', TABLE_SUFFIXES)[frame], ('x', 'y', 'z', 't', 'd'))
+    return table[table.d == sensor]
+
+
+def _vehicle_poses(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the poses ``(f, 4, 4)`` of the vehicle and their times ``(f,)``."""
+    path = folder / 'lidar/poses.json'
+    stored = read_poses(path)
+    poses = np.array([pose_of(stored, number, path) for number in range(len(stored))])
+    return poses, np.array(read_times(folder / 'lidar/timestamps.json'))
+
+
+def _poses_at(when: np.ndarray, poses: np.ndarray, times: np.ndarray) -> tuple[Rotation, np.ndarray]:
+    """Interpolate poses; return how the vehicle is turned at each time ``(n,)``, and where it is ``(n, 3)``."""
+    when = np.clip(when, times[0], times[-1])
+    rotations = Slerp(times, Rotation.from_matrix(poses[:, :3, :3]))(when)
+    return rotations, np.column_stack([np.interp(when, times, poses[:, axis, 3]) for axis in range(3)])
 
 
 def directions(points: np.ndarray, origin: np.ndarray, tilt: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +244,11 @@ def main() -> None:
             for frame, origin, value in zip(frames, origins, left, strict=True):
                 print(f'  frame {frame}: {origin.round(3).tolist()} m, {value:.3g} {what}')
             print(f'  median {np.median(origins, 0).round(3).tolist()} m, std {np.std(origins, 0).round(3).tolist()} m')
+    print('Farthest origins as converted from where the sensor was at the time of a point: one for all, or moving')
+    for frame, sensor in product([frame for frame in frames if frame], range(2)):
+        delays, fixed, moving = written_errors(args.sequence, frame, sensor)
+        span = f'points from {delays.min():.3f} to {delays.max():.3f} s'
+        print(f'  frame {frame}, sensor {sensor}: {fixed.max():.3f} m, {moving.max():.3f} m; {span}')
 
 
 if __name__ == '__main__':

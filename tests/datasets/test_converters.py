@@ -59,7 +59,8 @@ def check_poses(info: dict, world: BoxWorld, cameras: dict[str, str]) -> None:
 
 def lidar_hits_boxes(root: Path, info: dict, dataset) -> None:
     """LiDAR points of a record, at their place in the world, must lie on pixels of their box's color."""
-    points = np.fromfile(root / info['lidar_points']['lidar_path'], np.float32).reshape(-1, 5)
+    columns = info['lidar_points']['num_pts_feats']
+    points = np.fromfile(root / info['lidar_points']['lidar_path'], np.float32).reshape(-1, columns)
     points, box = points[points[:, 3] >= 0, :3], points[points[:, 3] >= 0, 3].astype(int)
     index = [position for position in range(len(dataset)) if dataset.get_data_info(position)['token'] == info['token']]
     views = dataset[index[0]]['inputs']['input_views']
@@ -197,7 +198,7 @@ CLASS_PIPELINE = [
 def test_classes_of_pandaset_points_become_features(pandaset_root, tmp_path):
     pandaset.convert(pandaset_root, tmp_path, **FRAME_RANGES)
     classes = np.fromfile(tmp_path / 'lidar/001/00.classes.bin', np.uint8)
-    points = np.fromfile(tmp_path / 'lidar/001/00.bin', np.float32).reshape(-1, 5)
+    points = np.fromfile(tmp_path / 'lidar/001/00.bin', np.float32).reshape(-1, 6)
     expected = np.where(points[:, 3] >= 0, CLASS_ID['car'], CLASS_ID['road'])
     assert classes[0] == UNKNOWN_CLASS and np.array_equal(classes[1:], expected[1:])
     options = {'ann_file': 'pandaset_infos_train.pkl', 'data_prefix': {'img': str(pandaset_root)}}

@@ -196,6 +196,10 @@ def test_an_image_in_the_folder_of_another_camera_is_noticed(infos, capsys):
     assert 'lies in the folder of camera CAM_BACK' in capsys.readouterr().err
 
 
+TIMED = {
+    **{'origins': [[0.0] * 3] * 2, 'sensor_column': 4, 'time_column': 3},
+    **{'origins_velocity': [[0.0] * 3] * 2, 'origins_delay': -0.05},
+}
 ORIGINS = {
     'no numbers': ({'origins': 'x'}, 'origins is'),
     'flat': ({'origins': [0.0, 0.0, 0.0]}, 'origins is'),
@@ -203,8 +207,22 @@ ORIGINS = {
     'two sensors, no column': ({'origins': [[0.0] * 3] * 2}, 'has origins of 2 sensors, and sensor_column is None'),
     'column without origins': ({'sensor_column': 4}, 'sensor_column is 4'),
     'column of a coordinate': ({'origins': [[0.0] * 3] * 2, 'sensor_column': 2}, 'sensor_column is'),
+    'column of times of a coordinate': ({'time_column': 0}, 'time_column is'),
+    'column of times that is not there': ({'time_column': 5}, 'time_column is 5, of 5 columns'),
+    'one column for both': ({**TIMED, 'time_column': 4}, 'time_column and sensor_column are both 4'),
+    'velocities of no origins': ({'time_column': 4, 'origins_velocity': [[0.0] * 3]}, 'origins_velocity of 1 sensors'),
+    'velocities of one sensor': ({**TIMED, 'origins_velocity': [[0.0] * 3]}, 'origins of 2, and time_column is 3'),
+    'velocities without times': ({**TIMED, 'time_column': None}, 'origins of 2, and time_column is None'),
+    'velocities that are NaN': ({**TIMED, 'origins_velocity': [[float('nan')] * 3] * 2}, 'origins_velocity is'),
+    'delay that is none': ({**TIMED, 'origins_delay': float('inf')}, 'origins_delay is'),
     'column that is not there': ({'origins': [[0.0] * 3] * 2, 'sensor_column': 5}, 'sensor_column is 5, of 5 columns'),
 }  # fmt: skip
+
+
+def test_origins_that_move_are_accepted(infos):
+    infos[1]['lidar_points'].update(TIMED)
+    infos[1]['lidar_sweeps'][0]['lidar_points'].update(time_column=4)
+    check_infos(infos, 'infos.pkl')
 
 
 @pytest.mark.parametrize('name', ORIGINS)

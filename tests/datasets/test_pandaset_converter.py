@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -60,11 +61,48 @@ def test_the_lidar_frame_is_the_vehicle_frame_raised(converted):
 def test_points_are_in_the_lidar_frame_of_their_own_frame(converted):
     out, infos = converted
     for frame in (0, 1):
-        points = np.fromfile(out / infos[frame]['lidar_points']['lidar_path'], np.float32).reshape(-1, 5)
+        points = np.fromfile(out / infos[frame]['lidar_points']['lidar_path'], np.float32).reshape(-1, 6)
         expected = WORLD.points(WORLD.ego2global(frame) @ WORLD.lidar2ego)
         # Stored in float32 after a way through coordinates of hundreds of meters.
         np.testing.assert_allclose(points[:, :3], expected[:, :3], atol=1e-3)
         np.testing.assert_array_equal(points[:, 3], expected[:, 3])
+
+
+def test_points_have_the_seconds_since_the_time_stamp_of_their_frame(tmp_path):
+    """On PandaSet's clock, which float32 holds to two minutes only."""
+    write_pandaset(WORLD, tmp_path / 'raw')
+    table = pd.read_pickle(tmp_path / 'raw/001/lidar/01.pkl.gz')
+    delays = np.array([-0.144, -0.1, -0.05, 0.0, 0.0345])[np.arange(len(table)) % 5]
+    clock = 1557539956.5
+    for path in (tmp_path / 'raw/001').rglob('timestamps.json'):
+        path.write_text(json.dumps([clock + time for time in json.loads(path.read_text())]))
+    for name, times in (('00', clock), ('01', clock + 0.1 + delays)):
+        path = tmp_path / f'raw/001/lidar/{name}.pkl.gz'
+        pd.read_pickle(path).assign(t=times).to_pickle(path)
+    file, _ = pandaset.convert(tmp_path / 'raw', tmp_path, train_frames=(0, 1), val_frames=(2, 3), step=1)
+    first, second = (info['lidar_points'] for info in load_infos(file)[1])
+    assert second['time_column'] == 5 and second['num_pts_feats'] == 6
+    points = np.fromfile(tmp_path / second['lidar_path'], np.float32).reshape(-1, 6)
+    np.testing.assert_allclose(points[:, 5], delays, atol=1e-6)
+    assert not np.fromfile(tmp_path / first['lidar_path'], np.float32).reshape(-1, 6)[:, 5].any()
+
+
+def test_origins_of_beams_move_with_the_car(converted):
+    """The box world drives 1 m per frame of 0.1 s along the y axis of the LiDAR frame, without a turn."""
+    first, second = (info['lidar_points'] for info in converted[1][:2])
+    at_end = np.array(pandaset.BEAM_ORIGINS) - [0, 0, pandaset.LIDAR_HEIGHT]
+    step = np.linalg.inv(converted[1][0]['lidar2global']) @ np.array(converted[1][1]['lidar2global'])[:, 3]
+    for points in (first, second):
+        np.testing.assert_allclose(points['origins_velocity'], np.tile(step[:3] / 0.1, (2, 1)), atol=1e-6)
+    # Nothing is known of the time before the first frame.
+    assert first['origins_delay'] == 0 and second['origins_delay'] == pytest.approx(-0.05)
+    np.testing.assert_allclose(first['origins'], at_end, atol=1e-9)
+    np.testing.assert_allclose(second['origins'], at_end - step[:3] / 2, atol=1e-6)
+
+
+def test_a_sensor_of_a_single_frame_stands():
+    pose = WORLD.ego2global(0)
+    assert not np.any(pandaset.beam_origins(pose, pose, pose, 0.0)['origins_velocity'])
 
 
 def test_links_lead_step_frames_on(converted):

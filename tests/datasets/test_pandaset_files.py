@@ -38,7 +38,7 @@ def raw(published, tmp_path) -> Path:
 
 
 def points(out: Path, frame: int = 0) -> np.ndarray:
-    return np.fromfile(out / f'lidar/001/{frame:02d}.bin', np.float32).reshape(-1, 5)
+    return np.fromfile(out / f'lidar/001/{frame:02d}.bin', np.float32).reshape(-1, 6)
 
 
 def records(out: Path, split: str = 'train') -> list[dict]:
@@ -176,6 +176,37 @@ def test_cuboids_without_a_column_and_empty_lidar_are_refused(raw, tmp_path):
         pandaset.convert(raw, tmp_path / 'other', **FRAMES)
 
 
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        (
+            lambda table: table.assign(t=1000 * (table['t'] + 0.05)),
+            r'\(column t\) is 50 s from the time stamp',
+        ),
+        (lambda table: table.assign(t=table['t'] + 1557539956.5), 'more than 1 s; both are seconds of one clock'),
+        (lambda table: table.assign(t=np.nan), 'holds NaN'),
+        (lambda table: table.assign(t='soon'), 'are not numbers'),
+        (lambda table: table.drop(columns='t'), 'lacks the columns t'),
+    ],
+)
+def test_times_of_points_that_cannot_be_are_refused(raw, tmp_path, change, word):
+    change(pd.read_pickle(raw / LIDAR)).to_pickle(raw / LIDAR)
+    with pytest.raises(InputError, match=rf'lidar/00\.pkl\.gz: .*{word}') as caught:
+        pandaset.convert(raw, tmp_path / 'out', **FRAMES)
+    assert '\n' not in str(caught.value)
+    assert not list((tmp_path / 'out').rglob('*.bin'))
+
+
+def test_points_are_made_again_when_their_frame_has_another_time(raw, tmp_path):
+    pandaset.convert(raw, tmp_path, **FRAMES)
+    before = points(tmp_path)
+    path = raw / '001/lidar/timestamps.json'
+    path.write_text(json.dumps([time + 0.05 for time in json.loads(path.read_text())]))
+    pandaset.convert(raw, tmp_path, **FRAMES)
+    np.testing.assert_allclose(points(tmp_path)[:, 5] - before[:, 5], -0.05, atol=1e-6)
+    np.testing.assert_array_equal(points(tmp_path)[:, :5], before[:, :5])
+
+
 def test_heights_alone_in_millimeters_are_refused(raw, tmp_path):
     """Most points of the box world are on the ground, at a height that is zero in any unit."""
     lidar = raw / LIDAR
@@ -284,7 +315,7 @@ def test_files_without_a_record_are_made_again(raw, tmp_path):
     out = tmp_path / 'out'
     pandaset.convert(raw, out, **FRAMES)
     (out / 'lidar/001/made_from.json').unlink()
-    (out / 'lidar/001/00.bin').write_bytes(bytes(20))
+    (out / 'lidar/001/00.bin').write_bytes(bytes(24))
     pandaset.convert(raw, out, **FRAMES)
     assert len(points(out)) > 1
 

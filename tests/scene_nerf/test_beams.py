@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.scene_nerf.beams import collect_beams
+from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
 from projects.DistillNeRF.scene_nerf.drive import Drive
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.lidar_world import HOUSE, SPEED, STEP, Street, drive_through
@@ -31,6 +31,23 @@ def test_all_beams_in_order(drive: Drive):
     np.testing.assert_allclose(second.origins, np.broadcast_to([0, SPEED * STEP, 0], second.ends.shape), atol=1e-6)
     np.testing.assert_allclose(second.lengths, np.linalg.norm(files[1], axis=1), rtol=1e-5)
     np.testing.assert_array_equal(second.times, beams.times)
+
+
+def test_every_beam_has_its_time(drive: Drive):
+    """Seconds relative to its sweep; zeros where the data has none."""
+    first, second = (np.fromfile(sweep.path, np.float32).reshape(-1, 3) for sweep in drive.sweeps[:2])
+    assert not collect_beams(drive).delays.any()
+    delays = np.linspace(-0.1, 0.03, len(second), dtype=np.float32)
+    np.column_stack([second, delays]).tofile(drive.sweeps[1].path)
+    timed = dataclasses.replace(drive.sweeps[1], columns=4, time_column=3)
+    beams = collect_beams(dataclasses.replace(drive, sweeps=(drive.sweeps[0], timed, drive.sweeps[2])))
+    assert beams.delays.dtype == np.float32 and beams.delays.shape == (len(beams),)
+    assert not beams[beams.sweeps != 1].delays.any()
+    chosen = beams[beams.sweeps == 1][5:50:3]
+    np.testing.assert_array_equal(chosen.delays, delays[5:50:3])
+    np.testing.assert_allclose(chosen.point_times, STEP + delays[5:50:3], atol=1e-7)
+    assert (beams[: len(first)].point_times == 0).all()
+    np.testing.assert_array_equal(Beams(beams.origins, beams.ends, beams.sweeps, beams.times).delays, 0 * beams.delays)
 
 
 def test_excluded_frames_and_short_beams(drive: Drive):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mmengine.config import Config
 
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
+from projects.DistillNeRF.engine.teachers import LIDAR, TeacherSource
 from projects.DistillNeRF.scene_nerf.drive import Drive, DriveSweep, load_drive, scene_names
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.boxworld import BoxWorld
@@ -149,14 +152,23 @@ def test_points_of_a_minitown_drive_lie_at_the_true_depth(town):
 # PandaSet.
 
 
+def delays_of(count: int) -> np.ndarray:
+    """Seconds from the time stamp of a frame to each of its points."""
+    return 0.03 - 0.05 * (np.arange(count) % 4)
+
+
 @pytest.fixture
 def pandaset_drive(tmp_path) -> tuple[BoxWorld, Drive]:
-    """Frames 0 to 3 are of one split, 4 and 5 of the other; every other point is of the forward LiDAR."""
+    """Frames 0 to 3 are of one split, 4 and 5 of the other; every other point is of the forward LiDAR.
+
+    Points of a frame are from 0.12 s before its time stamp to 0.03 s after.
+    """
     world = pandaset_world(frames=6, lidar_frames=(0, 2, 3, 5), size=(12, 20))
     write_pandaset(world, tmp_path / 'raw')
     for path in (tmp_path / 'raw/001/lidar').glob('*.pkl.gz'):
         table = pd.read_pickle(path)
-        table.assign(d=np.arange(len(table)) % 2).to_pickle(path)
+        number = np.arange(len(table))
+        table.assign(d=number % 2, t=table['t'] + delays_of(len(table))).to_pickle(path)
     files = pandaset.convert(tmp_path / 'raw', tmp_path, train_frames=(0, 3), val_frames=(4, 5), step=1)
     return world, load(tmp_path, *map(str, files), scene='001', img=tmp_path / 'raw')
 
@@ -171,10 +183,30 @@ def test_info_files_of_one_scene_are_joined(pandaset_drive):
     assert len(again) == len(drive.images)
 
 
-def test_beams_of_two_sensors_begin_where_these_were_in_the_middle_of_the_turn(pandaset_drive):
+def test_beams_of_two_sensors_begin_where_these_were_at_their_time(pandaset_drive):
+    """Between the poses of the frame and the one before, or beyond; of the first frame, the one after."""
     world, drive = pandaset_drive
     for sweep, frame in zip(drive.sweeps, (0, 2, 3, 5), strict=True):
-        begins, ends = sweep.beams()
+        begins, ends, delays = sweep.timed_beams()
+        np.testing.assert_allclose(delays, delays_of(len(ends)), atol=1e-6)
+        assert begins.dtype == ends.dtype == delays.dtype == np.float32
+        for one, other in zip(sweep.beams(), (begins, ends), strict=True):
+            np.testing.assert_array_equal(one, other)
+        other = frame - 1 if frame else 1
+        share = delays_of(len(ends)) / (0.1 * (other - frame))
+        for sensor, origin in enumerate(pandaset.BEAM_ORIGINS):
+            here, there = (global2scene(world) @ vehicle2global(world, at) @ [*origin, 1] for at in (frame, other))
+            expected = here + share[sensor::2, None] * (there - here)
+            np.testing.assert_allclose(begins[sensor::2], expected[:, :3], atol=1e-5)
+        points = world.points(world.ego2global(frame) @ world.lidar2ego)
+        expected = points[:, :3] @ sweep.lidar2scene[:3, :3].T + sweep.lidar2scene[:3, 3]
+        np.testing.assert_allclose(ends, expected, atol=2e-3)
+
+
+def test_beams_without_velocity_begin_where_the_sensors_were_in_the_middle_of_the_turn(pandaset_drive):
+    world, drive = pandaset_drive
+    for sweep, frame in zip(drive.sweeps, (0, 2, 3, 5), strict=True):
+        begins, ends = dataclasses.replace(sweep, origins_velocity=None).beams()
         middle = (vehicle2global(world, frame) + vehicle2global(world, max(frame - 1, 0))) / 2
         for sensor, origin in enumerate(pandaset.BEAM_ORIGINS):
             expected = (global2scene(world) @ middle @ [*origin, 1])[:3]
@@ -189,10 +221,40 @@ def test_a_sensor_that_is_not_there_is_refused(pandaset_drive):
     sweep = drive.sweeps[1]
     path = Path(sweep.path)
     for number in (2.0, 0.5, np.nan):
-        points = np.fromfile(path, np.float32).reshape(-1, 5)
+        points = np.fromfile(path, np.float32).reshape(-1, 6)
         points[7, 4] = number
         points.tofile(path)
         refused(sweep.beams, path.name, 'column 4', 'its 2 sensors')
+
+
+@pytest.mark.parametrize('time', [np.nan, np.inf, -1.01, 50.0])
+def test_a_time_that_cannot_be_is_refused(pandaset_drive, time):
+    _, drive = pandaset_drive
+    path = Path(drive.sweeps[1].path)
+    points = np.fromfile(path, np.float32).reshape(-1, 6)
+    points[7, 5] = time
+    points.tofile(path)
+    for read in (drive.sweeps[1].beams, drive.sweeps[1].timed_beams):
+        refused(read, path.name, f'column 5 of a point is {time:g}, no time', 'convert the data again')
+    # A point that is none needs no time.
+    points[7, 0] = np.nan
+    points.tofile(path)
+    assert len(drive.sweeps[1].timed_beams()[2]) == len(points) - 1
+
+
+def test_a_change_of_what_is_known_about_times_makes_another_lidar_teacher(pandaset_drive):
+    _, drive = pandaset_drive
+    config = Config({'scene_nerf': {}})
+    source = TeacherSource(config, None, LIDAR)
+    source_settings = SimpleNamespace(holdout_lidar_frames=())
+    changes = ({'time_column': None, 'origins_velocity': None}, {'origins_velocity': None}, {'origins_delay': -0.07})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TeacherSource, 'settings', lambda _: source_settings)
+        digests = {source.fingerprint(drive)}
+        for change in changes:
+            sweeps = (dataclasses.replace(drive.sweeps[0], **change), *drive.sweeps[1:])
+            digests.add(source.fingerprint(dataclasses.replace(drive, sweeps=sweeps)))
+    assert len(digests) == 1 + len(changes)
 
 
 # What is refused, and what may be missing.
@@ -263,7 +325,10 @@ def test_files_without_images_between_keyframes_and_origins_are_read(root, tmp_p
     path = changed(root, tmp_path, lambda info: info.pop('image_sweeps'))
     plain = load(root, path)
     assert [image.path for image in plain.images] == [i.path for i in drive.images if i.frame is not None]
-    assert (plain.sweeps[0].origins == 0).all() and plain.sweeps[0].sensor_column is None
+    sweep = plain.sweeps[0]
+    assert (sweep.origins == 0).all() and sweep.sensor_column is None and sweep.time_column is None
+    begins, ends, delays = sweep.timed_beams()
+    assert delays.shape == (len(ends),) and not delays.any() and (begins == begins[0]).all()
 
 
 def test_sweeps_without_a_time_are_refused(root, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.scene_nerf.beams import Beams
 from projects.DistillNeRF.scene_nerf.drive import Drive
-from projects.DistillNeRF.scene_nerf.lidar_teacher import LidarTeacher
+from projects.DistillNeRF.scene_nerf.lidar_teacher import LidarTeacher, _moving_times
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.lidar_world import HOUSE, PARKED, STEP, Street, drive_through, moving_car, true_depth
 
@@ -58,6 +59,33 @@ def test_what_moved_is_gone_at_other_times(drive: Drive, teacher: LidarTeacher):
     _, before = true_depth(STREET, drive.images[0])
     there = (before == CAR) & np.isfinite(depth) & (truth < 40)
     assert there.sum() > 10 and (np.abs(depth - truth)[there] / truth[there] < 0.05).mean() > 0.8
+
+
+def test_what_moves_is_drawn_at_the_time_of_its_points(drive: Drive, teacher: LidarTeacher, tmp_path: Path):
+    """The same beams with time stamps half a step late, as PandaSet's, and points that know better."""
+    late, sweeps = STEP / 2, []
+    for sweep in drive.sweeps:
+        points = np.fromfile(sweep.path, np.float32).reshape(-1, 3)
+        path = tmp_path / Path(sweep.path).name
+        np.column_stack([points, np.full(len(points), -late, np.float32)]).tofile(path)
+        changes = {'path': str(path), 'columns': 4, 'time_column': 3, 'timestamp': sweep.timestamp + late}
+        sweeps.append(dataclasses.replace(sweep, **changes))
+    timed = LidarTeacher.from_drive(dataclasses.replace(drive, sweeps=tuple(sweeps)))
+    np.testing.assert_allclose(timed.times, teacher.times, atol=1e-6)
+    for time in (FRAME * STEP, FRAME * STEP + 0.4 * STEP):
+        expected = teacher.render(_camera(drive), time)
+        rendering = timed.render(_camera(drive), time)
+        assert (expected.moving == 1).any()
+        torch.testing.assert_close(rendering.depth, expected.depth, equal_nan=True)
+        torch.testing.assert_close(rendering.moving, expected.moving, equal_nan=True)
+
+
+def test_the_time_of_a_sweep_is_that_of_what_moves_in_it():
+    sweeps = np.repeat(np.arange(4, dtype=np.int32), [4, 4, 0, 1])
+    delays = [-0.1, -0.1, 0, 0, -0.1, -0.1, -0.1, 0, 0.02]
+    beams = Beams(*np.zeros((2, 9, 3), np.float32), sweeps, np.array([0.0, 0.1, 0.2, 0.3]), np.float32(delays))
+    moving = np.isin(np.arange(9), (2, 3, 8))
+    np.testing.assert_allclose(_moving_times(beams, moving), [0, 0, 0.2, 0.32], atol=1e-6)
 
 
 def test_sky(drive: Drive, teacher: LidarTeacher):

@@ -8,7 +8,7 @@ import pytest
 from projects.DistillNeRF.datasets.converters.pandaset import BEAM_ORIGINS
 from tests.helpers.boxworld import BoxWorld, rotation_z, shift
 from verification import beam_origins
-from verification.beam_origins import forward_origin, turning_origin
+from verification.beam_origins import forward_origin, turning_origin, written_errors
 
 # In the vehicle frame, meters.
 PLACE = np.array([0.05, 0.8, 1.75])
@@ -53,3 +53,11 @@ def test_pandaset_origins_are_those_that_its_points_show(shared_dir, sensor):
         assert left[-1] > 1.3 * worse[-1]
     else:
         assert np.ptp(origins[:, 1]) < 0.05 < 0.3 < np.ptp(fixed[:, 1])
+
+
+@pytest.mark.parametrize('sensor', [0, 1])
+def test_converted_origins_follow_the_sensors(shared_dir, sensor):
+    """At 5 m/s one origin for all beams is a quarter of a meter off."""
+    delays, fixed, moving = written_errors(shared_dir / 'data/pandaset/002', 70, sensor)
+    assert -0.15 < delays.min() < -0.1 and -0.03 < delays.max() < 0.002
+    assert fixed.max() > 0.2 and moving.max() < 0.03

@@ -68,6 +68,7 @@ RECORDS = FieldType(lambda value: isinstance(value, list), 'a list of records')
 IMAGES = FieldType(lambda value: isinstance(value, dict), 'records of images')
 COLUMN = FieldType(lambda value: value is None or (is_whole(value) and value >= 3), 'the number of a column or None')
 ORIGINS = FieldType(_are_origins, 'a list of finite positions (x, y, z), one per sensor')
+VELOCITIES = FieldType(_are_origins, 'a list of finite velocities (x, y, z), one per sensor')
 VELOCITY = FieldType(_is_velocity, 'two numbers')
 # Poses, matrices and records, which are checked on their own.
 ANYTHING = FieldType(lambda value: True, 'anything')
@@ -95,7 +96,10 @@ IMAGE_SWEEP_FIELDS = {
     'timestamp': SECONDS,
 }
 POINT_FIELDS = {'lidar_path': FILE, 'num_pts_feats': COLUMNS}
-OPTIONAL_POINT_FIELDS = {'origins': ORIGINS, 'sensor_column': COLUMN}
+OPTIONAL_POINT_FIELDS = {
+    **{'origins': ORIGINS, 'sensor_column': COLUMN, 'time_column': COLUMN},
+    **{'origins_velocity': VELOCITIES, 'origins_delay': SECONDS},
+}
 SWEEP_FIELDS = dict.fromkeys(('lidar_points', 'lidar2global'), ANYTHING)
 BOX_FIELDS = {'bbox_3d': ANYTHING}
 OPTIONAL_BOX_FIELDS = {'bbox_label': WHOLE, 'velocity': VELOCITY}
@@ -238,6 +242,21 @@ def check_points(points: Any, label: str, hint: str) -> None:
         raise InputError(f'{label}: has origins of {sensors} sensors, and sensor_column is {column}; {hint}')
     if column is not None and column >= points['num_pts_feats']:
         raise InputError(f'{label}: sensor_column is {column}, of {points["num_pts_feats"]} columns (from 0); {hint}')
+    _check_point_times(points, label, hint)
+
+
+def _check_point_times(points: Info, label: str, hint: str) -> None:
+    """Check where points have their time, and how the origins of their beams move."""
+    column, sensors = points.get('time_column'), len(points.get('origins', []))
+    if column is not None and column >= points['num_pts_feats']:
+        raise InputError(f'{label}: time_column is {column}, of {points["num_pts_feats"]} columns (from 0); {hint}')
+    if column is not None and column == points.get('sensor_column'):
+        raise InputError(f'{label}: time_column and sensor_column are both {column}; {hint}')
+    if 'origins_velocity' in points and (column is None or len(points['origins_velocity']) != sensors):
+        raise InputError(
+            f'{label}: has origins_velocity of {len(points["origins_velocity"])} sensors, origins of {sensors}, and '
+            f'time_column is {column}; {hint}'
+        )
 
 
 def check_box(box: Any, label: str, hint: str) -> None:

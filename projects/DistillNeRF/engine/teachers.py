@@ -86,6 +86,9 @@ class TeacherSource:
                 time=sweep.timestamp,
                 origins=sweep.origins,
                 sensor_column=sweep.sensor_column,
+                time_column=sweep.time_column,
+                origins_velocity=sweep.origins_velocity,
+                origins_delay=sweep.origins_delay,
             )
             for number, sweep in enumerate(drive.sweeps)
             if require_file(sweep.path, 'restore the LiDAR file or convert the data again')

@@ -20,25 +20,37 @@ class Beams:
         origins: ``(n, 3)`` float32, where they begin, meters in the scene.
         ends: ``(n, 3)`` float32, where they came back from.
         sweeps: ``(n,)`` int32, position of their sweep in ``times``.
-        times: ``(s,)`` float64, seconds.
+        times: ``(s,)`` float64, seconds; time stamps of the sweeps.
+        delays: ``(n,)`` float32, seconds relative to ``times[sweeps]``; None becomes zeros.
     """
 
     origins: np.ndarray
     ends: np.ndarray
     sweeps: np.ndarray
     times: np.ndarray
+    delays: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.delays is None:
+            object.__setattr__(self, 'delays', np.zeros(len(self.ends), np.float32))
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def __getitem__(self, chosen: np.ndarray) -> Self:
         """Return some beams; of the same sweeps."""
-        return replace(self, origins=self.origins[chosen], ends=self.ends[chosen], sweeps=self.sweeps[chosen])
+        parts = ('origins', 'ends', 'sweeps', 'delays')
+        return replace(self, **{part: getattr(self, part)[chosen] for part in parts})
 
     @property
     def lengths(self) -> np.ndarray:
         """Return the meters ``(n,)`` that the beams went."""
         return np.linalg.norm(self.ends - self.origins, axis=1)
+
+    @property
+    def point_times(self) -> np.ndarray:
+        """Return the time of each beam, ``(n,)`` float64 seconds."""
+        return self.times[self.sweeps] + self.delays
 
 
 def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: float = 0.0) -> Beams:
@@ -50,7 +62,8 @@ def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: 
         shortest: meters; shorter beams are left out, as they ended on the own car.
 
     Raises:
-        InputError: no sweep, none but excluded ones, or nothing in them; files as in :meth:`.drive.DriveSweep.beams`.
+        InputError: no sweep, none but excluded ones, or nothing in them; files as in
+            :meth:`.drive.DriveSweep.timed_beams`.
     """
     if not drive.sweeps:
         raise InputError(
@@ -59,13 +72,14 @@ def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: 
     sweeps = drive.sweeps_without(exclude_frames)
     if not sweeps:
         raise InputError(f'scene {drive.scene}: all its LiDAR sweeps are excluded; exclude fewer frames')
-    read = [sweep.beams() for sweep in sweeps]
-    _warn_of_nan(drive.scene, sweeps, [len(ends) for _, ends in read])
+    origins, ends, delays = zip(*(sweep.timed_beams() for sweep in sweeps), strict=True)
+    _warn_of_nan(drive.scene, sweeps, [len(part) for part in ends])
     beams = Beams(
-        np.concatenate([origins for origins, _ in read]),
-        np.concatenate([ends for _, ends in read]),
-        np.repeat(np.arange(len(sweeps), dtype=np.int32), [len(ends) for _, ends in read]),
+        np.concatenate(origins),
+        np.concatenate(ends),
+        np.repeat(np.arange(len(sweeps), dtype=np.int32), [len(part) for part in ends]),
         np.array([sweep.timestamp for sweep in sweeps], np.float64),
+        np.concatenate(delays),
     )
     beams = beams[beams.lengths > shortest]
     if not len(beams):

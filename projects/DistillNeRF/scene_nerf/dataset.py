@@ -120,6 +120,8 @@ class DriveRays(Dataset):
         self.lidar: LidarKnowledge | None = None
         if self.drive.sweeps_without(settings.holdout_lidar_frames):
             self.lidar = LidarKnowledge.of(self.drive, settings.holdout_lidar_frames)
+            beams = self.lidar.beams
+            self.beam_times = beams.times[beams.sweeps] + beams.delays
 
     def __len__(self) -> int:
         return self.num_batches
@@ -151,9 +153,7 @@ class DriveRays(Dataset):
 
     def _beams(self, beams: Beams, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(beams), (self.num_beams,), generator=generator).numpy()
-        origins, ends, times = (
-            torch.from_numpy(x) for x in (beams.origins[chosen], beams.ends[chosen], beams.times[beams.sweeps[chosen]])
-        )
+        origins, ends, times = (torch.from_numpy(x[chosen]) for x in (beams.origins, beams.ends, self.beam_times))
         return {
             'beam_times': times,
             'beam_origins': origins,

@@ -25,6 +25,8 @@ from ..utils.files import require_file
 from .own_car import OwnCar
 
 RESTORE = 'restore the LiDAR file or convert the data again with tools/create_data.py'
+# A turn of a LiDAR takes less, seconds.
+LONGEST_DELAY = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class DriveSweep:
 
     A turn takes time (PandaSet 0.1 s, nuScenes 0.05 s, MiniTown none), and the car drives meanwhile: 0.5 m in 0.1 s at
     5 m/s. PandaSet's points lie where they were when they were hit, and its time stamp and pose are those of the end of
-    the turn. The one origin of all beams of a sensor, there that of the middle of the turn, is then up to 0.25 m off.
+    the turn. Each has its own time, and so the place where its beam began. Where only one origin of all beams of a
+    sensor is known, there that of the middle of the turn, it is up to 0.46 m off.
 
     Attributes:
         path: its file of float32 points.
@@ -93,6 +96,9 @@ class DriveSweep:
         lidar2scene: ``(4, 4)`` float64.
         origins: ``(k, 3)`` float64, where the beams of its k sensors begin, in the LiDAR frame.
         sensor_column: column of the points that holds the number of the sensor; None if there is one.
+        time_column: column of the points that holds their time, seconds relative to ``timestamp``; None: all at once.
+        origins_velocity: ``(k, 3)`` float64, how the origins move in the LiDAR frame, m/s; None: not.
+        origins_delay: seconds relative to ``timestamp`` at which beams begin at ``origins``, if these move.
     """
 
     path: str
@@ -102,6 +108,9 @@ class DriveSweep:
     lidar2scene: np.ndarray
     origins: np.ndarray
     sensor_column: int | None = None
+    time_column: int | None = None
+    origins_velocity: np.ndarray | None = None
+    origins_delay: float = 0.0
 
     @property
     def num_points(self) -> int:
@@ -110,6 +119,18 @@ class DriveSweep:
 
     def beams(self) -> tuple[np.ndarray, np.ndarray]:
         """Read the beams: where they begin and end, ``(n, 3)`` float32 each, in the scene; none to NaN or infinity."""
+        return self.timed_beams()[:2]
+
+    def timed_beams(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Read the beams and their times.
+
+        Returns:
+            where they begin and end, ``(n, 3)`` float32 each, in the scene; and when, ``(n,)`` float32 seconds relative
+            to the time stamp.
+
+        Raises:
+            InputError: a file that is damaged, not in meters, or has sensors or times that cannot be.
+        """
         size = require_file(self.path, RESTORE).stat().st_size
         if size % (4 * self.columns):
             raise InputError(
@@ -118,11 +139,13 @@ class DriveSweep:
         points = np.fromfile(self.path, np.float32).reshape(-1, self.columns)
         points = points[np.isfinite(points[:, :3]).all(1)]
         check_ranges(points, self.path, RESTORE)
-        sensors = self._sensors(points)
+        sensors, delays = self._sensors(points), self._delays(points)
         rotation, shift = self.lidar2scene[:3, :3], self.lidar2scene[:3, 3]
-        origins = self.origins @ rotation.T + shift
+        origins = (self.origins @ rotation.T + shift)[sensors]
+        if self.origins_velocity is not None:
+            origins += (self.origins_velocity @ rotation.T)[sensors] * (delays - self.origins_delay)[:, None]
         ends = points[:, :3].astype(np.float64) @ rotation.T + shift
-        return origins[sensors].astype(np.float32), ends.astype(np.float32)
+        return origins.astype(np.float32), ends.astype(np.float32), delays
 
     def _sensors(self, points: np.ndarray) -> np.ndarray:
         """Return the number of the sensor of each point, ``(n,)``."""
@@ -136,6 +159,19 @@ class DriveSweep:
                 f'its {len(self.origins)} sensors (from 0); {RESTORE}'
             )
         return numbers.astype(np.int64)
+
+    def _delays(self, points: np.ndarray) -> np.ndarray:
+        """Return the time of each point relative to that of the sweep, ``(n,)`` float32 seconds."""
+        if self.time_column is None:
+            return np.zeros(len(points), np.float32)
+        delays = points[:, self.time_column]
+        wrong = ~(np.abs(delays) <= LONGEST_DELAY)
+        if wrong.any():
+            raise InputError(
+                f'{self.path}: column {self.time_column} of a point is {delays[wrong][0]:g}, no time in seconds within '
+                f'{LONGEST_DELAY:g} s of the sweep; {RESTORE}'
+            )
+        return delays.copy()
 
 
 @dataclass(frozen=True)
@@ -247,6 +283,7 @@ def _sweeps(info: Info, global2scene: np.ndarray, roots: dict[str, str]) -> list
     sweeps = []
     for frame, record in (*own, *((None, sweep) for sweep in info.get('lidar_sweeps', []))):
         points = record['lidar_points']
+        velocity = points.get('origins_velocity')
         if 'timestamp' not in record:
             raise InputError(f'{points["lidar_path"]}: its record among lidar_sweeps has no timestamp; {CONVERT_AGAIN}')
         sweeps.append(
@@ -258,6 +295,9 @@ def _sweeps(info: Info, global2scene: np.ndarray, roots: dict[str, str]) -> list
                 lidar2scene=global2scene @ np.asarray(record['lidar2global'], np.float64),
                 origins=np.asarray(points.get('origins', [[0.0, 0.0, 0.0]]), np.float64),
                 sensor_column=points.get('sensor_column'),
+                time_column=points.get('time_column'),
+                origins_velocity=None if velocity is None else np.asarray(velocity, np.float64),
+                origins_delay=points.get('origins_delay', 0.0),
             )
         )
     return sweeps

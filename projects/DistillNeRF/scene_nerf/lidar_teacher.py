@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -58,12 +59,14 @@ class LidarTeacher:
     Attributes:
         static: discs of all sweeps.
         movers: beams that ended on what moves.
+        times: ``(s,)`` seconds, when each sweep saw it.
         ceiling: elevation of the highest beams, degrees above the horizon.
         range: length of the longest beams, meters.
     """
 
     static: _Discs
     movers: Beams
+    times: np.ndarray
     ceiling: float
     range: float
 
@@ -84,7 +87,8 @@ class LidarTeacher:
         beams = collect_beams(drive, exclude_frames, OWN_CAR)
         moving = find_moving(beams, gather_evidence(beams, voxel, reach))
         ceiling = float(np.percentile(_elevations(beams), 99.9))
-        return cls(_discs(beams[~moving]), beams[moving], ceiling, float(np.percentile(beams.lengths, 99.9)))
+        longest = float(np.percentile(beams.lengths, 99.9))
+        return cls(_discs(beams[~moving]), beams[moving], _moving_times(beams, moving), ceiling, longest)
 
     def render(
         self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
@@ -103,12 +107,12 @@ class LidarTeacher:
 
     def _sweeps_at(self, timestamp: float) -> np.ndarray:
         """Return the sweep of that time, or else those before and after."""
-        times = self.movers.times
-        nearest = np.abs(times - timestamp).argmin()
-        if abs(times[nearest] - timestamp) <= SAME_INSTANT:
+        nearest = np.abs(self.times - timestamp).argmin()
+        if abs(self.times[nearest] - timestamp) <= SAME_INSTANT:
             return np.array([nearest])
-        after = np.searchsorted(times, timestamp)
-        return np.unique(np.clip([after - 1, after], 0, len(times) - 1))
+        order = np.argsort(self.times, kind='stable')
+        after = np.searchsorted(self.times[order], timestamp)
+        return np.unique(order[np.clip([after - 1, after], 0, len(order) - 1)])
 
     def _render_one(self, camera: Cameras, movers: _Discs, seen: bool) -> np.ndarray:
         """Return ``(3, h, w)`` depth, sky and moving of one camera; hide what unseen movers may hide."""
@@ -123,6 +127,22 @@ class LidarTeacher:
         lowest = np.degrees(np.arctan(FAR_HEIGHT / self.range))
         sky[open_sky(known, result[..., 1], _ray_elevations(camera), self.ceiling, lowest) & ~(in_front & ~known)] = 1.0
         return np.stack([depth, sky, np.where(known, in_front, np.nan)])
+
+
+def _moving_times(beams: Beams, moving: np.ndarray) -> np.ndarray:
+    """Return when each sweep saw what moves, or else the most of what it saw, ``(s,)`` seconds.
+
+    Args:
+        beams: of all sweeps, in their order.
+        moving: ``(n,)`` which of them ended on what moves.
+    """
+    times = beams.times.copy()
+    bounds = np.searchsorted(beams.sweeps, np.arange(len(times) + 1))
+    for sweep, (begin, end) in enumerate(pairwise(bounds)):
+        delays, chosen = beams.delays[begin:end], moving[begin:end]
+        if len(delays):
+            times[sweep] += np.median(delays[chosen] if chosen.any() else delays)
+    return times
 
 
 def _discs(beams: Beams, radius: float | None = None) -> _Discs:

@@ -9,8 +9,9 @@ LiDAR of nuScenes, which is where pretrained networks expect it. The LiDARs are 
 Time: points are where they were in the world when they were hit (compensated for motion), not where a beam from the
 pose of their frame would see them. That pose and time stamp are of the *end* of the turn of sensor 0, which begins 0.1
 s earlier at the back and goes clockwise, so that it looks ahead in the middle; sensor 1 runs on its own clock, from
-0.14 s before to 0.03 s after. What moves is where it was then. Beams begin where the car was then, too; the one origin
-per sensor and frame that we write is that of the middle of the turn. At 5 m/s it is up to 0.25 m off along the road.
+0.14 s before to 0.03 s after. What moves is where it was then, so points have a column with their time. Beams begin
+where the car was then, too: the origin of a sensor that we write is that of the middle of the turn, and its velocity
+leads to that of any beam (6 mm off at most in sequence 002; without the velocity 0.46 m, at 5 m/s).
 """
 
 from __future__ import annotations
@@ -59,10 +60,12 @@ LIDAR_HEIGHT = 1.5
 # Medians of the 11 frames with LiDAR of sequence 002, among which they vary by 3 and 12 mm (standard deviation):
 # `python -m verification.beam_origins SEQUENCE`, which says how.
 BEAM_ORIGINS = ((0.0, 0.782, 1.86), (-0.02, 1.373, 1.577))
-# Column of our points that holds the number of the sensor.
-SENSOR_COLUMN = 4
+# Columns of our points that hold the number of the sensor, and the seconds since the time stamp of the frame.
+SENSOR_COLUMN, TIME_COLUMN = 4, 5
+# Points are measured within so many seconds of the time stamp of their frame (seen: -0.144 to 0.034).
+LONGEST_DELAY = 1.0
 # Count up when the same raw data gives other points or classes than before.
-VERSION = 1
+VERSION = 2
 # Our names for PandaSet's classes of points; the others (``Other Static Object``, ...) stay unknown.
 CLASS_OF_NAME = {
     'Road': 'road',
@@ -99,7 +102,7 @@ OTHER_CLASSES = (
 )
 # LiDAR of other frames is listed as a frame's sweeps up to so far in time, seconds: what moves has not moved far.
 SWEEP_SPAN = 0.25
-POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd')
+POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd', 't')
 CENTER, SIZE = ('position.x', 'position.y', 'position.z'), ('dimensions.y', 'dimensions.x', 'dimensions.z')
 
 
@@ -216,7 +219,9 @@ def convert_sequence(
         lidar2ego = np.eye(4)
         lidar2ego[2, 3] = LIDAR_HEIGHT
         lidar2global = ego2global @ lidar2ego
-        origins = _beam_origins(lidar2global, ego2global, pose_of(vehicle_poses, max(frame - 1, 0), pose_file))
+        other = frame - 1 if frame else min(1, len(vehicle_poses) - 1, len(times) - 1)
+        other_pose = pose_of(vehicle_poses, other, pose_file)
+        beams = beam_origins(lidar2global, ego2global, other_pose, times[other] - times[frame])
         infos.append(
             {
                 'token': f'{folder.name}_{frame:02d}',
@@ -226,7 +231,7 @@ def convert_sequence(
                 'ego2global': ego2global.tolist(),
                 'lidar2global': lidar2global.tolist(),
                 'images': {camera.folder.name: camera.record(frame, lidar2global, ego2global) for camera in rig},
-                'lidar_points': measurements.lidar_record(frame, lidar2global, lidar2ego, origins),
+                'lidar_points': measurements.lidar_record(frame, times[frame], lidar2global, lidar2ego, beams),
                 'lidar_sweeps': [],
                 'instances': measurements.instances(frame, lidar2global),
             }
@@ -240,16 +245,30 @@ def convert_sequence(
     return infos
 
 
-def _beam_origins(lidar2global: np.ndarray, ego2global: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return where beams begin in the middle of a turn, in the LiDAR frame of its end, ``(2, 3)``.
+def beam_origins(lidar2global: np.ndarray, ego2global: np.ndarray, other: np.ndarray, step: float) -> Info:
+    """Return where beams begin, in the LiDAR frame, as fields of ``lidar_points``.
 
     Args:
         lidar2global: ``(4, 4)`` pose of the LiDAR frame.
         ego2global: ``(4, 4)`` pose of the vehicle at the end of the turn.
-        before: ``(4, 4)`` pose one frame before; the first frame has its own.
+        other: ``(4, 4)`` pose one frame before; of the first frame, one after.
+        step: seconds from the frame to the other one; 0 if there is none.
+
+    Returns:
+        ``origins`` of both sensors in the middle of the turn, or, as nothing was before the first frame, at its end;
+        the ``origins_delay`` of that time; and ``origins_velocity``.
     """
-    middle = inverse_pose(lidar2global) @ (ego2global + before) / 2
-    return np.asarray(BEAM_ORIGINS) @ middle[:3, :3].T + middle[:3, 3]
+    here, there = (
+        np.asarray(BEAM_ORIGINS) @ pose[:3, :3].T + pose[:3, 3]
+        for pose in (inverse_pose(lidar2global) @ ego2global, inverse_pose(lidar2global) @ other)
+    )
+    delay = min(step, 0.0) / 2
+    velocity = (there - here) / step if step else np.zeros_like(here)
+    return {
+        'origins': (here + delay * velocity).tolist(),
+        'origins_delay': delay,
+        'origins_velocity': velocity.tolist(),
+    }
 
 
 def _read_cameras(folder: Path, wanted: Sequence[str] | None) -> list[Camera]:
@@ -364,19 +383,22 @@ class _Measurements:
             )
 
     def lidar_record(
-        self, frame: int, lidar2global: np.ndarray, lidar2ego: np.ndarray, origins: np.ndarray
+        self, frame: int, time: float, lidar2global: np.ndarray, lidar2ego: np.ndarray, beams: Info
     ) -> Info | None:
-        """Write the points of a frame in its LiDAR frame as float32 ``(n, 5)``: x, y, z, intensity, sensor (0, 1).
+        """Write the points of a frame in its LiDAR frame.
+
+        They are float32 ``(n, 6)``: x, y, z, intensity, sensor (0, 1), seconds since the time stamp of the frame.
 
         Args:
             frame: its number.
+            time: its time stamp, seconds.
             lidar2global, lidar2ego: ``(4, 4)`` pose and place of the LiDAR frame.
-            origins: ``(2, 3)`` where the beams of the sensors begin in the LiDAR frame.
+            beams: where the beams of the sensors begin (:func:`beam_origins`).
         """
         if frame not in self.lidar:
             return None
         raw, target = self.lidar[frame], self._target(f'{frame:02d}.bin')
-        source = fingerprint(version=VERSION, points=raw, lidar2global=lidar2global)
+        source = fingerprint(version=VERSION, points=raw, lidar2global=lidar2global, time=time)
         if not self.made.is_current(target, source):
             points = number_columns(read_table(raw, POINT_COLUMNS), POINT_COLUMNS, raw)
             if not len(points):
@@ -384,6 +406,8 @@ class _Measurements:
             global2lidar = inverse_pose(lidar2global)
             points[:, :3] = points[:, :3] @ global2lidar[:3, :3].T + global2lidar[:3, 3]
             check_ranges(points, raw, DOWNLOAD_AGAIN)
+            points[:, TIME_COLUMN] -= time
+            _check_delays(points[:, TIME_COLUMN], raw)
             with atomic_path(target) as temporary:
                 points.astype(np.float32).tofile(temporary)
             self.made.record(target, source)
@@ -391,8 +415,9 @@ class _Measurements:
             'lidar_path': self._relative(target),
             'num_pts_feats': len(POINT_COLUMNS),
             'lidar2ego': lidar2ego.tolist(),
-            'origins': origins.tolist(),
+            **beams,
             'sensor_column': SENSOR_COLUMN,
+            'time_column': TIME_COLUMN,
             'made_from': source,
             'pts_semantic_mask_path': self._point_classes(frame, target),
         }
@@ -448,6 +473,16 @@ class _Measurements:
 
     def _relative(self, target: Path) -> str:
         return target.relative_to(self.out_dir).as_posix()
+
+
+def _check_delays(delays: np.ndarray, path: Path) -> None:
+    """Check that points were measured near the time stamp of their frame, seconds ``(n,)``."""
+    farthest = delays[np.abs(delays).argmax()]
+    if abs(farthest) > LONGEST_DELAY:
+        raise InputError(
+            f'{path}: a point (column t) is {farthest:g} s from the time stamp of its frame (lidar/timestamps.json), '
+            f'more than {LONGEST_DELAY:g} s; both are seconds of one clock; {DOWNLOAD_AGAIN}'
+        )
 
 
 def _class_ids(path: Path, table: Path) -> tuple[np.ndarray, np.ndarray]:
