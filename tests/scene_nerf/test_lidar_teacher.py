@@ -12,7 +12,7 @@ import torch
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.scene_nerf.beams import Beams
 from projects.DistillNeRF.scene_nerf.drive import Drive
-from projects.DistillNeRF.scene_nerf.lidar_teacher import LidarTeacher, _moving_times
+from projects.DistillNeRF.scene_nerf.lidar_teacher import LidarTeacher
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.lidar_world import HOUSE, PARKED, STEP, Street, drive_through, moving_car, true_depth
 
@@ -80,12 +80,25 @@ def test_what_moves_is_drawn_at_the_time_of_its_points(drive: Drive, teacher: Li
         torch.testing.assert_close(rendering.moving, expected.moving, equal_nan=True)
 
 
-def test_the_time_of_a_sweep_is_that_of_what_moves_in_it():
-    sweeps = np.repeat(np.arange(4, dtype=np.int32), [4, 4, 0, 1])
-    delays = [-0.1, -0.1, 0, 0, -0.1, -0.1, -0.1, 0, 0.02]
-    beams = Beams(*np.zeros((2, 9, 3), np.float32), sweeps, np.array([0.0, 0.1, 0.2, 0.3]), np.float32(delays))
-    moving = np.isin(np.arange(9), (2, 3, 8))
-    np.testing.assert_allclose(_moving_times(beams, moving), [0, 0, 0.2, 0.32], atol=1e-6)
+def test_the_time_of_a_sweep_is_that_of_what_moves_in_view(drive: Drive, teacher: LidarTeacher):
+    """Of two things ahead and one behind, which the LiDAR saw half a turn apart."""
+    ahead, behind = np.float32([0, 20, -1]), np.float32([0, -20, -1])
+    ends = np.stack([behind, behind, behind, ahead, ahead, behind])
+    movers = Beams(
+        np.zeros_like(ends),
+        ends,
+        np.int32([0, 0, 0, 0, 2, 2]),
+        np.array([0.0, 0.2, 0.4]),
+        np.float32([-0.1, -0.1, -0.1, -0.05, -0.05, -0.1]),
+    )
+    teacher = dataclasses.replace(teacher, movers=movers, times=np.array([-0.07, 0.13, 0.33]))
+    forward = _camera(drive, 0)[0]
+    turn = torch.diag(forward.cam2world.new_tensor([-1, -1, 1, 1]))
+    backward = dataclasses.replace(forward, cam2world=turn @ forward.cam2world)
+    # Times of sweeps ahead: -0.05, 0.13, 0.35; behind: -0.1, 0.13, 0.3.
+    for time, seen_ahead, seen_behind in ((-0.1, [0], [0]), (0.0, [0], [0, 1]), (0.25, [1, 2], [2]), (0.4, [2], [2])):
+        for camera, expected in ((forward, seen_ahead), (backward, seen_behind)):
+            assert teacher._sweeps_at(camera, time).tolist() == expected
 
 
 def test_sky(drive: Drive, teacher: LidarTeacher):

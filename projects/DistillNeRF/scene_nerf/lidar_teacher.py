@@ -59,7 +59,7 @@ class LidarTeacher:
     Attributes:
         static: discs of all sweeps.
         movers: beams that ended on what moves.
-        times: ``(s,)`` seconds, when each sweep saw it.
+        times: ``(s,)`` seconds, in the middle of each sweep.
         ceiling: elevation of the highest beams, degrees above the horizon.
         range: length of the longest beams, meters.
     """
@@ -88,7 +88,8 @@ class LidarTeacher:
         moving = find_moving(beams, gather_evidence(beams, voxel, reach))
         ceiling = float(np.percentile(_elevations(beams), 99.9))
         longest = float(np.percentile(beams.lengths, 99.9))
-        return cls(_discs(beams[~moving]), beams[moving], _moving_times(beams, moving), ceiling, longest)
+        times = _median_times(beams, np.ones(len(beams), bool), beams.times)
+        return cls(_discs(beams[~moving]), beams[moving], times, ceiling, longest)
 
     def render(
         self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
@@ -98,24 +99,25 @@ class LidarTeacher:
         Returns:
             depth; sky, 0 where something is seen, NaN where nothing can be told; moving, NaN without depth.
         """
-        sweeps = self._sweeps_at(timestamp)
-        seen = len(sweeps) == 1
-        movers = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
-        views = [self._render_one(cameras[view], movers, seen) for view in range(len(cameras))]
+        views = [self._render_one(cameras[view], timestamp) for view in range(len(cameras))]
         depth, sky, moving = torch.from_numpy(np.stack(views, axis=1)).to(cameras.cam2world)
         return hide_own_car(TeacherRendering(depth, sky, None, moving), recorded)
 
-    def _sweeps_at(self, timestamp: float) -> np.ndarray:
-        """Return the sweep of that time, or else those before and after."""
-        nearest = np.abs(self.times - timestamp).argmin()
-        if abs(self.times[nearest] - timestamp) <= SAME_INSTANT:
+    def _sweeps_at(self, camera: Cameras, timestamp: float) -> np.ndarray:
+        """Return the sweep that saw what moves in the view of a camera at that time, or else those before and after."""
+        times = _median_times(self.movers, _in_view(camera, self.movers.ends), self.times)
+        nearest = np.abs(times - timestamp).argmin()
+        if abs(times[nearest] - timestamp) <= SAME_INSTANT:
             return np.array([nearest])
-        order = np.argsort(self.times, kind='stable')
-        after = np.searchsorted(self.times[order], timestamp)
+        order = np.argsort(times, kind='stable')
+        after = np.searchsorted(times[order], timestamp)
         return np.unique(order[np.clip([after - 1, after], 0, len(order) - 1)])
 
-    def _render_one(self, camera: Cameras, movers: _Discs, seen: bool) -> np.ndarray:
+    def _render_one(self, camera: Cameras, timestamp: float) -> np.ndarray:
         """Return ``(3, h, w)`` depth, sky and moving of one camera; hide what unseen movers may hide."""
+        sweeps = self._sweeps_at(camera, timestamp)
+        seen = len(sweeps) == 1
+        movers = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
         static, moving = _draw(self.static, camera), _draw(movers, camera)
         in_front = ~(moving[..., 0] > static[..., 0]) & np.isfinite(moving[..., 0])
         result = np.where(in_front[..., None], moving, static)
@@ -129,20 +131,26 @@ class LidarTeacher:
         return np.stack([depth, sky, np.where(known, in_front, np.nan)])
 
 
-def _moving_times(beams: Beams, moving: np.ndarray) -> np.ndarray:
-    """Return when each sweep saw what moves, or else the most of what it saw, ``(s,)`` seconds.
+def _median_times(beams: Beams, chosen: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Return the median time of the beams of each sweep that are chosen, ``(s,)`` seconds.
 
     Args:
-        beams: of all sweeps, in their order.
-        moving: ``(n,)`` which of them ended on what moves.
+        beams: in the order of their sweeps.
+        chosen: ``(n,)`` of them.
+        otherwise: ``(s,)`` seconds, for sweeps of which none is chosen.
     """
-    times = beams.times.copy()
-    bounds = np.searchsorted(beams.sweeps, np.arange(len(times) + 1))
-    for sweep, (begin, end) in enumerate(pairwise(bounds)):
-        delays, chosen = beams.delays[begin:end], moving[begin:end]
-        if len(delays):
-            times[sweep] += np.median(delays[chosen] if chosen.any() else delays)
+    times, sweeps, delays = otherwise.copy(), beams.sweeps[chosen], beams.delays[chosen]
+    for sweep, (begin, end) in enumerate(pairwise(np.searchsorted(sweeps, np.arange(len(times) + 1)))):
+        if end > begin:
+            times[sweep] = beams.times[sweep] + np.median(delays[begin:end])
     return times
+
+
+def _in_view(camera: Cameras, points: np.ndarray) -> np.ndarray:
+    """Tell which points ``(n, 3)`` lie in the image of a camera, if nothing hides them."""
+    pixels, z = (x.numpy(force=True) for x in camera.project(torch.from_numpy(points).to(camera.cam2world)))
+    inside = (pixels > -0.5) & (pixels < np.array([camera.width, camera.height]) - 0.5)
+    return inside.all(-1) & (z > NEAREST)
 
 
 def _discs(beams: Beams, radius: float | None = None) -> _Discs:
