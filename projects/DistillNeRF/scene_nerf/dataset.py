@@ -23,6 +23,8 @@ from .numbers import check_number
 from .settings import SECTION, read_settings
 from .tracks import Thing, track_things
 
+# Beams so close in time find moving things at the same place, seconds.
+MOMENT = 0.005
 # Shorter beams end on the own car, meters.
 SHORTEST_BEAM = 2.5
 
@@ -120,8 +122,7 @@ class DriveRays(Dataset):
         self.lidar: LidarKnowledge | None = None
         if self.drive.sweeps_without(settings.holdout_lidar_frames):
             self.lidar = LidarKnowledge.of(self.drive, settings.holdout_lidar_frames)
-            beams = self.lidar.beams
-            self.beam_times = beams.times[beams.sweeps] + beams.delays
+            self.beam_times = (self.lidar.beams.point_times / MOMENT).round() * MOMENT
 
     def __len__(self) -> int:
         return self.num_batches
