@@ -121,7 +121,7 @@ def test_a_car_is_one_thing(motion: Motion, times: Sequence[float]):
 
 
 def test_few_points_per_time_are_enough():
-    _, _, things = _track([(CAR, _straight)], np.arange(20) * 0.1, per_meter=4.0)
+    _, _, things = _track([(CAR, _straight)], np.arange(20) * 0.1, per_meter=8.0)
     assert len(things[0].times) >= 17
     shift, turned = _errors(things[0], _straight)
     assert shift < 0.4 and turned < 3, (shift, turned)

@@ -16,6 +16,8 @@ from .registration import Shape, make_shape, register
 FEWEST_POINTS = 3
 # Nothing goes faster, m/s; or speeds up or slows down more, m/s per second.
 MOST_SPEED, MOST_ACCELERATION = 25.0, 5.0
+# What a change of speed as large as expected takes from the worth of a chain.
+UNSTEADY = 0.1
 # Things are looked for in the next sweep, and in some after that, if they are not later than this, seconds.
 LINKED_SWEEPS, LONGEST_GAP = 3, 0.35
 # Radians that a thing may have turned between sweeps, and more per second.
@@ -145,8 +147,9 @@ def _best_chain(links: list[Link], middles: np.ndarray) -> list[Link]:
             other = links[j]
             allowed = np.hypot(MOST_ACCELERATION * (middles[i] - middles[j]) / 2, np.hypot(link.error, other.error))
             change = np.linalg.norm(link.velocity - other.velocity) / allowed
-            if change < 2 and best[j] - 0.25 * change**2 > best[i]:
-                best[i], before[i] = best[j] - 0.25 * change**2, j
+            kept = best[j] - UNSTEADY * change**2
+            if change < 2 and kept > best[i]:
+                best[i], before[i] = kept, j
         best[i] += link.worth
         into[link.second].append(i)
     chain = [int(best.argmax())]
