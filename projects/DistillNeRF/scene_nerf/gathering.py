@@ -9,16 +9,16 @@ from scipy.spatial import cKDTree
 from typing_extensions import Self
 
 from .beams import Beams
-from .registration import make_shape
+from .registration import make_shape, turn
 from .trajectories import refine, to_thing
 
 # A piece is as far from the box of its thing at most, meters, and shifts against it by no more than this.
 BESIDE, SHIFTS = 0.5, 0.4
-# So much of a piece must be there.
-MOST = 0.8
+# So much of a piece must be there, in so many common sweeps if it has as many.
+MOST, COMMON = 0.8, 3
 # Points that nobody took for moving are nearer to those of a thing than this, meters, and higher above its lowest.
 CLOSE, ABOVE = 0.25, 0.1
-# Things that were seen at fewer times get no such points, and after so many seconds without a sweep none either.
+# Of things that were seen at fewer times it is not known where they are else, nor longer than so many seconds after.
 TIMES_KNOWN, LONGEST_GAP = 4, 0.35
 
 
@@ -42,8 +42,12 @@ class Track:
         return to_thing(beams.ends[self.beams].astype(np.float64), self.poses[at])
 
     def poses_at(self, times: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Return poses ``(n, 4)`` at ``times`` (n,), given the times ``(k,)`` of its own; held before and after."""
-        return np.stack([np.interp(times, own, self.poses[:, column]) for column in range(4)], axis=-1)
+        """Return poses ``(n, 4)`` at ``times`` (n,), given the times ``(k,)`` of its own; before and after, too."""
+        if len(own) == 1:
+            return np.repeat(self.poses, len(times), axis=0)
+        after = np.clip(np.searchsorted(own, times), 1, len(own) - 1)
+        shares = (times - own[after - 1]) / (own[after] - own[after - 1])
+        return self.poses[after - 1] + shares[:, None] * (self.poses[after] - self.poses[after - 1])
 
     def refined(self, beams: Beams) -> Self:
         """Return it with better poses."""
@@ -68,7 +72,7 @@ def join_pieces(tracks: list[Track], beams: Beams) -> list[Track]:
             if pieces:
                 taken = {id(piece) for piece in pieces}
                 others = [other for other in others if id(other) not in taken]
-                whole = _with_beams(whole, [piece.beams for piece in pieces], beams)
+                whole = _with_pieces(whole, pieces, beams)
         joined.append(whole)
         tracks = others
     return joined
@@ -94,33 +98,60 @@ def claim_points(tracks: list[Track], beams: Beams, taken: np.ndarray) -> list[T
 
 
 def _rides_along(whole: Track, piece: Track, beams: Beams) -> bool:
-    """Tell whether a piece stays in or beside the box of a thing."""
-    own, when = beams.times[whole.sweeps], beams.times[piece.sweeps]
-    if when[0] < own[0] - LONGEST_GAP or when[-1] > own[-1] + LONGEST_GAP:
+    """Tell whether a piece stays in or beside the box of a thing, while it is known where that is."""
+    own = beams.times[whole.sweeps]
+    common = _common(whole, piece, beams)
+    if not len(common) or len(common) < min(len(piece.sweeps), COMMON):
         return False
-    sweeps = beams.sweeps[piece.beams]
-    if not np.isin(piece.sweeps, np.arange(whole.sweeps[0], whole.sweeps[-1] + 1)).all():
-        return False
-    ends = beams.ends[piece.beams].astype(np.float64)
-    # Far from it, nothing need be computed.
-    if np.linalg.norm(ends[0, :2] - whole.poses_at(when[:1], own)[0, :2]) > 20:
-        return False
+    chosen = piece.beams[np.isin(beams.sweeps[piece.beams], common)]
+    sweeps, ends = beams.sweeps[chosen], beams.ends[chosen].astype(np.float64)
     local = to_thing(ends, whole.poses_at(beams.times[sweeps], own))
     points = whole.local_points(beams)
     inside = ((local >= points.min(0) - BESIDE) & (local <= points.max(0) + BESIDE)).all(1)
     if inside.mean() < MOST:
         return False
-    numbers = np.searchsorted(piece.sweeps, sweeps)
+    numbers = np.searchsorted(common, sweeps)
     middles = np.stack([np.bincount(numbers, local[:, axis]) / np.bincount(numbers) for axis in range(2)], axis=1)
     return bool(np.linalg.norm(middles - np.median(middles, axis=0), axis=1).mean() <= SHIFTS)
 
 
+def _common(whole: Track, piece: Track, beams: Beams) -> np.ndarray:
+    """Return the sweeps of a piece in which it is known where a thing is: between its own, and shortly after."""
+    own, when = beams.times[whole.sweeps], beams.times[piece.sweeps]
+    beyond = LONGEST_GAP if len(own) >= TIMES_KNOWN else 0.0
+    return piece.sweeps[(when >= own[0] - beyond) & (when <= own[-1] + beyond)]
+
+
 def _with_beams(track: Track, more: list[np.ndarray], beams: Beams) -> Track:
-    """Return a track with more beams, and better poses."""
+    """Return a track with more beams, of times at which its poses are known, and better poses."""
     together = np.concatenate([track.beams, *more])
-    sweeps = np.unique(beams.sweeps[together])
-    poses = track.poses_at(beams.times[sweeps], beams.times[track.sweeps])
-    return Track(sweeps.astype(np.int64), together, poses).refined(beams)
+    sweeps = np.unique(beams.sweeps[together]).astype(np.int64)
+    return Track(sweeps, together, track.poses_at(beams.times[sweeps], beams.times[track.sweeps])).refined(beams)
+
+
+def _with_pieces(whole: Track, pieces: list[Track], beams: Beams) -> Track:
+    """Return a thing with its pieces, longer by the times at which only a piece was seen, and better poses."""
+    known = {int(sweep): pose for sweep, pose in zip(whole.sweeps, whole.poses, strict=True)}
+    own = beams.times[whole.sweeps]
+    for piece in pieces:
+        common = _common(whole, piece, beams)
+        at = whole.poses_at(beams.times[common], own)
+        for sweep, pose in zip(common, at, strict=True):
+            known.setdefault(int(sweep), pose)
+        # Elsewhere it goes on as the piece does.
+        for sweep, pose in zip(piece.sweeps, piece.poses, strict=True):
+            nearest = np.abs(common - sweep).argmin()
+            there = piece.poses[np.searchsorted(piece.sweeps, common[nearest])]
+            known.setdefault(int(sweep), _moved_alike(at[nearest], there, pose))
+    sweeps = np.array(sorted(known), np.int64)
+    together = np.concatenate([whole.beams, *(piece.beams for piece in pieces)])
+    return Track(sweeps, together, np.stack([known[int(sweep)] for sweep in sweeps])).refined(beams)
+
+
+def _moved_alike(pose: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Move a pose ``(4,)`` as another thing moved, from one pose to the other."""
+    rotation = turn(after[3] - before[3])
+    return np.append(rotation @ (pose[:3] - before[:3]) + after[:3], pose[3] + after[3] - before[3])
 
 
 def _unclaimed(track: Track, beams: Beams, taken: np.ndarray) -> np.ndarray:

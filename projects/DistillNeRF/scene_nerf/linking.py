@@ -16,8 +16,10 @@ from .registration import Shape, make_shape, register
 FEWEST_POINTS = 3
 # Nothing goes faster, m/s; or speeds up or slows down more, m/s per second.
 MOST_SPEED, MOST_ACCELERATION = 25.0, 5.0
-# Things are looked for in the next sweep, and in all that are not later than this, seconds.
-LONGEST_GAP = 0.35
+# What a change of speed as large as expected takes from the worth of a chain.
+UNSTEADY = 0.1
+# Things are looked for in the next sweep, and in some after that, if they are not later than this, seconds.
+LINKED_SWEEPS, LONGEST_GAP = 3, 0.35
 # Radians that a thing may have turned between sweeps, and more per second.
 TURN, TURN_RATE = 0.05, 0.5
 # Tops of things differ by no more than this, meters, and their extents by no more than so many meters and this share.
@@ -27,7 +29,7 @@ OFF, OFF_SHARE = 0.1, 0.5
 # A link that stands alone must be better than others of its groups by so much, of 1.
 CLEAR = 0.15
 # It goes no farther than this, in lengths of the thing.
-FAR_ALONE = 3.0
+FAR_ALONE = 1.5
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Link:
 
 
 def find_groups(beams: Beams, moving: np.ndarray) -> list[Group]:
+    """Group the moving points of each sweep; small groups are left out."""
     groups = []
     lengths = beams.lengths
     for sweep in range(len(beams.times)):
@@ -80,7 +83,7 @@ def find_links(groups: list[Group], times: np.ndarray) -> list[Link]:
         of_sweep[group.sweep].append(position)
     links = []
     for second, group in enumerate(groups):
-        for sweep in range(group.sweep - 1, -1, -1):
+        for sweep in range(group.sweep - 1, max(group.sweep - 1 - LINKED_SWEEPS, -1), -1):
             passed = times[group.sweep] - times[sweep]
             if sweep < group.sweep - 1 and passed > LONGEST_GAP:
                 break
@@ -144,8 +147,9 @@ def _best_chain(links: list[Link], middles: np.ndarray) -> list[Link]:
             other = links[j]
             allowed = np.hypot(MOST_ACCELERATION * (middles[i] - middles[j]) / 2, np.hypot(link.error, other.error))
             change = np.linalg.norm(link.velocity - other.velocity) / allowed
-            if change < 2 and best[j] - 0.25 * change**2 > best[i]:
-                best[i], before[i] = best[j] - 0.25 * change**2, j
+            kept = best[j] - UNSTEADY * change**2
+            if change < 2 and kept > best[i]:
+                best[i], before[i] = kept, j
         best[i] += link.worth
         into[link.second].append(i)
     chain = [int(best.argmax())]

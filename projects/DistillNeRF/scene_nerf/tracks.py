@@ -16,8 +16,8 @@ from .trajectories import forward, matrices
 MARGIN = 0.15
 # This share of the points at each end is not asked for.
 OUTLIERS = 0.005
-# Boxes of so many points and meters are turned such that they are small.
-SQUARED_POINTS, SQUARED_SIZE = 100, 2.0
+# Boxes of so many points and meters are turned a little if they get smaller than this share of their area.
+SQUARED_POINTS, SQUARED_SIZE, SQUARED_GAIN = 100, 2.0, 0.85
 # A thing is extrapolated for this share of the time between sweeps; one that was seen once for so many seconds.
 EXTRAPOLATED, SEEN_ONCE = 0.5, 0.06
 
@@ -122,10 +122,11 @@ def _thing(track: Track, beams: Beams, reach: float) -> Thing:
 
 
 def _square(points: np.ndarray) -> float:
-    """Return the small turn about z, radians, by which the smallest box around points ``(n, 3)`` is turned."""
+    """Return the small turn about z, radians, by which the box around points ``(n, 3)`` gets clearly smaller, or 0."""
     extent = np.ptp(points[:, :2], axis=0)
     if len(points) < SQUARED_POINTS or extent.max() < SQUARED_SIZE:
         return 0.0
     angles = np.radians(np.arange(-20, 21, 2.0))
     sizes = [np.ptp(np.quantile(points[:, :2] @ turn(a)[:2, :2], (0.05, 0.95), axis=0), axis=0).prod() for a in angles]
-    return float(angles[int(np.argmin(sizes))])
+    least = int(np.argmin(sizes))
+    return float(angles[least]) if sizes[least] < SQUARED_GAIN * sizes[len(angles) // 2] else 0.0

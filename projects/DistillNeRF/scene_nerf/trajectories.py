@@ -7,15 +7,15 @@ from scipy.spatial import cKDTree
 
 from .registration import HEIGHT_SHARE, turn
 
-ITERATIONS = 25
-# Points attract points of other times around; the width of the attraction at the beginning and at the end, meters.
-WIDEST, NARROWEST = 0.4, 0.1
+# Points attract points of other times around. In each of two stages, the width of the attraction at the beginning and
+# at the end, meters, and about how many points of all times together are used; each time has so many at least.
+STAGES, LEAST_POINTS = (((0.8, 0.2), 300), ((0.2, 0.1), 4000)), 30
+# Steps of a stage at most, if none is smaller than this, meters and radians.
+ITERATIONS, ENOUGH = 15, 5e-4
 # Among so many nearest points; a point that has none of other times around weighs less by this.
 NEIGHBORS, ALONE = 16, 0.5
 # Steps are longer by this, as what attracts moves along.
 FURTHER = 1.8
-# Of all times together about so many points are used, but so many of each.
-MOST_POINTS, LEAST_POINTS = 4000, 30
 # One time tells no more than so many points.
 MOST_WEIGHT = 40.0
 # How things speed up along x, y, z, meters per second squared, and turn, radians per second squared.
@@ -44,21 +44,21 @@ def refine(parts: list[np.ndarray], poses: np.ndarray, times: np.ndarray) -> np.
     if len(poses) < 2:
         return poses
     given = np.diff(poses, axis=0)
-    most = max(LEAST_POINTS, MOST_POINTS // len(parts))
-    parts = [part[:: -(-len(part) // most)] for part in parts]
-    owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    points = np.concatenate(parts)
     # The frame of the thing is at liberty: it stays as it is at one time.
     held = np.zeros_like(poses)
     held[np.argmax([len(part) for part in parts])] = 1e6
-    for iteration in range(ITERATIONS):
-        share = iteration / (ITERATIONS - 1)
-        system, right = _smoothness(poses, times, given)
-        _add_points(system, right, points, owners, poses, WIDEST ** (1 - share) * NARROWEST**share)
-        step = np.linalg.solve(system + np.diag(held.reshape(-1)), right).reshape(-1, 4)
-        poses += FURTHER * step
-        if np.abs(step).max() < 1e-3 and share > 0.5:
-            break
+    for widths, most in STAGES:
+        each = max(LEAST_POINTS, most // len(parts))
+        thin = [part[:: -(-len(part) // each)] for part in parts]
+        owners = np.repeat(np.arange(len(thin)), [len(part) for part in thin])
+        points = np.concatenate(thin)
+        for width in np.geomspace(*widths, ITERATIONS):
+            system, right = _smoothness(poses, times, given)
+            _add_points(system, right, points, owners, poses, width)
+            step = np.linalg.solve(system + np.diag(held.reshape(-1)), right).reshape(-1, 4)
+            poses += FURTHER * step
+            if np.abs(step).max() < ENOUGH:
+                break
     return poses
 
 
