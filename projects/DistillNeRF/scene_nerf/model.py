@@ -16,7 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..models.checkpoint import read_checkpoint
+from ..models.checkpoint import read_checkpoint, require_finite
 from ..utils.errors import InputError, warn
 from . import growth
 from .dataset import DriveRays, training_images
@@ -24,7 +24,7 @@ from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
 from .identity import check_identity, identify
 from .marching import Marching, Rays
-from .nested_grid import BLOCK, NestedBoxes
+from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 from .numbers import check_number
 from .seen_space import SeenSpace
 from .settings import read_settings
@@ -141,26 +141,23 @@ class SceneNeRF(BaseModel):
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
-        field, needed = self.field, self._needed()
-        if needed is not None:
-            field.replace_cells(*growth.divide(field.grid, field.values.detach(), needed, self._known))
+        field = self.field
+        self._take(*growth.divide(field.grid, field.values.detach(), field.largest > self.needed, self._known))
 
     def drop(self) -> None:
         """Drop cells that no ray needed since the last change."""
-        field, needed = self.field, self._needed()
-        if needed is not None:
-            field.replace_cells(*field.grid.select(needed, field.values.detach()))
+        field = self.field
+        self._take(*field.grid.select(field.largest > self.needed, field.values.detach()))
 
-    def _needed(self) -> Tensor | None:
-        """Tell which cells ``(C,)`` a ray needed since the last change; None with a warning if it is none."""
-        needed = self.field.largest > self.needed
-        if needed.any():
-            return needed
+    def _take(self, grid: NestedGrid, values: Tensor) -> None:
+        """Take other cells; if there are none, keep those of before, with a warning."""
+        if len(grid):
+            self.field.replace_cells(grid, values)
+            return
         warn(
             f'no ray gave a cell a weight of {self.needed:g} since the last change: the cells stay as they are; train '
             'longer (train_cfg.max_iters) or lower model.needed'
         )
-        return None
 
     def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Return the losses of a batch of rays; no other mode."""
@@ -257,3 +254,4 @@ def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:
     except (RuntimeError, KeyError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise InputError(f'{checkpoint}: none of a scene NeRF ({reason}); give one of tools/train.py') from error
+    require_finite(weights, checkpoint)
