@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,8 +14,11 @@ import torch
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.model import SceneNeRF
+from tests.helpers.commands import run
+from tests.helpers.data import ROOT
+from tests.helpers.fields import QUICK_STEPS, quick_options
 from tests.helpers.pretend_device import NAME, PretendDevice
-from tests.scene_nerf.test_field import SIZE, section
+from tests.scene_nerf.test_field import ENTRY, SIZE, section
 
 
 @pytest.fixture
@@ -123,3 +128,20 @@ def test_the_pretended_device_refuses_what_a_gpu_does():
             with pytest.raises((RuntimeError, TypeError)):
                 wrong()
         assert (x + torch.tensor(1.0))[torch.tensor([0])].tolist() == [1.0]
+
+
+@pytest.mark.slow
+def test_processes_that_are_not_forked_write_the_same_files(town, tmp_path):
+    """Those that render on a GPU."""
+    words = quick_options([town / f'minitown_infos_{split}.pkl' for split in ('train', 'val')], town)
+    trained = run('train', ENTRY, '--work-dir', tmp_path / 'work', '--cfg-options', *words)
+    assert trained.code == 0, trained.err
+    checkpoint = tmp_path / f'work/iter_{QUICK_STEPS}.pth'
+    for name, options in (('one', ()), ('two', ('--device', 'cpu', '--workers', 2))):
+        out = ('--out', tmp_path / name, '--views', '0_0_0', '--no-report', *options)
+        # The main program of this process is none that others can import.
+        tool = [sys.executable, ROOT / 'tools/render_scene_nerf.py', ENTRY, checkpoint, *out, '--cfg-options', *words]
+        done = subprocess.run([str(word) for word in tool], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    ours = sorted(path.relative_to(tmp_path / 'one') for path in (tmp_path / 'one').rglob('*.npy'))
+    assert ours and all((tmp_path / 'one' / p).read_bytes() == (tmp_path / 'two' / p).read_bytes() for p in ours)

@@ -82,12 +82,17 @@ def test_an_older_checkpoint_is_taken_with_a_warning(town, trained, tmp_path):
     assert_refused(fewer, 'was trained on 24 images, but', 'names 30')
 
 
-def test_a_teacher_of_another_drive_is_refused(town, trained):
-    """From Python, with the config beside the checkpoint, changed."""
+def test_a_teacher_of_another_drive_is_refused(town, trained, tmp_path):
+    """From Python, with the config beside the checkpoint, changed; and one of a training that diverged."""
     beside = next(trained.parent.glob('*.py'))
     assert len(load_teacher(load_config(beside, sections=('scene_nerf',)), trained).images) == 24
     other = load_config(beside, {'scene_nerf.scene': SCENES[1]}, sections=('scene_nerf',))
     assert_refused(lambda: load_teacher(other, trained), f'is of scene {SCENES[0]}')
+    state = torch.load(trained, weights_only=False)
+    state['state_dict']['field.values'][7, 2] = torch.nan
+    torch.save(state, tmp_path / 'nan.pth')
+    diverged = load_config(beside, sections=('scene_nerf',))
+    assert_refused(lambda: load_teacher(diverged, tmp_path / 'nan.pth'), 'field.values holds NaN', 'diverged')
 
 
 def test_order_names_and_times_count(town):

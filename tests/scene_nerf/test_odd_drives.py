@@ -192,6 +192,7 @@ def test_settings_that_cannot_be_right_are_refused(town, tmp_path):
         ('model.cell_size', 1e-6, 'give larger cells'),
         ('model.divisions', -1, 'is -1; give a whole number from 0 on'),
         ('model.levels', 0, 'from 1 on'),
+        ('load_from', 'x.pth', 'give --resume instead'),
         ('model.step', 0, 'above 0'),
         ('model.near', -1, 'from 0 on'),
         ('model.needed', 'a', "is 'a'"),

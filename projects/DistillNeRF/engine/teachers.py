@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 from tqdm import tqdm
 
 from ..apis import to_device
@@ -213,6 +214,9 @@ _WORK: list[Callable[[Task], list[Made]]] = []
 
 def _begin(source: TeacherSource, options: ExportOptions, threads: int) -> None:
     torch.set_num_threads(threads)
+    # Loading the config imported these in the first process; one that was not forked from it has not.
+    if imports := source.config.get('custom_imports'):
+        import_modules_from_strings(**imports)
     teacher = _Once(source)
     # The teacher is opened by the first task: an error of an initializer would lose its message.
     _WORK[:] = [lambda task: make_views(teacher(), options, task)]

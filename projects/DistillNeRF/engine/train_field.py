@@ -13,7 +13,7 @@ from ..scene_nerf.identity import check_identity
 from ..scene_nerf.model import describe, load_field
 from ..scene_nerf.numbers import check_number
 from ..scene_nerf.settings import SECTION
-from ..utils.errors import warn
+from ..utils.errors import InputError, warn
 from .builders import build_runner, prepare
 from .optim_wrappers import skipping
 from .resuming import checkpoint_to_resume, go_on_from
@@ -41,6 +41,10 @@ def train_field(config: Config, work_dir: Path, seed: int | None = None, resume:
     resume = resume_of(config) if resume is None else resume
     with training_in(work_dir):
         if resume is None:
+            if config.get('load_from'):
+                raise InputError(
+                    f'load_from={config.load_from}: a field begins with its own cells; give --resume instead'
+                )
             warn_of_earlier_run(work_dir)
         else:
             resume = checkpoint_to_resume(resume, work_dir)

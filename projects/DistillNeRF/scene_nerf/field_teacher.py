@@ -156,14 +156,13 @@ class FieldTeacher:
         numbers = [self._number[image.path] for image in chosen]
         exposure = self._exposure(nearest)
         maps, like = [self._maps(number) for number in numbers], self.field.exposure
+        pixels = np.stack([image.read(*self.image_size) for image in chosen])
         cameras = [image.camera_at(*self.image_size).to(like) for image in chosen]
         sources = Sources(
             Cameras(
                 torch.cat([c.intrinsics for c in cameras]), torch.cat([c.cam2world for c in cameras]), *self.image_size
             ),
-            like.new_tensor(np.stack([image.read(*self.image_size) for image in chosen]), dtype=torch.uint8).permute(
-                0, 3, 1, 2
-            ),
+            torch.from_numpy(pixels).to(like.device).permute(0, 3, 1, 2),
             torch.stack([depth for depth, _ in maps]),
             like.new_tensor([image.timestamp - timestamp for image in chosen]),
             like.new_tensor([image.camera == own.camera for image in chosen], dtype=torch.bool),

@@ -16,7 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..models.checkpoint import read_checkpoint
+from ..models.checkpoint import read_checkpoint, require_finite
 from ..utils.errors import InputError, warn
 from . import growth
 from .cells import Cells
@@ -25,7 +25,7 @@ from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
 from .identity import check_identity, identify
 from .marching import Marching, Rays
-from .nested_grid import BLOCK, NestedBoxes
+from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 from .numbers import check_number
 from .seen_space import SeenSpace
 from .settings import read_settings
@@ -153,28 +153,27 @@ class SceneNeRF(BaseModel):
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
-        cells, needed = self.field.cells, self._needed()
-        if needed is not None:
-            cells.replace(*growth.divide(cells.grid, cells.values.detach(), needed, self._known))
+        cells = self.field.cells
+        needed = cells.largest > self.needed
+        if self._take(*growth.divide(cells.grid, cells.values.detach(), needed, self._known)):
             self.field.moving.divide(self.needed)
 
     def drop(self) -> None:
         """Drop cells that no ray needed since the last change."""
-        needed = self._needed()
-        if needed is not None:
-            self.field.cells.select(needed)
-            self.field.moving.cells.select(self.field.moving.cells.largest > self.needed)
+        cells, moving = self.field.cells, self.field.moving.cells
+        if self._take(*cells.grid.select(cells.largest > self.needed, cells.values.detach())):
+            moving.select(moving.largest > self.needed)
 
-    def _needed(self) -> Tensor | None:
-        """Tell which cells ``(C,)`` a ray needed since the last change; None with a warning if it is none."""
-        needed = self.field.cells.largest > self.needed
-        if needed.any():
-            return needed
+    def _take(self, grid: NestedGrid, values: Tensor) -> bool:
+        """Take other cells that stand; if there are none, keep all cells as they are, with a warning."""
+        if len(grid):
+            self.field.cells.replace(grid, values)
+            return True
         warn(
             f'no ray gave a cell a weight of {self.needed:g} since the last change: the cells stay as they are; train '
             'longer (train_cfg.max_iters) or lower model.needed'
         )
-        return None
+        return False
 
     def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Return the losses of a batch of rays; no other mode."""
@@ -271,3 +270,4 @@ def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:
     except (RuntimeError, KeyError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise InputError(f'{checkpoint}: none of a scene NeRF ({reason}); give one of tools/train.py') from error
+    require_finite(weights, checkpoint)

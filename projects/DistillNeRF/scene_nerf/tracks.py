@@ -105,7 +105,7 @@ def _track(groups: list[Group], chain: tuple[list[int], list[Link]], beams: Beam
 
 def _thing(track: Track, beams: Beams, reach: float) -> Thing:
     """Let a thing look ahead, and put its frame into the middle of its box."""
-    times, poses = beams.times[track.sweeps], track.poses.copy()
+    times, poses = _times(track, beams), track.poses.copy()
     if len(times) > 1:
         poses[:, 3] += forward(poses, times) - np.pi / 2
     else:
@@ -119,6 +119,13 @@ def _thing(track: Track, beams: Beams, reach: float) -> Thing:
     half = (upper - lower) / 2 + MARGIN
     points = (points - middle).astype(np.float32)
     return Thing(times, matrices(poses), -half, half, points, track.beams.astype(np.int64), reach)
+
+
+def _times(track: Track, beams: Beams) -> np.ndarray:
+    """Return when the beams of a track ended on it, on average, in each of its sweeps, ``(k,)`` seconds."""
+    place = np.searchsorted(track.sweeps, beams.sweeps[track.beams])
+    counts = np.bincount(place, minlength=len(track.sweeps)).clip(1)
+    return beams.times[track.sweeps] + np.bincount(place, beams.delays[track.beams], len(track.sweeps)) / counts
 
 
 def _square(points: np.ndarray) -> float:
