@@ -51,7 +51,8 @@ class _Skipping(OptimWrapper):
             self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
         else:
             # The largest element, which does not overflow.
-            norm = float(torch.nn.utils.get_total_norm([p.grad for p in parameters], norm_type=math.inf))
+            gradients = [p.grad for p in parameters if p.grad.numel()]
+            norm = float(torch.nn.utils.get_total_norm(gradients, norm_type=math.inf))
             if self.clip_grad_kwargs:
                 self.clip_func(parameters, **self.clip_grad_kwargs)
         return self._counted(math.isfinite(norm))

@@ -118,7 +118,7 @@ class MovingCells(nn.Module):
         """Find where rays ``(n, 3)`` of some times ``(n,)``, seconds, cross the boxes of things."""
         moments, moment = times.unique(return_inverse=True)
         maps = [self._maps_at(float(time)).to(origins) for time in moments]
-        counts = torch.tensor([len(part) for part in maps], dtype=torch.int64, device=origins.device)
+        counts = origins.new_tensor([len(part) for part in maps], dtype=torch.int64)
         table = torch.cat([origins.new_zeros(0, 6, 3), *maps])
         firsts = counts.cumsum(0) - counts
         # Every ray with every thing that is there at its time.

@@ -39,8 +39,8 @@ def warp_things(
     assert rendering.image is not None and rendering.moving is not None
     image = rendering.image[0].clone()
     moves = (rendering.moving[0] > 0.5) & rendering.depth[0].isfinite()
-    rows, columns = moves.nonzero(as_tuple=True)
-    points = _points(camera, rendering.depth[0])[rows, columns]
+    rows, columns = (places.cpu() for places in moves.nonzero(as_tuple=True))
+    points = _points(camera, rendering.depth[0])[rows.numpy(), columns.numpy()]
     for thing in things:
         pose = thing.pose_at(time)
         if pose is None or not len(rows):
