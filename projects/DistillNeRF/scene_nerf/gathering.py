@@ -19,7 +19,7 @@ MOST, COMMON = 0.8, 3
 # So often a thing that got larger may take more.
 ROUNDS = 3
 # Points that nobody took for moving are nearer to those of a thing than this, meters, and higher above its lowest.
-CLOSE, ABOVE = 0.25, 0.1
+CLOSE, ABOVE = 0.2, 0.2
 # Of things that were seen at fewer times it is not known where they are else, nor longer than so many seconds after.
 TIMES_KNOWN, LONGEST_GAP = 4, 0.35
 
