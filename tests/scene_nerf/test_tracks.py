@@ -197,6 +197,18 @@ def test_points_that_nobody_took_for_moving_are_claimed():
     assert np.isin(np.flatnonzero(told), thing.beams).all()
 
 
+def test_pieces_of_a_car_are_one_thing():
+    beams, _ = _drive([(CAR, _straight)], TENTHS)
+    middles = np.array([_straight(time)[1] for time in beams.times])[beams.sweeps]
+    # A gap of 1.6 m in some sweeps, to the last one.
+    hidden = (np.abs(beams.ends[:, 1] - middles - 0.3) < 0.8) & np.isin(beams.sweeps, [3, 4, 7, 9, 10, 11])
+    seen = beams[~hidden]
+    (thing,) = track_things(seen, np.ones(len(seen), bool))
+    np.testing.assert_array_equal(np.sort(thing.beams), np.arange(len(seen)))
+    np.testing.assert_allclose(thing.times, TENTHS)
+    assert _errors(thing, _straight)[0] < 0.15
+
+
 def test_poses_between_and_beyond_times():
     _, _, (thing,) = _track([(CAR, _straight)], TENTHS)
     first, second = thing.poses[3], thing.poses[4]
