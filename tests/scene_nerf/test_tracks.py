@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from projects.DistillNeRF.scene_nerf import trajectories
 from projects.DistillNeRF.scene_nerf.beams import Beams
 from projects.DistillNeRF.scene_nerf.tracks import Thing, track_things
 
@@ -196,6 +197,18 @@ def test_points_that_nobody_took_for_moving_are_claimed():
     assert np.isin(np.flatnonzero(told), thing.beams).all()
 
 
+def test_pieces_of_a_car_are_one_thing():
+    beams, _ = _drive([(CAR, _straight)], TENTHS)
+    middles = np.array([_straight(time)[1] for time in beams.times])[beams.sweeps]
+    # A gap of 1.6 m in some sweeps, to the last one.
+    hidden = (np.abs(beams.ends[:, 1] - middles - 0.3) < 0.8) & np.isin(beams.sweeps, [3, 4, 7, 9, 10, 11])
+    seen = beams[~hidden]
+    (thing,) = track_things(seen, np.ones(len(seen), bool))
+    np.testing.assert_array_equal(np.sort(thing.beams), np.arange(len(seen)))
+    np.testing.assert_allclose(thing.times, TENTHS)
+    assert _errors(thing, _straight)[0] < 0.15
+
+
 def test_poses_between_and_beyond_times():
     _, _, (thing,) = _track([(CAR, _straight)], TENTHS)
     first, second = thing.poses[3], thing.poses[4]
@@ -215,3 +228,30 @@ def test_turns_are_interpolated_the_short_way():
     thing = Thing(np.array([0.0, 1.0]), poses, *np.zeros((2, 3)), np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
     middle = thing.pose_at(0.5)
     np.testing.assert_allclose(middle, _pose(lambda _: (0.0, 0.0, np.pi), 0.0), atol=1e-9)
+
+
+def test_equations_of_points_are_those_of_differences():
+    rng = np.random.default_rng(0)
+    count, width = 4, 0.3
+    poses = rng.normal(size=(count, 4))
+    owners = np.repeat(np.arange(count), 30)
+    turns = np.stack([trajectories.turn(angle) for angle in poses[:, 3]])
+    points = np.einsum('nij,nj->ni', turns[owners], rng.uniform(-1, 1, (len(owners), 3))) + poses[owners, :3]
+    system, right = np.zeros((4 * count, 4 * count)), np.zeros(4 * count)
+    trajectories._add_points(system, right, points, owners, poses, width)
+
+    local = trajectories.to_thing(points, poses[owners])
+    first, second, weights = trajectories._partners(local, owners, width)
+    assert (weights > 0).all() and (owners[first] != owners[second]).all()
+    # Here no time has so many points that they count less.
+    assert np.bincount(owners[first], weights).max() < trajectories.MOST_WEIGHT
+    weights = np.repeat(weights / width**2, 3)
+
+    def misses(changed: np.ndarray) -> np.ndarray:
+        moved = trajectories.to_thing(points, changed.reshape(-1, 4)[owners])
+        return (moved[first] - moved[second]).reshape(-1)
+
+    flat, step = poses.reshape(-1), 1e-5
+    slopes = np.stack([(misses(flat + e) - misses(flat - e)) / (2 * step) for e in step * np.eye(4 * count)], axis=1)
+    np.testing.assert_allclose(system, (slopes.T * weights) @ slopes, atol=1e-5)
+    np.testing.assert_allclose(right, -(slopes.T * weights) @ misses(flat), atol=1e-5)

@@ -16,8 +16,10 @@ from .trajectories import refine, to_thing
 BESIDE, SHIFTS = 0.5, 0.4
 # So much of a piece must be there, in so many common sweeps if it has as many.
 MOST, COMMON = 0.8, 3
+# So often a thing that got larger may take more.
+ROUNDS = 3
 # Points that nobody took for moving are nearer to those of a thing than this, meters, and higher above its lowest.
-CLOSE, ABOVE = 0.25, 0.1
+CLOSE, ABOVE = 0.2, 0.2
 # Of things that were seen at fewer times it is not known where they are else, nor longer than so many seconds after.
 TIMES_KNOWN, LONGEST_GAP = 4, 0.35
 
@@ -67,12 +69,13 @@ def join_pieces(tracks: list[Track], beams: Beams) -> list[Track]:
     joined = []
     while tracks:
         whole, *others = tracks
-        if len(whole.sweeps) > 1:
-            pieces = [other for other in others if _rides_along(whole, other, beams)]
-            if pieces:
-                taken = {id(piece) for piece in pieces}
-                others = [other for other in others if id(other) not in taken]
-                whole = _with_pieces(whole, pieces, beams)
+        for _ in range(ROUNDS):
+            pieces = [other for other in others if len(whole.sweeps) > 1 and _rides_along(whole, other, beams)]
+            if not pieces:
+                break
+            taken = {id(piece) for piece in pieces}
+            others = [other for other in others if id(other) not in taken]
+            whole = _with_pieces(whole, pieces, beams)
         joined.append(whole)
         tracks = others
     return joined

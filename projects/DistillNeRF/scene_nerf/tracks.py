@@ -18,6 +18,8 @@ MARGIN = 0.15
 OUTLIERS = 0.005
 # Boxes of so many points and meters are turned a little if they get smaller than this share of their area.
 SQUARED_POINTS, SQUARED_SIZE, SQUARED_GAIN = 100, 2.0, 0.85
+# Degrees; as far as need be where the direction of motion is not known well, as it moved no more than so many meters.
+TURNED, SHORT_WAY = 20.0, 2.0
 # A thing is extrapolated for this share of the time between sweeps; one that was seen once for so many seconds.
 EXTRAPOLATED, SEEN_ONCE = 0.5, 0.06
 
@@ -111,7 +113,8 @@ def _thing(track: Track, beams: Beams, reach: float) -> Thing:
     else:
         reach = min(reach, SEEN_ONCE)
     points = Track(track.sweeps, track.beams, poses).local_points(beams)
-    poses[:, 3] += (angle := _square(points))
+    way = np.linalg.norm(poses[-1, :2] - poses[0, :2])
+    poses[:, 3] += (angle := _square(points, TURNED if way > SHORT_WAY else 90.0))
     points = points @ turn(angle)
     lower, upper = np.quantile(points, (OUTLIERS, 1 - OUTLIERS), axis=0)
     middle = (lower + upper) / 2
@@ -128,12 +131,19 @@ def _times(track: Track, beams: Beams) -> np.ndarray:
     return beams.times[track.sweeps] + np.bincount(place, beams.delays[track.beams], len(track.sweeps)) / counts
 
 
-def _square(points: np.ndarray) -> float:
-    """Return the small turn about z, radians, by which the box around points ``(n, 3)`` gets clearly smaller, or 0."""
+def _square(points: np.ndarray, most: float) -> float:
+    """Return the turn about z, radians, by which the box around points ``(n, 3)`` gets clearly smaller, or 0.
+
+    Args:
+        points: of a thing, which is longer than wide.
+        most: degrees that it may be turned.
+    """
     extent = np.ptp(points[:, :2], axis=0)
     if len(points) < SQUARED_POINTS or extent.max() < SQUARED_SIZE:
         return 0.0
-    angles = np.radians(np.arange(-20, 21, 2.0))
-    sizes = [np.ptp(np.quantile(points[:, :2] @ turn(a)[:2, :2], (0.05, 0.95), axis=0), axis=0).prod() for a in angles]
+    angles = np.radians(np.arange(-most, most + 1, 2.0))
+    turned = points[:, :2] @ np.stack([turn(angle)[:2, :2] for angle in angles])
+    widths, lengths = np.ptp(np.quantile(turned, (0.05, 0.95), axis=1), axis=0).T
+    sizes = widths * lengths * np.where(widths > lengths, 1 / SQUARED_GAIN, 1)
     least = int(np.argmin(sizes))
     return float(angles[least]) if sizes[least] < SQUARED_GAIN * sizes[len(angles) // 2] else 0.0

@@ -134,7 +134,7 @@ def _add_points(
     """Add that points ``(n, 3)`` of different times lie on one surface.
 
     Args:
-        system, right: of the poses; changed.
+        system, right: of the poses, ``(4k, 4k)`` and ``(4k,)``; changed.
         points: in the scene.
         owners: ``(n,)`` the time of each.
         poses: ``(k, 4)``.
@@ -144,24 +144,40 @@ def _add_points(
     first, second, weights = _partners(local, owners, width)
     if not len(first):
         return
-    misses = local[second] - local[first]
     most = MOST_WEIGHT / np.maximum(np.bincount(owners[first], weights, minlength=len(poses)), MOST_WEIGHT)
     weights = weights * most[owners[first]] / width**2
-    # How a step of its pose moves a point in the frame of the thing.
-    slopes = np.zeros((len(points), 3, 4))
-    slopes[:, :, :3] = -np.stack([turn(-angle) for angle in poses[:, 3]])[owners]
-    slopes[:, 0, 3], slopes[:, 1, 3] = local[:, 1], -local[:, 0]
-    both = np.concatenate([slopes[first], -slopes[second]], axis=2)
-    weighted = both.transpose(0, 2, 1) * weights[:, None, None]
     count = len(poses)
     pairs = owners[first] * count + owners[second]
-    order = np.argsort(pairs, kind='stable')
-    starts = np.flatnonzero(np.diff(pairs[order], prepend=-1))
-    rows = pairs[order][starts]
-    unknowns = (np.stack([rows // count, rows % count], 1)[:, :, None] * 4 + np.arange(4)).reshape(-1, 8)
-    products = np.add.reduceat((weighted @ both)[order], starts)
-    np.add.at(system, (unknowns[:, :, None], unknowns[:, None, :]), products)
-    np.add.at(right, unknowns, np.add.reduceat((weighted @ misses[:, :, None])[order, :, 0], starts))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        """Sum values ``(n, d)`` over the pairs of points of each pair of times, ``(k, k, d)``."""
+        sums = [np.bincount(pairs, weights * column, minlength=count**2) for column in values.T]
+        return np.stack(sums, axis=-1).reshape(count, count, -1)
+
+    def dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return total((left * right).sum(1, keepdims=True))[..., 0]
+
+    # A step (shift, turn) of its pose moves a point by (-R^T, lever) in the frame of the thing.
+    levers = np.stack([local[:, 1], -local[:, 0], np.zeros(len(local))], axis=1)
+    misses, ours, theirs = local[second] - local[first], levers[first], levers[second]
+    rotations = np.stack([turn(angle) for angle in poses[:, 3]])
+    shared, our_sums, their_sums, missed = total(np.ones((len(first), 1))), total(ours), total(theirs), total(misses)
+    mixed = np.zeros((count, count, 4, 4))
+    mixed[..., :3, :3] = shared[..., None] * np.einsum('iab,jcb->ijac', rotations, rotations)
+    mixed[..., :3, 3] = -np.einsum('iab,ijb->ija', rotations, their_sums)
+    mixed[..., 3, :3] = -np.einsum('jab,ijb->ija', rotations, our_sums)
+    mixed[..., 3, 3] = dots(ours, theirs)
+    own = np.zeros((count, 4, 4))
+    own[:, :3, :3] = (shared.sum(1) + shared.sum(0))[..., None] * np.eye(3)
+    own[:, :3, 3] = -np.einsum('iab,ib->ia', rotations, our_sums.sum(1) + their_sums.sum(0))
+    own[:, 3, :3] = own[:, :3, 3]
+    own[:, 3, 3] = dots(ours, ours).sum(1) + dots(theirs, theirs).sum(0)
+    cells, wanted = system.reshape(count, 4, count, 4), right.reshape(count, 4)
+    cells -= mixed.transpose(0, 2, 1, 3) + mixed.transpose(1, 3, 0, 2)
+    diagonal = np.arange(count)
+    cells[diagonal, :, diagonal, :] += own
+    wanted[:, :3] -= np.einsum('iab,ib->ia', rotations, missed.sum(1) - missed.sum(0))
+    wanted[:, 3] += dots(ours, misses).sum(1) - dots(theirs, misses).sum(0)
 
 
 def _partners(local: np.ndarray, owners: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
