@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from projects.DistillNeRF.scene_nerf import alignment
 from projects.DistillNeRF.scene_nerf.alignment import align
 
 HEIGHT, WIDTH = 48, 64
@@ -99,11 +100,12 @@ def test_other_images_are_moved_onto_these(texture):
         ((-0.1, 0.1), (True, False)),
         ((-0.1, 0.1), (False, False)),
         ((0.0, 0.1), (True, True)),
+        ((-0.1, 0.1, 0.0), (True, True, True)),
     ],
 )
 def test_nothing_moves_without_two_sides(texture, seconds, own):
-    colors = torch.stack([shifted(texture, -2), shifted(texture, 2)])
-    weights = torch.ones(2, HEIGHT, WIDTH)
+    colors = torch.stack([shifted(texture, number) for number in range(len(seconds))])
+    weights = torch.ones(len(seconds), HEIGHT, WIDTH)
     same = align(colors, weights, torch.tensor(seconds), torch.tensor(own), colors.mean(0))
     assert same[0] is weights and same[1] is colors
 
@@ -134,6 +136,14 @@ def test_what_is_alike_stays(texture):
     new_weights, aligned = align(colors, weights, torch.tensor([-0.1, 0.1]), OWN, colors[0])
     torch.testing.assert_close(aligned, colors, atol=1e-5, rtol=0)
     torch.testing.assert_close(new_weights, weights, atol=1e-5, rtol=0)
+
+
+def test_a_flow_that_makes_images_less_alike_is_not_used(texture, monkeypatch):
+    monkeypatch.setattr(alignment, '_flow', lambda *images: torch.tensor([3.0, 0.0]).expand(HEIGHT, WIDTH, 2))
+    colors = shifted(texture, 0).expand(3, -1, -1, -1)
+    own, seconds = torch.tensor([True, True, False]), torch.tensor([-0.1, 0.1, 0.0])
+    _, aligned = align(colors, torch.ones(3, HEIGHT, WIDTH), seconds, own, colors[0])
+    torch.testing.assert_close(aligned, colors, atol=1e-5, rtol=0)
 
 
 def test_what_no_image_sees_stays_unseen(texture):

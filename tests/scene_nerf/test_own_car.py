@@ -60,7 +60,7 @@ def test_a_mask_is_nonzero_on_the_car_and_fits_every_size(tmp_path, dtype, value
 
 def test_entries_of_a_config(tmp_path):
     file = write(tmp_path / 'mask.png', np.eye(3, dtype=np.uint8))
-    assert read_own_car(None, NAME) == {}
+    assert read_own_car(None, NAME) == read_own_car({}, NAME) == {}
     assert read_own_car({'BACK': 0.9, 'FRONT': file, 'LEFT': None}, NAME) == {
         'BACK': OwnCar(0.9),
         'FRONT': OwnCar(file),
@@ -268,9 +268,10 @@ def test_nothing_is_seen_through_it(town):
 @pytest.mark.parametrize(
     ('name', 'camera', 'above', 'below'), [('pandaset', 'back_camera', 0.75, 0.84), ('nuscenes', 'CAM_BACK', 0.9, 0.99)]
 )
-def test_masks_of_the_data_sets(name, camera, above, below):
+def test_masks_of_the_data_sets(name, camera, above, below, tmp_path, monkeypatch):
     """The trunk of PandaSet's car reaches higher in the middle than at the sides; so does that of nuScenes' cars."""
     config = Config.fromfile(ROOT / f'projects/DistillNeRF/configs/model_wrapper/scene_nerf_{name}.py')
+    monkeypatch.chdir(tmp_path)
     cars = read_own_car(config.scene_nerf.own_car, NAME)
     assert set(cars) == {camera}
     mask = cars[camera].mask(*config.scene_nerf.image_size)

@@ -13,6 +13,8 @@ import numpy as np
 from ..datasets.image_files import read_image
 from ..utils.errors import InputError
 
+# Masks that come with the project are named from here: a config is used on several machines, in any folder.
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 HOW = 'give the share of the height from which on it is seen, between 0 and 1, or a mask image (nonzero: own car)'
 
 
@@ -59,7 +61,9 @@ def read_own_car(section: Any, name: str) -> dict[str, OwnCar]:
     found = {}
     for camera, where in section.items():
         if isinstance(where, str) and where:
-            found[camera] = OwnCar(str(Path(where).expanduser()))
+            path = Path(where).expanduser()
+            own = CONFIGS / path
+            found[camera] = OwnCar(str(own if own.is_file() and not path.is_file() else path))
             found[camera].mask(1, 1)
         elif isinstance(where, float) and 0 < where < 1:
             found[camera] = OwnCar(where)

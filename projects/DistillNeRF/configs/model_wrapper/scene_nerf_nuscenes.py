@@ -14,5 +14,5 @@ scene_nerf = dict(
     image_size=(256, 456),
     holdout_frames=[],
     holdout_lidar_frames=[],
-    own_car=dict(CAM_BACK='{{ fileDirname }}/../own_car/nuscenes_cam_back.png'),
+    own_car=dict(CAM_BACK='own_car/nuscenes_cam_back.png'),
 )

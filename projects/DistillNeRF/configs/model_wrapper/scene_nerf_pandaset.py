@@ -14,5 +14,5 @@ scene_nerf = dict(
     image_size=(270, 480),
     holdout_frames=[],
     holdout_lidar_frames=[],
-    own_car=dict(back_camera='{{ fileDirname }}/../own_car/pandaset_back_camera.png'),
+    own_car=dict(back_camera='own_car/pandaset_back_camera.png'),
 )
