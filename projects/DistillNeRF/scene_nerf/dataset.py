@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from mmengine.registry import FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..pipelines.maps import check_sky, read_map
 from ..utils.errors import InputError
 from .beams import Beams, collect_beams
 from .drive import Drive, DriveImage
 from .evidence import Evidence, gather_evidence
 from .movers import find_moving
 from .settings import SECTION, read_settings
+from .sky_labels import CERTAIN, label_sky
 
 # Shorter beams end on the own car, meters.
 SHORTEST_BEAM = 2.5
@@ -34,6 +37,28 @@ def still_beams(drive: Drive, holdout_frames: Collection[int] = ()) -> tuple[Bea
     evidence = gather_evidence(beams)
     still = beams[~find_moving(beams, evidence)]
     return still, evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps])
+
+
+def read_sky_masks(images: Sequence[DriveImage], folder: str) -> list[np.ndarray | None]:
+    """Read the sky masks ``(h, w)`` of images in a folder laid out as that of a teacher; None where there is none.
+
+    Raises:
+        InputError: there is none at all, or one is damaged or upside down.
+    """
+    hint = 'restore it, or train with scene_nerf.sky_masks=None'
+    masks = []
+    for image in images:
+        path = Path(folder) / image.teacher['sky_mask'] if 'sky_mask' in image.teacher else None
+        mask = None if path is None else read_map(path, 2, hint, skip_missing=True)
+        if path is not None and mask is not None:
+            check_sky(path, mask, hint)
+        masks.append(mask)
+    if all(mask is None for mask in masks):
+        raise InputError(
+            f'{folder}: scene_nerf.sky_masks has no sky mask of a keyframe of this scene; give the folder in which they '
+            'lie as in docs/DATA.md, or None'
+        )
+    return masks
 
 
 @FUNCTIONS.register_module()
@@ -58,6 +83,7 @@ class DriveRays(Dataset):
         images: those that are trained on.
         beams: those that end on what stands still; None without LiDAR.
         evidence: what all beams say, but for hits on what moves; None without LiDAR.
+        sky: ``(n, h, w)`` int8 which pixels are sky (:func:`.sky_labels.label_sky`); None without LiDAR and masks.
     """
 
     def __init__(
@@ -78,8 +104,12 @@ class DriveRays(Dataset):
         self.origins = poses[:, :3, 3].float()
         self.beams: Beams | None = None
         self.evidence: Evidence | None = None
+        self.sky: Tensor | None = None
         if self.drive.sweeps:
             self.beams, self.evidence = still_beams(self.drive, settings.holdout_lidar_frames)
+        masks = None if settings.sky_masks is None else read_sky_masks(self.images, settings.sky_masks)
+        if self.beams is not None or masks is not None:
+            self.sky = label_sky(cameras, self.pixels, self.beams, masks)
 
     def __len__(self) -> int:
         return self.num_batches
@@ -97,12 +127,15 @@ class DriveRays(Dataset):
         image, row, column = (torch.randint(n, size, generator=generator) for n in (len(self.images), height, width))
         pixels = torch.stack([column, row, torch.ones_like(row)], 1).float()
         directions = (self.rotations[image] * pixels[:, None]).sum(-1)
+        known = {} if self.sky is None else {'sky': self.sky[image, row, column].float() / CERTAIN}
         return {
+            **known,
             'images': image,
             'origins': self.origins[image],
             'directions': torch.nn.functional.normalize(directions, dim=1),
             'colors': self.pixels[image, row, column].float() / 255,
             'jitter': torch.rand(size, generator=generator),
+            'places': torch.rand(self.num_rays, 2, generator=generator),
         }
 
     def _beams(self, generator: torch.Generator) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
 from .marching import Marching, Rays
 from .nested_grid import NestedBoxes
+from .ray_losses import sky_loss, spread_loss
 from .seen_space import SeenSpace
 from .settings import read_settings
 
@@ -31,6 +32,7 @@ from .settings import read_settings
 NO_LIMIT = 0.0
 # Meters that a ray into the sky goes.
 FARTHEST = 1000.0
+NEAREST, FAREST = 1.0, 150.0
 
 
 @MODELS.register_module()
@@ -60,12 +62,18 @@ class SceneNeRF(BaseModel):
         needed: float = 0.05,
         beam_weight: float = 0.1,
         exposure_weight: float = 1e-3,
+        sky_weight: float = 0.02,
+        opacity_weight: float = 0.0,
+        spread_weight: float = 0.0,
+        facade: float = 0.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
+        self.spread_weight, self.facade = spread_weight, facade
+        self.sky_weight, self.opacity_weight = sky_weight, opacity_weight
         self.field = SceneField.empty(settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
@@ -79,7 +87,9 @@ class SceneNeRF(BaseModel):
         path = growth.path_of(cameras, origins)
         boxes = NestedBoxes.around(path, largest, self.levels, self.reach, largest)
         some = cameras[:: max(1, len(cameras) // 60)]
-        grid, values = growth.first_cells(boxes, self._known, some, self.field.settings.near)
+        grid, values = growth.first_cells(
+            boxes, self._known, some, self.field.settings.near, growth.walls_of(data.beams), self.facade
+        )
         self.field = SceneField(grid, values, len(data.images), self.field.settings)
 
     def seen_space(self) -> SeenSpace:
@@ -137,6 +147,13 @@ class SceneNeRF(BaseModel):
             'loss_color': 3 * F.mse_loss(self.field.exposed(colors, inputs['images']), inputs['colors']),
             'loss_exposure': self.exposure_weight * self.field.exposure.square().sum((1, 2)).mean(),
         }
+        passed = outputs.transmittance[:count]
+        if 'sky' in inputs and self.sky_weight:
+            losses['loss_sky'] = self.sky_weight * sky_loss(passed, inputs['sky'])
+        if self.spread_weight:
+            losses['loss_spread'] = self.spread_weight * spread_loss(passed, outputs.before[:count])
+        if self.opacity_weight:
+            losses['loss_opacity'] = self.opacity_weight * (passed * (1 - passed)).mean()
         if rays is not pixels:
             before, behind = outputs.before[count:].unbind(1)
             losses['loss_beams'] = self.beam_weight * ((1 - before).mean() + behind.mean())
@@ -155,7 +172,7 @@ class SceneNeRF(BaseModel):
 
 def _pixel_rays(inputs: dict[str, Tensor]) -> Rays:
     origins = inputs['origins']
-    return Rays(origins, inputs['directions'], inputs['jitter'], torch.full_like(origins[:, :2], NO_LIMIT))
+    return Rays(origins, inputs['directions'], inputs['jitter'], NEAREST * (FAREST / NEAREST) ** inputs['places'])
 
 
 def _joined(first: Rays, second: Rays) -> Rays:

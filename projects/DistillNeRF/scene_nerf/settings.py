@@ -25,6 +25,7 @@ class SceneSettings:
         image_size: (height, width) of the images that the teacher is trained on; the usual size of what it exports.
         holdout_frames: keyframes whose images it is not trained on.
         holdout_lidar_frames: keyframes whose LiDAR it is not trained on.
+        sky_masks: folder of sky masks that it is trained on; None: what is sky is told by LiDAR and color.
     """
 
     ann_files: tuple[str, ...]
@@ -33,6 +34,7 @@ class SceneSettings:
     image_size: tuple[int, int]
     holdout_frames: tuple[int, ...] = ()
     holdout_lidar_frames: tuple[int, ...] = ()
+    sky_masks: str | None = None
 
     def drive(self) -> Drive:
         """Load the drive."""
@@ -63,6 +65,7 @@ def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
         size(section.get('image_size'), f'{where}: {SECTION}.image_size'),
         _frames(section, 'holdout_frames', where),
         _frames(section, 'holdout_lidar_frames', where),
+        _sky_masks(section, where),
     )
 
 
@@ -117,6 +120,13 @@ def _frames(section: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]
     if not _is_list(frames) or not all(type(frame) is int for frame in frames):
         raise InputError(f'{where}: {SECTION}.{key} is {frames!r}; list numbers of keyframes')
     return tuple(frames)
+
+
+def _sky_masks(section: Mapping[str, Any], where: str) -> str | None:
+    folder = section.get('sky_masks')
+    if folder is not None and not (isinstance(folder, str) and folder):
+        raise InputError(f'{where}: {SECTION}.sky_masks is {folder!r}; give a folder of sky masks, or None')
+    return None if folder is None else str(Path(folder).expanduser())
 
 
 def _is_list(value: Any) -> bool:
