@@ -6,7 +6,6 @@ sees, is fog: of little density, for the images to fill. Fog that no pixel needs
 
 from __future__ import annotations
 
-# Density logits, before their gain, of surfaces and of fog.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from .evidence import FREE, OCCUPIED, UNKNOWN, Evidence
 from .marching import CHANNELS
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 
-SURFACE, FOG = 0.25, float(os.environ.get('FOG', -2.5))
+# Density logits, before their gain, of surfaces, of what may go on above the highest beams, and of fog.
+SURFACE, FACADE, FOG = 0.25, float(os.environ.get('FACADE', -0.5)), float(os.environ.get('FOG', -2.5))
 # Beams this little below the highest, degrees, tell of walls that go on above.
 HIGHEST = 3.0
 # Cells that lie less than this beside an image, as a share of it, are seen: those around them are mixed in.
@@ -129,7 +129,7 @@ def above_walls(boxes: NestedBoxes, levels: Tensor, coordinates: Tensor, walls: 
 
 
 def first_cells(
-    boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], near: float, walls: Tensor, facade: float
+    boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], near: float, walls: Tensor
 ) -> tuple[NestedGrid, Tensor]:
     """Choose the cells that a field begins with, and what their vertices begin with.
 
@@ -154,9 +154,8 @@ def first_cells(
     values = torch.zeros(grid.num_vertices, CHANNELS)
     values[:, 0] = FOG
     states = known.states(boxes, grid.levels, grid.coordinates)
-    if facade:
-        raised = (states == UNKNOWN) & above_walls(boxes, grid.levels, grid.coordinates, walls)
-        values[grid.vertices[raised].long().flatten(), 0] = facade
+    raised = (states == UNKNOWN) & above_walls(boxes, grid.levels, grid.coordinates, walls)
+    values[grid.vertices[raised].long().flatten(), 0] = FACADE
     occupied = states == OCCUPIED
     values[grid.vertices[occupied].long().flatten(), 0] = SURFACE
     return grid, values

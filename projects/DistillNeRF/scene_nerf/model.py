@@ -28,11 +28,10 @@ from .ray_losses import sky_loss, spread_loss
 from .seen_space import SeenSpace
 from .settings import read_settings
 
-# Where the transmittance up to a distance is not asked.
-NO_LIMIT = 0.0
 # Meters that a ray into the sky goes.
 FARTHEST = 1000.0
-NEAREST, FAREST = 1.0, 150.0
+# Between which distances the spread of what a ray ends on counts, by their logarithm, meters.
+SPREAD = (1.0, 150.0)
 
 
 @MODELS.register_module()
@@ -49,6 +48,8 @@ class SceneNeRF(BaseModel):
         needed: least weight that a ray must give a cell for it to be kept.
         beam_weight: of the loss of LiDAR beams: free before their end, opaque behind it.
         exposure_weight: of the loss that keeps exposures near the identity.
+        sky_weight: of the loss that keeps cells out of the sky, and other pixels opaque.
+        spread_weight: of the loss that draws together what a ray ends on.
     """
 
     def __init__(
@@ -59,21 +60,18 @@ class SceneNeRF(BaseModel):
         reach: Sequence[float] = (24.0, 4.0, 8.0),
         step: float = 0.7,
         near: float = 0.3,
-        needed: float = 0.05,
+        needed: float = 0.02,
         beam_weight: float = 0.1,
         exposure_weight: float = 1e-3,
         sky_weight: float = 0.02,
-        opacity_weight: float = 0.0,
-        spread_weight: float = 0.0,
-        facade: float = 0.0,
+        spread_weight: float = 0.1,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
-        self.spread_weight, self.facade = spread_weight, facade
-        self.sky_weight, self.opacity_weight = sky_weight, opacity_weight
+        self.sky_weight, self.spread_weight = sky_weight, spread_weight
         self.field = SceneField.empty(settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
@@ -88,7 +86,7 @@ class SceneNeRF(BaseModel):
         boxes = NestedBoxes.around(path, largest, self.levels, self.reach, largest)
         some = cameras[:: max(1, len(cameras) // 60)]
         grid, values = growth.first_cells(
-            boxes, self._known, some, self.field.settings.near, growth.walls_of(data.beams), self.facade
+            boxes, self._known, some, self.field.settings.near, growth.walls_of(data.beams)
         )
         self.field = SceneField(grid, values, len(data.images), self.field.settings)
 
@@ -148,12 +146,9 @@ class SceneNeRF(BaseModel):
             'loss_exposure': self.exposure_weight * self.field.exposure.square().sum((1, 2)).mean(),
         }
         passed = outputs.transmittance[:count]
-        if 'sky' in inputs and self.sky_weight:
+        if 'sky' in inputs:
             losses['loss_sky'] = self.sky_weight * sky_loss(passed, inputs['sky'])
-        if self.spread_weight:
-            losses['loss_spread'] = self.spread_weight * spread_loss(passed, outputs.before[:count])
-        if self.opacity_weight:
-            losses['loss_opacity'] = self.opacity_weight * (passed * (1 - passed)).mean()
+        losses['loss_spread'] = self.spread_weight * spread_loss(passed, outputs.before[:count])
         if rays is not pixels:
             before, behind = outputs.before[count:].unbind(1)
             losses['loss_beams'] = self.beam_weight * ((1 - before).mean() + behind.mean())
@@ -171,8 +166,8 @@ class SceneNeRF(BaseModel):
 
 
 def _pixel_rays(inputs: dict[str, Tensor]) -> Rays:
-    origins = inputs['origins']
-    return Rays(origins, inputs['directions'], inputs['jitter'], NEAREST * (FAREST / NEAREST) ** inputs['places'])
+    places = SPREAD[0] * (SPREAD[1] / SPREAD[0]) ** inputs['places']
+    return Rays(inputs['origins'], inputs['directions'], inputs['jitter'], places)
 
 
 def _joined(first: Rays, second: Rays) -> Rays:
