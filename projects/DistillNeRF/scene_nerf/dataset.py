@@ -55,7 +55,7 @@ def read_sky_masks(images: Sequence[DriveImage], folder: str) -> list[np.ndarray
         masks.append(mask)
     if all(mask is None for mask in masks):
         raise InputError(
-            f'{folder}: scene_nerf.sky_masks has no sky mask of a keyframe of this scene; give the folder in which they '
+            f'{folder}: scene_nerf.sky_masks has no sky mask of a keyframe of this scene; give the folder where they '
             'lie as in docs/DATA.md, or None'
         )
     return masks

@@ -6,7 +6,6 @@ sees, is fog: of little density, for the images to fill. Fog that no pixel needs
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from .marching import CHANNELS
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 
 # Density logits, before their gain, of surfaces, of what may go on above the highest beams, and of fog.
-SURFACE, FACADE, FOG = 0.25, float(os.environ.get('FACADE', -0.5)), float(os.environ.get('FOG', -2.5))
+SURFACE, FACADE, FOG = 0.25, -0.25, -3.5
 # Beams this little below the highest, degrees, tell of walls that go on above.
 HIGHEST = 3.0
 # Cells that lie less than this beside an image, as a share of it, are seen: those around them are mixed in.

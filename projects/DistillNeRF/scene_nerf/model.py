@@ -97,9 +97,10 @@ class SceneNeRF(BaseModel):
         return SeenSpace(largest, self.seen if len(self.seen) else None)
 
     @torch.no_grad()
-    def mark_seen(self, data: DriveRays, stride: int = 4) -> None:
-        """Note what every so many pixels of all training images, in rows and columns, see up to the surface."""
+    def mark_seen(self, data: DriveRays) -> None:
+        """Note what some pixels of all training images see up to the surface: of small images most, of large ones some."""
         space = self.seen_space()
+        stride = max(1, min(4, data.image_size[0] // 56))
         for image in data.images:
             camera = image.camera_at(*data.image_size).to(torch.float32)
             origin, directions = camera.rays(data.image_size[0] // stride, data.image_size[1] // stride)

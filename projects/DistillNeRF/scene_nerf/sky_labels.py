@@ -36,7 +36,7 @@ NEAREST = 1.0
 # Elevation where no beam ended.
 NONE = -90.0
 # Of an int8 that stands for certainty.
-CERTAIN = 127
+CERTAIN, SURE = 127, 100
 
 
 def label_sky(
@@ -60,7 +60,6 @@ def label_sky(
     labels = np.zeros(pixels.shape[:3], np.int8)
     counts = np.zeros((2, LEVELS**3))
     codes = _codes(pixels.numpy())
-    below = np.zeros(labels.shape, bool)
     lidar = None if beams is None else _Lidar.of(beams)
     for number, camera in enumerate(cameras):
         mask = None if masks is None else masks[number]
@@ -72,13 +71,13 @@ def label_sky(
         else:
             continue
         labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
-        below[number] = np.logical_or.accumulate(hit)
         for kind, chosen in enumerate((sky, solid & (_ray_degrees(camera) > LOWEST))):
             counts[kind] += np.bincount(codes[number][chosen], minlength=LEVELS**3)
     if counts.sum(1).min() >= FEWEST:
         unknown = labels == 0
         labels[unknown] = _by_color(counts)[codes[unknown]]
-        # Windows mirror the sky.
+        # Windows mirror the sky, and houses are blue: below something solid color alone says nothing.
+        below = np.logical_or.accumulate(labels < -SURE, axis=1)
         labels[unknown & below & (labels > 0)] = 0
     return torch.from_numpy(labels)
 
