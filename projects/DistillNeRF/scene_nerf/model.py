@@ -98,7 +98,7 @@ class SceneNeRF(BaseModel):
 
     @torch.no_grad()
     def mark_seen(self, data: DriveRays) -> None:
-        """Note what some pixels of all training images see up to the surface: of small images most, of large ones some."""
+        """Note what pixels of all training images see up to the surface: of large images every so many of them."""
         space = self.seen_space()
         stride = max(1, min(4, data.image_size[0] // 56))
         for image in data.images:

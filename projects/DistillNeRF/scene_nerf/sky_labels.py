@@ -96,7 +96,7 @@ class _Lidar:
         elevations = _degrees(torch.from_numpy(beams.ends - beams.origins)).numpy()
         ceiling, reach = np.percentile(elevations, 99.9), np.percentile(beams.lengths, 99.9)
         lowest = float(np.degrees(np.arctan(FAR_HEIGHT / reach)))
-        return cls(torch.from_numpy(beams.ends).double(), elevations, float(ceiling), lowest)
+        return cls(torch.from_numpy(beams.ends), elevations, float(ceiling), lowest)
 
     def certain(self, camera: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tell in ``(h, w)`` what is sky, what is solid or a pixel beside that, and what was hit."""
@@ -107,11 +107,18 @@ class _Lidar:
 
     def _highest_beams(self, camera: Cameras) -> np.ndarray:
         """Return the elevation ``(h, w)`` of the highest beam that ended in each pixel."""
-        places, z = camera.project(self.ends)
-        columns, rows = places[0].clamp(-1e6, 1e6).round().long().unbind(-1)
-        inside = (z[0] > NEAREST) & (rows >= 0) & (rows < camera.height) & (columns >= 0) & (columns < camera.width)
+        camera = camera.to(torch.float32)
+        ways = self.ends - camera.cam2world[0, :3, 3]
+        z = ways @ camera.cam2world[0, :3, 2]
+        # Few points are in the cone of the image's corners: only these are worth a projection.
+        cone = (z > NEAREST) & (
+            ways.square().sum(1) <= (camera.ray_lengths(camera.height, camera.width).max() * z) ** 2
+        )
+        columns, rows = camera.project(self.ends[cone])[0][0].round().long().unbind(-1)
+        inside = (rows >= 0) & (rows < camera.height) & (columns >= 0) & (columns < camera.width)
         highest = np.full((camera.height, camera.width), NONE)
-        np.maximum.at(highest, (rows[inside].numpy(), columns[inside].numpy()), self.elevations[inside.numpy()])
+        elevations = self.elevations[cone.numpy()][inside.numpy()]
+        np.maximum.at(highest, (rows[inside].numpy(), columns[inside].numpy()), elevations)
         return highest
 
 
