@@ -130,9 +130,13 @@ class SceneNeRF(BaseModel):
         field.replace_cells(*growth.divide(field.grid, field.values.detach(), needed, self._known))
 
     def drop(self) -> None:
-        """Drop cells that no ray needed since the last change."""
+        """Drop cells that no ray needed since the last change, nor any cell beside them.
+
+        Small cells of a surface far away may lie between all rays so far: without them it would have holes.
+        """
         field = self.field
-        field.replace_cells(*field.grid.select(field.largest > self.needed, field.values.detach()))
+        kept = field.grid.beside(field.largest > self.needed)
+        field.replace_cells(*field.grid.select(kept, field.values.detach()))
 
     def forward(self, inputs: dict[str, Tensor], data_samples: Any = None, mode: str = 'loss') -> dict[str, Tensor]:
         """Return the losses of a batch of rays; no other mode."""
