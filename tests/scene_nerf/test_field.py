@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 
 from projects.DistillNeRF.scene_nerf import growth, march_kernels, marching
-from projects.DistillNeRF.scene_nerf.beams import collect_beams
+from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
 from projects.DistillNeRF.scene_nerf.cells import Cells
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays, LidarKnowledge
 from projects.DistillNeRF.scene_nerf.drive import DriveImage
@@ -22,6 +22,7 @@ from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
 from projects.DistillNeRF.scene_nerf.model import load_teacher
 from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
+from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
 from tests.helpers.lidar_world import HOUSE, PARKED, Street, drive_through, moving_car
@@ -114,13 +115,59 @@ def test_beams_of_training_end_on_what_stands_and_things_that_moved_leave_free_s
     assert (evidence.state(still.ends) == OCCUPIED).mean() > 0.95
 
 
+def test_rays_know_the_sky_by_lidar_or_by_masks(town, tmp_path):
+    data = DriveRays(section(town), num_rays=3000, num_beams=10, num_batches=1)
+    true = {image.path: image.truth['depth'] for image in data.drive.images if 'depth' in image.truth}
+    numbers = [number for number, image in enumerate(data.images) if image.path in true]
+    sky = np.isnan(np.stack([np.load(true[data.images[number].path])[1::2, 1::2] for number in numbers]))
+    found = data.sky[numbers].numpy()
+    assert (found[~sky] < 0).mean() > 0.8 and (found[sky] > 0).mean() > 0.5
+    assert (found[~sky] > 0).mean() < 0.02 and (found[sky] < 0).mean() < 0.02
+    inputs = data[0]['inputs']
+    assert inputs['sky'].shape == (3000,) and inputs['sky'].min() == -1 and inputs['sky'].max() == 1
+    for ray in range(0, 3000, 300):
+        image, origin = int(inputs['images'][ray]), inputs['origins'][ray]
+        camera = data.images[image].camera_at(*SIZE).to(torch.float32)
+        column, row = camera.project((origin + 7 * inputs['directions'][ray])[None])[0][0, 0].round().long().tolist()
+        assert inputs['sky'][ray] == data.sky[image, row, column] / 127
+    for number in numbers:
+        path = tmp_path / data.images[number].teacher['sky_mask']
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.isnan(np.load(true[data.images[number].path])).astype(np.uint8))
+    masked = DriveRays(section(town, sky_masks=str(tmp_path)), num_rays=10, num_beams=10, num_batches=1)
+    np.testing.assert_array_equal(masked.sky[numbers].numpy(), np.where(sky, 127, -127))
+    for folder, words in ((str(tmp_path / 'nothing'), 'no sky mask'), (3, 'sky_masks is 3')):
+        with pytest.raises(InputError, match=words):
+            DriveRays(section(town, sky_masks=folder), num_rays=10, num_beams=10, num_batches=1)
+
+
+def test_walls_that_beams_hit_highest_go_on_above():
+    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.5, 2, (4.0, 2.0, 4.0), coarsest=0.5)
+    generator = torch.Generator().manual_seed(0)
+    walls = torch.randn(40, 3, generator=generator) * 3
+    levels = torch.randint(2, (500,), generator=generator)
+    coordinates = (torch.rand(500, 3, generator=generator) * 8 * boxes.blocks[levels]).long()
+    found = growth.above_walls(boxes, levels, coordinates, walls)
+    for cell, level, above in zip(coordinates, levels, found, strict=True):
+        corner = boxes.lower[level] + cell * boxes.sizes[level]
+        inside = ((walls >= boxes.lower[level]) & (walls < boxes.upper[level])).all(1)
+        column = inside & ((walls - corner)[:, :2] >= 0).all(1) & ((walls - corner)[:, :2] < boxes.sizes[level]).all(1)
+        assert above == (bool(column.any()) and bool(corner[2] > walls[column, 2].max()))
+    assert 5 < found.sum() < 400
+    assert not growth.above_walls(boxes, levels, coordinates, torch.zeros(0, 3)).any()
+    ends = np.float32([[10, 0, 2], [10, 0, 1.9], [10, 0, 1], [5, 0, -1]])
+    beams = Beams(np.zeros((4, 3), np.float32), ends, np.zeros(4, np.int32), np.zeros(1))
+    np.testing.assert_array_equal(growth.walls_of(beams).numpy(), ends[:2])
+    assert len(growth.walls_of(None)) == 0
+
+
 def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     data = DriveRays(section(town), num_rays=10, num_beams=10, num_batches=1)
     known = growth.Known.of(data.lidar.evidence)
     cameras = [image.camera_at(*SIZE) for image in data.images]
     path = growth.path_of(cameras, None)
     boxes = NestedBoxes.around(path, 0.8, 3, (8.0, 4.0, 6.0), 0.8)
-    grid, values = growth.first_cells(boxes, known, cameras, near=0.3)
+    grid, values = growth.first_cells(boxes, known, cameras, 0.3, growth.walls_of(data.beams))
     states = known.states(grid.boxes, grid.levels, grid.coordinates)
     assert (states == OCCUPIED).sum() > 50 and not (states == FREE).any()
     # Every end of a beam lies in a cell.

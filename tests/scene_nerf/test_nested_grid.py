@@ -117,3 +117,21 @@ def test_weights_of_corners():
     corners = torch.tensor([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.float64)
     torch.testing.assert_close(weights @ corners, inner)
     torch.testing.assert_close(weights.sum(1), torch.ones(50, dtype=torch.float64))
+
+
+def test_cells_beside_chosen_ones_share_a_vertex():
+    made = NestedGrid.build(boxes(), *dense_cells())
+    chosen = torch.zeros(len(made), dtype=torch.bool)
+    chosen[[5, 200]] = True
+    found = made.beside(chosen)
+    apart = (made.coordinates[:, None] - made.coordinates[chosen]).abs().amax(2)
+    same = made.levels[:, None] == made.levels[chosen]
+    assert torch.equal(found, ((apart <= 1) & same).any(1))
+    assert 8 < found.sum() <= 54
+    assert not made.beside(torch.zeros(len(made), dtype=torch.bool)).any()
+
+
+def dense_cells() -> tuple[torch.Tensor, torch.Tensor]:
+    """All cells of a block of each of two boxes."""
+    cells = torch.cartesian_prod(*3 * [torch.arange(6)])
+    return torch.arange(2).repeat_interleave(len(cells)), cells.repeat(2, 1)

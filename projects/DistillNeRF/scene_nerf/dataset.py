@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmengine.registry import FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..pipelines.maps import check_sky, read_map
 from ..utils.errors import InputError
 from .beams import Beams, collect_beams
 from .drive import Drive, DriveImage
@@ -21,6 +23,7 @@ from .lacks import find_lacks
 from .movers import find_moving
 from .numbers import check_number
 from .settings import SECTION, read_settings
+from .sky_labels import CERTAIN, label_sky
 from .tracks import Thing, track_things
 
 # Beams so close in time find moving things at the same place, seconds.
@@ -39,11 +42,13 @@ class LidarKnowledge:
     """What the LiDAR of a drive says.
 
     Attributes:
-        beams: those that end on what stands still, and those that end on things that were tracked.
+        still: beams that end on what stands still.
+        beams: these, and those that end on things that were tracked.
         evidence: what all beams say, but for hits on what moves: where things moved, space is free.
         things: what moves.
     """
 
+    still: Beams
     beams: Beams
     evidence: Evidence
     things: tuple[Thing, ...]
@@ -59,7 +64,29 @@ class LidarKnowledge:
         used = ~moving
         for thing in things:
             used[thing.beams] = True
-        return cls(beams[used], evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps]), things)
+        return cls(still, beams[used], evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps]), things)
+
+
+def read_sky_masks(images: Sequence[DriveImage], folder: str) -> list[np.ndarray | None]:
+    """Read the sky masks ``(h, w)`` of images in a folder laid out as that of a teacher; None where there is none.
+
+    Raises:
+        InputError: there is none at all, or one is damaged or upside down.
+    """
+    hint = 'restore it, or train with scene_nerf.sky_masks=None'
+    masks = []
+    for image in images:
+        path = Path(folder) / image.teacher['sky_mask'] if 'sky_mask' in image.teacher else None
+        mask = None if path is None else read_map(path, 2, hint, skip_missing=True)
+        if path is not None and mask is not None:
+            check_sky(path, mask, hint)
+        masks.append(mask)
+    if all(mask is None for mask in masks):
+        raise InputError(
+            f'{folder}: scene_nerf.sky_masks has no sky mask of a keyframe of this scene; give the folder where they '
+            'lie as in docs/DATA.md, or None'
+        )
+    return masks
 
 
 @FUNCTIONS.register_module()
@@ -92,6 +119,7 @@ class DriveRays(Dataset):
         images: those that are trained on.
         lidar: what LiDAR says; None without.
         lacks: what the drive lacks, in words.
+        sky: ``(n, h, w)`` int8 which pixels are sky (:func:`.sky_labels.label_sky`); None without LiDAR and masks.
     """
 
     def __init__(
@@ -120,9 +148,13 @@ class DriveRays(Dataset):
             raise InputError(f'scene {settings.scene}: own_car covers all its images; cover less')
         self._camera = torch.tensor([list(one_of_each).index(image.camera) for image in self.images])
         self.lidar: LidarKnowledge | None = None
+        self.sky: Tensor | None = None
         if self.drive.sweeps_without(settings.holdout_lidar_frames):
             self.lidar = LidarKnowledge.of(self.drive, settings.holdout_lidar_frames)
             self.beam_times = (self.lidar.beams.point_times / MOMENT).round() * MOMENT
+        masks = None if settings.sky_masks is None else read_sky_masks(self.images, settings.sky_masks)
+        if self.lidar is not None or masks is not None:
+            self.sky = label_sky(cameras, self.pixels, None if self.lidar is None else self.lidar.still, masks)
 
     def __len__(self) -> int:
         return self.num_batches
@@ -143,13 +175,16 @@ class DriveRays(Dataset):
                 drawn[again] = torch.randint(n, (len(again),), generator=generator)
         pixels = torch.stack([column, row, torch.ones_like(row)], 1).float()
         directions = (self.rotations[image] * pixels[:, None]).sum(-1)
+        known = {} if self.sky is None else {'sky': self.sky[image, row, column].float() / CERTAIN}
         return {
+            **known,
             'images': image,
             'times': self.times[image],
             'origins': self.origins[image],
             'directions': torch.nn.functional.normalize(directions, dim=1),
             'colors': self.pixels[image, row, column].float() / 255,
             'jitter': torch.rand(size, generator=generator),
+            'places': torch.rand(self.num_rays, 2, generator=generator),
         }
 
     def _beams(self, beams: Beams, generator: torch.Generator) -> dict[str, Tensor]:

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
+from .beams import Beams
 from .evidence import FREE, OCCUPIED, UNKNOWN, Evidence
 from .marching import CHANNELS
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 
-# Density logits, before their gain, of surfaces and of fog.
-SURFACE, FOG = 0.25, -2.5
+# Density logits, before their gain, of surfaces, of what may go on above the highest beams, and of fog.
+SURFACE, FACADE, FOG = 0.25, -0.25, -3.5
+# Beams this little below the highest, degrees, tell of walls that go on above.
+HIGHEST = 3.0
 # Cells that lie less than this beside an image, as a share of it, are seen: those around them are mixed in.
 MARGIN = 0.1
 
@@ -101,7 +104,34 @@ def seen(points: Tensor, cameras: Sequence[Cameras], near: float) -> Tensor:
     return visible
 
 
-def first_cells(boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], near: float) -> tuple[NestedGrid, Tensor]:
+def walls_of(beams: Beams | None) -> Tensor:
+    """Return the ends ``(n, 3)`` of beams that are as high as beams go: what they hit goes on above."""
+    if beams is None:
+        return torch.zeros(0, 3)
+    ways = beams.ends - beams.origins
+    slopes = ways[:, 2] / np.maximum(np.linalg.norm(ways[:, :2], axis=1), 1e-6)
+    degrees = np.degrees(np.arctan(slopes))
+    return torch.from_numpy(beams.ends[degrees >= np.percentile(degrees, 99.9) - HIGHEST])
+
+
+def above_walls(boxes: NestedBoxes, levels: Tensor, coordinates: Tensor, walls: Tensor) -> Tensor:
+    """Tell which cells ``(n,)`` stand above the highest of points ``(m, 3)`` in their column."""
+    above = torch.zeros(len(levels), dtype=torch.bool)
+    for level in range(boxes.levels):
+        chosen = (levels == level).nonzero()[:, 0]
+        dims = boxes.blocks[level] * BLOCK
+        cells = ((walls - boxes.lower[level]) / boxes.sizes[level]).floor().long()
+        cells = cells[((cells >= 0) & (cells < dims)).all(1)]
+        tops = torch.full((int(dims[0] * dims[1]),), int(dims[2]))
+        tops.scatter_reduce_(0, cells[:, 0] * dims[1] + cells[:, 1], cells[:, 2], 'amax', include_self=False)
+        own = coordinates[chosen]
+        above[chosen] = own[:, 2] > tops[own[:, 0] * dims[1] + own[:, 1]]
+    return above
+
+
+def first_cells(
+    boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], near: float, walls: Tensor
+) -> tuple[NestedGrid, Tensor]:
     """Choose the cells that a field begins with, and what their vertices begin with.
 
     Args:
@@ -124,7 +154,10 @@ def first_cells(boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], ne
     grid = NestedGrid.build(boxes, torch.cat(levels), torch.cat(coordinates))
     values = torch.zeros(grid.num_vertices, CHANNELS)
     values[:, 0] = FOG
-    occupied = known.states(boxes, grid.levels, grid.coordinates) == OCCUPIED
+    states = known.states(boxes, grid.levels, grid.coordinates)
+    raised = (states == UNKNOWN) & above_walls(boxes, grid.levels, grid.coordinates, walls)
+    values[grid.vertices[raised].long().flatten(), 0] = FACADE
+    occupied = states == OCCUPIED
     values[grid.vertices[occupied].long().flatten(), 0] = SURFACE
     return grid, values
 

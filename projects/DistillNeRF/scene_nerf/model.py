@@ -27,6 +27,7 @@ from .identity import check_identity, identify
 from .marching import Marching, Rays
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 from .numbers import check_number
+from .ray_losses import sky_loss, spread_loss
 from .seen_space import SeenSpace
 from .settings import read_settings
 
@@ -34,6 +35,8 @@ from .settings import read_settings
 MOST_CELLS = 2**28
 # Meters that a ray into the sky goes.
 FARTHEST = 1000.0
+# Between which distances the spread of what a ray ends on counts, by their logarithm, meters.
+SPREAD = (1.0, 150.0)
 
 
 @MODELS.register_module()
@@ -50,6 +53,8 @@ class SceneNeRF(BaseModel):
         needed: least weight that a ray must give a cell for it to be kept.
         beam_weight: of the loss of LiDAR beams: free before their end, opaque behind it.
         exposure_weight: of the loss that keeps exposures near the identity.
+        sky_weight: of the loss that keeps cells out of the sky, and other pixels opaque.
+        spread_weight: of the loss that draws together what a ray ends on.
     """
 
     def __init__(
@@ -60,18 +65,26 @@ class SceneNeRF(BaseModel):
         reach: Sequence[float] = (24.0, 4.0, 8.0),
         step: float = 0.7,
         near: float = 0.3,
-        needed: float = 0.05,
+        needed: float = 0.02,
         beam_weight: float = 0.1,
         exposure_weight: float = 1e-3,
+        sky_weight: float = 0.02,
+        spread_weight: float = 0.1,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         for name, value in (('cell_size', cell_size), ('step', step)):
             check_number(f'model.{name}', value, above=0)
-        for name, value in (('near', near), ('needed', needed), ('beam_weight', beam_weight)):
+        for name, value in (
+            ('near', near),
+            ('needed', needed),
+            ('beam_weight', beam_weight),
+            ('sky_weight', sky_weight),
+        ):
             check_number(f'model.{name}', value, least=0)
-        check_number('model.exposure_weight', exposure_weight, least=0)
+        for name, value in (('exposure_weight', exposure_weight), ('spread_weight', spread_weight)):
+            check_number(f'model.{name}', value, least=0)
         check_number('model.divisions', divisions, least=0, whole=True)
         check_number('model.levels', levels, least=1, whole=True)
         if not isinstance(reach, Sequence) or len(reach) != 3:
@@ -80,6 +93,7 @@ class SceneNeRF(BaseModel):
             check_number('model.reach', value, above=0)
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
+        self.sky_weight, self.spread_weight = sky_weight, spread_weight
         self.field = SceneField(Cells.empty(), settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
@@ -98,7 +112,8 @@ class SceneNeRF(BaseModel):
                 f'{largest:g} m to begin with; give larger cells, more divisions or less reach'
             )
         some = cameras[:: max(1, len(cameras) // 60)]
-        grid, values = growth.first_cells(boxes, known, some, self.field.settings.near)
+        walls = growth.walls_of(None if data.lidar is None else data.lidar.still)
+        grid, values = growth.first_cells(boxes, known, some, self.field.settings.near, walls)
         device = self.field.cells.values.device
         self.field = SceneField(Cells(grid, values), len(data.images), self.field.settings)
         self.learn_of(data)
@@ -117,9 +132,10 @@ class SceneNeRF(BaseModel):
         return SeenSpace(largest, self.seen if len(self.seen) else None)
 
     @torch.no_grad()
-    def mark_seen(self, data: DriveRays, stride: int = 4) -> None:
-        """Note what every so many pixels of all training images, in rows and columns, see up to the surface."""
+    def mark_seen(self, data: DriveRays) -> None:
+        """Note what pixels of all training images see up to the surface: of large images every so many of them."""
         space, values = self.seen_space(), self.field.exposure
+        stride = max(1, min(4, data.image_size[0] // 56))
         for image in data.images:
             camera = image.camera_at(*data.image_size).to(values)
             size = data.image_size[0] // stride, data.image_size[1] // stride
@@ -159,9 +175,13 @@ class SceneNeRF(BaseModel):
             self.field.moving.divide(self.needed)
 
     def drop(self) -> None:
-        """Drop cells that no ray needed since the last change."""
+        """Drop cells that no ray needed since the last change, nor any cell beside them.
+
+        Small cells of a surface far away may lie between all rays so far: without them it would have holes.
+        """
         cells, moving = self.field.cells, self.field.moving.cells
-        if self._take(*cells.grid.select(cells.largest > self.needed, cells.values.detach())):
+        kept = cells.grid.beside(cells.largest > self.needed)
+        if self._take(*cells.grid.select(kept, cells.values.detach())):
             moving.select(moving.largest > self.needed)
 
     def _take(self, grid: NestedGrid, values: Tensor) -> bool:
@@ -179,7 +199,7 @@ class SceneNeRF(BaseModel):
         """Return the losses of a batch of rays; no other mode."""
         if mode != 'loss':
             raise ValueError(f'mode {mode!r}: only loss; render with scene_nerf.teacher')
-        pixels, times = Rays.whole(inputs['origins'], inputs['directions'], inputs['jitter']), inputs['times']
+        pixels, times = _pixel_rays(inputs), inputs['times']
         rays, count = pixels, len(pixels)
         if 'beam_ends' in inputs:
             rays, times = Rays.joined([pixels, self._beam_rays(inputs)]), torch.cat([times, inputs['beam_times']])
@@ -189,6 +209,10 @@ class SceneNeRF(BaseModel):
             'loss_color': 3 * F.mse_loss(self.field.exposed(colors, inputs['images']), inputs['colors']),
             'loss_exposure': self.exposure_weight * self.field.exposure.square().sum((1, 2)).mean(),
         }
+        passed = outputs.transmittance[:count]
+        if 'sky' in inputs:
+            losses['loss_sky'] = self.sky_weight * sky_loss(passed, inputs['sky'])
+        losses['loss_spread'] = self.spread_weight * spread_loss(passed, outputs.before[:count])
         if rays is not pixels:
             before, behind = outputs.before[count:].unbind(1)
             losses['loss_beams'] = self.beam_weight * ((1 - before).mean() + behind.mean())
@@ -203,6 +227,11 @@ class SceneNeRF(BaseModel):
         margin = (0.01 * lengths).clamp_min(float(self.field.cells.grid.boxes.sizes[0]))
         limits = torch.stack([lengths - margin, lengths + margin], 1)
         return Rays.whole(origins, ways / lengths[:, None], inputs['beam_jitter'], limits)
+
+
+def _pixel_rays(inputs: dict[str, Tensor]) -> Rays:
+    places = SPREAD[0] * (SPREAD[1] / SPREAD[0]) ** inputs['places']
+    return Rays.whole(inputs['origins'], inputs['directions'], inputs['jitter'], places)
 
 
 @HOOKS.register_module()

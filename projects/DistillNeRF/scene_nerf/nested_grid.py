@@ -155,6 +155,12 @@ class NestedGrid(TensorFields):
         found[there] = self.leaves[leaf[there], place[there]].long()
         return found, positions - cell
 
+    def beside(self, chosen: Tensor) -> Tensor:
+        """Return a mask ``(C,)`` of the chosen cells and of those that share a vertex with one of them."""
+        touched = torch.zeros(self.num_vertices, dtype=torch.bool, device=chosen.device)
+        touched[self.vertices[chosen].long()] = True
+        return touched[self.vertices.long()].any(1)
+
     def select(self, keep: Tensor, values: Tensor) -> tuple[NestedGrid, Tensor]:
         """Return the grid of the cells of a mask ``(C,)``, and the values ``(V, channels)`` of its vertices."""
         grid = NestedGrid.build(self.boxes, self.levels[keep], self.coordinates[keep])

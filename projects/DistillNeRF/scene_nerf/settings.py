@@ -27,6 +27,7 @@ class SceneSettings:
         holdout_frames: keyframes whose images it is not trained on.
         holdout_lidar_frames: keyframes whose LiDAR it is not trained on.
         own_car: where images show the car that carries the cameras, by camera.
+        sky_masks: folder of sky masks that it is trained on; None: what is sky is told by LiDAR and color.
     """
 
     ann_files: tuple[str, ...]
@@ -36,6 +37,7 @@ class SceneSettings:
     holdout_frames: tuple[int, ...] = ()
     holdout_lidar_frames: tuple[int, ...] = ()
     own_car: dict[str, OwnCar] = field(default_factory=dict)
+    sky_masks: str | None = None
 
     def drive(self) -> Drive:
         """Load the drive.
@@ -79,6 +81,7 @@ def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
         _frames(section, 'holdout_frames', where),
         _frames(section, 'holdout_lidar_frames', where),
         read_own_car(section.get('own_car'), f'{where}: {SECTION}.own_car'),
+        _sky_masks(section, where),
     )
 
 
@@ -136,6 +139,13 @@ def _frames(section: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]
     if not _is_list(frames) or not all(type(frame) is int for frame in frames):
         raise InputError(f'{where}: {SECTION}.{key} is {frames!r}; list numbers of keyframes')
     return tuple(frames)
+
+
+def _sky_masks(section: Mapping[str, Any], where: str) -> str | None:
+    folder = section.get('sky_masks')
+    if folder is not None and not (isinstance(folder, str) and folder):
+        raise InputError(f'{where}: {SECTION}.sky_masks is {folder!r}; give a folder of sky masks, or None')
+    return None if folder is None else str(Path(folder).expanduser())
 
 
 def _is_list(value: Any) -> bool:

@@ -13,3 +13,19 @@ scene_nerf = dict(
     holdout_lidar_frames=[],
     own_car=dict(),
 )
+
+# Small images need few steps; shares of the schedule are those of the base.
+_max_iters, _constant = 1200, 480
+train_dataloader = dict(dataset=dict(num_rays=4096))
+train_cfg = dict(max_iters=_max_iters)
+param_scheduler = [
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        begin=_constant,
+        end=_max_iters,
+        T_max=_max_iters - _constant,
+        eta_min_ratio=0.03,
+    )
+]
+default_hooks = dict(checkpoint=dict(interval=_max_iters))

@@ -1,0 +1,153 @@
+"""Which pixels of a drive show the sky: what LiDAR tells for certain, and what looks like either elsewhere.
+
+No labels are needed, but masks are believed where there are some. A pixel that a point falls on is solid, whatever
+stands in front of that point. What is above the highest point of a column of an image is sky, if the LiDAR had beams
+higher up there (:func:`.depth_layers.open_sky`). What remains, such as upper storeys, is told by its color: how often
+the certain pixels of either kind have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, maximum_filter
+from torch import Tensor
+from typing_extensions import Self
+
+from ..geometry.cameras import Cameras
+from .beams import Beams
+from .depth_layers import open_sky
+
+# Levels of each color that are told apart, and how far, in these, colors are alike (standard deviation).
+LEVELS, ALIKE = 64, 2.0
+# A color of a smaller share among the certain pixels says little.
+RARE = 1e-5
+# Fewer certain pixels of sky in a drive say nothing of its color.
+FEWEST = 200
+# Pixels lower than this, degrees above the horizon, are not like those that may be sky.
+LOWEST = -3.0
+# Things that are farther away than LiDAR sees are lower than this above it, meters.
+FAR_HEIGHT = 15.0
+# Points nearer to a camera are not drawn, z in meters.
+NEAREST = 1.0
+# Elevation where no beam ended.
+NONE = -90.0
+# Of an int8 that stands for certainty.
+CERTAIN, SURE = 127, 100
+
+
+def label_sky(
+    cameras: Sequence[Cameras],
+    pixels: Tensor,
+    beams: Beams | None,
+    masks: Sequence[np.ndarray | None] | None = None,
+) -> Tensor:
+    """Tell sky from solid things.
+
+    Args:
+        cameras: of the images, for their size; upright.
+        pixels: ``(n, h, w, 3)`` uint8 the images.
+        beams: those that end on what stands still; None without LiDAR.
+        masks: of the images, of any size, more than .5 where the sky is; these are believed. None where there is none.
+
+    Returns:
+        ``(n, h, w)`` int8 from -127, certainly solid, by 0, unknown, to 127, certainly sky. Where nothing is certain
+        of either kind, colors tell nothing.
+    """
+    labels = np.zeros(pixels.shape[:3], np.int8)
+    counts = np.zeros((2, LEVELS**3))
+    codes = _codes(pixels.numpy())
+    lidar = None if beams is None else _Lidar.of(beams)
+    for number, camera in enumerate(cameras):
+        mask = None if masks is None else masks[number]
+        if mask is not None:
+            sky = _resized(mask, camera.height, camera.width) > 0.5
+            solid = hit = ~sky
+        elif lidar is not None:
+            sky, solid, hit = lidar.certain(camera)
+        else:
+            continue
+        labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
+        for kind, chosen in enumerate((sky, solid & (_ray_degrees(camera) > LOWEST))):
+            counts[kind] += np.bincount(codes[number][chosen], minlength=LEVELS**3)
+    if counts.sum(1).min() >= FEWEST:
+        unknown = labels == 0
+        labels[unknown] = _by_color(counts)[codes[unknown]]
+        # Windows mirror the sky, and houses are blue: below something solid color alone says nothing.
+        below = np.logical_or.accumulate(labels < -SURE, axis=1)
+        labels[unknown & below & (labels > 0)] = 0
+    return torch.from_numpy(labels)
+
+
+@dataclass(frozen=True)
+class _Lidar:
+    """Ends of beams ``(n, 3)``, their elevations ``(n,)`` and the highest of these, and from where sky can be told."""
+
+    ends: Tensor
+    elevations: np.ndarray
+    ceiling: float
+    lowest: float
+
+    @classmethod
+    def of(cls, beams: Beams) -> Self:
+        elevations = _degrees(torch.from_numpy(beams.ends - beams.origins)).numpy()
+        ceiling, reach = np.percentile(elevations, 99.9), np.percentile(beams.lengths, 99.9)
+        lowest = float(np.degrees(np.arctan(FAR_HEIGHT / reach)))
+        return cls(torch.from_numpy(beams.ends), elevations, float(ceiling), lowest)
+
+    def certain(self, camera: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tell in ``(h, w)`` what is sky, what is solid or a pixel beside that, and what was hit."""
+        highest = self._highest_beams(camera)
+        around = maximum_filter(highest, 3)
+        sky = open_sky(around > NONE, around, _ray_degrees(camera), self.ceiling, self.lowest)
+        return sky, around > NONE, highest > NONE
+
+    def _highest_beams(self, camera: Cameras) -> np.ndarray:
+        """Return the elevation ``(h, w)`` of the highest beam that ended in each pixel."""
+        camera = camera.to(torch.float32)
+        ways = self.ends - camera.cam2world[0, :3, 3]
+        z = ways @ camera.cam2world[0, :3, 2]
+        # Few points are in the cone of the image's corners: only these are worth a projection.
+        cone = (z > NEAREST) & (
+            ways.square().sum(1) <= (camera.ray_lengths(camera.height, camera.width).max() * z) ** 2
+        )
+        columns, rows = camera.project(self.ends[cone])[0][0].round().long().unbind(-1)
+        inside = (rows >= 0) & (rows < camera.height) & (columns >= 0) & (columns < camera.width)
+        highest = np.full((camera.height, camera.width), NONE)
+        elevations = self.elevations[cone.numpy()][inside.numpy()]
+        np.maximum.at(highest, (rows[inside].numpy(), columns[inside].numpy()), elevations)
+        return highest
+
+
+def _by_color(counts: np.ndarray) -> np.ndarray:
+    """Return the certainty ``(LEVELS**3,)`` that a color is of the sky, from counts ``(2, LEVELS**3)``: sky, solid."""
+    cube = counts.reshape(2, LEVELS, LEVELS, LEVELS) / counts.sum(1)[:, None, None, None]
+    sky, solid = (gaussian_filter(kind, ALIKE, mode='constant') for kind in cube)
+    return np.rint(CERTAIN * (sky - solid) / (sky + solid + RARE)).astype(np.int8).ravel()
+
+
+def _codes(pixels: np.ndarray) -> np.ndarray:
+    """Return the number of the color of each pixel."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int32) * LEVELS // 256, -1, 0)
+    return (red * LEVELS + green) * LEVELS + blue
+
+
+def _resized(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a mask in another size: each pixel takes what is at its middle."""
+    rows, columns = (
+        ((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip((height, width), mask.shape, strict=True)
+    )
+    return mask[rows][:, columns]
+
+
+def _ray_degrees(camera: Cameras) -> np.ndarray:
+    _, directions = camera.rays(camera.height, camera.width)
+    return _degrees(directions.reshape(camera.height, camera.width, 3)).numpy()
+
+
+def _degrees(directions: Tensor) -> Tensor:
+    """Return how high directions ``(..., 3)`` point, degrees above the horizon."""
+    return torch.rad2deg(torch.atan2(directions[..., 2], directions[..., :2].norm(dim=-1)))

@@ -1,0 +1,84 @@
+"""What is sky is told by LiDAR where it can be, and by color elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
+from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, label_sky
+from tests.helpers.lidar_world import GROUND, Street, drive_through, true_depth
+
+# A house by the road whose upper storeys no beam reaches, and one far ahead, below the highest beams.
+BOXES = (((4.0, 2.0, GROUND), (9.0, 30.0, 40.0)), ((-20.0, 40.0, GROUND), (-2.0, 45.0, 4.0)))
+BLUE, GRAY = (120, 160, 230), (128, 120, 110)
+
+
+@pytest.fixture(scope='module')
+def street(tmp_path_factory) -> tuple:
+    """A drive, its beams, its images and what they show, -1 for the sky."""
+    street = Street(lambda time: BOXES)
+    drive = drive_through(street, tmp_path_factory.mktemp('street'), 8)
+    what = np.stack([true_depth(street, image)[1] for image in drive.images])
+    noise = np.random.default_rng(0).normal(0, 6, (*what.shape, 3))
+    pixels = np.where((what == -1)[..., None], BLUE, GRAY) + noise
+    return drive, collect_beams(drive), torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)), what
+
+
+def labels(drive, pixels: torch.Tensor, beams: Beams) -> np.ndarray:
+    size = pixels.shape[1:3]
+    return label_sky([image.camera_at(*size) for image in drive.images], pixels, beams).numpy()
+
+
+def test_upper_storeys_and_the_sky_beside_them_are_told_by_color(street):
+    drive, beams, pixels, what = street
+    found, sky = labels(drive, pixels, beams), what == -1
+    assert found.dtype == np.int8 and found.shape == what.shape
+    assert sky[found == CERTAIN].mean() > 0.999 and (~sky)[found == -CERTAIN].mean() > 0.99
+    assert 0.05 < (found[sky] == CERTAIN).mean() < 0.95  # beside the house LiDAR cannot tell
+    assert (found[sky] > 100).mean() > 0.97 and (found[~sky] < -100).mean() > 0.97
+
+
+def test_a_color_of_both_or_of_none_says_nothing(street):
+    drive, beams, pixels, what = street
+    same = torch.full_like(pixels, 130)
+    found = labels(drive, same, beams)
+    assert set(np.unique(found)) <= {-CERTAIN, *range(-2, 3), CERTAIN}
+    depth = np.stack([true_depth(Street(lambda time: BOXES), image)[0] for image in drive.images])
+    height = depth * (np.arange(96)[:, None] - 47.5) / -80
+    upper = (what == 1) & (height > 9)  # what only color can tell
+    strange = pixels.clone()
+    strange[torch.from_numpy(upper)] = torch.tensor([255, 0, 255], dtype=torch.uint8)
+    found = labels(drive, strange, beams)[upper]
+    assert upper.sum() > 500 and (found[found > -CERTAIN] == 0).all() and (found > -CERTAIN).mean() > 0.9
+
+
+def test_what_is_below_a_surface_is_no_sky_whatever_its_color(street):
+    drive, beams, pixels, _ = street
+    mirror = pixels.clone()
+    mirror[:, -30:] = torch.tensor(BLUE, dtype=torch.uint8)
+    assert (labels(drive, mirror, beams)[:, -20:] <= 0).all()
+
+
+def test_without_certain_sky_its_color_is_unknown(street, tmp_path):
+    """A tunnel: all that can be told is where it is solid."""
+    walls = tuple(((x, -50.0, GROUND), (x + 1, 200.0, 30.0)) for x in (-5.0, 4.0))
+    drive = drive_through(Street(lambda time: (*walls, ((-9.0, -50.0, 4.0), (9.0, 200.0, 9.0)))), tmp_path, 3)
+    pixels = torch.full((3, 96, 160, 3), 200, dtype=torch.uint8)
+    found = labels(drive, pixels, collect_beams(drive))
+    assert set(np.unique(found)) == {-CERTAIN, 0}
+
+
+def test_masks_are_believed_and_teach_the_colors_of_other_images(street):
+    drive, beams, pixels, what = street
+    masks: list[np.ndarray | None] = [None] * len(what)
+    masks[2] = np.repeat(np.repeat(what[2] == -1, 2, 0), 2, 1).astype(np.float32)
+    cameras = [image.camera_at(96, 160) for image in drive.images]
+    for lidar in (None, beams):
+        found = label_sky(cameras, pixels, lidar, masks).numpy()
+        np.testing.assert_array_equal(found[2], np.where(what[2] == -1, CERTAIN, -CERTAIN))
+        rest = np.arange(len(what)) != 2
+        sky = what[rest] == -1
+        assert (found[rest][sky] > 100).mean() > 0.97 and (found[rest][~sky] < -100).mean() > 0.9
+    assert (label_sky(cameras, pixels, None).numpy() == 0).all()
