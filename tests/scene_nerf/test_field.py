@@ -104,7 +104,7 @@ def test_rays_go_through_their_pixels_and_batches_repeat(town):
 def test_beams_of_training_end_on_what_stands_and_things_that_moved_leave_free_space(tmp_path):
     drive = drive_through(Street(lambda time: (HOUSE, PARKED, moving_car(time))), tmp_path, 12)
     lidar = LidarKnowledge.of(drive)
-    still, evidence = lidar.beams, lidar.evidence
+    still, evidence = lidar.still, lidar.evidence
     everything = collect_beams(drive, shortest=2.5)
     low, high = (np.array([moving_car(t)[k] for t in everything.times])[everything.sweeps] for k in (0, 1))
     car = ((everything.ends >= low - 0.01) & (everything.ends <= high + 0.01)).all(1)
@@ -113,6 +113,10 @@ def test_beams_of_training_end_on_what_stands_and_things_that_moved_leave_free_s
     assert np.mean([tuple(end) in ends for end in everything.ends[car].tolist()]) < 0.3
     assert (evidence.state(everything.ends[car]) == FREE).mean() > 0.6
     assert (evidence.state(still.ends) == OCCUPIED).mean() > 0.95
+    # The car is one thing, and its points are trained on.
+    on_car = np.flatnonzero(car)
+    assert np.isin(on_car, lidar.things[0].beams).mean() > 0.7 and np.isin(lidar.things[0].beams, on_car).mean() > 0.95
+    assert len(lidar.beams) == len(still) + sum(len(thing.beams) for thing in lidar.things)
 
 
 def test_rays_know_the_sky_by_lidar_or_by_masks(town, tmp_path):
@@ -167,7 +171,7 @@ def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     cameras = [image.camera_at(*SIZE) for image in data.images]
     path = growth.path_of(cameras, None)
     boxes = NestedBoxes.around(path, 0.8, 3, (8.0, 4.0, 6.0), 0.8)
-    grid, values = growth.first_cells(boxes, known, cameras, 0.3, growth.walls_of(data.beams))
+    grid, values = growth.first_cells(boxes, known, cameras, 0.3, growth.walls_of(data.lidar.still))
     states = known.states(grid.boxes, grid.levels, grid.coordinates)
     assert (states == OCCUPIED).sum() > 50 and not (states == FREE).any()
     # Every end of a beam lies in a cell.

@@ -60,10 +60,11 @@ class LidarKnowledge:
         evidence = gather_evidence(beams)
         moving = find_moving(beams, evidence)
         things = tuple(track_things(beams, moving))
-        still = beams[~moving]
-        used = ~moving
+        # Things claim points of which nothing tells whether they move.
+        on_things = np.zeros(len(beams), bool)
         for thing in things:
-            used[thing.beams] = True
+            on_things[thing.beams] = True
+        still, used = beams[~(moving | on_things)], ~moving | on_things
         return cls(still, beams[used], evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps]), things)
 
 
