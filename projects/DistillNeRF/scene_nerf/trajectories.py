@@ -11,7 +11,7 @@ from .registration import HEIGHT_SHARE, turn
 # at the end, meters, and about how many points of all times together are used; each time has so many at least.
 STAGES, LEAST_POINTS = (((0.8, 0.2), 300), ((0.2, 0.1), 4000)), 30
 # Steps of a stage at most, if none is smaller than this, meters and radians.
-ITERATIONS, ENOUGH = 15, 2e-3
+ITERATIONS, ENOUGH = 15, 5e-4
 # Among so many nearest points; a point that has none of other times around weighs less by this.
 NEIGHBORS, ALONE = 16, 0.5
 # Steps are longer by this, as what attracts moves along.
