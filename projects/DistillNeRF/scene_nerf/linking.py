@@ -24,6 +24,8 @@ LINKED_SWEEPS, LONGEST_GAP = 3, 0.35
 TURN, TURN_RATE = 0.05, 0.5
 # Tops of things differ by no more than this, meters, and their extents by no more than so many meters and this share.
 TOP, EXTENT, EXTENT_SHARE = 0.6, 1.5, 0.5
+# Groups farther apart than this, meters, are only linked if both have so many points that they can be told apart.
+FAR, FAR_POINTS = 2.0, 20
 # So many meters is a registration off, and more by this share of the distance between points.
 OFF, OFF_SHARE = 0.1, 0.5
 # A link that stands alone must be better than others of its groups by so much, of 1.
@@ -101,6 +103,8 @@ def _link(groups: list[Group], first: int, second: int, passed: float) -> Link |
     larger = np.maximum(a.size, b.size)
     way = np.linalg.norm(shift[:2])
     if way > MOST_SPEED * passed + 0.5 * np.linalg.norm(larger[:2]):
+        return None
+    if way > FAR and min(len(groups[i].beams) for i in (first, second)) < FAR_POINTS:
         return None
     if abs(b.center[2] + b.size[2] / 2 - a.center[2] - a.size[2] / 2) > TOP + 0.05 * way:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,7 +71,9 @@ def track_things(beams: Beams, moving: np.ndarray) -> list[Thing]:
 
     The moving points of each sweep fall into groups (:func:`.movers.group_nearby`). Two groups of successive sweeps
     are linked if one can be laid over the other; of all chains of links those of steady motion are taken, the best
-    first. What is left are things of one time. A group is of one thing at most.
+    first. What is left are things of one time. Things take pieces beside them that move alike, and points in their
+    boxes that were not told to move. Groups of fewer than ``linking.FEWEST_POINTS`` are dropped unless a thing has a
+    place for them.
 
     Args:
         beams: of one drive.
@@ -80,11 +82,16 @@ def track_things(beams: Beams, moving: np.ndarray) -> list[Thing]:
     Returns:
         The things, those with the most points first.
     """
+    # Sweeps of one time are one.
+    times, numbers = np.unique(beams.times, return_inverse=True)
+    beams = replace(beams, sweeps=numbers[beams.sweeps], times=times)
     groups = find_groups(beams, moving)
     links = find_links(groups, beams.times)
     tracks = [_track(groups, chain, beams) for chain in choose_chains(groups, links, beams.times)]
     tracks = join_pieces(tracks, beams)
-    taken = moving.copy()
+    taken = np.zeros(len(beams), bool)
+    for track in tracks:
+        taken[track.beams] = True
     tracks = claim_points(tracks, beams, taken)
     steps = np.diff(beams.times)
     reach = EXTRAPOLATED * float(np.median(steps)) if len(steps) else SEEN_ONCE
