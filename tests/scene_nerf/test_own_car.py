@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -256,10 +257,11 @@ def test_nothing_is_seen_through_it(town):
     marked = {}
     for share in (None, 0.5):
         own_car = {} if share is None else dict.fromkeys(town_drive(town).cameras, share)
-        data = DriveRays(section(town, own_car=own_car), num_rays=1, num_beams=1, num_batches=1)
-        model = SceneNeRF(cell_size=0.4, divisions=1, levels=3)
+        images = read_settings({'scene_nerf': section(town, own_car=own_car)}, 'my.py').drive().images
+        data = SimpleNamespace(images=images, image_size=(7, 12), beams=None, evidence=None)
+        model = SceneNeRF(cell_size=0.8, divisions=0, levels=2)
         model.prepare(data)
-        model.mark_seen(data)
+        model.mark_seen(data, stride=1)
         marked[share] = model.seen
     assert not (marked[0.5] & ~marked[None]).any()
     assert 0.1 * marked[None].sum() < marked[0.5].sum() < 0.9 * marked[None].sum()

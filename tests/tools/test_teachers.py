@@ -134,6 +134,9 @@ def test_the_lidar_teacher_changes_with_the_lidar(town, opened, tmp_path):
     points[0] += 1
     points.tofile(sweep)
     assert '(36 replaced)' in run('render_scene_nerf', config, 'None', *options).out
+    covered = (*options, '--cfg-options', 'scene_nerf.own_car.CAM_BACK=0.5')
+    assert '(36 replaced)' in run('render_scene_nerf', config, 'None', *covered).out
+    assert '36 kept' in run('render_scene_nerf', config, 'None', *covered).out
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,8 @@ def test_the_lidar_teacher_changes_with_the_lidar(town, opened, tmp_path):
         (('None', '--method', 'lidar', '--size', '10', '50'), ['another shape', '--size 28 50']),
         (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.scene=x'), ["scene_nerf.scene is 'x'", *SCENES]),
         (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.roots=3'), ['scene_nerf.roots is 3']),
+        (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.own_car.A=2'), ['scene_nerf.own_car.A is 2']),
+        (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.own_car.A=.5'), ["'A' is no camera", 'CAM_BACK']),
         (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.ann_files=3'), ['scene_nerf.ann_files is 3']),
         (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.image_size=3'), ['scene_nerf.image_size is 3']),
         (('None', '--method', 'lidar', '--cfg-options', 'scene_nerf.holdout_frames=a'), ["holdout_frames is 'a'"]),

@@ -32,7 +32,7 @@ FIELD, LIDAR = 'scene_nerf', 'lidar'
 METHODS = (FIELD, LIDAR)
 REPORTS = 'reports'
 # What the LiDAR teacher and the report make in another version is made again.
-LIDAR_VERSION, REPORT_VERSION = 1, 1
+LIDAR_VERSION, REPORT_VERSION = 1, 2
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,14 @@ class TeacherSource:
 
     def fingerprint(self, drive: Drive) -> str:
         """Return a digest of what the teacher was made from."""
+        settings = self.settings()
+        own_car = {
+            camera: fingerprint(where=Path(car.where) if isinstance(car.where, str) else car.where)
+            for camera, car in settings.own_car.items()
+        }
         if self.checkpoint is not None:
-            return fingerprint(method=self.method, checkpoint=Path(self.checkpoint))
-        excluded = self.settings().holdout_lidar_frames
+            return fingerprint(method=self.method, checkpoint=Path(self.checkpoint), own_car=own_car)
+        excluded = settings.holdout_lidar_frames
         sweeps = {
             f'sweep{number}': fingerprint(
                 file=Path(sweep.path),
@@ -94,7 +99,9 @@ class TeacherSource:
             for number, sweep in enumerate(drive.sweeps)
             if require_file(sweep.path, 'restore the LiDAR file or convert the data again')
         }
-        return fingerprint(method=self.method, version=LIDAR_VERSION, excluded=list(excluded), **sweeps)
+        return fingerprint(
+            method=self.method, version=LIDAR_VERSION, excluded=list(excluded), own_car=own_car, **sweeps
+        )
 
     def open(self) -> Teacher:
         """Load the teacher."""
