@@ -20,8 +20,9 @@ from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED
 from projects.DistillNeRF.scene_nerf.field import SceneField, expose
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
-from projects.DistillNeRF.scene_nerf.model import load_teacher
+from projects.DistillNeRF.scene_nerf.model import SceneNeRF, load_teacher
 from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
+from projects.DistillNeRF.scene_nerf.ray_losses import sky_loss, spread_loss
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
@@ -184,6 +185,28 @@ def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     finer, refined = growth.divide(grid, values, torch.ones(len(grid), dtype=torch.bool), known)
     assert len(grid) < len(finer) < 8 * len(grid) and len(refined) == finer.num_vertices
     assert not (known.states(finer.boxes, finer.levels, finer.coordinates) == FREE).any()
+
+
+def test_losses_of_a_batch_with_and_without_lidar(town):
+    data = DriveRays(section(town), num_rays=300, num_beams=50, num_batches=1)
+    model = SceneNeRF(cell_size=0.8, divisions=0, levels=2, sky_weight=0.3, spread_weight=0.2)
+    model.prepare(data)
+    inputs = data[0]['inputs']
+    losses = model(inputs)
+    assert set(losses) == {'psnr', 'loss_color', 'loss_exposure', 'loss_sky', 'loss_spread', 'loss_beams'}
+    places = 150 ** inputs['places']
+    rays = marching.Rays(inputs['origins'], inputs['directions'], inputs['jitter'], places)
+    outputs = marching.composite(model.field.grid, model.field.values, rays, model.field.settings)
+    expected = 0.3 * sky_loss(outputs.transmittance, inputs['sky'])
+    torch.testing.assert_close(losses['loss_sky'], expected, rtol=1e-3, atol=1e-5)
+    expected = 0.2 * spread_loss(outputs.transmittance, outputs.before)
+    torch.testing.assert_close(losses['loss_spread'], expected, rtol=1e-3, atol=1e-5)
+    data.beams = data.evidence = data.sky = None
+    model.prepare(data)
+    losses = model(data[0]['inputs'])
+    assert set(losses) == {'psnr', 'loss_color', 'loss_exposure', 'loss_spread'}
+    sum(value for name, value in losses.items() if name.startswith('loss')).backward()
+    assert model.field.values.grad.isfinite().all() and model.field.values.grad.abs().max() > 0
 
 
 def options(town: Path, iterations: int, **changes: object) -> list[str]:

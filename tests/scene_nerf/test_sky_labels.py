@@ -50,8 +50,11 @@ def test_a_color_of_both_or_of_none_says_nothing(street):
     upper = (what == 1) & (height > 9)  # what only color can tell
     strange = pixels.clone()
     strange[torch.from_numpy(upper)] = torch.tensor([255, 0, 255], dtype=torch.uint8)
+    # A few pixels of the house at the height of the LiDAR, which are certain, have the color by chance.
+    image, row, column = np.argwhere((what == 1) & (np.arange(96)[:, None] == 46))[:3].T
+    strange[image, row, column] = torch.tensor([255, 0, 255], dtype=torch.uint8)
     found = labels(drive, strange, beams)[upper]
-    assert upper.sum() > 500 and (found[found > -CERTAIN] == 0).all() and (found > -CERTAIN).mean() > 0.9
+    assert upper.sum() > 500 and (found > -CERTAIN).mean() > 0.9 and np.abs(found[found > -CERTAIN]).max() < 40
 
 
 def test_what_is_below_a_surface_is_no_sky_whatever_its_color(street):
