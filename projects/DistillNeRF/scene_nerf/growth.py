@@ -1,7 +1,8 @@
 """Which cells a field begins with and which it keeps: LiDAR says what is occupied, free or unknown.
 
 Cells that beams ended in are surfaces; cells that beams only went through are left out; what no beam met, and a camera
-sees, is fog: of little density, for the images to fill. Fog that no pixel needs is dropped before cells are divided.
+sees, is fog: of little density, for the images to fill; of more above what the highest beams hit, as walls go on
+upwards. Fog that no pixel needs is dropped before cells are divided.
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ def first_cells(
         known: what LiDAR says.
         cameras: some of the training cameras, which see all that the images see.
         near: what is nearer to a camera is not seen, meters.
+        walls: ``(n, 3)`` what the highest beams hit (:func:`walls_of`).
     """
     levels, coordinates = [], []
     for level in range(boxes.levels):

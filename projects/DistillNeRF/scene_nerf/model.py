@@ -68,7 +68,7 @@ class SceneNeRF(BaseModel):
         needed: float = 0.02,
         beam_weight: float = 0.1,
         exposure_weight: float = 1e-3,
-        sky_weight: float = 0.02,
+        sky_weight: float = 0.05,
         spread_weight: float = 0.1,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,

@@ -15,7 +15,7 @@ scene_nerf = dict(
 )
 
 # Small images need few steps; shares of the schedule are those of the base.
-_max_iters, _constant = 1200, 480
+_max_iters, _constant = 1600, 640
 train_dataloader = dict(dataset=dict(num_rays=4096))
 train_cfg = dict(max_iters=_max_iters)
 param_scheduler = [
