@@ -110,14 +110,15 @@ class FieldTeacher:
         distance = (outputs.distance / opacity.clamp_min(1e-6)).view(height, width)
         z = distance / camera.ray_lengths(height, width)[0].float()
         color = expose(self.field.color(outputs, directions), exposure[None]).clamp(0, 1)
+        color = color.T.view(3, height, width)
         solid = opacity.view(height, width) >= OPAQUE
         sky = outputs.transmittance.view(height, width)
         if self.seen is not None:
             reach = torch.where(solid.flatten(), distance.flatten() - self.seen.boxes.sizes[0], FAR)
             unknown = self.seen.unseen(origins.float().expand_as(directions), directions, reach).view(height, width)
-            z, sky = z.masked_fill(unknown, torch.nan), sky.masked_fill(unknown, 0.0)
+            z, sky, color = (x.masked_fill(unknown, y) for x, y in ((z, torch.nan), (sky, 0.0), (color, torch.nan)))
         moving = outputs.moving.view(height, width)
-        return z.masked_fill(~solid, torch.nan), sky, color.T.view(3, height, width), moving
+        return z.masked_fill(~solid, torch.nan), sky, color, moving
 
     def _march(self, rays: Rays, timestamp: float) -> FieldOutputs:
         """Render rays; away from CPUs, whose kernels store no samples, only so many at a time."""
