@@ -243,6 +243,9 @@ class DivideCells(Hook):
         drop: when cells are dropped.
     """
 
+    # Before the timer, which takes what later hooks need for waiting for data.
+    priority = 'ABOVE_NORMAL'
+
     def __init__(self, divide: Sequence[float] = (0.05, 0.12, 0.25), drop: Sequence[float] = (0.5,)) -> None:
         for share in (*divide, *drop):
             check_number('divide and drop of DivideCells', share, least=0)
