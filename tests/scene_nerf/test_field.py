@@ -195,18 +195,19 @@ def test_losses_of_a_batch_with_and_without_lidar(town):
     losses = model(inputs)
     assert set(losses) == {'psnr', 'loss_color', 'loss_exposure', 'loss_sky', 'loss_spread', 'loss_beams'}
     places = 150 ** inputs['places']
-    rays = marching.Rays(inputs['origins'], inputs['directions'], inputs['jitter'], places)
-    outputs = marching.composite(model.field.grid, model.field.values, rays, model.field.settings)
+    rays = marching.Rays.whole(inputs['origins'], inputs['directions'], inputs['jitter'], places)
+    outputs = model.field.march(rays, inputs['times'])
     expected = 0.3 * sky_loss(outputs.transmittance, inputs['sky'])
     torch.testing.assert_close(losses['loss_sky'], expected, rtol=1e-3, atol=1e-5)
     expected = 0.2 * spread_loss(outputs.transmittance, outputs.before)
     torch.testing.assert_close(losses['loss_spread'], expected, rtol=1e-3, atol=1e-5)
-    data.beams = data.evidence = data.sky = None
+    data.lidar = data.sky = None
     model.prepare(data)
     losses = model(data[0]['inputs'])
     assert set(losses) == {'psnr', 'loss_color', 'loss_exposure', 'loss_spread'}
     sum(value for name, value in losses.items() if name.startswith('loss')).backward()
-    assert model.field.values.grad.isfinite().all() and model.field.values.grad.abs().max() > 0
+    gradient = model.field.cells.values.grad
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
 
 
 def options(town: Path, iterations: int, **changes: object) -> list[str]:

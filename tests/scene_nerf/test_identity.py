@@ -89,10 +89,10 @@ def test_a_teacher_of_another_drive_is_refused(town, trained, tmp_path):
     other = load_config(beside, {'scene_nerf.scene': SCENES[1]}, sections=('scene_nerf',))
     assert_refused(lambda: load_teacher(other, trained), f'is of scene {SCENES[0]}')
     state = torch.load(trained, weights_only=False)
-    state['state_dict']['field.values'][7, 2] = torch.nan
+    state['state_dict']['field.cells.values'][7, 2] = torch.nan
     torch.save(state, tmp_path / 'nan.pth')
     diverged = load_config(beside, sections=('scene_nerf',))
-    assert_refused(lambda: load_teacher(diverged, tmp_path / 'nan.pth'), 'field.values holds NaN', 'diverged')
+    assert_refused(lambda: load_teacher(diverged, tmp_path / 'nan.pth'), 'field.cells.values holds NaN', 'diverged')
 
 
 def test_order_names_and_times_count(town):

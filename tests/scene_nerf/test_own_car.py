@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from projects.DistillNeRF.scene_nerf.cells import Cells
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays
 from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.export import ExportOptions, export, render_tasks
@@ -217,7 +218,7 @@ def block_before_a_camera(tmp_path: Path, count: int = 3) -> FieldTeacher:
         pixels[6:] = 60 * (number + 1)
         path = write(tmp_path / f'{number}.png', pixels)
         images.append(DriveImage(path, 'BACK', number, number / 10, 12, 16, intrinsics, cam2scene, {}, {}, OwnCar(0.5)))
-    return FieldTeacher(SceneField(grid, values, count, Marching(step=0.1)), images, (12, 16))
+    return FieldTeacher(SceneField(Cells(grid, values), count, Marching(step=0.1)), images, (12, 16))
 
 
 def colors_of(rendering: TeacherRendering) -> tuple[Tensor, Tensor]:
@@ -258,10 +259,11 @@ def test_nothing_is_seen_through_it(town):
     for share in (None, 0.5):
         own_car = {} if share is None else dict.fromkeys(town_drive(town).cameras, share)
         images = read_settings({'scene_nerf': section(town, own_car=own_car)}, 'my.py').drive().images
-        data = SimpleNamespace(images=images, image_size=(7, 12), beams=None, evidence=None)
+        drive = SimpleNamespace(scene='town')
+        data = SimpleNamespace(drive=drive, images=images, image_size=(7, 12), lidar=None)
         model = SceneNeRF(cell_size=0.8, divisions=0, levels=2)
         model.prepare(data)
-        model.mark_seen(data, stride=1)
+        model.mark_seen(data)
         marked[share] = model.seen
     assert not (marked[0.5] & ~marked[None]).any()
     assert 0.1 * marked[None].sum() < marked[0.5].sum() < 0.9 * marked[None].sum()
