@@ -246,7 +246,7 @@ def test_a_change_of_what_is_known_about_times_makes_another_lidar_teacher(panda
     _, drive = pandaset_drive
     config = Config({'scene_nerf': {}})
     source = TeacherSource(config, None, LIDAR)
-    source_settings = SimpleNamespace(holdout_lidar_frames=())
+    source_settings = SimpleNamespace(holdout_lidar_frames=(), own_car={})
     changes = ({'time_column': None, 'origins_velocity': None}, {'origins_velocity': None}, {'origins_delay': -0.07})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TeacherSource, 'settings', lambda _: source_settings)
