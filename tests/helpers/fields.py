@@ -30,6 +30,18 @@ def red_block(images: int = 0) -> SceneField:
     return field.eval()
 
 
+def gray_wall(images: int) -> SceneField:
+    """An opaque gray wall across the view, 5 to 6 m ahead, in boxes of 8 m around the origin."""
+    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.5, 1, (8.0, 8.0, 8.0), coarsest=0.5)
+    cells = torch.cartesian_prod(*(torch.arange(8 * int(count)) for count in boxes.blocks[0]))
+    depth = (boxes.lower[0] + (cells + 0.5) * 0.5)[:, 1]
+    wall = cells[(depth > 5) & (depth < 6)]
+    grid = NestedGrid.build(boxes, torch.zeros(len(wall), dtype=torch.int64), wall)
+    values = torch.zeros(grid.num_vertices, CHANNELS)
+    values[:, 0] = 10.0
+    return SceneField(Cells(grid, values), images, Marching(step=0.1))
+
+
 def flat_pose(yaw: float, *shift: float) -> np.ndarray:
     """Make a pose ``(4, 4)`` that turns about z only."""
     matrix = np.eye(4)

@@ -26,6 +26,7 @@ from projects.DistillNeRF.scene_nerf.ray_losses import sky_loss, spread_loss
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.commands import run
 from tests.helpers.data import ROOT
+from tests.helpers.fields import gray_wall
 from tests.helpers.lidar_world import HOUSE, PARKED, Street, drive_through, moving_car
 from tests.helpers.oracle import Oracle, town_drive
 from tests.helpers.refusals import assert_refused
@@ -287,18 +288,10 @@ def test_without_lidar_everything_that_is_seen_is_fog():
 
 def test_a_teacher_returns_z_not_the_distance_along_the_ray():
     """A wall across the line of sight has one z, though the rays to its corners are half as long again."""
-    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.5, 1, (8.0, 8.0, 8.0), coarsest=0.5)
-    cells = torch.cartesian_prod(*(torch.arange(8 * int(count)) for count in boxes.blocks[0]))
-    depth = (boxes.lower[0] + (cells + 0.5) * 0.5)[:, 1]
-    wall = cells[(depth > 5) & (depth < 6)]
-    grid = NestedGrid.build(boxes, torch.zeros(len(wall), dtype=torch.int64), wall)
-    values = torch.zeros(grid.num_vertices, CHANNELS)
-    values[:, 0] = 10.0
-    one = SceneField(Cells(grid, values), 1, Marching(step=0.1))
     cam2scene = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     intrinsics = np.array([[10.0, 0, 7.5], [0, 10.0, 5.5], [0, 0, 1]])
     image = DriveImage('', 'FRONT', 0, 0.0, 12, 16, intrinsics, cam2scene, {}, {})
-    seen = FieldTeacher(one, [image], (12, 16), warp=False).render(image.camera_at(12, 16), 0.0)
+    seen = FieldTeacher(gray_wall(1), [image], (12, 16), warp=False).render(image.camera_at(12, 16), 0.0)
     assert image.camera_at(12, 16).ray_lengths(12, 16).max() > 1.3
     torch.testing.assert_close(seen.depth, torch.full_like(seen.depth, 5.0), atol=0.08, rtol=0)
     assert (seen.sky < 0.01).all()

@@ -14,16 +14,12 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from projects.DistillNeRF.scene_nerf.cells import Cells
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays
 from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.export import ExportOptions, export, render_tasks
-from projects.DistillNeRF.scene_nerf.field import SceneField
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.lidar_teacher import LidarTeacher
-from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
 from projects.DistillNeRF.scene_nerf.model import SceneNeRF
-from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid
 from projects.DistillNeRF.scene_nerf.own_car import OwnCar, read_own_car
 from projects.DistillNeRF.scene_nerf.scores import render_image
 from projects.DistillNeRF.scene_nerf.settings import read_settings
@@ -31,6 +27,7 @@ from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering, hide_own_c
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.boxtown import SMALL
 from tests.helpers.data import ROOT
+from tests.helpers.fields import gray_wall
 from tests.helpers.lidar_world import HOUSE, PARKED, Street, camera_ahead, drive_through
 from tests.helpers.oracle import Oracle, town_drive
 
@@ -203,13 +200,6 @@ def test_the_lidar_teacher_knows_nothing_there(tmp_path):
 
 def block_before_a_camera(tmp_path: Path, count: int = 3) -> FieldTeacher:
     """Return the field of a gray wall 5 m before a camera; black images, the lower half brighter later."""
-    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.5, 1, (8.0, 8.0, 8.0), coarsest=0.5)
-    cells = torch.cartesian_prod(*(torch.arange(8 * int(n)) for n in boxes.blocks[0]))
-    depth = (boxes.lower[0] + (cells + 0.5) * 0.5)[:, 1]
-    wall = cells[(depth > 5) & (depth < 6)]
-    grid = NestedGrid.build(boxes, torch.zeros(len(wall), dtype=torch.int64), wall)
-    values = torch.zeros(grid.num_vertices, CHANNELS)
-    values[:, 0] = 10.0
     cam2scene = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     intrinsics = np.array([[10.0, 0, 7.5], [0, 10.0, 5.5], [0, 0, 1]])
     images = []
@@ -218,7 +208,7 @@ def block_before_a_camera(tmp_path: Path, count: int = 3) -> FieldTeacher:
         pixels[6:] = 60 * (number + 1)
         path = write(tmp_path / f'{number}.png', pixels)
         images.append(DriveImage(path, 'BACK', number, number / 10, 12, 16, intrinsics, cam2scene, {}, {}, OwnCar(0.5)))
-    return FieldTeacher(SceneField(Cells(grid, values), count, Marching(step=0.1)), images, (12, 16))
+    return FieldTeacher(gray_wall(count), images, (12, 16))
 
 
 def colors_of(rendering: TeacherRendering) -> tuple[Tensor, Tensor]:
