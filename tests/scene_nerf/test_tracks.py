@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -266,3 +267,11 @@ def test_equations_of_points_are_those_of_differences():
     slopes = np.stack([(misses(flat + e) - misses(flat - e)) / (2 * step) for e in step * np.eye(4 * count)], axis=1)
     np.testing.assert_allclose(system, (slopes.T * weights) @ slopes, atol=1e-5)
     np.testing.assert_allclose(right, -(slopes.T * weights) @ misses(flat), atol=1e-5)
+
+
+def test_a_thing_is_where_it_was_when_its_beams_ended_on_it():
+    """Time stamps are those of the ends of the turns, .06 s later on average."""
+    beams, _ = _drive([(CAR, _straight)], TENTHS)
+    delays = np.where(np.arange(len(beams)) % 2, -0.05, -0.07).astype(np.float32)
+    (thing,) = track_things(replace(beams, delays=delays), np.ones(len(beams), bool))
+    np.testing.assert_allclose(thing.times, TENTHS - 0.06, atol=1e-3)

@@ -113,6 +113,10 @@ def test_what_no_image_saw_is_gray_when_it_is_hidden(teacher):
     for column, color in ((0, GRAY), (3, GRAY), (8, red), (15, green)):
         torch.testing.assert_close(shown.rgb[:, 4, column], color, atol=0.02, rtol=0)
     assert shown.depth[4, 3].isnan() and shown.sky[4, 3] == 0 and shown.sky[4, 15] > 0.99
+    # A teacher knows neither depth nor color there.
+    known = replace(teacher, seen=seen, warp=False).render(looking, 0.0)
+    assert known.image[0, :, 4, 3].isnan().all() and known.depth[0, 4, 3].isnan() and known.sky[0, 4, 3] == 0
+    assert known.image[0, :, 4, 8:].isfinite().all()
     both = parts.render(0.0, looking, frozenset({UNSEEN, STATIC}))
     torch.testing.assert_close(both.rgb[:, 4, 8], green, atol=0.02, rtol=0)
     torch.testing.assert_close(both.rgb[:, 4, 3], GRAY, atol=0.02, rtol=0)
