@@ -172,3 +172,19 @@ def test_parts_of_rays_make_up_the_whole():
     color = first.color + first.transmittance[:, None] * second.color
     torch.testing.assert_close(color, both.color, rtol=0.05, atol=0.02)
     assert (first.transmittance < 0.9).any() and (second.transmittance < 0.9).any()
+
+
+def test_gradients_do_not_depend_on_the_steps_before():
+    """Tables of gradients are kept; what other rays and another grid left in them must not show."""
+    grid, values = random_grid(2000)
+    other_grid, other_values = random_grid(300, seed=3)
+
+    def gradient(grid: NestedGrid, values: Tensor, seed: int) -> Tensor:
+        seen = march_kernels.composite(grid, values, random_rays(150, 2.0, seed), Marching())
+        return torch.autograd.grad(seen.color.sum() + seen.transmittance.sum(), values)[0]
+
+    first, second = gradient(grid, values, 1), gradient(grid, values, 2)
+    gradient(other_grid, other_values, 1)
+    assert torch.equal(gradient(grid, values, 1), first)
+    assert torch.equal(gradient(grid, values, 2), second)
+    assert not torch.equal(first, second)

@@ -1,6 +1,8 @@
 """The fused CPU kernels of :mod:`.marching`, in numba: no sample is stored, and empty blocks are passed at once.
 
 Each ray is marched once for its outputs and once more for the gradients, which each thread adds to a table of its own.
+The tables are kept from step to step, and only rows that were added to are cleared: few are, and new memory of the size
+of a large field would take longer than its rays.
 Results and gradients are those of :func:`.marching.composite`, in the precision of the inputs.
 """
 
@@ -22,6 +24,8 @@ OUTPUTS = 7
 # Rays that a thread takes at a time.
 CHUNK = 64
 BLOCK_CELLS = BLOCK**3
+# Tables that are kept: those of the cells that stand and of those that move.
+KEPT_TABLES = 2
 
 
 @njit(inline='always')
@@ -129,13 +133,25 @@ def _color(mixed, direction, index, one, view_gain):  # pragma: no cover - compi
 
 @njit(fastmath={'contract', 'reassoc'}, cache=True, error_model='numpy')
 def _march(  # pragma: no cover - compiled
-    ray, rays, grid, values, settings, all_outputs, all_cotangents, gradients, contributions, backward, scratch, block
+    ray,
+    rays,
+    grid,
+    values,
+    settings,
+    outputs_of,
+    cotangents_of,
+    gradients,
+    touched,
+    contributions,
+    backward,
+    scratch,
+    block,
 ):
     """March one ray: fill its outputs, or add its gradients where ``backward``."""
     origin, direction, jitter, limits, span = rays[0][ray], rays[1][ray], rays[2][ray], rays[3][ray], rays[4][ray]
     lower, upper, sizes, dims, starts, blocks, leaves, vertices = grid
     step, near, stop = settings[0], settings[1], settings[2]
-    outputs, cotangents = all_outputs[ray], all_cotangents[ray]
+    outputs, cotangents = outputs_of[ray], cotangents_of[ray]
     one = values.dtype.type(1)
     light = values.dtype.type(LIGHT)
     gain, view_gain = values.dtype.type(DENSITY_GAIN), values.dtype.type(VIEW_GAIN)
@@ -220,6 +236,7 @@ def _march(  # pragma: no cover - compiled
                 pulled[0] = gain * slope * (length / size) / (one + np.exp(-logit))
                 for corner in range(8):
                     vertex = vertices[cell, corner]
+                    touched[vertex] = True
                     for channel in range(CHANNELS):
                         gradients[vertex, channel] += weights[corner] * pulled[channel]
             if passed < stop:
@@ -232,7 +249,7 @@ def _march(  # pragma: no cover - compiled
 @njit(parallel=True, cache=True, error_model='numpy')
 def _forward(rays, grid, values, settings, outputs, noted):  # pragma: no cover - compiled
     """March all rays for their outputs; part k of them notes the largest weights in ``noted[k]``, if it has cells."""
-    nothing = np.zeros((0, CHANNELS), values.dtype)
+    nothing, none = np.zeros((0, CHANNELS), values.dtype), np.zeros(0, np.bool_)
     parts = len(noted)
     for index in prange(parts):
         part = np.int64(index)
@@ -240,20 +257,56 @@ def _forward(rays, grid, values, settings, outputs, noted):  # pragma: no cover 
         block = np.zeros(3, np.int64)
         own = noted[part]
         for ray in range(part * len(outputs) // parts, (part + 1) * len(outputs) // parts):
-            _march(ray, rays, grid, values, settings, outputs, outputs, nothing, own, False, scratch, block)
+            _march(ray, rays, grid, values, settings, outputs, outputs, nothing, none, own, False, scratch, block)
 
 
 @njit(parallel=True, cache=True, error_model='numpy')
-def _backward(rays, grid, values, settings, outputs, cotangents, gradients):  # pragma: no cover - compiled
+def _backward(  # pragma: no cover - compiled
+    rays, grid, values, settings, outputs, cotangents, gradients, touched
+):
     """March all rays for their gradients; thread k adds to ``gradients[k]``, and takes every so many rays."""
     nothing = np.zeros(0, values.dtype)
     for index in prange(len(gradients)):
         thread = np.int64(index)
         scratch = np.zeros((8, max(16, len(grid[2]))), values.dtype)
         block = np.zeros(3, np.int64)
-        own = gradients[thread]
+        own, own_touched = gradients[thread], touched[thread]
         for ray in range(thread, len(outputs), len(gradients)):
-            _march(ray, rays, grid, values, settings, outputs, cotangents, own, nothing, True, scratch, block)
+            _march(
+                ray, rays, grid, values, settings, outputs, cotangents, own, own_touched, nothing, True, scratch, block
+            )
+
+
+@njit(parallel=True, cache=True, error_model='numpy')
+def _collect(gradients, touched, total):  # pragma: no cover - compiled
+    """Write the sum of the tables of all threads, and clear these."""
+    for index in prange(len(total)):
+        row = np.int64(index)
+        for channel in range(CHANNELS):
+            total[row, channel] = 0
+        for thread in range(len(gradients)):
+            if touched[thread, row]:
+                touched[thread, row] = False
+                for channel in range(CHANNELS):
+                    total[row, channel] += gradients[thread, row, channel]
+                    gradients[thread, row, channel] = 0
+
+
+# Cleared tables ``(threads, V, CHANNELS)``, and which of their rows were added to.
+_tables: list[tuple[np.ndarray, np.ndarray]] = []
+
+
+def _take_tables(threads: int, rows: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Take cleared tables out of those that are kept, or make some."""
+    for index, (gradients, _) in enumerate(_tables):
+        if gradients.shape[:2] == (threads, rows) and gradients.dtype == dtype:
+            return _tables.pop(index)
+    return np.zeros((threads, rows, CHANNELS), dtype), np.zeros((threads, rows), bool)
+
+
+def _keep_tables(tables: tuple[np.ndarray, np.ndarray]) -> None:
+    _tables.append(tables)
+    del _tables[:-KEPT_TABLES]
 
 
 def _arrays(grid: NestedGrid) -> tuple[np.ndarray, ...]:
@@ -291,10 +344,12 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None, None]:
         values, outputs = ctx.saved_tensors
-        gradients = values.new_zeros(numba.get_num_threads(), *values.shape)
-        arrays = (outputs.numpy(), cotangents.contiguous().numpy(), gradients.numpy())
-        _backward(*_inputs(values, *ctx.inputs), *arrays)
-        return gradients.sum(0) if len(gradients) > 1 else gradients[0], None, None, None, None
+        total = torch.empty_like(values, memory_format=torch.contiguous_format)
+        tables = _take_tables(numba.get_num_threads(), len(values), total.numpy().dtype)
+        _backward(*_inputs(values, *ctx.inputs), outputs.numpy(), cotangents.contiguous().numpy(), *tables)
+        _collect(*tables, total.numpy())
+        _keep_tables(tables)
+        return total, None, None, None, None
 
 
 def composite(
