@@ -65,7 +65,7 @@ class Sums:
         self.errors: dict[str, list[np.ndarray]] = {'static': [], 'moving': []}
         self.known: dict[str, list[np.ndarray]] = {'static': [], 'moving': []}
         self.overlaps = {'sky': np.zeros(2), 'moving': np.zeros(2)}
-        self.psnr: dict[str, list[float]] = {}
+        self.views: dict[str, list[tuple[float, float, float]]] = {}
 
     def add_depth(self, seen: TeacherRendering, depth: np.ndarray, moves: np.ndarray) -> None:
         """Compare the depth, sky and motion of one image with the true ones."""
@@ -79,6 +79,12 @@ class Sums:
         self._overlap('sky', seen.sky[0].numpy() > 0.5, sky)
         if seen.moving is not None:
             self._overlap('moving', seen.moving[0].numpy() > 0.5, moves)
+
+    def add_view(self, name: str, image: Tensor, truth: Tensor) -> None:
+        """Compare colors ``(3, h, w)`` of a view with the true ones: all pixels, and those that the teacher knows."""
+        known = ~image.isnan().any(0)
+        of_known = psnr(image[:, known], truth[:, known]) if known.any() else np.nan
+        self.views.setdefault(name, []).append((psnr(filled(image)[0], truth), of_known, known.float().mean().item()))
 
     def _overlap(self, name: str, one: np.ndarray, other: np.ndarray) -> None:
         self.overlaps[name] += [(one & other).sum(), (one | other).sum()]
@@ -97,7 +103,10 @@ class Sums:
         result['iou'] = {
             name: float(both / either) if either else None for name, (both, either) in self.overlaps.items()
         }
-        result['psnr'] = {view: float(np.mean(values)) for view, values in self.psnr.items()}
+        result['views'] = {
+            name: dict(zip(('psnr', 'psnr_known', 'known'), np.nanmean(values, 0).tolist(), strict=True))
+            for name, values in self.views.items()
+        }
         return result
 
 
@@ -144,7 +153,7 @@ def compare(source: TeacherSource) -> dict[str, Any]:
         if seen.image is not None:
             for index, view in enumerate(VIEWS):
                 truth = true_image(image, view, settings.image_size)
-                sums.psnr.setdefault(view, []).append(psnr(filled(seen.image[index].float())[0], truth))
+                sums.add_view(view, seen.image[index].float(), truth)
     return sums.summary()
 
 
