@@ -22,6 +22,7 @@ OURS = (
     'model_wrapper_minitown_features',
     'model_wrapper_pandaset',
     'model_wrapper_pandaset_features',
+    'model_wrapper_pandaset_teacher',
 )
 PUBLISHED = [name for name in ENTRIES if name not in OURS]
 QUICK = (
@@ -136,7 +137,20 @@ def test_a_pandaset_entry_point_trains_two_iterations(tmp_path, name, source):
     places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.img={known.root}' for loader in ('train', 'val')]
     places.append(f'train_dataloader.dataset.lidar_sweeps={known.sweeps}')
+    if name.endswith('_teacher'):
+        teacher = tmp_path / 'teacher'
+        lidar_teacher(infos, known.root, teacher)
+        places.append(f'train_dataloader.dataset.data_prefix.teacher={teacher}')
     two_iterations_as_they_are(name, tmp_path / 'out', *places)
+
+
+def lidar_teacher(infos: Path, raw: Path, out: Path) -> None:
+    """Make the files of the teacher that needs no training."""
+    options = [f'scene_nerf.ann_files={[str(path) for path in sorted(infos.glob("*.pkl"))]}']
+    options += [f'scene_nerf.roots.img={raw}', f'scene_nerf.roots.lidar={infos}']
+    export = ('--out', out, '--method', 'lidar', '--views', '0_0_0', '--size', 64, 112, '--no-report')
+    result = run('render_scene_nerf', FOLDER / 'scene_nerf_pandaset.py', 'None', *export, '--cfg-options', *options)
+    assert result.code == 0, result.err
 
 
 def test_all_entry_points_have_a_row_in_the_documentation():
