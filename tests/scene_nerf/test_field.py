@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from mmengine.config import Config
 
 from projects.DistillNeRF.scene_nerf import growth, march_kernels, marching
-from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
+from projects.DistillNeRF.scene_nerf.beams import collect_beams
 from projects.DistillNeRF.scene_nerf.cells import Cells
+from projects.DistillNeRF.scene_nerf.columns import walls_of
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays, LidarKnowledge
 from projects.DistillNeRF.scene_nerf.drive import DriveImage
-from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED
+from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED, UNKNOWN
 from projects.DistillNeRF.scene_nerf.field import SceneField, expose
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.marching import CHANNELS, Marching
@@ -147,33 +148,13 @@ def test_rays_know_the_sky_by_lidar_or_by_masks(town, tmp_path):
             DriveRays(section(town, sky_masks=folder), num_rays=10, num_beams=10, num_batches=1)
 
 
-def test_walls_that_beams_hit_highest_go_on_above():
-    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.5, 2, (4.0, 2.0, 4.0), coarsest=0.5)
-    generator = torch.Generator().manual_seed(0)
-    walls = torch.randn(40, 3, generator=generator) * 3
-    levels = torch.randint(2, (500,), generator=generator)
-    coordinates = (torch.rand(500, 3, generator=generator) * 8 * boxes.blocks[levels]).long()
-    found = growth.above_walls(boxes, levels, coordinates, walls)
-    for cell, level, above in zip(coordinates, levels, found, strict=True):
-        corner = boxes.lower[level] + cell * boxes.sizes[level]
-        inside = ((walls >= boxes.lower[level]) & (walls < boxes.upper[level])).all(1)
-        column = inside & ((walls - corner)[:, :2] >= 0).all(1) & ((walls - corner)[:, :2] < boxes.sizes[level]).all(1)
-        assert above == (bool(column.any()) and bool(corner[2] > walls[column, 2].max()))
-    assert 5 < found.sum() < 400
-    assert not growth.above_walls(boxes, levels, coordinates, torch.zeros(0, 3)).any()
-    ends = np.float32([[10, 0, 2], [10, 0, 1.9], [10, 0, 1], [5, 0, -1]])
-    beams = Beams(np.zeros((4, 3), np.float32), ends, np.zeros(4, np.int32), np.zeros(1))
-    np.testing.assert_array_equal(growth.walls_of(beams).numpy(), ends[:2])
-    assert len(growth.walls_of(None)) == 0
-
-
 def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     data = DriveRays(section(town), num_rays=10, num_beams=10, num_batches=1)
     known = growth.Known.of(data.lidar.evidence)
     cameras = [image.camera_at(*SIZE) for image in data.images]
     path = growth.path_of(cameras, None)
     boxes = NestedBoxes.around(path, 0.8, 3, (8.0, 4.0, 6.0), 0.8)
-    grid, values = growth.first_cells(boxes, known, cameras, 0.3, growth.walls_of(data.lidar.still))
+    grid, values = growth.first_cells(boxes, known, cameras, 0.3, walls_of(data.lidar.still))
     states = known.states(grid.boxes, grid.levels, grid.coordinates)
     assert (states == OCCUPIED).sum() > 50 and not (states == FREE).any()
     # Every end of a beam lies in a cell.
@@ -185,7 +166,16 @@ def test_a_field_begins_with_surfaces_and_fog_and_divides_by_lidar(town):
     assert (found >= 0).float().mean() > 0.98
     finer, refined = growth.divide(grid, values, torch.ones(len(grid), dtype=torch.bool), known)
     assert len(grid) < len(finer) < 8 * len(grid) and len(refined) == finer.num_vertices
-    assert not (known.states(finer.boxes, finer.levels, finer.coordinates) == FREE).any()
+    finer_states = known.states(finer.boxes, finer.levels, finer.coordinates)
+    assert not (finer_states == FREE).any()
+    # What large cells took up above free space is fog again; nothing else is touched.
+    solid = torch.ones_like(values)
+    again, dense = growth.divide(grid, solid, torch.ones(len(grid), dtype=torch.bool), known)
+    thin = (finer_states == UNKNOWN) & known.columns.free_above(again)
+    kept = torch.zeros(again.num_vertices, dtype=torch.bool)
+    kept[again.vertices[~thin].long().flatten()] = True
+    assert (dense[kept] == 1).all() and (dense[~kept, 0] == growth.FOG).all() and (dense[:, 1:] == 1).all()
+    assert 0.02 < (~kept).float().mean() < 0.9
 
 
 def test_losses_of_a_batch_with_and_without_lidar(town):

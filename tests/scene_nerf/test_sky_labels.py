@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import maximum_filter
 
 from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
 from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, label_sky
@@ -57,6 +58,20 @@ def test_a_color_of_both_or_of_none_says_nothing(street):
     assert upper.sum() > 500 and (found > -CERTAIN).mean() > 0.9 and np.abs(found[found > -CERTAIN]).max() < 40
 
 
+def test_a_pixel_of_a_point_that_looks_like_the_sky_beside_it_is_unknown(street):
+    """Points at an edge fall on pixels that show what is beside it; blue houses stay solid."""
+    drive, beams, pixels, _ = street
+    found = labels(drive, pixels, beams)
+    solid, beside = found == -CERTAIN, maximum_filter(found > 100, (1, 3, 3))
+    edge, inner = np.argwhere(solid & beside)[::5], np.argwhere(solid & ~maximum_filter(found > 100, (1, 9, 9)))[::50]
+    odd = pixels.clone()
+    odd[tuple(torch.from_numpy(np.concatenate([edge, inner]).T))] = torch.tensor(BLUE, dtype=torch.uint8)
+    again = labels(drive, odd, beams)
+    assert len(edge) > 20 and len(inner) > 20
+    # Some of the inner ones are told by their color alone.
+    assert (again[tuple(edge.T)] >= 0).mean() > 0.9 and (again[tuple(inner.T)] == -CERTAIN).mean() > 0.8
+
+
 def test_what_is_below_a_surface_is_no_sky_whatever_its_color(street):
     drive, beams, pixels, _ = street
     mirror = pixels.clone()
@@ -85,3 +100,29 @@ def test_masks_are_believed_and_teach_the_colors_of_other_images(street):
         sky = what[rest] == -1
         assert (found[rest][sky] > 100).mean() > 0.97 and (found[rest][~sky] < -100).mean() > 0.9
     assert (label_sky(cameras, pixels, None).numpy() == 0).all()
+
+
+def test_a_cloud_of_the_color_of_houses_is_not_called_solid(street):
+    """No edge parts it from the sky around it, as its color changes slowly."""
+    drive, beams, _, what = street
+    rows, columns = np.mgrid[: what.shape[1], : what.shape[2]]
+    share = np.exp(-(((rows - 29) / 7) ** 2 + ((columns - 60) / 22) ** 2))[None, ..., None]
+    cloud = (what == -1) & (share[..., 0] > 0.8)
+    smooth = np.where((what == -1)[..., None], BLUE, GRAY).astype(float)
+    cloudy = np.where((what == -1)[..., None], (1 - share) * BLUE + share * np.array(GRAY), smooth)
+    found = labels(drive, torch.from_numpy(cloudy.astype(np.uint8)), beams)
+    assert cloud.sum() > 200 and (found[cloud] >= 0).mean() > 0.9
+    assert (found[what >= 0] < 0).mean() > 0.9
+
+
+def test_a_house_as_blue_as_the_sky_is_likely_solid_below_its_roof(street):
+    drive, beams, pixels, what = street
+    blue = torch.from_numpy((what == 1) & (np.arange(what.shape[1])[:, None] >= 8))
+    noise = torch.randint(-9, 10, (int(blue.sum()), 3), generator=torch.Generator().manual_seed(0))
+    painted = pixels.clone()
+    painted[blue] = (torch.tensor(BLUE) + noise).to(torch.uint8)
+    found = labels(drive, painted, beams)
+    upper = blue.numpy() & (found > -CERTAIN)
+    assert upper.sum() > 500 and (found[upper] == -64).mean() > 0.8
+    # Unpainted sky beside it is no worse for it.
+    assert (found[what == -1] >= 0).mean() > 0.97

@@ -2,7 +2,8 @@
 
 Cells that beams ended in are surfaces; cells that beams only went through are left out; what no beam met, and a camera
 sees, is fog: of little density, for the images to fill; of more above what the highest beams hit, as walls go on
-upwards. Fog that no pixel needs is dropped before cells are divided.
+upwards. Fog that no pixel needs is dropped before cells are divided. What large cells next to a wall took up in front
+of it is fog again when they have been divided, where there is nothing but free space below.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ import torch
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
-from .beams import Beams
+from .columns import Columns, above_walls
 from .evidence import FREE, OCCUPIED, UNKNOWN, Evidence
 from .marching import CHANNELS
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 
 # Density logits, before their gain, of surfaces, of what may go on above the highest beams, and of fog.
 SURFACE, FACADE, FOG = 0.25, -0.25, -3.5
-# Beams this little below the highest, degrees, tell of walls that go on above.
-HIGHEST = 3.0
 # Cells that lie less than this beside an image, as a share of it, are seen: those around them are mixed in.
 MARGIN = 0.1
 
@@ -36,20 +35,22 @@ class Known:
         points: ``(m, 3)`` middles of the voxels that are known.
         hit: ``(m,)`` whether a beam ended in each.
         evidence: the voxels themselves; None without LiDAR.
+        columns: the highest of them; None without LiDAR.
     """
 
     points: Tensor
     hit: Tensor
     evidence: Evidence | None
+    columns: Columns | None
 
     @classmethod
     def of(cls, evidence: Evidence | None) -> Known:
         """List the voxels of ``evidence``."""
         if evidence is None:
-            return cls(torch.zeros(0, 3), torch.zeros(0, dtype=torch.bool), None)
+            return cls(torch.zeros(0, 3), torch.zeros(0, dtype=torch.bool), None, None)
         indices, hits, _ = evidence.voxels()
         points = evidence.corner + (indices + 0.5) * evidence.voxel
-        return cls(torch.from_numpy(points).float(), torch.from_numpy(hits > 0), evidence)
+        return cls(torch.from_numpy(points).float(), torch.from_numpy(hits > 0), evidence, Columns.of(evidence))
 
     def states(self, boxes: NestedBoxes, levels: Tensor, coordinates: Tensor) -> Tensor:
         """Return ``(n,)`` int8 ``OCCUPIED``, ``FREE`` or ``UNKNOWN`` of cells.
@@ -105,31 +106,6 @@ def seen(points: Tensor, cameras: Sequence[Cameras], near: float) -> Tensor:
     return visible
 
 
-def walls_of(beams: Beams | None) -> Tensor:
-    """Return the ends ``(n, 3)`` of beams that are as high as beams go: what they hit goes on above."""
-    if beams is None:
-        return torch.zeros(0, 3)
-    ways = beams.ends - beams.origins
-    slopes = ways[:, 2] / np.maximum(np.linalg.norm(ways[:, :2], axis=1), 1e-6)
-    degrees = np.degrees(np.arctan(slopes))
-    return torch.from_numpy(beams.ends[degrees >= np.percentile(degrees, 99.9) - HIGHEST])
-
-
-def above_walls(boxes: NestedBoxes, levels: Tensor, coordinates: Tensor, walls: Tensor) -> Tensor:
-    """Tell which cells ``(n,)`` stand above the highest of points ``(m, 3)`` in their column."""
-    above = torch.zeros(len(levels), dtype=torch.bool)
-    for level in range(boxes.levels):
-        chosen = (levels == level).nonzero()[:, 0]
-        dims = boxes.blocks[level] * BLOCK
-        cells = ((walls - boxes.lower[level]) / boxes.sizes[level]).floor().long()
-        cells = cells[((cells >= 0) & (cells < dims)).all(1)]
-        tops = torch.full((int(dims[0] * dims[1]),), int(dims[2]))
-        tops.scatter_reduce_(0, cells[:, 0] * dims[1] + cells[:, 1], cells[:, 2], 'amax', include_self=False)
-        own = coordinates[chosen]
-        above[chosen] = own[:, 2] > tops[own[:, 0] * dims[1] + own[:, 1]]
-    return above
-
-
 def first_cells(
     boxes: NestedBoxes, known: Known, cameras: Sequence[Cameras], near: float, walls: Tensor
 ) -> tuple[NestedGrid, Tensor]:
@@ -140,7 +116,7 @@ def first_cells(
         known: what LiDAR says.
         cameras: some of the training cameras, which see all that the images see.
         near: what is nearer to a camera is not seen, meters.
-        walls: ``(n, 3)`` what the highest beams hit (:func:`walls_of`).
+        walls: ``(n, 3)`` what the highest beams hit (:func:`.columns.walls_of`).
     """
     levels, coordinates = [], []
     for level in range(boxes.levels):
@@ -167,8 +143,16 @@ def first_cells(
 def divide(grid: NestedGrid, values: Tensor, needed: Tensor, known: Known) -> tuple[NestedGrid, Tensor]:
     """Divide the cells that are needed ``(C,)``; leave out children that LiDAR says are free."""
     grid, values = grid.select(needed, values)
-    boxes, levels, coordinates = grid.children()
-    return grid.refine(known.states(boxes, levels, coordinates) != FREE, values)
+    states = known.states(*grid.children())
+    keep = states != FREE
+    grid, values = grid.refine(keep, values)
+    if known.columns is not None:
+        # Children keep their order, as boxes ascend.
+        solid = (states[keep] != UNKNOWN) | ~known.columns.free_above(grid)
+        thin = torch.ones(grid.num_vertices, dtype=torch.bool, device=values.device)
+        thin[grid.vertices[solid].long().flatten()] = False
+        values[thin, 0] = values[thin, 0].clamp_max(FOG)
+    return grid, values
 
 
 def path_of(cameras: Sequence[Cameras], origins: np.ndarray | None) -> Tensor:

@@ -20,6 +20,7 @@ from ..models.checkpoint import read_checkpoint, require_finite
 from ..utils.errors import InputError, warn
 from . import growth
 from .cells import Cells
+from .columns import walls_of
 from .dataset import DriveRays, training_images
 from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
@@ -112,7 +113,7 @@ class SceneNeRF(BaseModel):
                 f'{largest:g} m to begin with; give larger cells, more divisions or less reach'
             )
         some = cameras[:: max(1, len(cameras) // 60)]
-        walls = growth.walls_of(None if data.lidar is None else data.lidar.still)
+        walls = walls_of(None if data.lidar is None else data.lidar.still)
         grid, values = growth.first_cells(boxes, known, some, self.field.settings.near, walls)
         device = self.field.cells.values.device
         self.field = SceneField(Cells(grid, values), len(data.images), self.field.settings)

@@ -3,7 +3,7 @@
 No labels are needed, but masks are believed where there are some. A pixel that a point falls on is solid, whatever
 stands in front of that point. What is above the highest point of a column of an image is sky, if the LiDAR had beams
 higher up there (:func:`.depth_layers.open_sky`). What remains, such as upper storeys, is told by its color: how often
-the certain pixels of either kind have it.
+the certain pixels of either kind have it. Where color speaks against what lies around, nothing is told.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, maximum_filter
@@ -36,7 +37,7 @@ NEAREST = 1.0
 # Elevation where no beam ended.
 NONE = -90.0
 # Of an int8 that stands for certainty.
-CERTAIN, SURE = 127, 100
+CERTAIN, SURE, LIKELY = 127, 100, 64
 
 
 def label_sky(
@@ -57,7 +58,7 @@ def label_sky(
         ``(n, h, w)`` int8 from -127, certainly solid, by 0, unknown, to 127, certainly sky. Where nothing is certain
         of either kind, colors tell nothing.
     """
-    labels = np.zeros(pixels.shape[:3], np.int8)
+    labels, points = np.zeros(pixels.shape[:3], np.int8), np.zeros(pixels.shape[:3], bool)
     counts = np.zeros((2, LEVELS**3))
     codes = _codes(pixels.numpy())
     lidar = None if beams is None else _Lidar.of(beams)
@@ -68,18 +69,39 @@ def label_sky(
             solid = hit = ~sky
         elif lidar is not None:
             sky, solid, hit = lidar.certain(camera)
+            points[number] = hit
         else:
             continue
         labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
         for kind, chosen in enumerate((sky, solid & (_ray_degrees(camera) > LOWEST))):
             counts[kind] += np.bincount(codes[number][chosen], minlength=LEVELS**3)
     if counts.sum(1).min() >= FEWEST:
-        unknown = labels == 0
-        labels[unknown] = _by_color(counts)[codes[unknown]]
-        # Windows mirror the sky, and houses are blue: below something solid color alone says nothing.
-        below = np.logical_or.accumulate(labels < -SURE, axis=1)
-        labels[unknown & below & (labels > 0)] = 0
+        certainty = _by_color(counts)
+        for number, image in enumerate(pixels.numpy()):
+            if masks is None or masks[number] is None:
+                _tell_by_color(labels[number], points[number], certainty[codes[number]], image)
     return torch.from_numpy(labels)
+
+
+def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
+    """Fill what LiDAR leaves open in the labels ``(h, w)`` of an image, in place.
+
+    Args:
+        labels: what LiDAR tells.
+        points: ``(h, w)`` bool the pixels that a point falls on.
+        by_color: ``(h, w)`` what their colors tell.
+        image: ``(h, w, 3)`` the colors.
+    """
+    unknown = labels == 0
+    labels[unknown] = by_color[unknown]
+    # Windows mirror the sky, and houses are blue: below something solid, what looks like the sky is likely solid, and
+    # what surely has its color may be either.
+    covered = unknown & (by_color > 0) & np.logical_or.accumulate(labels < -SURE, axis=0)
+    labels[covered] = 0
+    # A point falls on a pixel, but may lie beyond its middle: beside the sky, what looks like it tells nothing.
+    labels[points & maximum_filter(labels > SURE, 3) & (by_color > SURE)] = 0
+    labels[(labels < 0) & ~points & _open_to_sky(labels, points, image)] = 0
+    labels[covered & (by_color <= SURE)] = -LIKELY
 
 
 @dataclass(frozen=True)
@@ -120,6 +142,17 @@ class _Lidar:
         elevations = self.elevations[cone.numpy()][inside.numpy()]
         np.maximum.at(highest, (rows[inside].numpy(), columns[inside].numpy()), elevations)
         return highest
+
+
+def _open_to_sky(labels: np.ndarray, points: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Tell which pixels ``(h, w)`` of an image a flood from the sky reaches before one from LiDAR points.
+
+    Floods rise across small differences of color first (watershed): clouds that look like houses are of the sky.
+    """
+    seeds = np.where(labels > SURE, 2, np.where(points, 1, 0)).astype(np.int32)
+    if not (points.any() and (seeds == 2).any()):
+        return np.zeros(labels.shape, bool)
+    return cv2.watershed(np.ascontiguousarray(image), seeds) == 2
 
 
 def _by_color(counts: np.ndarray) -> np.ndarray:
