@@ -57,6 +57,7 @@ def record(scene: str, frame: int, count: int, lidar: bool) -> dict:
                 'depth': f'samples_0_0_0_0_0_0/depths/{camera}/{scene}{frame}.npy',
                 'sky_mask': f'samples_0_0_0_0_0_0/gt_sky_masks/{camera}/{scene}{frame}.npy',
             },
+            'features': f'{camera}/{scene}{frame}.npy',
         }
     points = {'lidar_path': f'{scene}{frame}.bin', 'num_pts_feats': 5}
     sweeps = [
@@ -270,3 +271,35 @@ def test_random_choices_come_from_the_seed_of_the_index(root):
 def test_wrong_options_are_refused(root, options, word):
     with pytest.raises(InputError, match=word):
         dataset(root, **options)
+
+
+def test_features_of_virtual_views_are_read_where_they_are(root, tmp_path, capsys):
+    """A teacher may have made some; with ``skip_missing`` the others are NaN."""
+    options = {
+        'cameras': ['FRONT'],
+        'indices': [0],
+        'virtual_img_target_smart_sample': True,
+        'load_features': True,
+        'data_prefix': {'features': str(tmp_path)},
+        'pipeline': [{'type': 'LoadViews'}, {'type': 'LoadFeatures'}, {'type': 'PackViews'}],
+    }
+    files = {view: tmp_path / f'samples_{view}_0_0_0/FRONT/a0.npy' for view in ('-1_0_0', '1_0_0')}
+    files['0_0_0'] = tmp_path / 'FRONT/a0.npy'
+    for number, file in enumerate(files.values(), 1):
+        file.parent.mkdir(parents=True)
+        np.save(file, np.full((3, 5, 4), number, np.float16))
+    made, seen = dataset(root, load_lidar=False, **options), {}
+    for _ in range(20):
+        views = made[0]['inputs']['target_views']
+        assert views.names[1] == 'FRONT' and (views.features[1] == 3).all()
+        seen[views.names[0]] = views.features[0].unique().tolist()
+    assert seen == {'FRONT -1_0_0': [1], 'FRONT 1_0_0': [2]}
+    assert 'warning' not in capsys.readouterr().err
+    files['1_0_0'].unlink()
+    with pytest.raises(InputError, match=f'{files["1_0_0"]}: no such file.*no features of virtual views'):
+        dataset(root, load_lidar=False, **options)
+    some = dataset(root, load_lidar=False, skip_missing=True, **options)
+    assert '1 of 2 features of virtual views are missing' in capsys.readouterr().err
+    for _ in range(20):
+        views = some[0]['inputs']['target_views']
+        assert views.features[0].isnan().all() == (views.names[0] == 'FRONT 1_0_0')

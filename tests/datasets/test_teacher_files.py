@@ -10,6 +10,7 @@ from projects.DistillNeRF.datasets.teacher_files import (
     feature_path,
     image_stem,
     teacher_path,
+    virtual_feature_path,
     virtual_view_files,
 )
 
@@ -53,5 +54,6 @@ def test_files_of_a_virtual_view_are_beside_those_of_the_original():
         'depth': 'samples_1_0_0_0_0_0/depths/A/b.npy',
         'sky_mask': 'samples_1_0_0_0_0_0/gt_sky_masks/A/b.npy',
     }
+    assert virtual_feature_path('A/b.npy', '1_0_0') == 'samples_1_0_0_0_0_0/A/b.npy'
     with pytest.raises(ValueError, match='not in the layout'):
         virtual_view_files({'depth': 'samples_0_0_0_0_0_0/other/A/b.npy'}, '1_0_0')

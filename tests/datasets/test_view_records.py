@@ -105,6 +105,7 @@ def test_a_virtual_view_is_moved_along_the_axes_of_its_camera():
     assert view['paths'] == {
         'teacher_depth': '/teacher/samples_1_0_0_0_0_0/depths/FRONT/b.npy',
         'sky_mask': '/teacher/samples_1_0_0_0_0_0/gt_sky_masks/FRONT/b.npy',
+        'features': '/features/samples_1_0_0_0_0_0/f.npy',
     }
     # Neither LiDAR nor truth is known there.
     assert view['lidar'] is None and view['true_depth'] is None

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from projects.DistillNeRF.scene_nerf.dataset import DriveRays
+from projects.DistillNeRF.scene_nerf.feature_maps import FeatureMaps
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.model import SceneNeRF
 from tests.helpers.commands import run
@@ -100,6 +103,31 @@ def test_views_and_checkpoints_are_the_same_on_every_device(data, elsewhere):
             torch.testing.assert_close(
                 getattr(there, name), getattr(ours, name), rtol=1e-3, atol=2e-3, equal_nan=True, msg=name
             )
+
+
+def test_features_are_the_same_on_every_device(data, elsewhere, tmp_path):
+    ours, _ = grown('cpu', data)
+    there = SceneNeRF(cell_size=0.8, divisions=1).to(elsewhere)
+    there.load_state_dict(ours.state_dict())
+    there.eval()
+    generator = np.random.default_rng(0)
+    for image in data.images:
+        if image.features is not None:
+            (tmp_path / image.features).parent.mkdir(exist_ok=True)
+            np.save(tmp_path / image.features, generator.random((7, 13, 64), np.float32))
+    drawn = SimpleNamespace(features=FeatureMaps.check(str(tmp_path), data.images), image_size=SIZE)
+    image = data.drive.images[0]
+    seen = []
+    for model in (ours, there):
+        model.learn_features(drawn)
+        assert model.field.features.values.device.type == model.field.sky.device.type
+        teacher = FieldTeacher(model.field, data.images, SIZE, warp=False)
+        seen.append(teacher.render(image.camera_at(*SIZE), image.timestamp).features)
+    assert seen[0].shape == (1, 64, 7, 13) and seen[0].isfinite().float().mean() > 0.5
+    # A ray may end in either of two cells, or just beside one.
+    difference = (seen[1] - seen[0]).abs()
+    assert difference.isfinite().float().mean() > 0.97 * seen[0].isfinite().float().mean()
+    assert difference.nanmean() < 0.01
 
 
 def test_rays_are_rendered_in_parts(data, elsewhere, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -36,6 +37,15 @@ PIPELINE = [{'type': name} for name in ('LoadViews', 'LoadLidarDepth', 'LoadTeac
 def run_export(teacher: Oracle, out: Path, source: str = 'one', **options) -> ExportSummary:
     chosen = ExportOptions(out, source, **{'size': SIZE, **options})
     return export(teacher.drive, chosen, lambda tasks: render_tasks(teacher, chosen, tasks))
+
+
+class WithFeatures(Oracle):
+    """An oracle with features: 64 multiples of the depth, in half the size; 0 in the sky."""
+
+    def render(self, cameras, timestamp, recorded=()):
+        seen = super().render(cameras, timestamp, recorded)
+        depth = torch.where(seen.sky == 1, 0.0, seen.depth)[:, None, ::2, ::2]
+        return dataclasses.replace(seen, features=depth * torch.arange(64.0).view(1, -1, 1, 1) / 64)
 
 
 @pytest.fixture(scope='module')
@@ -280,3 +290,54 @@ def test_each_scene_has_a_list_of_what_its_files_were_made_from(exported):
     listed = [json.loads((exported / f'made_from/minitown-000{i}.json').read_text()) for i in (1, 2)]
     assert [len(entries) for entries in listed] == [IMAGES * KINDS] * 2
     assert not listed[0].keys() & listed[1].keys()
+
+
+def test_students_read_features_of_all_views(town, drive, tmp_path):
+    summary = run_export(WithFeatures(drive), tmp_path)
+    assert summary.written == IMAGES * (KINDS + 4)
+    assert run_export(WithFeatures(drive), tmp_path) == ExportSummary(kept=IMAGES * (KINDS + 4))
+    run_export(WithFeatures(town_drive(town, 'minitown-0002')), tmp_path)
+    dataset = build_dataset(
+        town,
+        ann_file='minitown_infos_train.pkl',
+        data_prefix={'teacher': str(tmp_path), 'features': str(tmp_path / 'features')},
+        image_size=SIZE,
+        render_size=(28, 50),
+        load_lidar=False,
+        load_teacher=True,
+        load_features=True,
+        pipeline=[{'type': name} for name in ('LoadViews', 'LoadTeacher', 'LoadFeatures', 'PackViews')],
+        virtual_img_target_smart_sample=True,
+        enable_upward_virtual_cam=True,
+    )
+    for sample in (dataset[position] for position in range(3)):
+        targets = sample['inputs']['target_views']
+        assert sum(' ' in name for name in targets.names) == 6 and len(targets) == 12
+        depth = torch.where(targets.sky_mask == 1, 0.0, targets.teacher_depth)[:, ::2, ::2]
+        assert targets.features.shape == (12, 64, 28, 50) and depth.isfinite().all()
+        expected = depth[:, None] * torch.arange(64.0).view(1, -1, 1, 1) / 64
+        torch.testing.assert_close(targets.features, expected, rtol=2e-3, atol=1e-3)
+
+
+def test_unknown_features_are_those_of_the_nearest_known_pixel(drive, tmp_path):
+    run_export(WithFeatures(drive, blind=0.5), tmp_path, views=('0_0_0',))
+    paths = list(tmp_path.glob('features/*/*.npy'))
+    assert len(paths) == IMAGES
+    for path in paths:
+        features = np.load(path)
+        assert features.dtype == np.float16 and np.isfinite(features).all()
+        assert (features[:, 24] == features[:, 25]).all() and features.any()
+
+
+def test_features_of_another_teacher_do_not_stay_and_missing_ones_are_made_again(drive, tmp_path):
+    options = {'views': ('0_0_0', '1_0_0')}
+    run_export(WithFeatures(drive), tmp_path, **options)
+    gone = next(tmp_path.glob('features/samples_1_0_0_0_0_0/*/*'))
+    gone.unlink()
+    again = run_export(WithFeatures(drive), tmp_path, **options)
+    assert (again.written, again.kept) == (4, IMAGES * 7 - 4) and gone.is_file()
+    run_export(Oracle(drive), tmp_path, source='two', **options)
+    assert not list((tmp_path / 'features').rglob('*.npy'))
+    idle = Oracle(drive)
+    run_export(idle, tmp_path, source='two', **options)
+    assert idle.calls == 0

@@ -107,3 +107,34 @@ def test_a_drive_of_one_keyframe_has_a_flight_of_one_picture(drive, tmp_path):
     first = tuple(image for image in drive.images if image.frame == 0)
     short = dataclasses.replace(drive, images=first)
     assert write_flight(tmp_path / 'one.mp4', Oracle(drive), short, SIZE) == 1
+
+
+def test_features_are_compared_and_shown(drive, tmp_path):
+    """With maps of the images that were kept out, in the colors of their main components."""
+
+    class Seeing(Oracle):
+        def render(self, cameras, timestamp, recorded=()):
+            seen = super().render(cameras, timestamp, recorded)
+            features = torch.zeros(len(cameras), 64, 7, 10)
+            features[:, 0], features[:, 1, :, 5:] = 1.0, 1.0
+            features[:, :, 0, 0] = torch.nan
+            return dataclasses.replace(seen, features=features)
+
+    truth = np.zeros((7, 10, 64), np.float16)
+    truth[..., 0] = 2.0
+    for image in drive.images:
+        if image.frame == 1 and image.camera != 'CAM_BACK':
+            (tmp_path / image.features).parent.mkdir(exist_ok=True)
+            np.save(tmp_path / image.features, truth)
+    options = ReportOptions(SIZE, (1,), (1,), video=False, features=str(tmp_path))
+    figures = write_report(tmp_path / 'report', Seeing(drive), drive, options)
+    assert figures['features']['count'] == 5 and set(figures['features']['cameras']) == set(drive.cameras) - {
+        'CAM_BACK'
+    }
+    assert figures['features']['cosine'] == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert 'Features of images that were kept out' in (tmp_path / 'report' / PAGE).read_text()
+    plain = measure(Oracle(drive), drive, options)
+    assert 'features' not in plain.figures(drive, options)
+    (picture,) = plain.pictures.values()
+    (with_features,) = measure(Seeing(drive), drive, options).pictures.values()
+    assert len(with_features) > len(picture)

@@ -22,7 +22,7 @@ from .dataset_options import check_count, checked_size, either_skip_missing, mos
 from .file_checks import check_images_and_lidar
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
-from .map_checks import available_maps, require_virtual_views
+from .map_checks import available_maps, require_virtual_features, require_virtual_views
 from .samplers import SeededIndex
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
@@ -129,9 +129,7 @@ class DistillNeRFDataset(BaseDataset):
         self.all_prev_frames = all_prev_frames
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
-        self.virtual_views = virtual_view_names(
-            virtual_img_target_smart_sample, enable_upward_virtual_cam, load_features
-        )
+        self.virtual_views = virtual_view_names(virtual_img_target_smart_sample, enable_upward_virtual_cam)
         self.num_camera = num_camera
         self.lidar_range = lidar_range
         self.lidar_sweeps = lidar_sweeps
@@ -229,6 +227,11 @@ class DistillNeRFDataset(BaseDataset):
                 *(samples, self.cameras, self.virtual_views, self.data_prefix['teacher']),
                 *(self.skip_missing, self.ann_file),
             )
+            if 'features' in self.loaded_maps:
+                require_virtual_features(
+                    *(samples, self.cameras, self.virtual_views, self.data_prefix['features']),
+                    *(self.skip_missing, self.ann_file),
+                )
         check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
         if self.load_lidar:
             self.availability[LIDAR] = lidar_availability(used, self.lidar_sweeps, self.ann_file)

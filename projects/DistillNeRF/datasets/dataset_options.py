@@ -30,25 +30,20 @@ def checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def virtual_view_names(wanted: bool, upward: bool, features: bool) -> tuple[str, ...]:
+def virtual_view_names(wanted: bool, upward: bool) -> tuple[str, ...]:
     """Return the names of the virtual views to choose from.
 
     Args:
         wanted: the option ``virtual_img_target_smart_sample``.
         upward: the option ``enable_upward_virtual_cam``.
-        features: the option ``load_features``.
 
     Raises:
-        InputError: options that exclude each other.
+        InputError: the second without the first.
     """
     if not wanted:
         if upward:
             raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
         return ()
-    if features:
-        raise InputError(
-            'there are no features of virtual views; leave load_features or virtual_img_target_smart_sample'
-        )
     return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
 
 

@@ -12,7 +12,7 @@ from ..utils.provenance import Provenance
 from .availability import Availability
 from .info_arrays import MAP_FILES
 from .infos import CONVERT_AGAIN, Info, lidar_measurements
-from .teacher_files import virtual_view_files
+from .teacher_files import virtual_feature_path, virtual_view_files
 
 MAP_HINTS = {
     'teacher': 'restore the teacher maps, or say where they are with the dataset option data_prefix.teacher',
@@ -122,6 +122,27 @@ def count_virtual_views(infos: Sequence[Info], cameras: Sequence[str], names: Se
         any(folders.has(Path(root) / view['rgb']) for view in files) for files in _virtual_views(infos, cameras, names)
     ]
     return Availability(sum(there), len(there))
+
+
+def missing_virtual_features(
+    infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str
+) -> tuple[list[Path], int]:
+    """Return which features of virtual views do not exist, and how many there must be.
+
+    Args:
+        infos: the records.
+        cameras: names of the cameras.
+        names: names of the virtual views.
+        root: folder of the features.
+    """
+    folders = FolderListings()
+    paths = [
+        Path(root) / virtual_feature_path(info['images'][camera]['features'], name)
+        for info in infos
+        for camera in cameras
+        for name in names
+    ]
+    return [path for path in paths if not folders.has(path)], len(paths)
 
 
 def _virtual_views(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..utils.errors import InputError, warn
 from .availability import Availability, describe_missing
-from .file_checks import MAP_HINTS, check_virtual_views, count_maps, count_virtual_views
+from .file_checks import MAP_HINTS, check_virtual_views, count_maps, count_virtual_views, missing_virtual_features
 from .infos import Info
 
 
@@ -67,3 +67,29 @@ def require_virtual_views(
         )
     if views.missing:
         warn(f'{ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
+
+
+def require_virtual_features(
+    infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str, skip_missing: bool, ann_file: str
+) -> None:
+    """Check that the features of virtual views exist, or warn where they may be missing.
+
+    Args:
+        infos: the records of the samples.
+        cameras: names of the cameras that are loaded.
+        names: names of the views.
+        root: folder of the features.
+        skip_missing: warn of what is missing instead of stopping.
+        ann_file: info file, for messages.
+
+    Raises:
+        InputError: files are missing, and may not be.
+    """
+    missing, total = missing_virtual_features(infos, cameras, names, root)
+    if missing and not skip_missing:
+        raise InputError(
+            f'{missing[0]}: no such file (nor {len(missing) - 1} more of {total}), so there are no features of virtual '
+            'views; make them with tools/render_scene_nerf.py, leave load_features or virtual_img_target_smart_sample'
+        )
+    if missing:
+        warn(f'{ann_file}: {len(missing)} of {total} features of virtual views are missing: NaN instead')

@@ -51,6 +51,16 @@ def feature_path(camera: str, stem: str) -> str:
     return f'{camera}/{stem}.npy'
 
 
+def virtual_feature_path(recorded: str, view: str) -> str:
+    """Return the path of the features of a virtual view, relative to the root of the features.
+
+    Args:
+        recorded: ``features`` of an image in an info file: the path of the original view.
+        view: name of the virtual view.
+    """
+    return f'{_view_folder(view)}/{recorded}'
+
+
 def virtual_view_files(recorded: Mapping[str, str], view: str) -> dict[str, str]:
     """Return ``rgb`` and the recorded kinds of files of a virtual view, relative to the teacher root.
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..geometry.poses import inverse_pose
 from .cache import cache_name
 from .infos import Info, lidar_measurements
-from .teacher_files import VIRTUAL_VIEWS, virtual_view_files
+from .teacher_files import VIRTUAL_VIEWS, virtual_feature_path, virtual_view_files
 
 # Names of maps in the info file -> in a view. There ``paths`` has the file, and the view itself the loaded array.
 _VIEW_NAMES = {
@@ -88,7 +88,11 @@ class ViewRecords:
             world2global: ``(4, 4)`` LiDAR frame of the current keyframe to the map.
         """
         view = self.view(info, (CURRENT, camera), world2global)
-        files = virtual_view_files(info['images'][camera]['teacher'], name)
+        image = info['images'][camera]
+        files = virtual_view_files(image['teacher'], name)
+        maps = {'teacher': files}
+        if 'features' in self.loaded_maps:
+            maps['features'] = virtual_feature_path(image['features'], name)
         shift = np.eye(4)
         shift[:3, 3] = VIRTUAL_VIEWS[name]
         view |= {
@@ -96,7 +100,7 @@ class ViewRecords:
             'img_path': self._path('teacher', files['rgb']),
             'resizable': True,
             'cam2world': view['cam2world'] @ shift,
-            'paths': self._map_paths({'teacher': files}),
+            'paths': self._map_paths(maps),
         }
         if 'lidar' in view:
             view['lidar'] = None

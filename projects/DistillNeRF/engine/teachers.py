@@ -173,6 +173,7 @@ def export_scene(
             settings.holdout_lidar_frames,
             f'Teacher ({source.method})',
             {} if source.checkpoint is None else training_curves(Path(source.checkpoint).parent),
+            features=settings.features,
         )
         lines.append(_report(folder, teacher, drive, asked, options))
     return lines
@@ -235,7 +236,7 @@ def _make_next(task: Task) -> list[Made]:
 
 def _report(folder: Path, teacher: _Once, drive: Drive, asked: ReportOptions, options: ExportOptions) -> str:
     """Write the report, unless it is there and current; return a line about it."""
-    described = {name: str(value) for name, value in vars(asked).items()}
+    described = {name: str(value) for name, value in vars(asked).items() if value is not None}
     source = fingerprint(version=REPORT_VERSION, teacher=options.teacher, **described)
     made_from = provenance(options.out, drive.scene)
     files = [folder / name for name in (report.JSON, report.PAGE, report.VIDEO)]

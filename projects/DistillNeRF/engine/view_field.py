@@ -43,7 +43,7 @@ class FieldParts:
 
     def __init__(self, teacher: FieldTeacher) -> None:
         self._seen = teacher.seen
-        self._whole = replace(teacher, seen=None, warp=False)
+        self._whole = replace(teacher, seen=None, warp=False, with_features=False)
         self._variants: dict[frozenset[str], FieldTeacher] = {frozenset(): self._whole}
 
     @cached_property
@@ -78,7 +78,7 @@ class FieldParts:
         if hidden not in self._variants:
             field = self._whole.field
             # The rest is shared.
-            shared = (field.cells, field.moving, *field.parameters())
+            shared = (field.cells, field.moving, field.features, *field.parameters())
             other = copy.deepcopy(field, {id(part): part for part in shared})
             if STATIC in hidden:
                 other.cells = Cells.empty()

@@ -70,19 +70,28 @@ class Cells(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """Save the grid, too."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        boxes = self.grid.boxes
-        parts = (boxes.lower, boxes.upper, boxes.sizes, self.grid.levels.byte(), self.grid.coordinates.short())
-        destination.update({prefix + name: tensor for name, tensor in zip(GRID, parts, strict=True)})
+        destination.update(grid_state(self.grid, prefix))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take the grid of a checkpoint, and as many vertices."""
         if all(prefix + name in state_dict for name in GRID):
-            like = self.values
-            lower, upper, sizes, levels, coordinates = (state_dict.pop(prefix + name).to(like.device) for name in GRID)
-            self.grid = NestedGrid.build(NestedBoxes(lower, upper, sizes), levels.long(), coordinates.long())
-            self.largest = like.new_zeros(len(self.grid))
+            self.grid = take_grid(state_dict, prefix).map(lambda x: x.to(self.values.device))
+            self.largest = self.values.new_zeros(len(self.grid))
         resize_parameter(self, 'values', state_dict.get(prefix + 'values'))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def grid_state(grid: NestedGrid, prefix: str) -> dict[str, Tensor]:
+    """Return what a checkpoint says of a grid."""
+    boxes = grid.boxes
+    parts = (boxes.lower, boxes.upper, boxes.sizes, grid.levels.byte(), grid.coordinates.short())
+    return {prefix + name: tensor for name, tensor in zip(GRID, parts, strict=True)}
+
+
+def take_grid(state_dict: dict[str, Any], prefix: str) -> NestedGrid:
+    """Take a grid out of a checkpoint."""
+    lower, upper, sizes, levels, coordinates = (state_dict.pop(prefix + name) for name in GRID)
+    return NestedGrid.build(NestedBoxes(lower, upper, sizes), levels.long(), coordinates.long())
 
 
 def resize_parameter(module: nn.Module, name: str, stored: Tensor | None) -> None:

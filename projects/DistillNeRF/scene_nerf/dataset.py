@@ -19,6 +19,7 @@ from ..utils.errors import InputError
 from .beams import Beams, collect_beams
 from .drive import Drive, DriveImage
 from .evidence import Evidence, gather_evidence
+from .feature_maps import FeatureMaps
 from .lacks import find_lacks
 from .movers import find_moving
 from .numbers import check_number
@@ -120,6 +121,7 @@ class DriveRays(Dataset):
         images: those that are trained on.
         lidar: what LiDAR says; None without.
         lacks: what the drive lacks, in words.
+        features: the feature maps of its images; None without.
         sky: ``(n, h, w)`` int8 which pixels are sky (:func:`.sky_labels.label_sky`); None without LiDAR and masks.
     """
 
@@ -133,6 +135,7 @@ class DriveRays(Dataset):
         self.images = training_images(self.drive, settings.holdout_frames)
         if not self.images:
             raise InputError(f'scene {settings.scene}: all its images are kept out; keep fewer frames out')
+        self.features = None if settings.features is None else FeatureMaps.check(settings.features, self.images)
         self.lacks = find_lacks(self.drive, settings.holdout_frames, settings.holdout_lidar_frames)
         self.image_size = settings.image_size
         self.num_rays, self.num_beams, self.num_batches, self.seed = num_rays, num_beams, num_batches, seed

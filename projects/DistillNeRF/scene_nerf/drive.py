@@ -45,6 +45,7 @@ class DriveImage:
             ``sky_mask``); empty between keyframes.
         truth: paths of true maps by kind, absolute; empty where there are none.
         own_car: where it shows the car that carries the camera; None for nowhere.
+        features: path of the features of a foundation model, relative to their root; None between keyframes.
     """
 
     path: str
@@ -58,6 +59,7 @@ class DriveImage:
     teacher: dict[str, str]
     truth: dict[str, str]
     own_car: OwnCar | None = None
+    features: str | None = None
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Read the image in another size, ``(height, width, 3)`` uint8 RGB."""
@@ -272,6 +274,7 @@ def _images(
             teacher=dict(image.get('teacher', {})),
             truth={kind: str(Path(roots['truth']) / path) for kind, path in image.get('truth', {}).items()},
             own_car=own_car.get(camera),
+            features=image.get('features') or None,
         )
         for frame, camera, image in (*own, *between)
     ]

@@ -7,6 +7,9 @@ more than half of what is seen is sky; what is unknown is not sky, and its depth
 RGB is written for shifted views, by teachers with color. A JPEG has no unknown pixels: those take the color of the
 nearest known pixel of the same view, rather than black, and the summary tells their share. A view of which nothing is
 known has no files.
+
+Features are written, float16, by teachers that learned some, below ``features/``, which then is the root of features.
+Unknown pixels take those of the nearest known one, too: students refuse NaN there.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..datasets.teacher_files import ORIGINAL_VIEW, VIRTUAL_VIEWS, virtual_view_files
+from ..datasets.teacher_files import ORIGINAL_VIEW, VIRTUAL_VIEWS, virtual_feature_path, virtual_view_files
 from ..geometry.cameras import Cameras
 from ..geometry.matrices import multiply
 from ..pipelines.maps import check_depth, check_sky
@@ -37,6 +40,8 @@ from .teacher import Teacher, TeacherRendering
 VERSION = 2
 SHIFTS = {ORIGINAL_VIEW: (0.0, 0.0, 0.0), **VIRTUAL_VIEWS}
 VIEWS = tuple(SHIFTS)
+# Below the teacher root.
+FEATURES = 'features'
 JPEG_QUALITY = 95
 HINT = 'train the teacher longer, or look at its report'
 
@@ -71,7 +76,7 @@ class ExportOptions:
         )
 
     def files(self, image: DriveImage, view: str) -> dict[str, Path]:
-        """Return the files of a view, by kind; ``rgb`` of shifted views alone."""
+        """Return the files of a view, by kind; ``rgb`` of shifted views alone, ``features`` where they are named."""
         try:
             virtual = virtual_view_files(image.teacher, view)
         except (KeyError, ValueError) as error:
@@ -80,6 +85,9 @@ class ExportOptions:
                 'convert the data again with tools/create_data.py'
             ) from error
         names = dict(image.teacher) if view == ORIGINAL_VIEW else virtual
+        if image.features is not None:
+            own = image.features if view == ORIGINAL_VIEW else virtual_feature_path(image.features, view)
+            names[FEATURES] = f'{FEATURES}/{own}'
         return {kind: self.out / name for kind, name in names.items()}
 
 
@@ -122,6 +130,7 @@ class ViewMaps:
         depth: ``(h, w)`` float16 z in meters, NaN where unknown.
         sky: ``(h, w)`` uint8, 1 = sky.
         rgb: ``(h, w, 3)`` uint8; None without color.
+        features: ``(h', w', C)`` float16; None without.
         unknown, filled: shares of the pixels whose depth and sky, whose color is unknown.
     """
 
@@ -130,6 +139,7 @@ class ViewMaps:
     rgb: np.ndarray | None
     unknown: float
     filled: float
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -257,9 +267,11 @@ def _tasks(
             files = options.files(image, view)
             current = {kind: made_from.is_current(file, source) for kind, file in files.items()}
             kept = sum(current.values())
-            # A teacher without color made no RGB: the entries of a view are written together.
-            if not current.get('rgb', True) and made_from.source(files['rgb']) != source and not files['rgb'].exists():
-                del current['rgb']
+            # A teacher without color made no RGB, one without features none: entries of a view are written together.
+            for kind in ('rgb', FEATURES):
+                file = files.get(kind)
+                if file is not None and not file.exists() and made_from.source(file) != source:
+                    del current[kind]
             if all(current.values()):
                 summary.kept += kept
             else:
@@ -325,11 +337,21 @@ def view_maps(rendering: TeacherRendering, number: int) -> ViewMaps:
         filled = float(unknown.mean())
         if filled < 1:
             rgb = fill_unknown((np.nan_to_num(color).clip(0, 1) * 255).round().astype(np.uint8), unknown)
-    return ViewMaps(half, sky.astype(np.uint8), rgb, float((np.isnan(half) & ~sky).mean()), filled)
+    unknown_depth = float((np.isnan(half) & ~sky).mean())
+    return ViewMaps(half, sky.astype(np.uint8), rgb, unknown_depth, filled, _features(rendering, number))
+
+
+def _features(rendering: TeacherRendering, number: int) -> np.ndarray | None:
+    """Return the features ``(h', w', C)`` float16 of view ``number``; None if there are none, or none is known."""
+    if rendering.features is None:
+        return None
+    features = _array(rendering.features[number]).transpose(1, 2, 0)
+    unknown = ~np.isfinite(features).all(-1)
+    return None if unknown.all() else fill_unknown(features.astype(np.float16), unknown)
 
 
 def fill_unknown(image: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Give unknown pixels ``(h, w)`` of an image ``(h, w, 3)`` the color of the nearest known one.
+    """Give unknown pixels ``(h, w)`` of an image ``(h, w, 3)``, or of features, what the nearest known one has.
 
     At least one is known.
     """
@@ -338,7 +360,7 @@ def fill_unknown(image: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     _, labels = cv2.distanceTransformWithLabels(
         unknown.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    colors = np.zeros((labels.max() + 1, 3), image.dtype)
+    colors = np.zeros((labels.max() + 1, image.shape[2]), image.dtype)
     colors[labels[~unknown]] = image[~unknown]
     return colors[labels]
 
@@ -350,6 +372,8 @@ def _write(options: ExportOptions, task: Task, view: str, maps: ViewMaps) -> Mad
     contents: dict[str, Any] = {'depth': maps.depth, 'sky_mask': maps.sky} if known else {}
     if known and 'rgb' in files and maps.rgb is not None:
         contents['rgb'] = maps.rgb
+    if known and FEATURES in files and maps.features is not None:
+        contents[FEATURES] = maps.features
     if known:
         # As the student's loader does.
         check_depth(files['depth'], maps.depth.astype(np.float32), HINT)

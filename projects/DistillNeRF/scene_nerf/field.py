@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cells import Cells, resize_parameter
+from .feature_field import CLEAR, OPAQUE, Ends, FeatureField
 from .marching import Marching, RayOutputs, Rays
 from .moving_cells import Crossings, MovingCells
 
@@ -41,6 +42,7 @@ class SceneField(nn.Module):
         moving: the cells that move.
         sky: ``(3, height, width)`` logits of the color by azimuth (clockwise from straight ahead) and elevation.
         exposure: ``(num_images, 3, 4)`` what an affine change of color adds to the identity.
+        features: those of a foundation model; None if it learned none.
     """
 
     def __init__(self, cells: Cells, num_images: int = 0, settings: Marching | None = None) -> None:
@@ -50,6 +52,8 @@ class SceneField(nn.Module):
         self.settings = settings or Marching()
         self.sky = nn.Parameter(torch.zeros(3, *SKY_SIZE))
         self.exposure = nn.Parameter(torch.zeros(num_images, 3, 4))
+        self.features: FeatureField | None
+        self.register_module('features', None)
 
     def march(self, rays: Rays, times: Tensor) -> FieldOutputs:
         """Render rays ``(n,)`` at times ``(n,)`` float64, seconds, through the cells.
@@ -96,8 +100,27 @@ class SceneField(nn.Module):
         """Return colors ``(n, 3)`` as images ``(n,)`` see them."""
         return expose(color, self.exposure[images])
 
+    def ends(self, rays: Rays, times: Tensor, outputs: FieldOutputs) -> Ends:
+        """Tell where rays ``(n,)`` of some times ``(n,)`` end, by what they see of the cells."""
+        opacity = 1 - outputs.transmittance
+        distances = outputs.distance / opacity.clamp_min(1e-6)
+        places = rays.origins + distances[:, None] * rays.directions
+        moving = outputs.moving > OPAQUE * opacity.clamp_min(CLEAR)
+        chosen = moving.nonzero()[:, 0]
+        crossings = self.moving.crossings(rays.origins[chosen], rays.directions[chosen], times[chosen])
+        enter, leave = crossings.spans.unbind(1)
+        wanted = distances[chosen][crossings.rays]
+        inside = torch.minimum(torch.maximum(wanted, enter), leave)
+        # Of the things that a ray crosses, and it crosses one, that which is nearest to where it ends.
+        order = (wanted - inside).abs().argsort(stable=True)
+        order = order[crossings.rays[order].argsort(stable=True)]
+        first = F.pad(crossings.rays[order].diff() > 0, (1, 0), value=True)[: len(order)]
+        there = crossings.origins + inside[:, None] * crossings.directions
+        return Ends(places.index_put((chosen,), there[order[first]]), moving, rays.directions, outputs.transmittance)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take exposures of as many images as a checkpoint has."""
+        """Take exposures of as many images as a checkpoint has, and features if it has them."""
+        self.features = FeatureField.empty().to(self.sky.device) if prefix + 'features.values' in state_dict else None
         resize_parameter(self, 'exposure', state_dict.get(prefix + 'exposure'))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from .drive import DriveImage
+from .feature_maps import resize_features
 from .field import FieldOutputs, SceneField, expose
 from .marching import Rays
 from .moving_colors import warp_things
@@ -44,6 +45,7 @@ class FieldTeacher:
         image_size: (height, width) in which they are looked up.
         seen: what the training images saw: what lies behind unseen space is not known; None: everything is known.
         warp: whether colors are looked up in them; else the field's own are shown.
+        with_features: whether features are rendered, if the field learned some.
     """
 
     field: SceneField
@@ -51,6 +53,7 @@ class FieldTeacher:
     image_size: tuple[int, int]
     seen: SeenSpace | None = None
     warp: bool = True
+    with_features: bool = True
     _rendered: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -69,13 +72,21 @@ class FieldTeacher:
         device = cameras.cam2world.device
         cameras = cameras.to(self.field.exposure.device)
         nearest = [self._nearest(cameras[index : index + 1], timestamp) for index in range(len(cameras))]
-        views = [self._view(cameras[i : i + 1], self._exposure(images), timestamp) for i, images in enumerate(nearest)]
-        rendering = TeacherRendering(*(torch.stack(parts) for parts in zip(*views, strict=True)))
+        wanted = self.with_features and self.field.features is not None
+        views = [
+            self._view(cameras[i : i + 1], self._exposure(images), timestamp, wanted)
+            for i, images in enumerate(nearest)
+        ]
+        *parts, features = zip(*views, strict=True)
+        rendering = TeacherRendering(*(torch.stack(part) for part in parts))
+        if wanted:
+            rendering = replace(rendering, features=torch.stack(features))
         assert rendering.image is not None
         if not self.warp or not len(cameras):
             return self._with_own_car(rendering, recorded).to(device)
+        plain = replace(rendering, features=None)
         image = [
-            self._looked_up(cameras[i : i + 1], rendering.map(lambda x, i=i: x[i : i + 1]), nearest[i], timestamp)
+            self._looked_up(cameras[i : i + 1], plain.map(lambda x, i=i: x[i : i + 1]), nearest[i], timestamp)
             for i in range(len(cameras))
         ]
         return self._with_own_car(replace(rendering, image=torch.cat(image)), recorded).to(device)
@@ -100,12 +111,16 @@ class FieldTeacher:
         nearest = min(same, key=lambda image: abs(image.timestamp - recorded.timestamp))
         return torch.from_numpy(nearest.read(*mask.shape))[mask].T / 255
 
-    def _view(self, camera: Cameras, exposure: Tensor, timestamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return z depth, sky, color and what moves, of one camera as the field has them."""
+    def _view(
+        self, camera: Cameras, exposure: Tensor, timestamp: float, with_features: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Return z depth, sky, color, what moves and, if asked for, features of one camera as the field has them."""
         height, width = camera.height, camera.width
         origins, directions = camera.rays(height, width)
         directions = directions.reshape(-1, 3).float()
-        outputs = self._march(Rays.centered(origins.float().expand_as(directions).contiguous(), directions), timestamp)
+        rays = Rays.centered(origins.float().expand_as(directions).contiguous(), directions)
+        times = torch.full((len(rays),), timestamp, dtype=torch.float64, device=directions.device)
+        outputs = march(self.field, rays, times)
         opacity = 1 - outputs.transmittance
         distance = (outputs.distance / opacity.clamp_min(1e-6)).view(height, width)
         z = distance / camera.ray_lengths(height, width)[0].float()
@@ -113,24 +128,18 @@ class FieldTeacher:
         color = color.T.view(3, height, width)
         solid = opacity.view(height, width) >= OPAQUE
         sky = outputs.transmittance.view(height, width)
+        unknown = torch.zeros_like(solid)
         if self.seen is not None:
             reach = torch.where(solid.flatten(), distance.flatten() - self.seen.boxes.sizes[0], FAR)
             unknown = self.seen.unseen(origins.float().expand_as(directions), directions, reach).view(height, width)
             z, sky, color = (x.masked_fill(unknown, y) for x, y in ((z, torch.nan), (sky, 0.0), (color, torch.nan)))
+        features = None
+        if with_features and self.field.features is not None:
+            ends = self.field.ends(rays, times, outputs)
+            features = self.field.features(ends).masked_fill(unknown.view(-1, 1), torch.nan).T.view(-1, height, width)
+            features = resize_features(features, self.field.features.size)
         moving = outputs.moving.view(height, width)
-        return z.masked_fill(~solid, torch.nan), sky, color, moving
-
-    def _march(self, rays: Rays, timestamp: float) -> FieldOutputs:
-        """Render rays; away from CPUs, whose kernels store no samples, only so many at a time."""
-        times = torch.full((len(rays),), timestamp, dtype=torch.float64, device=rays.origins.device)
-        if times.is_cpu or len(rays) <= RAYS_AT_ONCE:
-            return self.field.march(rays, times)
-        parts = [
-            self.field.march(rays.map(lambda x, i=i: x[i : i + RAYS_AT_ONCE]), times[i : i + RAYS_AT_ONCE])
-            for i in range(0, len(rays), RAYS_AT_ONCE)
-        ]
-        names = FieldOutputs.__dataclass_fields__
-        return FieldOutputs(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return z.masked_fill(~solid, torch.nan), sky, color, moving, features
 
     def _nearest(self, camera: Cameras, timestamp: float) -> list[int]:
         """Return the training images that look the same way, the nearest in time."""
@@ -185,7 +194,7 @@ class FieldTeacher:
         image = self.images[number]
         if image.path not in self._rendered:
             camera = image.camera_at(*self.image_size).to(self.field.exposure.device)
-            z, sky, _, moving = self._view(camera, self.field.exposure[number], image.timestamp)
+            z, sky, _, moving, _ = self._view(camera, self.field.exposure[number], image.timestamp)
             depth = depth_with_sky(TeacherRendering(z[None], sky[None]))[0]
             own_car = torch.from_numpy(image.own_car_mask(*self.image_size)).to(depth.device)
             self._rendered[image.path] = depth.masked_fill(own_car, torch.nan), moving
@@ -193,6 +202,18 @@ class FieldTeacher:
                 self._rendered.popitem(last=False)
         self._rendered.move_to_end(image.path)
         return self._rendered[image.path]
+
+
+def march(field: SceneField, rays: Rays, times: Tensor) -> FieldOutputs:
+    """Render rays; away from CPUs, whose kernels store no samples, only so many at a time."""
+    if times.is_cpu or len(rays) <= RAYS_AT_ONCE:
+        return field.march(rays, times)
+    parts = [
+        field.march(rays.map(lambda x, i=i: x[i : i + RAYS_AT_ONCE]), times[i : i + RAYS_AT_ONCE])
+        for i in range(0, len(rays), RAYS_AT_ONCE)
+    ]
+    names = FieldOutputs.__dataclass_fields__
+    return FieldOutputs(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def between(source: Tensor, target: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from . import growth
 from .cells import Cells
 from .columns import walls_of
 from .dataset import DriveRays, training_images
+from .feature_fit import learn_features
 from .field import SceneField
 from .field_teacher import OPAQUE, FieldTeacher
 from .identity import check_identity, identify
@@ -56,6 +57,7 @@ class SceneNeRF(BaseModel):
         exposure_weight: of the loss that keeps exposures near the identity.
         sky_weight: of the loss that keeps cells out of the sky, and other pixels opaque.
         spread_weight: of the loss that draws together what a ray ends on.
+        feature_size: edge of the smallest cells of features, if there are any, meters.
     """
 
     def __init__(
@@ -71,11 +73,12 @@ class SceneNeRF(BaseModel):
         exposure_weight: float = 1e-3,
         sky_weight: float = 0.05,
         spread_weight: float = 0.1,
+        feature_size: float = 0.4,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        for name, value in (('cell_size', cell_size), ('step', step)):
+        for name, value in (('cell_size', cell_size), ('step', step), ('feature_size', feature_size)):
             check_number(f'model.{name}', value, above=0)
         for name, value in (
             ('near', near),
@@ -94,7 +97,7 @@ class SceneNeRF(BaseModel):
             check_number('model.reach', value, above=0)
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
-        self.sky_weight, self.spread_weight = sky_weight, spread_weight
+        self.sky_weight, self.spread_weight, self.feature_size = sky_weight, spread_weight, feature_size
         self.field = SceneField(Cells.empty(), settings=Marching(step=step, near=near))
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
@@ -152,6 +155,12 @@ class SceneNeRF(BaseModel):
             distance = torch.where(opacity < OPAQUE, FARTHEST, outputs.distance / opacity.clamp_min(1e-6))
             space.mark(rays.origins, directions, distance)
         self.seen = space.flags.to(values.device)
+
+    def learn_features(self, data: DriveRays) -> None:
+        """Learn the features of the drive, where it has some; those of an earlier training go."""
+        self.field.features = None
+        if data.features is not None:
+            self.field.features = learn_features(self.field, data, self.feature_size, self.largest_cell)
 
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive, asked again when cells are divided, and what the drive is known by."""
@@ -255,7 +264,7 @@ class DivideCells(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Change the cells where it is time to, and forget what the optimizer knows of them.
 
-        At the end, note what was seen; the checkpoint is written after that.
+        At the end, note what was seen, and learn features; the checkpoint is written after that.
         """
         for share, change in self.shares.items():
             if runner.iter + 1 == round(share * runner.max_iters):
@@ -271,6 +280,7 @@ class DivideCells(Hook):
         if runner.iter + 1 == runner.max_iters:
             runner.model.eval()
             runner.model.mark_seen(runner.train_dataloader.dataset)
+            runner.model.learn_features(runner.train_dataloader.dataset)
             runner.model.train()
 
 

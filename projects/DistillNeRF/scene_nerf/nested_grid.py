@@ -168,6 +168,20 @@ class NestedGrid(TensorFields):
         chosen[grid.vertices.long()] = values[self.vertices[keep].long()]
         return grid, chosen
 
+    def coarser(self, factor: int) -> NestedGrid:
+        """Return the cells, ``factor`` times as large, that hold any of these; boxes must have whole blocks of them."""
+        boxes = NestedBoxes(self.boxes.lower, self.boxes.upper, self.boxes.sizes * factor)
+        coordinates = self.coordinates.div(factor, rounding_mode='floor')
+        dims = BLOCK * boxes.blocks
+        starts = torch.cat([dims.new_zeros(1), dims.prod(1).cumsum(0)])
+        side = dims[self.levels]
+        codes = (coordinates[:, 0] * side[:, 1] + coordinates[:, 1]) * side[:, 2] + coordinates[:, 2]
+        codes = (codes + starts[self.levels]).unique()
+        levels = torch.bucketize(codes, starts[1:], right=True)
+        codes, side = codes - starts[levels], dims[levels]
+        found = [codes // (side[:, 1] * side[:, 2]), codes // side[:, 2] % side[:, 1], codes % side[:, 2]]
+        return NestedGrid.build(boxes, levels, torch.stack(found, 1))
+
     def children(self) -> tuple[NestedBoxes, Tensor, Tensor]:
         """Divide each cell into eight.
 

@@ -14,17 +14,22 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from PIL import Image
 
+from ..semantics.feature_colors import palette
 from ..utils.files import atomic_path, save_json
 from ..visualization.colors import UNKNOWN_COLOR, color_shares, depth_to_colors
 from ..visualization.panel_layout import ERROR_COLORMAP, LARGEST_ERROR, PanelRow, compose
 from .drive import Drive, DriveImage
+from .feature_maps import read_features
 from .flight import color_picture, write_flight
 from .lacks import find_lacks
 from .scores import (
     ImageScore,
     PointDepths,
+    feature_similarity,
+    feature_summary,
     image_summary,
     images_of,
     merged,
@@ -53,6 +58,7 @@ class ReportOptions:
         title: name of the teacher and its scene.
         curves: what its training logged.
         video: whether there is one.
+        features: root of the maps of a foundation model that the teacher learned; None if it learned none.
     """
 
     size: tuple[int, int]
@@ -61,6 +67,7 @@ class ReportOptions:
     title: str = 'Teacher'
     curves: Curves = field(default_factory=dict)
     video: bool = True
+    features: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,14 @@ class Report:
         points: depths at the points of the held-out LiDAR, by keyframe.
         pictures: panels by caption, ``(H, W, 3)`` uint8.
         lacks: what cannot be told, and why.
+        similarities: cosines between rendered and true features of the held-out images, by camera.
     """
 
     images: list[ImageScore]
     points: dict[int, PointDepths]
     pictures: dict[str, np.ndarray]
     lacks: list[str]
+    similarities: dict[str, list[float]] = field(default_factory=dict)
 
     def figures(self, drive: Drive, options: ReportOptions) -> dict[str, Any]:
         """Return all figures as values that JSON can hold; what cannot be told is None."""
@@ -94,6 +103,8 @@ class Report:
             'curves': {name: [list(point) for point in curve] for name, curve in options.curves.items()},
             'lacks': self.lacks,
         }
+        if self.similarities:
+            figures['features'] = feature_summary(self.similarities)
         return _without_nan(figures)
 
 
@@ -126,11 +137,15 @@ def measure(teacher: Teacher, drive: Drive, options: ReportOptions) -> Report:
     lacks, scores = [], []
     held_out = images_of(drive, options.frames)
     shown = _some(options.frames if held_out else drive.keyframes)
+    similarities: dict[str, list[float]] = {}
     pictured: dict[int, list[tuple[DriveImage, TeacherRendering]]] = {frame: [] for frame in shown}
     for image in held_out or images_of(drive, shown):
         rendering = render_image(teacher, image, options.size)
         if held_out and (score := score_image(rendering, image)) is not None:
             scores.append(score)
+        truth = _true_features(image, rendering, options)
+        if held_out and truth is not None:
+            similarities.setdefault(image.camera, []).append(feature_similarity(rendering, truth))
         if image.frame in pictured:
             pictured[image.frame].append((image, rendering))
     if not held_out:
@@ -142,7 +157,16 @@ def measure(teacher: Teacher, drive: Drive, options: ReportOptions) -> Report:
         lacks.append('no LiDAR was kept out of the training: no errors of depth')
     lacks += find_lacks(drive, options.frames, options.lidar_frames)
     origin = drive.images[0].timestamp
-    return Report(scores, points, {_caption(views, origin): panel(views, drive) for views in pictured.values()}, lacks)
+    pictures = {_caption(views, origin): panel(views, drive) for views in pictured.values()}
+    return Report(scores, points, pictures, lacks, similarities)
+
+
+def _true_features(image: DriveImage, rendering: TeacherRendering, options: ReportOptions) -> np.ndarray | None:
+    """Read the map ``(h, w, C)`` of an image, if the teacher has features and there is one."""
+    if rendering.features is None or options.features is None or image.features is None:
+        return None
+    path = Path(options.features) / image.features
+    return read_features(path) if path.is_file() else None
 
 
 def _caption(views: Sequence[tuple[DriveImage, TeacherRendering]], origin: float) -> str:
@@ -160,9 +184,13 @@ def _some(frames: Iterable[int]) -> list[int]:
 def panel(views: Sequence[tuple[DriveImage, TeacherRendering]], drive: Drive) -> np.ndarray:
     """Draw the views of a keyframe, a column per camera: what is there, and all that the teacher tells."""
     rows: dict[str, dict[str, np.ndarray]] = {}
+    features = [rendering.features for _, rendering in views if rendering.features is not None]
+    colors = palette(torch.cat(features)) if any(part.isfinite().all(1).any() for part in features) else None
     for image, rendering in views:
         for label, tile in _tiles(image, rendering).items():
             rows.setdefault(label, {})[image.camera] = tile
+        if colors is not None and rendering.features is not None:
+            rows.setdefault('features', {})[image.camera] = colors.colors(rendering.features[0].permute(1, 2, 0))
     height, width = views[0][1].depth.shape[-2:]
     columns = [camera for camera in drive.cameras if any(camera in row for row in rows.values())]
     tile_height = max(1, round(TILE_WIDTH * height / width))
@@ -195,7 +223,12 @@ def page(figures: Mapping[str, Any], pictures: Mapping[str, np.ndarray], video: 
     """Return the web page of a report; it needs no other file."""
     title = html.escape(f'{figures["title"]}: scene {figures["scene"]}')
     parts = [f'<h1>{title}</h1>', *(f'<p class="lack">{html.escape(lack)}</p>' for lack in figures['lacks'])]
-    parts += [_images_table(figures['images']), _depth_table(figures['depth']), _charts(figures)]
+    parts += [
+        _images_table(figures['images']),
+        _features_table(figures.get('features')),
+        _depth_table(figures['depth']),
+        _charts(figures),
+    ]
     if video is not None:
         data = base64.b64encode(video).decode()
         parts.append('<h2>Flight above the road</h2>')
@@ -216,6 +249,15 @@ def _images_table(images: Mapping[str, Any] | None) -> str:
     rows = [(f'all ({images["count"]} images)', images), *images['cameras'].items()]
     body = [[name, *(_figure(one[key]) for key in ('psnr', 'ssim', 'known'))] for name, one in rows]
     return '<h2>Images that were kept out</h2>' + _table(['', 'PSNR [dB]', 'SSIM', 'known pixels'], body)
+
+
+def _features_table(features: Mapping[str, Any] | None) -> str:
+    if features is None:
+        return ''
+    rows = [(f'all ({features["count"]} images)', features['cosine']), *features['cameras'].items()]
+    return '<h2>Features of images that were kept out</h2>' + _table(
+        ['', 'cosine'], [[name, _figure(value)] for name, value in rows]
+    )
 
 
 def _depth_table(depth: Mapping[str, Any] | None) -> str:

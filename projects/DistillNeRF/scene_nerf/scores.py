@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,30 @@ def score_image(rendering: TeacherRendering, image: DriveImage) -> ImageScore | 
     truth = torch.from_numpy(image.read(*estimate.shape[-2:])).permute(2, 0, 1) / 255
     similarity = ssim(estimate[None], truth[None]) if min(estimate.shape[-2:]) >= 7 else math.nan
     return ImageScore(image.camera, image.frame, image.timestamp, psnr(estimate, truth), similarity, known)
+
+
+def feature_similarity(rendering: TeacherRendering, truth: np.ndarray) -> float:
+    """Return the mean cosine between the features of a rendering of one view and true ones ``(h, w, C)``.
+
+    Unknown pixels have the features of the nearest known one, as in exported files; NaN if none is known.
+    """
+    assert rendering.features is not None
+    features = rendering.features[0].float().permute(1, 2, 0)
+    unknown = ~features.isfinite().all(-1)
+    if unknown.all():
+        return math.nan
+    whole = torch.from_numpy(fill_unknown(features.nan_to_num().numpy(), unknown.numpy()))
+    return torch.cosine_similarity(whole, torch.from_numpy(truth).float(), dim=-1).mean().item()
+
+
+def feature_summary(similarities: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Average the cosines of the images of cameras: over all, and by camera."""
+    everything = [value for values in similarities.values() for value in values]
+    return {
+        'count': len(everything),
+        'cosine': float(np.nanmean(everything)),
+        'cameras': {camera: float(np.nanmean(values)) for camera, values in similarities.items()},
+    }
 
 
 def image_summary(scores: Collection[ImageScore]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class SceneSettings:
         holdout_lidar_frames: keyframes whose LiDAR it is not trained on.
         own_car: where images show the car that carries the cameras, by camera.
         sky_masks: folder of sky masks that it is trained on; None: what is sky is told by LiDAR and color.
+        features: folder of the maps of a foundation model that it learns, too; None: none.
     """
 
     ann_files: tuple[str, ...]
@@ -38,6 +39,7 @@ class SceneSettings:
     holdout_lidar_frames: tuple[int, ...] = ()
     own_car: dict[str, OwnCar] = field(default_factory=dict)
     sky_masks: str | None = None
+    features: str | None = None
 
     def drive(self) -> Drive:
         """Load the drive.
@@ -81,7 +83,8 @@ def read_settings(config: Mapping[str, Any], where: str) -> SceneSettings:
         _frames(section, 'holdout_frames', where),
         _frames(section, 'holdout_lidar_frames', where),
         read_own_car(section.get('own_car'), f'{where}: {SECTION}.own_car'),
-        _sky_masks(section, where),
+        _folder(section, 'sky_masks', 'sky masks', where),
+        _folder(section, 'features', 'feature maps', where),
     )
 
 
@@ -141,10 +144,10 @@ def _frames(section: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]
     return tuple(frames)
 
 
-def _sky_masks(section: Mapping[str, Any], where: str) -> str | None:
-    folder = section.get('sky_masks')
+def _folder(section: Mapping[str, Any], key: str, content: str, where: str) -> str | None:
+    folder = section.get(key)
     if folder is not None and not (isinstance(folder, str) and folder):
-        raise InputError(f'{where}: {SECTION}.sky_masks is {folder!r}; give a folder of sky masks, or None')
+        raise InputError(f'{where}: {SECTION}.{key} is {folder!r}; give a folder of {content}, or None')
     return None if folder is None else str(Path(folder).expanduser())
 
 

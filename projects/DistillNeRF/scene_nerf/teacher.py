@@ -25,12 +25,15 @@ class TeacherRendering(TensorFields):
         sky: ``(V, h, w)`` 1 where the sky is seen, between 0 and 1 where it shines through.
         image: ``(V, 3, h, w)`` RGB in [0, 1], NaN where it is not known; None for teachers without color.
         moving: ``(V, h, w)`` share of the color that moving things make; None for teachers that do not tell.
+        features: ``(V, C, h', w')`` of a foundation model, in the size of the maps that they were learned from; also of
+            what is behind the own car; None for teachers that learned none.
     """
 
     depth: Tensor
     sky: Tensor
     image: Tensor | None = None
     moving: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Teacher(Protocol):
