@@ -341,3 +341,11 @@ def test_features_of_another_teacher_do_not_stay_and_missing_ones_are_made_again
     idle = Oracle(drive)
     run_export(idle, tmp_path, source='two', **options)
     assert idle.calls == 0
+    # Those that no export made stay.
+    gone.write_bytes(b'of a foundation model')
+    other = json.loads((tmp_path / 'made_from/minitown-0001.json').read_text())
+    (tmp_path / 'made_from/minitown-0001.json').write_text(
+        json.dumps({name: entry for name, entry in other.items() if not name.startswith('features')})
+    )
+    run_export(Oracle(drive), tmp_path, source='three', **options)
+    assert gone.read_bytes() == b'of a foundation model'

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from projects.DistillNeRF.scene_nerf.drive import Drive, DriveImage
@@ -164,8 +165,6 @@ def test_the_fit_solves_what_the_gradient_of_the_loss_says():
 
 def test_conjugate_gradients_solve_each_column():
     generator = np.random.default_rng(0)
-    from scipy.sparse import csr_array
-
     root = generator.normal(size=(30, 30)).astype(np.float32)
     matrix = root @ root.T + 3 * np.eye(30, dtype=np.float32)
     right = generator.normal(size=(30, 4)).astype(np.float32) * [1, 100, 0, 1e-3]
@@ -187,6 +186,7 @@ def drive_image(number: int, time: float, x: float = 0.0) -> DriveImage:
     return DriveImage('', 'FRONT', number, time, *SIZE, intrinsics, pose, teacher, {}, features=f'FRONT/{number}.npy')
 
 
+@torch.no_grad()
 def place_function(field: SceneField, image: DriveImage, view: str = '0_0_0') -> np.ndarray:
     """Features ``(h, w, CHANNELS)`` that are linear in the place that a pixel shows, on a thing in its frame."""
     camera = shifted(image.camera_at(*SIZE), [view])
@@ -211,7 +211,10 @@ def place_function(field: SceneField, image: DriveImage, view: str = '0_0_0') ->
 @pytest.fixture
 def crossing_car() -> SceneField:
     """A wall 20 m ahead, and a thing that crosses in front of it within a second."""
-    return street(thing((0.0, flat_pose(0.0, -4, 10, 0)), (1.0, flat_pose(0.3, 4, 11, 0))))
+    field = street(thing((0.0, flat_pose(0.0, -4, 10, 0)), (1.0, flat_pose(0.3, 4, 11, 0))))
+    field.cells.select((field.cells.grid.centers[:, [0, 2]].abs() < 17).all(1))
+    field.exposure = torch.nn.Parameter(torch.zeros(5, 3, 4))
+    return field
 
 
 def learned(field: SceneField, images: list[DriveImage], root: Path, cell: float = 0.5) -> FeatureMaps:

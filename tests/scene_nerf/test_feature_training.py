@@ -48,7 +48,8 @@ def maps(town, tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def trained(town, maps, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
     work = tmp_path_factory.mktemp('work') / 'whole'
-    return work, train(town, maps, work, **{'default_hooks.checkpoint.interval': QUICK_STEPS // 2})
+    kept = {'default_hooks.checkpoint.interval': QUICK_STEPS // 2, 'default_hooks.checkpoint.max_keep_ckpts': 2}
+    return work, train(town, maps, work, **kept)
 
 
 def test_nothing_else_changes_and_a_cut_training_learns_the_same(town, maps, trained, tmp_path):
@@ -72,6 +73,8 @@ def test_all_views_are_exported_and_students_read_them(town, maps, trained, tmp_
     result = run('render_scene_nerf', ENTRY, work / LAST, '--out', out, '--cfg-options', *chosen)
     assert result.code == 0, result.err
     assert '"cosine"' in (out / 'reports/minitown-0001/report.json').read_text()
+    given = options(town, out / 'features')
+    assert_refused(run('render_scene_nerf', ENTRY, work / LAST, '--out', out, '--cfg-options', *given), 'another --out')
     again = run('render_scene_nerf', ENTRY, work / LAST, '--out', out, '--cfg-options', *chosen)
     assert ' 0 files written' in again.out
     features = build_dataset(

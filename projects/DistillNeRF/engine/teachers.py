@@ -19,7 +19,7 @@ from ..apis import to_device
 from ..configuration.config import building
 from ..scene_nerf import report
 from ..scene_nerf.drive import Drive
-from ..scene_nerf.export import VIEWS, ExportOptions, Made, Task, export, make_views, provenance
+from ..scene_nerf.export import FEATURES, VIEWS, ExportOptions, Made, Task, export, make_views, provenance
 from ..scene_nerf.report import ReportOptions, write_report
 from ..scene_nerf.settings import SceneSettings, read_settings
 from ..scene_nerf.teacher import Teacher
@@ -158,6 +158,10 @@ def export_scene(
         raise InputError(f'--workers is {workers}; give 1 or more')
     source.check()
     settings = source.settings()
+    if settings.features is not None and Path(settings.features).resolve() == (out / FEATURES).resolve():
+        raise InputError(
+            f'{out / FEATURES}: has the features that were learned, and would get others; choose another --out'
+        )
     drive = settings.drive()
     folder = out / REPORTS / file_stems([drive.scene])[0]
     if with_report:

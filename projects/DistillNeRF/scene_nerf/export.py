@@ -196,6 +196,7 @@ def export(drive: Drive, options: ExportOptions, render: Renderer) -> ExportSumm
     tasks = list(_tasks(images, options, made_from, summary))
     unknown, filled, colored, count = 0.0, 0.0, 0, 0
     for views in render(tasks):
+        _remove_features(views, options, made_from)
         made_from.record_all((file, options.source(one.task.image, one.view)) for one in views for file in one.files)
         for one in views:
             summary.written += len(one.files)
@@ -299,6 +300,14 @@ def _warn_of_other_views(
         )
 
 
+def _remove_features(views: Sequence[Made], options: ExportOptions, made_from: Provenance) -> None:
+    """Remove features that an export made of views that have none now."""
+    for one in views:
+        file = options.files(one.task.image, one.view).get(FEATURES)
+        if file is not None and file not in one.files and made_from.source(file) is not None:
+            file.unlink(missing_ok=True)
+
+
 def render_tasks(teacher: Teacher, options: ExportOptions, tasks: Iterable[Task]) -> Iterator[list[Made]]:
     """Make the views of tasks with a teacher; yield those of one image after the other."""
     for task in tasks:
@@ -380,7 +389,9 @@ def _write(options: ExportOptions, task: Task, view: str, maps: ViewMaps) -> Mad
         check_sky(files['sky_mask'], maps.sky.astype(np.float32), HINT)
     for kind, file in files.items():
         if kind not in contents:
-            file.unlink(missing_ok=True)
+            # Features that no export made may be the maps of the foundation model: _remove_features.
+            if kind != FEATURES:
+                file.unlink(missing_ok=True)
         elif kind == 'rgb':
             with atomic_path(file) as temporary:
                 Image.fromarray(contents[kind]).save(temporary, format='JPEG', quality=JPEG_QUALITY, subsampling=0)
