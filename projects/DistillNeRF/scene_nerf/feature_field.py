@@ -17,8 +17,8 @@ from typing_extensions import Self
 
 from ..geometry.tensors import TensorFields
 from ..semantics.classes import CHANNELS
-from .cells import grid_state, take_grid
-from .nested_grid import NestedBoxes, NestedGrid, corner_weights
+from .cells import Cells, grid_state, take_grid
+from .nested_grid import NestedGrid, corner_weights
 
 # Height (elevation) and width (azimuth) of the map of the sky.
 SKY_SIZE = (32, 128)
@@ -105,9 +105,7 @@ class FeatureField(nn.Module):
     @classmethod
     def empty(cls) -> FeatureField:
         """Return no cells, to load a checkpoint into."""
-        boxes = NestedBoxes(torch.zeros(1, 3), torch.ones(1, 3), torch.full((1,), 0.125))
-        nothing = torch.zeros(0, dtype=torch.int64)
-        grid = NestedGrid.build(boxes, nothing, nothing.view(0, 1).expand(0, 3))
+        grid = Cells.empty().grid
         return cls(grid, grid, (1, 1))
 
     @property
