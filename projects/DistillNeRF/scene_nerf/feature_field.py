@@ -85,7 +85,7 @@ class FeatureField(nn.Module):
         count = still.num_vertices + moving.num_vertices + SKY_SIZE[0] * SKY_SIZE[1]
         device = still.levels.device
         self.register_buffer('values', torch.zeros(count, CHANNELS, dtype=torch.float16, device=device))
-        self.register_buffer('map_size', torch.tensor(size, device=device))
+        self.register_buffer('map_size', still.levels.new_tensor(size))
 
     @classmethod
     def around(
