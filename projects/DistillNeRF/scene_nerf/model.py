@@ -282,6 +282,10 @@ class DivideCells(Hook):
             runner.model.mark_seen(runner.train_dataloader.dataset)
             runner.model.learn_features(runner.train_dataloader.dataset)
             runner.model.train()
+            if (features := runner.model.field.features) is not None:
+                runner.logger.info(
+                    f'features: {len(features.still):,} cells, {len(features.moving):,} of moving things'
+                )
 
 
 def describe(field: SceneField) -> str:
