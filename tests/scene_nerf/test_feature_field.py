@@ -118,6 +118,10 @@ def test_features_and_their_gradients_are_those_of_a_plain_version():
 
 def test_larger_cells_hold_all_smaller_ones_and_no_others():
     fine = grid(5, 300, size=0.25)
+    # And the first cell of the second box.
+    rows = torch.cat([fine.levels[:, None], fine.coordinates], 1)
+    rows = torch.cat([rows, torch.tensor([[1, 0, 0, 0]])]).unique(dim=0)
+    fine = NestedGrid.build(fine.boxes, rows[:, 0], rows[:, 1:])
     coarse = fine.coarser(2)
     assert torch.equal(coarse.boxes.sizes, 2 * fine.boxes.sizes)
     expected = {
