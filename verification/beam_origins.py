@@ -27,7 +27,7 @@ import pandas as pd
 from scipy.optimize import least_squares, minimize
 from scipy.spatial.transform import Rotation, Slerp
 
-from projects.DistillNeRF.datasets.converters.pandaset import BEAM_ORIGINS, LIDAR_HEIGHT, beam_origins
+from projects.DistillNeRF.datasets.converters.pandaset_points import BEAM_ORIGINS, LIDAR_HEIGHT, beam_origins
 from projects.DistillNeRF.datasets.converters.pandaset_raw import (
     TABLE_SUFFIXES,
     frame_files,

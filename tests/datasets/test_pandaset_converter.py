@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from projects.DistillNeRF.datasets.converters import pandaset
+from projects.DistillNeRF.datasets.converters import pandaset, pandaset_points
 from projects.DistillNeRF.datasets.infos import load_infos
 from tests.helpers.boxworld import rotation_z, shift
 from tests.helpers.rawdata import pandaset_world, write_pandaset
@@ -90,7 +90,7 @@ def test_points_have_the_seconds_since_the_time_stamp_of_their_frame(tmp_path):
 def test_origins_of_beams_move_with_the_car(converted):
     """The box world drives 1 m per frame of 0.1 s along the y axis of the LiDAR frame, without a turn."""
     first, second = (info['lidar_points'] for info in converted[1][:2])
-    at_end = np.array(pandaset.BEAM_ORIGINS) - [0, 0, pandaset.LIDAR_HEIGHT]
+    at_end = np.array(pandaset_points.BEAM_ORIGINS) - [0, 0, pandaset_points.LIDAR_HEIGHT]
     step = np.linalg.inv(converted[1][0]['lidar2global']) @ np.array(converted[1][1]['lidar2global'])[:, 3]
     for points in (first, second):
         np.testing.assert_allclose(points['origins_velocity'], np.tile(step[:3] / 0.1, (2, 1)), atol=1e-6)
@@ -102,7 +102,7 @@ def test_origins_of_beams_move_with_the_car(converted):
 
 def test_a_sensor_of_a_single_frame_stands():
     pose = WORLD.ego2global(0)
-    assert not np.any(pandaset.beam_origins(pose, pose, pose, 0.0)['origins_velocity'])
+    assert not np.any(pandaset_points.beam_origins(pose, pose, pose, 0.0)['origins_velocity'])
 
 
 def test_links_lead_step_frames_on(converted):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from projects.DistillNeRF.datasets.converters import pandaset
+from projects.DistillNeRF.datasets.converters import pandaset, pandaset_points
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.dataset import build_dataset
@@ -278,11 +278,11 @@ def change_names(root: Path) -> None:
         (lambda raw, out, patch: change_points(raw), {'00.bin'}),
         (lambda raw, out, patch: change_names(raw), {'00.classes.bin', '02.classes.bin'}),
         (
-            lambda raw, out, patch: patch.setattr(pandaset, 'VERSION', 99),
+            lambda raw, out, patch: patch.setattr(pandaset_points, 'VERSION', 99),
             {'00.bin', '00.classes.bin', '02.bin', '02.classes.bin'},
         ),
         (
-            lambda raw, out, patch: patch.setitem(pandaset.CLASS_OF_NAME, 'Car', 'bus'),
+            lambda raw, out, patch: patch.setitem(pandaset_points.CLASS_OF_NAME, 'Car', 'bus'),
             {'00.classes.bin', '02.classes.bin'},
         ),
         (lambda raw, out, patch: (out / '00.bin').write_bytes(b''), {'00.bin'}),

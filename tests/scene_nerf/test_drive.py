@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
+from projects.DistillNeRF.datasets.converters import nuscenes, pandaset, pandaset_points
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
 from projects.DistillNeRF.engine.teachers import LIDAR, TeacherSource
 from projects.DistillNeRF.scene_nerf.drive import Drive, DriveSweep, load_drive, scene_names
@@ -194,7 +194,7 @@ def test_beams_of_two_sensors_begin_where_these_were_at_their_time(pandaset_driv
             np.testing.assert_array_equal(one, other)
         other = frame - 1 if frame else 1
         share = delays_of(len(ends)) / (0.1 * (other - frame))
-        for sensor, origin in enumerate(pandaset.BEAM_ORIGINS):
+        for sensor, origin in enumerate(pandaset_points.BEAM_ORIGINS):
             here, there = (global2scene(world) @ vehicle2global(world, at) @ [*origin, 1] for at in (frame, other))
             expected = here + share[sensor::2, None] * (there - here)
             np.testing.assert_allclose(begins[sensor::2], expected[:, :3], atol=1e-5)
@@ -208,7 +208,7 @@ def test_beams_without_velocity_begin_where_the_sensors_were_in_the_middle_of_th
     for sweep, frame in zip(drive.sweeps, (0, 2, 3, 5), strict=True):
         begins, ends = dataclasses.replace(sweep, origins_velocity=None).beams()
         middle = (vehicle2global(world, frame) + vehicle2global(world, max(frame - 1, 0))) / 2
-        for sensor, origin in enumerate(pandaset.BEAM_ORIGINS):
+        for sensor, origin in enumerate(pandaset_points.BEAM_ORIGINS):
             expected = (global2scene(world) @ middle @ [*origin, 1])[:3]
             np.testing.assert_allclose(begins[sensor::2], np.broadcast_to(expected, begins[sensor::2].shape), atol=1e-5)
         points = world.points(world.ego2global(frame) @ world.lidar2ego)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from projects.DistillNeRF.scene_nerf import evidence as module
 from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
 from projects.DistillNeRF.scene_nerf.evidence import FREE, OCCUPIED, UNKNOWN, Evidence, gather_evidence
 from projects.DistillNeRF.scene_nerf.evidence_kernels import VOXELS, count_bits, mark_passes, same_stay
+from projects.DistillNeRF.scene_nerf.surfaces import chunks
 from tests.helpers.lidar_world import GROUND, HOUSE, Street, drive_through
 
 VOXEL = 0.25
@@ -63,12 +65,12 @@ def test_a_full_table_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch):
     made = []
     fill = module._fill
 
-    def by_one(kernel, blocks, tables, items):
+    def by_one(kernel, *arguments):
         def small(*args):
             made.append(args[-1])
             return kernel(*args)
 
-        return fill(small, blocks, tables, items)
+        return fill(small, *arguments)
 
     monkeypatch.setattr(module, '_fill', by_one)
     monkeypatch.setattr(module, 'MORE_ROWS', 1)
@@ -102,6 +104,36 @@ def test_counts_of_times(monkeypatch: pytest.MonkeyPatch):
     differing = {cell for cell in found.keys() | expected.keys() if found.get(cell) != expected.get(cell)}
     assert len(differing) <= 0.02 * len(expected)
     assert {cell: hit for cell, (hit, _) in found.items() if hit} == {cell: len(times) for cell, times in hits.items()}
+
+
+def test_many_beams_are_walked_part_by_part(monkeypatch: pytest.MonkeyPatch):
+    beams = _random_beams(300, 5)
+    points = np.random.default_rng(2).uniform(-12, 12, (500, 3)).astype(np.float32)
+
+    def all_it_says() -> list[np.ndarray]:
+        evidence = gather_evidence(beams, VOXEL)
+        bare = evidence.with_hits(points, np.arange(500) % 5)
+        return [evidence.corner, *evidence.bits(points), *evidence.bits(points, 1), *bare.bits(points)]
+
+    whole = all_it_says()
+    monkeypatch.setattr(module, 'chunks', partial(chunks, size=7))
+    for one, other in zip(whole, all_it_says(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_states_of_large_boxes():
+    evidence = gather_evidence(_random_beams(300, 5), VOXEL)
+    cells, hits, passes = evidence.voxels()
+    middles = evidence.corner + (cells + 0.5) * VOXEL
+    rng = np.random.default_rng(3)
+    lower = rng.uniform(middles.min(0) - 2, middles.max(0) + 1, (400, 3))
+    upper = lower + rng.uniform(0.1, 4, (400, 3))
+    found = evidence.states_in(lower, upper)
+    for low, high, state in zip(lower, upper, found, strict=True):
+        inside = ((middles >= low) & (middles < high)).all(1)
+        known = FREE if (passes[inside] > 0).any() else UNKNOWN
+        assert state == (OCCUPIED if (hits[inside] > 0).any() else known)
+    assert {*found} == {FREE, UNKNOWN, OCCUPIED} and found.dtype == np.int8
 
 
 def test_states_of_points(tmp_path: Path):

@@ -24,6 +24,7 @@ from projects.DistillNeRF.scene_nerf.export import (
     view_maps,
 )
 from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
+from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.boxtown import SMALL
 from tests.helpers.dataset import build_dataset
 from tests.helpers.oracle import Oracle, town_drive
@@ -284,6 +285,33 @@ def test_another_shape_than_that_of_the_images_is_refused(drive, tmp_path):
 def test_a_teacher_that_no_student_would_load_is_refused(drive, tmp_path):
     assert_refused(lambda: run_export(Oracle(drive, scale=1000.0), tmp_path), 'no meters', 'train the teacher longer')
     assert not list(tmp_path.rglob('*.npy'))
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_a_teacher_that_is_refused_leaves_nothing_behind(drive, tmp_path, there):
+    out = tmp_path / 'out'
+    if there:
+        out.mkdir()
+
+    def refuse(tasks):
+        raise InputError('the checkpoint is of another drive')
+
+    options = ExportOptions(out, 'one', SIZE)
+    assert_refused(lambda: export(drive, options, refuse), 'another drive')
+    assert not list(tmp_path.rglob('*.json')) and out.exists() == there and not (out / 'made_from').exists()
+
+
+def test_a_teacher_that_fails_midway_can_go_on(drive, tmp_path):
+    options = ExportOptions(tmp_path, 'one', SIZE)
+
+    def fail(tasks):
+        yield next(render_tasks(Oracle(drive), options, tasks))
+        raise RuntimeError('no memory')
+
+    with pytest.raises(RuntimeError, match='no memory'):
+        export(drive, options, fail)
+    assert json.loads((tmp_path / 'made_from/minitown-0001.json').read_text())
+    assert run_export(Oracle(drive), tmp_path) == ExportSummary(written=(IMAGES - 1) * KINDS, kept=KINDS)
 
 
 def test_each_scene_has_a_list_of_what_its_files_were_made_from(exported):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.scene_nerf import lidar_teacher
 from projects.DistillNeRF.scene_nerf.beams import Beams
 from projects.DistillNeRF.scene_nerf.drive import Drive
 from projects.DistillNeRF.scene_nerf.lidar_teacher import LidarTeacher
@@ -112,7 +113,19 @@ def test_sky(drive: Drive, teacher: LidarTeacher):
     assert np.isnan(sky).any()
 
 
-def test_excluded_sweeps_leave_doubt_where_cars_may_be(drive: Drive):
+def test_between_sweeps_a_thing_goes_along_its_track(drive: Drive):
+    some = LidarTeacher.from_drive(drive, exclude_frames=(FRAME - 1, FRAME, FRAME + 1))
+    assert some.things
+    rendering = some.render(_camera(drive), drive.images[FRAME].timestamp)
+    depth, (truth, what) = rendering.depth[0].numpy(), true_depth(STREET, drive.images[FRAME])
+    car = (what == CAR) & np.isfinite(depth)
+    error = np.abs(depth - truth)[car] / truth[car]
+    assert car.sum() > 0.9 * (what == CAR).sum() and np.median(error) < 0.01
+    assert ((rendering.moving[0].numpy() == 1) & (what == CAR)).sum() > 0.6 * (what == CAR).sum()
+
+
+def test_without_tracks_excluded_sweeps_leave_doubt_where_cars_may_be(drive: Drive, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lidar_teacher, 'track_things', lambda beams, moving: [])
     some = LidarTeacher.from_drive(drive, exclude_frames=(FRAME - 1, FRAME, FRAME + 1))
     image = drive.images[FRAME]
     rendering = some.render(_camera(drive), image.timestamp)

@@ -15,7 +15,12 @@ import numpy as np
 import pytest
 
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
+from projects.DistillNeRF.engine import create_minitown
+from projects.DistillNeRF.scene_nerf.dataset import LidarKnowledge
 from projects.DistillNeRF.scene_nerf.lacks import find_lacks
+from projects.MiniTown import scene
+from projects.MiniTown.world import Box
+from tests.helpers.boxtown import SMALL, BoxTown
 from tests.helpers.commands import Result, run
 from tests.helpers.data import ROOT
 from tests.helpers.fields import QUICK_STEPS, quick_options
@@ -250,3 +255,35 @@ def test_records_without_poses_are_refused(town, tmp_path, key):
         del (info if key == 'lidar2global' else info['images']['CAM_BACK'])[key]
     file.write_bytes(pickle.dumps(content))
     assert_refused(train(tmp_path / 'work', file, town), f'lacks {key}; convert the data again', start=file)
+
+
+class StillTown(BoxTown):
+    """Nothing but the car drives.
+
+    The car on the left is left out: beams go straight along its back and its flat roof, which looks like free space.
+    """
+
+    def boxes(self, time: float) -> list[Box]:
+        """Return what stands there at any time."""
+        return [box for box in super().boxes(0.0) if box.token != 'left']
+
+
+def test_a_drive_in_which_nothing_moves(monkeypatch, tmp_path):
+    monkeypatch.setattr(scene, 'Town', StillTown)
+    town = tmp_path / 'town'
+    create_minitown.convert(town, town, **SMALL)
+    file = info_file(town, tmp_path, nothing)
+    data = town_drive(town)
+    assert len(data.sweeps) == 11 and LidarKnowledge.of(data).things == ()
+    result = train(tmp_path / 'work', file, town)
+    assert result.code == 0, result.err
+    assert said(result) == [] and 'metainfo' not in result.out + result.err
+    log = next((tmp_path / 'work').glob('*/*.log')).read_text()
+    assert 'metainfo' not in log and log.count('0 moving things with 0 cells') == 3
+    exported = export(tmp_path, file, town)
+    assert exported.code == 0, exported.err
+    report = json.loads((tmp_path / 'out/reports' / SCENE / 'report.json').read_text())
+    assert all(lack.startswith(('no images were kept out', 'no LiDAR was kept out')) for lack in report['lacks'])
+    options = quick_options([file], town, **{'train_cfg.max_iters': QUICK_STEPS + 2})
+    again = run('train', ENTRY, '--work-dir', tmp_path / 'work', '--resume', '--cfg-options', *options)
+    assert again.code == 0 and 'metainfo' not in again.out + again.err, again.err

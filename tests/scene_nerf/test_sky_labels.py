@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import maximum_filter
 
 from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
-from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, label_sky
+from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, NEAREST, NONE, _Lidar, label_sky
 from tests.helpers.lidar_world import GROUND, Street, drive_through, true_depth
 
 # A house by the road whose upper storeys no beam reaches, and one far ahead, below the highest beams.
@@ -126,3 +126,18 @@ def test_a_house_as_blue_as_the_sky_is_likely_solid_below_its_roof(street):
     assert upper.sum() > 500 and (found[upper] == -64).mean() > 0.8
     # Unpainted sky beside it is no worse for it.
     assert (found[what == -1] >= 0).mean() > 0.97
+
+
+def test_each_pixel_has_the_highest_beam_that_ended_there(street):
+    drive, beams, _, _ = street
+    camera = drive.images[3].camera_at(48, 80)
+    (pixels,), (z,) = camera.project(torch.from_numpy(beams.ends).double())
+    rising = np.degrees(np.arcsin(((beams.ends - beams.origins) / beams.lengths[:, None])[:, 2]))
+    expected = np.full((48, 80), NONE)
+    for (u, v), depth, degrees in zip(pixels.numpy(), z.numpy(), rising, strict=True):
+        if depth > NEAREST and -0.5 <= u < 79.5 and -0.5 <= v < 47.5:
+            row, column = int(np.floor(v + 0.5)), int(np.floor(u + 0.5))
+            expected[row, column] = max(expected[row, column], degrees)
+    found = _Lidar.of(beams)._highest_beams(camera)
+    assert (expected > NONE).mean() > 0.2
+    np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -269,6 +269,39 @@ def test_equations_of_points_are_those_of_differences():
     np.testing.assert_allclose(right, -(slopes.T * weights) @ misses(flat), atol=1e-5)
 
 
+def test_equations_of_steady_motion_are_those_of_differences():
+    rng = np.random.default_rng(1)
+    count = 24
+    times = np.cumsum(rng.uniform(0.05, 0.2, count))
+    # It drives, and stands at the end.
+    poses = np.column_stack([np.minimum(5 * times, 5.0), 0.1 * times, 0 * times, np.full(count, 0.2)])
+    poses += rng.normal(scale=0.01, size=poses.shape)
+    given = np.diff(poses, axis=0) + rng.normal(scale=0.1, size=(count - 1, 4))
+    system, right = trajectories._Smoothness.of(times, given).equations(poses)
+
+    directions, speeds = trajectories._directions(poses, times)
+    drives = speeds > trajectories.DRIVES
+    assert 2 < drives.sum() < count - 1
+    off = np.angle(np.exp(1j * (directions - trajectories.forward(poses, times) - poses[:, 3])))
+    passed = np.diff(times)
+
+    def misses(flat: np.ndarray) -> np.ndarray:
+        changed = flat.reshape(-1, 4)
+        speeds = np.diff(changed, axis=0) / passed[:, None]
+        parts = [
+            (np.diff(changed, axis=0) - given) / trajectories.STEP_ERROR,
+            np.diff(speeds, axis=0) * 2 / (passed[1:] + passed[:-1])[:, None] / trajectories.ACCELERATION,
+            (changed[:, 3] - poses[:, 3] - off)[drives] / trajectories.DRIFT,
+            (speeds[:, 3] / trajectories.SLOW_TURN)[~drives[1:]],
+        ]
+        return np.concatenate([part.reshape(-1) for part in parts])
+
+    flat, step = poses.reshape(-1), 1e-5
+    slopes = np.stack([(misses(flat + e) - misses(flat - e)) / (2 * step) for e in step * np.eye(4 * count)], axis=1)
+    np.testing.assert_allclose(system, slopes.T @ slopes, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(right, -slopes.T @ misses(flat), rtol=1e-6, atol=1e-4)
+
+
 def test_a_thing_is_where_it_was_when_its_beams_ended_on_it():
     """Time stamps are those of the ends of the turns, .06 s later on average."""
     beams, _ = _drive([(CAR, _straight)], TENTHS)

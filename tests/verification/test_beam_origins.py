@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.datasets.converters.pandaset import BEAM_ORIGINS
+from projects.DistillNeRF.datasets.converters.pandaset_points import BEAM_ORIGINS
 from tests.helpers.boxworld import BoxWorld, rotation_z, shift
 from verification import beam_origins
 from verification.beam_origins import forward_origin, turning_origin, written_errors

@@ -19,7 +19,7 @@ class Beams:
     Attributes:
         origins: ``(n, 3)`` float32, where they begin, meters in the scene.
         ends: ``(n, 3)`` float32, where they came back from.
-        sweeps: ``(n,)`` int32, position of their sweep in ``times``.
+        sweeps: ``(n,)`` int32 ascending, position of their sweep in ``times``.
         times: ``(s,)`` float64, seconds; time stamps of the sweeps.
         delays: ``(n,)`` float32, seconds relative to ``times[sweeps]``; None becomes zeros.
     """
@@ -51,6 +51,11 @@ class Beams:
     def point_times(self) -> np.ndarray:
         """Return the time of each beam, ``(n,)`` float64 seconds."""
         return self.times[self.sweeps] + self.delays
+
+    def of_sweep(self, sweep: int) -> slice:
+        """Return which beams are of a sweep."""
+        begin, end = np.searchsorted(self.sweeps, np.array([sweep, sweep + 1], self.sweeps.dtype))
+        return slice(int(begin), int(end))
 
 
 def collect_beams(drive: Drive, exclude_frames: Collection[int] = (), shortest: float = 0.0) -> Beams:

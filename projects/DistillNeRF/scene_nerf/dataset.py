@@ -43,14 +43,14 @@ class LidarKnowledge:
     """What the LiDAR of a drive says.
 
     Attributes:
-        still: beams that end on what stands still.
-        beams: these, and those that end on things that were tracked.
+        beams: those that end on what stands still, or on things that were tracked.
+        stands: ``(n,)`` which of these end on what stands still.
         evidence: what all beams say, but for hits on what moves: where things moved, space is free.
         things: what moves.
     """
 
-    still: Beams
     beams: Beams
+    stands: np.ndarray
     evidence: Evidence
     things: tuple[Thing, ...]
 
@@ -65,8 +65,14 @@ class LidarKnowledge:
         on_things = np.zeros(len(beams), bool)
         for thing in things:
             on_things[thing.beams] = True
-        still, used = beams[~(moving | on_things)], ~moving | on_things
-        return cls(still, beams[used], evidence.with_hits(still.ends, evidence.time_of_sweep[still.sweeps]), things)
+        beams, stands = beams[~moving | on_things], ~on_things[~moving | on_things]
+        times = evidence.time_of_sweep[beams.sweeps]
+        return cls(beams, stands, evidence.with_hits(beams.ends[stands], times[stands]), things)
+
+    @property
+    def still(self) -> Beams:
+        """Return the beams that end on what stands still, as a copy."""
+        return self.beams[self.stands]
 
 
 def read_sky_masks(images: Sequence[DriveImage], folder: str) -> list[np.ndarray | None]:
@@ -139,7 +145,9 @@ class DriveRays(Dataset):
         self.lacks = find_lacks(self.drive, settings.holdout_frames, settings.holdout_lidar_frames)
         self.image_size = settings.image_size
         self.num_rays, self.num_beams, self.num_batches, self.seed = num_rays, num_beams, num_batches, seed
-        self.pixels = torch.from_numpy(np.stack([image.read(*self.image_size) for image in self.images]))
+        self.pixels = torch.empty(len(self.images), *self.image_size, 3, dtype=torch.uint8)
+        for image, pixels in zip(self.images, self.pixels, strict=True):
+            pixels.copy_(torch.from_numpy(image.read(*self.image_size)))
         cameras = [image.camera_at(*self.image_size) for image in self.images]
         intrinsics, poses = (torch.cat([getattr(c, name) for c in cameras]) for name in ('intrinsics', 'cam2world'))
         # Pixel to direction in the scene, in double precision until here.
@@ -159,6 +167,11 @@ class DriveRays(Dataset):
         masks = None if settings.sky_masks is None else read_sky_masks(self.images, settings.sky_masks)
         if self.lidar is not None or masks is not None:
             self.sky = label_sky(cameras, self.pixels, None if self.lidar is None else self.lidar.still, masks)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Return what mmengine writes into checkpoints about the data."""
+        return {'scene': self.drive.scene, 'cameras': list(self.drive.cameras)}
 
     def __len__(self) -> int:
         return self.num_batches

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from typing_extensions import Self
 
 from .beams import Beams
-from .evidence_kernels import SIDE, VOXELS, count_bits, mark_hits, mark_passes, read_bits
-from .surfaces import fit_surfaces
+from .evidence_kernels import SIDE, VOXELS, count_bits, find_any, mark_hits, mark_passes, read_bits
+from .surfaces import chunks, fit_surfaces
 
 FREE, UNKNOWN, OCCUPIED = -1, 0, 1
 # One bit per time in a uint64.
@@ -57,10 +58,13 @@ class Evidence:
             points: in the scene.
             around: hits in voxels up to so many beside count as well, and voxels are not free at those times.
         """
-        cells, inside = self.cells(points)
-        hits = np.where(inside, read_bits(self.blocks, self.hits, cells, around), np.uint64(0))
-        passes = np.where(inside, read_bits(self.blocks, self.passes, cells, 0), np.uint64(0))
-        return hits, passes & ~hits
+        hits, passes = np.zeros((2, len(points)), np.uint64)
+        for part in chunks(len(points)):
+            cells, inside = self.cells(points[part])
+            hits[part] = np.where(inside, read_bits(self.blocks, self.hits, cells, around), np.uint64(0))
+            passes[part] = np.where(inside, read_bits(self.blocks, self.passes, cells, 0), np.uint64(0))
+        passes &= ~hits
+        return hits, passes
 
     def state(self, points: np.ndarray) -> np.ndarray:
         """Return ``(n,)`` int8 for points ``(n, 3)``: ``OCCUPIED``, ``FREE`` or ``UNKNOWN``.
@@ -69,6 +73,15 @@ class Evidence:
         """
         hits, passes = self.bits(points)
         return np.where(hits > 0, OCCUPIED, np.where(passes > 0, FREE, UNKNOWN)).astype(np.int8)
+
+    def states_in(self, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+        """Return ``(n,)`` int8 for boxes, larger than voxels, from ``lower`` to ``upper`` ``(n, 3)``.
+
+        A box is ``OCCUPIED`` if a voxel was ever hit of which the middle is in it, else ``FREE`` if one was ever free.
+        """
+        first, last = (np.ceil((bound - self.corner) / self.voxel - 0.5).astype(np.int64) for bound in (lower, upper))
+        hit, free = find_any(self.blocks, self.hits, self.passes, first, last)
+        return np.where(hit, OCCUPIED, np.where(free, FREE, UNKNOWN)).astype(np.int8)
 
     def voxels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """List the voxels that are known: indices ``(m, 3)`` int32, at how many times each was hit, and free.
@@ -84,10 +97,11 @@ class Evidence:
 
     def with_hits(self, points: np.ndarray, times: np.ndarray) -> Self:
         """Return the same passes with other hits: points ``(n, 3)`` at times ``(n,)``."""
-        cells, inside = self.cells(points)
-        blocks, hits = self.blocks.copy(), np.zeros_like(self.hits)
-        known = inside & (blocks[tuple((cells // SIDE).T)] >= 0)
-        mark_hits(blocks, hits, len(hits), cells[known], times[known], 0)
+        hits = np.zeros_like(self.hits)
+        for part in chunks(len(points)):
+            cells, inside = self.cells(points[part])
+            known = inside & (self.blocks[tuple((cells // SIDE).T)] >= 0)
+            mark_hits(self.blocks, hits, len(hits), cells[known], times[part][known], 0)
         return replace(self, hits=hits)
 
 
@@ -104,20 +118,54 @@ def gather_evidence(beams: Beams, voxel: float = 0.2, reach: float = 100.0) -> E
         reach: beams are followed so far, meters; ends beyond are left out.
     """
     time_of_sweep, times = _shared_times(beams.times)
-    bits = time_of_sweep[beams.sweeps]
-    lengths = beams.lengths.astype(np.float64)
-    near = lengths <= reach
-    origins, ways = beams.origins.astype(np.float64), (beams.ends - beams.origins).astype(np.float64)
-    free = np.minimum(lengths - _margins(beams, voxel), reach)
-    stops = origins + ways * np.clip(free / np.maximum(lengths, 1e-6), 0, None)[:, None]
-    corner, shape = _extent(np.concatenate([origins, stops, beams.ends[near]]), voxel)
+    margins = _margins(beams, voxel)
+
+    def walks() -> Iterator[_Walks]:
+        for part in chunks(len(beams)):
+            yield _Walks.of(beams[part], margins[part], reach, time_of_sweep)
+
+    corner, shape = _extent(walks(), voxel)
     blocks = np.full(shape, -1, np.int32)
-    cells = np.floor((beams.ends[near] - corner) / voxel).astype(np.int64)
-    hits = _fill(mark_hits, blocks, (), (cells, bits[near]))[0]
-    used = free > 0
-    segments = ((origins[used] - corner) / voxel, (stops[used] - corner) / voxel, bits[used])
-    hits, passes = _fill(mark_passes, blocks, (hits,), segments)
+    hits = _table(MORE_ROWS)
+    used = 0
+    for walk in walks():
+        cells = np.floor((walk.ends - corner) / voxel).astype(np.int64)
+        used = _fill(mark_hits, blocks, (hits,), used, (cells, walk.end_bits))
+    passes = _table(len(hits))
+    for walk in walks():
+        segments = ((walk.origins - corner) / voxel, (walk.stops - corner) / voxel, walk.bits)
+        used = _fill(mark_passes, blocks, (hits, passes), used, segments)
+    for table in (hits, passes):
+        table.resize((used, VOXELS), refcheck=False)
     return Evidence(corner, voxel, times, time_of_sweep, blocks, hits, passes)
+
+
+@dataclass(frozen=True)
+class _Walks:
+    """Ways of some beams through free space, and where beams ended.
+
+    Attributes:
+        origins, stops: ``(m, 3)`` float64, of those that prove anything.
+        bits: ``(m,)`` the number of their time.
+        ends: ``(k, 3)`` float32, within reach.
+        end_bits: ``(k,)``.
+    """
+
+    origins: np.ndarray
+    stops: np.ndarray
+    bits: np.ndarray
+    ends: np.ndarray
+    end_bits: np.ndarray
+
+    @classmethod
+    def of(cls, beams: Beams, margins: np.ndarray, reach: float, time_of_sweep: np.ndarray) -> Self:
+        """Take beams that prove nothing over the last ``margins`` ``(n,)`` meters, nor beyond ``reach``."""
+        bits, lengths = time_of_sweep[beams.sweeps], beams.lengths.astype(np.float64)
+        near, free = lengths <= reach, np.minimum(lengths - margins, reach)
+        used = free > 0
+        origins, ways = beams.origins[used].astype(np.float64), (beams.ends - beams.origins)[used].astype(np.float64)
+        stops = origins + ways * (free / np.maximum(lengths, 1e-6))[used, None]
+        return cls(origins, stops, bits[used], beams.ends[near], bits[near])
 
 
 def _shared_times(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,29 +178,47 @@ def _shared_times(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _margins(beams: Beams, voxel: float) -> np.ndarray:
     """Return how many meters ``(n,)`` before its end each beam stops to prove that it is free."""
     surfaces = fit_surfaces(beams.ends, voxel)
-    normals = surfaces.normals
-    normals = np.where(np.isnan(normals), np.float32([0, 0, 1]), normals)[surfaces.pieces]
-    lengths = np.maximum(beams.lengths, 1e-6)
-    slopes = np.abs(((beams.ends - beams.origins) * normals).sum(1)) / lengths
-    margins = (CLEARANCE * voxel + CLEARANCE_PER_METER * lengths) / np.maximum(slopes, 1e-3)
+    normals = np.where(np.isnan(surfaces.normals), np.float32([0, 0, 1]), surfaces.normals)
+    margins = np.empty(len(beams), np.float32)
+    for part in chunks(len(beams)):
+        some = beams[part]
+        lengths = np.maximum(some.lengths, 1e-6)
+        slopes = np.abs(((some.ends - some.origins) * normals[surfaces.pieces[part]]).sum(1)) / lengths
+        margins[part] = (CLEARANCE * voxel + CLEARANCE_PER_METER * lengths) / np.maximum(slopes, 1e-3)
     return np.minimum(margins, LONGEST_MARGIN)
 
 
-def _extent(points: np.ndarray, voxel: float) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return the lowest corner and the number of blocks along each axis of a grid that holds points ``(n, 3)``."""
-    low, high = (np.floor(bound / voxel) for bound in (points.min(0), points.max(0)))
+def _extent(walks: Iterable[_Walks], voxel: float) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the lowest corner and the number of blocks along each axis of a grid that holds all ways and ends."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for walk in walks:
+        for points in (walk.origins, walk.stops, walk.ends):
+            low = np.minimum(low, points.min(0, initial=np.inf))
+            high = np.maximum(high, points.max(0, initial=-np.inf))
     # A voxel more at each side: rounding.
-    low, high = low - 1, high + 2
+    low, high = np.floor(low / voxel) - 1, np.floor(high / voxel) + 2
     return low * voxel, tuple(int(x) for x in -(-(high - low) // SIDE))
 
 
-def _fill(kernel, blocks: np.ndarray, tables: tuple[np.ndarray, ...], items: tuple[np.ndarray, ...]):
-    """Run a kernel that adds rows to tables, with tables twice as long whenever they are full; return these, cut."""
-    used, done = (len(tables[0]) if tables else 0), 0
-    tables = (*tables, np.zeros((used, VOXELS), np.uint64))
-    while done < len(items[0]):
+def _table(rows: int) -> np.ndarray:
+    return np.zeros((rows, VOXELS), np.uint64)
+
+
+def _fill(
+    kernel: Callable[..., tuple[int, int]],
+    blocks: np.ndarray,
+    tables: tuple[np.ndarray, ...],
+    used: int,
+    items: tuple[np.ndarray, ...],
+) -> int:
+    """Run a kernel that adds rows to tables, of which some are used; return how many are then.
+
+    Tables grow where they are whenever they are full: a copy of them would not fit beside them.
+    """
+    done = 0
+    while True:
         used, done = kernel(blocks, *tables, used, *items, done)
-        if done < len(items[0]):
-            more = np.zeros((max(MORE_ROWS, used // 2), VOXELS), np.uint64)
-            tables = tuple(np.concatenate([table, more]) for table in tables)
-    return tuple(table[:used] for table in tables)
+        if done == len(items[0]):
+            return used
+        for table in tables:
+            table.resize((len(table) + max(MORE_ROWS, len(table) // 8), VOXELS), refcheck=False)

@@ -109,6 +109,31 @@ def read_bits(blocks, table, cells, reach):
 
 
 @njit(cache=True)
+def find_any(blocks, hits, passes, first, last):
+    """Tell for boxes of cells from ``first`` up to ``last`` (n, 3), without it, whether any was hit, and any free.
+
+    Of boxes in which one was hit, it is not said whether any was free.
+    """
+    hit, free = np.zeros(len(first), np.bool_), np.zeros(len(first), np.bool_)
+    sides = (blocks.shape[0] * SIDE, blocks.shape[1] * SIDE, blocks.shape[2] * SIDE)
+    for n in range(len(first)):
+        for x in range(max(first[n, 0], 0), min(last[n, 0], sides[0])):
+            for y in range(max(first[n, 1], 0), min(last[n, 1], sides[1])):
+                z, end = max(first[n, 2], 0), min(last[n, 2], sides[2])
+                while z < end and not hit[n]:
+                    row, following = blocks[x >> 3, y >> 3, z >> 3], min((z | 7) + 1, end)
+                    if row >= 0:
+                        slot = _slot(x, y, z)
+                        for step in range(following - z):
+                            hit[n] |= hits[row, slot + step] != 0
+                            free[n] |= passes[row, slot + step] != 0
+                    z = following
+            if hit[n]:
+                break
+    return hit, free
+
+
+@njit(cache=True)
 def count_bits(bits):
     """Return ``(n,)`` uint8, how many bits of each uint64 are set."""
     counts = np.zeros(len(bits), np.uint8)

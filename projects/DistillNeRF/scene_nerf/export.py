@@ -14,6 +14,7 @@ Unknown pixels take those of the nearest known one, too: students refuse NaN the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -191,20 +192,21 @@ def export(drive: Drive, options: ExportOptions, render: Renderer) -> ExportSumm
     """
     images = [image for image in drive.images if image.frame is not None]
     check_shape(images, options)
-    made_from = _claim(drive, images, options)
     summary = ExportSummary()
-    tasks = list(_tasks(images, options, made_from, summary))
     unknown, filled, colored, count = 0.0, 0.0, 0, 0
-    for views in render(tasks):
-        _remove_features(views, options, made_from)
-        made_from.record_all((file, options.source(one.task.image, one.view)) for one in views for file in one.files)
-        for one in views:
-            summary.written += len(one.files)
-            summary.unknown_views += not one.files
-            summary.colorless += one.colorless
-            unknown, count = unknown + one.unknown, count + 1
-            if one.view != ORIGINAL_VIEW and not one.colorless:
-                filled, colored = filled + one.filled, colored + 1
+    with _claimed(drive, images, options) as made_from:
+        for views in render(list(_tasks(images, options, made_from, summary))):
+            _remove_features(views, options, made_from)
+            made_from.record_all(
+                (file, options.source(one.task.image, one.view)) for one in views for file in one.files
+            )
+            for one in views:
+                summary.written += len(one.files)
+                summary.unknown_views += not one.files
+                summary.colorless += one.colorless
+                unknown, count = unknown + one.unknown, count + 1
+                if one.view != ORIGINAL_VIEW and not one.colorless:
+                    filled, colored = filled + one.filled, colored + 1
     summary.replaced = made_from.replaced
     summary.unknown_depth, summary.filled_color = unknown / max(count, 1), filled / max(colored, 1)
     if summary.unknown_views:
@@ -238,23 +240,39 @@ def provenance(out: Path, scene: str) -> Provenance:
     return Provenance(out, f'made_from/{file_stems([scene])[0]}.json')
 
 
-def _claim(drive: Drive, images: Sequence[DriveImage], options: ExportOptions) -> Provenance:
-    """Make the file that says that an export writes the files of a scene.
+@contextlib.contextmanager
+def _claimed(drive: Drive, images: Sequence[DriveImage], options: ExportOptions) -> Iterator[Provenance]:
+    """Make the file that says that an export writes the files of a scene; if none is written, take it back.
 
     Raises:
         InputError: there is none yet, but files are there, such as published ones, or the truth of MiniTown.
     """
     made_from = provenance(options.out, drive.scene)
-    if not made_from.path.is_file():
-        for image in images:
-            for view in VIEWS:
-                if there := [file for file in options.files(image, view).values() if file.exists()]:
-                    raise InputError(
-                        f'{there[0]}: is there, and {made_from.path} does not say that an export made it; '
-                        'choose another --out, or remove the files of this scene'
-                    )
-        save_json(made_from.path, {})
-    return made_from
+    if made_from.path.is_file():
+        yield made_from
+        return
+    if there := _first_file(images, options):
+        raise InputError(
+            f'{there}: is there, and {made_from.path} does not say that an export made it; '
+            'choose another --out, or remove the files of this scene'
+        )
+    folders = [folder for folder in (made_from.path.parent, options.out) if not folder.exists()]
+    save_json(made_from.path, {})
+    try:
+        yield made_from
+    except BaseException:
+        if _first_file(images, options) is None:
+            made_from.path.unlink(missing_ok=True)
+            for folder in folders:
+                with contextlib.suppress(OSError):  # others write there, too
+                    folder.rmdir()
+        raise
+
+
+def _first_file(images: Sequence[DriveImage], options: ExportOptions) -> Path | None:
+    """Return a file of any view of images that is there; None if there is none."""
+    files = (file for image in images for view in VIEWS for file in options.files(image, view).values())
+    return next((file for file in files if file.exists()), None)
 
 
 def _tasks(

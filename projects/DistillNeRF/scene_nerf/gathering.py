@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from typing_extensions import Self
 
 from .beams import Beams
-from .registration import make_shape, turn
+from .registration import thinned, turn
 from .trajectories import refine, to_thing
 
 # A piece is as far from the box of its thing at most, meters, and shifts against it by no more than this.
@@ -43,6 +43,11 @@ class Track:
         at = np.searchsorted(self.sweeps, beams.sweeps[self.beams])
         return to_thing(beams.ends[self.beams].astype(np.float64), self.poses[at])
 
+    def box(self, beams: Beams) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lower and upper corner ``(3,)`` of its points in its frame."""
+        points = self.local_points(beams)
+        return points.min(0), points.max(0)
+
     def poses_at(self, times: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Return poses ``(n, 4)`` at ``times`` (n,), given the times ``(k,)`` of its own; before and after, too."""
         if len(own) == 1:
@@ -54,8 +59,8 @@ class Track:
     def refined(self, beams: Beams) -> Self:
         """Return it with better poses."""
         parts = [self.beams[beams.sweeps[self.beams] == sweep] for sweep in self.sweeps]
-        shapes = [make_shape(beams.ends[part]).points for part in parts]
-        return type(self)(self.sweeps, self.beams, refine(shapes, self.poses, beams.times[self.sweeps]))
+        points = [thinned(beams.ends[part].astype(np.float64)) for part in parts]
+        return type(self)(self.sweeps, self.beams, refine(points, self.poses, beams.times[self.sweeps]))
 
 
 def join_pieces(tracks: list[Track], beams: Beams) -> list[Track]:
@@ -69,8 +74,9 @@ def join_pieces(tracks: list[Track], beams: Beams) -> list[Track]:
     joined = []
     while tracks:
         whole, *others = tracks
-        for _ in range(ROUNDS):
-            pieces = [other for other in others if len(whole.sweeps) > 1 and _rides_along(whole, other, beams)]
+        for _ in range(ROUNDS if len(whole.sweeps) > 1 else 0):
+            box = whole.box(beams)
+            pieces = [other for other in others if _rides_along(whole, box, other, beams)]
             if not pieces:
                 break
             taken = {id(piece) for piece in pieces}
@@ -100,7 +106,7 @@ def claim_points(tracks: list[Track], beams: Beams, taken: np.ndarray) -> list[T
     return result
 
 
-def _rides_along(whole: Track, piece: Track, beams: Beams) -> bool:
+def _rides_along(whole: Track, box: tuple[np.ndarray, np.ndarray], piece: Track, beams: Beams) -> bool:
     """Tell whether a piece stays in or beside the box of a thing, while it is known where that is."""
     own = beams.times[whole.sweeps]
     common = _common(whole, piece, beams)
@@ -109,8 +115,8 @@ def _rides_along(whole: Track, piece: Track, beams: Beams) -> bool:
     chosen = piece.beams[np.isin(beams.sweeps[piece.beams], common)]
     sweeps, ends = beams.sweeps[chosen], beams.ends[chosen].astype(np.float64)
     local = to_thing(ends, whole.poses_at(beams.times[sweeps], own))
-    points = whole.local_points(beams)
-    inside = ((local >= points.min(0) - BESIDE) & (local <= points.max(0) + BESIDE)).all(1)
+    low, high = box
+    inside = ((local >= low - BESIDE) & (local <= high + BESIDE)).all(1)
     if inside.mean() < MOST:
         return False
     numbers = np.searchsorted(common, sweeps)
@@ -167,13 +173,15 @@ def _unclaimed(track: Track, beams: Beams, taken: np.ndarray) -> np.ndarray:
     points = track.local_points(beams)
     low, high = points.min(0), points.max(0)
     radius = np.linalg.norm(np.maximum(np.abs(low), np.abs(high))[:2])
-    at = np.flatnonzero(~taken & np.isin(beams.sweeps, known))
-    centers = poses[np.searchsorted(known, beams.sweeps[at])]
-    near = np.linalg.norm(beams.ends[at][:, :2] - centers[:, :2], axis=1) <= radius
-    at, centers = at[near], centers[near]
-    local = to_thing(beams.ends[at].astype(np.float64), centers)
-    inside = ((local >= low) & (local <= high)).all(1) & (local[:, 2] > low[2] + ABOVE)
-    at, local = at[inside], local[inside]
+    claimed = []
+    for sweep, pose in zip(known, poses, strict=True):
+        of_sweep = beams.of_sweep(sweep)
+        near = np.linalg.norm(beams.ends[of_sweep][:, :2] - pose[:2], axis=1) <= radius
+        at = of_sweep.start + np.flatnonzero(near & ~taken[of_sweep])
+        local = to_thing(beams.ends[at].astype(np.float64), pose)
+        inside = ((local >= low) & (local <= high)).all(1) & (local[:, 2] > low[2] + ABOVE)
+        claimed.append((at[inside], local[inside]))
+    at, local = (np.concatenate(part) for part in zip(*claimed, strict=True))
     if not len(at):
         return at
     return at[cKDTree(points).query(local)[0] <= CLOSE]

@@ -29,28 +29,20 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class Known:
-    """What LiDAR says, as points.
+    """What LiDAR says of cells.
 
     Attributes:
-        points: ``(m, 3)`` middles of the voxels that are known.
-        hit: ``(m,)`` whether a beam ended in each.
-        evidence: the voxels themselves; None without LiDAR.
+        evidence: voxels that are known; None without LiDAR.
         columns: the highest of them; None without LiDAR.
     """
 
-    points: Tensor
-    hit: Tensor
     evidence: Evidence | None
     columns: Columns | None
 
     @classmethod
     def of(cls, evidence: Evidence | None) -> Known:
-        """List the voxels of ``evidence``."""
-        if evidence is None:
-            return cls(torch.zeros(0, 3), torch.zeros(0, dtype=torch.bool), None, None)
-        indices, hits, _ = evidence.voxels()
-        points = evidence.corner + (indices + 0.5) * evidence.voxel
-        return cls(torch.from_numpy(points).float(), torch.from_numpy(hits > 0), evidence, Columns.of(evidence))
+        """Find the highest voxels of ``evidence``."""
+        return cls(evidence, None if evidence is None else Columns.of(evidence))
 
     def states(self, boxes: NestedBoxes, levels: Tensor, coordinates: Tensor) -> Tensor:
         """Return ``(n,)`` int8 ``OCCUPIED``, ``FREE`` or ``UNKNOWN`` of cells.
@@ -59,39 +51,20 @@ class Known:
         it is, else free if one is. The evidence lies in main memory: cells elsewhere are asked there.
         """
         device = levels.device
-        boxes, levels, coordinates = boxes.to(self.points.device), levels.cpu(), coordinates.cpu()
+        boxes, levels, coordinates = boxes.map(Tensor.cpu), levels.cpu(), coordinates.cpu()
         states = torch.full_like(levels, UNKNOWN, dtype=torch.int8)
         if self.evidence is None:
             return states.to(device)
         for level in range(boxes.levels):
             chosen = levels == level
             size = float(boxes.sizes[level])
+            corner, cells = boxes.lower[level].double().numpy(), coordinates[chosen].double().numpy()
             if size <= 1.5 * self.evidence.voxel:
-                centers = boxes.lower[level] + (coordinates[chosen] + 0.5) * size
-                states[chosen] = torch.from_numpy(self.evidence.state(centers.double().numpy()))
+                found = self.evidence.state(corner + (cells + 0.5) * size)
             else:
-                states[chosen] = self._summary(boxes, level, coordinates[chosen])
+                found = self.evidence.states_in(corner + cells * size, corner + (cells + 1) * size)
+            states[chosen] = torch.from_numpy(found)
         return states.to(device)
-
-    def _summary(self, boxes: NestedBoxes, level: int, coordinates: Tensor) -> Tensor:
-        """Return the states of cells that are larger than voxels."""
-        dims = boxes.blocks[level] * BLOCK
-        cells = ((self.points - boxes.lower[level]) / boxes.sizes[level]).floor().long()
-        inside = ((cells >= 0) & (cells < dims)).all(1)
-        codes, hit = _codes(cells[inside], dims), self.hit[inside]
-        found, inverse = codes.unique(return_inverse=True)
-        occupied = torch.zeros(len(found), dtype=torch.bool)
-        occupied[inverse[hit]] = True
-        asked = _codes(coordinates, dims)
-        place = torch.searchsorted(found, asked).clamp_max(max(len(found) - 1, 0))
-        if not len(found):
-            return torch.full((len(asked),), UNKNOWN, dtype=torch.int8)
-        state = torch.where(occupied[place], OCCUPIED, FREE)
-        return torch.where(found[place] == asked, state, UNKNOWN).to(torch.int8)
-
-
-def _codes(cells: Tensor, dims: Tensor) -> Tensor:
-    return (cells[:, 0] * dims[1] + cells[:, 1]) * dims[2] + cells[:, 2]
 
 
 def seen(points: Tensor, cameras: Sequence[Cameras], near: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +19,7 @@ from .movers import find_moving
 from .splatting import blend, nearest_depth
 from .surfaces import fit_surfaces
 from .teacher import TeacherRendering, hide_own_car
+from .tracks import Thing, track_things
 
 # Returns from nearer than this are of the own car, meters.
 OWN_CAR = 2.0
@@ -51,20 +52,32 @@ class _Discs:
     radii: np.ndarray
     elevations: np.ndarray
 
+    def moved(self, pose: np.ndarray) -> Self:
+        """Return them in another frame, by a pose ``(4, 4)``."""
+        rotation = pose[:3, :3]
+        return replace(self, centers=self.centers @ rotation.T + pose[:3, 3], normals=self.normals @ rotation.T)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Put several sets together."""
+        return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+
 
 @dataclass(frozen=True)
 class LidarTeacher:
-    """All LiDAR points of a drive, those that move at their own time only.
+    """All LiDAR points of a drive: what moves goes along its track, or is there at its own time only.
 
     Attributes:
         static: discs of all sweeps.
-        movers: beams that ended on what moves.
+        things: what moves and was tracked, and its discs in its own frame.
+        movers: beams that ended on what else moves.
         times: ``(s,)`` seconds, in the middle of each sweep.
         ceiling: elevation of the highest beams, degrees above the horizon.
         range: length of the longest beams, meters.
     """
 
     static: _Discs
+    things: tuple[tuple[Thing, _Discs], ...]
     movers: Beams
     times: np.ndarray
     ceiling: float
@@ -89,7 +102,12 @@ class LidarTeacher:
         ceiling = float(np.percentile(_elevations(beams), 99.9))
         longest = float(np.percentile(beams.lengths, 99.9))
         times = _median_times(beams, np.ones(len(beams), bool), beams.times)
-        return cls(_discs(beams[~moving]), beams[moving], times, ceiling, longest)
+        things = [thing for thing in track_things(beams, moving) if len(thing.times) > 1]
+        tracked = np.zeros(len(beams), bool)
+        for thing in things:
+            tracked[thing.beams] = True
+        drawn = tuple((thing, _discs(beams[thing.beams], points=thing.points)) for thing in things)
+        return cls(_discs(beams[~(moving | tracked)]), drawn, beams[moving & ~tracked], times, ceiling, longest)
 
     def render(
         self, cameras: Cameras, timestamp: float, recorded: Sequence[DriveImage | None] = ()
@@ -117,12 +135,17 @@ class LidarTeacher:
         """Return ``(3, h, w)`` depth, sky and moving of one camera; hide what unseen movers may hide."""
         sweeps = self._sweeps_at(camera, timestamp)
         seen = len(sweeps) == 1
-        movers = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
-        static, moving = _draw(self.static, camera), _draw(movers, camera)
-        in_front = ~(moving[..., 0] > static[..., 0]) & np.isfinite(moving[..., 0])
+        others = _discs(self.movers[np.isin(self.movers.sweeps, sweeps)], None if seen else DOUBT)
+        poses = ((discs, thing.pose_at(timestamp)) for thing, discs in self.things)
+        there = [discs.moved(pose) for discs, pose in poses if pose is not None]
+        there.append(others if seen else _discs(self.movers[:0]))
+        static, moving = _draw(self.static, camera), _draw(_Discs.joined(there), camera)
+        in_front = _nearer(moving, static)
         result = np.where(in_front[..., None], moving, static)
         if not seen:
-            result[in_front] = np.nan
+            hidden = _nearer(_draw(others, camera), result)
+            result[hidden] = np.nan
+            in_front |= hidden
         depth = result[..., 0]
         known = np.isfinite(depth)
         sky = np.where(known, 0.0, np.nan)
@@ -153,9 +176,21 @@ def _in_view(camera: Cameras, points: np.ndarray) -> np.ndarray:
     return inside.all(-1) & (z > NEAREST)
 
 
-def _discs(beams: Beams, radius: float | None = None) -> _Discs:
-    """Make discs of what beams ended on; all of one ``radius``, or such that they just touch."""
-    surfaces = fit_surfaces(beams.ends, DISC_VOXEL if radius is None else radius / 2)
+def _nearer(layer: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Tell in ``(h, w)`` where a layer is drawn and hides the other."""
+    return ~(layer[..., 0] > other[..., 0]) & np.isfinite(layer[..., 0])
+
+
+def _discs(beams: Beams, radius: float | None = None, points: np.ndarray | None = None) -> _Discs:
+    """Make discs of what beams ended on; all of one ``radius``, or such that they just touch.
+
+    Args:
+        beams: of what they are made.
+        radius: meters.
+        points: ``(n, 3)`` their ends, if these are in another frame.
+    """
+    ends = beams.ends if points is None else points
+    surfaces = fit_surfaces(ends, DISC_VOXEL if radius is None else radius / 2)
     count = len(surfaces.centers)
     ranges, elevations = np.full(count, np.inf, np.float32), np.full(count, -90, np.float32)
     np.minimum.at(ranges, surfaces.pieces, beams.lengths)

@@ -66,12 +66,12 @@ class Link:
 def find_groups(beams: Beams, moving: np.ndarray) -> list[Group]:
     """Group the moving points of each sweep; small groups are left out."""
     groups = []
-    lengths = beams.lengths
     for sweep in range(len(beams.times)):
-        at = np.flatnonzero(moving & (beams.sweeps == sweep))
+        own = beams.of_sweep(sweep)
+        at = own.start + np.flatnonzero(moving[own])
         if not len(at):
             continue
-        numbers = group_nearby(beams.ends[at], lengths[at])
+        numbers = group_nearby(beams.ends[at], beams[at].lengths)
         for number in np.flatnonzero(np.bincount(numbers) >= FEWEST_POINTS):
             chosen = at[numbers == number]
             groups.append(Group(sweep, chosen, make_shape(beams.ends[chosen])))

@@ -93,8 +93,13 @@ class MovingCells(nn.Module):
         upper = ((high / edge).floor() + 1) * edge
         boxes = NestedBoxes(torch.zeros(1, 3), upper[None], torch.tensor([largest]))
         steps = torch.cartesian_prod(*[torch.tensor([-AROUND, 0.0, AROUND])] * 3)
-        found = ((self._points[:, None] + steps).view(-1, 3) / largest).floor().long().unique(dim=0)
-        found = found[((found >= 0) & (found < BLOCK * boxes.blocks[0])).all(1)]
+        sides = BLOCK * boxes.blocks[0]
+        codes = []
+        for step in steps:
+            cells = ((self._points + step) / largest).floor().long()
+            x, y, z = cells[((cells >= 0) & (cells < sides)).all(1)].unbind(1)
+            codes.append(((x * sides[1] + y) * sides[2] + z).unique())
+        found = torch.stack(torch.unravel_index(torch.cat(codes).unique(), sides.tolist()), 1)
         grid = NestedGrid.build(boxes, torch.zeros(len(found), dtype=torch.int64), found)
         values = torch.zeros(grid.num_vertices, CHANNELS)
         values[:, 0] = FOG

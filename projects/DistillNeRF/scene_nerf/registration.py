@@ -52,14 +52,19 @@ class Shape:
         return self.tree.query(_flat(points))
 
 
+def thinned(points: np.ndarray) -> np.ndarray:
+    """Average points ``(n, 3)``, at least one, in voxels, and leave out some if there are still many."""
+    cells = group_by_voxel(points, THIN)
+    counts = np.bincount(cells)
+    thin = np.stack([np.bincount(cells, points[:, axis]) / counts for axis in range(3)], axis=1)
+    return thin[:: -(-len(thin) // MOST_POINTS)]
+
+
 def make_shape(points: np.ndarray) -> Shape:
     """Thin points ``(n, 3)``, at least one, and find normals and neighbors."""
     points = points.astype(np.float64)
     low, high = points.min(0), points.max(0)
-    cells = group_by_voxel(points, THIN)
-    counts = np.bincount(cells)
-    thin = np.stack([np.bincount(cells, points[:, axis]) / counts for axis in range(3)], axis=1)
-    thin = thin[:: -(-len(thin) // MOST_POINTS)]
+    thin = thinned(points)
     normals = np.zeros_like(thin)
     surfaces = fit_surfaces(thin, THIN / 2)
     normals = np.nan_to_num(surfaces.normals[surfaces.pieces].astype(np.float64))

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numba import njit
 from scipy.ndimage import gaussian_filter, maximum_filter
 from torch import Tensor
 from typing_extensions import Self
 
 from ..geometry.cameras import Cameras
+from ..geometry.poses import inverse_pose
 from .beams import Beams
 from .depth_layers import open_sky
+from .surfaces import group_by_voxel
 
 # Levels of each color that are told apart, and how far, in these, colors are alike (standard deviation).
 LEVELS, ALIKE = 64, 2.0
@@ -34,6 +37,8 @@ LOWEST = -3.0
 FAR_HEIGHT = 15.0
 # Points nearer to a camera are not drawn, z in meters.
 NEAREST = 1.0
+# Ends of beams are sorted into blocks of so many meters.
+BLOCK = 8.0
 # Elevation where no beam ended.
 NONE = -90.0
 # Of an int8 that stands for certainty.
@@ -60,26 +65,26 @@ def label_sky(
     """
     labels, points = np.zeros(pixels.shape[:3], np.int8), np.zeros(pixels.shape[:3], bool)
     counts = np.zeros((2, LEVELS**3))
-    codes = _codes(pixels.numpy())
+    images = pixels.numpy()
     lidar = None if beams is None else _Lidar.of(beams)
     for number, camera in enumerate(cameras):
-        mask = None if masks is None else masks[number]
+        mask, degrees = None if masks is None else masks[number], _ray_degrees(camera)
         if mask is not None:
             sky = _resized(mask, camera.height, camera.width) > 0.5
             solid = hit = ~sky
         elif lidar is not None:
-            sky, solid, hit = lidar.certain(camera)
+            sky, solid, hit = lidar.certain(camera, degrees)
             points[number] = hit
         else:
             continue
         labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
-        for kind, chosen in enumerate((sky, solid & (_ray_degrees(camera) > LOWEST))):
-            counts[kind] += np.bincount(codes[number][chosen], minlength=LEVELS**3)
+        for kind, chosen in enumerate((sky, solid & (degrees > LOWEST))):
+            counts[kind] += np.bincount(_codes(images[number][chosen]), minlength=LEVELS**3)
     if counts.sum(1).min() >= FEWEST:
         certainty = _by_color(counts)
-        for number, image in enumerate(pixels.numpy()):
+        for number, image in enumerate(images):
             if masks is None or masks[number] is None:
-                _tell_by_color(labels[number], points[number], certainty[codes[number]], image)
+                _tell_by_color(labels[number], points[number], certainty[_codes(image)], image)
     return torch.from_numpy(labels)
 
 
@@ -106,41 +111,59 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
 
 @dataclass(frozen=True)
 class _Lidar:
-    """Ends of beams ``(n, 3)``, their elevations ``(n,)`` and the highest of these, and from where sky can be told."""
+    """What LiDAR hit, block by block: an image shows a few of these.
 
-    ends: Tensor
+    Attributes:
+        ends: ``(n, 3)`` ends of beams.
+        elevations: ``(n,)`` of the beams, degrees.
+        firsts: ``(k + 1,)`` where the ends of each block begin.
+        centers, radii: ``(k, 3)`` and ``(k,)`` spheres around the ends of each block, meters.
+        ceiling: elevation of the highest beams.
+        lowest: elevation from which on sky can be told.
+    """
+
+    ends: np.ndarray
     elevations: np.ndarray
+    firsts: np.ndarray
+    centers: np.ndarray
+    radii: np.ndarray
     ceiling: float
     lowest: float
 
     @classmethod
     def of(cls, beams: Beams) -> Self:
+        """Sort the ends of beams into blocks."""
         elevations = _degrees(torch.from_numpy(beams.ends - beams.origins)).numpy()
         ceiling, reach = np.percentile(elevations, 99.9), np.percentile(beams.lengths, 99.9)
         lowest = float(np.degrees(np.arctan(FAR_HEIGHT / reach)))
-        return cls(torch.from_numpy(beams.ends), elevations, float(ceiling), lowest)
+        blocks = group_by_voxel(beams.ends, BLOCK)
+        order = np.argsort(blocks, kind='stable')
+        ends, counts = beams.ends[order], np.bincount(blocks)
+        firsts = np.concatenate([[0], np.cumsum(counts)])
+        low, high = (bound.reduceat(ends, firsts[:-1]) for bound in (np.minimum, np.maximum))
+        radii = np.linalg.norm(high - low, axis=1) / 2
+        return cls(ends, elevations[order], firsts, (low + high) / 2, radii, float(ceiling), lowest)
 
-    def certain(self, camera: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Tell in ``(h, w)`` what is sky, what is solid or a pixel beside that, and what was hit."""
+    def certain(self, camera: Cameras, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tell in ``(h, w)`` what is sky, what is solid or a pixel beside that, and what was hit.
+
+        Args:
+            camera: of the image.
+            degrees: ``(h, w)`` its rays above the horizon.
+        """
         highest = self._highest_beams(camera)
         around = maximum_filter(highest, 3)
-        sky = open_sky(around > NONE, around, _ray_degrees(camera), self.ceiling, self.lowest)
+        sky = open_sky(around > NONE, around, degrees, self.ceiling, self.lowest)
         return sky, around > NONE, highest > NONE
 
     def _highest_beams(self, camera: Cameras) -> np.ndarray:
         """Return the elevation ``(h, w)`` of the highest beam that ended in each pixel."""
-        camera = camera.to(torch.float32)
-        ways = self.ends - camera.cam2world[0, :3, 3]
-        z = ways @ camera.cam2world[0, :3, 2]
-        # Few points are in the cone of the image's corners: only these are worth a projection.
-        cone = (z > NEAREST) & (
-            ways.square().sum(1) <= (camera.ray_lengths(camera.height, camera.width).max() * z) ** 2
-        )
-        columns, rows = camera.project(self.ends[cone])[0][0].round().long().unbind(-1)
-        inside = (rows >= 0) & (rows < camera.height) & (columns >= 0) & (columns < camera.width)
+        world2cam = inverse_pose(camera.cam2world[0].double().numpy())[:3]
+        matrix = camera.intrinsics[0].double().numpy()
+        chosen = _in_view(self.centers, self.radii, world2cam, matrix, camera.height, camera.width)
         highest = np.full((camera.height, camera.width), NONE)
-        elevations = self.elevations[cone.numpy()][inside.numpy()]
-        np.maximum.at(highest, (rows[inside].numpy(), columns[inside].numpy()), elevations)
+        parts = self.firsts[:-1][chosen], self.firsts[1:][chosen]
+        _draw_highest(self.ends, self.elevations, *parts, world2cam, matrix @ world2cam, highest)
         return highest
 
 
@@ -153,6 +176,37 @@ def _open_to_sky(labels: np.ndarray, points: np.ndarray, image: np.ndarray) -> n
     if not (points.any() and (seeds == 2).any()):
         return np.zeros(labels.shape, bool)
     return cv2.watershed(np.ascontiguousarray(image), seeds) == 2
+
+
+def _in_view(
+    centers: np.ndarray, radii: np.ndarray, world2cam: np.ndarray, intrinsics: np.ndarray, height: int, width: int
+) -> np.ndarray:
+    """Tell which spheres ``(k,)`` reach into the image of a camera."""
+    corners = np.array([[u, v, 1] for u, v in ((0, 0), (width, 0), (width, height), (0, height))]) - [0.5, 0.5, 0]
+    rays = corners @ np.linalg.inv(intrinsics).T
+    planes = np.cross(rays, np.roll(rays, -1, axis=0))
+    planes /= np.linalg.norm(planes, axis=1, keepdims=True)
+    inside = centers @ world2cam[:, :3].T + world2cam[:, 3]
+    return (inside @ planes.T > -radii[:, None] - 1e-3).all(1) & (inside[:, 2] > NEAREST - radii - 1e-3)
+
+
+@njit(cache=True)
+def _draw_highest(  # pragma: no cover - compiled
+    ends, elevations, firsts, lasts, world2cam, world2image, highest
+):
+    """Raise each pixel ``(h, w)`` to the elevation of the highest point on it, of some parts of points ``(n, 3)``."""
+    depth, one, two, three = world2cam[2], world2image[0], world2image[1], world2image[2]
+    for part in range(len(firsts)):
+        for n in range(firsts[part], lasts[part]):
+            x, y, z = ends[n]
+            if depth[0] * x + depth[1] * y + depth[2] * z + depth[3] <= NEAREST:
+                continue
+            scale = three[0] * x + three[1] * y + three[2] * z + three[3]
+            column = (one[0] * x + one[1] * y + one[2] * z + one[3]) / scale + 0.5
+            row = (two[0] * x + two[1] * y + two[2] * z + two[3]) / scale + 0.5
+            if 0 <= column < highest.shape[1] and 0 <= row < highest.shape[0]:
+                place = int(row), int(column)
+                highest[place] = max(highest[place], elevations[n])
 
 
 def _by_color(counts: np.ndarray) -> np.ndarray:

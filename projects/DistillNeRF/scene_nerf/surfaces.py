@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,14 +44,24 @@ def fit_surfaces(points: np.ndarray, voxel: float, neighbors: int = 12) -> Surfa
     pieces = group_by_voxel(points, voxel)
     counts = np.bincount(pieces)
     centers = np.stack([np.bincount(pieces, points[:, axis]) / counts for axis in range(3)], axis=1)
-    distances, near = cKDTree(centers).query(centers, min(neighbors, len(centers)))
-    distances, near = distances.reshape(len(centers), -1), near.reshape(len(centers), -1)
+    tree, count = cKDTree(centers), min(neighbors, len(centers))
+    normals, spacing = np.empty((len(centers), 3), np.float32), np.empty(len(centers), np.float32)
+    for part in chunks(len(centers)):
+        normals[part], spacing[part] = _planes(centers, *tree.query(centers[part], np.arange(1, count + 1)))
+    return Surfaces(centers.astype(np.float32), normals, spacing, pieces)
+
+
+def _planes(centers: np.ndarray, distances: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit planes to the centers that are nearest, ``(m, k)``; return normals ``(m, 3)`` and spacing ``(m,)``."""
     around = centers[near] - centers[near].mean(1, keepdims=True)
     scatter, axes = np.linalg.eigh(np.einsum('mki,mkj->mij', around, around))
     known = (scatter[:, 0] < FLAT**2 * scatter[:, 1]) & (scatter[:, 1] > NO_LINE**2 * scatter[:, 2])
-    normals = np.where(known[:, None], axes[:, :, 0], np.nan)
-    spacing = distances[:, distances.shape[1] // 2]
-    return Surfaces(*(x.astype(np.float32) for x in (centers, normals, spacing)), pieces)
+    return np.where(known[:, None], axes[:, :, 0], np.nan), distances[:, distances.shape[1] // 2]
+
+
+def chunks(count: int, size: int = 2**18) -> Iterator[slice]:
+    """Cut ``count`` items into parts: what is computed of all of them at once would not fit into memory."""
+    yield from (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
 def group_by_voxel(points: np.ndarray, voxel: float) -> np.ndarray:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from scipy.linalg import solve
 from scipy.spatial import cKDTree
+from typing_extensions import Self
 
 from .registration import HEIGHT_SHARE, turn
 
@@ -43,7 +47,7 @@ def refine(parts: list[np.ndarray], poses: np.ndarray, times: np.ndarray) -> np.
     poses[:, 3] = np.unwrap(poses[:, 3])
     if len(poses) < 2:
         return poses
-    given = np.diff(poses, axis=0)
+    smoothness = _Smoothness.of(times, np.diff(poses, axis=0))
     # The frame of the thing is at liberty: it stays as it is at one time.
     held = np.zeros_like(poses)
     held[np.argmax([len(part) for part in parts])] = 1e6
@@ -53,9 +57,10 @@ def refine(parts: list[np.ndarray], poses: np.ndarray, times: np.ndarray) -> np.
         owners = np.repeat(np.arange(len(thin)), [len(part) for part in thin])
         points = np.concatenate(thin)
         for width in np.geomspace(*widths, ITERATIONS):
-            system, right = _smoothness(poses, times, given)
+            system, right = smoothness.equations(poses)
             _add_points(system, right, points, owners, poses, width)
-            step = np.linalg.solve(system + np.diag(held.reshape(-1)), right).reshape(-1, 4)
+            np.einsum('ii->i', system)[:] += held.reshape(-1)
+            step = solve(system, right, assume_a='pos', overwrite_a=True, check_finite=False).reshape(-1, 4)
             poses += FURTHER * step
             if np.abs(step).max() < ENOUGH:
                 break
@@ -104,28 +109,49 @@ def _second_differences(times: np.ndarray) -> np.ndarray:
     return (steps[1:] / after - steps[:-1] / before) * 2 / (before + after)
 
 
-def _smoothness(poses: np.ndarray, times: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the equations ``(4k, 4k)`` and ``(4k,)`` for a change to poses of steady motion, with steps as given."""
-    count = len(poses)
-    system, right = np.zeros((count, 4, count, 4)), np.zeros((count, 4))
-    steps, speeds_up = np.diff(np.eye(count), axis=0), _second_differences(times)
-    for column in range(4):
-        for matrix, wanted, error in (
-            (steps, given[:, column], STEP_ERROR[column]),
-            (speeds_up, 0.0, ACCELERATION[column]),
-        ):
-            system[:, column, :, column] += matrix.T @ matrix / error**2
-            right[:, column] += matrix.T @ (wanted - matrix @ poses[:, column]) / error**2
-    directions, speeds = _directions(poses, times)
-    drives = speeds > DRIVES
-    off = np.angle(np.exp(1j * (directions - forward(poses, times) - poses[:, 3])))
-    diagonal = np.arange(count)
-    system[diagonal, 3, diagonal, 3] += drives / DRIFT**2
-    right[:, 3] += drives * off / DRIFT**2
-    slow = ~drives[1:] / (SLOW_TURN * np.diff(times))
-    system[:, 3, :, 3] += (steps * slow[:, None] ** 2).T @ steps
-    right[:, 3] -= (steps * slow[:, None] ** 2).T @ (steps @ poses[:, 3])
-    return system.reshape(4 * count, -1), right.reshape(-1)
+@dataclass(frozen=True)
+class _Smoothness:
+    """That motion is steady, with steps from pose to pose as given.
+
+    Attributes:
+        times: ``(k,)`` seconds.
+        given: ``(k - 1, 4)`` the steps.
+        differences: ``(k - 1, k)`` and ``(k - 2, k)``, what takes values to their steps and to how they speed up.
+        always: ``(4, k, k)`` the part of the equations that is the same for all poses, for x, y, z and the turn.
+    """
+
+    times: np.ndarray
+    given: np.ndarray
+    differences: tuple[np.ndarray, np.ndarray]
+    always: np.ndarray
+
+    @classmethod
+    def of(cls, times: np.ndarray, given: np.ndarray) -> Self:
+        steps, speeds_up = np.diff(np.eye(len(times)), axis=0), _second_differences(times)
+        squares = steps.T @ steps, speeds_up.T @ speeds_up
+        errors = zip(STEP_ERROR, ACCELERATION, strict=True)
+        always = np.stack([squares[0] / step**2 + squares[1] / change**2 for step, change in errors])
+        return cls(times, given, (steps, speeds_up), always)
+
+    def equations(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the equations ``(4k, 4k)`` and ``(4k,)`` for a change to poses ``(k, 4)``."""
+        count, (steps, speeds_up) = len(poses), self.differences
+        system = np.zeros((count, 4, count, 4))
+        for column in range(4):
+            system[:, column, :, column] = self.always[column]
+        right = steps.T @ ((self.given - np.diff(poses, axis=0)) / np.square(STEP_ERROR))
+        right -= speeds_up.T @ (speeds_up @ poses / np.square(ACCELERATION))
+        directions, speeds = _directions(poses, self.times)
+        drives = speeds > DRIVES
+        off = np.angle(np.exp(1j * (directions - forward(poses, self.times) - poses[:, 3])))
+        first, diagonal = np.arange(count - 1), np.arange(count)
+        system[diagonal, 3, diagonal, 3] += drives / DRIFT**2
+        right[:, 3] += drives * off / DRIFT**2
+        slow = ~drives[1:] / (SLOW_TURN * np.diff(self.times)) ** 2
+        for one, other, sign in ((0, 0, 1), (1, 1, 1), (0, 1, -1), (1, 0, -1)):
+            system[first + one, 3, first + other, 3] += sign * slow
+        right[:, 3] -= steps.T @ (slow * np.diff(poses[:, 3]))
+        return system.reshape(4 * count, -1), right.reshape(-1)
 
 
 def _add_points(
@@ -162,18 +188,20 @@ def _add_points(
     misses, ours, theirs = local[second] - local[first], levers[first], levers[second]
     rotations = np.stack([turn(angle) for angle in poses[:, 3]])
     shared, our_sums, their_sums, missed = total(np.ones((len(first), 1))), total(ours), total(theirs), total(misses)
-    mixed = np.zeros((count, count, 4, 4))
-    mixed[..., :3, :3] = shared[..., None] * np.einsum('iab,jcb->ijac', rotations, rotations)
-    mixed[..., :3, 3] = -np.einsum('iab,ijb->ija', rotations, their_sums)
-    mixed[..., 3, :3] = -np.einsum('jab,ijb->ija', rotations, our_sums)
-    mixed[..., 3, 3] = dots(ours, theirs)
+    mixed = np.empty((count, 4, count, 4))
+    flat = rotations.reshape(-1, 3)
+    mixed[:, :3, :, :3] = (flat @ flat.T).reshape(count, 3, count, 3) * shared[:, None]
+    mixed[:, :3, :, 3] = -np.einsum('iab,ijb->iaj', rotations, their_sums)
+    mixed[:, 3, :, :3] = -np.einsum('jab,ijb->ija', rotations, our_sums)
+    mixed[:, 3, :, 3] = dots(ours, theirs)
     own = np.zeros((count, 4, 4))
     own[:, :3, :3] = (shared.sum(1) + shared.sum(0))[..., None] * np.eye(3)
     own[:, :3, 3] = -np.einsum('iab,ib->ia', rotations, our_sums.sum(1) + their_sums.sum(0))
     own[:, 3, :3] = own[:, :3, 3]
     own[:, 3, 3] = dots(ours, ours).sum(1) + dots(theirs, theirs).sum(0)
     cells, wanted = system.reshape(count, 4, count, 4), right.reshape(count, 4)
-    cells -= mixed.transpose(0, 2, 1, 3) + mixed.transpose(1, 3, 0, 2)
+    cells -= mixed
+    cells -= mixed.transpose(2, 3, 0, 1)
     diagonal = np.arange(count)
     cells[diagonal, :, diagonal, :] += own
     wanted[:, :3] -= np.einsum('iab,ib->ia', rotations, missed.sum(1) - missed.sum(0))

@@ -31,7 +31,8 @@ from .common import (
     sweep_record,
     units_per_second,
 )
-from .nuscenes import COLUMNS_PER_POINT, LIDAR, check_sweep_count
+from .nuscenes import check_sweep_count
+from .nuscenes_rig import COLUMNS_PER_POINT, LIDAR
 from .scene_files import FileFinder, check_first_points, complete_scenes, drop_missing_sweeps, plain_path
 
 HINT = "give an info pickle of mmdet3d's v2 format (metainfo and data_list)"
