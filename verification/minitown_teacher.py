@@ -29,7 +29,7 @@ from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.export import VIEWS, shifted
 from projects.DistillNeRF.scene_nerf.scores import filled
 from projects.DistillNeRF.scene_nerf.settings import SECTION
-from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
+from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering, corrected
 
 # Instances that go slower stand still, m/s.
 SLOWEST = 0.2
@@ -144,7 +144,7 @@ def compare(source: TeacherSource) -> dict[str, Any]:
     for image in drive.images:
         if image.frame is None:
             continue
-        cameras = shifted(image.camera_at(*settings.image_size), VIEWS)
+        cameras = shifted(corrected(teacher, image).camera_at(*settings.image_size), VIEWS)
         seen = teacher.render(cameras, image.timestamp, [image] + [None] * (len(VIEWS) - 1)).map(Tensor.cpu)
         depth = Path(image.truth['depth'])
         instances = _instances(root / 'truth/instances' / depth.parent.name / f'{depth.stem}.png')

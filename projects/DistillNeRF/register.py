@@ -15,3 +15,4 @@ from .hooks import data_for_model_hook, first_pictures_hook, panel_hook, progres
 from .losses import modules as registered  # noqa: E402, F401
 from .models import wrapper  # noqa: E402, F401
 from .scene_nerf import model as scene_nerf  # noqa: E402, F401
+from .scene_nerf import pose_hook  # noqa: E402, F401

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,7 +226,7 @@ def learned(field: SceneField, images: list[DriveImage], root: Path, cell: float
         (root / image.features).parent.mkdir(parents=True, exist_ok=True)
         np.save(root / image.features, place_function(field, image))
     maps = FeatureMaps.check(str(root), images)
-    field.features = learn_features(field, SimpleNamespace(features=maps, image_size=SIZE), cell, 0.5)
+    field.features = learn_features(field, maps, SIZE, cell, 0.5)
     return maps
 
 
@@ -316,7 +315,7 @@ def test_small_maps_are_learned_and_exported_in_their_size(crossing_car, tmp_pat
     small = resize_features(whole, (6, 10)).permute(1, 2, 0).numpy()
     np.save(tmp_path / image.features, small)
     maps = FeatureMaps.check(str(tmp_path), [image])
-    crossing_car.features = learn_features(crossing_car, SimpleNamespace(features=maps, image_size=SIZE), 0.5, 0.5)
+    crossing_car.features = learn_features(crossing_car, maps, SIZE, 0.5, 0.5)
     seen = FieldTeacher(crossing_car, [image], SIZE, warp=False).render(image.camera_at(*SIZE), 0.3)
     assert seen.features.shape == (1, CHANNELS, 6, 10)
     error = np.abs(seen.features[0].permute(1, 2, 0).numpy() - small)[..., :3].max(-1)

@@ -20,7 +20,7 @@ from ..scene_nerf.drive import Drive, DriveImage
 from ..scene_nerf.field_teacher import FieldTeacher
 from ..scene_nerf.moving_cells import MovingCells
 from ..scene_nerf.settings import SECTION
-from ..scene_nerf.teacher import TeacherRendering
+from ..scene_nerf.teacher import TeacherRendering, corrected
 from ..utils.errors import InputError
 from ..utils.files import require_file
 from ..visualization.colors import UNKNOWN_COLOR
@@ -106,6 +106,7 @@ class DriveTimes:
 
     def __init__(self, teacher: FieldTeacher, drive: Drive) -> None:
         self._parts, self._drive, self._size = FieldParts(teacher), drive, teacher.image_size
+        self._teacher = teacher
         first = self._images(0)
         self._front = max(first, key=lambda image: image.cam2scene[1, 2]).camera
 
@@ -142,7 +143,7 @@ class DriveTimes:
 
     def _images(self, number: int) -> list[DriveImage]:
         frame = self._drive.keyframes[number]
-        return [image for image in self._drive.images if image.frame == frame]
+        return [corrected(self._teacher, image) for image in self._drive.images if image.frame == frame]
 
 
 def open_field(

@@ -35,7 +35,7 @@ from ..utils.errors import InputError, warn
 from ..utils.files import atomic_path, file_stems, save_json, save_npy
 from ..utils.provenance import Provenance, fingerprint
 from .drive import Drive, DriveImage
-from .teacher import Teacher, TeacherRendering
+from .teacher import Teacher, TeacherRendering, corrected
 
 # What the same teacher wrote in another version is made again.
 VERSION = 2
@@ -334,7 +334,8 @@ def render_tasks(teacher: Teacher, options: ExportOptions, tasks: Iterable[Task]
 
 def make_views(teacher: Teacher, options: ExportOptions, task: Task) -> list[Made]:
     """Render the views of one image together and write their files."""
-    cameras = shifted(task.image.camera_at(*options.size), task.views)
+    # What the image shows is what its camera saw from where it was; shifted views are beside that.
+    cameras = shifted(corrected(teacher, task.image).camera_at(*options.size), task.views)
     with torch.no_grad():
         recorded = [task.image if view == ORIGINAL_VIEW else None for view in task.views]
         rendering = teacher.render(cameras, task.image.timestamp, recorded)

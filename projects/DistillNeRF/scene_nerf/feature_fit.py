@@ -16,9 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..semantics.classes import CHANNELS
-from .dataset import DriveRays
 from .feature_field import SKY_SIZE, FeatureField, Reads
-from .feature_maps import resize_features
+from .feature_maps import FeatureMaps, resize_features
 from .field import SceneField
 from .field_teacher import march
 from .marching import Rays
@@ -37,20 +36,21 @@ EDGES = [
 
 
 @torch.no_grad()
-def learn_features(field: SceneField, data: DriveRays, cell: float, largest: float) -> FeatureField:
+def learn_features(
+    field: SceneField, maps: FeatureMaps, image_size: tuple[int, int], cell: float, largest: float
+) -> FeatureField:
     """Learn the features of a field that stands.
 
     Args:
         field: the field, in evaluation mode.
-        data: its drive, with feature maps.
+        maps: the feature maps, of images with the poses that fit the field.
+        image_size: (height, width) of the rays that are asked.
         cell: edge of the smallest cells of features, meters.
         largest: of the largest that the innermost box can have.
     """
-    maps = data.features
-    assert maps is not None
     features = FeatureField.around(field.cells.grid, field.moving.cells.grid, cell, largest, maps.size)
     fit = FeatureFit(features)
-    height, width = data.image_size
+    height, width = image_size
     stride = math.ceil(math.sqrt(len(maps.images) * height * width / MOST_RAYS))
     for number, image in enumerate(maps.images):
         seen = torch.from_numpy(~image.own_car_mask(height, width))

@@ -19,6 +19,7 @@ from .moving_colors import warp_things
 from .seen_space import SeenSpace
 from .source_choice import choose_sources
 from .teacher import TeacherRendering, hide_own_car, own_car_masks
+from .turns import turn_between, turn_image
 from .warping import Sources, depth_with_sky, warp_colors
 
 # A pixel shows a surface where at least so much of the light ends on one.
@@ -41,11 +42,12 @@ class FieldTeacher:
 
     Attributes:
         field: the field.
-        images: the training images, in the order of its exposures.
+        images: the training images, in the order of its exposures, with corrected poses.
         image_size: (height, width) in which they are looked up.
         seen: what the training images saw: what lies behind unseen space is not known; None: everything is known.
         warp: whether colors are looked up in them; else the field's own are shown.
         with_features: whether features are rendered, if the field learned some.
+        turns: ``(n, 3)`` by which their cameras were turned (:mod:`.turns`); None: not at all.
     """
 
     field: SceneField
@@ -54,11 +56,16 @@ class FieldTeacher:
     seen: SeenSpace | None = None
     warp: bool = True
     with_features: bool = True
+    turns: Tensor | None = None
     _rendered: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self._axes = torch.from_numpy(np.stack([image.cam2scene[:3, 2] for image in self.images]))
         self._times = torch.tensor([image.timestamp for image in self.images], dtype=torch.float64)
+
+    def corrected(self, image: DriveImage) -> DriveImage:
+        """Turn the camera of an image of the drive, one that was not trained on as those around it in time."""
+        return image if self.turns is None else turn_image(image, turn_between(image, self.images, self.turns))
 
     @torch.no_grad()
     def render(

@@ -29,9 +29,11 @@ from .identity import check_identity, identify
 from .marching import Marching, Rays
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
 from .numbers import check_number
+from .pose_search import find_turns
 from .ray_losses import sky_loss, spread_loss
 from .seen_space import SeenSpace
 from .settings import read_settings
+from .turns import rotate, turn_images
 
 # More cells, occupied or not, do not fit into memory when training begins.
 MOST_CELLS = 2**28
@@ -58,7 +60,13 @@ class SceneNeRF(BaseModel):
         sky_weight: of the loss that keeps cells out of the sky, and other pixels opaque.
         spread_weight: of the loss that draws together what a ray ends on.
         feature_size: edge of the smallest cells of features, if there are any, meters.
+        correct_poses: whether cameras are turned to fit the field (:class:`.pose_hook.CorrectPoses`).
+
+    Attributes:
+        turns: ``(n, 3)`` by which the cameras of the training images are turned (:mod:`.turns`); None: not at all.
     """
+
+    turns: Tensor | None
 
     def __init__(
         self,
@@ -74,6 +82,7 @@ class SceneNeRF(BaseModel):
         sky_weight: float = 0.05,
         spread_weight: float = 0.1,
         feature_size: float = 0.4,
+        correct_poses: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -95,6 +104,9 @@ class SceneNeRF(BaseModel):
             raise InputError(f'model.reach is {reach!r}; give meters sideways, below and above')
         for value in reach:
             check_number('model.reach', value, above=0)
+        if not isinstance(correct_poses, bool):
+            raise InputError(f'model.correct_poses is {correct_poses!r}; give True or False')
+        self.correct_poses = correct_poses
         self.cell_size, self.divisions, self.levels, self.reach = cell_size, divisions, levels, tuple(reach)
         self.needed, self.beam_weight, self.exposure_weight = needed, beam_weight, exposure_weight
         self.sky_weight, self.spread_weight, self.feature_size = sky_weight, spread_weight, feature_size
@@ -102,6 +114,7 @@ class SceneNeRF(BaseModel):
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
         self.register_buffer('drive', torch.zeros(0, dtype=torch.uint8))
+        self.register_buffer('turns', None)
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
@@ -140,7 +153,7 @@ class SceneNeRF(BaseModel):
         """Note what pixels of all training images see up to the surface: of large images every so many of them."""
         space, values = self.seen_space(), self.field.exposure
         stride = max(1, min(4, data.image_size[0] // 56))
-        for image in data.images:
+        for image in turn_images(data.images, self.turns):
             camera = image.camera_at(*data.image_size).to(values)
             size = data.image_size[0] // stride, data.image_size[1] // stride
             origin, directions = camera.rays(*size)
@@ -159,8 +172,12 @@ class SceneNeRF(BaseModel):
     def learn_features(self, data: DriveRays) -> None:
         """Learn the features of the drive, where it has some; those of an earlier training go."""
         self.field.features = None
-        if data.features is not None:
-            self.field.features = learn_features(self.field, data, self.feature_size, self.largest_cell)
+        if (maps := data.features) is not None:
+            taken = {image.path: image for image in turn_images(data.images, self.turns)}
+            maps = replace(maps, images=tuple(taken[image.path] for image in maps.images))
+            self.field.features = learn_features(
+                self.field, maps, data.image_size, self.feature_size, self.largest_cell
+            )
 
     def learn_of(self, data: DriveRays) -> None:
         """Take what LiDAR says of a drive, asked again when cells are divided, and what the drive is known by."""
@@ -175,7 +192,13 @@ class SceneNeRF(BaseModel):
         for name in ('seen', 'drive'):
             if (stored := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, getattr(self, name).new_zeros(stored.shape))
+        stored = state_dict.get(prefix + 'turns')
+        self.turns = None if stored is None else self.field.exposure.new_zeros(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def turn_cameras(self, data: DriveRays) -> None:
+        """Turn the cameras of the training images so that these show what the field does."""
+        self.turns = find_turns(self.field, data.images, data.pixels, self.turns)
 
     def divide(self) -> None:
         """Drop cells that no ray needed since the last change, and halve the others."""
@@ -209,7 +232,7 @@ class SceneNeRF(BaseModel):
         """Return the losses of a batch of rays; no other mode."""
         if mode != 'loss':
             raise ValueError(f'mode {mode!r}: only loss; render with scene_nerf.teacher')
-        pixels, times = _pixel_rays(inputs), inputs['times']
+        pixels, times = self._pixel_rays(inputs), inputs['times']
         rays, count = pixels, len(pixels)
         if 'beam_ends' in inputs:
             rays, times = Rays.joined([pixels, self._beam_rays(inputs)]), torch.cat([times, inputs['beam_times']])
@@ -230,6 +253,14 @@ class SceneNeRF(BaseModel):
             losses['psnr'] = -10 * torch.log10(losses['loss_color'] / 3)
         return losses
 
+    def _pixel_rays(self, inputs: dict[str, Tensor]) -> Rays:
+        """Return whole rays through pixels."""
+        directions = inputs['directions']
+        if self.turns is not None:
+            directions = rotate(self.turns[inputs['images']], directions)
+        places = SPREAD[0] * (SPREAD[1] / SPREAD[0]) ** inputs['places']
+        return Rays.whole(inputs['origins'], directions, inputs['jitter'], places)
+
     def _beam_rays(self, inputs: dict[str, Tensor]) -> Rays:
         """Return rays along beams, with a limit in front of their end and one behind it."""
         origins, ways = inputs['beam_origins'], inputs['beam_ends'] - inputs['beam_origins']
@@ -237,11 +268,6 @@ class SceneNeRF(BaseModel):
         margin = (0.01 * lengths).clamp_min(float(self.field.cells.grid.boxes.sizes[0]))
         limits = torch.stack([lengths - margin, lengths + margin], 1)
         return Rays.whole(origins, ways / lengths[:, None], inputs['beam_jitter'], limits)
-
-
-def _pixel_rays(inputs: dict[str, Tensor]) -> Rays:
-    places = SPREAD[0] * (SPREAD[1] / SPREAD[0]) ** inputs['places']
-    return Rays.whole(inputs['origins'], inputs['directions'], inputs['jitter'], places)
 
 
 @HOOKS.register_module()
@@ -305,7 +331,8 @@ def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
     settings = read_settings(config, str(config.filename))
     images = training_images(settings.drive(), settings.holdout_frames)
     check_identity(model.drive, len(model.field.exposure), settings.scene, images, checkpoint, str(config.filename))
-    return FieldTeacher(model.field.eval(), images, settings.image_size, model.seen_space())
+    taken = turn_images(images, model.turns)
+    return FieldTeacher(model.field.eval(), taken, settings.image_size, model.seen_space(), turns=model.turns)
 
 
 def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:

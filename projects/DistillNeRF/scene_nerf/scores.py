@@ -17,7 +17,7 @@ from ..evaluation.image import psnr, ssim
 from ..geometry.cameras import Cameras
 from .drive import Drive, DriveImage, DriveSweep
 from .export import fill_unknown
-from .teacher import Teacher, TeacherRendering
+from .teacher import Teacher, TeacherRendering, corrected
 
 # Nearer points belong to the car.
 NEAREST = 1.0
@@ -74,7 +74,7 @@ def images_of(drive: Drive, frames: Collection[int]) -> list[DriveImage]:
 def render_image(teacher: Teacher, image: DriveImage, size: tuple[int, int]) -> TeacherRendering:
     """Render what the camera of an image sees, in a (height, width): one view, on the CPU."""
     with torch.no_grad():
-        return teacher.render(image.camera_at(*size), image.timestamp, [image]).map(Tensor.cpu)
+        return teacher.render(corrected(teacher, image).camera_at(*size), image.timestamp, [image]).map(Tensor.cpu)
 
 
 def filled(image: Tensor) -> tuple[Tensor, float]:
@@ -160,7 +160,7 @@ def _in_cameras(teacher: Teacher, drive: Drive, sweep: DriveSweep, size: tuple[i
     assert sweep.frame is not None
     ends = torch.from_numpy(sweep.beams()[1]).double()
     for image in images_of(drive, {sweep.frame}):
-        rows, columns, z = pixels_of(image.camera_at(*size), ends)
+        rows, columns, z = pixels_of(corrected(teacher, image).camera_at(*size), ends)
         if len(z):
             depth = render_image(teacher, image, size).depth[0].double().numpy()
             yield PointDepths(depth[rows, columns], z, ~hidden(rows, columns, z, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,6 +51,20 @@ class Teacher(Protocol):
                 show the own car where the image does, with neither depth nor sky there; others see what is behind it.
         """
         ...
+
+
+@runtime_checkable
+class CorrectsPoses(Protocol):
+    """A teacher that found where images were taken, a little beside where their records say."""
+
+    def corrected(self, image: DriveImage) -> DriveImage:
+        """Return an image of the drive with the pose that fits the teacher."""
+        ...
+
+
+def corrected(teacher: Teacher, image: DriveImage) -> DriveImage:
+    """Return an image with the pose that fits a teacher; by most it is the recorded one."""
+    return teacher.corrected(image) if isinstance(teacher, CorrectsPoses) else image
 
 
 def own_car_masks(recorded: Sequence[DriveImage | None], height: int, width: int) -> Tensor | None:

@@ -192,7 +192,7 @@ def _look_up(
     inside = (z > 1e-6) & (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
     u, v = u.masked_fill(~inside, 0.0), v.masked_fill(~inside, 0.0)
     rows, columns = maps.shape[2:]
-    found, trust, *rest = _read(maps, u * (columns / width), v * (rows / height)).unbind(1)
+    found, trust, *rest = read_maps(maps, u * (columns / width), v * (rows / height)).unbind(1)
     expected = near / z
     seen = inside & ((found - expected).abs() <= how.tolerance * expected + 1 / how.far)
     seconds = sources.seconds.abs().to(near.dtype)[:, None, None]
@@ -201,7 +201,7 @@ def _look_up(
         seen &= ~moves | (seconds <= how.instant)
     counts = trust * quality(camera, near, sources.cameras, how) / (1 + (seconds / how.apart) ** 2)
     counts = torch.where(sources.same_camera[:, None, None], counts, how.other_camera * counts)
-    return counts.masked_fill(~seen, 0.0), _read(image, u, v)
+    return counts.masked_fill(~seen, 0.0), read_maps(image, u, v)
 
 
 def _blend(weights: Tensor, colors: Tensor, fallback: Tensor, how: Warping) -> tuple[Tensor, Tensor]:
@@ -262,7 +262,7 @@ def quality(camera: Cameras, near: Tensor, sources: Cameras, how: Warping) -> Te
     return ((1 + bent) * coarser.clamp_min(1)).reciprocal().masked_fill(cosine <= 0, 0.0)
 
 
-def _read(maps: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def read_maps(maps: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Read maps ``(S, C, H, W)`` at pixels ``(S, h, w)``, bilinear: ``(S, C, h, w)``."""
     scales = [2 / max(size - 1, 1) for size in maps.shape[2:]]
     grid = torch.stack((u * scales[1] - 1, v * scales[0] - 1), -1)

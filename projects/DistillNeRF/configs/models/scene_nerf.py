@@ -40,4 +40,9 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=_max_iters, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='ExactResumeHook'), dict(type='ProgressHook'), dict(type='DivideCells')]
+custom_hooks = [
+    dict(type='ExactResumeHook'),
+    dict(type='ProgressHook'),
+    dict(type='DivideCells'),
+    dict(type='CorrectPoses'),
+]
