@@ -115,7 +115,8 @@ def test_features_are_the_same_on_every_device(data, elsewhere, tmp_path):
         if image.features is not None:
             (tmp_path / image.features).parent.mkdir(exist_ok=True)
             np.save(tmp_path / image.features, generator.random((7, 13, 64), np.float32))
-    drawn = SimpleNamespace(features=FeatureMaps.check(str(tmp_path), data.images), image_size=SIZE)
+    maps = FeatureMaps.check(str(tmp_path), data.images)
+    drawn = SimpleNamespace(features=maps, images=data.images, image_size=SIZE)
     image = data.drive.images[0]
     seen = []
     for model in (ours, there):
