@@ -29,6 +29,7 @@ bash setup.sh
 # Many small kernels run faster on one thread each. Processes times threads fill the cores: more threads than cores wait for
 # each other, ten times as long.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-cores=$(nproc 2>/dev/null || echo 2)
+# nproc answers OMP_NUM_THREADS where it is set.
+cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 processes=$(((cores < 4 ? cores : 4) / OMP_NUM_THREADS))
 exec "${VENV:-.venv}/bin/python" -m pytest -q -p no:cacheprovider -n "$((processes > 0 ? processes : 1))" "${select[@]}" "${arguments[@]}"

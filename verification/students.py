@@ -77,29 +77,44 @@ def students(folders: Mapping[str, Path | None], seeds: Sequence[int]) -> list[S
 
 
 def train_and_evaluate(student: Student, args: argparse.Namespace) -> None:
-    """Train a student, test it, and compare its novel views with the truth; skip what is finished."""
-    folder = args.out / f'{student.kind}_{student.seed}'
-    results = {name: folder / f'{name}.json' for name in ('test', 'novel')}
-    steps, root = args.steps, args.data_root
-    everywhere = [f'{loader}_dataloader.dataset.data_root={root}' for loader in ('train', 'val', 'test')]
-    schedule = [
-        *(f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}'),
-        *(f'param_scheduler.1.end={steps}', f'param_scheduler.1.T_max={steps - WARM_UP}'),
-    ]
-    if not all(path.exists() for path in results.values()):
-        options = [*everywhere, *schedule, *student.options()]
-        train = ['tools/train.py', CONFIG, '--work-dir', folder, '--seed', student.seed, '--resume']
-        run([*train, '--cfg-options', *options], folder, args)
-        checkpoint = (folder / 'last_checkpoint').read_text().strip()
-        test, novel = (
-            [f'tools/{tool}.py', CONFIG, checkpoint, *more, '--cfg-options', everywhere[-1]]
-            for tool, more in (
-                ('test', ['--out', results['test'], '--work-dir', folder / 'test']),
-                ('novel_view_synthesis', ['--truth', '--samples', args.samples, '--out', results['novel']]),
-            )
-        )
-        run(test, folder, args)
-        run(novel, folder, args)
+    """Train, test and look at a student; skip what is finished."""
+    if figures(folder_of(student, args)) is None:
+        evaluate(student, train(student, args), args)
+
+
+def train(student: Student, args: argparse.Namespace) -> Path:
+    """Train a student unless it is trained; returns its checkpoint."""
+    folder, steps = folder_of(student, args), args.steps
+    last = folder / 'last_checkpoint'
+    if not (last.exists() and Path(last.read_text().strip()).name == f'iter_{steps}.pth'):
+        options = [
+            *(f'{loader}_dataloader.dataset.data_root={args.data_root}' for loader in ('train', 'val')),
+            *(f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}'),
+            *(f'param_scheduler.1.end={steps}', f'param_scheduler.1.T_max={steps - WARM_UP}'),
+            *student.options(),
+        ]
+        words = ['tools/train.py', CONFIG, '--work-dir', folder, '--seed', student.seed, '--resume']
+        run([*words, '--cfg-options', *options], folder, args)
+    return folder / f'iter_{steps}.pth'
+
+
+def evaluate(student: Student, checkpoint: Path, args: argparse.Namespace) -> None:
+    """Test a student, and compare its novel views with the truth; skip what is finished."""
+    folder = folder_of(student, args)
+    tools = {
+        'test': ['tools/test.py', '--work-dir', folder / 'test'],
+        'novel': ['tools/novel_view_synthesis.py', '--truth', '--samples', args.samples],
+    }
+    for name, (tool, *options) in tools.items():
+        out = folder / f'{name}.json'
+        if not out.exists():
+            words = [tool, CONFIG, checkpoint, *options, '--out', out, '--cfg-options']
+            run([*words, f'test_dataloader.dataset.data_root={args.data_root}'], folder, args)
+
+
+def folder_of(student: Student, args: argparse.Namespace) -> Path:
+    """Return where all of a student lies."""
+    return args.out / f'{student.kind}_{student.seed}'
 
 
 def run(command: Sequence[object], folder: Path, args: argparse.Namespace) -> None:

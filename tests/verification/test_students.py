@@ -72,3 +72,21 @@ def test_what_is_finished_is_not_made_again_and_a_failure_is_told(tmp_path, monk
     with pytest.raises(SystemExit, match=r'truth_virtual_4/log.txt: tools/train.py ended with 2'):
         students.train_and_evaluate(Student('truth', None, True, 4), args)
     assert len(commands) == 1 and {'--resume', 'train_cfg.max_iters=10', '4'} < set(commands[0])
+
+
+def test_a_student_that_is_trained_is_evaluated_only(tmp_path, monkeypatch):
+    args = Namespace(out=tmp_path, steps=10, data_root='data/town', samples=1, workers=1)
+    folder, tools = tmp_path / 'none_0', []
+    folder.mkdir()
+    (folder / 'last_checkpoint').write_text('/elsewhere/iter_10.pth')
+
+    def note(words, **_):
+        tools.append((words[1], words[3]))
+        return Namespace(returncode=0)
+
+    monkeypatch.setattr(students.subprocess, 'run', note)
+    students.train_and_evaluate(Student(None, None, False, 0), args)
+    name = str(folder / 'iter_10.pth')
+    assert tools == [('tools/test.py', name), ('tools/novel_view_synthesis.py', name)]
+    students.train_and_evaluate(Student(None, None, False, 0), Namespace(**{**vars(args), 'steps': 20}))
+    assert tools[2] == ('tools/train.py', '--work-dir')

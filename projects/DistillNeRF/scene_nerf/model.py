@@ -283,8 +283,13 @@ class DivideCells(Hook):
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, divide: Sequence[float] = (0.05, 0.12, 0.25), drop: Sequence[float] = (0.5,)) -> None:
-        for share in (*divide, *drop):
-            check_number('divide and drop of DivideCells', share, least=0)
+        for name, shares in (('divide', divide), ('drop', drop)):
+            if not isinstance(shares, Sequence) or isinstance(shares, str):
+                raise InputError(f'{name} of DivideCells is {shares!r}; give a list of shares of the training')
+            for share in shares:
+                check_number(f'{name} of DivideCells', share, least=0)
+        if both := set(divide) & set(drop):
+            raise InputError(f'divide and drop of DivideCells both have {min(both):g}; leave it to one of them')
         self.shares = {**dict.fromkeys(divide, 'divide'), **dict.fromkeys(drop, 'drop')}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -3,7 +3,8 @@
 No labels are needed, but masks are believed where there are some. A pixel that a point falls on is solid, whatever
 stands in front of that point. What is above the highest point of a column of an image is sky, if the LiDAR had beams
 higher up there (:func:`.depth_layers.open_sky`). What remains, such as upper storeys, is told by its color: how often
-the certain pixels of either kind have it. Where color speaks against what lies around, nothing is told.
+the certain pixels of either kind have it. Where color speaks against what lies around, what other places show in the
+same direction tells (:mod:`.sky_directions`), or nothing is told.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.poses import inverse_pose
 from .beams import Beams
 from .depth_layers import open_sky
+from .sky_directions import tell_by_direction
 from .surfaces import group_by_voxel
 
 # Levels of each color that are told apart, and how far, in these, colors are alike (standard deviation).
@@ -43,6 +45,8 @@ BLOCK = 8.0
 NONE = -90.0
 # Of an int8 that stands for certainty.
 CERTAIN, SURE, LIKELY = 127, 100, 64
+# Floods from what is known.
+SOLID, SKY = 1, 2
 
 
 def label_sky(
@@ -85,6 +89,7 @@ def label_sky(
         for number, image in enumerate(images):
             if masks is None or masks[number] is None:
                 _tell_by_color(labels[number], points[number], certainty[_codes(image)], image)
+        tell_by_direction(labels, points, images, cameras, LIKELY, SURE)
     return torch.from_numpy(labels)
 
 
@@ -105,7 +110,9 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
     labels[covered] = 0
     # A point falls on a pixel, but may lie beyond its middle: beside the sky, what looks like it tells nothing.
     labels[points & maximum_filter(labels > SURE, 3) & (by_color > SURE)] = 0
-    labels[(labels < 0) & ~points & _open_to_sky(labels, points, image)] = 0
+    flood = _first_flood(labels > SURE, points, image)
+    labels[(labels < 0) & ~points & (flood == SKY)] = 0
+    labels[(labels > 0) & (labels <= SURE) & (flood == SOLID)] = 0
     labels[covered & (by_color <= SURE)] = -LIKELY
 
 
@@ -167,15 +174,15 @@ class _Lidar:
         return highest
 
 
-def _open_to_sky(labels: np.ndarray, points: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Tell which pixels ``(h, w)`` of an image a flood from the sky reaches before one from LiDAR points.
+def _first_flood(sky: np.ndarray, points: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Tell of each pixel ``(h, w)`` of an image whether a flood from the sky or one from LiDAR points is there first.
 
-    Floods rise across small differences of color first (watershed): clouds that look like houses are of the sky.
+    Floods rise across small differences of color first (watershed): clouds that look like houses are of the sky. Where
+    there is nothing to begin a flood with, all is 0.
     """
-    seeds = np.where(labels > SURE, 2, np.where(points, 1, 0)).astype(np.int32)
-    if not (points.any() and (seeds == 2).any()):
-        return np.zeros(labels.shape, bool)
-    return cv2.watershed(np.ascontiguousarray(image), seeds) == 2
+    if not (points.any() and sky.any()):
+        return np.zeros(sky.shape, np.int32)
+    return cv2.watershed(np.ascontiguousarray(image), np.where(sky, SKY, SOLID * points).astype(np.int32))
 
 
 def _in_view(

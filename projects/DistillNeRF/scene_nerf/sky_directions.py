@@ -1,0 +1,129 @@
+"""What a drive shows in one direction from several places: the sky looks the same, things that are near do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from typing_extensions import Self
+
+from ..geometry.cameras import Cameras
+
+# Directions are told apart by so many degrees, of azimuth and of elevation; only those above the horizon.
+DEGREES = 0.5
+# Images from places nearer to each other than this count as one, meters.
+APART = 1.0
+# The color of the sky in a direction is known if it was told at so many places.
+TOLD = 2
+# A pixel within NEAR of it, out of 255 and in all channels, shows the sky; one beyond FAR does not.
+NEAR, FAR = 12.0, 24.0
+# Where it is not known, what has one color (standard deviation) from so many places is the sky.
+STEADY, PLACES = 4.0, 8
+
+
+def tell_by_direction(
+    labels: np.ndarray, points: np.ndarray, images: np.ndarray, cameras: Sequence[Cameras], likely: int, sure: int
+) -> None:
+    """Tell more of what looks like both kinds, in place: at other times its direction may be free.
+
+    Of a drive that stands, images of one place tell nothing.
+
+    Args:
+        labels: ``(n, h, w)`` int8 what is known: positive is sky, negative is solid, 0 is neither.
+        points: ``(n, h, w)`` bool pixels that a LiDAR point falls on; they stay as they are.
+        images: ``(n, h, w, 3)`` uint8 the colors.
+        cameras: of the images.
+        likely: certainty of what this tells; labels of at most this certainty may change.
+        sure: certainty from which on a label is beyond doubt.
+    """
+    bins = [_bins(camera) for camera in cameras]
+    places = _places(np.stack([camera.cam2world[0, :3, 3].numpy() for camera in cameras]))
+
+    told = DirectionColors.of(images, bins, places, lambda number: labels[number] > 0)
+    left = np.zeros(labels.shape, bool)
+    for number, (image, where) in enumerate(zip(images, bins, strict=True)):
+        label, known, off = labels[number], told.places[where] >= TOLD, told.distance(image, where)
+        near, far = known & (off < NEAR), known & (off > FAR)
+        free = (label <= 0) & (label >= -likely) & ~points[number] & (where > 0)
+        solid = (label == 0) & far & ~points[number]
+        label[(label > 0) & (label <= sure) & far] = 0
+        label[free & near], label[solid] = likely, -likely
+        left[number] = free & (label == 0)
+
+    seen = DirectionColors.of(images, bins, places, lambda number: labels[number] > -sure)
+    for number, (image, where) in enumerate(zip(images, bins, strict=True)):
+        steady = (seen.places[where] >= PLACES) & (seen.spread[where] < STEADY)
+        labels[number][left[number] & steady & (seen.distance(image, where) < 2 * STEADY)] = likely
+
+
+@dataclass(frozen=True)
+class DirectionColors:
+    """The colors of directions: means of places, so that where a car waits counts once.
+
+    Attributes:
+        places: ``(b,)`` at how many a direction was seen; none at all of bin 0, which is below the horizon.
+        mean: ``(b, 3)`` color.
+        spread: ``(b,)`` standard deviation of the channel that varies most.
+    """
+
+    places: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        images: np.ndarray,
+        bins: Sequence[np.ndarray],
+        places: np.ndarray,
+        chosen: Callable[[int], np.ndarray],
+    ) -> Self:
+        """Gather the pixels of images that ``chosen(number)`` tells, ``(h, w)`` bool."""
+        size = _num_bins()
+        count, total, squares = np.zeros(size, int), np.zeros((size, 3)), np.zeros((size, 3))
+        for place in range(places.max(initial=-1) + 1):
+            here = [(number, chosen(number) & (bins[number] > 0)) for number in np.flatnonzero(places == place)]
+            where = np.concatenate([bins[number][used] for number, used in here])
+            colors = np.concatenate([images[number][used] for number, used in here])
+            pixels = np.bincount(where, minlength=size)
+            sums = np.stack([np.bincount(where, channel, size) for channel in colors.T], 1)
+            mean = sums / np.maximum(pixels, 1)[:, None]
+            count += pixels > 0
+            total += mean
+            squares += mean**2
+        divisor = np.maximum(count, 1)[:, None]
+        mean = total / divisor
+        return cls(count, mean, np.sqrt(np.maximum(squares / divisor - mean**2, 0)).max(1))
+
+    def distance(self, image: np.ndarray, bins: np.ndarray) -> np.ndarray:
+        """Return how far the colors ``(h, w, 3)`` of an image are from those of their directions ``(h, w)``."""
+        return np.abs(image - self.mean[bins]).max(-1)
+
+
+def _num_bins() -> int:
+    return 1 + round(90 / DEGREES) * round(360 / DEGREES)
+
+
+def _bins(camera: Cameras) -> np.ndarray:
+    """Return the bin ``(h, w)`` of each pixel's direction; 0 is below the horizon."""
+    _, directions = camera.rays(camera.height, camera.width)
+    x, y, z = directions.reshape(camera.height, camera.width, 3).unbind(-1)
+    rows, columns = round(90 / DEGREES), round(360 / DEGREES)
+    row = (z.atan2(x.hypot(y)).rad2deg() / DEGREES).clamp(max=rows - 1).floor().int()
+    column = (y.atan2(x).rad2deg() / DEGREES).floor().int() % columns
+    return (1 + row * columns + column).where(z > 0, 0).numpy()
+
+
+def _places(positions: np.ndarray) -> np.ndarray:
+    """Number the places ``(n,)`` of positions ``(n, 3)``."""
+    found: list[np.ndarray] = []
+    numbers = np.zeros(len(positions), int)
+    for index, position in enumerate(positions):
+        distances = np.linalg.norm(np.array(found).reshape(-1, 3) - position, axis=1)
+        if (distances >= APART).all():
+            numbers[index] = len(found)
+            found.append(position)
+        else:
+            numbers[index] = distances.argmin()
+    return numbers
