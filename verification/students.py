@@ -60,10 +60,10 @@ class Student:
         return (self.teacher or 'none') + ('_virtual' if self.virtual else '')
 
     def options(self) -> list[str]:
-        """Return what is changed in the training data."""
+        """Return what is changed in the training data, and which loss has nothing to compare with."""
         dataset = 'train_dataloader.dataset'
         if self.teacher is None:
-            return [f'{dataset}.load_teacher=False']
+            return [f'{dataset}.load_teacher=False', 'model.losses.teacher_depth=None']
         where = [] if self.folder is None else [f'{dataset}.data_prefix.teacher={self.folder.resolve()}']
         return where + [f'{dataset}.virtual_img_target_smart_sample=True'] * self.virtual
 

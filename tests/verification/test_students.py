@@ -28,7 +28,9 @@ def test_students_differ_by_their_teacher_alone(tmp_path):
     assert [student.kind for student in every] == 2 * kinds and [s.seed for s in every] == [0] * 6 + [1] * 6
     plain = load_config(ROOT / students.CONFIG, {})
     for student in every[:6]:
-        dataset = load_config(ROOT / students.CONFIG, options_of(student.options())).train_dataloader.dataset
+        config = load_config(ROOT / students.CONFIG, options_of(student.options()))
+        dataset = config.train_dataloader.dataset
+        assert (config.model.losses.teacher_depth is not None) == dataset.load_teacher
         assert dataset.load_teacher == (student.teacher is not None)
         assert bool(dataset.get('virtual_img_target_smart_sample')) == student.virtual
         folder = {'lidar': str(tmp_path / 'a'), 'field': str(tmp_path / 'b')}.get(student.teacher)
