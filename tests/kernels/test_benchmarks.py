@@ -19,25 +19,25 @@ SMALL = {
 }
 
 
-def compare(monkeypatch, benchmark: ModuleType, device, *options: str) -> int:
-    arguments = ['benchmark', '--device', str(device), *SMALL[benchmark], '--repetitions', '1', *options]
+def compare(monkeypatch, comparison: ModuleType, device, *options: str) -> int:
+    arguments = ['benchmark', '--device', str(device), *SMALL[comparison], '--repetitions', '1', *options]
     monkeypatch.setattr(sys, 'argv', arguments)
     try:
-        benchmark.main()
+        comparison.main()
     except SystemExit as end:
         return end.code
     return 0
 
 
 @pytest.mark.parametrize(
-    ('benchmark', 'said', 'count'),
+    ('comparison', 'said', 'count'),
     [
         (fused_kernels, ['composite of coarse features, forward and backward'], 11),
         (sparse_convolution, ['fine to coarse, transposed: ', 'within coarse, 8 -> 4'], 7),
     ],
 )
-def test_a_table_and_a_file(monkeypatch, benchmark, said, count, device, tmp_path, capsys):
-    assert compare(monkeypatch, benchmark, device, '--json', str(tmp_path / 'timings.json')) == 0
+def test_a_table_and_a_file(monkeypatch, comparison, said, count, device, tmp_path, capsys):
+    assert compare(monkeypatch, comparison, device, '--json', str(tmp_path / 'timings.json')) == 0
     printed = capsys.readouterr().out
     assert all(words in printed for words in said)
     timings = json.loads((tmp_path / 'timings.json').read_text())
@@ -46,10 +46,10 @@ def test_a_table_and_a_file(monkeypatch, benchmark, said, count, device, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ('benchmark', 'kernels', 'name'),
+    ('comparison', 'kernels', 'name'),
     [(fused_kernels, ray_marching, 'composite'), (sparse_convolution, sparse_conv, 'sparse_conv')],
 )
-def test_a_wrong_kernel_is_noticed(monkeypatch, benchmark, kernels, name, device, capsys):
+def test_a_wrong_kernel_is_noticed(monkeypatch, comparison, kernels, name, device, capsys):
     right = getattr(kernels, name)
 
     def wrong(*inputs):
@@ -57,19 +57,19 @@ def test_a_wrong_kernel_is_noticed(monkeypatch, benchmark, kernels, name, device
         return [1.01 * output for output in outputs] if isinstance(outputs, tuple) else 1.01 * outputs
 
     monkeypatch.setattr(kernels, name, wrong)
-    assert compare(monkeypatch, benchmark, device) == 1
+    assert compare(monkeypatch, comparison, device) == 1
     assert 'NO' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('benchmark', SMALL)
-def test_a_processor_without_the_interpreter_is_refused(monkeypatch, benchmark, capsys):
+@pytest.mark.parametrize('comparison', SMALL)
+def test_a_processor_without_the_interpreter_is_refused(monkeypatch, comparison, capsys):
     monkeypatch.setenv('TRITON_INTERPRET', '0')
-    assert compare(monkeypatch, benchmark, 'cpu') == 2
+    assert compare(monkeypatch, comparison, 'cpu') == 2
     assert 'set TRITON_INTERPRET=1' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('benchmark', SMALL)
-def test_without_triton_it_says_how_to_get_it(monkeypatch, benchmark, device, capsys):
+@pytest.mark.parametrize('comparison', SMALL)
+def test_without_triton_it_says_how_to_get_it(monkeypatch, comparison, device, capsys):
     monkeypatch.setitem(sys.modules, 'triton', None)
-    assert compare(monkeypatch, benchmark, device) == 2
+    assert compare(monkeypatch, comparison, device) == 2
     assert 'pip install triton' in capsys.readouterr().err
