@@ -1,7 +1,6 @@
 """Occ3D occupancy labels, voxelized from the surfaces of the town.
 
-The grid is that of Occ3D-nuScenes: ``(200, 200, 16)`` voxels of 0.4 m along x, y, z of the ego frame, from
-(-40, -40, -1) to (40, 40, 5.4) meters.
+The grid is that of Occ3D-nuScenes (:mod:`projects.DistillNeRF.semantics.occ3d`).
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ import numpy as np
 from scipy import ndimage
 
 from projects.DistillNeRF.semantics.classes import OCC3D_CLASSES, OCC3D_ID
+from projects.DistillNeRF.semantics.occ3d import FREE, LOWER, SHAPE, UPPER, VOXEL
 
 from .rig import box2world, transform
 
 if TYPE_CHECKING:
     from .world import Town
-
-LOWER = np.array([-40.0, -40.0, -1.0])
-UPPER = np.array([40.0, 40.0, 5.4])
-VOXEL = 0.4
-SHAPE = (200, 200, 16)
 
 # A voxel of any orientation is met by a grid of rays this far apart (0.4 / sqrt 2 = 0.283).
 STATIC_SPACING = 0.25
@@ -31,7 +26,6 @@ OBJECT_SPACING = 0.2
 RADIUS = float(np.hypot(40.0, 40.0))
 # Casting goes on this far behind a hit; thinner layers count as one.
 STEP = 5e-3
-FREE = OCC3D_CLASSES.index('free')
 FLAT = tuple(map(OCC3D_CLASSES.index, ('driveable_surface', 'other_flat', 'sidewalk', 'terrain')))
 
 

@@ -1,0 +1,1 @@
+"""Occupancy in the format of Occ3D-nuScenes: files, confusion matrix, RayIoU; needs numpy and numba alone."""

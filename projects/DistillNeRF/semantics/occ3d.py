@@ -1,0 +1,15 @@
+"""The grid of Occ3D-nuScenes labels: ``(200, 200, 16)`` voxels of 0.4 m along x, y, z of the ego frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .classes import OCC3D_CLASSES
+
+# Corners (x, y, z), meters in the ego frame: x forward, y left, z up.
+LOWER = np.array([-40.0, -40.0, -1.0])
+UPPER = np.array([40.0, 40.0, 5.4])
+# Edge of a voxel, meters.
+VOXEL = 0.4
+SHAPE = (200, 200, 16)
+FREE = OCC3D_CLASSES.index('free')
