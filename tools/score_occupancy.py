@@ -24,8 +24,8 @@ def parse_args() -> argparse.Namespace:
     place = ' '.join(f'{value:g}' for value in LIDAR_PLACE)
     about = f'where rays start, meters in the ego frame, if label files do not say so (default: {place})'
     parser.add_argument('--origin', nargs=3, type=float, metavar=('X', 'Y', 'Z'), help=about)
-    about = 'info file of the drives: rays start at eight places along each, as published'
-    parser.add_argument('--infos', type=file_path, help=about)
+    about = 'info files of the drives: rays start at eight places along each, as published'
+    parser.add_argument('--infos', nargs='+', type=file_path, metavar='FILE', help=about)
     parser.add_argument('--workers', type=int, default=1, help='threads (default: 1)')
     parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
     return parser.parse_args()

@@ -125,7 +125,7 @@ def test_rays_start_along_the_drive_of_an_info_file(project, tmp_path):
     assert found['protocol']['origins'] > len(infos) and 'infos.pkl' in found['protocol']['origin']
     write_labels(gts / 's/other/labels.npz', street())
     write_prediction(predictions / 's/other.npz', street())
-    assert_refused(run('score_occupancy', gts, predictions, *options), 'infos.pkl', 'has no sample other')
+    assert_refused(run('score_occupancy', gts, predictions, *options), 'infos.pkl', 'no sample other in it')
 
 
 def test_bad_files_are_refused_and_nothing_is_written(folders, tmp_path):

@@ -45,39 +45,42 @@ class Origins:
 
     place: Sequence[float] = LIDAR_PLACE
     by_token: Mapping[str, np.ndarray] | None = None
-    source: str | os.PathLike | None = None
+    source: str = ''
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.place).all():
             raise InputError(f'--origin is {" ".join(map(str, self.place))}; give three finite numbers, meters')
 
     @classmethod
-    def of_infos(cls, path: str | os.PathLike) -> Origins:
-        """Read the drives of an info file.
+    def of_infos(cls, paths: Sequence[str | os.PathLike]) -> Origins:
+        """Read the drives of info files.
 
         Raises:
             InputError: a missing, damaged or foreign file.
         """
         scenes: dict[str, list[dict[str, Any]]] = {}
-        for info in load_infos(path)[1]:
-            scenes.setdefault(info['scene'], []).append(info)
+        for path in paths:
+            for info in load_infos(path)[1]:
+                scenes.setdefault(info['scene'], []).append(info)
         by_token = {}
         for infos in scenes.values():
             lidar2global = np.stack([np.asarray(info['lidar2global'], np.float64) for info in infos])
             for info in infos:
                 by_token[info['token']] = drive_origins(lidar2global, np.asarray(info['ego2global'], np.float64))
-        return cls(by_token=by_token, source=path)
+        return cls(by_token=by_token, source=', '.join(map(str, paths)))
 
     def of(self, token: str) -> np.ndarray:
         """Return the origins ``(n, 3)`` of a frame.
 
         Raises:
-            InputError: the info file has no such frame.
+            InputError: the info files have no such frame.
         """
         if self.by_token is None:
             return np.array([self.place], np.float64)
         if token not in self.by_token:
-            raise InputError(f'{self.source}: has no sample {token}; give the info file of the drives of these labels')
+            raise InputError(
+                f'{self.source}: no sample {token} in it; give the info files of the drives of all these labels'
+            )
         return self.by_token[token]
 
     def __str__(self) -> str:
