@@ -88,6 +88,7 @@ def test_other_commands_refuse_to_be_one_of_several_processes(monkeypatch, proje
         ('convert_checkpoint', (tmp_path / 'a.pth', tmp_path / 'b.pth')),
         ('create_data', ('minitown', '--root-path', tmp_path)),
         ('viewer', (project.config, 'None')),
+        ('predict_occupancy', (project.config, 'None', '--out', tmp_path)),
         ('score_occupancy', (tmp_path, tmp_path)),
     ):
         assert_refused(run(tool, *arguments), 'torchrun (WORLD_SIZE=2)', 'with python alone')

@@ -14,6 +14,7 @@ PLAIN = [
     'evaluation.depth',
     'evaluation.image',
     'evaluation.occupancy.confusion',
+    'evaluation.occupancy.from_scene',
     'evaluation.occupancy.labels',
     'evaluation.occupancy.ray_iou',
     'evaluation.report',

@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset, force_full_init
 from torch.utils.data import Dataset
 
 from ..geometry.boxes import read_boxes
+from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
 from .availability import LIDAR, OTHER_FRAMES, Availability, lidar_availability, lidar_note, require_boxes
 from .cache import cache_name, check_cache_exists
@@ -320,6 +321,13 @@ class DistillNeRFDataset(BaseDataset):
     def get_token(self, idx: int) -> str:
         """Return the token of a sample."""
         return super().get_data_info(int(self._positions[idx]))['token']
+
+    @force_full_init
+    def ego2lidar(self, idx: int) -> np.ndarray:
+        """Return the pose ``(4, 4)`` of a sample's ego frame in its LiDAR frame, in which its scene is."""
+        info = super().get_data_info(int(self._positions[idx]))
+        lidar2global, ego2global = (np.asarray(info[name], np.float64) for name in ('lidar2global', 'ego2global'))
+        return inverse_pose(lidar2global) @ ego2global
 
     def reload(self, num_camera: int | None = None, load_boxes: bool | None = None) -> None:
         """Read the info file again with other options; nothing happens if they are as before.

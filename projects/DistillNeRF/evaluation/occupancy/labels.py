@@ -15,7 +15,7 @@ import numpy as np
 from ...semantics.classes import OCC3D_CLASSES
 from ...semantics.occ3d import SHAPE
 from ...utils.errors import InputError
-from ...utils.files import is_folder, require_file
+from ...utils.files import atomic_path, is_folder, require_file
 
 KEY = 'semantics'
 MASKS = ('camera', 'lidar')
@@ -91,6 +91,12 @@ def read_prediction(path: str | os.PathLike) -> np.ndarray:
         InputError: the file is missing, damaged, or holds something else.
     """
     return _class_numbers(_read_arrays(path, (KEY,), (), SAVE_AGAIN)[KEY], path, SAVE_AGAIN)
+
+
+def save_prediction(path: str | os.PathLike, grid: np.ndarray) -> None:
+    """Write a predicted grid as :func:`read_prediction` reads it, atomically."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **{KEY: grid})
 
 
 def match_frames(labels: str | os.PathLike, predictions: str | os.PathLike) -> Matches:

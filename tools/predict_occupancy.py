@@ -1,0 +1,53 @@
+"""Predict occupancy as Occ3D has it: python tools/predict_occupancy.py CONFIG CKPT --out DIR (docs/EVALUATION.md)."""
+
+from __future__ import annotations
+
+import argparse
+
+from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
+from projects.DistillNeRF.engine.command_line import add_precision, config_parser, file_path
+from projects.DistillNeRF.engine.environment import require_one_process
+from projects.DistillNeRF.engine.predict_occupancy import SEMANTICS, predict_occupancy
+from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling
+from projects.DistillNeRF.utils.errors import command
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the options."""
+    parser = config_parser(__doc__)
+    usual = GridSampling()
+    parser.add_argument('--out', type=file_path, required=True, help='where SCENE/TOKEN.npz go')
+    about = 'what tells classes: the class codes of MiniTown, or nothing (default)'
+    parser.add_argument('--semantics', choices=SEMANTICS, default=SEMANTICS[0], help=about)
+    about = f'points per axis at which a voxel is looked at (default: {usual.lattice})'
+    parser.add_argument('--lattice', type=int, default=usual.lattice, help=about)
+    about = f'density, per meter, from which on a voxel is occupied (default: {usual.min_density})'
+    parser.add_argument('--min-density', type=float, default=usual.min_density, help=about)
+    about = f'voxels by which everything grows then (default: {usual.dilation})'
+    parser.add_argument('--dilation', type=int, default=usual.dilation, help=about)
+    parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
+    add_precision(parser)
+    return parser.parse_args()
+
+
+@command
+def main() -> None:
+    """Write a grid per sample of the test data, and print how they were made."""
+    args = parse_args()
+    require_one_process()
+    config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))
+    warn_of_unread(args.cfg_options, DATA_AND_NETWORK)
+    sampling = GridSampling(args.lattice, args.min_density, args.dilation)
+    written = list(
+        predict_occupancy(config, args.checkpoint, args.out, args.semantics, sampling, args.device, args.precision)
+    )
+    print(
+        f'voxels: {args.lattice} points per axis, occupied from {args.min_density:g} per meter on, '
+        f'dilated by {args.dilation}; classes: {args.semantics}'
+    )
+    print(f'wrote {len(written)} grids to {args.out}')
+
+
+if __name__ == '__main__':
+    main()
