@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.evaluation.occupancy.labels import read_prediction
 from projects.DistillNeRF.semantics.occ3d import FREE
 from tests.helpers.commands import run
@@ -27,6 +29,14 @@ def test_every_sample_is_predicted_and_can_be_scored(project, tmp_path):
         write_labels(gts / info['scene'] / info['token'] / 'labels.npz', grid)
     scored = run('score_occupancy', gts, out)
     assert scored.code == 0 and f'frames: {len(infos)}' in scored.out and 'occupied or free (IoU)' in scored.out
+
+
+def test_the_ego_frame_is_where_the_lidar_is_mounted(project):
+    """The mount of the info file, turned round; it is told apart from none."""
+    dataset = build_dataset(load_config(project.config), 'test')
+    mount = np.asarray(load_infos(project.root / 'infos.pkl')[1][1]['lidar_points']['lidar2ego'])
+    assert np.allclose(dataset.ego2lidar(1) @ mount, np.eye(4), atol=1e-6)
+    assert not np.allclose(mount, np.eye(4), atol=0.1)
 
 
 def test_settings_that_mean_nothing_are_refused(project, tmp_path):
