@@ -26,7 +26,7 @@ from ..utils.errors import InputError, warn
 LIDAR_PLACE = (0.985793, 0.0, 1.84019)
 COLUMNS = ('IoU', *(f'RayIoU {threshold:g} m' for threshold in THRESHOLDS))
 ROWS = {
-    'miou': 'mean of 17 (mIoU, RayIoU)',
+    'miou': 'all classes (mIoU, RayIoU)',
     'miou_star': 'without others, other_flat (mIoU*)',
     'foreground_miou': 'barrier to truck (foreground mIoU)',
     'iou': 'occupied or free (IoU)',
