@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import init_default_scope
 
+import projects.DistillNeRF.register  # noqa: F401
 from projects.DistillNeRF.datasets.dataset import DistillNeRFDataset
 from projects.DistillNeRF.datasets.infos import save_infos
 from projects.DistillNeRF.datasets.samplers import SeededIndex
@@ -106,6 +108,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def dataset(root: Path, **options: object) -> DistillNeRFDataset:
+    init_default_scope('mmdet3d')
     return DistillNeRFDataset('infos.pkl', str(root), image_size=(6, 10), render_size=(3, 5), **options)
 
 
