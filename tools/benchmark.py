@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shutil
-import subprocess
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -16,6 +13,7 @@ from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.evaluation.report import text_table
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json
+from projects.DistillNeRF.utils.provenance import commit
 from verification.benchmark.cases import Case, in_fresh_process, run, scaling
 from verification.benchmark.profiler import Work, ceilings, rates_text
 from verification.benchmark.scenes import SIZES
@@ -116,12 +114,8 @@ def floors(result: Measurement, limits: dict[str, float]) -> str:
 
 def about() -> dict[str, str]:
     """Return facts about the machine and the code."""
-    root = Path(__file__).resolve().parents[1]
-    git = shutil.which('git')  # an installation may have none, or the code may be in no repository
-    command = [git, 'rev-parse', '--short', 'HEAD']
-    commit = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.strip() if git else ''
     return {
-        'commit': commit or 'unknown',
+        'commit': commit(),
         'torch': torch.__version__,
         'threads': str(torch.get_num_threads()),
         'machine': platform.processor() or platform.machine(),

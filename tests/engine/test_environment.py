@@ -90,6 +90,7 @@ def test_other_commands_refuse_to_be_one_of_several_processes(monkeypatch, proje
         ('viewer', (project.config, 'None')),
         ('predict_occupancy', (project.config, 'None', '--out', tmp_path)),
         ('score_occupancy', (tmp_path, tmp_path)),
+        ('experiment', (tmp_path / 'x.py',)),
     ):
         assert_refused(run(tool, *arguments), 'torchrun (WORLD_SIZE=2)', 'with python alone')
     assert not list(tmp_path.iterdir())

@@ -30,6 +30,7 @@ from projects.DistillNeRF.kernels.selection import set_kernels
 from projects.DistillNeRF.models.wrapper import Batch, DistillNeRFModel
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import save_json
+from projects.DistillNeRF.utils.provenance import commit
 from verification.benchmark.launches import HostCosts
 from verification.benchmark.profiler import ceilings, now, peak, rates_text, reset_peak
 from verification.benchmark.training import Size, published_model, random_batch, to_device
@@ -283,11 +284,6 @@ def markdown(report: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _commit() -> str:
-    found = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True, text=True)
-    return found.stdout.strip() or 'unknown'
-
-
 def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor() or 'CPU'
 
@@ -321,7 +317,7 @@ def main() -> int:
     report = {
         'device': _name(device),
         'torch': torch.__version__,
-        'commit': _commit(),
+        'commit': commit(),
         'ceilings': ceilings(device),
         'figures': [asdict(row) for row in figures],
         'host_costs': host_costs(device),

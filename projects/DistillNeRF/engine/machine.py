@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -15,9 +18,20 @@ from ..utils.files import disk_failure
 # Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD = 1 << 28
+# Linux's description of the processor.
+CPU_INFO = Path('/proc/cpuinfo')
 # What torch says about a worker that was killed or ran out of shared memory, and about memory that is not there.
 _WORKER = ('DataLoader worker (pid', 'unable to open shared memory', 'unable to mmap', 'received 0 items of ancdata')
 _MEMORY = ('out of memory', "can't allocate memory", 'not enough memory', 'Cannot allocate memory')
+
+
+def machine() -> dict[str, str]:
+    """Return what figures depend on: the processor and its number of cores, the device and torch."""
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.is_file() else []
+    models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
+    return {'machine': f'{processor}, {os.cpu_count()} cores', 'device': device, 'torch': torch.__version__}
 
 
 def prepare_processor() -> None:

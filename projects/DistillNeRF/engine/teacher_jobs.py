@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,8 +17,8 @@ from ..utils.errors import InputError, warn
 from ..utils.files import atomic_path, file_stems, require_writable
 from .resuming import newest_checkpoint
 from .teachers import FIELD
+from .tool_runs import run_tool, threads_for
 
-TOOLS = Path(__file__).resolve().parents[3] / 'tools'
 CONFIG, LOG = 'scene.py', 'teacher.log'
 LAUNCHERS = ('none', 'slurm')
 # Jobs of a cluster at once.
@@ -103,35 +101,13 @@ def run_scene(job: SceneJob) -> str | None:
 
 
 def _run(job: SceneJob, tool: str, *arguments: str) -> str | None:
-    """Run one of our commands, with its output in the log; return what went wrong."""
-    environment = dict(os.environ)
-    environment['PYTHONPATH'] = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH')]))
-    if job.threads is not None:
-        environment.setdefault('OMP_NUM_THREADS', str(job.threads))
-    log = job.work_dir / LOG
-    with log.open('a') as file:
-        start = file.tell()
-        command = [sys.executable, str(TOOLS / f'{tool}.py'), *arguments]
-        code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode
-    if code == 0:
-        return None
-    said = _last_error(log.read_bytes()[start:].decode(errors='replace'))
-    ended = f'ended with exit code {code}' if code > 0 else f'was ended by signal {-code}, maybe for lack of memory'
-    return f'tools/{tool}.py {ended}{f": {said}" if said else ""} ({log})'
-
-
-def _last_error(text: str) -> str:
-    """Return the line of an output that says what went wrong: that of our errors, or else the last one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix('error: ') for line in lines if line.startswith('error: ')]
-    return (errors or lines or [''])[-1]
+    """Run one of our commands for a scene; return what went wrong."""
+    return run_tool(tool, arguments, job.work_dir / LOG, job.threads)
 
 
 def run_here(jobs: Sequence[SceneJob], workers: int = 1) -> Iterator[tuple[SceneJob, str | None]]:
     """Run jobs on this machine, a few at a time, which share its cores; yield each that ended, and what went wrong."""
-    if workers > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // workers)
-        jobs = [replace(job, threads=threads) for job in jobs]
+    jobs = [replace(job, threads=threads_for(workers)) for job in jobs]
     # Threads wait for the processes: one that is killed for lack of memory ends alone.
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(_safely, job): job for job in jobs}

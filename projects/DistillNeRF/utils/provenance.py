@@ -1,4 +1,4 @@
-"""Provenance of files: kept output is valid only as long as its source, settings and version are the same.
+"""Provenance of files and figures: kept output is valid as long as its source, settings and version are the same.
 
 A :class:`Provenance` is one small JSON for the files below a folder. For every file it has a fingerprint of what the
 file was made from and a digest of the file itself, so that neither a change of the source nor a cut or overwritten
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,22 @@ def _describe(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {'array': value.tolist()}
     return value
+
+
+def commit() -> str:
+    """Return the short commit of the code, with ``+`` if tracked files differ from it; ``unknown`` outside of git."""
+    git = shutil.which('git')  # an installation may have none, or the code may be in no repository
+    if git is None:
+        return 'unknown'
+
+    def ask(*words: str) -> str:
+        return subprocess.run([git, *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+
+    if not ask('ls-files', Path(__file__).name):  # installed somewhere in a repository of others
+        return 'unknown'
+    found = ask('rev-parse', '--short', 'HEAD')
+    changed = ask('status', '--porcelain', '--untracked-files=no')
+    return found + '+' * bool(changed) if found else 'unknown'
 
 
 class Provenance:

@@ -1,0 +1,155 @@
+"""An experiment trains, tests and tabulates; what is there stays, and what went wrong is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from projects.DistillNeRF.engine.experiment import TRUE_VIEWS
+from projects.DistillNeRF.engine.experiment_report import spread, table
+from projects.DistillNeRF.engine.tool_runs import TOOLS
+from tests.helpers.commands import ROOT, Project, run
+from tests.helpers.refusals import assert_refused
+
+SHIPPED = sorted((ROOT / 'projects/DistillNeRF/configs/experiments').glob('*.py'))
+FILE = """_rate = 'optim_wrapper.optimizer.lr'
+config = {config!r}
+seeds = [0, 1]
+runs = {{
+    'usual': dict(),
+    'slow | rate': dict(options={{_rate: 1e-5}}, seeds=[1]),
+}}
+columns = {{'PSNR, dB': 'psnr', 'AbsRel': 'abs_rel'}}
+evaluations = ['psnr', 'depth']
+"""
+
+
+@pytest.fixture
+def in_this_process(monkeypatch) -> list[tuple[str, ...]]:
+    """Run the commands of an experiment here; return them."""
+    commands, really = [], subprocess.run
+
+    def instead(command, *others, **options):
+        if Path(command[1]).parent != TOOLS:  # mmengine asks about the machine
+            return really(command, *others, **options)
+        _, tool, *arguments = command
+        commands.append((Path(tool).stem, *arguments))
+        result = run(Path(tool).stem, *arguments)
+        options['stdout'].write(result.out + result.err)
+        return SimpleNamespace(returncode=result.code)
+
+    monkeypatch.setattr(subprocess, 'run', instead)
+    monkeypatch.setattr('projects.DistillNeRF.engine.experiment.commit', lambda: 'abc1234')
+    return commands
+
+
+def written(folder: Path, project: Project, old: str = '', new: str = '') -> Path:
+    path = folder / 'experiment.py'
+    path.write_text(
+        FILE.format(config=str(project.config)).replace(old, new) if old else FILE.format(config=str(project.config))
+    )
+    return path
+
+
+def test_runs_are_trained_tested_and_tabulated_once(project, in_this_process, tmp_path):
+    file, work = written(tmp_path, project), tmp_path / 'work'
+    result = run('experiment', file, '--work-dir', work)
+    assert result.code == 0, result.err
+    assert [command[0] for command in in_this_process] == ['train', 'test'] * 3
+    trainings = in_this_process[::2]
+    assert [words[words.index('--seed') + 1] for words in trainings] == ['0', '1', '1']
+    assert [any('lr=1e-05' in word for word in words) for words in trainings] == [False, False, True]
+    folder = work / 'usual/seed_0'
+    figures = json.loads((folder / 'results.json').read_text())
+    assert figures['figures'] == json.loads((folder / 'test.json').read_text())['model']
+    assert figures['commit'] == 'abc1234' and figures['training_s'] > 0 and figures['machine'] and figures['torch']
+    rows = (work / 'table.md').read_text().splitlines()
+    assert rows[0] == '| run | seeds | PSNR, dB | AbsRel | training |'
+    assert rows[2].startswith('| usual | 2 | ') and ' ± ' in rows[2]
+    # Another learning rate gives other figures.
+    assert rows[3].startswith('| slow \\| rate | 1 | ') and '±' not in rows[3]
+    assert 'commit: abc1234' in '\n'.join(rows) and str(rows[3]) in result.out
+    page = (work / 'curves.html').read_text()
+    assert page.count('usual, seed 0') == 2 and 'slow | rate, seed 1' in page
+    again = run('experiment', file, '--work-dir', work)
+    assert again.code == 0 and len(in_this_process) == 6
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_goes_on_later(project, in_this_process, tmp_path, monkeypatch):
+    file, work = written(tmp_path, project), tmp_path / 'work'
+    inner = subprocess.run
+
+    def failing(command, *others, **options):
+        if 'seed_0' in str(command) and Path(command[1]).stem == 'test':
+            options['stdout'].write('warning: x\nerror: no luck; try again\n')
+            return SimpleNamespace(returncode=2)
+        return inner(command, *others, **options)
+
+    monkeypatch.setattr(subprocess, 'run', failing)
+    result = run('experiment', file, '--work-dir', work, '--runs', 'usual')
+    assert result.code == 1
+    last = result.err.splitlines()[-2:]
+    assert last[0].startswith('failed: usual, seed 0: tools/test.py ended with exit code 2: no luck; try again (')
+    assert 'goes on' in last[1] and '| usual | 1 | ' in result.out and '| slow \\| rate | 0 |' in result.out
+    monkeypatch.setattr(subprocess, 'run', inner)
+    assert run('experiment', file, '--work-dir', work, '--runs', 'usual').code == 0
+    assert '| usual | 2 | ' in (work / 'table.md').read_text()
+    # The time of a training that was there before is not known.
+    assert json.loads((work / 'usual/seed_0/results.json').read_text())['training_s'] is None
+    count = len(in_this_process)
+    assert run('experiment', file, '--work-dir', work, '--table').code == 0 and len(in_this_process) == count
+
+
+def test_runs_of_other_settings_are_refused(project, in_this_process, tmp_path):
+    work = tmp_path / 'work'
+    assert run('experiment', written(tmp_path, project), '--work-dir', work, '--table').code == 0
+    other = written(tmp_path, project, '1e-5', '2e-5')
+    assert_refused(
+        run('experiment', other, '--work-dir', work), 'slow | rate', 'other settings', 'give another --work-dir'
+    )
+    assert not in_this_process
+
+
+def test_what_cannot_be_right_is_refused(project, in_this_process, tmp_path):
+    for old, new, *words in (
+        ('seeds = [0, 1]', 'seeds = [0, 0]', 'seeds is [0, 0]', 'different'),
+        ('seeds = [0, 1]', 'seed = 1', "nothing reads 'seed'", 'seeds'),
+        ('seeds=[1]', 'seeds=3', 'seeds is 3'),
+        ('options={', 'option={', "nothing reads 'option' of run 'slow | rate'"),
+        ("'psnr', 'depth'", "'psnr', 'sharpness'", "evaluations has 'sharpness'", 'novel_view'),
+        ('1e-5', "'1,2'", 'which no command line can say'),
+        ('_rate:', "'model.network.chanels':", "'chanels' of model.network", 'did you mean channels'),
+        ('config =', '_config =', "run 'usual' has no config"),
+        ('columns =', 'true_views = -1\ncolumns =', 'true_views is -1'),
+        ('runs = {', 'runs = [', 'correct it'),
+    ):
+        file = written(tmp_path, project, old, new)
+        assert_refused(run('experiment', file, '--work-dir', tmp_path / 'work', '--table'), *words)
+    assert_refused(run('experiment', tmp_path / 'none.py'), 'none.py', 'give an experiment')
+    file = written(tmp_path, project)
+    assert_refused(run('experiment', file, '--runs', 'other'), '--runs other', 'usual')
+    assert_refused(run('experiment', file, '--workers', 0), '--workers is 0')
+    assert not in_this_process
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
+def test_experiments_that_ship_can_be_read(path, tmp_path):
+    result = run('experiment', path, '--work-dir', tmp_path, '--table')
+    assert result.code == 0, result.err
+
+
+def test_the_table_says_what_is_missing_and_what_differs():
+    one = {'figures': {'psnr': 20.0, TRUE_VIEWS + 'psnr': 18.0}, 'commit': 'a', 'torch': '2', 'training_s': 60.0}
+    two = {'figures': {'psnr': 21.0}, 'commit': 'b', 'torch': '2', 'training_s': 120.0}
+    text = table({'x': [one, two], 'y': [two], 'z': []}, {'dB': 'psnr', 'new': 'true_views/psnr', 'odd': 'none'})
+    rows = text.splitlines()
+    assert rows[2] == '| x | 2 | 20.50 ± 0.71 |  |  | 1.5 min |' and rows[3] == '| y | 1 | 21.00 |  |  | 2.0 min |'
+    assert rows[4] == '| z | 0 |  |  |  |  |' and 'No run has a figure for: odd.' in rows
+    assert '**commit differs**: a, b' in text and 'torch: 2' in text
+    every = table({'x': [one]}, {}).splitlines()[0]
+    assert every == '| run | seeds | psnr | true_views/psnr | training |'
+    assert spread([0.25, 0.35]) == '0.300 ± 0.071' and spread([]) == '' and spread([1.0, None]) == ''
