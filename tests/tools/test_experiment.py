@@ -129,7 +129,7 @@ def test_what_cannot_be_right_is_refused(project, in_this_process, tmp_path):
     ):
         file = written(tmp_path, project, old, new)
         assert_refused(run('experiment', file, '--work-dir', tmp_path / 'work', '--table'), *words)
-    assert_refused(run('experiment', tmp_path / 'none.py'), 'none.py', 'give an experiment')
+    assert_refused(run('experiment', tmp_path / 'none.py'), 'none.py', 'give the file of an experiment')
     file = written(tmp_path, project)
     assert_refused(run('experiment', file, '--runs', 'other'), '--runs other', 'usual')
     assert_refused(run('experiment', file, '--workers', 0), '--workers is 0')
