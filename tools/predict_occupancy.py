@@ -8,8 +8,8 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
 from projects.DistillNeRF.engine.command_line import add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.predict_occupancy import SEMANTICS, predict_occupancy
-from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling
+from projects.DistillNeRF.engine.predict_occupancy import predict_occupancy
+from projects.DistillNeRF.evaluation.occupancy.from_scene import SEMANTICS, GridSampling
 from projects.DistillNeRF.utils.errors import command
 
 
@@ -42,10 +42,7 @@ def main() -> None:
     written = list(
         predict_occupancy(config, args.checkpoint, args.out, args.semantics, sampling, args.device, args.precision)
     )
-    print(
-        f'voxels: {args.lattice} points per axis, occupied from {args.min_density:g} per meter on, '
-        f'dilated by {args.dilation}; classes: {args.semantics}'
-    )
+    print(f'voxels: {sampling}; classes: {args.semantics}')
     print(f'wrote {len(written)} grids to {args.out}')
 
 

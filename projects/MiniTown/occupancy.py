@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from projects.DistillNeRF.semantics.classes import OCC3D_CLASSES, OCC3D_ID
-from projects.DistillNeRF.semantics.occ3d import FREE, LOWER, SHAPE, UPPER, VOXEL
+from projects.DistillNeRF.semantics.occ3d import FREE, LOWER, SHAPE, UPPER, VOXEL, voxel_indices
 
 from .rig import box2world, transform
 
@@ -146,17 +146,6 @@ def object_surface(town: Town, pose: np.ndarray, time: float) -> SurfacePoints:
     points, classes, instances, rays = crossings(town, origins, directions, reaches, time)
     own = instances == owners[rays]
     return SurfacePoints(points[own], OCC3D_ID[classes[own]])
-
-
-def voxel_indices(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return voxel indices ``(m, 3)`` of points inside the grid, and which points those are ``(n,)``.
-
-    Args:
-        points: ``(n, 3)`` in the ego frame, meters.
-    """
-    indices = np.floor((points - LOWER) / VOXEL).astype(np.int32)
-    inside = np.all((indices >= 0) & (indices < SHAPE), axis=-1)
-    return indices[inside], inside
 
 
 def voxelize(points: np.ndarray, classes: np.ndarray) -> np.ndarray:

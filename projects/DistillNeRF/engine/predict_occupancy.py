@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +11,13 @@ from tqdm import tqdm
 
 from ..apis import init_model, reconstruct
 from ..datasets.dataset import own_datasets
-from ..evaluation.occupancy.from_scene import Classify, GridSampling, classify_codes, predict_grid
+from ..evaluation.occupancy.from_scene import GridSampling, choose_classify, predict_grid
 from ..evaluation.occupancy.labels import save_prediction
-from ..models.network import DistillNeRF
-from ..semantics.classes import CHANNELS
-from ..utils.errors import InputError, warn
+from ..utils.errors import warn
 from ..utils.files import require_writable
 from ..utils.precision import DEFAULT
 from .builders import build_dataset
 from .machine import prepare_processor
-
-# What tells the class of a voxel.
-SEMANTICS = ('none', 'codes')
 
 
 def predict_occupancy(
@@ -49,11 +43,13 @@ def predict_occupancy(
     Raises:
         InputError: anything wrong with the options, the model, the data or the place for the results.
     """
-    _check(sampling)
+    sampling.check(_option)
     datasets = own_datasets(build_dataset(config, 'test'))
     prepare_processor()
     network = init_model(config, checkpoint, device, precision)
-    classify = _classifier(network, semantics, config.filename)
+    classify = choose_classify(network.head, semantics, config.filename, '--semantics')
+    if classify is None:
+        warn('--semantics none: everything is "others"; of the scores, only IoU (occupied or free) means something')
     require_writable(out)
     with tqdm(desc='occupancy', total=sum(map(len, datasets)), unit='sample') as bar:
         for dataset in datasets:
@@ -67,24 +63,6 @@ def predict_occupancy(
                 yield path
 
 
-def _check(sampling: GridSampling) -> None:
-    """Refuse settings that mean nothing."""
-    if sampling.lattice < 1:
-        raise InputError(f'--lattice is {sampling.lattice}; give 1 or more points per axis')
-    if not 0 < sampling.min_density < math.inf:
-        raise InputError(f'--min-density is {sampling.min_density}; give a number above 0, per meter')
-    if sampling.dilation < 0:
-        raise InputError(f'--dilation is {sampling.dilation}; give 0 or more voxels')
-
-
-def _classifier(network: DistillNeRF, semantics: str, filename: str) -> Classify | None:
-    """Return what tells the class of a voxel; None for nothing."""
-    if semantics == 'none':
-        warn('--semantics none: everything is "others"; of the scores, only IoU (occupied or free) means something')
-        return None
-    if network.head.renders != 'features' or network.head.settings['out_channels'] != CHANNELS:
-        raise InputError(
-            f'{filename}: --semantics codes needs a network that renders the {CHANNELS} channels of the class codes of '
-            'MiniTown, such as model_wrapper_minitown_features.py; give that, or --semantics none'
-        )
-    return classify_codes
+def _option(name: str) -> str:
+    """Return the option of the command that sets a setting."""
+    return f'--{name.replace("_", "-")}'

@@ -13,3 +13,14 @@ UPPER = np.array([40.0, 40.0, 5.4])
 VOXEL = 0.4
 SHAPE = (200, 200, 16)
 FREE = OCC3D_CLASSES.index('free')
+
+
+def voxel_indices(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return voxel indices ``(m, 3)`` of points inside the grid, and which points those are ``(n,)``.
+
+    Args:
+        points: ``(n, 3)`` in the ego frame, meters.
+    """
+    indices = np.floor((points - LOWER) / VOXEL).astype(np.int32)
+    inside = np.all((indices >= 0) & (indices < SHAPE), axis=-1)
+    return indices[inside], inside

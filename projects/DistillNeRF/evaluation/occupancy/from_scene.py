@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,15 +15,19 @@ from torch import Tensor
 
 from ...models.scene import Scene
 from ...models.voxel_field import MIN_DENSITY
+from ...modules.heads import ColorHead, FeatureHead
 from ...modules.renderer import VoxelTables, gather_rows
 from ...modules.volume_rendering import activate_density
-from ...semantics.classes import CLASSES, OCC3D_ID, SKY, code_book
+from ...semantics.classes import CHANNELS, CLASSES, OCC3D_ID, SKY, code_book
 from ...semantics.occ3d import FREE, LOWER, SHAPE, VOXEL
+from ...utils.errors import InputError
 
 # Points whose densities are computed at a time: those of a CPU's cache.
 POINTS_PER_CHUNK = 1 << 16
 # The class of what is occupied, where nothing says by what.
 UNKNOWN = 0
+# What tells the class of a voxel.
+SEMANTICS = ('none', 'codes')
 
 # Occ3D classes ``(N,)`` of the features ``(N, C)`` that rays render which see one cell alone.
 Classify = Callable[[Tensor], Tensor]
@@ -41,6 +46,28 @@ class GridSampling:
     lattice: int = 2
     min_density: float = MIN_DENSITY
     dilation: int = 0
+
+    def check(self, name: Callable[[str], str] = str) -> None:
+        """Refuse settings that mean nothing.
+
+        Args:
+            name: what the user calls a setting, such as ``--lattice``.
+
+        Raises:
+            InputError: there is one.
+        """
+        if not (isinstance(self.lattice, int) and self.lattice >= 1):
+            raise InputError(f'{name("lattice")} is {self.lattice}; give 1 or more points per axis')
+        if not 0 < self.min_density < math.inf:
+            raise InputError(f'{name("min_density")} is {self.min_density}; give a number above 0, per meter')
+        if not (isinstance(self.dilation, int) and self.dilation >= 0):
+            raise InputError(f'{name("dilation")} is {self.dilation}; give 0 or more voxels')
+
+    def __str__(self) -> str:
+        return (
+            f'{self.lattice} points per axis, occupied from {self.min_density:g} per meter on, dilated by '
+            f'{self.dilation}'
+        )
 
 
 @torch.no_grad()
@@ -84,6 +111,30 @@ def classify_codes(features: Tensor) -> Tensor:
     codes = torch.from_numpy(code_book()[known]).to(features)
     best = (F.normalize(features, dim=1) @ codes.T).argmax(1)
     return torch.from_numpy(OCC3D_ID[known]).to(features.device)[best]
+
+
+def choose_classify(
+    head: ColorHead | FeatureHead, semantics: str, where: object, name: str = 'semantics'
+) -> Classify | None:
+    """Return what tells the class of a voxel; None for nothing.
+
+    Args:
+        head: of the network.
+        semantics: ``codes``: the features are codes of MiniTown's classes; ``none``: everything is "others".
+        where: for messages.
+        name: what the user calls the setting.
+
+    Raises:
+        InputError: the head renders no class codes.
+    """
+    if semantics == 'none':
+        return None
+    if head.renders != 'features' or head.settings['out_channels'] != CHANNELS:
+        raise InputError(
+            f'{where}: {name} codes needs a network that renders the {CHANNELS} channels of the class codes of '
+            f'MiniTown, such as model_wrapper_minitown_features.py; give that, or {name} none'
+        )
+    return classify_codes
 
 
 def _densest_rows(scene: Scene, tables: VoxelTables, ego2lidar: Tensor, lattice: int) -> Iterator[Tensor]:
