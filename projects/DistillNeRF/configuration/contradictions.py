@@ -26,12 +26,16 @@ OURS = {
     *('FlipViews', *TRANSFORM_OF.values()),
 }
 # Options of a dataset that count only while evaluating, or only while training.
-WHILE_TESTING = ('add_next_frame_for_eval',)
+WHILE_TESTING = ('add_next_frame_for_eval', 'gts')
 WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample', 'resize_teacher')
 # Names of the figures of each metric, without those of groups, which come before them.
 FIGURES = {
     'ImageMetric': ('psnr', 'ssim'),
     'DepthMetric': ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3'),
+    'OccupancyMetric': (
+        *('iou', 'miou', 'miou_star', 'foreground_miou'),
+        *('ray_iou', 'ray_iou_1m', 'ray_iou_2m', 'ray_iou_4m'),
+    ),
 }
 
 

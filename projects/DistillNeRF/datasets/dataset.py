@@ -14,16 +14,19 @@ from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset, force_full_init
 from torch.utils.data import Dataset
 
+from ..evaluation.occupancy.labels import OccupancyRecord, label_file
+from ..evaluation.occupancy.ray_iou import drive_origins
 from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
-from .availability import LIDAR, OTHER_FRAMES, Availability, lidar_availability, lidar_note, require_boxes
+from .availability import LIDAR, OCCUPANCY, OTHER_FRAMES, Availability, lidar_availability, lidar_note, require_boxes
 from .cache import cache_name, check_cache_exists
 from .dataset_options import check_count, checked_size, either_skip_missing, most_frontal, virtual_view_names
 from .file_checks import check_images_and_lidar
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .map_checks import available_maps, require_virtual_features, require_virtual_views
+from .occupancy import label_availability, lidar_poses
 from .samplers import SeededIndex
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
@@ -65,6 +68,8 @@ class DistillNeRFDataset(BaseDataset):
         resize_teacher: when training, bring teacher depth and sky masks that are larger to ``render_size``, where the
             losses compare them (:mod:`.teacher_maps`): less to hand over. Pictures show them at that size, too.
         load_boxes: read boxes of objects (:func:`..geometry.boxes.read_boxes`), for the detection head.
+        gts: in test mode, folder of Occ3D labels, ``SCENE/TOKEN/labels.npz``, relative to ``data_root``; samples say
+            where theirs are (:class:`..evaluation.occupancy.labels.OccupancyRecord`). Some may be missing.
         skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
         every_nth: keep every n-th sample of what is left; neighbors stay available as targets.
@@ -106,6 +111,7 @@ class DistillNeRFDataset(BaseDataset):
         load_boxes: bool = False,
         cache: str | None = None,
         resize_teacher: bool = False,
+        gts: str | None = None,
         skip_missing: bool | None = None,
         test_samples: str = 'all',
         every_nth: int = 1,
@@ -139,7 +145,9 @@ class DistillNeRFDataset(BaseDataset):
             name for name, wanted in zip(self.MAPS, (load_teacher, load_truth, load_features), strict=True) if wanted
         )
         self.load_boxes = load_boxes
-        self.cache = None if cache is None else str(Path(data_root).expanduser() / Path(cache).expanduser())
+        below = Path(data_root).expanduser()
+        self.cache = None if cache is None else str(below / Path(cache).expanduser())
+        self.gts = None if gts is None else str(below / Path(gts).expanduser())
         self.resize_teacher = resize_teacher and not test_mode
         self.skip_missing = either_skip_missing(skip_missing, SKIP_MISSING)
         self.test_samples = test_samples
@@ -189,6 +197,7 @@ class DistillNeRFDataset(BaseDataset):
                 info['lidar_sweeps'] = info['lidar_sweeps'][: self.lidar_sweeps - 1]
         self._position_of = {info['token']: position for position, info in enumerate(infos)}
         self._positions = self._choose_samples(infos)
+        self._lidar_poses = {} if self.gts is None else lidar_poses(infos)
         self._check_files(infos)
         return infos
 
@@ -243,6 +252,8 @@ class DistillNeRFDataset(BaseDataset):
             self.availability[OTHER_FRAMES] = Availability(accompanied, len(samples))
             if not accompanied:
                 warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
+        if self.gts is not None:
+            self.availability[OCCUPANCY] = label_availability(samples, self.gts, self.ann_file)
         for kind in self.loaded_maps:
             root = self.data_prefix[kind]
             self.availability |= available_maps(used, self.cameras, root, kind, self.skip_missing, self.ann_file)
@@ -329,6 +340,16 @@ class DistillNeRFDataset(BaseDataset):
         lidar2global, ego2global = (np.asarray(info[name], np.float64) for name in ('lidar2global', 'ego2global'))
         return inverse_pose(lidar2global) @ ego2global
 
+    @force_full_init
+    def occupancy(self, idx: int) -> OccupancyRecord:
+        """Return where the labels of a sample are, and how their grid lies; only with ``gts``."""
+        info = super().get_data_info(int(self._positions[idx]))
+        return OccupancyRecord(
+            label_file(self.gts, info['scene'], info['token']),
+            self.ego2lidar(idx),
+            drive_origins(self._lidar_poses[info['scene']], np.asarray(info['ego2global'], np.float64)),
+        )
+
     def reload(self, num_camera: int | None = None, load_boxes: bool | None = None) -> None:
         """Read the info file again with other options; nothing happens if they are as before.
 
@@ -384,7 +405,7 @@ class DistillNeRFDataset(BaseDataset):
             A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
             ``paths`` (files of the maps to load, by the names that the loaded maps have, such as ``teacher_depth``)
             and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR).
-            With ``load_boxes`` also ``boxes``.
+            With ``load_boxes`` also ``boxes``, with ``gts`` also ``occupancy``.
         """
         position = int(self._positions[idx])
         info = super().get_data_info(position)
@@ -406,6 +427,7 @@ class DistillNeRFDataset(BaseDataset):
         return {
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
             **({'boxes': info['boxes']} if self.load_boxes else {}),
+            **({} if self.gts is None else {'occupancy': self.occupancy(idx)}),
             **self._settings(),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
             'views': views,

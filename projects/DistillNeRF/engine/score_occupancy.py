@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..datasets.infos import load_infos
+from ..datasets.occupancy import lidar_poses
 from ..evaluation.occupancy.confusion import ConfusionMatrix
 from ..evaluation.occupancy.labels import Frame, Matches, match_frames, read_labels, read_prediction
 from ..evaluation.occupancy.ray_iou import THRESHOLDS, RayCounts, drive_origins, lidar_directions
@@ -58,15 +59,12 @@ class Origins:
         Raises:
             InputError: a missing, damaged or foreign file.
         """
-        scenes: dict[str, list[dict[str, Any]]] = {}
-        for path in paths:
-            for info in load_infos(path)[1]:
-                scenes.setdefault(info['scene'], []).append(info)
-        by_token = {}
-        for infos in scenes.values():
-            lidar2global = np.stack([np.asarray(info['lidar2global'], np.float64) for info in infos])
-            for info in infos:
-                by_token[info['token']] = drive_origins(lidar2global, np.asarray(info['ego2global'], np.float64))
+        infos = [info for path in paths for info in load_infos(path)[1]]
+        drives = lidar_poses(infos)
+        by_token = {
+            info['token']: drive_origins(drives[info['scene']], np.asarray(info['ego2global'], np.float64))
+            for info in infos
+        }
         return cls(by_token=by_token, source=', '.join(map(str, paths)))
 
     def of(self, token: str) -> np.ndarray:

@@ -41,6 +41,21 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class OccupancyRecord:
+    """What a data sample knows of its true grid, before that is read.
+
+    Attributes:
+        labels: the file, which may be missing.
+        ego2lidar: ``(4, 4)`` pose of the ego frame, in which the grid is, in the LiDAR frame, in which the scene is.
+        origins: ``(n, 3)`` where rays of RayIoU start: places of the LiDAR along the drive, meters, ego frame.
+    """
+
+    labels: Path
+    ego2lidar: np.ndarray
+    origins: np.ndarray
+
+
+@dataclass(frozen=True)
 class Frame:
     """A frame of which there are labels and a prediction."""
 
@@ -99,6 +114,11 @@ def save_prediction(path: str | os.PathLike, grid: np.ndarray) -> None:
         np.savez_compressed(temporary, **{KEY: grid})
 
 
+def label_file(labels: str | os.PathLike, scene: str, token: str) -> Path:
+    """Return the file of a frame in a folder of labels."""
+    return Path(labels) / scene / token / LABEL_FILE
+
+
 def match_frames(labels: str | os.PathLike, predictions: str | os.PathLike) -> Matches:
     """Find all labels of a folder, and the predictions of the same frames.
 
@@ -155,7 +175,7 @@ def _read_arrays(
         raise InputError(f'{path}: not a readable .npz file ({type(error).__name__}: {error}); {hint}') from error
     for name in needed:
         if name not in arrays:
-            other = ' or go without it (--mask none)' if name.startswith('mask_') else ''
+            other = ' or go without it (--mask none, OccupancyMetric: mask=None)' if name.startswith('mask_') else ''
             raise InputError(f'{path}: has no {name}, only {", ".join(sorted(names)) or "nothing"}; {hint}{other}')
     return arrays
 
