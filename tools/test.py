@@ -1,4 +1,4 @@
-"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth novel_view] [--baselines] [--out results.json]."""
+"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth occupancy] [--baselines] [--out results.json]."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def parse_args() -> argparse.Namespace:
     about = "default: all that the data allow, and what else the config's test_evaluator has"
     choices = sorted(EVALUATIONS)
     parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
-    parser.add_argument('--baselines', action='store_true', help='also what needs no model: mean color, mean images')
+    parser.add_argument(
+        '--baselines', action='store_true', help='also what needs no model: mean color, mean images, empty grids'
+    )
     parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     add_launcher(parser)
@@ -46,7 +48,7 @@ def main() -> None:
     model = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
     if model is None:
         return
-    others = baselines(config) if args.baselines else {}
+    others = baselines(config, model) if args.baselines else {}
     print(compare(model, others))
     if args.out:
         save_json(

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from projects.DistillNeRF.evaluation.metrics import DepthMetric, ImageMetric
+from projects.DistillNeRF.evaluation.occupancy.metric import OccupancyMetric
 from tests.helpers.ranks import run_script
 
 SAMPLES = 5
@@ -43,7 +44,48 @@ def test_two_processes_count_every_sample_once(tmp_path):
         assert not written, 'a folder to share'
 
 
-@pytest.mark.parametrize('metric', [ImageMetric, DepthMetric])
+COUNT = """
+import json
+import numpy as np
+from mmengine.dataset import DefaultSampler
+from projects.DistillNeRF.evaluation.occupancy.counts import Counts
+from projects.DistillNeRF.evaluation.occupancy.labels import Labels
+from projects.DistillNeRF.evaluation.occupancy.metric import OccupancyMetric
+from projects.DistillNeRF.semantics.occ3d import FREE, LOWER
+
+class Rows(OccupancyMetric):
+    def _evaluate(self, sample):
+        # One of SAMPLE + 1 rows of cars is found; one sample has no labels.
+        if sample == 2:
+            return 'gone'
+        truth = np.full((8, 8, 4), FREE, np.uint8)
+        truth[: sample + 1, :, 0] = 4
+        found = truth.copy()
+        found[1:] = FREE
+        counts = Counts()
+        counts.add(found, Labels(truth, truth > 0, None), LOWER[None] + 1.5)
+        return counts
+
+figures = []
+metric = Rows('codes', ray_iou=True)
+for padded in (True, False):
+    batches = list(DefaultSampler(range(SAMPLES), shuffle=False, round_up=padded))
+    metric.process(None, batches)
+    figures.append(metric.evaluate(SAMPLES))
+alone = [metric._evaluate(sample) for sample in range(SAMPLES)]
+print(json.dumps([figures, metric.compute_metrics(alone)]))
+"""
+
+
+def test_two_processes_add_up_their_occupancy():
+    """Every sample counts once, in one matrix: 4 rows of 1 + 2 + 4 + 5; the mean of samples would be 0.4875."""
+    for text in run_script(COUNT.replace('SAMPLES', str(SAMPLES))):
+        figures, alone = json.loads(text.splitlines()[-1])
+        assert alone['iou'] == alone['miou'] == 4 / 12 and 0 < alone['ray_iou'] < 1
+        assert figures == [{f'occupancy/{name}': value for name, value in alone.items()}] * 2
+
+
+@pytest.mark.parametrize('metric', [ImageMetric, DepthMetric, OccupancyMetric])
 def test_mmengines_folder_is_used_where_it_is_asked_for(metric, tmp_path):
     assert metric().collect_device == 'gpu'
     assert metric(collect_device='cpu').collect_device == 'cpu'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from ..utils.precision import DEFAULT
 from .builders import build_dataset, prepare, runner_with_weights
 from .distributed import join, leave
 from .machine import machine_failures
+from .occupancy_baselines import occupancy_baselines
 from .supply import possible_evaluations
 
 # Names for ``tools/test.py --eval`` -> the metrics that they stand for.
@@ -27,9 +28,13 @@ EVALUATIONS = {
     'psnr': {'type': 'ImageMetric', 'reconstruction': True, 'novel_view': False},
     'novel_view': {'type': 'ImageMetric', 'reconstruction': False, 'novel_view': True},
     'depth': {'type': 'DepthMetric'},
+    'occupancy': {'type': 'OccupancyMetric'},
 }
 # The end of the key of a figure that each of them gives.
-FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'}
+FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel', 'occupancy': '/iou'}
+# Why there can be none, and the hint.
+NO_FIGURE = {'occupancy': 'none has labels; correct test_dataloader.dataset.gts'}
+NOTHING_SEEN = 'nothing known lies in its views; look at the test data with tools/visualization.py'
 
 
 def evaluate(
@@ -72,8 +77,8 @@ def evaluate(
         figures = {key: float(value) for key, value in runner.test().items()}
     if empty := [name for name in evaluations or () if not any(key.endswith(FIGURE[name]) for key in figures)]:
         raise InputError(
-            f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: nothing known lies '
-            'in its views; look at the test data with tools/visualization.py'
+            f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: '
+            f'{NO_FIGURE.get(empty[0], NOTHING_SEEN)}'
         )
     main = is_main_process()
     leave()
@@ -86,7 +91,9 @@ def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
     if value_of(config, 'model.network.head.type') != 'feature':
         return names
     if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
-        raise InputError(f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth')
+        raise InputError(
+            f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth or occupancy'
+        )
     return [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
 
 
@@ -107,14 +114,23 @@ def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[di
     return [{**settings.get(metric['type'], {}), **metric} for metric in asked] + own
 
 
-def baselines(config: Config) -> dict[str, float]:
-    """Return the metrics of guesses without a model on the same test views (:mod:`..evaluation.baselines`)."""
+def baselines(config: Config, evaluated: Collection[str] = ()) -> dict[str, float]:
+    """Return the metrics of guesses without a model on the same test data.
+
+    Args:
+        config: as loaded.
+        evaluated: keys of figures of the model. Where they are of occupancy, so are guesses
+            (:mod:`.occupancy_baselines`); those of colors (:mod:`..evaluation.baselines`) are always there.
+    """
     training = build_dataset(config, 'train')
     test = build_dataset(config, 'test')
     workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
     means = mean_images(sample['inputs']['input_views'] for sample in _samples(training, workers[0]))
     inputs = (sample['inputs'] for sample in _samples(test, workers[1]))
-    return evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
+    figures = evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
+    if any(key.endswith(FIGURE['occupancy']) for key in evaluated):
+        figures |= occupancy_baselines(config, _evaluators(config, ['occupancy'], False)[0])
+    return figures
 
 
 def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:

@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..datasets.availability import LIDAR, OTHER_FRAMES
+from ..datasets.availability import LIDAR, OCCUPANCY, OTHER_FRAMES
 from ..datasets.dataset import DistillNeRFDataset, own_datasets
 from ..evaluation.metrics import DepthMetric
+from ..evaluation.occupancy.metric import OccupancyMetric
 from ..losses.subjects import subject_of
 from ..utils.errors import InputError, warn
 
@@ -54,23 +55,25 @@ def check_losses(losses: Mapping[str, nn.Module], dataset: Dataset) -> None:
             )
 
 
-def check_depth_metric(metrics: Iterable[Any], dataset: Dataset, evaluator: str) -> None:
-    """Check that a metric of depth has something to compare with.
+def check_metrics(metrics: Iterable[Any], dataset: Dataset, evaluator: str, loader: str) -> None:
+    """Check that metrics of depth and occupancy have something to compare with.
 
     Args:
         metrics: of the evaluator.
         dataset: that they are computed on.
-        evaluator: key of the evaluator in the config, for the message.
+        evaluator, loader: keys of the evaluator and of the dataset's loader in the config, for messages.
 
     Raises:
         InputError: names the info file and the hint.
     """
-    ours = own_datasets(dataset)
+    ours, metrics = own_datasets(dataset), list(metrics)
     if ours and any(isinstance(metric, DepthMetric) for metric in metrics) and not _any_depth(ours):
         raise InputError(
             f'{_files(ours)}: {evaluator} asks for DepthMetric, but no sample has LiDAR, teacher depth or true depth; '
             f'leave DepthMetric out of {evaluator}, or give these data one of them'
         )
+    if ours and any(isinstance(metric, OccupancyMetric) for metric in metrics) and (gap := _no_labels(ours, loader)):
+        raise InputError(f'{_files(ours)}: {evaluator} asks for OccupancyMetric, but {gap}')
 
 
 def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool) -> list[str]:
@@ -79,12 +82,15 @@ def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool)
     Args:
         names: of evaluations (:data:`.evaluate.EVALUATIONS`).
         dataset: the test data.
-        explicit: each of them was asked for by name; if not, one without data is left out with a warning.
+        explicit: each of them was asked for by name; if not, one without data is left out with a warning; occupancy
+            without one where the data names no labels, as few have any.
 
     Raises:
         InputError: one that was asked for has no data.
     """
     ours = own_datasets(dataset)
+    if not explicit and count_loaded(ours, OCCUPANCY) is None:
+        names = [name for name in names if name != 'occupancy']
     possible = []
     for name in names:
         problem = _problem(name, ours) if ours else None
@@ -107,6 +113,19 @@ def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
             return 'the test data has no other views; set test_dataloader.dataset.add_next_frame_for_eval=True'
         if count == 0:
             return 'no test sample has a next frame; choose others with test_samples, or convert longer scenes'
+    if evaluation == 'occupancy':
+        return _no_labels(datasets, 'test_dataloader')
+    return None
+
+
+def _no_labels(datasets: Iterable[DistillNeRFDataset], loader: str) -> str | None:
+    """Return why there are no labels of occupancy, with the hint; ``None`` if there are some."""
+    count = count_loaded(datasets, OCCUPANCY)
+    if count is None:
+        return f'its data names no labels; set {loader}.dataset.gts to the folder of SCENE/TOKEN/labels.npz'
+    if count == 0:
+        folders = ', '.join(dict.fromkeys(dataset.gts for dataset in datasets if dataset.gts is not None))
+        return f'no sample has SCENE/TOKEN/labels.npz in {folders}; correct {loader}.dataset.gts, or set it to None'
     return None
 
 

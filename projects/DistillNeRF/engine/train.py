@@ -22,7 +22,7 @@ from .distributed import chosen_by_main, join, leave
 from .machine import machine_failures
 from .optim_wrappers import skipping
 from .resuming import checkpoint_to_resume, go_on_from
-from .supply import check_depth_metric, check_losses, warn_of_shared_samples
+from .supply import check_losses, check_metrics, warn_of_shared_samples
 from .work_dir import remember_data, training_in, warn_of_earlier_run
 
 
@@ -110,7 +110,7 @@ def check_supply(runner: Runner) -> None:
     check_losses(model_of(runner).objective.losses, training)
     if runner.val_loop is not None:
         validation = runner.val_loop.dataloader.dataset
-        check_depth_metric(runner.val_loop.evaluator.metrics, validation, 'val_evaluator')
+        check_metrics(runner.val_loop.evaluator.metrics, validation, 'val_evaluator', 'val_dataloader')
         warn_of_shared_samples(training, validation)
 
 

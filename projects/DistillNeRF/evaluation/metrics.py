@@ -18,7 +18,7 @@ from .report import key, view_groups
 
 
 class SampleMetric(BaseMetric):
-    """A metric of single samples, averaged over those that have the figure.
+    """A metric of single samples, averaged over those that have the figure, unless a subclass merges them otherwise.
 
     Several processes gather their figures through their process group. mmengine's way is files in the current folder,
     which every machine would have to share; it is taken where ``collect_device='cpu'`` or a folder is asked for.
@@ -35,7 +35,7 @@ class SampleMetric(BaseMetric):
         super().__init__('gpu' if through_group else collect_device or 'cpu', prefix, collect_dir)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Append one dict of figures per sample."""
+        """Append one result per sample: that of several processes is known by its place."""
         for sample in data_samples:
             self.results.append(self._evaluate(sample))
 

@@ -17,5 +17,5 @@ _dataset = dict(
     ],
 )
 train_dataloader = dict(dataset=dict(ann_file='minitown_infos_train.pkl', **_dataset))
-val_dataloader = dict(dataset=dict(ann_file='minitown_infos_val.pkl', load_truth=True, **_dataset))
+val_dataloader = dict(dataset=dict(ann_file='minitown_infos_val.pkl', load_truth=True, gts='gts', **_dataset))
 test_dataloader = val_dataloader

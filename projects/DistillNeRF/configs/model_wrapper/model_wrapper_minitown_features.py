@@ -26,4 +26,4 @@ test_dataloader = val_dataloader
 # No colors are rendered, so there is no PSNR: the last checkpoint counts.
 default_hooks = dict(checkpoint=dict(save_best=None))
 val_evaluator = [dict(type='DepthMetric')]
-test_evaluator = val_evaluator
+test_evaluator = [*val_evaluator, dict(type='OccupancyMetric', semantics='codes')]
