@@ -10,9 +10,11 @@ from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
+from projects.DistillNeRF.engine.machine import machine
 from projects.DistillNeRF.evaluation.report import compare
 from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.utils.files import require_writable, save_json
+from projects.DistillNeRF.utils.provenance import commit
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--baselines', action='store_true', help='also what needs no model: mean color, mean images, empty grids'
     )
-    parser.add_argument('--out', type=file_path, help='write all figures to this JSON file')
+    parser.add_argument('--out', type=file_path, help='JSON file of all figures, and those of each sample')
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     add_launcher(parser)
     add_precision(parser)
@@ -45,15 +47,19 @@ def main() -> None:
         require_writable(args.out.parent)
     if args.baselines:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
-    model = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
-    if model is None:
+    found = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
+    if found is None:
         return
-    others = baselines(config, model) if args.baselines else {}
-    print(compare(model, others))
+    others = baselines(config, found.figures) if args.baselines else {}
+    print(compare(found.figures, others, found.intervals))
     if args.out:
         save_json(
             args.out,
-            {'config': args.config, 'checkpoint': args.checkpoint, 'model': model, 'baselines': others},
+            {
+                **{'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()},
+                **{'model': found.figures, 'intervals': found.intervals, 'baselines': others},
+                'samples': found.samples,
+            },
             indent=2,
         )
         print(f'wrote {args.out}')

@@ -19,7 +19,8 @@ from projects.DistillNeRF.evaluation.metrics import SampleMetric
 class Values(SampleMetric):
     def _evaluate(self, sample):
         # Powers of eight: the mean tells how often each sample is counted.
-        return {'value': 8.0 ** sample} | ({'rare': 1.0 * sample} if sample == 3 else {})
+        number = sample['token']
+        return {'value': 8.0 ** number} | ({'rare': 1.0 * number} if number == 3 else {})
 
 os.chdir(Path(sys.argv[1]) / str(rank))
 figures = []
@@ -27,9 +28,10 @@ for padded in (True, False):
     metric = Values()
     batches = list(DefaultSampler(range(SAMPLES), shuffle=False, round_up=padded))
     for start in range(0, len(batches), 2):
-        metric.process(None, batches[start : start + 2])
+        metric.process(None, [{'token': number, 'scene': number % 2} for number in batches[start : start + 2]])
     figures.append(metric.evaluate(SAMPLES))
-print(json.dumps([figures, os.listdir()]))
+tokens = [one.token for one in metric.samples]
+print(json.dumps([figures, os.listdir(), rank, tokens, metric.intervals()]))
 """
 
 
@@ -39,9 +41,12 @@ def test_two_processes_count_every_sample_once(tmp_path):
         (tmp_path / str(rank)).mkdir()
     expected = {'value': sum(8.0**sample for sample in range(SAMPLES)) / SAMPLES, 'rare': 3.0}
     for text in run_script(GATHER.replace('SAMPLES', str(SAMPLES)), tmp_path):
-        figures, written = json.loads(text.splitlines()[-1])
+        figures, written, rank, tokens, intervals = json.loads(text.splitlines()[-1])
         assert figures == [expected, expected]
         assert not written, 'a folder to share'
+        # The main process knows the samples.
+        assert tokens == ([] if rank else list(range(SAMPLES)))
+        assert set(intervals) == (set() if rank else {'value', 'rare'})
 
 
 COUNT = """
@@ -56,6 +61,7 @@ from projects.DistillNeRF.semantics.occ3d import FREE, LOWER
 class Rows(OccupancyMetric):
     def _evaluate(self, sample):
         # One of SAMPLE + 1 rows of cars is found; one sample has no labels.
+        sample = sample['token']
         if sample == 2:
             return 'gone'
         truth = np.full((8, 8, 4), FREE, np.uint8)
@@ -70,10 +76,10 @@ figures = []
 metric = Rows('codes', ray_iou=True)
 for padded in (True, False):
     batches = list(DefaultSampler(range(SAMPLES), shuffle=False, round_up=padded))
-    metric.process(None, batches)
+    metric.process(None, [{'token': number} for number in batches])
     figures.append(metric.evaluate(SAMPLES))
-alone = [metric._evaluate(sample) for sample in range(SAMPLES)]
-print(json.dumps([figures, metric.compute_metrics(alone)]))
+alone = [metric._evaluate({'token': number}) for number in range(SAMPLES)]
+print(json.dumps([figures, metric.merge(alone)]))
 """
 
 

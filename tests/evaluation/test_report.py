@@ -35,6 +35,13 @@ def test_a_model_without_baselines_has_one_column():
     assert compare({'psnr': 1.0}, {}).splitlines()[-1].split() == ['psnr', '[dB]', '1.000']
 
 
+def test_intervals_stand_beside_the_figures():
+    lines = compare({'psnr': 20.0, 'a1': 0.5}, {'guess/a1': 0.25}, {'psnr': (19.0, 21.5)}).splitlines()
+    assert lines[0].split() == ['metric', 'model', '95', '%', 'guess']
+    assert lines[2].split() == ['psnr', '[dB]', '20.000', '19.000', 'to', '21.500']
+    assert lines[3].split() == ['a1', '0.500', '0.250']
+
+
 def views(*pairs: tuple[str, int]) -> SimpleNamespace:
     names, frames = zip(*pairs, strict=True)
     return SimpleNamespace(names=names, frames=frames)

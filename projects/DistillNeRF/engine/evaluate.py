@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -14,6 +16,8 @@ from torch.utils.data import DataLoader
 from ..configuration.config import building
 from ..configuration.layers import value_of
 from ..evaluation.baselines import evaluate_baselines, mean_images
+from ..evaluation.metrics import SampleMetric
+from ..evaluation.report import key
 from ..geometry.views import Views
 from ..utils.errors import InputError
 from ..utils.precision import DEFAULT
@@ -37,6 +41,21 @@ NO_FIGURE = {'occupancy': 'none has labels; correct test_dataloader.dataset.gts'
 NOTHING_SEEN = 'nothing known lies in its views; look at the test data with tools/visualization.py'
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a test found.
+
+    Attributes:
+        figures: means over all samples, or of what was counted in them.
+        intervals: 95 % intervals of figures, by the bootstrap over scenes; none of a single scene.
+        samples: of each sample, in their order, its token, its scene and the figures that a sample has.
+    """
+
+    figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    samples: list[dict[str, Any]]
+
+
 def evaluate(
     config: Config,
     checkpoint: str | None,
@@ -44,7 +63,7 @@ def evaluate(
     evaluations: Sequence[str] | None = None,
     launcher: str = 'none',
     precision: str = DEFAULT,
-) -> dict[str, float] | None:
+) -> Evaluation | None:
     """Return the metrics of a checkpoint on the test data.
 
     Several processes share the samples; the main one returns the metrics of all, the others ``None``.
@@ -82,7 +101,22 @@ def evaluate(
         )
     main = is_main_process()
     leave()
-    return figures if main else None
+    if not main:
+        return None
+    ours = [metric for metric in loop.evaluator.metrics if isinstance(metric, SampleMetric)]
+    intervals = {name: bounds for metric in ours for name, bounds in metric.intervals().items()}
+    return Evaluation(figures, intervals, _samples_of(ours))
+
+
+def _samples_of(metrics: Sequence[SampleMetric]) -> list[dict[str, Any]]:
+    """Return the figures of each sample, from all metrics that have some of single samples."""
+    rows: dict[str | None, dict[str, Any]] = {}
+    for metric in metrics:
+        for one in metric.samples:
+            row = rows.setdefault(one.token, {'token': one.token, 'scene': one.scene})
+            if isinstance(one.result, Mapping):
+                row |= {key(metric.prefix or '', name): value for name, value in one.result.items()}
+    return list(rows.values())
 
 
 def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
@@ -14,7 +16,22 @@ from ..geometry.views import Views
 from ..utils.errors import warn
 from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, resample_depth
 from .image import psnr, ssim
+from .intervals import draw_scenes, interval, resampled_means
 from .report import key, view_groups
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What a metric found in a sample.
+
+    Attributes:
+        scene, token: of the sample; None if it does not say.
+        result: figures, or what a subclass merges.
+    """
+
+    scene: str | None
+    token: str | None
+    result: Any
 
 
 class SampleMetric(BaseMetric):
@@ -25,6 +42,9 @@ class SampleMetric(BaseMetric):
 
     Args:
         collect_device, prefix, collect_dir: see mmengine's ``BaseMetric``.
+
+    Attributes:
+        samples: the results of all samples, after ``evaluate``.
     """
 
     def __init__(
@@ -34,18 +54,48 @@ class SampleMetric(BaseMetric):
         through_group = collect_device is None and collect_dir is None
         super().__init__('gpu' if through_group else collect_device or 'cpu', prefix, collect_dir)
 
+        self.samples: list[SampleResult] = []
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Append one result per sample: that of several processes is known by its place."""
         for sample in data_samples:
-            self.results.append(self._evaluate(sample))
+            self.results.append(SampleResult(sample.get('scene'), sample.get('token'), self._evaluate(sample)))
 
     @abstractmethod
-    def _evaluate(self, sample: dict) -> dict[str, float]:
+    def _evaluate(self, sample: dict) -> Any:
         """Return the figures of one sample."""
 
-    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[SampleResult]) -> dict[str, float]:
+        """Merge the results of all samples, and keep these."""
+        self.samples = results
+        return self.merge([one.result for one in results])
+
+    def merge(self, results: list[Any]) -> dict[str, float]:
         """Average over the samples that have the figure."""
         return average(results)
+
+    def resampled(self, scenes: Sequence[Sequence[Any]], weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what :meth:`merge` would give of scenes that are drawn several times, ``(R,)`` of each figure.
+
+        Args:
+            scenes: results of each.
+            weights: ``(R, S)`` how often each scene was drawn.
+        """
+        return resampled_means(scenes, weights)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Return 95 % intervals of the figures by the bootstrap over scenes; none of a single scene.
+
+        Names are those of ``evaluate``, with the prefix. Where processes share the samples, the main one knows.
+        """
+        scenes: dict[str | None, list[Any]] = {}
+        for one in self.samples:
+            scenes.setdefault(one.scene, []).append(one.result)
+        if len(scenes) < 2 or None in scenes:
+            return {}
+        draws = self.resampled(list(scenes.values()), draw_scenes(len(scenes)))
+        found = {key(self.prefix or '', name): interval(values) for name, values in draws.items()}
+        return {name: bounds for name, bounds in found.items() if bounds is not None}
 
 
 @METRICS.register_module()
@@ -149,8 +199,8 @@ class DepthMetric(SampleMetric):
                     figures[key(name, reference, bounds, error)] = value
         return figures
 
-    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+    def merge(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Average over the samples that have the figure."""
         if results and not any(results):
             warn(f'no depth is known in the views of any of the {len(results)} samples: no figures of depth')
-        return super().compute_metrics(results)
+        return super().merge(results)

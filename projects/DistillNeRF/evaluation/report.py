@@ -15,7 +15,7 @@ HEADER_LINE = Box('    \n    \n -- \n' + 5 * '    \n', ascii=True)
 UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
 
 
-def table(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str], corner: str = 'metric') -> str:
+def table(columns: Mapping[str, Mapping[str, float | str]], rows: Sequence[str], corner: str = 'metric') -> str:
     """Format a table with a column per result and a row per metric; metrics that a result has not stay empty."""
     header = [corner, *map(_label, columns)]
     body = [[_label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
@@ -41,9 +41,20 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Colle
     return '\n'.join(line.rstrip() for line in text.get().splitlines())
 
 
-def compare(model: Mapping[str, float], baselines: Mapping[str, float]) -> str:
-    """Format the model's figures beside those of the baselines (``NAME/psnr``, ``NAME/next/psnr``), as a table."""
-    columns: dict[str, Mapping[str, float]] = {'model': model}
+def compare(
+    model: Mapping[str, float],
+    baselines: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]] | None = None,
+) -> str:
+    """Format the model's figures, their intervals where there are some, and those of the baselines, as a table.
+
+    Args:
+        model: its figures.
+        baselines: theirs, as ``NAME/psnr``, ``NAME/next/psnr``.
+        intervals: lower and upper bounds of figures of the model.
+    """
+    bounds = {name: f'{low:.3f} to {high:.3f}' for name, (low, high) in (intervals or {}).items()}
+    columns: dict[str, Mapping[str, float | str]] = {'model': model, **({'95 %': bounds} if bounds else {})}
     for name in dict.fromkeys(key.split('/')[0] for key in baselines):
         prefix = f'{name}/'
         columns[name] = {key.removeprefix(prefix): value for key, value in baselines.items() if key.startswith(prefix)}
@@ -56,9 +67,11 @@ def _label(metric: str) -> str:
     return f'{metric} [{unit}]' if unit else metric
 
 
-def _figure(value: float | None) -> str:
+def _figure(value: float | str | None) -> str:
     """Return a cell of the table; empty for ``None``."""
-    return '' if value is None else f'{value:.3f}'
+    if value is None or isinstance(value, str):
+        return value or ''
+    return f'{value:.3f}'
 
 
 FRAME_NAMES = {0: '', 1: 'next', -1: 'previous'}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,8 @@ from .confusion import ConfusionMatrix
 from .labels import Labels
 from .ray_iou import RayCounts
 
+# Fields of RayCounts.
+RAY_COUNTS = ('truth', 'predicted', 'correct')
 # What means something where everything occupied is "others".
 WITHOUT_CLASSES = 'iou'
 
@@ -47,6 +50,19 @@ class Counts:
     def __add__(self, other: Self) -> Self:
         """Return the counts of both parts of a data set."""
         return type(self)(self.masked + other.masked, self.whole + other.whole, self.rays + other.rays)
+
+    @classmethod
+    def weighted(cls, parts: Sequence[Counts], weights: Sequence[int]) -> Self:
+        """Return the counts of parts that are there several times."""
+
+        def total(counts: Callable[[Counts], np.ndarray]) -> np.ndarray:
+            return np.tensordot(np.asarray(weights), np.stack([counts(part) for part in parts]), 1)
+
+        return cls(
+            ConfusionMatrix(total(lambda part: part.masked.counts)),
+            ConfusionMatrix(total(lambda part: part.whole.counts)),
+            RayCounts(*(total(lambda part, name=name: getattr(part.rays, name)) for name in RAY_COUNTS)),
+        )
 
     def figures(self, with_classes: bool = True) -> dict[str, float]:
         """Return what is known of ``iou``, ``miou``, ...; of all voxels, as ``all_voxels/iou``, ...; ``ray_iou``, ...

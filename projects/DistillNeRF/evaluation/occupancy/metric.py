@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ class OccupancyMetric(SampleMetric):
         counts.add(grid, truth, origins if self.ray_iou else None)
         return counts
 
-    def compute_metrics(self, results: list[Counts | str]) -> dict[str, float]:
+    def merge(self, results: list[Counts | str]) -> dict[str, float]:
         """Add up what was counted in all samples, and say how."""
         known = [counts for counts in results if isinstance(counts, Counts)]
         if missing := [file for file in results if isinstance(file, str)]:
@@ -106,6 +106,13 @@ class OccupancyMetric(SampleMetric):
             f'mask: {self.mask or "none"}'
         )
         return self.figures(sum(known, Counts()))
+
+    def resampled(self, scenes: Sequence[Sequence[Counts | str]], weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the figures ``(R,)`` of the counts of scenes that are drawn several times; NaN where there is none."""
+        totals = [sum((one for one in scene if isinstance(one, Counts)), Counts()) for scene in scenes]
+        draws = [self.figures(Counts.weighted(totals, row)) for row in weights]
+        names = dict.fromkeys(name for draw in draws for name in draw)
+        return {name: np.array([draw.get(name, np.nan) for draw in draws]) for name in names}
 
     def figures(self, counts: Counts) -> dict[str, float]:
         """Return the figures that mean something with these settings, without the prefix."""
