@@ -34,7 +34,7 @@ def test_weights_come_from_the_checkpoint_and_from_nowhere_else(project, trained
     network = network_of(runner_with_weights(prepare(config, tmp_path), path))
     saved = read_checkpoint(path)['state_dict']
     assert all(torch.equal(value, saved[f'network.{name}']) for name, value in network.state_dict().items())
-    assert evaluate(config, None, tmp_path, ['psnr'])['psnr'] > 0
+    assert evaluate(config, None, tmp_path, ['psnr']).figures['psnr'] > 0
 
 
 def test_predictions_come_one_by_one_in_evaluation_mode(project, tmp_path):

@@ -26,7 +26,7 @@ def predict_occupancy(
     out: Path,
     semantics: str,
     sampling: GridSampling,
-    device: str = 'cpu',
+    device: str,
     precision: str = DEFAULT,
 ) -> Iterator[Path]:
     """Predict the grid of every sample of the test data; yield each file, ``OUT/SCENE/TOKEN.npz``, when it is written.
