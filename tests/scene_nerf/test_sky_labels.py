@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import maximum_filter
 
 from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
-from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, LIKELY, NEAREST, NONE, _Lidar, label_sky
+from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, LIKELY, NEAREST, NONE, _Lidar, _tell_by_color, label_sky
 from tests.helpers.lidar_world import GROUND, Street, drive_through, true_depth
 
 # A house by the road whose upper storeys no beam reaches, and one far ahead, below the highest beams.
@@ -127,6 +127,18 @@ def test_a_house_as_blue_as_the_sky_is_likely_solid_below_its_roof(street):
     assert upper.sum() > 500 and (found[upper] == -64).mean() > 0.8
     # Unpainted sky beside it is no worse for it.
     assert (found[what == -1] >= 0).mean() > 0.97
+
+
+def test_what_may_be_sky_by_color_is_not_where_a_flood_from_points_comes_first():
+    image = np.full((12, 24, 3), 200, np.uint8)
+    image[:, :12] = BLUE
+    labels, points = np.zeros(image.shape[:2], np.int8), np.zeros(image.shape[:2], bool)
+    labels[:, :6] = CERTAIN
+    points[10:, 15:] = True
+    labels[points] = -CERTAIN
+    _tell_by_color(labels, points, np.full(labels.shape, 50, np.int8), image)
+    # The border of a flood belongs to none.
+    assert (labels[1:9, 14:23] == 0).all() and (labels[1:9, 6:11] == 50).all()
 
 
 def test_each_pixel_has_the_highest_beam_that_ended_there(street):
