@@ -40,15 +40,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
 from projects.DistillNeRF.utils.errors import InputError, warn
 from projects.DistillNeRF.utils.files import save_json
+from projects.DistillNeRF.utils.processes import process_pool
 
 from .integrity import code_digest, damaged_files
 from .scene import Settings, export_scene, record_path
@@ -158,9 +158,7 @@ def _export(root: Path, settings: Settings, indices: list[int], workers: int) ->
             export_scene(root, settings, index)
             yield index
         return
-    # Spawned, not forked: a fork would copy the locks of whatever threads the caller runs.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(min(workers, len(indices)), mp_context=context) as pool:
+    with process_pool(min(workers, len(indices))) as pool:
         running = {pool.submit(export_scene, root, settings, index): index for index in indices}
         try:
             for future in as_completed(running):

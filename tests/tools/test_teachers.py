@@ -112,15 +112,15 @@ def test_some_views_in_another_size_by_lidar(config, opened, tmp_path):
     assert [(one.method, one.excluded) for one in opened] == [('lidar', (1,))]
 
 
-def test_several_processes_write_the_same_files(config, opened, tmp_path):
+def test_several_processes_write_the_same_files(config, tmp_path):
+    """The LiDAR teacher itself: what stands in for it here does not reach other processes."""
     options = ('--method', 'lidar', '--no-report')
     for workers in (1, 2):
         out = tmp_path / str(workers)
         result = run('render_scene_nerf', config, 'None', '--out', out, *options, '--workers', workers)
         assert result.code == 0, result.err
-    assert len(opened) == 1  # the other processes opened theirs
     names = npy_files(tmp_path / '1')
-    assert npy_files(tmp_path / '2') == names
+    assert names and npy_files(tmp_path / '2') == names
     assert all((tmp_path / '1' / name).read_bytes() == (tmp_path / '2' / name).read_bytes() for name in names)
 
 

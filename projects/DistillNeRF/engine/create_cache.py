@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from ..datasets.cache import DEFAULT_FOLDER, caching_transforms
 from ..datasets.dataset import DistillNeRFDataset
 from ..utils.errors import InputError
 from ..utils.files import require_writable
+from ..utils.processes import process_pool
 
 NOT_CACHED = ('load_teacher', 'load_truth', 'load_features', 'load_boxes')
 
@@ -90,7 +90,7 @@ def _written(dataset: DistillNeRFDataset, workers: int) -> Iterator[int]:
     if workers == 1:
         yield from (_write_keyframe(dataset, position) for position in dataset.keyframes)
         return
-    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(dataset,)) as pool:
+    with process_pool(workers, _begin, dataset) as pool:
         yield from pool.map(_write_next, dataset.keyframes, chunksize=4)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -25,6 +23,7 @@ from ..scene_nerf.settings import SceneSettings, read_settings
 from ..scene_nerf.teacher import Teacher
 from ..utils.errors import InputError
 from ..utils.files import file_stems, is_folder, require_file
+from ..utils.processes import process_pool
 from ..utils.provenance import fingerprint
 from ..visualization.video import require_video
 
@@ -211,9 +210,7 @@ def _in_processes(
     source: TeacherSource, options: ExportOptions, workers: int, tasks: Sequence[Task]
 ) -> Iterator[list[Made]]:
     threads = max(1, torch.get_num_threads() // workers)
-    # A process that was forked from one with a GPU cannot use it.
-    context = None if source.device is None else get_context('spawn')
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(source, options, threads)) as pool:
+    with process_pool(workers, _begin, source, options, threads) as pool:
         try:
             yield from pool.map(_make_next, tasks)
         finally:
@@ -226,7 +223,7 @@ _WORK: list[Callable[[Task], list[Made]]] = []
 
 def _begin(source: TeacherSource, options: ExportOptions, threads: int) -> None:
     torch.set_num_threads(threads)
-    # Loading the config imported these in the first process; one that was not forked from it has not.
+    # Loading the config imported these in the first process.
     if imports := source.config.get('custom_imports'):
         import_modules_from_strings(**imports)
     teacher = _Once(source)

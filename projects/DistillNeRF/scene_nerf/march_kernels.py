@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
 
+from ..utils.processes import match_threads
 from .marching import CHANNELS, DENSITY_GAIN, LIGHT, VIEW_GAIN, Marching, RayOutputs, Rays
 from .nested_grid import BLOCK, NestedGrid
 
@@ -331,11 +331,12 @@ class _Composite(torch.autograd.Function):
         ctx.inputs = (rays, grid, marching)
         outputs = values.new_empty(len(rays), OUTPUTS)
         ctx.save_for_backward(values, outputs)
+        threads = match_threads()
         if largest is None:
             noted = values.new_zeros(max(1, -(-len(rays) // CHUNK)), 0)
         else:
             # Each thread has its own: two that write to one cell would leave either's number.
-            noted = largest.new_zeros(numba.get_num_threads(), len(largest))
+            noted = largest.new_zeros(threads, len(largest))
         _forward(*_inputs(values, rays, grid, marching), outputs.numpy(), noted.numpy())
         if largest is not None:
             torch.maximum(largest, noted.amax(0), out=largest)
@@ -345,7 +346,7 @@ class _Composite(torch.autograd.Function):
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None, None]:
         values, outputs = ctx.saved_tensors
         total = torch.empty_like(values, memory_format=torch.contiguous_format)
-        tables = _take_tables(numba.get_num_threads(), len(values), total.numpy().dtype)
+        tables = _take_tables(match_threads(), len(values), total.numpy().dtype)
         _backward(*_inputs(values, *ctx.inputs), outputs.numpy(), cotangents.contiguous().numpy(), *tables)
         _collect(*tables, total.numpy())
         _keep_tables(tables)

@@ -7,6 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from ..utils.processes import match_threads
 from .nested_grid import BLOCK, NestedBoxes
 
 # A ray looks at unseen space once it went through so much of it in front of the surface, in cells.
@@ -44,6 +45,7 @@ class SeenSpace:
         tensors = (origins, directions, distances, self.boxes.lower, self.boxes.upper, self.boxes.sizes)
         arrays = [x.detach().float().contiguous().numpy() for x in tensors]
         dims = (BLOCK * self.boxes.blocks).numpy()
+        match_threads()
         _walk(*arrays, dims, self._starts.numpy(), self.flags.numpy(), found.numpy(), marks)
         return found.to(device)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from ...geometry.poses import inverse_pose
 from ...utils.errors import InputError, warn
+from ...utils.processes import process_pool
 from ..infos import Info, InfoFile, save_info_files
 from .common import (
     DOWNLOAD_AGAIN,
@@ -131,7 +131,7 @@ def _in_processes(jobs: Sequence[tuple], workers: int) -> Iterator[list[Info]]:
     if workers <= 1 or len(jobs) < 2:
         yield from itertools.starmap(convert_sequence, jobs)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs))) as pool:
+    with process_pool(min(workers, len(jobs))) as pool:
         yield from pool.map(convert_sequence, *zip(*jobs, strict=True))
 
 

@@ -1,0 +1,56 @@
+"""Worker processes and threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numba
+import pytest
+import torch
+from numba import njit, prange
+
+from projects.DistillNeRF.utils.processes import match_threads, process_pool
+
+
+@njit(parallel=True)
+def _count(values):
+    total = 0
+    for index in prange(len(values)):
+        total += values[index]
+    return total
+
+
+def _sum_of(n: int) -> tuple[int, int, int]:
+    used = match_threads()
+    return int(_count(torch.arange(n).numpy())), used, torch.get_num_threads()
+
+
+def _limit(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def test_workers_of_a_process_with_threads_do_not_hang():
+    """A fork would: the threads of numba's kernels are gone there."""
+    assert _sum_of(1000)[0] == 499500
+    with process_pool(2, _limit, 1) as pool:
+        assert list(pool.map(_sum_of, (10, 100), timeout=120)) == [(45, 1, 1), (4950, 1, 1)]
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason='needs two processors')
+def test_numba_takes_the_threads_of_torch_and_leaves_them():
+    """Of a fresh process: numba starts its threads once."""
+    code = 'from tests.utils.test_processes import _sum_of; import numba; print(*_sum_of(4), numba.get_num_threads())'
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['6', '1', '1', '1']
+
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            torch.set_num_threads(threads)
+            assert match_threads() == threads == numba.get_num_threads() == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+        match_threads()
