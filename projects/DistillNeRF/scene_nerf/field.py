@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cells import Cells, resize_parameter
+from .crossings import Crossings
 from .feature_field import CLEAR, OPAQUE, Ends, FeatureField
 from .marching import Marching, RayOutputs, Rays
-from .moving_cells import Crossings, MovingCells
+from .moving_cells import MovingCells
 
 # Height (elevation) and width (azimuth) of the map of the sky.
 SKY_SIZE = (256, 1024)

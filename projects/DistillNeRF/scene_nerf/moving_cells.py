@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..geometry.poses import inverse_pose
-from ..geometry.tensors import TensorFields
 from .cells import Cells
+from .crossings import Crossings, find_crossings
 from .growth import FOG, SURFACE
 from .marching import CHANNELS
 from .nested_grid import BLOCK, NestedBoxes, NestedGrid
@@ -29,24 +28,6 @@ from .tracks import Thing
 AROUND = 0.4
 # Names of the tracks in a checkpoint.
 TRACKS = ('counts', 'times', 'poses', 'lower', 'upper', 'reach')
-
-
-@dataclass(frozen=True)
-class Crossings(TensorFields):
-    """Parts of rays in the boxes of things, ray by ray, in order of distance.
-
-    Attributes:
-        rays: ``(p,)`` int64, the ray.
-        ranks: ``(p,)`` int64, how many come before it on the same ray.
-        spans: ``(p, 2)`` distances where the ray enters and leaves the box, meters.
-        origins, directions: ``(p, 3)`` of the ray, in the shelf.
-    """
-
-    rays: Tensor
-    ranks: Tensor
-    spans: Tensor
-    origins: Tensor
-    directions: Tensor
 
 
 class MovingCells(nn.Module):
@@ -126,25 +107,7 @@ class MovingCells(nn.Module):
         counts = origins.new_tensor([len(part) for part in maps], dtype=torch.int64)
         table = torch.cat([origins.new_zeros(0, 6, 3), *maps])
         firsts = counts.cumsum(0) - counts
-        # Every ray with every thing that is there at its time.
-        ray = torch.arange(len(origins), device=origins.device).repeat_interleave(counts[moment])
-        total = counts[moment].cumsum(0) - counts[moment]
-        entry = firsts[moment][ray] + torch.arange(len(ray), device=origins.device) - total[ray]
-        rotation, shift, low, high = table[:, :3], table[:, 3], table[:, 4], table[:, 5]
-        moved = torch.einsum('pij,pj->pi', rotation[entry], origins[ray]) + shift[entry]
-        along = torch.einsum('pij,pj->pi', rotation[entry], directions[ray])
-        ways = torch.where(along.abs() < 1e-9, 1e-9, along)
-        first, second = (low[entry] - moved) / ways, (high[entry] - moved) / ways
-        enter = torch.minimum(first, second).amax(1).clamp_min(0)
-        leave = torch.maximum(first, second).amin(1)
-        hit = leave > enter
-        ray, spans = ray[hit], torch.stack([enter, leave], 1)[hit]
-        order = spans[:, 0].argsort(stable=True)
-        order = order[ray[order].argsort(stable=True)]
-        ray = ray[order]
-        per_ray = torch.bincount(ray, minlength=len(origins))
-        ranks = torch.arange(len(ray), device=ray.device) - (per_ray.cumsum(0) - per_ray)[ray]
-        return Crossings(ray, ranks, spans[order], moved[hit][order], along[hit][order])
+        return find_crossings(origins, directions, firsts[moment], counts[moment], table)
 
     def _extents(self, index: int) -> Tensor:
         thing = self.things[index]
