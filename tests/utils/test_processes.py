@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numba
 import pytest
@@ -36,6 +38,33 @@ def test_workers_of_a_process_with_threads_do_not_hang():
     assert _sum_of(1000)[0] == 499500
     with process_pool(2, _limit, 1) as pool:
         assert list(pool.map(_sum_of, (10, 100), timeout=120)) == [(45, 1, 1), (4950, 1, 1)]
+
+
+def test_workers_end_with_a_process_that_is_killed():
+    code = (
+        'import os, time; from projects.DistillNeRF.utils.processes import process_pool\n'
+        'if __name__ == "__main__":\n'
+        '    with process_pool(1) as pool:\n'
+        '        print(pool.submit(os.getpid).result(), flush=True); time.sleep(300)\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        assert _runs(worker)
+        process.kill()
+    deadline = time.monotonic() + 30
+    while _runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _runs(worker)
+
+
+def _runs(process: int) -> bool:
+    """Tell whether a process is there and not only waits for somebody to ask how it ended."""
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason='needs two processors')
