@@ -142,7 +142,7 @@ def test_a_network_of_which_no_sample_counts_is_refused(project, trained, tmp_pa
     torch.save({'state_dict': state}, checkpoint)
     for options in ((), ('--eval', 'psnr')):
         result = run('test', project.config, checkpoint, '--work-dir', tmp_path, *options)
-        assert_refused(result, 'psnr: no test sample gives a figure')
+        assert_refused(result, '--eval psnr', 'no test sample gives a figure')
         assert 'with NaN in an image (such as box0)' in result.err
 
 

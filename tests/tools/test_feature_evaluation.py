@@ -93,11 +93,11 @@ def test_what_a_network_or_its_data_has_not_is_refused(config, project, tmp_path
     arguments = ('--work-dir', tmp_path, '--eval')
     assert_refused(
         run('test', project.config, 'None', *arguments, 'feature'),
-        'renders no features for --eval feature; choose from psnr, novel_view, depth, occupancy',
+        'renders no features for --eval feature; choose psnr, novel_view, depth, occupancy',
     )
     assert_refused(
         run('test', config, 'None', *arguments, 'psnr'),
-        'renders no colors for --eval psnr; choose from depth, feature, query, occupancy',
+        'renders no colors for --eval psnr; choose depth, feature, query, occupancy',
     )
     bare = ('--cfg-options', 'test_dataloader.dataset.pipeline=[dict(type="LoadViews"),dict(type="PackViews")]')
     refused = run('test', config, 'None', *arguments, 'feature', *bare)

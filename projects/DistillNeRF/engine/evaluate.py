@@ -120,8 +120,8 @@ def evaluate(
         figures = {key: float(value) for key, value in runner.test().items()}
     if empty := [name for name in possible if not any(_is_of(name, key) for key in figures)]:
         raise InputError(
-            f'{config.filename}: {"--eval " if evaluations else "evaluation "}{empty[0]}: no test sample gives a '
-            f'figure: {NO_FIGURE.get(empty[0], NOTHING_SEEN)}'
+            f'{config.filename}: --eval {empty[0]} {"is asked for, but" if evaluations else "has data, but"} no test '
+            f'sample gives a figure: {NO_FIGURE.get(empty[0], NOTHING_SEEN)}'
         )
     main = is_main_process()
     leave()
@@ -172,7 +172,7 @@ def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
         choices = [name for name in EVALUATIONS if RENDERED.get(EVALUATIONS[name]['type'], rendered) == rendered]
         raise InputError(
             f'{config.filename}: its network renders no {RENDERED[EVALUATIONS[refused[0]]["type"]]} for --eval '
-            f'{refused[0]}; choose from {", ".join(choices)}'
+            f'{refused[0]}; choose {", ".join(choices)}'
         )
     if evaluations is None and value_of(config, 'model.text_encoder') is None:
         fitting = [name for name in fitting if name != 'query']

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -53,22 +53,22 @@ def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
     """
     if min(estimate.shape[-2:]) < SMALLEST_GAUSSIAN:
         raise ValueError(f'images of {tuple(estimate.shape[-2:])} have a side of less than {SMALLEST_GAUSSIAN} pixels')
-    x, y = (images.detach().double().flatten(0, 1)[:, None] for images in (estimate, target))
-    mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
-    variances = (xx - mean_x * mean_x).clamp_min(0) + (yy - mean_y * mean_y).clamp_min(0)
+    x, y = (images.detach().double().cpu().numpy() for images in (estimate, target))
+    mean_x, mean_y, xx, yy, xy = (_blur(images) for images in (x, y, x * x, y * y, x * y))
+    products = mean_x * mean_y
+    squares = mean_x * mean_x + mean_y * mean_y
+    # Rounding can make a variance negative.
+    variances = np.maximum(xx - mean_x * mean_x, 0) + np.maximum(yy - mean_y * mean_y, 0)
     first, second = 0.01**2, 0.03**2
-    numerator = (2 * mean_x * mean_y + first) * (2 * (xy - mean_x * mean_y) + second)
-    similarity = numerator / ((mean_x * mean_x + mean_y * mean_y + first) * (variances + second))
-    return similarity.reshape(len(estimate), -1).mean(1).tolist()
+    similarity = (2 * products + first) * (2 * (xy - products) + second) / ((squares + first) * (variances + second))
+    return similarity.reshape(len(x), -1).mean(1).tolist()
 
 
-def _blur(images: Tensor) -> Tensor:
-    """Average ``(N, 1, H, W)`` under the Gaussian window around every pixel; what is outside is mirrored."""
-    offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
-    weights = torch.exp(-((offsets / SIGMA) ** 2) / 2)
-    weights = weights / weights.sum()
-    padded = F.pad(images, 4 * (WINDOW // 2,), mode='reflect')
-    return F.conv2d(F.conv2d(padded, weights[None, None, :, None]), weights[None, None, None, :])
+def _blur(images: np.ndarray) -> np.ndarray:
+    """Average ``(..., H, W)`` under the Gaussian window around every pixel; what is outside is mirrored."""
+    weights = np.exp(-(((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2) / 2)
+    weights /= weights.sum()
+    return correlate1d(correlate1d(images, weights, -1, mode='mirror'), weights, -2, mode='mirror')
 
 
 def _channels_last(images: Tensor) -> np.ndarray:

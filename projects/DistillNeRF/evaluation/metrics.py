@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from ..geometry.views import Views
 from ..losses.image import GET_WEIGHTS, PerceptualDistance
 from ..utils.errors import InputError, warn
-from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, resample_depth
+from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, errors_up_to, resample_depth
 from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssims, ssims_gaussian
 from .intervals import draw_scenes, interval, resampled_means
 from .parts import CAMERA, DISTANCE, KINDS, MOTION, SCENE, camera_positions, part_key, pixel_masks
@@ -312,22 +313,21 @@ class DepthMetric(SampleMetric):
             if target is None:
                 continue
             at_target = resample_depth(depth, *target.shape[-2:])
-            if not self._comparable(reference, at_target, target):
+            whole, inner = errors_up_to(at_target, target, (FULL_RANGE, INNER_RANGE))
+            if not self._counts(reference, whole, target):
                 continue
-            for bounds, limit in (('', FULL_RANGE), ('inner', INNER_RANGE)):
-                for error, value in depth_errors(at_target, target, limit).items():
-                    figures[key(name, reference, bounds, error)] = value
+            for bounds, errors in (('', whole), ('inner', inner)):
+                figures |= {key(name, reference, bounds, error): value for error, value in errors.items()}
             for kind, part, mask in pixel_masks(by, views, *target.shape[-2:], target):
                 for error, value in depth_errors(at_target[mask], target[mask], FULL_RANGE).items():
                     figures[part_key(key(name, reference, error), kind, part)] = value
         return figures
 
-    def _comparable(self, reference: str, estimate: Tensor, target: Tensor) -> bool:
-        """Tell whether a depth can be compared with a reference; note why not."""
-        known = target.isfinite()
-        if not known.any():
+    def _counts(self, reference: str, errors: Mapping[str, float], target: Tensor) -> bool:
+        """Tell whether the errors against a reference count; note why not."""
+        if not errors and not target.isfinite().any():
             self._skip(f'no {DEPTH_NAMES[reference]} in the views of a frame')
-        elif not estimate[known].isfinite().all():
+        elif any(math.isnan(value) for value in errors.values()):
             self._skip('NaN in the predicted depth')
         else:
             return True
