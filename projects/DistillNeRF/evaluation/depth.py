@@ -36,12 +36,13 @@ def errors_up_to(estimate: Tensor, target: Tensor, limits: Sequence[float]) -> l
     if estimate.shape != target.shape:
         raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
     counts = (target > MIN_EVALUATED_DEPTH) & (target < limits[0])
-    e, t = estimate[counts].double(), target[counts].double()
+    # Several times as fast as an index.
+    e, t = (torch.masked_select(depth, counts).double() for depth in (estimate, target))
     found = []
     for limit in limits:
         if limit < limits[0]:
             inside = t < limit
-            e, t = e[inside], t[inside]
+            e, t = torch.masked_select(e, inside), torch.masked_select(t, inside)
         found.append(_errors(e.clamp(MIN_EVALUATED_DEPTH, limit), t) if len(t) else {})
     return found
 

@@ -54,11 +54,10 @@ def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
     if min(estimate.shape[-2:]) < SMALLEST_GAUSSIAN:
         raise ValueError(f'images of {tuple(estimate.shape[-2:])} have a side of less than {SMALLEST_GAUSSIAN} pixels')
     x, y = (images.detach().double().cpu().numpy() for images in (estimate, target))
-    mean_x, mean_y, xx, yy, xy = (_blur(images) for images in (x, y, x * x, y * y, x * y))
+    mean_x, mean_y, both, xy = (_blur(images) for images in (x, y, x * x + y * y, x * y))
     products = mean_x * mean_y
     squares = mean_x * mean_x + mean_y * mean_y
-    # Rounding can make a variance negative.
-    variances = np.maximum(xx - mean_x * mean_x, 0) + np.maximum(yy - mean_y * mean_y, 0)
+    variances = np.maximum(both - squares, 0)  # rounding can make them negative
     first, second = 0.01**2, 0.03**2
     similarity = (2 * products + first) * (2 * (xy - products) + second) / ((squares + first) * (variances + second))
     return similarity.reshape(len(x), -1).mean(1).tolist()

@@ -319,7 +319,8 @@ class DepthMetric(SampleMetric):
             for bounds, errors in (('', whole), ('inner', inner)):
                 figures |= {key(name, reference, bounds, error): value for error, value in errors.items()}
             for kind, part, mask in pixel_masks(by, views, *target.shape[-2:], target):
-                for error, value in depth_errors(at_target[mask], target[mask], FULL_RANGE).items():
+                pair = (torch.masked_select(depth_map, mask) for depth_map in (at_target, target))
+                for error, value in depth_errors(*pair, FULL_RANGE).items():
                     figures[part_key(key(name, reference, error), kind, part)] = value
         return figures
 
