@@ -1,4 +1,4 @@
-"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth occupancy] [--baselines] [--out results.json]."""
+"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth ...] [--protocol NAME] [--baselines] [--out r.json]."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.engine.builders import build_dataset
-from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
+from projects.DistillNeRF.engine.command_line import (
+    add_launcher,
+    add_precision,
+    add_trajectory,
+    config_parser,
+    file_path,
+)
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.engine.machine import machine
+from projects.DistillNeRF.engine.protocols import protocol_lines, with_protocol
+from projects.DistillNeRF.evaluation.protocols import PROTOCOLS
 from projects.DistillNeRF.evaluation.report import compare
-from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.files import require_writable, save_json
 from projects.DistillNeRF.utils.provenance import commit
 
@@ -23,6 +31,9 @@ def parse_args() -> argparse.Namespace:
     about = "default: all that the data allow, and what else the config's test_evaluator has"
     choices = sorted(EVALUATIONS)
     parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
+    about = 'published way to choose frames and to score them (docs/EVALUATION.md#protocols)'
+    parser.add_argument('--protocol', choices=PROTOCOLS, help=about)
+    add_trajectory(parser, default=None)
     parser.add_argument(
         '--baselines', action='store_true', help='also what needs no model: mean color, mean images, empty grids'
     )
@@ -39,6 +50,8 @@ def main() -> None:
     args = parse_args()
     if args.launcher == 'none':
         require_one_process(launchers=True)
+    if args.trajectory is not None and args.protocol != 'true_views':
+        raise InputError('--trajectory would do nothing without --protocol true_views; give it, too, or leave it away')
     config = load_config(args.config, args.cfg_options)
     train = ('train_dataloader.dataset', 'train_dataloader.num_workers') if args.baselines else ()
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'test_cfg', 'test_evaluator', 'work_dir', *train), but=PICTURES)
@@ -47,10 +60,14 @@ def main() -> None:
         require_writable(args.out.parent)
     if args.baselines:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
+    if args.protocol is not None:
+        config = with_protocol(config, args.protocol, args.trajectory or 'left_right')
     found = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
     if found is None:
         return
     others = baselines(config, found.figures) if args.baselines else {}
+    if found.protocol is not None:
+        print(f'{protocol_lines(found.protocol)}\n')
     print(compare(found.figures, others, found.intervals))
     if args.out:
         save_json(
@@ -59,6 +76,7 @@ def main() -> None:
                 **{'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()},
                 **{'model': found.figures, 'intervals': found.intervals, 'baselines': others},
                 'samples': found.samples,
+                'protocol': found.protocol,
             },
             indent=2,
         )

@@ -25,6 +25,7 @@ from .builders import build_dataset, prepare, runner_with_weights
 from .distributed import join, leave
 from .machine import machine_failures
 from .occupancy_baselines import occupancy_baselines
+from .protocols import about_protocol, protocol_evaluations, protocol_evaluators, protocol_of
 from .supply import possible_evaluations
 
 # Names for ``tools/test.py --eval`` -> the metrics that they stand for.
@@ -49,11 +50,13 @@ class Evaluation:
         figures: means over all samples, or of what was counted in them.
         intervals: 95 % intervals of figures, by the bootstrap over scenes; none of a single scene.
         samples: of each sample, in their order, its token, its scene and the figures that a sample has.
+        protocol: of the test data, and how they deviate from it (:func:`.protocols.about_protocol`); None without one.
     """
 
     figures: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     samples: list[dict[str, Any]]
+    protocol: dict[str, Any] | None = None
 
 
 def evaluate(
@@ -83,8 +86,9 @@ def evaluate(
     config = prepare(config, work_dir)
     if launcher != 'none':
         join(config, launcher)
-    names = _names(config, evaluations)
-    config.test_evaluator = _evaluators(config, names, evaluations is None)
+    protocol = protocol_of(config)
+    names = protocol_evaluations(protocol, _names(config, evaluations), evaluations is not None, config)
+    config.test_evaluator = protocol_evaluators(protocol, _evaluators(config, names, evaluations is None))
     runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loop = runner.test_loop
@@ -105,7 +109,8 @@ def evaluate(
         return None
     ours = [metric for metric in loop.evaluator.metrics if isinstance(metric, SampleMetric)]
     intervals = {name: bounds for metric in ours for name, bounds in metric.intervals().items()}
-    return Evaluation(figures, intervals, _samples_of(ours))
+    about = about_protocol(protocol, loop.dataloader.dataset)
+    return Evaluation(figures, intervals, _samples_of(ours), about)
 
 
 def _samples_of(metrics: Sequence[SampleMetric]) -> list[dict[str, Any]]:
