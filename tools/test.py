@@ -18,6 +18,7 @@ from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.engine.machine import machine
 from projects.DistillNeRF.engine.protocols import protocol_lines, with_protocol
+from projects.DistillNeRF.engine.warped_baseline import share_lines
 from projects.DistillNeRF.evaluation.protocols import PROTOCOLS
 from projects.DistillNeRF.evaluation.report import compare
 from projects.DistillNeRF.utils.errors import InputError, command
@@ -34,9 +35,8 @@ def parse_args() -> argparse.Namespace:
     about = 'published way to choose frames and to score them (docs/EVALUATION.md#protocols)'
     parser.add_argument('--protocol', choices=PROTOCOLS, help=about)
     add_trajectory(parser, default=None)
-    parser.add_argument(
-        '--baselines', action='store_true', help='also what needs no model: mean color, mean images, empty grids'
-    )
+    about = 'also what needs no model: mean images, median depth, warped images, empty grids, the truth'
+    parser.add_argument('--baselines', action='store_true', help=about)
     parser.add_argument('--out', type=file_path, help='JSON file of all figures, and those of each sample')
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     add_launcher(parser)
@@ -69,6 +69,8 @@ def main() -> None:
     if found.protocol is not None:
         print(f'{protocol_lines(found.protocol)}\n')
     print(compare(found.figures, others, found.intervals))
+    for line in share_lines(others):
+        print(line)
     if args.out:
         save_json(
             args.out,

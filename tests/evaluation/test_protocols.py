@@ -13,7 +13,9 @@ from projects.DistillNeRF.utils.errors import InputError
 def drive(count: int, period: float, step: float = 1.0, keys: int = 1, start: float = 1.6e9) -> list[Frame]:
     """Make a straight drive: ``step`` meters and ``period`` seconds between frames, every ``keys``-th a keyframe."""
     return [
-        Frame(start + number * period, np.array([number * step * 0.6, 7 - number * step * 0.8, 1.0]), number % keys == 0)
+        Frame(
+            start + number * period, np.array([number * step * 0.6, 7 - number * step * 0.8, 1.0]), number % keys == 0
+        )
         for number in range(count)
     ]
 
@@ -67,7 +69,9 @@ def test_multi_frame_targets_lie_between_two_keyframes():
     assert [s.input for s in samples] == [0, 1, 2]
 
 
-@pytest.mark.parametrize(('name', 'count', 'words'), [('drivingforward_sf', 1, 'two'), ('drivingforward_mf', 2, 'three')])
+@pytest.mark.parametrize(
+    ('name', 'count', 'words'), [('drivingforward_sf', 1, 'two'), ('drivingforward_mf', 2, 'three')]
+)
 def test_scenes_too_short_for_a_target_are_left_out(name, count, words):
     choice = choose(name, drive(count, 0.5))
     assert not choice.samples and skipped(choice) == {f'scenes of fewer than {words} keyframes': 1}

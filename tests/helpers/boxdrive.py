@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
 from tests.helpers.boxworld import CAMERAS, BoxWorld, save
 

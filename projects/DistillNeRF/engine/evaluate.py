@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmdet3d.registry import METRICS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.structures import BaseDataElement
@@ -15,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from ..configuration.config import building
 from ..configuration.layers import value_of
-from ..evaluation.baselines import evaluate_baselines, mean_images
+from ..evaluation.baselines import guess_sample, mean_images
+from ..evaluation.depth_statistics import DepthHistograms
+from ..evaluation.guesses import GuessScores
 from ..evaluation.metrics import SampleMetric
 from ..evaluation.report import key
 from ..geometry.views import Views
@@ -27,6 +30,7 @@ from .machine import machine_failures
 from .occupancy_baselines import occupancy_baselines
 from .protocols import about_protocol, protocol_evaluations, protocol_evaluators, protocol_of
 from .supply import possible_evaluations
+from .warped_baseline import WarpedImages
 
 # Names for ``tools/test.py --eval`` -> the metrics that they stand for.
 EVALUATIONS = {
@@ -159,17 +163,34 @@ def baselines(config: Config, evaluated: Collection[str] = ()) -> dict[str, floa
     Args:
         config: as loaded.
         evaluated: keys of figures of the model. Where they are of occupancy, so are guesses
-            (:mod:`.occupancy_baselines`); those of colors (:mod:`..evaluation.baselines`) are always there.
+            (:mod:`.occupancy_baselines`), where they are of depth, the median and the truth; those of colors
+            (:mod:`..evaluation.baselines`, :mod:`.warped_baseline`) are always there.
     """
     training = build_dataset(config, 'train')
     test = build_dataset(config, 'test')
     workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
-    means = mean_images(sample['inputs']['input_views'] for sample in _samples(training, workers[0]))
-    inputs = (sample['inputs'] for sample in _samples(test, workers[1]))
-    figures = evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
+    depths = DepthHistograms()
+    means = mean_images(depths.watch(sample['inputs']['input_views'] for sample in _samples(training, workers[0])))
+    scores = GuessScores(lambda: _guess_metrics(config, any(name.endswith(FIGURE['depth']) for name in evaluated)))
+    warped, medians = WarpedImages(), depths.medians()
+    for sample in _samples(test, workers[1]):
+        inputs, targets = (sample['inputs'][name] for name in ('input_views', 'target_views'))
+        about = sample['data_samples'].metainfo if 'data_samples' in sample else {}
+        guesses = [*guess_sample(means, inputs, targets, about, medians), warped.guess(inputs, targets, about)]
+        for guess in filter(None, guesses):
+            scores.add(guess, inputs, targets, about)
+    figures = scores.figures() | warped.figures(config.filename)
     if any(key.endswith(FIGURE['occupancy']) for key in evaluated):
         figures |= occupancy_baselines(config, _evaluators(config, ['occupancy'], False)[0])
     return figures
+
+
+def _guess_metrics(config: Config, with_depth: bool) -> list[SampleMetric]:
+    """Build the metrics of guesses: those of the model, but for LPIPS, which would take longer than all others."""
+    names = ['psnr', 'novel_view', *(['depth'] if with_depth else [])]
+    settings = protocol_evaluators(protocol_of(config), _evaluators(config, names, False))
+    with building(config):
+        return [METRICS.build({k: v for k, v in one.items() if k != 'lpips_weights'}) for one in settings]
 
 
 def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:
