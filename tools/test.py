@@ -1,4 +1,4 @@
-"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth ...] [--by camera ...] [--baselines] [--out r.json]."""
+"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr ...] [--protocol NAME] [--baselines] [--out r.json]."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import argparse
 from projects.DistillNeRF.configuration.config import load_config, work_dir_of
 from projects.DistillNeRF.configuration.keys import PICTURES, RUN_BY_TESTS, warn_of_unread
 from projects.DistillNeRF.engine.builders import build_dataset
-from projects.DistillNeRF.engine.command_line import add_launcher, add_precision, config_parser, file_path
+from projects.DistillNeRF.engine.command_line import (
+    add_launcher,
+    add_precision,
+    add_trajectory,
+    config_parser,
+    file_path,
+)
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.engine.machine import machine
+from projects.DistillNeRF.engine.protocols import protocol_lines, with_protocol
 from projects.DistillNeRF.engine.result_files import Results, check_results_path, tables_of_parts, write_results
+from projects.DistillNeRF.engine.warped_baseline import share_lines
 from projects.DistillNeRF.engine.worst_samples import check_panels, draw_worst
 from projects.DistillNeRF.evaluation.paper import paper_figures
 from projects.DistillNeRF.evaluation.parts import KINDS
+from projects.DistillNeRF.evaluation.protocols import PROTOCOLS
 from projects.DistillNeRF.evaluation.report import compare
-from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.provenance import commit
 
 
@@ -26,9 +35,11 @@ def parse_args() -> argparse.Namespace:
     about = "default: all that the data allow, and what else the config's test_evaluator has"
     choices = sorted(EVALUATIONS)
     parser.add_argument('--eval', nargs='+', action='extend', choices=choices, dest='evaluations', help=about)
-    parser.add_argument(
-        '--baselines', action='store_true', help='also what needs no model: mean color, mean images, empty grids'
-    )
+    about = 'published way to choose frames and to score them (docs/EVALUATION.md#protocols)'
+    parser.add_argument('--protocol', choices=PROTOCOLS, help=about)
+    add_trajectory(parser, default=None)
+    about = 'also what needs no model: mean images, median depth, warped images, empty grids, the truth'
+    parser.add_argument('--baselines', action='store_true', help=about)
     about = 'figures of parts, too: of each camera, scene, range of distances, and of what moves'
     parser.add_argument('--by', nargs='+', action='extend', choices=KINDS, default=[], help=about)
     about = '.json of all figures and those of each sample, .csv of a row per figure, or .md of the table; repeatable'
@@ -47,6 +58,8 @@ def main() -> None:
     args = parse_args()
     if args.launcher == 'none':
         require_one_process(launchers=True)
+    if args.trajectory is not None and args.protocol != 'true_views':
+        raise InputError('--trajectory would do nothing without --protocol true_views; give it, too, or leave it away')
     config = load_config(args.config, args.cfg_options)
     train = ('train_dataloader.dataset', 'train_dataloader.num_workers') if args.baselines else ()
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'test_cfg', 'test_evaluator', 'work_dir', *train), but=PICTURES)
@@ -57,13 +70,19 @@ def main() -> None:
         check_panels(args.panels, args.checkpoint)
     if args.baselines:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
+    if args.protocol is not None:
+        config = with_protocol(config, args.protocol, args.trajectory or 'left_right')
     found = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision, args.by)
     if found is None:
         return
     others = baselines(config, found.figures) if args.baselines else {}
     about = {'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()}
     results = Results(about, found, others, paper_figures(args.config))
+    if found.protocol is not None:
+        print(f'{protocol_lines(found.protocol)}\n')
     print(compare(found.figures, results.compared, found.intervals))
+    for line in share_lines(others):
+        print(line)
     for text in tables_of_parts(found.parts):
         print(f'\n{text}')
     for path in args.out:

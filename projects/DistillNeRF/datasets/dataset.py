@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..evaluation.occupancy.labels import OccupancyRecord, label_file
 from ..evaluation.occupancy.ray_iou import drive_origins
+from ..evaluation.protocols import protocol_named
 from ..geometry.boxes import read_boxes
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
@@ -27,6 +28,7 @@ from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .map_checks import available_maps, require_virtual_features, require_virtual_views
 from .occupancy import label_availability, lidar_poses
+from .protocol_frames import BETWEEN, Planned, frames_of, plan_samples
 from .samplers import SeededIndex
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
@@ -71,6 +73,9 @@ class DistillNeRFDataset(BaseDataset):
         gts: in test mode, folder of Occ3D labels, ``SCENE/TOKEN/labels.npz``, relative to ``data_root``; samples say
             where theirs are (:class:`..evaluation.occupancy.labels.OccupancyRecord`). Some may be missing.
         skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
+        protocol: in test mode, name of a protocol (:data:`..evaluation.protocols.PROTOCOLS`) that chooses samples,
+            targets and, unless ``num_camera`` does, cameras; samples then say under ``protocol`` what is scored of
+            their targets. ``every_nth``, ``indices`` and ``require_lidar`` thin out what it chose.
         test_samples: ``all``, or ``second_of_scene``: the published choice, only the second sample of each scene.
         every_nth: keep every n-th sample of what is left; neighbors stay available as targets.
         require_lidar: keep only samples whose keyframe has LiDAR.
@@ -113,6 +118,7 @@ class DistillNeRFDataset(BaseDataset):
         resize_teacher: bool = False,
         gts: str | None = None,
         skip_missing: bool | None = None,
+        protocol: str | None = None,
         test_samples: str = 'all',
         every_nth: int = 1,
         require_lidar: bool = False,
@@ -133,6 +139,11 @@ class DistillNeRFDataset(BaseDataset):
         self.cameras = self._named_cameras = tuple(cameras) if cameras is not None else None
         if all_prev_frames and (training_target_smart_sample or (add_next_frame_for_eval and test_mode)):
             raise InputError('all_prev_frames and another choice of targets are set; leave one of them')
+        if protocol is not None and (load_boxes or not test_mode):
+            raise InputError(
+                f'protocol is {protocol!r}, but these data are trained on; give it to test_dataloader.dataset'
+            )
+        self.protocol = None if protocol is None else protocol_named(protocol)
         self.all_prev_frames = all_prev_frames
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
@@ -176,8 +187,8 @@ class DistillNeRFDataset(BaseDataset):
                 f'{self.ann_file}: no camera is chosen; name some of {", ".join(infos[0]["images"])} with the dataset '
                 'option cameras, or leave it out for all'
             )
-        if self.num_camera is not None:
-            self.cameras = most_frontal(self.cameras, infos[0], self.num_camera)
+        if (count := self._camera_count()) is not None:
+            self.cameras = most_frontal(self.cameras, infos[0], count)
         for info in infos:
             if absent := [camera for camera in self.cameras if camera not in info['images']]:
                 raise InputError(
@@ -192,19 +203,36 @@ class DistillNeRFDataset(BaseDataset):
             if self.load_boxes:
                 info['boxes'] = read_boxes(info, metainfo.get('categories', {}), self.ann_file)
             info.pop('instances', None)
-            info.pop('image_sweeps', None)
             if len(info.get('lidar_sweeps', [])) >= self.lidar_sweeps:
                 info['lidar_sweeps'] = info['lidar_sweeps'][: self.lidar_sweeps - 1]
+        infos = self._all_frames(infos)
         self._position_of = {info['token']: position for position, info in enumerate(infos)}
         self._positions = self._choose_samples(infos)
-        self._lidar_poses = {} if self.gts is None else lidar_poses(infos)
+        self._lidar_poses = {} if self.gts is None else lidar_poses([info for info in infos if BETWEEN not in info])
         self._check_files(infos)
         return infos
+
+    def _camera_count(self) -> int | None:
+        """Return how many cameras are kept, those that look most to the front; None for all."""
+        if self.num_camera is not None or self.protocol is None or self.protocol.cameras is None:
+            return self.num_camera
+        return min(self.protocol.cameras, len(self.cameras))
+
+    def _all_frames(self, infos: list[Info]) -> list[Info]:
+        """Return the keyframes and, for a protocol that looks at them, records of the images between them."""
+        frames = frames_of(infos, self.cameras, self.protocol is not None and self.protocol.between, self.ann_file)
+        for info in infos:
+            info.pop('image_sweeps', None)
+        return frames
 
     def _choose_samples(self, infos: Sequence[Info]) -> np.ndarray:
         """Return the positions of the records that are samples."""
         positions = list(range(len(infos)))
-        if self.test_mode and self.test_samples == 'second_of_scene':
+        if self.protocol is not None:
+            self.plan = plan_samples(self.protocol, infos, self.cameras, self.ann_file)
+            self._planned = {planned.position: planned for planned in self.plan.samples}
+            positions = list(self._planned)
+        elif self.test_mode and self.test_samples == 'second_of_scene':
             by_scene: dict[str, list[int]] = {}
             for position in positions:
                 by_scene.setdefault(infos[position]['scene'], []).append(position)
@@ -229,7 +257,9 @@ class DistillNeRFDataset(BaseDataset):
         """Check that all files exist, and count in :attr:`availability`, by name, what may be missing."""
         # Positions of the records whose views can be loaded.
         self.keyframes = self._used_positions(infos)
-        used = [infos[position] for position in self.keyframes]
+        loaded = [infos[position] for position in self.keyframes]
+        # Between keyframes there are only images.
+        used = [info for info in loaded if BETWEEN not in info]
         samples = [infos[position] for position in self._positions]
         self.availability: dict[str, Availability] = {}
         if self.virtual_views and not self.test_mode:
@@ -242,12 +272,15 @@ class DistillNeRFDataset(BaseDataset):
                     *(samples, self.cameras, self.virtual_views, self.data_prefix['features']),
                     *(self.skip_missing, self.ann_file),
                 )
-        check_images_and_lidar(used, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
+        check_images_and_lidar(loaded, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
         if self.load_lidar:
             self.availability[LIDAR] = lidar_availability(used, self.lidar_sweeps, self.ann_file)
         if self.load_boxes:
             require_boxes(samples, self.ann_file)
-        if self._offsets():
+        if self.protocol is not None:
+            accompanied = sum(any(self._planned[position].offsets) for position in self._positions)
+            self.availability[OTHER_FRAMES] = Availability(accompanied, len(samples))
+        elif self._offsets():
             accompanied = sum(self._has_neighbor(infos, position) for position in self._positions)
             self.availability[OTHER_FRAMES] = Availability(accompanied, len(samples))
             if not accompanied:
@@ -257,7 +290,7 @@ class DistillNeRFDataset(BaseDataset):
         for kind in self.loaded_maps:
             root = self.data_prefix[kind]
             self.availability |= available_maps(used, self.cameras, root, kind, self.skip_missing, self.ann_file)
-        first = [Path(self.data_prefix['img']) / used[0]['images'][camera]['img_path'] for camera in self.cameras]
+        first = [Path(self.data_prefix['img']) / loaded[0]['images'][camera]['img_path'] for camera in self.cameras]
         warn_of_exposure(((path, read_image(path)) for path in first), self.ann_file)
         if self.cache is not None:
             views = [view for position in self.keyframes for view in self._cached_views(infos[position], position)]
@@ -296,6 +329,8 @@ class DistillNeRFDataset(BaseDataset):
     def _used_positions(self, infos: Sequence[Info]) -> list[int]:
         """Return the positions of the samples and of the neighbors that can be targets."""
         used = set(self._positions.tolist())
+        if self.protocol is not None:
+            return sorted(used | {p + offset for p in used for offset in self._planned[p].offsets})
         for position in self._positions:
             neighbors = (self._neighbor(infos.__getitem__, position, offset) for offset in self._offsets())
             used.update(neighbor for neighbor in neighbors if neighbor is not None)
@@ -332,6 +367,11 @@ class DistillNeRFDataset(BaseDataset):
     def get_token(self, idx: int) -> str:
         """Return the token of a sample."""
         return super().get_data_info(int(self._positions[idx]))['token']
+
+    @force_full_init
+    def planned(self, idx: int) -> Planned:
+        """Return a sample as its protocol chose it; only with ``protocol``."""
+        return self._planned[int(self._positions[idx])]
 
     @force_full_init
     def ego2lidar(self, idx: int) -> np.ndarray:
@@ -412,7 +452,7 @@ class DistillNeRFDataset(BaseDataset):
         notes: list[str] = []
         input_keys = [(CURRENT, camera) for camera in self.cameras]
         frames = self._frames(position)
-        target_keys = [self._existing(frames, key, notes) for key in self._target_keys()]
+        target_keys = [self._existing(frames, key, notes) for key in self._target_keys(position)]
         frames = {offset: frames[offset] for offset, _ in input_keys + target_keys}
         world2global, records = np.asarray(info['lidar2global']), self._records()
         views = {
@@ -428,6 +468,7 @@ class DistillNeRFDataset(BaseDataset):
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
             **({'boxes': info['boxes']} if self.load_boxes else {}),
             **({} if self.gts is None else {'occupancy': self.occupancy(idx)}),
+            **({} if self.protocol is None else {'protocol': self._planned[position].scored}),
             **self._settings(),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
             'views': views,
@@ -467,7 +508,9 @@ class DistillNeRFDataset(BaseDataset):
         files = virtual_view_files(info['images'][camera]['teacher'], name)
         return (Path(self.data_prefix['teacher']) / files['rgb']).is_file()
 
-    def _target_keys(self) -> list[Key]:
+    def _target_keys(self, position: int) -> list[Key]:
+        if self.protocol is not None:
+            return [(offset, camera) for offset in self._planned[position].offsets for camera in self.cameras]
         if self.training_target_smart_sample and not self.test_mode:
             return one_neighbor_each(self.cameras)
         return whole_frames(self.cameras, self._offsets())
@@ -475,6 +518,8 @@ class DistillNeRFDataset(BaseDataset):
     def _frames(self, position: int) -> dict[int, Info]:
         """Return the current keyframe and the neighbors that can be targets, by frame offset."""
         read = super().get_data_info
+        if self.protocol is not None:
+            return {offset: read(position + offset) for offset in (CURRENT, *self._planned[position].offsets)}
         neighbors = {offset: self._neighbor(read, position, offset) for offset in self._offsets()}
         found = {offset: neighbor for offset, neighbor in neighbors.items() if neighbor is not None}
         return {CURRENT: read(position)} | {offset: read(neighbor) for offset, neighbor in found.items()}

@@ -13,6 +13,7 @@ import numpy as np
 from ..geometry.poses import inverse_pose
 from .cache import cache_name
 from .infos import Info, lidar_measurements
+from .protocol_frames import BETWEEN
 from .teacher_files import VIRTUAL_VIEWS, virtual_feature_path, virtual_view_files
 
 # Names of maps in the info file -> in a view. There ``paths`` has the file, and the view itself the loaded array.
@@ -62,11 +63,17 @@ class ViewRecords:
         }
         if 'truth' in self.loaded_maps:
             view['instance_speeds'] = info.get('instance_speeds')
+        if BETWEEN in info:
+            view |= dict.fromkeys(self._map_names())
         if self.load_lidar:
             view['lidar'] = self._lidar(info, global2world)
         if self.cached:
             view['cache_name'] = cache_name('img', image['img_path'])
         return view
+
+    def _map_names(self) -> list[str]:
+        """List the names that the loaded maps have in a view."""
+        return [name for kind in self.loaded_maps for name in _VIEW_NAMES.get(kind, {kind: kind}).values()]
 
     def _map_paths(self, image: Info) -> dict[str, str]:
         """Return the paths of the maps to read, by the names that the maps have in a view."""

@@ -76,12 +76,12 @@ def add_precision(parser: argparse.ArgumentParser, default: str | None = DEFAULT
     parser.add_argument('--precision', choices=PRECISIONS, default=default, help=about)
 
 
-def add_trajectory(parser: argparse.ArgumentParser) -> None:
+def add_trajectory(parser: argparse.ArgumentParser, default: str | None = 'left_right') -> None:
     """Add ``--trajectory NAME``: a name, or a JSON file of poses."""
     parser.add_argument(
         '--trajectory',
         type=_trajectory,
-        default='left_right',
+        default=default,
         help=f'{", ".join(TRAJECTORIES)}, or a .json file of poses (docs/VISUALIZATION.md)',
     )
 

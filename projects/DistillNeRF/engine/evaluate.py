@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmdet3d.registry import METRICS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.structures import BaseDataElement
@@ -15,8 +16,10 @@ from torch.utils.data import DataLoader
 
 from ..configuration.config import building
 from ..configuration.layers import value_of
-from ..evaluation.baselines import evaluate_baselines, mean_images
+from ..evaluation.baselines import guess_sample, mean_images
+from ..evaluation.depth_statistics import DepthHistograms
 from ..evaluation.features import MeanFeature
+from ..evaluation.guesses import GuessScores
 from ..evaluation.metrics import GET_LPIPS, SampleMetric
 from ..evaluation.parts import parts, whole
 from ..evaluation.report import key
@@ -28,7 +31,9 @@ from .builders import build_dataset, prepare, runner_with_weights
 from .distributed import join, leave
 from .machine import machine_failures
 from .occupancy_baselines import occupancy_baselines
+from .protocols import about_protocol, protocol_evaluations, protocol_evaluators, protocol_of
 from .supply import possible_evaluations
+from .warped_baseline import WarpedImages
 
 # Names for ``tools/test.py --eval`` -> the metrics that they stand for.
 EVALUATIONS = {
@@ -67,12 +72,14 @@ class Evaluation:
         intervals: 95 % intervals of figures and parts, by the bootstrap over scenes; none of a single scene.
         samples: of each sample, in their order, its token, its scene and the figures that a sample has.
         parts: figures of parts, named as by :func:`..evaluation.parts.part_key`.
+        protocol: of the test data, and how they deviate from it (:func:`.protocols.about_protocol`); None without one.
     """
 
     figures: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     samples: list[dict[str, Any]]
     parts: dict[str, float] = field(default_factory=dict)
+    protocol: dict[str, Any] | None = None
 
 
 def evaluate(
@@ -105,8 +112,9 @@ def evaluate(
     config = prepare(config, work_dir)
     if launcher != 'none':
         join(config, launcher)
-    names = _names(config, evaluations)
-    config.test_evaluator = _evaluators(config, names, evaluations is None)
+    protocol = protocol_of(config)
+    names = protocol_evaluations(protocol, _names(config, evaluations), evaluations is not None, config)
+    config.test_evaluator = protocol_evaluators(protocol, _evaluators(config, names, evaluations is None))
     runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loop = runner.test_loop
@@ -131,7 +139,8 @@ def evaluate(
         if not parts(figures, kind):
             warn(f'{config.filename}: --by {kind} gives no figure: {NO_PARTS.get(kind, NOTHING_SEEN)}')
     intervals = {name: bounds for metric in ours for name, bounds in metric.intervals().items()}
-    return Evaluation(whole(figures), intervals, _samples_of(ours), parts(figures))
+    about = about_protocol(protocol, loop.dataloader.dataset)
+    return Evaluation(whole(figures), intervals, _samples_of(ours), parts(figures), about)
 
 
 def split(metrics: Sequence[SampleMetric], by: Sequence[str]) -> None:
@@ -218,15 +227,24 @@ def baselines(config: Config, evaluated: Collection[str] = ()) -> dict[str, floa
     Args:
         config: as loaded.
         evaluated: keys of figures of the model. Where they are of occupancy, so are guesses
-            (:mod:`.occupancy_baselines`); those of colors (:mod:`..evaluation.baselines`) are always there.
+            (:mod:`.occupancy_baselines`), where they are of depth, the median and the truth; those of colors
+            (:mod:`..evaluation.baselines`, :mod:`.warped_baseline`) are always there.
     """
     training = build_dataset(config, 'train')
     test = build_dataset(config, 'test')
     workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
-    features = MeanFeature()
-    means = mean_images(features.watch(sample['inputs']['input_views'] for sample in _samples(training, workers[0])))
-    inputs = (sample['inputs'] for sample in _samples(test, workers[1]))
-    figures = evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
+    depths, features = DepthHistograms(), MeanFeature()
+    watched = features.watch(depths.watch(sample['inputs']['input_views'] for sample in _samples(training, workers[0])))
+    means = mean_images(watched)
+    scores = GuessScores(lambda: _guess_metrics(config, any(name.endswith(FIGURE['depth']) for name in evaluated)))
+    warped, medians = WarpedImages(), depths.medians()
+    for sample in _samples(test, workers[1]):
+        inputs, targets = (sample['inputs'][name] for name in ('input_views', 'target_views'))
+        about = sample['data_samples'].metainfo if 'data_samples' in sample else {}
+        guesses = [*guess_sample(means, inputs, targets, about, medians), warped.guess(inputs, targets, about)]
+        for guess in filter(None, guesses):
+            scores.add(guess, inputs, targets, about)
+    figures = scores.figures() | warped.figures(config.filename)
     if any(_is_of('feature', key) for key in evaluated):
         figures |= _feature_baselines(config, features, test)
     if any(key.endswith(FIGURE['occupancy']) for key in evaluated):
@@ -242,6 +260,14 @@ def _feature_baselines(config: Config, features: MeanFeature, test: torch.utils.
     inputs = (sample['inputs'] for sample in _samples(test, config.test_dataloader.get('num_workers', 0)))
     pairs = ((views['input_views'], views['target_views']) for views in inputs)
     return features.figures(pairs, config.test_dataloader.dataset.render_size)
+
+
+def _guess_metrics(config: Config, with_depth: bool) -> list[SampleMetric]:
+    """Build the metrics of guesses: those of the model, but for LPIPS, which would take longer than all others."""
+    names = ['psnr', 'novel_view', *(['depth'] if with_depth else [])]
+    settings = protocol_evaluators(protocol_of(config), _evaluators(config, names, False))
+    with building(config):
+        return [METRICS.build({k: v for k, v in one.items() if k != 'lpips_weights'}) for one in settings]
 
 
 def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:

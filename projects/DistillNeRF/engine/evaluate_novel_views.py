@@ -82,7 +82,7 @@ def compare_with_truth(
         poses = [{'motion': m.tolist(), **f} for m, f in zip(motions, figures, strict=True)]
         about = {'config': config.filename, 'checkpoint': checkpoint, 'trajectory': name, 'samples': chosen}
         save_json(out, {**about, 'poses': poses, 'mean': average(figures)}, indent=2)
-    rows = {_label(motion): errors for motion, errors in zip(motions, figures, strict=True)} | {
+    rows = {pose_label(motion): errors for motion, errors in zip(motions, figures, strict=True)} | {
         'mean': average(figures)
     }
     return table({key: {row: errors[key] for row, errors in rows.items()} for key in measure.shown}, list(rows), 'pose')
@@ -107,7 +107,7 @@ def _errors(
         bar.update()
 
 
-def _label(motion: Tensor) -> str:
+def pose_label(motion: Tensor) -> str:
     """Return the shift in meters, and degrees to the left if the rig is turned."""
     x, y, z = (f'{value:+.2f}' for value in (motion[:3, 3] + 0.0).tolist())
     yaw = torch.rad2deg(torch.atan2(motion[1, 0], motion[0, 0])).item()

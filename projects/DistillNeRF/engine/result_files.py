@@ -76,6 +76,7 @@ def _write_json(path: Path, results: Results) -> None:
         **results.about,
         **{'model': found.figures, 'parts': found.parts, 'intervals': found.intervals},
         **{'baselines': dict(results.baselines), 'paper': dict(results.paper), 'samples': found.samples},
+        'protocol': found.protocol,
     }
     save_json(path, content, indent=2)
 

@@ -1,18 +1,18 @@
-"""Measure what a model must beat: predictions that need no model."""
+"""What a model must beat, and what it cannot: predictions that need no model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..geometry.views import Views
 from ..utils.errors import InputError
-from .depth import average
-from .image import psnr
-from .report import key, view_groups
+from .guesses import Guess
+from .metrics import REFERENCES
 
 
 @dataclass(frozen=True)
@@ -52,43 +52,75 @@ def mean_images(training: Iterable[Views]) -> MeanImages:
     return MeanImages(colors.float(), {name: (sums[name] / counts[name]).float() for name in sums})
 
 
-def evaluate_baselines(means: MeanImages, samples: Iterable[tuple[Views, Views]]) -> dict[str, float]:
-    """Measure the PSNR of the baselines on test samples, as ``ImageMetric`` measures the model.
+def guess_sample(
+    means: MeanImages,
+    inputs: Views,
+    targets: Views,
+    about: Mapping[str, Any],
+    depths: Mapping[str, Tensor] | None = None,
+) -> list[Guess]:
+    """Return what the baselines predict of one test sample.
+
+    ``mean_color``: the mean color of the training set everywhere. ``camera_mean``: the mean image of the camera.
+    ``current_frame``: the input image of the camera left as it is, for views of another instant or pose.
+    ``median_depth``: the median depth of each pixel of the camera in the training set. ``oracle``: the truth.
 
     Args:
         means: what :func:`mean_images` says of the training set.
-        samples: (input views, target views) of each test sample.
-
-    Returns:
-        ``mean_color/psnr``, ``camera_mean/psnr`` and the same with the groups of :func:`.report.view_groups`
-        between, such as ``mean_color/next/psnr``; for other instants also ``current_frame/next/psnr``, the
-        input image of the same camera left as it is.
+        inputs, targets: views of the sample.
+        about: what the sample says of itself.
+        depths: camera name -> ``(h, w)`` z in meters (:class:`.depth_statistics.DepthHistograms`).
 
     Raises:
         InputError: a test camera that the training set has not.
     """
-    return average([_evaluate_sample(means, inputs, targets) for inputs, targets in samples])
-
-
-def _evaluate_sample(means: MeanImages, inputs: Views, targets: Views) -> dict[str, float]:
-    """Measure every baseline on every group of one sample; virtual cameras have no mean image of their own."""
+    everywhere = range(len(targets))
+    images = targets.images
+    cameras = [position for position in everywhere if not _is_virtual(inputs, targets, position)]
+    moved = moved_views(inputs, targets, about)
     current = dict(zip(inputs.names, inputs.images, strict=True))
-    result = {}
-    for group, positions in view_groups(inputs, targets).items():
-        views = targets[positions]
-        truth = views.images.cpu()
-        result[key('mean_color', group, 'psnr')] = psnr(means.color[:, None, None].expand_as(truth), truth)
-        if group != 'virtual':
-            result[key('camera_mean', group, 'psnr')] = psnr(_camera_means(means, views), truth)
-        if group not in ('', 'virtual') and set(views.names) <= set(current):
-            unchanged = torch.stack([current[name].cpu() for name in views.names])
-            result[key('current_frame', group, 'psnr')] = psnr(unchanged, truth)
-    return result
+    guesses = [
+        Guess('mean_color', everywhere, means.color[:, None, None].expand_as(images)),
+        Guess('camera_mean', cameras, _camera_means(means, [targets.names[position] for position in cameras])),
+        Guess('current_frame', moved, _stacked([current[targets.names[position]] for position in moved], images)),
+        Guess('oracle', everywhere, images),
+    ]
+    if depths:
+        known = [position for position in everywhere if targets.names[position] in depths]
+        median = torch.stack([depths[targets.names[position]] for position in known]) if known else None
+        guesses.append(Guess('median_depth', known, depth=median))
+    for reference, field in REFERENCES.items():
+        if (depth := getattr(targets, field)) is not None:
+            guesses.append(Guess('oracle', everywhere, depth=depth, reference=reference))
+    return [guess for guess in guesses if guess.positions]
 
 
-def _camera_means(means: MeanImages, views: Views) -> Tensor:
-    """Return the training mean ``(V, 3, H, W)`` of each view's camera."""
-    for name in views.names:
+def moved_views(inputs: Views, targets: Views, about: Mapping[str, Any]) -> list[int]:
+    """Return the positions of the target views of input cameras at another instant or pose.
+
+    Args:
+        inputs, targets: views of the sample.
+        about: what the sample says of itself; with a protocol, its groups, of which ``''`` has the input views.
+    """
+    if 'protocol' in about:
+        same = {position for unit in about['protocol']['colors'].get('', []) for position in unit}
+    else:
+        same = {position for position, frame in enumerate(targets.frames) if frame == 0}
+    return [position for position, name in enumerate(targets.names) if name in inputs.names and position not in same]
+
+
+def _is_virtual(inputs: Views, targets: Views, position: int) -> bool:
+    """Tell whether a view is of a camera that the rig has not: it has no mean image."""
+    return targets.frames[position] == 0 and targets.names[position] not in inputs.names
+
+
+def _stacked(images: Sequence[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(list(images)) if images else like[:0]
+
+
+def _camera_means(means: MeanImages, names: Sequence[str]) -> Tensor:
+    """Return the training means ``(V, 3, H, W)`` of cameras."""
+    for name in names:
         if name not in means.by_camera:
             raise InputError(f'{name}: no such camera in the training set, which has {", ".join(means.by_camera)}')
-    return torch.stack([means.by_camera[name] for name in views.names])
+    return torch.stack([means.by_camera[name] for name in names]) if names else torch.empty(0)

@@ -85,9 +85,21 @@ def require_writable(directory: str | os.PathLike) -> Path:
 
 
 def save_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
-    """Write ``value`` as JSON, atomically."""
+    """Write ``value`` as JSON, atomically.
+
+    JSON has no infinity: it becomes ``1e999``, which readers take for infinity, as it is beyond all doubles.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=indent))
+        text = json.dumps(value, indent=indent)
+        temporary.write_text(_STRING_OR_INFINITY.sub(_infinite, text) if 'Infinity' in text else text)
+
+
+# A text in JSON as a whole, so that nothing within it is looked at, or a number that json writes and JSON has not.
+_STRING_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
+
+
+def _infinite(match: re.Match[str]) -> str:
+    return '1e999' if match[0] == 'Infinity' else match[0]
 
 
 def save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
