@@ -114,7 +114,8 @@ def evaluate(
         join(config, launcher)
     protocol = protocol_of(config)
     names = protocol_evaluations(protocol, _names(config, evaluations), evaluations is not None, config)
-    config.test_evaluator = protocol_evaluators(protocol, _evaluators(config, names, evaluations is None))
+    evaluators = _with_lpips(_evaluators(config, names, evaluations is None))
+    config.test_evaluator = protocol_evaluators(protocol, evaluators)
     runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loop = runner.test_loop
@@ -203,13 +204,17 @@ def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[di
     usual = {metric['type'] for metric in EVALUATIONS.values()}
     own = [metric for metric in given if metric.get('type') not in usual] if with_own else []
     usual_settings = {'QueryMetric': {'text_encoder': value_of(config, 'model.text_encoder')}}
-    if any(
-        metric['type'] == 'ImageMetric' and 'lpips_weights' not in settings.get('ImageMetric', {}) for metric in asked
-    ):
-        usual_settings['ImageMetric'] = {'lpips_weights': _weights_of_lpips()}
     return [
         {**usual_settings.get(kind := metric['type'], {}), **settings.get(kind, {}), **metric} for metric in asked
     ] + own
+
+
+def _with_lpips(evaluators: list[dict]) -> list[dict]:
+    """Return metrics of which those of images measure LPIPS, too, where there are weights and no setting says else."""
+    if all('lpips_weights' in metric for metric in evaluators if metric['type'] == 'ImageMetric'):
+        return evaluators
+    weights = {'lpips_weights': _weights_of_lpips()}
+    return [{**weights, **metric} if metric['type'] == 'ImageMetric' else metric for metric in evaluators]
 
 
 def _weights_of_lpips() -> str | None:
