@@ -1,4 +1,4 @@
-"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth occupancy] [--baselines] [--out results.json]."""
+"""Evaluate: python tools/test.py CONFIG CKPT [--eval psnr depth ...] [--by camera ...] [--baselines] [--out r.json]."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from projects.DistillNeRF.engine.command_line import add_launcher, add_precision
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
 from projects.DistillNeRF.engine.machine import machine
+from projects.DistillNeRF.engine.result_files import Results, check_results_path, tables_of_parts, write_results
+from projects.DistillNeRF.engine.worst_samples import check_panels, draw_worst
+from projects.DistillNeRF.evaluation.paper import paper_figures
+from projects.DistillNeRF.evaluation.parts import KINDS
 from projects.DistillNeRF.evaluation.report import compare
 from projects.DistillNeRF.utils.errors import command
-from projects.DistillNeRF.utils.files import require_writable, save_json
 from projects.DistillNeRF.utils.provenance import commit
 
 
@@ -26,7 +29,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--baselines', action='store_true', help='also what needs no model: mean color, mean images, empty grids'
     )
-    parser.add_argument('--out', type=file_path, help='JSON file of all figures, and those of each sample')
+    about = 'figures of parts, too: of each camera, scene, range of distances, and of what moves'
+    parser.add_argument('--by', nargs='+', action='extend', choices=KINDS, default=[], help=about)
+    about = '.json of all figures and those of each sample, .csv of a row per figure, or .md of the table; repeatable'
+    parser.add_argument('--out', type=file_path, action='append', default=[], help=about)
+    about = 'draw the N worst samples and the median one, by PSNR or else by the error of depth, into the work dir'
+    parser.add_argument('--panels', type=int, metavar='N', help=about)
     parser.add_argument('--work-dir', type=file_path, help='where logs and panels go; default: work_dirs/CONFIG')
     add_launcher(parser)
     add_precision(parser)
@@ -43,26 +51,27 @@ def main() -> None:
     train = ('train_dataloader.dataset', 'train_dataloader.num_workers') if args.baselines else ()
     warn_of_unread(args.cfg_options, (*RUN_BY_TESTS, 'test_cfg', 'test_evaluator', 'work_dir', *train), but=PICTURES)
     work_dir = work_dir_of(config, args.work_dir, args.cfg_options)
-    if args.out:
-        require_writable(args.out.parent)
+    for path in args.out:
+        check_results_path(path)
+    if args.panels is not None:
+        check_panels(args.panels, args.checkpoint)
     if args.baselines:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
-    found = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision)
+    found = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision, args.by)
     if found is None:
         return
     others = baselines(config, found.figures) if args.baselines else {}
-    print(compare(found.figures, others, found.intervals))
-    if args.out:
-        save_json(
-            args.out,
-            {
-                **{'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()},
-                **{'model': found.figures, 'intervals': found.intervals, 'baselines': others},
-                'samples': found.samples,
-            },
-            indent=2,
-        )
-        print(f'wrote {args.out}')
+    about = {'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()}
+    results = Results(about, found, others, paper_figures(args.config))
+    print(compare(found.figures, results.compared, found.intervals))
+    for text in tables_of_parts(found.parts):
+        print(f'\n{text}')
+    for path in args.out:
+        write_results(path, results)
+        print(f'wrote {path}')
+    if args.panels is not None:
+        for path in draw_worst(config, args.checkpoint, work_dir, found.samples, args.panels, args.precision):
+            print(f'wrote {path}', flush=True)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ allow_mmengine_checkpoints()
 from . import pipelines  # noqa: E402, F401
 from .datasets import dataset  # noqa: E402, F401
 from .engine import runner as amp  # noqa: E402, F401
+from .evaluation import feature_metrics  # noqa: E402, F401
 from .evaluation import metrics as depth_metric  # noqa: E402, F401
 from .evaluation.occupancy import metric as occupancy_metric  # noqa: E402, F401
 from .hooks import data_for_model_hook, first_pictures_hook, panel_hook, progress_hook  # noqa: E402, F401

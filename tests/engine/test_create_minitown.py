@@ -43,6 +43,26 @@ def test_lidar_truth_and_teacher_agree(town):
     assert ((fits.flatten(1) & measured).sum(dim=1) / measured.sum(dim=1) > 0.9).all()
 
 
+def test_what_moves_is_what_has_a_velocity(town):
+    """The boxes of this town in the order of their numbers: the first and the third drive."""
+    options = {'load_truth': True, 'test_mode': True, 'add_next_frame_for_eval': True, 'load_lidar': False}
+    sizes = {'image_size': (28, 50), 'render_size': (14, 25)}
+    dataset = build_dataset(town, ann_file='minitown_infos_val.pkl', **options, **sizes)
+    # The second keyframe: objects have one before and one after.
+    views = dataset[1]['inputs']['target_views']
+    assert views.moving.shape == (12, 28, 50) and views[6:].frames == (0,) * 6
+    shown = 0
+    for number, name in enumerate(views.names[6:], 6):
+        path = sorted((town / 'truth/instances' / name).glob('minitown-0002__*.png'))[1]
+        numbers = np.array(Image.open(path))[1::2, 1::2]
+        assert np.array_equal(views.moving[number].numpy(), np.isin(numbers, (1, 3)))
+        shown += len(np.unique(numbers))
+    assert 0 < views.moving[6:].mean() < 0.5 and shown > 8
+    infos = load_infos(town / 'minitown_infos_val.pkl')[1]
+    speeds = np.array([info['instance_speeds'] for info in infos])
+    np.testing.assert_allclose(speeds, [[2, 0, 2, 0]] * 3, atol=0.01)
+
+
 def test_features_of_the_code_book_are_those_of_the_true_classes(town):
     pipeline = [{'type': name} for name in ('LoadViews', 'CodeBookFeatures', 'PackViews')]
     sizes = {'image_size': (28, 50), 'render_size': (14, 25)}

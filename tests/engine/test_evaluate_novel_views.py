@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 
-from projects.DistillNeRF.engine.evaluate_novel_views import TrueImages, novel_view_errors
+from projects.DistillNeRF.engine.evaluate_novel_views import FeatureErrors, TrueImages, novel_view_errors
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.trajectories import translation
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.scene import Rendering
+from projects.DistillNeRF.semantics.classes import SKY, code_book
 from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
 from tests.helpers.cameras import pinhole
@@ -37,6 +38,32 @@ def test_true_views_without_motion_are_what_the_dataset_loads(sample):
     assert torch.equal(true.true_depth.isnan(), views.true_depth.isnan())
     torch.testing.assert_close(true.true_depth, views.true_depth, rtol=1e-3, atol=0, equal_nan=True)
     torch.testing.assert_close(true.cameras.cam2world, views.cameras.cam2world)
+
+
+def test_true_features_without_motion_are_those_that_the_dataset_loads(town, monkeypatch):
+    monkeypatch.setattr(scene, 'Town', BoxTown)
+    pipeline = [{'type': name} for name in ('LoadViews', 'CodeBookFeatures', 'PackViews')]
+    options = {'load_truth': True, 'test_mode': True, 'image_size': (28, 50), 'render_size': (14, 25)}
+    options |= {'load_lidar': False, 'pipeline': pipeline}
+    packed = build_dataset(town, ann_file='minitown_infos_val.pkl', **options)[1]
+    views, what = packed['inputs']['input_views'], packed['data_samples']
+    true = TrueImages(town, (14, 25)).views(views, what.scene, what.frame, torch.eye(4))
+    assert torch.equal(true.features, views.features)
+
+
+def test_perfect_features_find_every_class(sample, town):
+    views, _, *place = sample
+    true = TrueImages(town, (14, 25)).views(views, *place, translation('x', count=2)[1])
+    depth = perfect(true).depth
+    measure = FeatureErrors('minitown_code_book', 64)
+    exact = measure(Rendering(depth, None, features=true.features), true)
+    figures = measure.merge([exact])
+    assert figures['feature/psnr'] == pytest.approx(100) and figures['query/miou'] == 1
+    assert figures['abs_rel'] == pytest.approx(0, abs=1e-3) and figures['query/iou/car'] == 1
+    # A second sample in which everything is sky: pixels are counted together.
+    sky = true.features.new_tensor(code_book()[SKY])[:, None, None].expand_as(true.features)
+    both = measure.merge([exact, measure(Rendering(depth, None, features=sky), true)])
+    assert both['query/iou/road'] == 0.5 and 0 < both['query/iou/sky'] < 1
 
 
 def perfect(true: Views) -> Rendering:

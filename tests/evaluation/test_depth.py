@@ -11,6 +11,7 @@ from projects.DistillNeRF.evaluation.depth import (
     average,
     depth_errors,
     distance_to_z,
+    errors_up_to,
     point_depth_errors,
     resample_depth,
 )
@@ -88,3 +89,30 @@ def test_averages_are_over_the_results_that_have_the_figure():
     assert average([{'a': 1.0}, {'a': 3.0, 'b': 5.0}, {}]) == {'a': 2.0, 'b': 5.0}
     assert list(average([{'b': 1.0}, {'a': 1.0}])) == ['b', 'a']
     assert average([]) == {}
+
+
+def test_several_ranges_in_one_go_are_those_of_a_loop():
+    """Estimates beyond a range are clipped to its own end, and each range has the pixels within it alone."""
+    generator = torch.Generator().manual_seed(0)
+    target, estimate = (100 * torch.rand(2, 5, 7, generator=generator) for _ in range(2))
+    target[0, 0] = math.nan
+    limits = (80.0, 50.0, 20.0)
+    for limit, errors in zip(limits, errors_up_to(estimate, target, limits), strict=True):
+        pairs = [
+            (min(max(e, 1e-3), limit), t)
+            for e, t in zip(estimate.flatten().tolist(), target.flatten().tolist(), strict=True)
+            if 1e-3 < t < limit
+        ]
+        expected = {
+            'abs_rel': [abs(e - t) / t for e, t in pairs],
+            'sq_rel': [(e - t) ** 2 / t for e, t in pairs],
+            'a1': [max(e / t, t / e) < 1.25 for e, t in pairs],
+        }
+        for name, values in expected.items():
+            assert errors[name] == pytest.approx(sum(values) / len(values))
+        for name, values in (
+            ('rmse', [(e - t) ** 2 for e, t in pairs]),
+            ('rmse_log', [math.log(e / t) ** 2 for e, t in pairs]),
+        ):
+            assert errors[name] == pytest.approx(math.sqrt(sum(values) / len(values)))
+    assert errors_up_to(estimate, target + 60, (80.0, 50.0))[1] == {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from projects.DistillNeRF.evaluation.image import psnr, psnr_tensor, recolored, ssim
+from projects.DistillNeRF.evaluation.image import psnr, psnr_tensor, recolored, ssim, ssims, ssims_gaussian
 
 
 def even(*values: float) -> torch.Tensor:
@@ -47,6 +48,57 @@ def test_ssim_looks_at_variances_in_windows_of_seven():
     cov = ((x - a) * (y - b)).sum() / 48
     expected = (2 * a * b + 1e-4) * (2 * cov + 9e-4) / ((a * a + b * b + 1e-4) * (x.var() + y.var() + 9e-4))
     assert ssim(x, y) == pytest.approx(expected.item(), abs=1e-4)
+
+
+def slow_gaussian_ssim(x: torch.Tensor, y: torch.Tensor) -> float:
+    """SSIM of one image ``(C, H, W)`` window by window, as Wang et al. wrote it; outside, the image is mirrored."""
+    window = [[math.exp(-((i - 5) ** 2 + (j - 5) ** 2) / (2 * 1.5**2)) for j in range(11)] for i in range(11)]
+    w = torch.tensor(window, dtype=torch.float64)
+    w /= w.sum()
+    values = []
+    for channel, row, column in itertools.product(*map(range, x.shape)):
+        rows, columns = (mirrored(middle, size) for middle, size in ((row, x.shape[1]), (column, x.shape[2])))
+        a, b = (image[channel][rows][:, columns].double() for image in (x, y))
+        mean_a, mean_b = (w * a).sum(), (w * b).sum()
+        var_a, var_b = (w * (a - mean_a) ** 2).sum(), (w * (b - mean_b) ** 2).sum()
+        cov = (w * (a - mean_a) * (b - mean_b)).sum()
+        top = (2 * mean_a * mean_b + 0.01**2) * (2 * cov + 0.03**2)
+        values.append(top / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2)))
+    return torch.stack(values).mean().item()
+
+
+def mirrored(middle: int, size: int) -> list[int]:
+    """Eleven indices around the middle one; -1 is 1, and ``size`` is ``size - 2``."""
+    indices = [abs(middle + offset) for offset in range(-5, 6)]
+    return [index if index < size else 2 * size - 2 - index for index in indices]
+
+
+@pytest.mark.parametrize('size', [(6, 6), (13, 12), (11, 17)])
+def test_gaussian_ssim_is_that_of_a_loop_over_windows(size):
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    y = (x + 0.3 * torch.rand(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    expected = [slow_gaussian_ssim(*pair) for pair in zip(x, y, strict=True)]
+    assert ssims_gaussian(x, y) == pytest.approx(expected, abs=1e-10)
+    assert ssims_gaussian(x, x) == pytest.approx([1, 1]) and expected[0] < 0.99
+
+
+def test_gaussian_ssim_of_torchmetrics():
+    """Its structural_similarity_index_measure(x, y, data_range=1.0) of version 1.9 gave this."""
+    grid = torch.arange(3 * 20 * 24, dtype=torch.float64).reshape(1, 3, 20, 24)
+    x, y = (grid * 0.37).sin() / 2 + 0.5, (grid * 0.37 + 0.5).sin() / 2 + 0.5
+    assert ssims_gaussian(x, y) == pytest.approx([0.8737224510552056], abs=1e-12)
+
+
+def test_images_that_cannot_be_mirrored_are_refused():
+    with pytest.raises(ValueError, match='a side of less than 6 pixels'):
+        ssims_gaussian(torch.rand(1, 3, 5, 20), torch.rand(1, 3, 5, 20))
+
+
+def test_ssim_is_the_mean_over_images():
+    x, y = (torch.rand(3, 3, 9, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    each = ssims(x, y)
+    assert ssim(x, y) == sum(each) / 3 and len(set(each)) == 3
+    assert each[1] == ssim(x[1:2], y[1:2])
 
 
 def test_the_best_change_of_exposure_is_found_for_each_channel():

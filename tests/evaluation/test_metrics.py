@@ -18,10 +18,13 @@ from projects.DistillNeRF.evaluation.metrics import DepthMetric, ImageMetric
 from projects.DistillNeRF.evaluation.report import view_groups
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
+from projects.DistillNeRF.losses.image import PerceptualDistance
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.cameras import pinhole
+from verification.benchmark.training import lpips_weights
 
 HEIGHT, WIDTH = 16, 24
+NAMES = ('psnr', 'ssim', 'ssim_gaussian')
 
 
 def make_views(names: tuple[str, ...], frames: tuple[int, ...], seed: int = 0, wall: float | None = None) -> Views:
@@ -70,7 +73,7 @@ def test_image_metric_reports_each_group():
     noisy = TARGETS.images.clone()
     noisy[2] += 0.1
     figures = evaluate(ImageMetric(clamp=False), sample(rgb=noisy))
-    assert set(figures) == {f'{group}{name}' for group in ('', 'next/', 'virtual/') for name in ('psnr', 'ssim')}
+    assert set(figures) == {f'{group}{name}' for group in ('', 'next/', 'virtual/') for name in NAMES}
     assert figures['psnr'] == pytest.approx(100)
     assert figures['ssim'] == pytest.approx(1)
     assert figures['next/psnr'] == pytest.approx(20, abs=1e-4)
@@ -171,6 +174,79 @@ def test_baselines_refuse_unknown_cameras_no_views_and_changing_sizes():
     )
     with pytest.raises(InputError, match='CAM_FRONT'):
         mean_images([constant(0.1), small])
+
+
+def test_nan_in_an_image_does_not_count(capsys):
+    """Rendered or true; the other views of the sample do count."""
+    good = sample(rgb=TARGETS.images + 0.01, token='good')
+    rendered, true = good['rgb'].clone(), TARGETS.images.clone()
+    rendered[2, 0, 3, 4] = true[3, 1, 2, 2] = math.nan
+    bad = sample(rgb=rendered, target_views=dataclasses.replace(TARGETS, images=true), token='bad')
+    expected = evaluate(ImageMetric(clamp=False), good)
+    metric = ImageMetric(clamp=False)
+    assert evaluate(metric, good, bad) == pytest.approx(expected, abs=1e-6)
+    assert set(metric.samples[1].result) == set(NAMES)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == 'warning: ImageMetric: not every figure is of all 2 samples: 1 with NaN in an image (such as bad)'
+    assert evaluate(ImageMetric(), bad | {'rgb': rendered * math.nan}) == {}
+
+
+def test_samples_without_lidar_and_nan_in_a_depth_are_counted_in_one_warning(capsys):
+    lidar = torch.full((4, 8, 12), math.nan)
+    without = dataclasses.replace(TARGETS, lidar_depth=lidar)
+    lidar = lidar.clone()
+    lidar[:, 5, 3] = 40.0
+    views = dataclasses.replace(TARGETS, lidar_depth=lidar)
+    broken = sample()['depth'].clone()
+    broken[:, 4:] = math.nan
+    samples = [
+        sample(target_views=views, token='a'),
+        sample(target_views=without, token='b'),
+        sample(target_views=without, token='c'),
+        sample(target_views=views, depth=broken, token='d'),
+    ]
+    figures = evaluate(DepthMetric(), *samples)
+    assert figures['lidar/abs_rel'] == pytest.approx(0.5)
+    assert figures['abs_rel'] == pytest.approx(0, abs=1e-5)
+    [line] = capsys.readouterr().err.splitlines()
+    assert '2 with no LiDAR depth in the views of a frame (such as b)' in line
+    assert '1 with NaN in the predicted depth (such as d)' in line
+
+
+def test_nothing_is_told_where_everything_counts(capsys):
+    evaluate(DepthMetric(), sample())
+    evaluate(ImageMetric(), sample())
+    assert capsys.readouterr().err == ''
+
+
+def test_lpips_is_that_of_its_network(tmp_path):
+    """Weights are random, but go through a file as real ones; plain formula: tests/losses/test_lpips.py."""
+    path = tmp_path / 'lpips_vgg.pth'
+    torch.save(lpips_weights(), path)
+    network = PerceptualDistance()
+    network.load(path)
+    noisy = (TARGETS.images + 0.2 * torch.rand(TARGETS.images.shape)).clamp(0, 1)
+    figures = evaluate(ImageMetric(lpips_weights=str(path), by=['camera']), sample(rgb=noisy))
+    assert figures['lpips'] == pytest.approx(network(noisy[:2], TARGETS.images[:2]).item(), rel=1e-5)
+    assert figures['lpips@camera=CAM_BACK'] == pytest.approx(network(noisy[1:2], TARGETS.images[1:2]).item(), rel=1e-5)
+    assert figures['next/lpips'] > 0 and figures['lpips'] != figures['lpips@camera=CAM_BACK']
+    assert evaluate(ImageMetric(lpips_weights=str(path)), sample())['lpips'] == 0
+    with pytest.raises(InputError, match=r'gone\.pth: no such file.*lpips_weights=None in the ImageMetric'):
+        ImageMetric(lpips_weights=str(tmp_path / 'gone.pth'))
+
+
+def test_images_that_are_too_small_have_no_such_figure(tmp_path):
+    path = tmp_path / 'lpips_vgg.pth'
+    torch.save(lpips_weights(), path)
+    for side, names in ((16, (*NAMES, 'lpips')), (15, NAMES)):
+        views = make_small(side)
+        found = evaluate(ImageMetric(lpips_weights=str(path)), sample(rgb=views.images, target_views=views))
+        assert set(found) == set(names)
+
+
+def make_small(side: int) -> Views:
+    cameras = Cameras(pinhole(12.0, (5, 5), 1), torch.eye(4)[None], side, side)
+    return Views(torch.rand(1, 3, side, side), cameras, ('CAM_FRONT',), (0,))
 
 
 def test_depth_that_is_known_nowhere_is_told(capsys):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from projects.DistillNeRF.pipelines.maps import LoadFeatures, LoadTeacher, LoadTruth, read_map, require_one_size
 from projects.DistillNeRF.utils.errors import InputError
@@ -101,6 +102,37 @@ def test_every_pixel_takes_the_truth_at_its_center(tmp_path):
     assert same['true_depth'].tolist() == grid
     gone, without = run(LoadTruth(), {'paths': {'true_depth': str(tmp_path / 'b.npy')}}, {'img_path': 'x'}, skip=True)
     assert gone['true_depth'] is None and 'true_depth' not in without
+
+
+def save_numbers(path: Path, numbers: object) -> str:
+    Image.fromarray(np.asarray(numbers, np.uint16)).save(path)
+    return str(path)
+
+
+def test_what_moves_is_told_by_the_speeds_of_objects(tmp_path):
+    """Number 1 moves, 2 stands still, 3 is not known; 0 is no object."""
+    numbers = [[0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2], [3, 3, 0, 0, 1, 1], [3, 3, 0, 0, 1, 1]]
+    paths = {'true_instances': save_numbers(tmp_path / 'a.png', numbers)}
+    views = [{'paths': paths, 'instance_speeds': [2.0, 0.19, np.nan]}, {'img_path': 'x', 'instance_speeds': None}]
+    found, unknown = run(LoadTruth(), *views)
+    np.testing.assert_array_equal(found['moving'], np.float32([[0, 1, 0], [np.nan, 0, 1]]))
+    assert found['moving'].dtype == np.float32 and unknown['moving'] is None
+    # Other data say nothing, and no view gets a map.
+    assert 'moving' not in run(LoadTruth(), {'paths': paths}, views[1])[0]
+
+
+def test_maps_of_objects_that_are_refused(tmp_path):
+    path = save_numbers(tmp_path / 'a.png', [[0, 3]])
+    view = {'paths': {'true_instances': path}, 'instance_speeds': [0.0, 1.0]}
+    with pytest.raises(InputError, match=r'a\.png: holds no numbers of the 2 objects'):
+        run(LoadTruth(), view)
+    Path(path).write_bytes(b'x')
+    with pytest.raises(InputError, match=r'a\.png: not a readable image'):
+        run(LoadTruth(), view)
+    Path(path).unlink()
+    with pytest.raises(InputError, match=r'a\.png: no such file'):
+        run(LoadTruth(), view)
+    assert run(LoadTruth(), view, skip=True)[0]['moving'] is None
 
 
 def test_a_loaded_map_leaves_its_path_in_place(tmp_path):

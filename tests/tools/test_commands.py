@@ -16,6 +16,8 @@ import torch
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.helpers.commands import CAMERAS, IMAGE_SIZE, ROOT, run
 from tests.helpers.files import picture, written
+from tests.helpers.refusals import assert_refused
+from verification.benchmark.training import lpips_weights
 
 ROW_GAP = 2
 STRIP_SIZE = (2 * IMAGE_SIZE[0] + ROW_GAP, len(CAMERAS) * (IMAGE_SIZE[1] + ROW_GAP) - ROW_GAP)
@@ -82,7 +84,66 @@ def test_evaluation_of_chosen_metrics_without_a_checkpoint(project, tmp_path):
     out = tmp_path / 'figures.json'
     result = run('test', project.config, 'None', '--eval', 'psnr', '--work-dir', tmp_path, '--out', out)
     assert result.code == 0
-    assert set(json.loads(out.read_text())['model']) == {'psnr', 'ssim'}
+    assert set(json.loads(out.read_text())['model']) == {'psnr', 'ssim', 'ssim_gaussian'}
+    assert 'aux_models/lpips_vgg.pth: no such file, so there is no LPIPS; get it with: pip install' in result.err
+    assert result.err.count('so there is no LPIPS') == 1
+
+
+def test_evaluation_of_parts_in_all_formats(project, trained, tmp_path):
+    files = [tmp_path / f'r.{ending}' for ending in ('json', 'csv', 'md')]
+    outs = [word for path in files for word in ('--out', path)]
+    arguments = (project.config, trained / 'iter_3.pth', '--eval', 'psnr', 'depth', '--work-dir', tmp_path / 'work')
+    result = run('test', *arguments, '--by', 'camera', 'scene', 'distance', 'motion', *outs)
+    assert result.code == 0, result.err
+    assert written(result.out) == files
+    found = json.loads(files[0].read_text())
+    model, parts = found['model'], found['parts']
+    assert not any('@' in name for name in model)
+    assert {f'psnr@camera={camera}' for camera in CAMERAS} < set(parts)
+    assert {'ssim@camera=FRONT', 'abs_rel@camera=LEFT', 'lidar/abs_rel@distance=0-10m'} < set(parts)
+    assert parts['psnr@scene=boxes'] == pytest.approx(model['psnr'])
+    # The box world does not say what moves.
+    assert not any('motion' in name for name in parts)
+    assert '--by motion gives no figure: the test data does not say what moves' in result.err
+    headers = [line.split()[:2] for line in result.out.splitlines() if line.startswith('by ')]
+    assert headers == [['by', kind] for kind in ('camera', 'scene', 'distance')]
+    assert len(files[1].read_text().splitlines()) == 1 + len(model) + len(parts)
+    assert '| boxes | psnr [dB] |' in files[2].read_text()
+
+
+def test_parts_that_no_evaluation_has_and_other_formats_are_refused(project, tmp_path):
+    arguments = ('test', project.config, 'None', '--eval', 'psnr', '--work-dir', tmp_path)
+    assert_refused(run(*arguments, '--by', 'distance'), '--by distance: none of the evaluations')
+    assert_refused(run(*arguments, '--out', tmp_path / 'r.txt'), 'r.txt: --out writes .json, .csv, .md')
+
+
+def test_lpips_is_measured_where_its_weights_are(project, tmp_path, monkeypatch):
+    weights = tmp_path / 'aux_models' / 'lpips_vgg.pth'
+    weights.parent.mkdir()
+    torch.save(lpips_weights(), weights)
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / 'r.json'
+    result = run('test', project.config, 'None', '--eval', 'psnr', '--work-dir', tmp_path / 'work', '--out', out)
+    assert result.code == 0 and 'LPIPS' not in result.err
+    assert json.loads(out.read_text())['model']['lpips'] > 0
+    # A file of one's own must be there.
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f"{project.config.read_text()}test_evaluator = [dict(type='ImageMetric', lpips_weights='gone.pth')]\n"
+    )
+    assert_refused(run('test', own, 'None', '--work-dir', tmp_path / 'work'), 'gone.pth: no such file')
+
+
+def test_a_network_of_which_no_sample_counts_is_refused(project, trained, tmp_path):
+    """A decoder of huge weights adds infinities of both signs."""
+    checkpoint = tmp_path / 'huge.pth'
+    state = read_checkpoint(trained / 'iter_3.pth')['state_dict']
+    state = {name: value * 1e30 if '.decoder.' in name else value for name, value in state.items()}
+    torch.save({'state_dict': state}, checkpoint)
+    for options in ((), ('--eval', 'psnr')):
+        result = run('test', project.config, checkpoint, '--work-dir', tmp_path, *options)
+        assert_refused(result, '--eval psnr', 'no test sample gives a figure')
+        assert 'with NaN in an image (such as box0)' in result.err
 
 
 def test_evaluation_uses_the_weights_of_the_checkpoint(project, trained, tmp_path):

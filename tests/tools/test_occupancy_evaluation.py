@@ -40,7 +40,7 @@ def test_occupancy_stands_in_the_table_beside_baselines(labeled, tmp_path):
     figures = json.loads(out.read_text())
     model, others = figures['model'], figures['baselines']
     names = ('occupancy/iou', 'occupancy/all_voxels/iou')
-    assert set(model) == {'psnr', 'ssim', *names}
+    assert set(model) == {'psnr', 'ssim', 'ssim_gaussian', *names}
     share = (GROUND != FREE).mean()
     for name in names:
         assert 0 <= model[name] <= 1

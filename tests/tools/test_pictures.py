@@ -205,11 +205,29 @@ def test_novel_views_are_compared_with_the_truth(configs, tmp_path, monkeypatch)
     assert all(math.isfinite(figures['mean'][key]) for key in ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1'))
 
 
+def test_novel_features_are_compared_with_the_true_classes(configs, tmp_path, monkeypatch):
+    monkeypatch.setattr(scene, 'Town', BoxTown)
+    poses, out = tmp_path / 'poses.json', tmp_path / 'truth.json'
+    poses.write_text(json.dumps([{}, {'x': 1.0}]))
+    arguments = ('--truth', '--samples', 2, '--trajectory', poses, '--out', out)
+    result = run('novel_view_synthesis', configs['features'], 'None', *arguments)
+    assert result.code == 0, result.err
+    figures = json.loads(out.read_text())
+    here, right = figures['poses']
+    assert {'feature/psnr', 'query/miou', 'query/iou/road', 'abs_rel'} <= set(here)
+    assert here['feature/psnr'] != right['feature/psnr']
+    header, row = (next(line for line in result.out.splitlines() if line.startswith(word)) for word in ('pose', 'x'))
+    assert header.split()[1:3] == ['feature/psnr', '[dB]'] and row.split()[-5] == f'{here["feature/psnr"]:.3f}'
+
+
+WITHOUT_ENCODER = ('--cfg-options', 'model.text_encoder=None')
+
+
 def test_a_comparison_without_truth_is_refused(configs, project, tmp_path, monkeypatch):
     result = run('novel_view_synthesis', project.config, 'None', '--truth')
     assert_refused(result, 'minitown.json: no such file')
-    result = run('novel_view_synthesis', configs['features'], 'None', '--truth')
-    assert_refused(result, 'renders features')
+    result = run('novel_view_synthesis', configs['features'], 'None', '--truth', *WITHOUT_ENCODER)
+    assert_refused(result, 'text encoder')
     result = run('novel_view_synthesis', configs['colors'], 'None', '--truth', '--samples', 4)
     assert_refused(result, 'the test data has 3')
     # The files were made of boxes; built again it is a real town, as if another version had made them.

@@ -30,7 +30,9 @@ WHILE_TESTING = ('add_next_frame_for_eval', 'gts')
 WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample', 'resize_teacher')
 # Names of the figures of each metric, without those of groups, which come before them.
 FIGURES = {
-    'ImageMetric': ('psnr', 'ssim'),
+    'ImageMetric': ('psnr', 'ssim', 'ssim_gaussian', 'lpips'),
+    'FeatureMetric': ('psnr',),
+    'QueryMetric': ('miou',),
     'DepthMetric': ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3'),
     'OccupancyMetric': (
         *('iou', 'miou', 'miou_star', 'foreground_miou'),

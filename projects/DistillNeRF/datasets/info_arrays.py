@@ -57,6 +57,11 @@ def _are_origins(value: Any) -> bool:
     return numbers is not None and numbers.ndim == 2 and numbers.shape[1] == 3 and bool(np.isfinite(numbers).all())
 
 
+def _are_speeds(value: Any) -> bool:
+    numbers = _numbers(value)
+    return numbers is not None and numbers.ndim == 1 and not bool((numbers < 0).any())
+
+
 NAME = FieldType(is_name, 'a name')
 FILE = FieldType(is_name, 'the name of a file')
 LINK = FieldType(lambda value: value is None or isinstance(value, str), 'a token or None')
@@ -67,6 +72,7 @@ COLUMNS = FieldType(lambda value: is_whole(value) and value >= 3, 'a number of c
 RECORDS = FieldType(lambda value: isinstance(value, list), 'a list of records')
 IMAGES = FieldType(lambda value: isinstance(value, dict), 'records of images')
 COLUMN = FieldType(lambda value: value is None or (is_whole(value) and value >= 3), 'the number of a column or None')
+SPEEDS = FieldType(_are_speeds, 'a list of speeds, 0 or more m/s or NaN')
 ORIGINS = FieldType(_are_origins, 'a list of finite positions (x, y, z), one per sensor')
 VELOCITIES = FieldType(_are_origins, 'a list of finite velocities (x, y, z), one per sensor')
 VELOCITY = FieldType(_is_velocity, 'two numbers')
@@ -82,7 +88,10 @@ INFO_FIELDS = {
     'images': IMAGES,
     'lidar_points': ANYTHING,
 }
-OPTIONAL_INFO_FIELDS = {'lidar_sweeps': RECORDS, 'instances': RECORDS, 'image_sweeps': IMAGES}
+OPTIONAL_INFO_FIELDS = {
+    **{'lidar_sweeps': RECORDS, 'instances': RECORDS, 'image_sweeps': IMAGES},
+    'instance_speeds': SPEEDS,
+}
 IMAGE_FIELDS = {
     'img_path': FILE,
     **dict.fromkeys(('cam2img', 'lidar2cam', 'cam2global'), ANYTHING),

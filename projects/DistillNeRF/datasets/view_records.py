@@ -18,7 +18,7 @@ from .teacher_files import VIRTUAL_VIEWS, virtual_feature_path, virtual_view_fil
 # Names of maps in the info file -> in a view. There ``paths`` has the file, and the view itself the loaded array.
 _VIEW_NAMES = {
     'teacher': {'depth': 'teacher_depth', 'sky_mask': 'sky_mask'},
-    'truth': {'depth': 'true_depth', 'sky': 'true_sky', 'classes': 'true_classes'},
+    'truth': {'depth': 'true_depth', 'sky': 'true_sky', 'classes': 'true_classes', 'instances': 'true_instances'},
 }
 
 
@@ -60,6 +60,8 @@ class ViewRecords:
             'cam2world': global2world @ np.asarray(image['cam2global']),
             'paths': self._map_paths(image),
         }
+        if 'truth' in self.loaded_maps:
+            view['instance_speeds'] = info.get('instance_speeds')
         if self.load_lidar:
             view['lidar'] = self._lidar(info, global2world)
         if self.cached:
@@ -107,7 +109,7 @@ class ViewRecords:
         if self.cached:
             view['cache_name'] = cache_name('teacher', files['rgb'])
         if 'truth' in self.loaded_maps:
-            view['true_depth'] = None
+            view |= {'true_depth': None, 'instance_speeds': None}
         return view
 
     def _lidar(self, info: Info, global2world: np.ndarray) -> list[dict[str, Any]] | None:

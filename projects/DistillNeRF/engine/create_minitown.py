@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import math
 from pathlib import Path
 
 from tqdm import tqdm
 
-from projects.MiniTown.generate import SETTINGS_FILE, generate, read_settings
+from projects.MiniTown.generate import SETTINGS_FILE, generate, read_settings, record_path
 from projects.MiniTown.scene import Settings
 
 from ..datasets.converters import nuscenes
@@ -54,17 +57,41 @@ def _settings_of(root: Path) -> dict[str, int]:
 
 def convert_tables(root: Path, out_dir: Path, tag: str = 'minitown', workers: int = 1) -> list[Path]:
     """Write the info files of a town that has been made."""
+
+    @functools.cache
+    def tokens(scene: str) -> list[str] | None:
+        file = record_path(root, scene)
+        return json.loads(file.read_text()).get('instances') if file.is_file() else None
+
+    def finish(info: Info) -> None:
+        add_truth(info)
+        # Records of some old towns do not say which object a number is.
+        if (known := tokens(info['scene'])) is not None:
+            info['instance_speeds'] = instance_speeds(info, known)
+
     return nuscenes.convert(
-        root, out_dir, tag, VERSION, workers=workers, dataset='minitown', finish=add_truth, image_sweeps=True
+        root, out_dir, tag, VERSION, workers=workers, dataset='minitown', finish=finish, image_sweeps=True
     )
 
 
 def add_truth(info: Info) -> None:
-    """Add the paths of depth, sky and classes of every image, relative to the town's root."""
+    """Add the paths of depth, sky, classes and objects of every image, relative to the town's root."""
     for camera, image in info['images'].items():
         stem = image_stem(image['img_path'])
         image['truth'] = {
             'depth': f'truth/depth/{camera}/{stem}.npy',
             'sky': f'truth/sky/{camera}/{stem}.png',
             'classes': f'truth/classes/{camera}/{stem}.png',
+            'instances': f'truth/instances/{camera}/{stem}.png',
         }
+
+
+def instance_speeds(info: Info, tokens: list[str]) -> list[float]:
+    """Return how fast each object of a scene moves in a keyframe, m/s; NaN of those that it does not know.
+
+    Args:
+        info: the keyframe, with its boxes.
+        tokens: of the objects, in the order of the numbers in the maps of objects (from 1 on).
+    """
+    speeds = {box['instance_token']: math.hypot(*box['velocity']) for box in info['instances']}
+    return [speeds.get(token, math.nan) for token in tokens]

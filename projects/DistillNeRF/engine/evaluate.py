@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from torch.utils.data import DataLoader
 from ..configuration.config import building
 from ..configuration.layers import value_of
 from ..evaluation.baselines import evaluate_baselines, mean_images
-from ..evaluation.metrics import SampleMetric
+from ..evaluation.features import MeanFeature
+from ..evaluation.metrics import GET_LPIPS, SampleMetric
+from ..evaluation.parts import parts, whole
 from ..evaluation.report import key
 from ..geometry.views import Views
-from ..utils.errors import InputError
+from ..utils.errors import InputError, warn
+from ..utils.files import is_file
 from ..utils.precision import DEFAULT
 from .builders import build_dataset, prepare, runner_with_weights
 from .distributed import join, leave
@@ -32,12 +35,26 @@ EVALUATIONS = {
     'psnr': {'type': 'ImageMetric', 'reconstruction': True, 'novel_view': False},
     'novel_view': {'type': 'ImageMetric', 'reconstruction': False, 'novel_view': True},
     'depth': {'type': 'DepthMetric'},
+    'feature': {'type': 'FeatureMetric'},
+    'query': {'type': 'QueryMetric'},
     'occupancy': {'type': 'OccupancyMetric'},
 }
-# The end of the key of a figure that each of them gives.
-FIGURE = {'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel', 'occupancy': '/iou'}
+# The end of the key of a figure that each of them gives; some begin with the evaluation's own name.
+FIGURE = {
+    **{'psnr': 'psnr', 'novel_view': '/psnr', 'depth': 'abs_rel'},
+    **{'feature': '/psnr', 'query': '/miou', 'occupancy': '/iou'},
+}
+PREFIXED = ('feature', 'query', 'occupancy')
+# What a network must render for a metric.
+RENDERED = {'ImageMetric': 'colors', 'FeatureMetric': 'features', 'QueryMetric': 'features'}
+# Where the weights of LPIPS are, unless the config's ImageMetric says it.
+LPIPS_WEIGHTS = 'aux_models/lpips_vgg.pth'
 # Why there can be none, and the hint.
 NO_FIGURE = {'occupancy': 'none has labels; correct test_dataloader.dataset.gts'}
+NO_PARTS = {
+    'motion': 'the test data does not say what moves; that of MiniTown does with load_truth=True, converted again',
+    'scene': 'samples do not say which scene they are of',
+}
 NOTHING_SEEN = 'nothing known lies in its views; look at the test data with tools/visualization.py'
 
 
@@ -47,13 +64,15 @@ class Evaluation:
 
     Attributes:
         figures: means over all samples, or of what was counted in them.
-        intervals: 95 % intervals of figures, by the bootstrap over scenes; none of a single scene.
+        intervals: 95 % intervals of figures and parts, by the bootstrap over scenes; none of a single scene.
         samples: of each sample, in their order, its token, its scene and the figures that a sample has.
+        parts: figures of parts, named as by :func:`..evaluation.parts.part_key`.
     """
 
     figures: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     samples: list[dict[str, Any]]
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -63,6 +82,7 @@ def evaluate(
     evaluations: Sequence[str] | None = None,
     launcher: str = 'none',
     precision: str = DEFAULT,
+    by: Sequence[str] = (),
 ) -> Evaluation | None:
     """Return the metrics of a checkpoint on the test data.
 
@@ -76,9 +96,11 @@ def evaluate(
             metrics of the config's ``test_evaluator``. Its settings of a metric are used in either case.
         launcher: what started this process (:data:`.distributed.LAUNCHERS`).
         precision: of the network (:mod:`..utils.precision`).
+        by: kinds of parts (:data:`..evaluation.parts.KINDS`) that get figures, too.
 
     Raises:
-        InputError: wrong input anywhere on the way, or an evaluation was asked for and has no data.
+        InputError: wrong input anywhere on the way, an evaluation was asked for and has no data, or one has data but
+            no valid sample.
     """
     config = prepare(config, work_dir)
     if launcher != 'none':
@@ -92,20 +114,42 @@ def evaluate(
     metrics = loop.evaluator.metrics
     chosen = [metric for name, metric in zip(names, metrics, strict=False) if name in possible]
     loop.evaluator.metrics = [*chosen, *metrics[len(names) :]]
+    ours = [metric for metric in loop.evaluator.metrics if isinstance(metric, SampleMetric)]
+    split(ours, by)
     with machine_failures(config, 'test_dataloader'):
         figures = {key: float(value) for key, value in runner.test().items()}
-    if empty := [name for name in evaluations or () if not any(key.endswith(FIGURE[name]) for key in figures)]:
+    if empty := [name for name in possible if not any(_is_of(name, key) for key in figures)]:
         raise InputError(
-            f'{config.filename}: --eval {empty[0]} is asked for, but no test sample gives a figure: '
-            f'{NO_FIGURE.get(empty[0], NOTHING_SEEN)}'
+            f'{config.filename}: --eval {empty[0]} {"is asked for, but" if evaluations else "has data, but"} no test '
+            f'sample gives a figure: {NO_FIGURE.get(empty[0], NOTHING_SEEN)}'
         )
     main = is_main_process()
     leave()
     if not main:
         return None
-    ours = [metric for metric in loop.evaluator.metrics if isinstance(metric, SampleMetric)]
+    for kind in by:
+        if not parts(figures, kind):
+            warn(f'{config.filename}: --by {kind} gives no figure: {NO_PARTS.get(kind, NOTHING_SEEN)}')
     intervals = {name: bounds for metric in ours for name, bounds in metric.intervals().items()}
-    return Evaluation(figures, intervals, _samples_of(ours))
+    return Evaluation(whole(figures), intervals, _samples_of(ours), parts(figures))
+
+
+def split(metrics: Sequence[SampleMetric], by: Sequence[str]) -> None:
+    """Let metrics measure parts, too.
+
+    Raises:
+        InputError: none of them knows one of these kinds.
+    """
+    for metric in metrics if by else ():
+        metric.split_by(by)
+    if unknown := [kind for kind in by if not any(kind in metric.by for metric in metrics)]:
+        raise InputError(f'--by {unknown[0]}: none of the evaluations has figures of that; leave it away')
+
+
+def _is_of(evaluation: str, figure: str) -> bool:
+    """Tell whether a figure is one that an evaluation gives."""
+    begins = evaluation not in PREFIXED or figure.startswith(f'{evaluation}/')
+    return begins and figure.endswith(FIGURE[evaluation])
 
 
 def _samples_of(metrics: Sequence[SampleMetric]) -> list[dict[str, Any]]:
@@ -122,13 +166,17 @@ def _samples_of(metrics: Sequence[SampleMetric]) -> list[dict[str, Any]]:
 def _names(config: Config, evaluations: Sequence[str] | None) -> list[str]:
     """Return the evaluations that the config's network allows."""
     names = list(EVALUATIONS if evaluations is None else evaluations)
-    if value_of(config, 'model.network.head.type') != 'feature':
-        return names
-    if colors := [name for name in evaluations or () if EVALUATIONS[name]['type'] == 'ImageMetric']:
+    rendered = 'features' if value_of(config, 'model.network.head.type') == 'feature' else 'colors'
+    fitting = [name for name in names if RENDERED.get(EVALUATIONS[name]['type'], rendered) == rendered]
+    if refused := [name for name in evaluations or () if name not in fitting]:
+        choices = [name for name in EVALUATIONS if RENDERED.get(EVALUATIONS[name]['type'], rendered) == rendered]
         raise InputError(
-            f'{config.filename}: its network renders no colors for --eval {colors[0]}; choose depth or occupancy'
+            f'{config.filename}: its network renders no {RENDERED[EVALUATIONS[refused[0]]["type"]]} for --eval '
+            f'{refused[0]}; choose {", ".join(choices)}'
         )
-    return [name for name in names if EVALUATIONS[name]['type'] != 'ImageMetric']
+    if evaluations is None and value_of(config, 'model.text_encoder') is None:
+        fitting = [name for name in fitting if name != 'query']
+    return fitting
 
 
 def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[dict]:
@@ -145,7 +193,23 @@ def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[di
     settings = {metric.get('type'): metric for metric in given}
     usual = {metric['type'] for metric in EVALUATIONS.values()}
     own = [metric for metric in given if metric.get('type') not in usual] if with_own else []
-    return [{**settings.get(metric['type'], {}), **metric} for metric in asked] + own
+    usual_settings = {'QueryMetric': {'text_encoder': value_of(config, 'model.text_encoder')}}
+    if any(
+        metric['type'] == 'ImageMetric' and 'lpips_weights' not in settings.get('ImageMetric', {}) for metric in asked
+    ):
+        usual_settings['ImageMetric'] = {'lpips_weights': _weights_of_lpips()}
+    return [
+        {**usual_settings.get(kind := metric['type'], {}), **settings.get(kind, {}), **metric} for metric in asked
+    ] + own
+
+
+def _weights_of_lpips() -> str | None:
+    """Return the file of the weights of LPIPS; without one say so, and return None."""
+    if is_file(LPIPS_WEIGHTS):
+        return LPIPS_WEIGHTS
+    if is_main_process():
+        warn(f'{LPIPS_WEIGHTS}: no such file, so there is no LPIPS; {GET_LPIPS}')
+    return None
 
 
 def baselines(config: Config, evaluated: Collection[str] = ()) -> dict[str, float]:
@@ -159,12 +223,25 @@ def baselines(config: Config, evaluated: Collection[str] = ()) -> dict[str, floa
     training = build_dataset(config, 'train')
     test = build_dataset(config, 'test')
     workers = config.train_dataloader.get('num_workers', 0), config.test_dataloader.get('num_workers', 0)
-    means = mean_images(sample['inputs']['input_views'] for sample in _samples(training, workers[0]))
+    features = MeanFeature()
+    means = mean_images(features.watch(sample['inputs']['input_views'] for sample in _samples(training, workers[0])))
     inputs = (sample['inputs'] for sample in _samples(test, workers[1]))
     figures = evaluate_baselines(means, ((views['input_views'], views['target_views']) for views in inputs))
+    if any(_is_of('feature', key) for key in evaluated):
+        figures |= _feature_baselines(config, features, test)
     if any(key.endswith(FIGURE['occupancy']) for key in evaluated):
         figures |= occupancy_baselines(config, _evaluators(config, ['occupancy'], False)[0])
     return figures
+
+
+def _feature_baselines(config: Config, features: MeanFeature, test: torch.utils.data.Dataset) -> dict[str, float]:
+    """Return the PSNR of the mean feature of the training data on the test data; empty if there is none."""
+    if features.value is None:
+        warn(f'{config.filename}: the training data has no features: no baseline mean_feature')
+        return {}
+    inputs = (sample['inputs'] for sample in _samples(test, config.test_dataloader.get('num_workers', 0)))
+    pairs = ((views['input_views'], views['target_views']) for views in inputs)
+    return features.figures(pairs, config.test_dataloader.dataset.render_size)
 
 
 def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[str, dict[str, Views]]]:

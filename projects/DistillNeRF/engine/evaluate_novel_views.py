@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +18,16 @@ from projects.MiniTown.true_views import MAKE_AGAIN, TrueViews
 
 from ..apis import init_model, reconstruct
 from ..evaluation.depth import average, depth_errors, distance_to_z, resample_depth
+from ..evaluation.features import ClassCounts, count_classes, true_classes
 from ..evaluation.image import psnr, ssim
 from ..evaluation.report import table
 from ..geometry.trajectories import distinct, move_cameras, trajectory
 from ..geometry.views import Views
 from ..models.network import DistillNeRF
 from ..models.scene import Rendering
+from ..pipelines.class_codes import code_features
+from ..semantics.classes import CLASSES, code_book
+from ..semantics.text_encoders import encode_words
 from ..utils.errors import InputError
 from ..utils.files import require_writable, save_json
 from ..utils.precision import DEFAULT
@@ -55,23 +60,24 @@ def compare_with_truth(
         a table with a row per pose and one of their mean.
 
     Raises:
-        InputError: the test data is no MiniTown, the network renders no colors, or bad files.
+        InputError: the test data is no MiniTown, features of the network are not those of words, or bad files.
     """
     motions = distinct(trajectory(name))
     dataset = build_dataset(config, 'test')
     total = len(dataset)
     if samples is not None and not 1 <= samples <= total:
         raise InputError(f'{samples} samples: the test data has {total}; ask for 1 to {total}')
-    truth = TrueImages(dataset.data_root)
     model = init_model(config, checkpoint, precision=precision)
-    if model.head.renders != 'rgb':
-        raise InputError(f'{config.filename}: its network renders features, but the truth shows colors; use another')
+    measure: ColorErrors | FeatureErrors = ColorErrors()
+    if model.head.renders == 'features':
+        measure = FeatureErrors(config.model.get('text_encoder'), model.head.settings['out_channels'])
+    truth = TrueImages(dataset.data_root, None if isinstance(measure, ColorErrors) else dataset.render_size)
     if out is not None:
         require_writable(out.parent)
     chosen = np.unique(np.linspace(0, total - 1, samples or total).round().astype(int)).tolist()
     with tqdm(desc='true views', total=len(chosen) * len(motions), unit='pose') as bar:
-        results = [list(_errors(dataset[number], truth, model, motions, bar)) for number in chosen]
-    figures = [average(list(errors)) for errors in zip(*results, strict=True)]
+        results = [list(_errors(dataset[number], truth, model, motions, measure, bar)) for number in chosen]
+    figures = [measure.merge(list(errors)) for errors in zip(*results, strict=True)]
     if out is not None:
         poses = [{'motion': m.tolist(), **f} for m, f in zip(motions, figures, strict=True)]
         about = {'config': config.filename, 'checkpoint': checkpoint, 'trajectory': name, 'samples': chosen}
@@ -79,20 +85,25 @@ def compare_with_truth(
     rows = {_label(motion): errors for motion, errors in zip(motions, figures, strict=True)} | {
         'mean': average(figures)
     }
-    return table({key: {row: errors[key] for row, errors in rows.items()} for key in SHOWN}, list(rows), 'pose')
+    return table({key: {row: errors[key] for row, errors in rows.items()} for key in measure.shown}, list(rows), 'pose')
 
 
 @torch.no_grad()
 def _errors(
-    packed: dict, truth: TrueImages, model: DistillNeRF, motions: Tensor, bar: tqdm
-) -> Iterator[dict[str, float]]:
-    """Yield the figures of one packed sample, motion by motion."""
+    packed: dict,
+    truth: TrueImages,
+    model: DistillNeRF,
+    motions: Tensor,
+    measure: Callable[[Rendering, Views], Any],
+    bar: tqdm,
+) -> Iterator[Any]:
+    """Yield what is measured of one packed sample, motion by motion."""
     views, meta = packed['inputs']['input_views'], packed['data_samples']
     truth.check(views, meta.scene, meta.frame)
     scene = reconstruct(model, views)
     for motion in motions:
         true = truth.views(views, meta.scene, meta.frame, motion)
-        yield novel_view_errors(scene.render(true.cameras), true)
+        yield measure(scene.render(true.cameras), true)
         bar.update()
 
 
@@ -108,18 +119,19 @@ class TrueImages:
 
     Args:
         root: data root of a MiniTown.
+        render_size: (rows, columns) of the features that views then have, the codes of their classes; None: none.
 
     Raises:
         InputError: there is none.
     """
 
-    def __init__(self, root: str | os.PathLike) -> None:
-        self.root, self._town = root, TrueViews(root)
+    def __init__(self, root: str | os.PathLike, render_size: tuple[int, int] | None = None) -> None:
+        self.root, self._town, self._render_size = root, TrueViews(root), render_size
 
     def views(self, views: Views, scene: str, keyframe: int, motion: Tensor) -> Views:
         """Return what the cameras of input views see after a motion ``(4, 4)`` of the rig: images, true depth (z)."""
         size = views.cameras.height, views.cameras.width
-        images, depths = [], []
+        images, depths, features, codes = [], [], [], code_book()
         for camera in views.names:
             render = self._town.render(scene, keyframe, camera, motion.double().cpu().numpy())
             # As the transforms of the dataset do it: images bilinear, depth at the middle of the pixels.
@@ -128,12 +140,15 @@ class TrueImages:
                 ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(size, render.depth.shape, strict=True)
             )
             depths.append(render.depth[rows[:, None], columns])
+            if self._render_size is not None:
+                features.append(code_features(render.classes, codes, size, self._render_size))
         return Views(
             images=torch.from_numpy(np.stack(images)).movedim(-1, 1).float() / 255,
             cameras=move_cameras(views.cameras, motion[None]),
             names=views.names,
             frames=views.frames,
             true_depth=torch.from_numpy(np.stack(depths)),
+            features=torch.from_numpy(np.stack(features)) if features else None,
         )
 
     def check(self, views: Views, scene: str, keyframe: int) -> None:
@@ -152,8 +167,57 @@ class TrueImages:
             )
 
 
+class ColorErrors:
+    """Measure PSNR, SSIM and depth errors of views of a network of colors."""
+
+    shown = SHOWN
+
+    def __call__(self, rendering: Rendering, true: Views) -> dict[str, float]:
+        """Return the figures of the views of one sample."""
+        return novel_view_errors(rendering, true)
+
+    def merge(self, results: list[dict[str, float]]) -> dict[str, float]:
+        """Average over samples."""
+        return average(results)
+
+
+class FeatureErrors:
+    """Measure feature PSNR, IoU of queries and depth errors of views of a network of features.
+
+    Args:
+        encoder: of the words (:data:`..semantics.text_encoders.TEXT_ENCODERS`).
+        channels: of the rendered features.
+
+    Raises:
+        InputError: the encoder does not fit.
+    """
+
+    shown = ('feature/psnr', 'query/miou', 'abs_rel', 'rmse', 'a1')
+
+    def __init__(self, encoder: str | None, channels: int) -> None:
+        self._vectors = encode_words(encoder, CLASSES, channels)
+
+    def __call__(self, rendering: Rendering, true: Views) -> tuple[dict[str, float], ClassCounts]:
+        """Return the figures of the views of one sample, and their pixels by class."""
+        rendered, target = rendering.features.cpu(), true.features
+        classes = true_classes(target, self._vectors)
+        figures = {'feature/psnr': psnr(rendered, target), **true_depth_errors(rendering, true)}
+        return figures, ClassCounts({'': count_classes(rendered, classes, self._vectors)})
+
+    def merge(self, results: list[tuple[dict[str, float], ClassCounts]]) -> dict[str, float]:
+        """Average over samples; IoU is of all pixels."""
+        figures, counts = zip(*results, strict=True)
+        queries = sum(counts, ClassCounts()).figures(CLASSES)
+        return average(list(figures)) | {f'query/{name}': value for name, value in queries.items()}
+
+
+def true_depth_errors(rendering: Rendering, true: Views) -> dict[str, float]:
+    """Return depth errors up to 80 m, over all views together."""
+    z = resample_depth(distance_to_z(rendering.depth.cpu(), true.cameras), *true.true_depth.shape[-2:])
+    return depth_errors(z, true.true_depth)
+
+
 def novel_view_errors(rendering: Rendering, true: Views) -> dict[str, float]:
     """Return PSNR and SSIM of colors, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
     rgb = rendering.rgb.clamp(0, 1).cpu()
-    z = resample_depth(distance_to_z(rendering.depth.cpu(), true.cameras), *true.true_depth.shape[-2:])
-    return {'psnr': psnr(rgb, true.images), 'ssim': ssim(rgb, true.images), **depth_errors(z, true.true_depth)}
+    return {'psnr': psnr(rgb, true.images), 'ssim': ssim(rgb, true.images), **true_depth_errors(rendering, true)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -82,15 +82,17 @@ def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool)
     Args:
         names: of evaluations (:data:`.evaluate.EVALUATIONS`).
         dataset: the test data.
-        explicit: each of them was asked for by name; if not, one without data is left out with a warning; occupancy
-            without one where the data names no labels, as few have any.
+        explicit: each of them was asked for by name; if not, one without data is left out with a warning; without one
+            where the data names no labels of occupancy or loads no features.
 
     Raises:
         InputError: one that was asked for has no data.
     """
     ours = own_datasets(dataset)
-    if not explicit and count_loaded(ours, OCCUPANCY) is None:
-        names = [name for name in names if name != 'occupancy']
+    if not explicit:
+        unasked = {'occupancy'} if count_loaded(ours, OCCUPANCY) is None else set()
+        unasked |= set() if _loads_features(ours) else {'feature', 'query'}
+        names = [name for name in names if name not in unasked]
     possible = []
     for name in names:
         problem = _problem(name, ours) if ours else None
@@ -115,7 +117,21 @@ def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
             return 'no test sample has a next frame; choose others with test_samples, or convert longer scenes'
     if evaluation == 'occupancy':
         return _no_labels(datasets, 'test_dataloader')
+    if evaluation in ('feature', 'query'):
+        if not _loads_features(datasets):
+            return (
+                'the test data loads no features; set test_dataloader.dataset.load_features=True, with LoadFeatures in '
+                'its pipeline'
+            )
+        if count_loaded(datasets, FEATURES) == 0:
+            return f'no test sample has features; correct test_dataloader.dataset.data_prefix.{FEATURES}'
     return None
+
+
+def _loads_features(datasets: Sequence[DistillNeRFDataset]) -> bool:
+    if count_loaded(datasets, FEATURES) is not None:
+        return True
+    return any(_has(datasets, transform) for transform in ('CodeBookFeatures', 'LidarCodeBookFeatures'))
 
 
 def _no_labels(datasets: Iterable[DistillNeRFDataset], loader: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,21 +28,37 @@ def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE
     Returns:
         The seven errors; an empty dict if no pixel counts.
     """
+    return errors_up_to(estimate, target, (max_depth,))[0]
+
+
+def errors_up_to(estimate: Tensor, target: Tensor, limits: Sequence[float]) -> list[dict[str, float]]:
+    """Return :func:`depth_errors` for several ``max_depth``, the largest first, in one go."""
     if estimate.shape != target.shape:
         raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
-    counts = (target > MIN_EVALUATED_DEPTH) & (target < max_depth)
-    if not counts.any():
-        return {}
-    e, t = estimate[counts].double().clamp(MIN_EVALUATED_DEPTH, max_depth), target[counts].double()
-    difference, ratio = e - t, torch.maximum(t / e, e / t)
+    counts = (target > MIN_EVALUATED_DEPTH) & (target < limits[0])
+    # Several times as fast as an index.
+    e, t = (torch.masked_select(depth, counts).double() for depth in (estimate, target))
+    found = []
+    for limit in limits:
+        if limit < limits[0]:
+            inside = t < limit
+            e, t = torch.masked_select(e, inside), torch.masked_select(t, inside)
+        found.append(_errors(e.clamp(MIN_EVALUATED_DEPTH, limit), t) if len(t) else {})
+    return found
+
+
+def _errors(e: Tensor, t: Tensor) -> dict[str, float]:
+    """Return the errors of estimates ``(n,)`` against targets, n > 0, float64."""
+    difference, quotient = (e - t).abs(), t / e
+    relative, ratio = difference / t, torch.maximum(quotient, e / t)
     errors = {
-        'abs_rel': (difference.abs() / t).mean(),
-        'sq_rel': (difference.square() / t).mean(),
-        'rmse': difference.square().mean().sqrt(),
-        'rmse_log': (e.log() - t.log()).square().mean().sqrt(),
-        **{name: (ratio < bound).double().mean() for name, bound in RATIOS.items()},
+        'abs_rel': relative.mean(),
+        'sq_rel': (relative * difference).mean(),
+        'rmse': difference.square_().mean().sqrt(),
+        'rmse_log': quotient.log_().square_().mean().sqrt(),
+        **{name: torch.count_nonzero(ratio < bound) / len(t) for name, bound in RATIOS.items()},
     }
-    return {name: value.item() for name, value in errors.items()}
+    return dict(zip(errors, torch.stack([value.double() for value in errors.values()]).tolist(), strict=True))
 
 
 def distance_to_z(distance: Tensor, cameras: Cameras) -> Tensor:

@@ -1,17 +1,25 @@
 """Measure how near a rendered image comes to the true one (docs/NETWORK.md#metrics).
 
-The published figures are those of scikit-image. torchmetrics cannot give them: its SSIM has no sample covariance, and
-its PSNR of equal images is infinite, which no mean survives (here it ends at 100 dB).
+The published figures are those of scikit-image. Other papers' SSIM has a Gaussian window and no sample covariance: it
+has a name of its own. PSNR of equal images would be infinite, which no mean survives: it ends at 100 dB.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from ..losses.image import psnr_tensor
+from ..losses.image import BLOCKS, psnr_tensor
+
+# Side and standard deviation of the window of :func:`ssims_gaussian`, pixels.
+WINDOW, SIGMA = 11, 1.5
+# Side of the smallest images that can be mirrored by half a window.
+SMALLEST_GAUSSIAN = WINDOW // 2 + 1
+# Sides of the smallest images of which a pixel is left after the poolings of VGG-16.
+SMALLEST_LPIPS = 2 ** (len(BLOCKS) - 1)
 
 
 def psnr(estimate: Tensor, target: Tensor) -> float:
@@ -24,9 +32,42 @@ def ssim(estimate: Tensor, target: Tensor) -> float:
 
     Exactly scikit-image with its defaults (7 x 7 uniform window, sample covariance), data range 1, as published.
     """
-    pairs = zip(_channels_last(estimate), _channels_last(target), strict=True)
-    values = [structural_similarity(one, other, channel_axis=-1, data_range=1.0) for one, other in pairs]
+    values = ssims(estimate, target)
     return float(sum(values) / len(values))
+
+
+def ssims(estimate: Tensor, target: Tensor) -> list[float]:
+    """Return :func:`ssim` of each image."""
+    pairs = zip(_channels_last(estimate), _channels_last(target), strict=True)
+    return [structural_similarity(one, other, channel_axis=-1, data_range=1.0) for one, other in pairs]
+
+
+def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
+    """Return the structural similarity of each image ``(V, C, H, W)`` in [0, 1], as Wang et al. (2004) defined it.
+
+    A Gaussian window of 11 x 11 pixels, sigma 1.5, around every pixel of the image, which is mirrored at its borders;
+    data range 1: what torchmetrics computes by default, and many papers report.
+
+    Raises:
+        ValueError: the images are too small to be mirrored.
+    """
+    if min(estimate.shape[-2:]) < SMALLEST_GAUSSIAN:
+        raise ValueError(f'images of {tuple(estimate.shape[-2:])} have a side of less than {SMALLEST_GAUSSIAN} pixels')
+    x, y = (images.detach().double().cpu().numpy() for images in (estimate, target))
+    mean_x, mean_y, both, xy = (_blur(images) for images in (x, y, x * x + y * y, x * y))
+    products = mean_x * mean_y
+    squares = mean_x * mean_x + mean_y * mean_y
+    variances = np.maximum(both - squares, 0)  # rounding can make them negative
+    first, second = 0.01**2, 0.03**2
+    similarity = (2 * products + first) * (2 * (xy - products) + second) / ((squares + first) * (variances + second))
+    return similarity.reshape(len(x), -1).mean(1).tolist()
+
+
+def _blur(images: np.ndarray) -> np.ndarray:
+    """Average ``(..., H, W)`` under the Gaussian window around every pixel; what is outside is mirrored."""
+    weights = np.exp(-(((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2) / 2)
+    weights /= weights.sum()
+    return correlate1d(correlate1d(images, weights, -1, mode='mirror'), weights, -2, mode='mirror')
 
 
 def _channels_last(images: Tensor) -> np.ndarray:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from ..geometry.views import Views
-from ..utils.errors import warn
-from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, resample_depth
-from .image import psnr, ssim
+from ..losses.image import GET_WEIGHTS, PerceptualDistance
+from ..utils.errors import InputError, warn
+from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, errors_up_to, resample_depth
+from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssims, ssims_gaussian
 from .intervals import draw_scenes, interval, resampled_means
+from .parts import CAMERA, DISTANCE, KINDS, MOTION, SCENE, camera_positions, part_key, pixel_masks
 from .report import key, view_groups
+
+# How to get the weights of LPIPS; for messages.
+GET_LPIPS = f'{GET_WEIGHTS}; or do without: lpips_weights=None in the ImageMetric of the config'
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,13 @@ class SampleResult:
     Attributes:
         scene, token: of the sample; None if it does not say.
         result: figures, or what a subclass merges.
+        skipped: why figures of it are missing.
     """
 
     scene: str | None
     token: str | None
     result: Any
+    skipped: tuple[str, ...] = ()
 
 
 class SampleMetric(BaseMetric):
@@ -45,7 +54,11 @@ class SampleMetric(BaseMetric):
 
     Attributes:
         samples: the results of all samples, after ``evaluate``.
+        by: kinds of parts (:mod:`.parts`) that also get figures, named as by :func:`.parts.part_key`.
     """
+
+    # Kinds of parts that a subclass can measure; scenes are told apart here.
+    PARTS: tuple[str, ...] = ()
 
     def __init__(
         self, collect_device: str | None = None, prefix: str | None = None, collect_dir: str | None = None
@@ -55,20 +68,72 @@ class SampleMetric(BaseMetric):
         super().__init__('gpu' if through_group else collect_device or 'cpu', prefix, collect_dir)
 
         self.samples: list[SampleResult] = []
+        self.by: tuple[str, ...] = ()
+        self._skipped: list[str] = []
+
+    def split_by(self, kinds: Sequence[str]) -> None:
+        """Also measure parts, of those kinds that this metric knows.
+
+        Raises:
+            InputError: there is no such kind at all.
+        """
+        if unknown := [kind for kind in kinds if kind not in KINDS]:
+            raise InputError(f'{type(self).__name__}: by has {unknown[0]!r}; choose from {", ".join(KINDS)}')
+        self.by = tuple(kind for kind in KINDS if kind in kinds and kind in (*self.PARTS, SCENE))
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Append one result per sample: that of several processes is known by its place."""
         for sample in data_samples:
-            self.results.append(SampleResult(sample.get('scene'), sample.get('token'), self._evaluate(sample)))
+            self._skipped = []
+            result = self._evaluate(sample)
+            reasons = tuple(dict.fromkeys(self._skipped))
+            self.results.append(SampleResult(sample.get('scene'), sample.get('token'), result, reasons))
 
     @abstractmethod
     def _evaluate(self, sample: dict) -> Any:
-        """Return the figures of one sample."""
+        """Return the figures of one sample; say with :meth:`_skip` why some are missing."""
+
+    def _skip(self, reason: str) -> None:
+        """Note why the sample that is evaluated has no figure of some kind: words that follow "with"."""
+        self._skipped.append(reason)
 
     def compute_metrics(self, results: list[SampleResult]) -> dict[str, float]:
-        """Merge the results of all samples, and keep these."""
+        """Merge the results of all samples, and keep these; tell of what was skipped."""
         self.samples = results
-        return self.merge([one.result for one in results])
+        self._tell_of_skipped()
+        return self.merge([one.result for one in results]) | self._of_scenes()
+
+    def _tell_of_skipped(self) -> None:
+        """Warn in one line of samples whose figures do not count."""
+        counts: dict[str, list[str | None]] = {}
+        for one in self.samples:
+            for reason in one.skipped:
+                counts.setdefault(reason, []).append(one.token)
+        if counts:
+            told = [f'{len(tokens)} with {reason} (such as {tokens[0]})' for reason, tokens in counts.items()]
+            name = type(self).__name__
+            warn(f'{name}: not every figure is of all {len(self.samples)} samples: {", ".join(told)}')
+
+    def _scenes(self) -> dict[str | None, list[Any]]:
+        """Return the results of each scene."""
+        scenes: dict[str | None, list[Any]] = {}
+        for one in self.samples:
+            scenes.setdefault(one.scene, []).append(one.result)
+        return scenes
+
+    def _of_scenes(self) -> dict[str, float]:
+        """Return the figures of each scene, if they are asked for."""
+        scenes = self._scenes() if SCENE in self.by else {}
+        if not scenes or None in scenes:
+            return {}
+        found = self.resampled(list(scenes.values()), np.eye(len(scenes), dtype=np.int64))
+        return {
+            part_key(name, SCENE, str(scene)): float(value)
+            for name, values in found.items()
+            if '@' not in name
+            for scene, value in zip(scenes, values, strict=True)
+            if not np.isnan(value)
+        }
 
     def merge(self, results: list[Any]) -> dict[str, float]:
         """Average over the samples that have the figure."""
@@ -88,9 +153,7 @@ class SampleMetric(BaseMetric):
 
         Names are those of ``evaluate``, with the prefix. Where processes share the samples, the main one knows.
         """
-        scenes: dict[str | None, list[Any]] = {}
-        for one in self.samples:
-            scenes.setdefault(one.scene, []).append(one.result)
+        scenes = self._scenes()
         if len(scenes) < 2 or None in scenes:
             return {}
         draws = self.resampled(list(scenes.values()), draw_scenes(len(scenes)))
@@ -100,24 +163,34 @@ class SampleMetric(BaseMetric):
 
 @METRICS.register_module()
 class ImageMetric(SampleMetric):
-    """PSNR and SSIM per sample and group of views, averaged over the samples.
+    """PSNR, SSIM and LPIPS per sample and group of views, averaged over the samples.
 
     A data sample must hold ``rgb`` ``(T, 3, H, W)``, ``input_views`` and ``target_views`` (T views).
-    Results: ``psnr`` and ``ssim`` of the reconstruction (target views that are inputs too), and of the other groups
-    of :func:`.report.view_groups` ``next/psnr``, ``previous/psnr``, ``virtual/psnr``, ...
+    Results: ``psnr``, ``ssim``, ``ssim_gaussian`` and ``lpips`` of the reconstruction
+    (target views that are inputs too), and of the other groups of :func:`.report.view_groups` ``next/psnr``,
+    ``previous/psnr``, ``virtual/psnr``, ...; of parts as ``psnr@camera=CAM_FRONT``, ``psnr@motion=moving``.
 
     Args:
         reconstruction: report the views that are inputs too.
         novel_view: report the other groups.
         clamp: clamp the rendered colors to [0, 1] first, as they are shown. The published code does not.
+        lpips_weights: file of the weights of LPIPS with VGG-16; None: no LPIPS.
+        by: parts, see :class:`SampleMetric`: ``camera``, ``motion`` (PSNR alone), ``scene``.
         collect_device, prefix, collect_dir: see :class:`SampleMetric`.
+
+    Raises:
+        InputError: a bad file of weights.
     """
+
+    PARTS = (CAMERA, MOTION)
 
     def __init__(
         self,
         reconstruction: bool = True,
         novel_view: bool = True,
         clamp: bool = True,
+        lpips_weights: str | None = None,
+        by: Sequence[str] = (),
         collect_device: str | None = None,
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -126,6 +199,11 @@ class ImageMetric(SampleMetric):
         self.reconstruction = reconstruction
         self.novel_view = novel_view
         self.clamp = clamp
+        self._distance: PerceptualDistance | None = None
+        if lpips_weights is not None:
+            self._distance = PerceptualDistance()
+            self._distance.load(lpips_weights, GET_LPIPS)
+        self.split_by(by)
 
     def _evaluate(self, sample: dict) -> dict[str, float]:
         """Return the figures of one sample."""
@@ -135,14 +213,47 @@ class ImageMetric(SampleMetric):
         figures = {}
         for group, positions in view_groups(sample['input_views'], targets).items():
             if self.novel_view if group else self.reconstruction:
-                pair = rendered[positions], targets.images[positions]
-                figures[key(group, 'psnr')] = psnr(*pair)
-                figures[key(group, 'ssim')] = ssim(*pair)
+                figures |= self._compare(group, rendered[positions], targets[positions])
         return figures
+
+    def _compare(self, group: str, rendered: Tensor, views: Views) -> dict[str, float]:
+        """Return the figures of a group of views."""
+        pair = rendered, views.images
+        if not all(image.isfinite().all() for image in pair):
+            self._skip('NaN in an image')
+            return {}
+        each = self._of_each(*pair)
+        figures = {'psnr': psnr(*pair)} | {name: _mean(values) for name, values in each.items()}
+        if CAMERA in self.by:
+            for camera, chosen in camera_positions(views).items():
+                figures[part_key('psnr', CAMERA, camera)] = psnr(*(image[chosen] for image in pair))
+                for name, values in each.items():
+                    figures[part_key(name, CAMERA, camera)] = _mean([values[position] for position in chosen])
+        if MOTION in self.by:
+            for kind, value, mask in pixel_masks((MOTION,), views, *views.images.shape[-2:]):
+                if mask.any():
+                    figures[part_key('psnr', kind, value)] = psnr(*(image.movedim(1, -1)[mask] for image in pair))
+        return {key(group, name): value for name, value in figures.items()}
+
+    def _of_each(self, rendered: Tensor, images: Tensor) -> dict[str, list[float]]:
+        """Return what is measured of every image alone, by name."""
+        each = {'ssim': ssims(rendered, images)}
+        smallest = min(images.shape[-2:])
+        if smallest >= SMALLEST_GAUSSIAN:
+            each['ssim_gaussian'] = ssims_gaussian(rendered, images)
+        if self._distance is not None and smallest >= SMALLEST_LPIPS:
+            with torch.no_grad():
+                each['lpips'] = self._distance.to(images.device).of_each(rendered, images).tolist()
+        return each
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(sum(values) / len(values))
 
 
 # Name in the results -> field of the views. The dense truth has no name: it is the first thing to look at.
 REFERENCES = {'': 'true_depth', 'lidar': 'lidar_depth', 'teacher': 'teacher_depth'}
+DEPTH_NAMES = {'': 'true depth', 'lidar': 'LiDAR depth', 'teacher': 'teacher depth'}
 
 
 @METRICS.register_module()
@@ -159,34 +270,42 @@ class DepthMetric(SampleMetric):
 
     The prediction is converted to z, then brought to the pixels of the reference (:func:`.depth.resample_depth`).
 
+    Parts, as ``abs_rel@distance=0-10m``, are of the rendered depth up to 80 m; the estimate is clipped to 80 m there,
+    too, whatever the range.
+
     Args:
         published_quirks: compare the distance along the ray with z as they are, like the published code.
+        by: parts, see :class:`SampleMetric`: ``camera``, ``distance``, ``motion``, ``scene``.
         collect_device, prefix, collect_dir: see :class:`SampleMetric`.
     """
+
+    PARTS = (CAMERA, DISTANCE, MOTION)
 
     def __init__(
         self,
         published_quirks: bool = False,
+        by: Sequence[str] = (),
         collect_device: str | None = None,
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
         self.published_quirks = published_quirks
+        self.split_by(by)
 
     def _evaluate(self, sample: dict) -> dict[str, float]:
         """Return the figures of one sample."""
         inputs, targets = sample['input_views'], sample['target_views']
         figures = {}
         for group, positions in view_groups(inputs, targets).items():
-            figures |= self._errors(group, sample['depth'][positions], targets[positions])
+            figures |= self._errors(group, sample['depth'][positions], targets[positions], self.by)
         for name in ('coarse', 'fine'):
             if sample.get(f'{name}_depth') is not None:
-                figures |= self._errors(name, sample[f'{name}_depth'], inputs)
+                figures |= self._errors(name, sample[f'{name}_depth'], inputs, by=())
         return figures
 
-    def _errors(self, name: str, distance: Tensor, views: Views) -> dict[str, float]:
-        """Return the errors of one map ``(V, h, w)`` against every reference of its views."""
+    def _errors(self, name: str, distance: Tensor, views: Views, by: Sequence[str]) -> dict[str, float]:
+        """Return the errors of one map ``(V, h, w)`` against every reference of its views, and those of its parts."""
         depth = distance if self.published_quirks else distance_to_z(distance, views.cameras)
         figures = {}
         for reference, field in REFERENCES.items():
@@ -194,10 +313,26 @@ class DepthMetric(SampleMetric):
             if target is None:
                 continue
             at_target = resample_depth(depth, *target.shape[-2:])
-            for bounds, limit in (('', FULL_RANGE), ('inner', INNER_RANGE)):
-                for error, value in depth_errors(at_target, target, limit).items():
-                    figures[key(name, reference, bounds, error)] = value
+            whole, inner = errors_up_to(at_target, target, (FULL_RANGE, INNER_RANGE))
+            if not self._counts(reference, whole, target):
+                continue
+            for bounds, errors in (('', whole), ('inner', inner)):
+                figures |= {key(name, reference, bounds, error): value for error, value in errors.items()}
+            for kind, part, mask in pixel_masks(by, views, *target.shape[-2:], target):
+                pair = (torch.masked_select(depth_map, mask) for depth_map in (at_target, target))
+                for error, value in depth_errors(*pair, FULL_RANGE).items():
+                    figures[part_key(key(name, reference, error), kind, part)] = value
         return figures
+
+    def _counts(self, reference: str, errors: Mapping[str, float], target: Tensor) -> bool:
+        """Tell whether the errors against a reference count; note why not."""
+        if not errors and not target.isfinite().any():
+            self._skip(f'no {DEPTH_NAMES[reference]} in the views of a frame')
+        elif any(math.isnan(value) for value in errors.values()):
+            self._skip('NaN in the predicted depth')
+        else:
+            return True
+        return False
 
     def merge(self, results: list[dict[str, float]]) -> dict[str, float]:
         """Average over the samples that have the figure."""

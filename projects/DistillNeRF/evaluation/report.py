@@ -17,8 +17,8 @@ UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
 
 def table(columns: Mapping[str, Mapping[str, float | str]], rows: Sequence[str], corner: str = 'metric') -> str:
     """Format a table with a column per result and a row per metric; metrics that a result has not stay empty."""
-    header = [corner, *map(_label, columns)]
-    body = [[_label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
+    header = [corner, *map(label, columns)]
+    body = [[label(row), *(_figure(values.get(row)) for values in columns.values())] for row in rows]
     return text_table(header, body)
 
 
@@ -55,13 +55,19 @@ def compare(
     """
     bounds = {name: f'{low:.3f} to {high:.3f}' for name, (low, high) in (intervals or {}).items()}
     columns: dict[str, Mapping[str, float | str]] = {'model': model, **({'95 %': bounds} if bounds else {})}
-    for name in dict.fromkeys(key.split('/')[0] for key in baselines):
-        prefix = f'{name}/'
-        columns[name] = {key.removeprefix(prefix): value for key, value in baselines.items() if key.startswith(prefix)}
-    return table(columns, list(model))
+    return table(columns | columns_of(baselines), list(model))
 
 
-def _label(metric: str) -> str:
+def columns_of(baselines: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Sort figures ``NAME/psnr``, ``NAME/next/psnr`` of baselines by their names."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, value in baselines.items():
+        baseline, _, figure = name.partition('/')
+        columns.setdefault(baseline, {})[figure] = value
+    return columns
+
+
+def label(metric: str) -> str:
     """Return the name of a metric with its unit."""
     unit = UNITS.get(metric.rsplit('/', 1)[-1])
     return f'{metric} [{unit}]' if unit else metric

@@ -21,10 +21,11 @@ BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 # Mean and spread of ImageNet's colors, for images in [-1, 1].
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 NORM_EPSILON = 1e-10
-HINT = (
+GET_WEIGHTS = (
     'get it with: pip install lpips torchvision (in another environment), python -c "import lpips, torch; '
-    "torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth')\"; or do without: model.losses.lpips=None"
+    "torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth')\""
 )
+HINT = f'{GET_WEIGHTS}; or do without: model.losses.lpips=None'
 
 
 class PerceptualDistance(nn.Module):
@@ -48,24 +49,32 @@ class PerceptualDistance(nn.Module):
     def _keep(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)
 
-    def load(self, path: str | Path) -> None:
+    def load(self, path: str | Path, hint: str = HINT) -> None:
         """Read weights in the names of the ``lpips`` package.
+
+        Args:
+            path: their file.
+            hint: how to get it or to do without, for messages.
 
         Raises:
             InputError: no such file, or other names or shapes.
         """
         try:
-            state = load_torch(path, 'file of LPIPS weights', HINT)
+            state = load_torch(path, 'file of LPIPS weights', hint)
             for name, source in _names().items():
                 value = state[source]
                 getattr(self, name).copy_(value.reshape(getattr(self, name).shape))
         except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
             raise InputError(
-                f'{path}: no weights of LPIPS with VGG ({type(error).__name__}: {error}); {HINT}'
+                f'{path}: no weights of LPIPS with VGG ({type(error).__name__}: {error}); {hint}'
             ) from error
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Return the mean distance of images ``(N, 3, H, W)`` in [0, 1]."""
+        return self.of_each(estimate, target).mean()
+
+    def of_each(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Return the distance ``(N,)`` of each image."""
         with without_autocast(estimate):
             return self._distance(full_precision(estimate), full_precision(target))
 
@@ -75,7 +84,7 @@ class PerceptualDistance(nn.Module):
             ((first - second).square() * getattr(self, f'lin{index}')[:, None, None]).sum(1).mean((1, 2))
             for index, (first, second) in enumerate(pairs)
         ]
-        return torch.stack(distances).sum(0).mean()
+        return torch.stack(distances).sum(0)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the VGG features of the five blocks, of unit length at every position."""

@@ -30,7 +30,6 @@ class CodeBookFeatures(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``features`` of every view."""
-        (height, width), (rows, columns) = results['image_size'], results['render_size']
         for view in results['views'].values():
             path = view.get('paths', {}).get('true_classes')
             if path is None:
@@ -38,13 +37,30 @@ class CodeBookFeatures(BaseTransform):
                     f'{view["img_path"]}: no class map is known for this image; CodeBookFeatures needs MiniTown and '
                     'load_truth=True in the dataset config'
                 )
-            classes = _read_classes(path)
-            # Rendered pixels span the image corner to corner; each takes the class that its middle shows.
-            v = (np.linspace(0, height - 1, rows) + 0.5) * classes.shape[0] / height
-            u = (np.linspace(0, width - 1, columns) + 0.5) * classes.shape[1] / width
-            seen = classes[v.astype(np.int64)[:, None], u.astype(np.int64)]
-            view['features'] = np.ascontiguousarray(self._codes[seen].transpose(2, 0, 1))
+            view['features'] = code_features(
+                _read_classes(path), self._codes, results['image_size'], results['render_size']
+            )
         return results
+
+
+def code_features(
+    classes: np.ndarray, codes: np.ndarray, image_size: tuple[int, int], render_size: tuple[int, int]
+) -> np.ndarray:
+    """Return the codes ``(C, rows, columns)`` of what a class map shows, at the pixels that are rendered.
+
+    Rendered pixels span the image corner to corner; each takes the class that its middle shows.
+
+    Args:
+        classes: ``(H, W)`` class numbers, of any size.
+        codes: ``(K, C)`` of the classes.
+        image_size: (height, width) of the images that the network sees.
+        render_size: (rows, columns) at which it renders.
+    """
+    (height, width), (rows, columns) = image_size, render_size
+    v = (np.linspace(0, height - 1, rows) + 0.5) * classes.shape[0] / height
+    u = (np.linspace(0, width - 1, columns) + 0.5) * classes.shape[1] / width
+    seen = classes[v.astype(np.int64)[:, None], u.astype(np.int64)]
+    return np.ascontiguousarray(codes[seen].transpose(2, 0, 1))
 
 
 @TRANSFORMS.register_module()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+from PIL import Image
 
 from ..datasets.file_checks import MAP_HINTS
 from ..datasets.image_files import subsample
 from ..utils.errors import InputError
+from ..utils.files import require_file
 
+# Objects that go slower stand still, m/s.
+SLOWEST = 0.2
 # A camera of a car sees the road nearer than this, and something beyond that, meters: a truck may stand 1.2 m away.
 # Inverse depth, and shares of a range, stay below.
 FARTHEST_ROAD, NEAREST_VIEW = 200.0, 1.0
@@ -165,23 +169,54 @@ def _check_known_depth(path: str, depth: np.ndarray, hint: str) -> None:
 
 @TRANSFORMS.register_module()
 class LoadTruth(BaseTransform):
-    """Read the true depth (z, meters, NaN in the sky) of every view; resize it to ``image_size``.
+    """Read the true depth (z, meters, NaN in the sky) of every view, and what moves; resize them to ``image_size``.
 
-    Each pixel takes the depth at its center, so that the map agrees with the resized image pixel by pixel.
+    Each pixel takes what is at its center, so that the maps agree with the resized image pixel by pixel. ``moving`` is
+    1 where an object is faster than :data:`SLOWEST`, 0 elsewhere and NaN on objects of unknown speed; views whose
+    records name no map of objects and no speeds get none.
     Does nothing in a dataset with ``load_truth=False``.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Fill ``true_depth`` of every view."""
-        height, width = results['image_size']
+        """Fill ``true_depth`` and, where it is known, ``moving`` of every view."""
+        size = results['image_size']
         for view, path, depth in _read_maps(results, 'true_depth', 'truth', 2):
             if depth is not None:
                 _check_truth(path, depth, (view['height'], view['width']))
-                rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(np.int64)
-                columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(np.int64)
-                depth = depth[rows[:, None], columns]
+                depth = at_centers(depth, *size)
             view['true_depth'] = depth
+        views = results['views'].values()
+        if any(view.get('instance_speeds') is not None for view in views):
+            for view in views:
+                view['moving'] = _moving(view, size, results['skip_missing'])
         return results
+
+
+def at_centers(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return what a map shows at the centers of the pixels of a ``(height, width)`` image of the same view."""
+    rows = ((np.arange(height) + 0.5) * values.shape[0] / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * values.shape[1] / width).astype(np.int64)
+    return values[rows[:, None], columns]
+
+
+def _moving(view: Mapping[str, Any], size: tuple[int, int], skip_missing: bool) -> np.ndarray | None:
+    """Return where something moves in a view, float32 ``size``; None where it is not known."""
+    path, speeds = view.get('paths', {}).get('true_instances'), view.get('instance_speeds')
+    if path is None or speeds is None or (skip_missing and not Path(path).is_file()):
+        return None
+    try:
+        with Image.open(require_file(path, MAP_HINTS['truth'])) as image:
+            numbers = np.array(image)
+    except OSError as error:
+        raise InputError(f'{path}: not a readable image ({error}); {MAP_HINTS["truth"]}') from error
+    if numbers.ndim != 2 or numbers.dtype.kind not in 'iu' or numbers.min() < 0 or numbers.max() > len(speeds):
+        raise InputError(
+            f'{path}: holds no numbers of the {len(speeds)} objects of its scene; convert the town again with '
+            'tools/create_data.py minitown'
+        )
+    # 0 is no object.
+    speed = np.concatenate([[0.0], np.asarray(speeds, np.float64)])[at_centers(numbers, *size)]
+    return np.where(np.isnan(speed), np.nan, speed > SLOWEST).astype(np.float32)
 
 
 def _check_truth(path: str, depth: np.ndarray, image_size: tuple[int, int]) -> None:
