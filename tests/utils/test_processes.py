@@ -13,7 +13,8 @@ import pytest
 import torch
 from numba import njit, prange
 
-from projects.DistillNeRF.utils.processes import match_threads, process_pool
+from projects.DistillNeRF.utils.processes import process_pool
+from projects.DistillNeRF.utils.threads import match_threads
 
 
 @njit(parallel=True)

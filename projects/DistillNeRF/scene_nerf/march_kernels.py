@@ -15,7 +15,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from ..utils.processes import match_threads
+from ..utils.threads import match_threads
 from .marching import CHANNELS, DENSITY_GAIN, LIGHT, VIEW_GAIN, Marching, RayOutputs, Rays
 from .nested_grid import BLOCK, NestedGrid
 

@@ -7,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from ..utils.processes import match_threads
+from ..utils.threads import match_threads
 from .nested_grid import BLOCK, NestedBoxes
 
 # A ray looks at unseen space once it went through so much of it in front of the surface, in cells.

@@ -1,4 +1,4 @@
-"""Start worker processes, and share the threads of one between torch and numba."""
+"""Start worker processes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any
-
-import numba
-import torch
 
 
 def process_pool(workers: int, initializer: Callable[..., None] | None = None, *args: Any) -> ProcessPoolExecutor:
@@ -39,17 +36,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def match_threads() -> int:
-    """Let numba's kernels that this thread calls next use as many threads as torch, and return how many.
-
-    numba asks neither torch nor ``OMP_NUM_THREADS``: it takes all cores. When it starts its threads it makes torch
-    take them, too. Processes beside each other then wait for each other's threads, ten times as long as they compute.
-    """
-    threads = torch.get_num_threads()
-    used = min(threads, numba.config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(used)
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-    return used
