@@ -11,7 +11,7 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
-from projects.DistillNeRF.evaluation.baselines import evaluate_baselines, mean_images
+from projects.DistillNeRF.evaluation.baselines import mean_images
 from projects.DistillNeRF.evaluation.depth import depth_errors, resample_depth
 from projects.DistillNeRF.evaluation.image import psnr
 from projects.DistillNeRF.evaluation.metrics import DepthMetric, ImageMetric
@@ -20,6 +20,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.losses.image import PerceptualDistance
 from projects.DistillNeRF.utils.errors import InputError
+from tests.evaluation.test_baselines import evaluate_baselines
 from tests.helpers.cameras import pinhole
 from verification.benchmark.training import lpips_weights
 
