@@ -26,7 +26,8 @@ class PackViews(BaseTransform):
     ``{'inputs': {'input_views': Views, 'target_views': Views}, 'data_samples': BaseDataElement}`` with ``token``,
     ``scene``, ``frame``, ``timestamp``, ``sample_idx`` and ``notes`` (what had to be left out) as metainfo.
     If boxes were asked for, it holds them as ``boxes`` ``(N, 9)`` and their ``box_names``. In a dataset with ``gts``
-    ``occupancy`` is metainfo, too (:class:`..evaluation.occupancy.labels.OccupancyRecord`).
+    ``occupancy`` is metainfo, too (:class:`..evaluation.occupancy.labels.OccupancyRecord`), and with ``label_maps``
+    these (:class:`..evaluation.occupancy.label_maps.LabelMap`).
     Cameras are resized with their images (:meth:`Cameras.resized`). Maps that no view was asked for are None; maps
     that are missing are NaN.
     """
@@ -39,8 +40,7 @@ class PackViews(BaseTransform):
             boxes, names = results['boxes']
             sample.set_metainfo({'box_names': names})
             sample.boxes = torch.from_numpy(boxes)
-        if 'occupancy' in results:
-            sample.set_metainfo({'occupancy': results['occupancy']})
+        sample.set_metainfo({key: results[key] for key in ('occupancy', 'label_maps') if key in results})
         return {
             'inputs': {
                 'input_views': stack_views([views[key] for key in results['input_keys']]),
