@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.configuration.keys import DATA_AND_NETWORK, warn_of_unread
 from projects.DistillNeRF.engine.command_line import add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
+from projects.DistillNeRF.engine.occupancy_options import add_semantics, config_and_semantics
 from projects.DistillNeRF.engine.predict_occupancy import predict_occupancy
-from projects.DistillNeRF.evaluation.occupancy.from_scene import SEMANTICS, GridSampling
+from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling
 from projects.DistillNeRF.utils.errors import command
 
 
@@ -18,8 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__)
     usual = GridSampling()
     parser.add_argument('--out', type=file_path, required=True, help='where SCENE/TOKEN.npz go')
-    about = 'what tells classes: the class codes of MiniTown, or nothing (default)'
-    parser.add_argument('--semantics', choices=SEMANTICS, default=SEMANTICS[0], help=about)
+    add_semantics(parser)
     about = f'points per axis at which a voxel is looked at (default: {usual.lattice})'
     parser.add_argument('--lattice', type=int, default=usual.lattice, help=about)
     about = f'density, per meter, from which on a voxel is occupied (default: {usual.min_density})'
@@ -36,13 +34,12 @@ def main() -> None:
     """Write a grid per sample of the test data, and print how they were made."""
     args = parse_args()
     require_one_process()
-    config = load_config(args.config, args.cfg_options, sections=('model', 'test_dataloader'))
-    warn_of_unread(args.cfg_options, DATA_AND_NETWORK)
+    config, semantics = config_and_semantics(args)
     sampling = GridSampling(args.lattice, args.min_density, args.dilation)
     written = list(
-        predict_occupancy(config, args.checkpoint, args.out, args.semantics, sampling, args.device, args.precision)
+        predict_occupancy(config, args.checkpoint, args.out, semantics, sampling, args.device, args.precision)
     )
-    print(f'voxels: {sampling}; classes: {args.semantics}')
+    print(f'voxels: {sampling}; classes: {semantics}')
     print(f'wrote {len(written)} grids to {args.out}')
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.evaluation.occupancy.ray_iou import drive_origins
@@ -163,3 +164,21 @@ def test_empty_masks_are_told_and_only_empty_masks_are_refused(folders):
     assert_refused(
         run('score_occupancy', *folders), 'mask_camera of all 2 frames has no voxel', '--mask none', start=gts
     )
+
+
+def test_pictures_are_drawn_of_some_frames(folders, tmp_path):
+    """Of three frames two are predicted; one that is asked for is the first."""
+    pictures = tmp_path / 'pictures'
+    result = run('score_occupancy', *folders, '--pictures', pictures, '--pictured-frames', 1)
+    assert result.code == 0, result.err
+    assert sorted(path.name for path in pictures.iterdir()) == ['scene-1_a.html', 'scene-1_a.png']
+    assert f'wrote {pictures}/scene-1_a.png' in result.out
+    assert run('score_occupancy', *folders, '--pictures', pictures, '--mask', 'none').code == 0
+    assert len(list(pictures.iterdir())) == 4
+    title = (pictures / 'scene-1_b.html').read_text()
+    assert 'scene-1 b   IoU 100.0 %, mIoU 100.0 %, mask: none' in title
+    with Image.open(pictures / 'scene-1_a.png') as image:
+        assert image.mode == 'RGB' and image.width > 1200
+    refused = run('score_occupancy', *folders, '--pictures', pictures, '--pictured-frames', 0)
+    assert_refused(refused, 'give 1 or more', start='--pictured-frames')
+    assert_refused(run('score_occupancy', *folders, '--pictured-frames', 2), 'would do nothing without --pictures')

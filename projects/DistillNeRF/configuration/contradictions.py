@@ -26,7 +26,7 @@ OURS = {
     *('FlipViews', *TRANSFORM_OF.values()),
 }
 # Options of a dataset that count only while evaluating, or only while training.
-WHILE_TESTING = ('add_next_frame_for_eval', 'gts')
+WHILE_TESTING = ('add_next_frame_for_eval', 'gts', 'label_maps')
 WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample', 'resize_teacher')
 # Names of the figures of each metric, without those of groups, which come before them.
 FIGURES = {

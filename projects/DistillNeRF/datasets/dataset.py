@@ -14,6 +14,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset, force_full_init
 from torch.utils.data import Dataset
 
+from ..evaluation.occupancy.label_maps import LabelMap
 from ..evaluation.occupancy.labels import OccupancyRecord, label_file
 from ..evaluation.occupancy.ray_iou import drive_origins
 from ..evaluation.protocols import protocol_named
@@ -26,6 +27,7 @@ from .dataset_options import check_count, checked_size, either_skip_missing, mos
 from .file_checks import check_images_and_lidar
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
+from .label_maps import check_label_maps, label_maps_of
 from .map_checks import available_maps, require_virtual_features, require_virtual_views
 from .occupancy import label_availability, lidar_poses
 from .protocol_frames import BETWEEN, Planned, frames_of, plan_samples
@@ -72,7 +74,10 @@ class DistillNeRFDataset(BaseDataset):
         load_boxes: read boxes of objects (:func:`..geometry.boxes.read_boxes`), for the detection head.
         gts: in test mode, folder of Occ3D labels, ``SCENE/TOKEN/labels.npz``, relative to ``data_root``; samples say
             where theirs are (:class:`..evaluation.occupancy.labels.OccupancyRecord`). Some may be missing.
-        skip_missing: go on with NaN where teacher maps, truth or features are missing, and say once how many are.
+        label_maps: in test mode, folder of 2D label maps of the images in the layout of teacher files, relative to
+            ``data_root`` (docs/EVALUATION.md#classes-from-label-maps): from these, occupancy can have its classes.
+        skip_missing: go on with NaN where teacher maps, truth or features are missing, and without label maps that
+            are, and say once how many are.
         protocol: in test mode, name of a protocol (:data:`..evaluation.protocols.PROTOCOLS`) that chooses samples,
             targets and, unless ``num_camera`` does, cameras; samples then say under ``protocol`` what is scored of
             their targets. ``every_nth``, ``indices`` and ``require_lidar`` thin out what it chose.
@@ -117,6 +122,7 @@ class DistillNeRFDataset(BaseDataset):
         cache: str | None = None,
         resize_teacher: bool = False,
         gts: str | None = None,
+        label_maps: str | None = None,
         skip_missing: bool | None = None,
         protocol: str | None = None,
         test_samples: str = 'all',
@@ -159,6 +165,7 @@ class DistillNeRFDataset(BaseDataset):
         below = Path(data_root).expanduser()
         self.cache = None if cache is None else str(below / Path(cache).expanduser())
         self.gts = None if gts is None else str(below / Path(gts).expanduser())
+        self.label_maps = None if label_maps is None else str(below / Path(label_maps).expanduser())
         self.resize_teacher = resize_teacher and not test_mode
         self.skip_missing = either_skip_missing(skip_missing, SKIP_MISSING)
         self.test_samples = test_samples
@@ -287,6 +294,8 @@ class DistillNeRFDataset(BaseDataset):
                 warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
         if self.gts is not None:
             self.availability[OCCUPANCY] = label_availability(samples, self.gts, self.ann_file)
+        if self.label_maps is not None:
+            check_label_maps(samples, self.cameras, self.label_maps, self.skip_missing, self.ann_file)
         for kind in self.loaded_maps:
             root = self.data_prefix[kind]
             self.availability |= available_maps(used, self.cameras, root, kind, self.skip_missing, self.ann_file)
@@ -390,6 +399,14 @@ class DistillNeRFDataset(BaseDataset):
             drive_origins(self._lidar_poses[info['scene']], np.asarray(info['ego2global'], np.float64)),
         )
 
+    @force_full_init
+    def label_maps_of(self, idx: int) -> list[LabelMap] | None:
+        """Return the label maps of a sample's input images, in their order; None without ``label_maps``."""
+        if self.label_maps is None:
+            return None
+        info = super().get_data_info(int(self._positions[idx]))
+        return label_maps_of(info, self.cameras, self.label_maps)
+
     def reload(self, num_camera: int | None = None, load_boxes: bool | None = None) -> None:
         """Read the info file again with other options; nothing happens if they are as before.
 
@@ -445,7 +462,7 @@ class DistillNeRFDataset(BaseDataset):
             A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
             ``paths`` (files of the maps to load, by the names that the loaded maps have, such as ``teacher_depth``)
             and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR).
-            With ``load_boxes`` also ``boxes``, with ``gts`` also ``occupancy``.
+            With ``load_boxes`` also ``boxes``, with ``gts`` also ``occupancy``, with ``label_maps`` also these.
         """
         position = int(self._positions[idx])
         info = super().get_data_info(position)
@@ -469,6 +486,7 @@ class DistillNeRFDataset(BaseDataset):
             **({'boxes': info['boxes']} if self.load_boxes else {}),
             **({} if self.gts is None else {'occupancy': self.occupancy(idx)}),
             **({} if self.protocol is None else {'protocol': self._planned[position].scored}),
+            **({} if self.label_maps is None else {'label_maps': self.label_maps_of(idx)}),
             **self._settings(),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
             'views': views,

@@ -20,6 +20,8 @@ VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0':
 UPWARD = '0_-1_0'
 # Kind of file -> its folder and suffix.
 _FILES = {'depth': ('depths', '.npy'), 'sky_mask': ('gt_sky_masks', '.npy'), 'rgb': ('rgbs', '.jpg')}
+# Label maps are our addition: no teacher writes them.
+LABEL_FOLDER, LABEL_SUFFIXES = 'labels', ('.png', '.npy')
 
 
 def image_stem(img_path: str, scene: str | None = None) -> str:
@@ -78,6 +80,17 @@ def virtual_view_files(recorded: Mapping[str, str], view: str) -> dict[str, str]
     rgb_folder, rgb_suffix = _FILES['rgb']
     rgb = PurePosixPath(rgb_folder, *place).with_suffix(rgb_suffix)
     return {kind: str(PurePosixPath(_view_folder(view), *parts)) for kind, parts in {'rgb': rgb.parts, **paths}.items()}
+
+
+def label_map_paths(recorded: Mapping[str, str]) -> list[str]:
+    """Return where the label map of an image may be, relative to the root of label maps: an image, or an array.
+
+    Args:
+        recorded: ``teacher`` of the image in an info file.
+    """
+    camera, name = PurePosixPath(recorded['depth']).parts[-2:]
+    stem = PurePosixPath(_view_folder(ORIGINAL_VIEW), LABEL_FOLDER, camera, PurePosixPath(name).stem)
+    return [f'{stem}{suffix}' for suffix in LABEL_SUFFIXES]
 
 
 def _view_folder(view: str) -> str:

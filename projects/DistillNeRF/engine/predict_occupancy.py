@@ -11,20 +11,22 @@ from tqdm import tqdm
 
 from ..apis import init_model, reconstruct
 from ..datasets.dataset import own_datasets
-from ..evaluation.occupancy.from_scene import GridSampling, choose_classify, predict_grid
+from ..evaluation.occupancy.from_scene import GridSampling, predict_grid
 from ..evaluation.occupancy.labels import save_prediction
+from ..evaluation.occupancy.voxel_classes import Semantics, VoxelClassifier
 from ..utils.errors import warn
 from ..utils.files import require_writable
 from ..utils.precision import DEFAULT
 from .builders import build_dataset
 from .machine import prepare_processor
+from .occupancy_options import option
 
 
 def predict_occupancy(
     config: Config,
     checkpoint: str | None,
     out: Path,
-    semantics: str,
+    semantics: Semantics,
     sampling: GridSampling,
     device: str,
     precision: str = DEFAULT,
@@ -35,7 +37,7 @@ def predict_occupancy(
         config: as loaded.
         checkpoint: its file; ``None`` for random weights.
         out: where the files go.
-        semantics: ``codes``: the features are codes of MiniTown's classes; ``none``: everything is "others".
+        semantics: what tells classes.
         sampling: when a voxel is occupied.
         device: where the network computes.
         precision: what it computes in (:mod:`..utils.precision`).
@@ -43,26 +45,24 @@ def predict_occupancy(
     Raises:
         InputError: anything wrong with the options, the model, the data or the place for the results.
     """
-    sampling.check(_option)
+    sampling.check(option)
+    semantics.check(option)
     datasets = own_datasets(build_dataset(config, 'test'))
     prepare_processor()
     network = init_model(config, checkpoint, device, precision)
-    classify = choose_classify(network.head, semantics, config.filename, '--semantics')
-    if classify is None:
+    classifier = VoxelClassifier(semantics, network.head, config.filename, option)
+    if semantics.kind == 'none':
         warn('--semantics none: everything is "others"; of the scores, only IoU (occupied or free) means something')
     require_writable(out)
     with tqdm(desc='occupancy', total=sum(map(len, datasets)), unit='sample') as bar:
         for dataset in datasets:
             for number in range(len(dataset)):
                 sample = dataset[number]
-                scene = reconstruct(network, sample['inputs']['input_views'])
+                views = sample['inputs']['input_views']
+                scene = reconstruct(network, views)
+                classify = classifier.of_sample(views, dataset.label_maps_of(number))
                 grid = predict_grid(scene, torch.from_numpy(dataset.ego2lidar(number)), classify, sampling)
                 path = out / sample['data_samples'].scene / f'{sample["data_samples"].token}.npz'
                 save_prediction(path, grid)
                 bar.update()
                 yield path
-
-
-def _option(name: str) -> str:
-    """Return the option of the command that sets a setting."""
-    return f'--{name.replace("_", "-")}'

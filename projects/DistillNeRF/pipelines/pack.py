@@ -26,7 +26,8 @@ class PackViews(BaseTransform):
     ``{'inputs': {'input_views': Views, 'target_views': Views}, 'data_samples': BaseDataElement}`` with ``token``,
     ``scene``, ``frame``, ``timestamp``, ``sample_idx`` and ``notes`` (what had to be left out) as metainfo.
     If boxes were asked for, it holds them as ``boxes`` ``(N, 9)`` and their ``box_names``. In a dataset with ``gts``
-    ``occupancy`` is metainfo, too (:class:`..evaluation.occupancy.labels.OccupancyRecord`), in one with a ``protocol``
+    ``occupancy`` is metainfo, too (:class:`..evaluation.occupancy.labels.OccupancyRecord`), with ``label_maps`` these
+    (:class:`..evaluation.occupancy.label_maps.LabelMap`), and in one with a ``protocol``
     ``protocol``: ``{'colors': {group: units}, 'depths': ...}``, a unit being the positions of target views
     that are scored together.
     Cameras are resized with their images (:meth:`Cameras.resized`). Maps that no view was asked for are None; maps
@@ -41,10 +42,7 @@ class PackViews(BaseTransform):
             boxes, names = results['boxes']
             sample.set_metainfo({'box_names': names})
             sample.boxes = torch.from_numpy(boxes)
-        if 'occupancy' in results:
-            sample.set_metainfo({'occupancy': results['occupancy']})
-        if 'protocol' in results:
-            sample.set_metainfo({'protocol': results['protocol']})
+        sample.set_metainfo({key: results[key] for key in ('occupancy', 'label_maps', 'protocol') if key in results})
         return {
             'inputs': {
                 'input_views': stack_views([views[key] for key in results['input_keys']]),

@@ -7,10 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.evaluation.occupancy import from_scene
-from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling, classify_codes, dilate, predict_grid
+from projects.DistillNeRF.evaluation.occupancy.from_scene import (
+    UNSEEN,
+    Classify,
+    GridSampling,
+    dilate,
+    finish_grid,
+    predict_grid,
+)
+from projects.DistillNeRF.evaluation.occupancy.voxel_classes import by_features
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.semantics.classes import CLASSES, OCC3D_ID, SKY, code_book
 from projects.DistillNeRF.semantics.occ3d import FREE
 from tests.helpers.grids import CAR, ROAD, TRUCK, block, empty
 from tests.helpers.scenes import numbered_cells, scene_at
@@ -49,12 +55,12 @@ def test_only_dense_cells_are_occupied():
 
 def test_empty_space_is_free_whatever_the_threshold():
     grid = predict_grid(
-        numbered_cells(POINT[None]), EGO2LIDAR, lambda f: f.new_full((len(f),), CAR), GridSampling(1, 1e-30)
+        numbered_cells(POINT[None]), EGO2LIDAR, lambda voxels: torch.full((len(voxels),), CAR), GridSampling(1, 1e-30)
     )
     assert (grid == FREE).sum() > grid.size / 2
 
 
-def classify_by(scene: Scene, *pairs: tuple[list[float], int]):
+def classify_by(scene: Scene, *pairs: tuple[list[float], int]) -> Classify:
     """Tell classes by what the head makes of (fine, coarse) features."""
     known = scene.head.opaque(torch.tensor([features for features, _ in pairs]))
     classes = torch.tensor([kind for _, kind in pairs])
@@ -64,7 +70,7 @@ def classify_by(scene: Scene, *pairs: tuple[list[float], int]):
         assert distances.min(1).values.max() < 1e-4
         return classes[distances.argmin(1)]
 
-    return classify
+    return by_features(classify)
 
 
 def test_classes_are_those_of_the_features_of_the_cells():
@@ -88,13 +94,6 @@ def test_the_densest_cell_of_a_voxel_says_its_class():
     assert (grid == ROAD).sum() > 1000
 
 
-def test_parts_of_the_grid_make_the_whole(monkeypatch):
-    scene = numbered_cells(POINT[None])
-    whole = predict_grid(scene, EGO2LIDAR)
-    monkeypatch.setattr(from_scene, 'POINTS_PER_CHUNK', 7 * 3200)
-    assert np.array_equal(predict_grid(scene, EGO2LIDAR), whole)
-
-
 def test_what_is_dilated_has_the_class_of_the_nearest():
     grid = empty()
     grid[50, 50, 5], grid[55, 50, 5] = CAR, TRUCK
@@ -112,8 +111,18 @@ def test_a_prediction_is_dilated_if_asked():
     assert np.array_equal(grid, block((130, 78, 5), (143, 92, 16), kind=0))
 
 
-def test_codes_are_classes_whatever_their_length_and_never_the_sky():
-    codes = torch.from_numpy(code_book())
-    known = [number for number in range(len(CLASSES)) if number != SKY]
-    assert classify_codes(3 * codes[known]).tolist() == OCC3D_ID[known].tolist()
-    assert classify_codes(codes[[SKY]]).item() != FREE
+def test_unseen_voxels_have_the_class_of_the_nearest_seen_one_before_they_grow():
+    """Far from both, the nearest counts along the diagonal, too; a class that is seen stays."""
+    grid = empty()
+    grid[50, 50, 5], grid[60, 50, 5] = CAR, TRUCK
+    grid[54, 50, 5] = grid[51, 51, 6] = grid[56, 50, 5] = grid[199, 199, 15] = UNSEEN
+    filled = finish_grid(grid, 0)
+    assert [filled[i, 50, 5] for i in (50, 54, 56, 60)] == [CAR, CAR, TRUCK, TRUCK]
+    assert filled[51, 51, 6] == CAR and filled[199, 199, 15] == TRUCK and (filled != FREE).sum() == 6
+    assert finish_grid(grid, 1)[198, 198, 14] == TRUCK
+
+
+def test_where_nothing_is_seen_all_are_others():
+    grid = empty()
+    grid[1, 2, 3] = grid[100, 2, 3] = UNSEEN
+    assert np.argwhere(finish_grid(grid, 0) == 0).tolist() == [[1, 2, 3], [100, 2, 3]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from mmengine.structures import BaseDataElement
 
 from projects.DistillNeRF.evaluation.occupancy.baselines import guesses
 from projects.DistillNeRF.evaluation.occupancy.counts import Counts
-from projects.DistillNeRF.evaluation.occupancy.from_scene import classify_codes, predict_grid
+from projects.DistillNeRF.evaluation.occupancy.from_scene import predict_grid
 from projects.DistillNeRF.evaluation.occupancy.labels import Labels, OccupancyRecord, read_labels
 from projects.DistillNeRF.evaluation.occupancy.metric import OccupancyMetric
+from projects.DistillNeRF.evaluation.occupancy.voxel_classes import by_features, classify_codes
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.semantics.occ3d import FREE
 from tests.helpers.grids import CAR, ROAD, TRUCK, at, block, street, write_labels
@@ -73,10 +75,37 @@ def test_the_mask_and_the_growth_are_settings(two):
     assert grown == 11 * 10 * 9 / (13 * 12 * 10)
 
 
+def test_a_grid_in_another_frame_loses_what_arithmetic_says(tmp_path):
+    """The truth is where the cell is: 11 x 10 x 9 voxels ahead on the right; the LiDAR is 1.8 m above the ego frame.
+
+    Mounted 0.4 m farther ahead or to the left, the prediction is a voxel off. Were the LiDAR's frame taken for the
+    ego's, its x would be forward, and it would lie elsewhere.
+    """
+    truth = write_labels(tmp_path / 'a/labels.npz', block(LOW, HIGH))
+    counts = (11, 10, 9)
+    for axis in (0, 1):
+        mount = LIDAR2EGO.copy()
+        mount[axis, 3] += 0.4
+        shifted = dataclasses.replace(record(truth), ego2lidar=np.linalg.inv(mount))
+        figures = evaluate(OccupancyMetric(), sample(truth) | {'occupancy': shifted})
+        assert figures['occupancy/iou'] == pytest.approx((counts[axis] - 1) / (counts[axis] + 1))
+    swapped = dataclasses.replace(record(truth), ego2lidar=np.eye(4))
+    assert evaluate(OccupancyMetric(), sample(truth) | {'occupancy': swapped})['occupancy/iou'] == 0
+    # 1.8 m are 4.5 voxels: of 9 layers 5 remain below the top of the grid, which the cell reaches.
+    level = LIDAR2EGO.copy()
+    level[2, 3] = 0
+    lowered = dataclasses.replace(record(truth), ego2lidar=np.linalg.inv(level))
+    height = predict_grid(numbered_cells(POINT), torch.from_numpy(lowered.ego2lidar))
+    layers = np.flatnonzero((height != FREE).any((0, 1)))
+    both = len(set(layers) & set(range(7, 16)))
+    figures = evaluate(OccupancyMetric(), sample(truth) | {'occupancy': lowered})
+    assert layers.tolist() == list(range(2, 13)) and figures['occupancy/iou'] == pytest.approx(both / (11 + 9 - both))
+
+
 def test_classes_are_told_by_codes_and_compared_by_rays(tmp_path):
     """The prediction as truth scores 1 everywhere; with another class, nothing but IoU is left."""
     scene = numbered_cells(POINT)
-    grid = predict_grid(scene, torch.from_numpy(np.linalg.inv(LIDAR2EGO)), classify_codes)
+    grid = predict_grid(scene, torch.from_numpy(np.linalg.inv(LIDAR2EGO)), by_features(classify_codes))
     other = np.where(grid == FREE, FREE, CAR if CAR not in grid else TRUCK).astype(np.uint8)
     metric = OccupancyMetric(semantics='codes', ray_iou=True)
     same = evaluate(metric, sample(write_labels(tmp_path / 'a/labels.npz', grid), scene))
@@ -125,7 +154,7 @@ def test_damaged_labels_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ('settings', 'words'),
     [
-        ({'semantics': 'words'}, ("semantics is 'words'", 'choose none or codes')),
+        ({'semantics': 'words'}, ("semantics is 'words'", 'choose none, codes, text, labels')),
         ({'mask': 'none'}, ("mask is 'none'", 'camera, lidar or None')),
         ({'ray_iou': True}, ('compares classes', "semantics='codes'")),
         ({'lattice': 0}, ('lattice is 0', 'give 1 or more')),

@@ -254,3 +254,17 @@ def test_of_many_origins_eight_remain_with_the_first_and_the_last():
     ego = np.stack([pose(0.5 * step, 0, 0) for step in range(30)])
     origins = drive_origins(ego, ego[0])
     assert origins[:, 0].tolist() == [0.5 * step for step in (0, 4, 8, 12, 17, 21, 25, 29)]
+
+
+def test_rays_of_the_protocol_are_counted_by_their_azimuth():
+    """In a hollow block of cars ahead and trucks behind, 181 of 360 azimuths meet cars: 90 to both sides and between.
+
+    All of them are predicted as cars: of cars 181 of 360 are right, of trucks none.
+    """
+    truth = np.full(empty().shape, TRUCK, np.uint8)
+    truth[100:] = CAR
+    truth[95:106, 95:106, 4:11] = FREE
+    counts = RayCounts()
+    counts.add(np.where(truth == FREE, FREE, CAR).astype(np.uint8), truth, at(100, 100.5, 7.5)[None])
+    assert counts.truth[CAR] == 181 * 39 and counts.truth[TRUCK] == 179 * 39
+    assert counts.scores()['ray_iou'] == pytest.approx((181 / 360 + 0) / 2)

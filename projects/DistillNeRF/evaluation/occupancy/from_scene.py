@@ -1,36 +1,29 @@
-"""Predict the grid of Occ3D-nuScenes from a scene: which voxels are dense, and what their cells show."""
+"""Predict the grid of Occ3D-nuScenes from a scene."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
 from ...models.scene import Scene
 from ...models.voxel_field import MIN_DENSITY
-from ...modules.heads import ColorHead, FeatureHead
-from ...modules.renderer import VoxelTables, gather_rows
-from ...modules.volume_rendering import activate_density
-from ...semantics.classes import CHANNELS, CLASSES, OCC3D_ID, SKY, code_book
-from ...semantics.occ3d import FREE, LOWER, SHAPE, VOXEL
+from ...semantics.occ3d import FREE
 from ...utils.errors import InputError
+from .scene_voxels import SceneVoxels
 
-# Points whose densities are computed at a time: those of a CPU's cache.
-POINTS_PER_CHUNK = 1 << 16
 # The class of what is occupied, where nothing says by what.
 UNKNOWN = 0
-# What tells the class of a voxel.
-SEMANTICS = ('none', 'codes')
+# In the place of a class: no image shows this voxel.
+UNSEEN = 255
 
-# Occ3D classes ``(N,)`` of the features ``(N, C)`` that rays render which see one cell alone.
-Classify = Callable[[Tensor], Tensor]
+# Occ3D classes ``(N,)`` uint8 of N voxels, or :data:`UNSEEN`.
+Classify = Callable[[SceneVoxels], Tensor]
 
 
 @dataclass(frozen=True)
@@ -79,21 +72,33 @@ def predict_grid(
     Args:
         scene: in the LiDAR frame of a keyframe.
         ego2lidar: ``(4, 4)`` pose of the ego frame of that keyframe in its LiDAR frame.
-        classify: tells the class of the densest cell in a voxel; None: everything is "others".
+        classify: tells the classes of voxels; None: everything is "others".
         sampling: when a voxel is occupied; None: the usual.
     """
     sampling = sampling or GridSampling()
-    tables = scene.tables()
-    rows = torch.cat(list(_densest_rows(scene, tables, ego2lidar.to(tables.logits), sampling.lattice)))
-    dense = activate_density(tables.logits, scene.sampling.density_activation) >= sampling.min_density
-    dense[scene.grid.empty_row] = False
-    occupied = gather_rows(dense, rows)
-    grid = torch.full_like(rows, FREE, dtype=torch.uint8)
-    if classify is None:
-        grid[occupied] = UNKNOWN
-    else:
-        grid[occupied] = classify(scene.head.opaque(_features(tables, rows[occupied]))).to(grid)
-    return dilate(grid.cpu().numpy(), sampling.dilation)
+    voxels = SceneVoxels.find(scene, ego2lidar, sampling.lattice, sampling.min_density)
+    return finish_grid(voxels.grid(classes_of(voxels, classify)), sampling.dilation)
+
+
+def classes_of(voxels: SceneVoxels, classify: Classify | None) -> Tensor:
+    """Return the classes ``(N,)`` uint8 of voxels, :data:`UNSEEN` where nothing is known; all "others" for None."""
+    return torch.full_like(voxels.indices, UNKNOWN, dtype=torch.uint8) if classify is None else classify(voxels)
+
+
+def finish_grid(grid: np.ndarray, dilation: int) -> np.ndarray:
+    """Give unseen voxels the class of the nearest seen one, "others" if there is none; then dilate the grid."""
+    return dilate(_fill_unseen(grid), dilation)
+
+
+def _fill_unseen(grid: np.ndarray) -> np.ndarray:
+    """Replace :data:`UNSEEN`."""
+    unseen, seen = grid == UNSEEN, grid < FREE
+    if not unseen.any():
+        return grid
+    if not seen.any():
+        return np.where(unseen, UNKNOWN, grid).astype(np.uint8)
+    nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    return np.where(unseen, grid[tuple(nearest)], grid)
 
 
 def dilate(grid: np.ndarray, voxels: int) -> np.ndarray:
@@ -103,60 +108,3 @@ def dilate(grid: np.ndarray, voxels: int) -> np.ndarray:
         return grid
     distances, nearest = ndimage.distance_transform_cdt(~occupied, 'chessboard', return_indices=True)
     return np.where(distances <= voxels, grid[tuple(nearest)], FREE).astype(np.uint8)
-
-
-def classify_codes(features: Tensor) -> Tensor:
-    """Return the Occ3D class ``(N,)`` uint8 whose code of MiniTown is most like features ``(N, 64)``; never the sky."""
-    known = [number for number in range(len(CLASSES)) if number != SKY]
-    codes = torch.from_numpy(code_book()[known]).to(features)
-    best = (F.normalize(features, dim=1) @ codes.T).argmax(1)
-    return torch.from_numpy(OCC3D_ID[known]).to(features.device)[best]
-
-
-def choose_classify(
-    head: ColorHead | FeatureHead, semantics: str, where: object, name: str = 'semantics'
-) -> Classify | None:
-    """Return what tells the class of a voxel; None for nothing.
-
-    Args:
-        head: of the network.
-        semantics: ``codes``: the features are codes of MiniTown's classes; ``none``: everything is "others".
-        where: for messages.
-        name: what the user calls the setting.
-
-    Raises:
-        InputError: the head renders no class codes.
-    """
-    if semantics == 'none':
-        return None
-    if head.renders != 'features' or head.settings['out_channels'] != CHANNELS:
-        raise InputError(
-            f'{where}: {name} codes needs a network that renders the {CHANNELS} channels of the class codes of '
-            f'MiniTown, such as model_wrapper_minitown_features.py; give that, or {name} none'
-        )
-    return classify_codes
-
-
-def _densest_rows(scene: Scene, tables: VoxelTables, ego2lidar: Tensor, lattice: int) -> Iterator[Tensor]:
-    """Yield, slab by slab along x, the row of the tables that the densest point of each voxel hits, ``(x, Y, Z)``."""
-    like = {'dtype': ego2lidar.dtype, 'device': ego2lidar.device}
-    x, y, z = (low + VOXEL * torch.arange(count, **like) for low, count in zip(LOWER.tolist(), SHAPE, strict=True))
-    parts = VOXEL * (torch.arange(lattice, **like) + 0.5) / lattice
-    for slab in x.split(max(1, POINTS_PER_CHUNK // (SHAPE[1] * SHAPE[2]))):
-        best: Tensor | None = None
-        for dx, dy, dz in itertools.product(parts, repeat=3):
-            ego = ((slab + dx)[:, None, None], (y + dy)[:, None], z + dz)
-            points = [sum(row[i] * ego[i] for i in range(3)) + row[3] for row in ego2lidar[:3]]
-            rows = scene.grid.rows_at(scene.space.contract_axes(points))
-            logits = gather_rows(tables.logits, rows)
-            if best is None:
-                best, chosen = logits, rows
-            else:
-                chosen, best = torch.where(logits > best, rows, chosen), torch.maximum(logits, best)
-        yield chosen
-
-
-def _features(tables: VoxelTables, rows: Tensor) -> Tensor:
-    """Return the voxel features ``(N, 2 * channels)``, fine then coarse, of rows that are not empty."""
-    fine = torch.cat([tables.fine, tables.coarse.index_select(0, tables.grid.parents)], dim=1)
-    return torch.cat([fine, F.pad(tables.coarse, (tables.fine.shape[1], 0))]).index_select(0, rows)

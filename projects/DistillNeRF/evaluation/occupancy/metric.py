@@ -13,8 +13,9 @@ from ...utils.errors import InputError, note, warn
 from ...utils.files import is_file
 from ..metrics import SampleMetric
 from .counts import Counts
-from .from_scene import SEMANTICS, GridSampling, choose_classify, predict_grid
+from .from_scene import GridSampling, predict_grid
 from .labels import MASKS, Labels, OccupancyRecord, read_labels
+from .voxel_classes import Semantics, VoxelClassifier
 
 
 @METRICS.register_module()
@@ -29,10 +30,12 @@ class OccupancyMetric(SampleMetric):
     ``ray_iou_4m``, from 0 to 1. Without classes there is IoU alone.
 
     Args:
-        semantics: what tells the class of a voxel: ``codes``, the class codes of MiniTown, or ``none``.
+        semantics: what tells the class of a voxel: ``codes``, the class codes of MiniTown, ``text``, ``labels`` (of a
+            dataset with ``label_maps``), or ``none``.
         lattice, min_density, dilation: when a voxel is occupied (:class:`.from_scene.GridSampling`).
         mask: ``camera`` or ``lidar``; None: all voxels alone.
         ray_iou: RayIoU, too; it needs classes.
+        text_encoder, phrases, combine: of ``text``; label_set: of ``labels`` (:class:`.voxel_classes.Semantics`).
         collect_device, prefix, collect_dir: see :class:`..metrics.SampleMetric`.
 
     Raises:
@@ -49,20 +52,26 @@ class OccupancyMetric(SampleMetric):
         dilation: int = GridSampling.dilation,
         mask: str | None = 'camera',
         ray_iou: bool = False,
+        text_encoder: str | None = None,
+        phrases: Mapping[str, Sequence[str]] | None = None,
+        combine: str | None = None,
+        label_set: str | None = None,
         collect_device: str | None = None,
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
-        if semantics not in SEMANTICS:
-            raise InputError(f'OccupancyMetric: semantics is {semantics!r}; choose {" or ".join(SEMANTICS)}')
+        self.semantics = Semantics(semantics, text_encoder, phrases, combine, label_set)
+        self.semantics.check(_setting)
         if mask not in (*MASKS, None):
             raise InputError(f'OccupancyMetric: mask is {mask!r}; choose {", ".join(MASKS)} or None')
         if ray_iou and semantics == 'none':
             raise InputError("OccupancyMetric: ray_iou=True compares classes; set semantics='codes', or leave it away")
         self.sampling = GridSampling(lattice, min_density, dilation)
-        self.sampling.check('OccupancyMetric: {}'.format)
-        self.semantics, self.mask, self.ray_iou = semantics, mask, ray_iou
+        self.sampling.check(_setting)
+        self.mask, self.ray_iou = mask, ray_iou
+        # All samples are of one network.
+        self._classifier: VoxelClassifier | None = None
 
     def _evaluate(self, sample: Mapping[str, Any]) -> Counts | str:
         """Return what is counted in a sample; of one without labels, their file."""
@@ -70,7 +79,9 @@ class OccupancyMetric(SampleMetric):
         if record is None or not is_file(record.labels):
             return str(sample.get('token') if record is None else record.labels)
         scene = sample['scene_field']
-        classify = choose_classify(scene.head, self.semantics, 'OccupancyMetric')
+        if self._classifier is None:
+            self._classifier = VoxelClassifier(self.semantics, scene.head, 'OccupancyMetric')
+        classify = self._classifier.of_sample(sample.get('input_views'), sample.get('label_maps'))
         grid = predict_grid(scene, torch.from_numpy(record.ego2lidar), classify, self.sampling)
         return self.count(grid, self.read(record), record)
 
@@ -116,4 +127,9 @@ class OccupancyMetric(SampleMetric):
 
     def figures(self, counts: Counts) -> dict[str, float]:
         """Return the figures that mean something with these settings, without the prefix."""
-        return counts.figures(with_classes=self.semantics != 'none')
+        return counts.figures(with_classes=self.semantics.kind != 'none')
+
+
+def _setting(name: str) -> str:
+    """Return what messages call a setting."""
+    return f'OccupancyMetric: {name}'
