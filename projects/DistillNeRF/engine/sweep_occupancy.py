@@ -96,7 +96,7 @@ def sweep_occupancy(
     semantics: Semantics,
     mask: str | None,
     ray_iou: bool,
-    device: str = 'cpu',
+    device: str,
     precision: str = DEFAULT,
 ) -> dict[str, Any]:
     """Return the figures of every setting on the test data, as JSON can hold them.

@@ -11,9 +11,9 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from ..evaluation.baselines import moved_views
+from ..evaluation.baselines import Guess, moved_views
 from ..evaluation.depth import average
-from ..evaluation.guesses import Guess, whole_groups
+from ..evaluation.guesses import whole_groups
 from ..evaluation.image import psnr
 from ..evaluation.report import key
 from ..geometry.views import Views

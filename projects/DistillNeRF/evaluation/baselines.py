@@ -11,8 +11,26 @@ from torch import Tensor
 
 from ..geometry.views import Views
 from ..utils.errors import InputError
-from .guesses import Guess
-from .metrics import REFERENCES
+from .depth import REFERENCES
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a baseline predicts of some target views of a sample.
+
+    Attributes:
+        name: of the baseline.
+        positions: of the target views, K of them.
+        rgb: ``(K, 3, H, W)`` in [0, 1]; None if it predicts no colors.
+        depth: ``(K, h, w)`` z in meters; None if it predicts no depth.
+        reference: name of the only reference (:data:`.depth.REFERENCES`) that the depth is compared with; None: all.
+    """
+
+    name: str
+    positions: Sequence[int]
+    rgb: Tensor | None = None
+    depth: Tensor | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ FULL_RANGE = 80.0
 INNER_RANGE = 50.0
 # a1, a2, a3: the share of pixels whose ratio of depths is below these.
 RATIOS = {'a1': 1.25, 'a2': 1.25**2, 'a3': 1.25**3}
+# Name in the results -> field of the views. The dense truth has no name: it is the first thing to look at.
+REFERENCES = {'': 'true_depth', 'lidar': 'lidar_depth', 'teacher': 'teacher_depth'}
 
 
 def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE) -> dict[str, float]:

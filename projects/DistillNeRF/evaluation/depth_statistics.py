@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.views import Views
-from .metrics import REFERENCES
+from .depth import REFERENCES
 
 # Borders of the bins: depths in meters, each 4.4 % more than the one before.
 NEAREST, FARTHEST, BINS = 0.5, 128.0, 128

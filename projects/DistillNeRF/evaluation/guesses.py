@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,27 +12,10 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.views import Views
-from .metrics import REFERENCES, DepthMetric, ImageMetric, SampleMetric
+from .baselines import Guess
+from .depth import REFERENCES
+from .metrics import DepthMetric, ImageMetric, SampleMetric
 from .report import key, view_groups
-
-
-@dataclass(frozen=True)
-class Guess:
-    """What a baseline predicts of some target views of a sample.
-
-    Attributes:
-        name: of the baseline.
-        positions: of the target views, K of them.
-        rgb: ``(K, 3, H, W)`` in [0, 1]; None if it predicts no colors.
-        depth: ``(K, h, w)`` z in meters; None if it predicts no depth.
-        reference: name of the only reference (:data:`.metrics.REFERENCES`) that the depth is compared with; None: all.
-    """
-
-    name: str
-    positions: Sequence[int]
-    rgb: Tensor | None = None
-    depth: Tensor | None = None
-    reference: str | None = None
 
 
 class GuessScores:

@@ -17,7 +17,16 @@ from torch import Tensor
 from ..geometry.views import Views
 from ..losses.image import GET_WEIGHTS, PerceptualDistance
 from ..utils.errors import InputError, warn
-from .depth import FULL_RANGE, INNER_RANGE, average, depth_errors, distance_to_z, errors_up_to, resample_depth
+from .depth import (
+    FULL_RANGE,
+    INNER_RANGE,
+    REFERENCES,
+    average,
+    depth_errors,
+    distance_to_z,
+    errors_up_to,
+    resample_depth,
+)
 from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssims, ssims_gaussian
 from .intervals import draw_scenes, interval, resampled_means
 from .parts import CAMERA, DISTANCE, KINDS, MOTION, SCENE, camera_positions, part_key, pixel_masks
@@ -251,8 +260,6 @@ def _mean(values: Sequence[float]) -> float:
     return float(sum(values) / len(values))
 
 
-# Name in the results -> field of the views. The dense truth has no name: it is the first thing to look at.
-REFERENCES = {'': 'true_depth', 'lidar': 'lidar_depth', 'teacher': 'teacher_depth'}
 DEPTH_NAMES = {'': 'true depth', 'lidar': 'LiDAR depth', 'teacher': 'teacher depth'}
 
 
