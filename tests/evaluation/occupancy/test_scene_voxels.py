@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.evaluation.occupancy import scene_voxels
 from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling, predict_grid
 from projects.DistillNeRF.evaluation.occupancy.scene_voxels import SceneVoxels
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
@@ -115,11 +114,12 @@ def test_fog_of_the_published_code_is_no_voxel():
     assert 0 < compare(scene, EGO2LIDAR, 1, 1e-7) < np.prod(SHAPE)
 
 
-def test_parts_of_the_voxels_make_the_whole(monkeypatch):
-    scene = cloud(3)
-    whole = predict_grid(scene, EGO2LIDAR)
-    monkeypatch.setattr(scene_voxels, 'VOXELS_PER_CHUNK', 77)
-    assert np.array_equal(predict_grid(scene, EGO2LIDAR), whole)
+def test_double_precision_is_kept():
+    """Also where it moves points to other cells."""
+    scene = cloud(3).to(torch.float64)
+    found = SceneVoxels.find(scene, EGO2LIDAR, 1, 0.5)
+    rows = scene.grid.rows(scene.space.contract(found.centers()))
+    assert found.density.dtype == torch.float64 and torch.equal(found.rows, rows) and len(found) > 1000
 
 
 def test_a_higher_density_keeps_those_that_asking_for_it_finds():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,8 @@ from ...modules.renderer import VoxelTables, gather_rows
 from ...modules.volume_rendering import activate_density
 from ...modules.voxels import morton_decode
 from ...semantics.occ3d import FREE, LOWER, SHAPE, VOXEL
+from .lattice_rows import densest_rows
 
-# Voxels whose densities are computed at a time: those of a CPU's cache.
-VOXELS_PER_CHUNK = 1 << 16
 # By how much the box of a cell is larger than it is, voxels: rounding moves no point out of it.
 MARGIN = 0.05
 # Where the outer faces of the outermost cells are, which is infinitely far away, meters.
@@ -71,8 +70,7 @@ class SceneVoxels:
         dense = density >= min_density
         dense[scene.grid.empty_row] = False
         asked = _near_cells(scene, dense, ego2lidar, lattice).view(-1).nonzero().squeeze(1)
-        parts = asked.split(VOXELS_PER_CHUNK)
-        rows = torch.cat([_densest_rows(scene, tables, ego2lidar, part, lattice) for part in parts])
+        rows = densest_rows(scene.grid, scene.space, tables.logits, ego2lidar, asked, lattice)
         found = gather_rows(dense, rows)
         rows = rows[found]
         return cls(scene, tables, ego2lidar, asked[found], rows, gather_rows(density, rows))
@@ -112,14 +110,15 @@ def _near_cells(scene: Scene, dense: Tensor, ego2lidar: Tensor, lattice: int) ->
     levels = {grid.fine_level: dense[: grid.num_fine], grid.coarse_level: dense[grid.num_fine : grid.empty_row]}
     boxes = [_voxel_boxes(scene, level, cells, ego2lidar, lattice) for level, cells in levels.items()]
     first, behind = (torch.cat(ends) for ends in zip(*boxes, strict=True))
-    steps = torch.zeros([count + 1 for count in SHAPE], dtype=torch.int32, device=dense.device)
-    strides = steps.new_tensor(steps.stride())
+    # Whole numbers are exact, and sums of floats faster.
+    steps = torch.zeros([count + 1 for count in SHAPE], dtype=torch.float32, device=dense.device)
+    strides = torch.tensor(steps.stride(), dtype=torch.int32, device=dense.device)
     for corner in itertools.product((0, 1), repeat=3):
         ends = torch.where(steps.new_tensor(corner).bool(), behind, first)
         change = steps.new_full((1,), (-1) ** sum(corner)).expand(len(ends))
         steps.view(-1).index_add_(0, (ends * strides).sum(1), change)
     for axis in range(3):
-        steps = steps.cumsum(axis, dtype=torch.int32)
+        steps = steps.cumsum(axis)
     return steps[: SHAPE[0], : SHAPE[1], : SHAPE[2]] > 0
 
 
@@ -164,40 +163,9 @@ def _bounds(scene: Scene, level: int, ego2lidar: Tensor) -> Tensor:
     return torch.cat([low - (origin + MARGIN) / 3, high - (origin - MARGIN) / 3], dim=2)
 
 
-def _densest_rows(scene: Scene, tables: VoxelTables, ego2lidar: Tensor, indices: Tensor, lattice: int) -> Tensor:
-    """Return the row of the tables that the densest point of each voxel hits, ``(n,)``."""
-    x, y, z = _corners(indices, ego2lidar)
-    parts = VOXEL * (torch.arange(lattice, dtype=x.dtype, device=x.device) + 0.5) / lattice
-    best: Tensor | None = None
-    for points in _lattice_points(ego2lidar, (x, y, z), parts):
-        rows = scene.grid.rows_at(scene.space.contract_axes(points))
-        logits = gather_rows(tables.logits, rows)
-        if best is None:
-            best, chosen = logits, rows
-        else:
-            chosen, best = torch.where(logits > best, rows, chosen), torch.maximum(logits, best)
-    return chosen
-
-
-def _lattice_points(ego2lidar: Tensor, corners: Sequence[Tensor], parts: Tensor) -> Iterator[list[Tensor]]:
-    """Yield x, y and z in the LiDAR frame of one lattice point after the other, those of all voxels at once.
-
-    Args:
-        ego2lidar: ``(4, 4)``.
-        corners: x, y and z of the lower corners in the ego frame.
-        parts: where the points of a voxel are, from its corner on, along each axis.
-    """
-    rows = ego2lidar[:3]
-    # What x and y add is the same for several points.
-    products = [[[row[i] * (corners[i] + part) for row in rows] for part in parts] for i in range(3)]
-    for along_x, along_y in itertools.product(*products[:2]):
-        sums = [x + y for x, y in zip(along_x, along_y, strict=True)]
-        for along_z in products[2]:
-            yield [xy + z + row[3] for xy, z, row in zip(sums, along_z, rows, strict=True)]
-
-
 def _corners(indices: Tensor, like: Tensor) -> Iterator[Tensor]:
     """Yield x, y and z ``(n,)`` of the lower corners of voxels in the ego frame, meters."""
+    indices = indices.int()
     places = indices // (SHAPE[1] * SHAPE[2]), indices // SHAPE[2] % SHAPE[1], indices % SHAPE[2]
     for low, place in zip(LOWER.tolist(), places, strict=True):
         yield low + VOXEL * place.to(like)
