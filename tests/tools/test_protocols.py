@@ -1,0 +1,100 @@
+"""tools/test.py --protocol, on a town of boxes: three keyframes in a second and a half, images between them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from projects.DistillNeRF.datasets.infos import load_infos, save_infos
+from projects.MiniTown import scene
+from tests.helpers.boxtown import BoxTown
+from tests.helpers.commands import ENTRY, TINY, run
+from tests.helpers.ranks import run_ranks
+from tests.helpers.refusals import assert_refused
+
+CONFIG = """_base_ = [{entry!r}]
+_sizes = dict(
+    data_root={root!r},
+    data_prefix=dict(teacher='../town_emernerf'),
+    image_size=(28, 50),
+    render_size=(14, 25),
+    cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
+)
+"""
+CONFIG += TINY
+
+
+@pytest.fixture(scope='module')
+def config(town, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('config') / 'colors.py'
+    path.write_text(CONFIG.format(entry=str(ENTRY.with_name('model_wrapper_minitown.py')), root=str(town), head=''))
+    return path
+
+
+def measured(config: Path, tmp_path: Path, protocol: str, *options: object) -> tuple[dict, str]:
+    out = tmp_path / f'{protocol}.json'
+    arguments = ('--work-dir', tmp_path / 'work', '--out', out, '--protocol', protocol)
+    result = run('test', config, 'None', *arguments, *options)
+    assert result.code == 0, result.err
+    return json.loads(out.read_text()), result.out
+
+
+def test_the_published_one_with_all_baselines(config, tmp_path):
+    found, printed = measured(config, tmp_path, 'distillnerf', '--baselines')
+    about, model, others = found['protocol'], found['model'], found['baselines']
+    assert about['name'] == 'distillnerf' and about['samples'] == 1 and len(found['samples']) == 1
+    # Two cameras: their images, and those of the next keyframe.
+    assert about['scored images'] == 4
+    assert any('28 x 50, protocol: 114 x 228' in text for text in about['deviations'])
+    assert 'DEVIATION: data: minitown, protocol: nuScenes val' in printed
+    assert {'psnr', 'next/psnr', 'abs_rel', 'next/abs_rel'} <= set(model) and 'virtual/psnr' not in model
+    assert others['oracle/psnr'] == others['oracle/next/psnr'] == math.inf and others['oracle/ssim'] == 1
+    assert others['oracle/abs_rel'] == others['oracle/next/abs_rel'] == 0
+    assert others['warped_visible/next/psnr'] > others['current_frame/next/psnr'] and 'warped/psnr' not in others
+    assert 0.3 < others['warped_visible/next/share'] < 1
+
+
+@pytest.mark.parametrize(('protocol', 'samples', 'images'), [('drivingforward_sf', 2, 4), ('drivingforward_mf', 1, 2)])
+def test_neighbors(config, tmp_path, protocol, samples, images):
+    found, _ = measured(config, tmp_path, protocol)
+    assert (found['protocol']['samples'], found['protocol']['scored images']) == (samples, images)
+    assert 'novel/psnr' in found['model'] and 'psnr' not in found['model'] and 'abs_rel' in found['model']
+    assert ('one glance' in found['protocol']) == (protocol == 'drivingforward_mf')
+
+
+def test_true_views_of_a_trajectory(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(scene, 'Town', BoxTown)
+    found, _ = measured(config, tmp_path, 'true_views', '--cfg-options', 'test_dataloader.dataset.indices=1')
+    assert found['protocol']['samples'] == 1 and found['protocol']['scored images'] == 25 * 2
+    assert {'novel/psnr', 'novel/ssim', 'novel/abs_rel'} <= set(found['model'])
+
+
+def test_data_that_are_too_short_and_options_that_do_nothing_are_refused(config, tmp_path):
+    work = ('--work-dir', tmp_path / 'work')
+    assert_refused(run('test', config, 'None', *work, '--protocol', 'storm'), 'storm', '2 s')
+    assert_refused(run('test', config, 'None', *work, '--trajectory', 'left_right'), '--trajectory', 'true_views')
+    none = run('test', config, 'None', *work, '--protocol', 'storm', '--eval', 'occupancy')
+    assert_refused(none, 'protocol storm has no figures of --eval occupancy')
+
+
+def test_two_processes_give_the_figures_of_one(config, town, tmp_path):
+    """On the scene for training and that for validation, with a sample each for two processes."""
+    (metainfo, infos), (_, more) = (load_infos(town / f'minitown_infos_{split}.pkl') for split in ('train', 'val'))
+    save_infos(tmp_path / 'both.pkl', 'minitown', metainfo['cameras'], [*infos, *more])
+    results = []
+    for count, launcher in ((1, 'none'), (2, 'pytorch')):
+        out = tmp_path / f'{count}.json'
+        command = ['tools/test.py', config, 'None', '--launcher', launcher, '--out', out]
+        command += ['--work-dir', tmp_path / f'work{count}', '--protocol', 'drivingforward_sf']
+        command += ['--cfg-options', f'test_dataloader.dataset.ann_file={tmp_path / "both.pkl"}', 'randomness.seed=3']
+        for process in run_ranks([*map(str, command)], count):
+            assert process.returncode == 0, process.stderr
+        results.append(json.loads(out.read_text()))
+    one, two = results
+    assert one['protocol'] == two['protocol'] and one['protocol']['samples'] == 4
+    tokens = [sample['token'] for sample in one['samples']]
+    assert sorted(tokens) == sorted(sample['token'] for sample in two['samples']) and len(set(tokens)) == 4
+    assert one['model'] == pytest.approx(two['model'], rel=1e-9) and one['intervals'] == two['intervals']
