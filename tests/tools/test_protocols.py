@@ -69,7 +69,7 @@ def test_true_views_of_a_trajectory(config, tmp_path, monkeypatch):
     monkeypatch.setattr(scene, 'Town', BoxTown)
     found, _ = measured(config, tmp_path, 'true_views', '--cfg-options', 'test_dataloader.dataset.indices=1')
     assert found['protocol']['samples'] == 1 and found['protocol']['scored images'] == 25 * 2
-    assert {'novel/psnr', 'novel/ssim', 'novel/abs_rel'} <= set(found['model'])
+    assert {'poses/psnr', 'poses/ssim', 'poses/abs_rel'} <= set(found['model'])
 
 
 def test_data_that_are_too_short_and_options_that_do_nothing_are_refused(config, tmp_path):
