@@ -174,6 +174,11 @@ def test_codes_of_a_network_of_colors_are_refused(two):
     )
 
 
+def test_label_maps_that_do_nothing_are_told(two, capsys):
+    assert evaluate(OccupancyMetric(), two[0] | {'label_maps': []}) == evaluate(OccupancyMetric(), two[0])
+    assert capsys.readouterr().err.count("label_maps do nothing without semantics='labels'") == 1
+
+
 def test_the_metric_works_in_an_evaluator(two):
     """Data samples come as the model leaves them: the record is what is known of the sample, the scene is data."""
     elements = []

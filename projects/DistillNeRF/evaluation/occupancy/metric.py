@@ -72,6 +72,7 @@ class OccupancyMetric(SampleMetric):
         self.mask, self.ray_iou = mask, ray_iou
         # All samples are of one network.
         self._classifier: VoxelClassifier | None = None
+        self._idle_label_maps = False
 
     def _evaluate(self, sample: Mapping[str, Any]) -> Counts | str:
         """Return what is counted in a sample; of one without labels, their file."""
@@ -79,6 +80,7 @@ class OccupancyMetric(SampleMetric):
         if record is None or not is_file(record.labels):
             return str(sample.get('token') if record is None else record.labels)
         scene = sample['scene_field']
+        self._idle_label_maps |= 'label_maps' in sample and self.semantics.kind != 'labels'
         if self._classifier is None:
             self._classifier = VoxelClassifier(self.semantics, scene.head, 'OccupancyMetric')
         classify = self._classifier.of_sample(sample.get('input_views'), sample.get('label_maps'))
@@ -108,6 +110,8 @@ class OccupancyMetric(SampleMetric):
                 f'{missing[0]}: no occupancy labels; {len(missing)} of {len(results)} samples have none and do not '
                 'count: figures of fewer frames compare with no others'
             )
+        if self._idle_label_maps:
+            warn("OccupancyMetric: the dataset's label_maps do nothing without semantics='labels'; set it, too")
         if not known:
             return {}
         if empty := sum(not counts.masked.counts.any() for counts in known) if self.mask else 0:
