@@ -69,13 +69,19 @@ def test_evaluation_prints_and_writes_all_figures(project, trained, tmp_path):
     assert figures['checkpoint'] == str(checkpoint)
     model, baselines = figures['model'], figures['baselines']
     assert {'psnr', 'ssim', 'next/psnr', 'abs_rel', 'lidar/abs_rel', 'teacher/abs_rel'} <= set(model)
-    assert set(baselines) == {
-        f'{name}/{group}psnr' for name in ('mean_color', 'camera_mean') for group in ('', 'next/')
-    } | {'current_frame/next/psnr'}
-    assert all(math.isfinite(value) for value in [*model.values(), *baselines.values()])
+    psnrs = {name for name in baselines if name.endswith('psnr')}
+    guesses = ('mean_color', 'camera_mean', 'oracle')
+    assert psnrs == {f'{name}/{group}psnr' for name in guesses for group in ('', 'next/')} | {
+        f'{name}/next/psnr' for name in ('current_frame', 'warped', 'warped_visible')
+    }
+    assert all(math.isfinite(value) for value in model.values())
+    assert {name for name, value in baselines.items() if math.isinf(value)} == {'oracle/psnr', 'oracle/next/psnr'}
+    assert {baselines['oracle/ssim'], 1 - baselines['oracle/teacher/abs_rel'], baselines['oracle/lidar/a1']} == {1.0}
+    assert baselines['median_depth/teacher/abs_rel'] > 0
     header, psnr_row = (next(x for x in result.out.splitlines() if x.startswith(y)) for y in ('metric', 'psnr'))
-    assert header.split() == ['metric', 'model', 'mean_color', 'camera_mean', 'current_frame']
-    expected = [model['psnr'], baselines['mean_color/psnr'], baselines['camera_mean/psnr']]
+    columns = ['mean_color', 'camera_mean', 'current_frame', 'oracle', 'median_depth', 'warped', 'warped_visible']
+    assert header.split() == ['metric', 'model', *columns]
+    expected = [model['psnr'], *(baselines[f'{name}/psnr'] for name in guesses)]
     assert psnr_row.split()[2:] == [f'{value:.3f}' for value in expected]
     assert written(result.out) == [out]
 
