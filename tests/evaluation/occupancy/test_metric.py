@@ -22,7 +22,7 @@ from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.semantics.occ3d import FREE
 from tests.helpers.grids import CAR, ROAD, TRUCK, at, block, street, write_labels
 from tests.helpers.refusals import assert_refused
-from tests.helpers.scenes import numbered_cells
+from tests.helpers.scenes import numbered_cells, scene_at
 
 # As in test_from_scene.py: one dense cell, and the voxels that have a point in it.
 LIDAR2EGO = np.array([[0.0, 1, 0, 0.9], [-1, 0, 0, 0], [0, 0, 1, 1.8], [0, 0, 0, 1]])
@@ -115,6 +115,24 @@ def test_classes_are_told_by_codes_and_compared_by_rays(tmp_path):
     assert set(same.values()) == {1.0}
     figures = evaluate(metric, sample(write_labels(tmp_path / 'b/labels.npz', other), scene))
     assert {name for name, value in figures.items() if value} == {'occupancy/iou', 'occupancy/all_voxels/iou'}
+
+
+def test_phrases_of_the_code_book_say_what_its_codes_say(tmp_path):
+    """Of cells of any features; classes without phrases are not said."""
+    generator = torch.Generator().manual_seed(0)
+    points = (torch.rand(60, 3, generator=generator) * 2 - 1) * torch.tensor([30.0, 30.0, 3.0])
+    features = 50 * torch.randn(60, 4, generator=generator)
+    scene = scene_at(points, features, 5.0, levels=(4, 6), out_channels=64)
+    grid = predict_grid(scene, torch.from_numpy(np.linalg.inv(LIDAR2EGO)), by_features(classify_codes))
+    assert len(np.unique(grid)) > 4
+    path = write_labels(tmp_path / 'a/labels.npz', grid)
+    settings = {'semantics': 'text', 'text_encoder': 'minitown_code_book'}
+    assert set(evaluate(OccupancyMetric(**settings), sample(path, scene)).values()) == {1.0}
+    few = OccupancyMetric(**settings, phrases={'car': ['car'], 'driveable_surface': ['road']}, combine='mean')
+    figures = evaluate(few, sample(path, scene))
+    assert figures['occupancy/iou'] == 1 and figures['occupancy/miou'] < 1
+    missing = OccupancyMetric(semantics='text')
+    assert_refused(lambda: evaluate(missing, sample(path, scene)), 'set model.text_encoder to one of')
 
 
 def test_rays_start_where_the_labels_say_or_along_the_drive(tmp_path):
