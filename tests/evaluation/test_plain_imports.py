@@ -20,6 +20,7 @@ PLAIN = [
     'evaluation.occupancy.from_scene',
     'evaluation.occupancy.label_maps',
     'evaluation.occupancy.labels',
+    'evaluation.occupancy.lattice_rows',
     'evaluation.occupancy.ray_iou',
     'evaluation.occupancy.scene_voxels',
     'evaluation.occupancy.voxel_classes',
