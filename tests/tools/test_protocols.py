@@ -126,8 +126,16 @@ def test_images_between_keyframes(drive, tmp_path, protocol, samples, images, ro
     assert {name for name in found['model'] if name.endswith('psnr')} == rows
     assert all(found['baselines'][f'oracle/{row}'] == math.inf for row in rows)
     assert 'current_frame/novel/psnr' in found['baselines'] and 'frames per second: 4, protocol: 1' in printed
-    # The truth is known at keyframes alone.
+    # Truth, teacher and LiDAR are known at keyframes alone.
+    assert not any('abs_rel' in name for name in found['model'])
     assert 'warped/novel/psnr' not in found['baselines']
+
+
+def test_depth_between_keyframes_is_refused_where_it_is_asked_for(drive, tmp_path):
+    arguments = ('--protocol', 'storm', '--eval', 'depth', '--work-dir', tmp_path)
+    assert_refused(
+        run('test', drive, 'None', *arguments), '--eval depth is asked for', 'between keyframes', 'novel_view'
+    )
 
 
 def test_the_column_of_the_paper_is_of_its_protocol(project, tmp_path, monkeypatch):
@@ -148,7 +156,7 @@ def test_data_that_are_too_short_and_options_that_do_nothing_are_refused(config,
 
 
 def test_two_processes_give_the_figures_of_one(config, town, tmp_path):
-    """On the scene for training and that for validation, with a sample each for two processes."""
+    """On the scene for training and that for validation: three of four samples, so one process has one more."""
     (metainfo, infos), (_, more) = (load_infos(town / f'minitown_infos_{split}.pkl') for split in ('train', 'val'))
     save_infos(tmp_path / 'both.pkl', 'minitown', metainfo['cameras'], [*infos, *more])
     results = []
@@ -157,11 +165,12 @@ def test_two_processes_give_the_figures_of_one(config, town, tmp_path):
         command = ['tools/test.py', config, 'None', '--launcher', launcher, '--out', out]
         command += ['--work-dir', tmp_path / f'work{count}', '--protocol', 'drivingforward_sf']
         command += ['--cfg-options', f'test_dataloader.dataset.ann_file={tmp_path / "both.pkl"}', 'randomness.seed=3']
+        command += ['test_dataloader.dataset.indices=3']
         for process in run_ranks([*map(str, command)], count):
             assert process.returncode == 0, process.stderr
         results.append(json.loads(out.read_text()))
     one, two = results
-    assert one['protocol'] == two['protocol'] and one['protocol']['samples'] == 4
+    assert one['protocol'] == two['protocol'] and one['protocol']['samples'] == 3
     tokens = [sample['token'] for sample in one['samples']]
-    assert sorted(tokens) == sorted(sample['token'] for sample in two['samples']) and len(set(tokens)) == 4
+    assert sorted(tokens) == sorted(sample['token'] for sample in two['samples']) and len(set(tokens)) == 3
     assert one['model'] == pytest.approx(two['model'], rel=1e-9) and one['intervals'] == two['intervals']

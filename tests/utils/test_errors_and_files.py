@@ -228,7 +228,9 @@ main()
         assert not list(tmp_path.iterdir())
 
 
-value = {'Infinity': [math.inf, -math.inf, 1.5], 'text': 'to "Infinity", \\ and -Infinity', 'psnr': math.inf}
+def test_infinity_is_a_number_of_json(tmp_path):
+    """JSON has no word for it; texts stay as they are."""
+    value = {'Infinity': [math.inf, -math.inf, 1.5], 'text': 'to "Infinity", \\ and -Infinity', 'psnr': math.inf}
     save_json(tmp_path / 'a.json', value, indent=1)
     assert read_json(tmp_path / 'a.json', '') == value
 
