@@ -23,7 +23,7 @@ from projects.DistillNeRF.engine.warped_baseline import share_lines
 from projects.DistillNeRF.engine.worst_samples import check_panels, draw_worst
 from projects.DistillNeRF.evaluation.paper import paper_figures
 from projects.DistillNeRF.evaluation.parts import KINDS
-from projects.DistillNeRF.evaluation.protocols import PROTOCOLS
+from projects.DistillNeRF.evaluation.protocols import PAPER_PROTOCOL, PROTOCOLS
 from projects.DistillNeRF.evaluation.report import compare
 from projects.DistillNeRF.utils.errors import InputError, command
 from projects.DistillNeRF.utils.provenance import commit
@@ -77,7 +77,8 @@ def main() -> None:
         return
     others = baselines(config, found.figures) if args.baselines else {}
     about = {'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()}
-    results = Results(about, found, others, paper_figures(args.config))
+    paper = paper_figures(args.config) if args.protocol in (None, PAPER_PROTOCOL) else {}
+    results = Results(about, found, others, paper)
     if found.protocol is not None:
         print(f'{protocol_lines(found.protocol)}\n')
     print(compare(found.figures, results.compared, found.intervals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import stat
 import subprocess
@@ -225,3 +226,15 @@ main()
         (line,) = ended.stderr.splitlines()
         assert ended.returncode == 2 and line.startswith(f'error: {path}: could not be written ('), ended.stderr
         assert not list(tmp_path.iterdir())
+
+
+def test_infinity_is_a_number_of_json(tmp_path):
+    """JSON has no word for it; texts stay as they are."""
+    value = {'Infinity': [math.inf, -math.inf, 1.5], 'text': 'to "Infinity", \\ and -Infinity', 'psnr': math.inf}
+    save_json(tmp_path / 'a.json', value, indent=1)
+    assert read_json(tmp_path / 'a.json', '') == value
+
+    def refuse(word: str) -> float:
+        raise AssertionError(f'{word} is no JSON')
+
+    assert json.loads((tmp_path / 'a.json').read_text(), parse_constant=refuse) == value

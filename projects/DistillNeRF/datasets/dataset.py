@@ -383,6 +383,21 @@ class DistillNeRFDataset(BaseDataset):
         return self._planned[int(self._positions[idx])]
 
     @force_full_init
+    def may_score_depth(self) -> bool:
+        """Tell whether a frame whose depth is scored is a keyframe: of others no depth is known."""
+        if self.protocol is None:
+            return True
+        planned = [self._planned[int(position)] for position in self._positions]
+        scored = [
+            one.position + one.offsets[unit[0] // len(self.cameras)]
+            for one in planned
+            for units in one.depths.values()
+            for unit in units
+        ]
+        # Where a protocol adds its targets later, nothing is known here.
+        return not scored or any(BETWEEN not in super(DistillNeRFDataset, self).get_data_info(p) for p in scored)
+
+    @force_full_init
     def ego2lidar(self, idx: int) -> np.ndarray:
         """Return the pose ``(4, 4)`` of a sample's ego frame in its LiDAR frame, in which its scene is."""
         info = super().get_data_info(int(self._positions[idx]))

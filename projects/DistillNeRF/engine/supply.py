@@ -107,6 +107,8 @@ def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool)
 
 def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
     """Return why the data does not allow an evaluation, with the hint; ``None`` if it does."""
+    if evaluation == 'depth' and not any(dataset.may_score_depth() for dataset in datasets):
+        return 'its frames lie between keyframes, where no depth is known; evaluate novel_view'
     if evaluation == 'depth' and not _any_depth(datasets):
         return 'no test sample has LiDAR, teacher depth or true depth; evaluate psnr, or give the test data one of them'
     if evaluation == 'novel_view':
@@ -146,7 +148,8 @@ def _no_labels(datasets: Iterable[DistillNeRFDataset], loader: str) -> str | Non
 
 
 def _any_depth(datasets: Iterable[DistillNeRFDataset]) -> bool:
-    return any(count_loaded(datasets, name) for name in DEPTHS)
+    scored = [dataset for dataset in datasets if dataset.may_score_depth()]
+    return any(count_loaded(scored, name) for name in DEPTHS)
 
 
 def warn_of_shared_samples(training: Dataset, validation: Dataset) -> None:

@@ -22,7 +22,7 @@ from .machine import machine_failures
 FOLDER = 'worst_samples'
 # Figures by which samples are ranked: the first that they have; and whether more is better.
 RANKED = {
-    **{'psnr': True, 'next/psnr': True, 'feature/psnr': True},
+    **{'psnr': True, 'next/psnr': True, 'novel/psnr': True, 'poses/psnr': True, 'feature/psnr': True},
     **{'abs_rel': False, 'lidar/abs_rel': False, 'teacher/abs_rel': False},
 }
 

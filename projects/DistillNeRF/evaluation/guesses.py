@@ -15,6 +15,7 @@ from ..geometry.views import Views
 from .baselines import Guess
 from .depth import REFERENCES
 from .metrics import DepthMetric, ImageMetric, SampleMetric
+from .parts import whole
 from .report import key, view_groups
 
 
@@ -69,7 +70,7 @@ class GuessScores:
         found: dict[str, float] = {}
         for name, metrics in self._metrics.items():
             for metric in metrics:
-                for figure, value in (metric.compute_metrics(metric.results) if metric.results else {}).items():
+                for figure, value in whole(metric.compute_metrics(metric.results) if metric.results else {}).items():
                     endless = figure.endswith('psnr') and self._equal.get(name, False)
                     found[key(name, metric.prefix or '', figure)] = math.inf if endless else value
         return found

@@ -9,8 +9,10 @@ from .omniscene import OmniScene
 from .storm import Storm
 from .true_views import TrueViewsProtocol
 
-__all__ = ['PROTOCOLS', 'Choice', 'Frame', 'Protocol', 'Sample', 'protocol_named']
+__all__ = ['PAPER_PROTOCOL', 'PROTOCOLS', 'Choice', 'Frame', 'Protocol', 'Sample', 'protocol_named']
 
+# The one of the paper's figures (:mod:`..paper`).
+PAPER_PROTOCOL = DistillNeRFProtocol.name
 # Name of ``tools/test.py --protocol`` -> protocol.
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
