@@ -46,6 +46,7 @@ def test_json_has_everything(tmp_path):
         'baselines': RESULTS.baselines,
         'paper': RESULTS.paper,
         'samples': FOUND.samples,
+        'protocol': None,
     }
 
 

@@ -96,12 +96,12 @@ def test_the_nearest_cells_are_kept_in_their_order():
 
 
 def test_boxes_of_a_page_have_their_colors_and_the_first_level_is_shown():
-    trace = voxel_page._boxes(cells((0, 0, 0), (5, 5, 5), (9, 9, 9)), np.array([0, 1]), shown=True)
+    trace = voxel_page._boxes(cells((0, 0, 0), (5, 5, 5), (9, 9, 9)), np.array([0, 1]), shown=True, noun='cells')
     assert trace.visible is True and trace.name == 'fine cells (2)'
     assert list(trace.facecolor) == ['#0102ff'] * 12 + ['#10000a'] * 12
     vertices = np.stack([trace.x, trace.y, trace.z], 1)[np.stack([trace.i, trace.j, trace.k], 1)]
     assert vertices[:12].max() == 1 and vertices[12:].min() == 5
-    assert voxel_page._boxes(cells((0, 0, 0)), np.array([0]), shown=False).visible == 'legendonly'
+    assert voxel_page._boxes(cells((0, 0, 0)), np.array([0]), shown=False, noun='cells').visible == 'legendonly'
 
 
 def test_the_pyramid_of_a_camera_has_the_four_corners_of_its_image():
