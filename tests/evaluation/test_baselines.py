@@ -138,6 +138,7 @@ def test_views_of_whole_groups_keep_their_place():
 
 
 def test_distances_give_exactly_the_same_z_again():
+    """A product of float32 would not: it is rounded."""
     generator = torch.Generator().manual_seed(0)
     cameras = random_cameras(3, 20, 30, generator, dtype=torch.float32)
     z = torch.rand(3, 20, 30, generator=generator) * 80

@@ -131,10 +131,19 @@ def test_images_between_keyframes(drive, tmp_path, protocol, samples, images, ro
     assert 'warped/novel/psnr' not in found['baselines']
 
 
+def test_depth_is_left_out_where_no_scored_frame_has_lidar(drive, tmp_path):
+    """Targets are the keyframes 1 to 4, inputs 0 to 3; without maps there is LiDAR at 0, 2, 4: of keyframe 1 none."""
+    maps = [f'test_dataloader.dataset.load_{kind}=False' for kind in ('teacher', 'truth')]
+    for first, known in ((0, True), (1, False)):
+        options = ('--cfg-options', *maps, f'test_dataloader.dataset.indices=[{first}]')
+        found, _ = measured(drive, tmp_path, 'drivingforward_sf', *options)
+        assert ('lidar/abs_rel' in found['model']) == known and 'novel/psnr' in found['model']
+
+
 def test_depth_between_keyframes_is_refused_where_it_is_asked_for(drive, tmp_path):
     arguments = ('--protocol', 'storm', '--eval', 'depth', '--work-dir', tmp_path)
     assert_refused(
-        run('test', drive, 'None', *arguments), '--eval depth is asked for', 'between keyframes', 'novel_view'
+        run('test', drive, 'None', *arguments), '--eval depth is asked for', 'between keyframes', 'evaluate novel_view'
     )
 
 

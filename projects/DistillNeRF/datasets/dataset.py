@@ -384,18 +384,23 @@ class DistillNeRFDataset(BaseDataset):
 
     @force_full_init
     def may_score_depth(self) -> bool:
-        """Tell whether a frame whose depth is scored is a keyframe: of others no depth is known."""
+        """Tell whether depth may be known of a frame whose depth is scored: a keyframe with maps or LiDAR."""
         if self.protocol is None:
             return True
         planned = [self._planned[int(position)] for position in self._positions]
-        scored = [
+        scored = {
             one.position + one.offsets[unit[0] // len(self.cameras)]
             for one in planned
             for units in one.depths.values()
             for unit in units
+        }
+        keyframes = [info for info in map(super().get_data_info, scored) if BETWEEN not in info]
+        maps = {'teacher', 'truth'} & set(self.loaded_maps)
+        known = [
+            info for info in keyframes if maps or (self.load_lidar and lidar_measurements(info, self.lidar_sweeps))
         ]
         # Where a protocol adds its targets later, nothing is known here.
-        return not scored or any(BETWEEN not in super(DistillNeRFDataset, self).get_data_info(p) for p in scored)
+        return not scored or bool(known)
 
     @force_full_init
     def ego2lidar(self, idx: int) -> np.ndarray:

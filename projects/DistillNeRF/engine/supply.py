@@ -108,7 +108,7 @@ def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool)
 def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
     """Return why the data does not allow an evaluation, with the hint; ``None`` if it does."""
     if evaluation == 'depth' and not any(dataset.may_score_depth() for dataset in datasets):
-        return 'its frames lie between keyframes, where no depth is known; evaluate novel_view'
+        return 'no depth is known of the frames that it scores (of those between keyframes never); evaluate novel_view'
     if evaluation == 'depth' and not _any_depth(datasets):
         return 'no test sample has LiDAR, teacher depth or true depth; evaluate psnr, or give the test data one of them'
     if evaluation == 'novel_view':
