@@ -31,7 +31,7 @@ from .surfaces import group_by_voxel
 LEVELS, ALIKE = 64, 2.0
 # A color of a smaller share among the certain pixels says little.
 RARE = 1e-5
-# What LiDAR takes for sky, but has a color of at most this certainty, may be a house that is too far away for it.
+# What LiDAR takes for the sky is in doubt if its color has less than this certainty.
 AGAINST = -30
 # Fewer certain pixels of sky in a drive say nothing of its color.
 FEWEST = 200
@@ -78,14 +78,12 @@ def label_sky(
     if min(sky_counts().sum(), solid_counts.sum()) >= FEWEST:
         open_images = [number for number, mask in enumerate(masks) if mask is None]
         by_color = _by_color(sky_counts(), solid_counts)
-        doubtful = np.zeros(labels.shape, bool)
         for number in open_images:
-            doubtful[number] = (labels[number] > 0) & (by_color[_codes(images[number])] < AGAINST)
-        labels[doubtful] = 0
+            doubt = _doubtful(labels[number], points[number], by_color[_codes(images[number])], images[number])
+            labels[number][doubt] = 0
         by_color = _by_color(sky_counts(), solid_counts)
         for number in open_images:
             _tell_by_color(labels[number], points[number], by_color[_codes(images[number])], images[number])
-        labels[doubtful & (labels < 0)] = 0
         tell_by_direction(labels, points, images, cameras, LIKELY, SURE)
     return torch.from_numpy(labels)
 
@@ -117,6 +115,18 @@ def _certain(
     return labels, points, counts
 
 
+def _doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Tell where LiDAR takes for the sky what is not: dark roofs, and houses beyond its reach, return no beam.
+
+    Such pixels ``(h, w)`` have the color of solid things, and a flood from LiDAR points is there before one from the
+    sky: clouds of that color are surrounded by the sky. Arguments are those of :func:`_tell_by_color`.
+    """
+    against = (labels > 0) & (by_color < AGAINST)
+    if not against.any():
+        return against
+    return against & (_first_flood((labels > 0) & ~against, points, image) == SOLID)
+
+
 def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
     """Fill what LiDAR leaves open in the labels ``(h, w)`` of an image, in place.
 
@@ -126,7 +136,7 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
         by_color: ``(h, w)`` what their colors tell.
         image: ``(h, w, 3)`` the colors.
     """
-    unknown, certain = labels == 0, labels == CERTAIN
+    unknown = labels == 0
     labels[unknown] = by_color[unknown]
     # Windows mirror the sky, and houses are blue: below something solid, what looks like the sky is likely solid, and
     # what surely has its color may be either.
@@ -134,7 +144,7 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
     labels[covered] = 0
     # A point falls on a pixel, but may lie beyond its middle: beside the sky, what looks like it tells nothing.
     labels[points & maximum_filter(labels > SURE, 3) & (by_color > SURE)] = 0
-    flood = _first_flood(_connected(labels > SURE, certain), points, image)
+    flood = _first_flood(labels > SURE, points, image)
     labels[(labels < 0) & ~points & (flood == SKY)] = 0
     labels[(labels > 0) & (labels <= SURE) & (flood == SOLID)] = 0
     labels[covered & (by_color <= SURE)] = -LIKELY
@@ -196,14 +206,6 @@ class _Lidar:
         parts = self.firsts[:-1][chosen], self.firsts[1:][chosen]
         _draw_highest(self.ends, self.elevations, *parts, world2cam, matrix @ world2cam, highest)
         return highest
-
-
-def _connected(mask: np.ndarray, beginnings: np.ndarray) -> np.ndarray:
-    """Return the parts of a mask ``(h, w)`` that hold a pixel of ``beginnings``, too; its corners do not connect it."""
-    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
-    chosen = np.zeros(count, bool)
-    chosen[parts[beginnings & mask]] = True
-    return chosen[parts]
 
 
 def _first_flood(sky: np.ndarray, points: np.ndarray, image: np.ndarray) -> np.ndarray:
