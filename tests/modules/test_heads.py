@@ -10,12 +10,12 @@ from projects.DistillNeRF.modules.renderer import VoxelTables
 from projects.DistillNeRF.modules.voxels import VoxelGrid, point_codes
 
 
-def tables() -> VoxelTables:
+def tables(published_quirks: bool = False) -> VoxelTables:
     """Two fine cells in one coarse cell."""
     grid, _ = VoxelGrid.build(point_codes(torch.tensor([[0.1, 0.1, 0.1], [0.6, 0.6, 0.6]]), 2), 1, 2)
     fine = torch.tensor([[1.0, 2, 0], [3, 4, 0]])
     coarse = torch.tensor([[10.0, 20, 0]])
-    return VoxelTables.build(grid, coarse, fine, logit_bound=10.0, published_quirks=False)
+    return VoxelTables.build(grid, coarse, fine, logit_bound=10.0, published_quirks=published_quirks)
 
 
 def test_color_composite_is_fine_then_coarse_then_zero():
@@ -35,9 +35,28 @@ def test_feature_composite_applies_the_network_to_every_row():
     inputs = torch.tensor([[1.0, 2, 10, 20], [3, 4, 10, 20], [0, 0, 10, 20], [0, 0, 0, 0]])
     expected = 0.5 * torch.tanh(head.net(inputs) / 0.5)
     torch.testing.assert_close(composite(tables().hits(rows), torch.ones(4, 1)), expected)
-    torch.testing.assert_close(
-        composite(tables().hits(rows.T), torch.tensor([[1.0, 2, 3, 4]])), (torch.arange(1.0, 5) @ expected)[None]
-    )
+    weights = torch.tensor([[0.1, 0.2, 0.3, 0.15]])
+    # Empty space is seen by what is left of the ray, too.
+    seen = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    torch.testing.assert_close(composite(tables().hits(rows.T), weights), (seen @ expected)[None])
+
+
+def test_feature_composite_of_foggy_space_leaves_the_rest_of_rays_out_as_published():
+    torch.manual_seed(0)
+    head = FeatureHead(2, out_channels=3, bound=0.5)
+    foggy = tables(published_quirks=True)
+    rows, weights = torch.tensor([[1, 3]], dtype=torch.int32), torch.tensor([[0.2, 0.3]])
+    expected = 0.5 * torch.tanh(head.net(torch.tensor([[3.0, 4, 0, 0], [0, 0, 0, 0]])) / 0.5)
+    torch.testing.assert_close(head.compositor(foggy)(foggy.hits(rows), weights), weights @ expected)
+
+
+def test_a_ray_that_hits_nothing_has_the_features_of_empty_space():
+    """It had -1 in all channels, of length 8, which is near to some class (docs/NETWORK.md#rendering)."""
+    torch.manual_seed(0)
+    head = FeatureHead(2, out_channels=64)
+    rows, weights = torch.full((1, 4), 3, dtype=torch.int32), torch.zeros(1, 4)
+    empty = head.net(torch.zeros(1, 4))
+    torch.testing.assert_close(head.compositor(tables())(tables().hits(rows), weights), 10 * torch.tanh(empty / 10))
 
 
 def test_color_head_enlarges_the_composite():

@@ -109,6 +109,7 @@ def test_values_and_gradients_equal_the_reference(kind, quirks, count, dtype):
         SAMPLING.fine_samples,
         SAMPLING.fine_step,
         quirks,
+        background=head._outputs(torch.zeros(2 * CHANNELS, dtype=dtype)) if kind == 'feature' and not quirks else None,
     )
     if count == 60:
         assert (weights.sum(1) > 0.5).any(), 'the rays miss the scene: the test shows nothing'

@@ -168,6 +168,7 @@ def render(
     fine_step: float = 0.1,
     quirks: bool = True,
     weigh: Callable[[Tensor, Tensor], Tensor] = alpha_weights,
+    background: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Render rays (docs/NETWORK.md#rendering).
 
@@ -179,6 +180,7 @@ def render(
         fine_samples, fine_step: number and distance of the fine samples.
         quirks: as published; otherwise the fine samples lie evenly around the middle of the heaviest interval.
         weigh: computes weights as :func:`alpha_weights` does.
+        background: ``(C,)`` what is seen by what is left of a ray at its end; None: zero.
 
     Returns:
         composite ``(rays, C)``, depth ``(rays,)``, weights ``(rays, n - 1)`` and depths of all samples ``(rays, n)``.
@@ -208,6 +210,9 @@ def render(
     weights = weigh(logits, depths)
     middle_colors = (colors[:, 1:] + colors[:, :-1]) / 2
     middle_depths = (depths[:, 1:] + depths[:, :-1]) / 2
-    composite = 2 * (weights[..., None] * middle_colors).sum(1) - 1
+    color = (weights[..., None] * middle_colors).sum(1)
+    if background is not None:
+        color = color + (1 - weights.sum(1, keepdim=True)) * background
+    composite = 2 * color - 1
     depth = (weights * middle_depths).sum(1) / (1e-10 + weights.sum(1))
     return composite, depth.clamp(1e-5, far), weights, depths

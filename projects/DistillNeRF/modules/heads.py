@@ -88,6 +88,9 @@ class ColorHead(nn.Module):
 class FeatureHead(nn.Module):
     """Apply an MLP to every row of the voxel tables (empty space included, as published), then composite; no decoder.
 
+    What is left of a ray at its end has the features of empty space, as it has where that has some density: rays that
+    hit nothing would have -1 in all channels otherwise.
+
     Args:
         channels: features per voxel and level.
         out_channels: channels of the rendered features, as many as the teacher features have.
@@ -114,9 +117,13 @@ class FeatureHead(nn.Module):
         def composite(hits: Hits | FusedHits, weights: Tensor) -> Tensor:
             if isinstance(hits, FusedHits):
                 sums, occupied = hits.composite(colors, weights, len(colors) - 1)
-                return sums + (weights.sum(1) - occupied)[:, None] * colors[-1]
+                whole = 1 if tables.clear else weights.sum(1)
+                return sums + (whole - occupied)[:, None] * colors[-1]
             # Most samples hit nothing and have the same features: their weights are added up first.
-            empty = weights.masked_fill(hits.occupied, 0).sum(1, keepdim=True)
+            if tables.clear:
+                empty = 1 - weights.masked_fill(~hits.occupied, 0).sum(1, keepdim=True)
+            else:
+                empty = weights.masked_fill(hits.occupied, 0).sum(1, keepdim=True)
             return weighted_segment_sum(colors[:-1], hits.rows, hits.select(weights), hits.offsets) + empty * colors[-1]
 
         return composite

@@ -99,12 +99,14 @@ class VoxelTables:
         logits: ``(F + C + 1,)`` clamped density logit of every row.
         coarse: ``(C, channels)`` voxel features of the coarse cells.
         fine: ``(F, channels)`` voxel features of the fine cells.
+        clear: whether empty space has no density, so that something of most rays is left at their end.
     """
 
     grid: VoxelGrid
     logits: Tensor
     coarse: Tensor
     fine: Tensor
+    clear: bool = False
 
     @classmethod
     def build(
@@ -121,7 +123,7 @@ class VoxelTables:
         if published_quirks:
             empty = soft_clamp(empty, logit_bound)
         logits = torch.cat([soft_clamp(torch.cat([fine[:, -1], coarse[:, -1]]), logit_bound), empty])
-        return cls(grid, logits, coarse[:, :-1].contiguous(), fine[:, :-1].contiguous())
+        return cls(grid, logits, coarse[:, :-1].contiguous(), fine[:, :-1].contiguous(), not published_quirks)
 
     def hits(self, rows: Tensor) -> Hits:
         """Find the samples, of rows ``(rays, n)``, that lie in occupied cells."""
