@@ -6,7 +6,7 @@ which are those of checkpoint/minitown.pth.
 
 config = 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown_features.py'
 
-_steps = 3000
+_steps = 2400
 options = {
     'train_cfg.max_iters': _steps,
     'train_cfg.val_interval': _steps,
