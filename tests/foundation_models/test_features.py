@@ -175,7 +175,7 @@ def test_positions_of_a_square_stay(folders):
     assert resized_positions(positions, (5, 5)) is positions
     assert resized_positions(positions, (3, 7)).shape == (21, 6)
     even = torch.ones(25, 6)
-    assert torch.allclose(resized_positions(even, (9, 4), linear=True), torch.ones(36, 6))
+    assert torch.allclose(resized_positions(even, (9, 4), 'bilinear', antialias=True), torch.ones(36, 6))
 
 
 def test_models_of_another_kind_are_refused(folders, tmp_path):
