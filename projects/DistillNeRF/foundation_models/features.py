@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ..utils.errors import InputError
 from .onnx_model import OnnxModel
 from .preprocess import BICUBIC, BILINEAR, Framing, Normalization, folder_normalization, patch_framing, whole_framing
-from .sources import ModelFolder, load_transformers, move, open_folder, require_kind, require_package
+from .sources import ModelFolder, load_transformers, move, open_folder, quiet, require_kind, require_package
 
 KINDS = ('clip', 'dino', 'siglip', 'onnx')
 
@@ -154,7 +154,8 @@ class ClipFeatures(PatchFeatures):
         transformers = require_package('transformers')
         config = None
         if folder.kind == 'clip':
-            whole = transformers.CLIPConfig.from_pretrained(folder.path)
+            with quiet(transformers):
+                whole = transformers.CLIPConfig.from_pretrained(folder.path)
             config = whole.vision_config
             config.projection_dim = whole.projection_dim
         model = load_transformers(folder, 'CLIPVisionModelWithProjection', config)
