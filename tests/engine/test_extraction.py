@@ -176,6 +176,11 @@ def test_each_image_is_taken_once_and_only_of_the_cameras_asked_for(world):
     assert_refused(lambda: list_tasks([world], names, cameras=['TOP']), 'no camera TOP', *CAMERAS)
 
 
+def test_two_images_never_share_a_file(world, tmp_path):
+    other = BoxWorld(size=(12, 20), lidar_frames=()).write(tmp_path / 'other')
+    assert_refused(lambda: list_tasks([world, other], names), 'LEFT/frame0.npy', 'folders of their own', start=other)
+
+
 def test_missing_images_are_told(world, tmp_path, capsys):
     (world.parent / 'samples/FRONT/frame1.png').unlink()
     assert_refused(lambda: tasks_of(world), 'no such file', '--root', 'of 18 images 1 are missing')

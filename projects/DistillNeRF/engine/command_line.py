@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 
 from ..datasets.teacher_files import ORIGINAL_VIEW
@@ -123,7 +124,8 @@ def add_extraction(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument('--skip-missing', action='store_true', help='leave out images that are not there')
     parser.add_argument('--batch', type=_positive, default=8, help='images that are computed at once; default: 8')
     parser.add_argument('--workers', type=_positive, default=2, help='threads that read, and that write; default: 2')
-    parser.add_argument('--device', default='cpu', help='where the model runs: cpu (default), cuda, ...')
+    about = 'where the model runs: cpu (default), cuda, ...'
+    parser.add_argument('--device', default=str(torch.get_default_device()), help=about)
     about = 'none (default): this process; slurm: an array of jobs, through submitit'
     parser.add_argument('--launcher', choices=('none', 'slurm'), default='none', help=about)
     about = 'with --launcher slurm: of submitit, such as timeout_min=60 gpus_per_node=1 slurm_partition=NAME'

@@ -96,9 +96,10 @@ class Maps:
         )
         self.size = tuple(choice.size or self.model.size_for(image))
         self.framing: Framing = self.model.framing(self.size)
-        self.device = torch.device(choice.device).type
-        require_precision(choice.precision, self.device not in ('cuda', 'xpu'), '--precision')
-        self.precision = choice.precision
+        self.device, self.precision = torch.device(choice.device).type, choice.precision
+        # onnxruntime has its own devices, and computes as the file says.
+        if choice.kind != 'onnx':
+            require_precision(choice.precision, torch.empty(0, device=choice.device).is_cpu, '--precision')
 
     def load(self, task: ImageTask) -> Loaded:
         """Read an image and place it in the model's input."""
