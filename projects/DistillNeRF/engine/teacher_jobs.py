@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 
@@ -23,6 +24,7 @@ CONFIG, LOG = 'scene.py', 'teacher.log'
 LAUNCHERS = ('none', 'slurm')
 # Jobs of a cluster at once.
 MOST_JOBS = 256
+Job = TypeVar('Job')
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def run_here(jobs: Sequence[SceneJob], workers: int = 1) -> Iterator[tuple[Scene
     jobs = [replace(job, threads=threads_for(workers)) for job in jobs]
     # Threads wait for the processes: one that is killed for lack of memory ends alone.
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(_safely, job): job for job in jobs}
+        futures = {pool.submit(_safely, run_scene, job): job for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -118,17 +120,22 @@ def run_here(jobs: Sequence[SceneJob], workers: int = 1) -> Iterator[tuple[Scene
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _safely(job: SceneJob) -> str | None:
+def _safely(work: Callable[[Job], str | None], job: Job) -> str | None:
     """Run a job; an error of this process is told like one of its processes."""
     try:
-        return run_scene(job)
+        return work(job)
     except (InputError, OSError) as error:
         return str(error)
 
 
 def run_on_cluster(
-    jobs: Sequence[SceneJob], folder: Path, workers: int, options: Mapping[str, Any]
-) -> Iterator[tuple[SceneJob, str | None]]:
+    jobs: Sequence[Job],
+    folder: Path,
+    workers: int,
+    options: Mapping[str, Any],
+    work: Callable[[Job], str | None] = run_scene,
+    name: str = 'teachers',
+) -> Iterator[tuple[Job, str | None]]:
     """Run jobs as one array of slurm jobs through submitit; yield each when it ended, and what went wrong.
 
     Args:
@@ -136,6 +143,8 @@ def run_on_cluster(
         folder: where submitit writes its logs; all nodes see it.
         workers: how many run at once.
         options: of ``submitit.AutoExecutor.update_parameters``.
+        work: what is done with a job; it returns what went wrong. It and the jobs are pickled.
+        name: of the array.
 
     Raises:
         InputError: submitit or slurm is missing, or submitit refuses the options.
@@ -151,10 +160,10 @@ def run_on_cluster(
         raise InputError('--launcher slurm: there is no sbatch here; start on a node of the cluster, or leave it away')
     executor = submitit.AutoExecutor(folder=folder, cluster='slurm')
     try:
-        executor.update_parameters(name='teachers', slurm_array_parallelism=workers, **options)
+        executor.update_parameters(name=name, slurm_array_parallelism=workers, **options)
     except (AssertionError, NameError, TypeError, ValueError) as error:
         raise InputError(f'--slurm: submitit refuses these options ({error}); correct them') from error
-    for job, submitted in zip(jobs, executor.map_array(_safely, jobs), strict=True):
+    for job, submitted in zip(jobs, executor.map_array(partial(_safely, work), jobs), strict=True):
         try:
             yield job, submitted.result()
         except Exception as error:  # out of time or memory, cancelled: the others go on
