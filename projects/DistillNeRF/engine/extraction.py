@@ -277,6 +277,8 @@ class MadeFiles:
         assert self._stream is not None
         image = _stamp(task.image)
         for name in task.files.values():
+            if not (self.out / name).is_file():
+                continue  # nothing is known of this image: the next run tries again
             entry = {'file': name, 'size': (self.out / name).stat().st_size, 'image': image}
             self._stream.write(json.dumps(entry) + '\n')
         self._stream.flush()
