@@ -191,7 +191,7 @@ class _MapsOf:
             self._table = table.numpy()
             if others:
                 names = ', '.join(others[:5])
-                note(f'{where}: {names} ({len(others)} classes) are none of Cityscapes: 255 in label maps')
+                note(f'{where}: {len(others)} classes that Cityscapes has not are 255 in label maps: {names}')
 
     def scores(self, prepared: np.ndarray) -> Tensor:
         """Compute the scores ``(n, C, h, w)`` of prepared images."""
