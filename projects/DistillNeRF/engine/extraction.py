@@ -23,9 +23,10 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from tqdm import tqdm
 
+from ..datasets.image_files import read_image
 from ..datasets.infos import Info, load_infos
 from ..datasets.teacher_files import ORIGINAL_VIEW, virtual_view_files
-from ..utils.errors import InputError
+from ..utils.errors import InputError, warn
 from ..utils.files import read_json, require_file, require_writable, save_json
 
 RESTORE = 'restore the image, or say where the images are with --root'
@@ -63,6 +64,7 @@ def list_tasks(
     views: Sequence[str] = (ORIGINAL_VIEW,),
     teacher: Path | None = None,
     cameras: Sequence[str] | None = None,
+    skip_missing: bool = False,
 ) -> list[ImageTask]:
     """List the images of info files, each once, in their order.
 
@@ -73,9 +75,11 @@ def list_tasks(
         views: the original one, and views that a teacher rendered.
         teacher: root of the teacher, for its views.
         cameras: those that are taken; None: all of each info file.
+        skip_missing: leave out images that are not there, with a warning, rather than raise.
 
     Raises:
-        InputError: an info file that cannot be read or names no such camera or files, or views without a teacher.
+        InputError: an info file that cannot be read or names no such camera or files, views without a teacher, or no
+            image at all.
     """
     if teacher is None and set(views) != {ORIGINAL_VIEW}:
         raise InputError('views that a teacher rendered need its root; give it with --teacher')
@@ -98,9 +102,17 @@ def list_tasks(
                             f'docs/DATA.md ({error}); convert the data again with tools/create_data.py'
                         ) from error
                     tasks.setdefault(file, ImageTask(file, files, info, camera, view, info_file))
-    if not tasks:
-        raise InputError(f'{", ".join(map(str, info_files))}: no images; give info files of tools/create_data.py')
-    return list(tasks.values())
+    return _with_images(list(tasks.values()), skip_missing)
+
+
+def _with_images(tasks: list[ImageTask], skip_missing: bool) -> list[ImageTask]:
+    """Return the tasks whose images are there."""
+    missing = [task for task in tasks if not task.image.is_file()]
+    if missing and (not skip_missing or len(missing) == len(tasks)):
+        require_file(missing[0].image, f'{RESTORE} (of {len(tasks)} images {len(missing)} are missing)')
+    if missing:
+        warn(f'{missing[0].image}: no such image; {len(missing)} of {len(tasks)} are missing and left out')
+    return [task for task in tasks if task.image.is_file()] if missing else tasks
 
 
 def _image_file(image: Mapping[str, Any], view: str, root: Path, teacher: Path | None) -> Path:
@@ -109,6 +121,27 @@ def _image_file(image: Mapping[str, Any], view: str, root: Path, teacher: Path |
         return root / image['img_path']
     assert teacher is not None
     return teacher / virtual_view_files(image['teacher'], view)['rgb']
+
+
+def read_task_image(task: ImageTask) -> np.ndarray:
+    """Read the image of a task: ``(H, W, 3)`` uint8 RGB, as it is stored.
+
+    Raises:
+        InputError: a damaged image, one of another size than its record says, or a view of a teacher in another shape.
+    """
+    image = read_image(task.image)
+    record = task.info['images'][task.camera]
+    (height, width), recorded = image.shape[:2], (record['height'], record['width'])
+    # A teacher renders in any size of the camera's shape, in whole pixels.
+    fits = (height, width) == recorded
+    if task.view != ORIGINAL_VIEW:
+        fits = abs(width / recorded[1] * recorded[0] - height) <= 1
+    if not fits:
+        raise InputError(
+            f'{task.image}: the image is {width}x{height}, the record of its camera says {recorded[1]}x{recorded[0]}; '
+            'restore the image, or convert the data again with tools/create_data.py'
+        )
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 class Loaded(NamedTuple):
@@ -222,14 +255,24 @@ def claim(tasks: Sequence[ImageTask], options: ExtractionOptions) -> None:
         if before != settings:
             raise InputError(f'{path}: {_difference(before, settings)}; choose another --out, or remove this folder')
         return
+    refuse_foreign(tasks, options)
+    save_json(path, settings, indent=1)
+
+
+def refuse_foreign(tasks: Sequence[ImageTask], options: ExtractionOptions) -> None:
+    """Refuse a folder that cannot be written, or with files that no extraction made. Ask before long work.
+
+    Raises:
+        InputError: names it, or the first such file.
+    """
     require_writable(options.out)
-    for task in tasks:
+    for task in () if options.settings_file.is_file() else tasks:
         for file in task.files.values():
             if (options.out / file).exists():
                 raise InputError(
-                    f'{options.out / file}: is there, and no {path.name} says how it was made; choose another --out'
+                    f'{options.out / file}: is there, and no {options.settings_file.name} says how it was made; '
+                    'choose another --out'
                 )
-    save_json(path, settings, indent=1)
 
 
 def _difference(before: Any, now: Mapping[str, Any]) -> str:

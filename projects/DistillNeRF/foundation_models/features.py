@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ..utils.errors import InputError
 from .onnx_model import OnnxModel
 from .preprocess import BICUBIC, BILINEAR, Framing, Normalization, folder_normalization, patch_framing, whole_framing
-from .sources import ModelFolder, load_transformers, open_folder, require_kind, require_package
+from .sources import ModelFolder, load_transformers, move, open_folder, require_kind, require_package
 
 KINDS = ('clip', 'dino', 'siglip', 'onnx')
 
@@ -47,12 +47,16 @@ class FeatureModel(ABC):
     settings: dict[str, Any]
 
     @abstractmethod
-    def framing(self, image: Sequence[int], size: Sequence[int] | None) -> Framing:
-        """Return where an image (height, width) lies in the input.
+    def size_for(self, image: Sequence[int]) -> tuple[int, int]:
+        """Return the height and width that images (height, width) are brought to if no size is given.
 
-        Args:
-            image: its height and width.
-            size: height and width that it is brought to; None: as the model was trained, in the shape of the image.
+        Raises:
+            InputError: the model does not say.
+        """
+
+    @abstractmethod
+    def framing(self, size: Sequence[int]) -> Framing:
+        """Return where images that are brought to a size (height, width) lie in the input.
 
         Raises:
             InputError: a size that the model does not take.
@@ -71,15 +75,18 @@ class PatchFeatures(FeatureModel):
 
     Args:
         folder: of the model.
-        stride: pixels from patch to patch; None: those of a patch.
         device: where it runs.
+        stride: pixels from patch to patch; None: those of a patch.
+
+    Raises:
+        InputError: a model of another kind, damaged weights, or no such device or stride.
     """
 
     default_normalization = 'imagenet'
     what = 'a vision transformer'
     kinds: tuple[str, ...] = ()
 
-    def __init__(self, folder: ModelFolder, stride: int | None = None, device: str = 'cpu') -> None:
+    def __init__(self, folder: ModelFolder, device: str, stride: int | None = None) -> None:
         require_kind(folder, self.kinds, self.what)
         self.model = self.load(folder)
         self.patch, self.trained_size = _patches(self.model.config, folder)
@@ -97,7 +104,7 @@ class PatchFeatures(FeatureModel):
             'std': list(self.normalization.std),
             'resample': self.resample,
         }
-        self.model.to(device)
+        move(self.model, device)
 
     @abstractmethod
     def load(self, folder: ModelFolder) -> nn.Module:
@@ -107,15 +114,21 @@ class PatchFeatures(FeatureModel):
     def tokens(self, images: Tensor) -> Tensor:
         """Compute the features of the patches ``(N, rows, columns, C)`` of normalized images ``(N, 3, h, w)``."""
 
-    def framing(self, image: Sequence[int], size: Sequence[int] | None) -> Framing:
-        """Return where an image lies in the input; its size there is a multiple of the stride."""
-        if size is None:
-            scale = self.trained_size / min(image)
-            size = [max(1, round(axis * scale / self.stride)) * self.stride for axis in image]
+    def size_for(self, image: Sequence[int]) -> tuple[int, int]:
+        """Return the size whose shorter side is that of the training, in the shape of the image."""
+        scale = self.trained_size / min(image)
+        height, width = (self._whole_cells(axis * scale) for axis in image)
+        return height, width
+
+    def framing(self, size: Sequence[int]) -> Framing:
+        """Return where images lie in the input; their size there is a multiple of the stride."""
         if any(axis < self.stride or axis % self.stride for axis in size):
-            near = ' '.join(str(max(1, round(axis / self.stride)) * self.stride) for axis in size)
+            near = ' '.join(str(self._whole_cells(axis)) for axis in size)
             raise InputError(f'--size {size[0]} {size[1]}: give multiples of the stride {self.stride}, such as {near}')
         return patch_framing((size[0] // self.stride, size[1] // self.stride), self.patch, self.stride)
+
+    def _whole_cells(self, pixels: float) -> int:
+        return max(1, round(pixels / self.stride)) * self.stride
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -254,22 +267,35 @@ class OnnxFeatures(FeatureModel):
             'resample': self.resample,
         }
 
-    def framing(self, image: Sequence[int], size: Sequence[int] | None) -> Framing:
-        """Return where an image lies in the input: it fills it."""
-        if size is None:
-            if None in self.model.size:
-                raise InputError(f'{self.model.path}: takes images of any size; choose one with --size HEIGHT WIDTH')
-            size = [axis for axis in self.model.size if axis is not None]
+    def size_for(self, image: Sequence[int]) -> tuple[int, int]:
+        """Return the size of the input, if it is fixed."""
+        height, width = self.model.size
+        if height is None or width is None:
+            raise InputError(f'{self.model.path}: takes images of any size; choose one with --size HEIGHT WIDTH')
+        return height, width
+
+    def framing(self, size: Sequence[int]) -> Framing:
+        """Return where images lie in the input: they fill it."""
         self.model.require_size(size)
         return whole_framing(size)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Compute the map of placed images."""
+        """Compute the map of placed images.
+
+        Raises:
+            InputError: the output is no map whose cells divide the input evenly.
+        """
         (found,) = self.model(self.normalization(pixels), [self.output])
-        if found.ndim != 4 or found.dtype.kind != 'f' or found.shape[2] * found.shape[3] < 2:
+        what = f'{self.model.path}: its output {self.output} is {found.dtype} {found.shape}'
+        if found.ndim != 4 or found.dtype.kind != 'f':
+            raise InputError(f'{what}, no feature map; choose another with --output: {", ".join(self.model.outputs)}')
+        if self.model.channels_last:
+            found = found.transpose(0, 3, 1, 2)
+        (height, width), (rows, columns) = pixels.shape[1:3], found.shape[2:]
+        if rows * columns < 2 or rows * width != columns * height:
             raise InputError(
-                f'{self.model.path}: its output {self.output} is {found.dtype} {found.shape}, no feature map '
-                f'(N, C, rows, columns); choose another with --output: {", ".join(self.model.outputs)}'
+                f'{what}, whose {rows}x{columns} cells do not divide {height}x{width} pixels into squares; choose '
+                f'another output (--output: {", ".join(self.model.outputs)}), or another --size'
             )
         return torch.from_numpy(found).float()
 
@@ -278,20 +304,20 @@ def open_features(
     kind: str,
     name: str | Path,
     *,
+    device: str,
     stride: int | None = None,
     output: str | None = None,
     normalization: Normalization | None = None,
-    device: str = 'cpu',
 ) -> FeatureModel:
     """Open a model of dense features.
 
     Args:
         kind: one of :data:`KINDS`.
         name: a folder, the name of a model in the local cache of the hub, or an ONNX file.
+        device: where it runs.
         stride: of patches, for transformers.
         output: name of the map, for ONNX.
         normalization: of the inputs, for ONNX.
-        device: where it runs.
 
     Raises:
         InputError: a missing or damaged model, or one of another kind.
@@ -300,7 +326,7 @@ def open_features(
         assert normalization is not None
         return OnnxFeatures(OnnxModel(name, device), normalization, output)
     classes = {'clip': ClipFeatures, 'dino': DinoFeatures, 'siglip': SiglipFeatures}
-    return classes[kind](open_folder(name), stride, device)
+    return classes[kind](open_folder(name), device, stride)
 
 
 def resized_positions(positions: Tensor, grid: tuple[int, int], linear: bool = False) -> Tensor:

@@ -26,17 +26,18 @@ class OnnxModel:
 
     Args:
         path: the file.
-        device: ``cpu``, or ``cuda`` where onnxruntime was built for it.
+        device: where it runs, if onnxruntime was built for it.
 
     Attributes:
         size: (height, width) of the input; None for one that is free.
         outputs: names of the outputs.
+        channels_last: whether images, and so maps, are ``(N, H, W, C)``.
 
     Raises:
         InputError: onnxruntime is missing, a damaged file, no image input, or a device that it cannot use.
     """
 
-    def __init__(self, path: str | Path, device: str = 'cpu') -> None:
+    def __init__(self, path: str | Path, device: str) -> None:
         self.path = require_file(Path(path).expanduser(), HINT)
         self._session = _open(self.path, device)
         inputs = self._session.get_inputs()
@@ -44,10 +45,10 @@ class OnnxModel:
             found = '; '.join(f'{entry.name} {entry.type} {entry.shape}' for entry in inputs)
             raise InputError(f'{self.path}: needs {found}, not one image of four axes; give a model of an image')
         self._input, shape = inputs[0], inputs[0].shape
-        self._last = shape[1] != COLORS and shape[3] == COLORS
-        if not self._last and shape[1] not in (COLORS, None) and not isinstance(shape[1], str):
+        self.channels_last = shape[1] != COLORS and shape[3] == COLORS
+        if not self.channels_last and shape[1] not in (COLORS, None) and not isinstance(shape[1], str):
             raise InputError(f'{self.path}: its input {shape} has no 3 channels; give a model of RGB images')
-        self.size = tuple(_number(axis) for axis in (shape[1:3] if self._last else shape[2:4]))
+        self.size = tuple(_number(axis) for axis in (shape[1:3] if self.channels_last else shape[2:4]))
         self._batch = _number(shape[0])
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
@@ -100,7 +101,7 @@ class OnnxModel:
             InputError: the model fails on images of this size.
         """
         array = images.detach().cpu().numpy()
-        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if self._last else array)
+        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if self.channels_last else array)
         array = array.astype(TYPES[self._input.type], copy=False)
         step = self._batch or len(array)
         names = list(outputs or self.outputs)
@@ -128,12 +129,13 @@ def _open(path: Path, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong, we tell
-    kind = torch.device(device).type
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InputError(f'--device {device}: no such device ({" ".join(str(error).split())[:100]})') from error
     provider = f'{kind.upper()}ExecutionProvider'
     if provider not in (available := onnxruntime.get_available_providers()):
-        raise InputError(
-            f'device {device!r}: this onnxruntime runs on {", ".join(available)}; choose cpu or install onnxruntime-gpu'
-        )
+        raise InputError(f'--device {device}: this onnxruntime runs on {", ".join(available)}; choose one of them')
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # a damaged file can fail in nearly any way

@@ -150,6 +150,13 @@ class ReductionFit:
         # A channel that never changes is 0.
         return Reduction(matrix, low, np.where(high > low, high, low + 1))
 
+    def kept_share(self, reduction: Reduction) -> float:
+        """Return the share of the sum of squares of what was added that a reduction keeps."""
+        assert self._moments is not None
+        matrix = reduction.matrix.astype(np.float64)
+        kept = np.einsum('dc,de,ec->', matrix, self._moments, matrix, optimize=True)
+        return float(kept / max(np.trace(self._moments), 1e-300))
+
 
 def principal_directions(moments: np.ndarray, channels: int) -> np.ndarray:
     """Return the directions ``(D, channels)`` float32 of the largest second moments ``(D, D)``, the largest first.

@@ -171,6 +171,19 @@ def load_transformers(folder: ModelFolder, class_name: str, config: Any = None) 
     return model.to(torch.float32).eval().requires_grad_(False)
 
 
+def move(model: nn.Module, device: str) -> nn.Module:
+    """Move a model to a device.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    try:
+        return model.to(device)
+    except (AssertionError, RuntimeError) as error:
+        cause = ' '.join(str(error).split())[:200]
+        raise InputError(f'--device {device}: cannot be used ({cause}); choose another') from error
+
+
 @contextlib.contextmanager
 def quiet(transformers: ModuleType) -> Iterator[None]:
     """Keep transformers from printing reports and progress bars inside: what is wrong, we tell."""
