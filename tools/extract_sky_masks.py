@@ -8,12 +8,12 @@ import math
 from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.extraction_arguments import (
-    add_data,
+    add_maps,
     add_network,
-    add_onnx,
     extraction_options,
     onnx_options,
     pair,
+    ran_on_cluster,
     tasks_of,
 )
 from projects.DistillNeRF.engine.sky_from_lidar import extract_sky_from_lidar
@@ -30,16 +30,15 @@ def parse_args() -> argparse.Namespace:
     kinds = parser.add_subparsers(dest='kind', required=True)
     for kind, about in (('transformers', 'SegFormer or Mask2Former'), ('onnx', 'any segmentation network')):
         part = kinds.add_parser(kind, help=about)
-        add_data(part, OUT)
-        add_network(part)
+        add_maps(part, OUT)
+        add_network(part, kind == 'onnx')
         about = 'what is written: sky masks (default), label maps of Cityscapes, masks of what can move'
         part.add_argument('--maps', nargs='+', choices=MAPS, default=[SKY], help=about)
         part.add_argument('--sky-class', type=int, help='channel of the sky; default: the one of this name')
-    add_onnx(part)
     about = 'of a network of one channel, from which on it is sky; default: .5, of probabilities'
     part.add_argument('--threshold', type=float, help=about)
     lidar = kinds.add_parser('lidar', help='LiDAR and color, without a network')
-    add_data(lidar, OUT)
+    add_maps(lidar, OUT)
     lidar.add_argument('--lidar-root', type=file_path, help='folder of the LiDAR; default: that of the info file')
     return parser.parse_args()
 
@@ -49,6 +48,8 @@ def main() -> None:
     """Write the masks, and print what was made."""
     args = parse_args()
     require_one_process()
+    if ran_on_cluster('extract_sky_masks', args):
+        return
     size = pair(args.size, '--size')
     if args.kind == 'lidar':
         _by_lidar(args, size)

@@ -19,15 +19,25 @@ from ..foundation_models.segmentation import map_size
 from ..pipelines.maps import at_centers, check_depth, check_sky, read_map
 from ..utils.errors import InputError, warn
 from ..utils.files import read_json, save_json, save_npy
-from .extraction import Extraction, ExtractionOptions, ImageTask, Loaded, Stages, extract, target
+from .extraction import (
+    Extraction,
+    ExtractionOptions,
+    ImageTask,
+    Loaded,
+    Stages,
+    extract,
+    part_of,
+    read_task_image,
+    target,
+)
 from .lidar_points import LidarPoints
-from .sky_masks import check_sizes, read_rgb
+from .sky_masks import check_sizes
 
 # What changes the files makes them again.
 VERSION = 1
-NAME, REPORT = 'depth', 'depth_alignment.json'
+NAME = 'depth'
 DEPTH = 'depth'
-HINT = 'look at the image, and whether --output says what the network gives'
+HINT = 'look at the image, and whether --gives says what the network gives'
 # So many images whose output falls where LiDAR's depth rises, and none where it rises, are no accident.
 WRONG_WAY = 3
 # What became of the alignment of an image.
@@ -141,10 +151,16 @@ def sample_map(values: np.ndarray, pixels: np.ndarray, image: Size) -> np.ndarra
     return F.grid_sample(maps, places[None, None], padding_mode='border', align_corners=False)[0, 0, 0].numpy()
 
 
+def report_file(options: ExtractionOptions) -> Path:
+    """Return the file that says how images were aligned; each part has one of its own."""
+    part, count = options.part
+    return options.out / f'depth_alignment{f"_{part + 1}_of_{count}" if count > 1 else ""}.json'
+
+
 def extract_depth(
     network: DepthNetwork, tasks: Sequence[ImageTask], depth: DepthOptions, options: ExtractionOptions
 ) -> dict[str, dict[str, Any]]:
-    """Write the depth of all images that are missing or stale, and ``OUT/depth_alignment.json``.
+    """Write the depth of all images that are missing or stale, and :func:`report_file`.
 
     Args:
         network: the network.
@@ -169,17 +185,20 @@ def extract_depth(
     points = LidarPoints(depth.lidar_root, depth.max_depth)
 
     def load(task: ImageTask) -> Loaded:
-        image = read_rgb(task)
+        image = read_task_image(task)
         sky = None if masks is None else _read_sky(masks[task.files[DEPTH]])
         seen = _Seen(image.shape[:2], points.seen_by(task) if depth.align else None, sky)
         return Loaded(network.network.prepare(image), seen)
 
-    report = _read_report(options.out / REPORT)
+    file = report_file(options)
+    report = _read_report(file)
     done = extract(tasks, Stages(load, network, _Writer(network, depth, options)), options)
     report |= {task.files[DEPTH]: {'camera': task.camera, **about} for task, about in done.values}
-    summary = summarize([report[task.files[DEPTH]] for task in tasks if task.files[DEPTH] in report])
-    save_json(options.out / REPORT, {'cameras': summary, 'images': report}, indent=1)
-    _warn(network, summary['all'], done, options.out)
+    summary = summarize(
+        [report[task.files[DEPTH]] for task in part_of(tasks, options.part) if task.files[DEPTH] in report]
+    )
+    save_json(file, {'cameras': summary, 'images': report}, indent=1)
+    _warn(network, summary['all'], done, file)
     return summary
 
 
@@ -237,18 +256,18 @@ def _summary(images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _warn(network: DepthNetwork, every: Mapping[str, Any], done: Extraction, out: Path) -> None:
+def _warn(network: DepthNetwork, every: Mapping[str, Any], done: Extraction, report: Path) -> None:
     """Warn of images that have no depth, and of meters that nothing confirms."""
     if every['unwritten']:
         warn(
-            f'{out}: {every["unwritten"]} of {every["images"]} images have no depth, as nothing aligns it '
-            f'({REPORT} says which); students go on without them by skip_missing=True'
+            f'{report.parent}: {every["unwritten"]} of {every["images"]} images have no depth, as nothing aligns it '
+            f'({report.name} says which); students go on without them by skip_missing=True'
         )
     unconfirmed = every['images'] - every['aligned'] - every['unwritten']
     if unconfirmed and network.output == METRIC:
         warn(
-            f'{out}: {unconfirmed} of {every["images"]} images have the meters of the network itself, which no LiDAR '
-            'confirms: they hold for cameras like those that it was trained on'
+            f'{report.parent}: {unconfirmed} of {every["images"]} images have the meters of the network itself, '
+            'which no LiDAR confirms: they hold for cameras like those that it was trained on'
         )
     if done.written and not every['images'] - every['unwritten']:
-        raise InputError(f'{out}: no image has a depth; {HINT}')
+        raise InputError(f'{report.parent}: no image has a depth; {HINT}')

@@ -1,10 +1,10 @@
-"""Options that the tools that extract maps of images share."""
+"""Options that the tools that make masks and depth of images share."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..foundation_models.map_network import Size
@@ -12,43 +12,46 @@ from ..foundation_models.preprocess import NORMALIZATIONS
 from ..foundation_models.segmentation import OnnxOptions
 from ..scene_nerf.settings import size
 from ..utils.errors import InputError
-from .command_line import file_path
+from .command_line import add_computing, add_images, check_launcher
 from .extraction import ExtractionOptions, ImageTask, NameFiles, list_tasks
+from .extraction_jobs import run_parts
+
+JOBS = 8
 
 
-def add_data(parser: argparse.ArgumentParser, out: str) -> None:
-    """Add which images are read, and where files go.
+def add_maps(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add which images are read, and where their maps go.
 
     Args:
         parser: of the command.
         out: what is said about ``--out``.
     """
-    parser.add_argument('--data', nargs='+', type=file_path, required=True, metavar='INFOS', help='info files')
-    parser.add_argument('--out', type=file_path, required=True, help=out)
-    parser.add_argument('--root', type=file_path, help='folder of the images; default: that of each info file')
-    parser.add_argument('--cameras', nargs='+', help='default: all')
-    about = 'of the files; default: as large as what the network gives, in the shape of the image'
+    add_images(parser, out)
+    about = 'of the maps; default: as large as what the network gives, in the shape of the image'
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help=about)
     parser.add_argument('--frames', nargs=2, type=int, metavar=('FIRST', 'LAST'), help='keyframes; default: all')
-    parser.add_argument('--workers', type=int, default=2, help='threads that read images (default: 2)')
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """Add which network computes, and how."""
-    about = 'a folder of transformers, the name of a model in the local cache of the hub, or an ONNX file'
+def add_network(parser: argparse.ArgumentParser, onnx: bool) -> None:
+    """Add which network computes, and how.
+
+    Args:
+        parser: of the command.
+        onnx: whether it is an ONNX file, which does not say everything itself.
+    """
+    about = 'an ONNX file' if onnx else 'a folder of transformers, or the name of a model in the local cache of the hub'
     parser.add_argument('--model', required=True, help=about)
     about = 'in which the network sees images; default: as its files say'
     parser.add_argument('--input-size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help=about)
-    parser.add_argument('--batch', type=int, default=4, help='images at a time (default: 4)')
-    parser.add_argument('--device', default='cpu', help='cpu (default), cuda, ...')
-
-
-def add_onnx(parser: argparse.ArgumentParser) -> None:
-    """Add what an ONNX file does not say itself."""
-    about = 'of its input; default: as the JSON beside it says'
-    parser.add_argument('--normalization', choices=tuple(NORMALIZATIONS), help=about)
-    parser.add_argument('--bgr', action='store_true', help='it takes blue first; with --normalization')
-    parser.add_argument('--output-name', help='its output; default: the first that is a map')
+    add_computing(parser)
+    if onnx:
+        about = (
+            'colors as the model takes them: unit 0 to 1, byte 0 to 255, half -1 to 1, or scaled as named; '
+            'default: as the JSON beside it says'
+        )
+        parser.add_argument('--normalize', choices=tuple(NORMALIZATIONS), help=about)
+        parser.add_argument('--bgr', action='store_true', help='the model takes blue first; with --normalize')
+        parser.add_argument('--output', help='name of the map; default: the first output of four axes, or three')
 
 
 def onnx_options(args: argparse.Namespace) -> OnnxOptions:
@@ -57,11 +60,9 @@ def onnx_options(args: argparse.Namespace) -> OnnxOptions:
     Raises:
         InputError: options that would do nothing.
     """
-    if args.bgr and args.normalization is None:
-        raise InputError('--bgr would do nothing without --normalization; give it, too')
-    return OnnxOptions(
-        args.normalization, args.bgr, args.output_name, pair(args.input_size, '--input-size'), args.device
-    )
+    if args.bgr and args.normalize is None:
+        raise InputError('--bgr would do nothing without --normalize; give it, too')
+    return OnnxOptions(args.normalize, args.bgr, args.output, pair(args.input_size, '--input-size'), args.device)
 
 
 def pair(value: list[int] | None, name: str) -> Size | None:
@@ -79,7 +80,7 @@ def tasks_of(args: argparse.Namespace, name_files: NameFiles) -> list[ImageTask]
     Raises:
         InputError: as :func:`.extraction.list_tasks`, or there are none of these keyframes.
     """
-    tasks = list_tasks(args.data, name_files, args.root, cameras=args.cameras)
+    tasks = list_tasks(args.data, name_files, args.root, cameras=args.cameras, skip_missing=args.skip_missing)
     if args.frames is None:
         return tasks
     first, last = args.frames
@@ -92,14 +93,20 @@ def tasks_of(args: argparse.Namespace, name_files: NameFiles) -> list[ImageTask]
     return chosen
 
 
-def extraction_options(args: argparse.Namespace, name: str, settings: Mapping[str, Any]) -> ExtractionOptions:
-    """Return where files go.
+def ran_on_cluster(tool: str, args: argparse.Namespace) -> bool:
+    """Run the command as jobs of a cluster if that is asked for; return whether it was.
 
     Raises:
-        InputError: numbers below 1.
+        InputError: options that contradict each other, or no cluster.
     """
-    batch = getattr(args, 'batch', 1)
-    for option, value in (('--batch', batch), ('--workers', args.workers)):
-        if value < 1:
-            raise InputError(f'{option} is {value}; give 1 or more')
-    return ExtractionOptions(Path(args.out), name, settings, batch, args.workers)
+    check_launcher(args)
+    if args.launcher != 'slurm':
+        return False
+    run_parts(tool, sys.argv[1:], args.jobs or JOBS, args.out / 'slurm', args.slurm or {})
+    return True
+
+
+def extraction_options(args: argparse.Namespace, name: str, settings: Mapping[str, Any]) -> ExtractionOptions:
+    """Return where files go, and how."""
+    computing = {key: getattr(args, key) for key in ('batch', 'workers') if hasattr(args, key)}
+    return ExtractionOptions(args.out, name, settings, part=args.part or (0, 1), **computing)

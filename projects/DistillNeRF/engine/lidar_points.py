@@ -13,8 +13,8 @@ from ..pipelines.lidar import read_points
 from ..pipelines.lidar_depth import homogeneous, project_visible
 from .extraction import ImageTask
 
-# In blocks of so many pixels the nearest point counts: what lies behind it, the camera may not see.
-BLOCK = 8
+# In blocks, so many from top to bottom, the nearest point counts: what lies behind it, the camera may not see.
+BLOCKS = 64
 # Sweeps that are kept: all cameras of a frame need the same one.
 KEPT = 4
 
@@ -48,12 +48,12 @@ class LidarPoints:
         path = (self._root or task.info_file.parent) / points['lidar_path']
         size = image['height'], image['width']
         seen, _ = project_visible(self._read(path, points['num_pts_feats']), lidar2img, *size, self._max_depth)
-        return _nearest_in_blocks(np.concatenate([seen.pixels, seen.depth[:, None]], axis=1))
+        return _nearest_in_blocks(np.concatenate([seen.pixels, seen.depth[:, None]], axis=1), size[0] / BLOCKS)
 
 
-def _nearest_in_blocks(points: np.ndarray) -> np.ndarray:
-    """Return the nearest of the points ``(n, 3)`` u, v, z in each block of pixels."""
+def _nearest_in_blocks(points: np.ndarray, side: float) -> np.ndarray:
+    """Return the nearest of the points ``(n, 3)`` u, v, z in each block of ``side`` pixels."""
     order = np.argsort(points[:, 2], kind='stable')
-    blocks = np.floor((points[order, :2] + 0.5) / BLOCK).astype(np.int64)
+    blocks = np.floor((points[order, :2] + 0.5) / side).astype(np.int64)
     _, first = np.unique(blocks, axis=0, return_index=True)
     return points[order[first]]

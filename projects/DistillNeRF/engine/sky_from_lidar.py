@@ -14,8 +14,8 @@ from ..scene_nerf.dataset import LidarKnowledge
 from ..scene_nerf.drive import Drive, load_drive
 from ..scene_nerf.sky_labels import label_sky
 from ..utils.errors import InputError
-from .extraction import ExtractionOptions, ImageTask, Loaded, Stages, extract, target
-from .sky_masks import SKY, MaskSummary, read_rgb, save_map
+from .extraction import ExtractionOptions, ImageTask, Loaded, Stages, extract, read_task_image, target
+from .sky_masks import SKY, MaskSummary, save_map
 
 
 class _Labels:
@@ -35,7 +35,7 @@ class _Labels:
 
     def of(self, task: ImageTask) -> np.ndarray:
         """Return the labels ``(h, w)`` int8 of an image (:func:`..scene_nerf.sky_labels.label_sky`)."""
-        read_rgb(task)
+        read_task_image(task)
         scene = task.info['scene']
         if scene != self._scene:
             drive = load_drive(self._files, scene, self._roots)

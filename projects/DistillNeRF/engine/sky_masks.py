@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..datasets.image_files import read_image
-from ..datasets.info_checks import CONVERT_AGAIN
 from ..datasets.teacher_files import label_map_paths, movable_mask_path
 from ..foundation_models.map_network import Size
 from ..foundation_models.segmentation import Segmenter, map_size, resize_scores, sky_of_probability
@@ -21,7 +19,7 @@ from ..pipelines.maps import check_sky
 from ..semantics.label_sets import LABEL_SETS, movable
 from ..utils.errors import InputError, note, warn
 from ..utils.files import atomic_path, save_npy
-from .extraction import ExtractionOptions, ImageTask, Loaded, NameFiles, Stages, extract, target
+from .extraction import ExtractionOptions, ImageTask, Loaded, NameFiles, Stages, extract, read_task_image, target
 
 # What changes the files makes them again.
 VERSION = 1
@@ -74,21 +72,6 @@ class MaskSummary:
     refused: int
 
 
-def read_rgb(task: ImageTask) -> np.ndarray:
-    """Read the image ``(H, W, 3)`` uint8 RGB of a task.
-
-    Raises:
-        InputError: it is damaged, or of another size than its record says.
-    """
-    image, record = read_image(task.image), task.info['images'][task.camera]
-    if image.shape[:2] != (record['height'], record['width']):
-        raise InputError(
-            f'{task.image}: the image is {image.shape[1]}x{image.shape[0]}, its record says '
-            f'{record["width"]}x{record["height"]}; restore the image or {CONVERT_AGAIN}'
-        )
-    return np.ascontiguousarray(image[..., ::-1])
-
-
 def check_sizes(tasks: Sequence[ImageTask], size: Size | None, same_shape: bool) -> None:
     """Check that the maps of a sample get one size, and, if they must have it, the shape of their images.
 
@@ -128,7 +111,7 @@ def extract_masks(
     check_sizes(tasks, masks.size, LABELS in maps.kinds)
 
     def load(task: ImageTask) -> Loaded:
-        image = read_rgb(task)
+        image = read_task_image(task)
         return Loaded(segmenter.network.prepare(image), image.shape[:2])
 
     def write(task: ImageTask, image: Size, scores: Tensor) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..utils.errors import InputError
 from .map_network import MapNetwork, Size, describe_onnx, onnx_network, transformers_network
 from .segmentation import OnnxOptions, first_map
-from .sources import load_transformers, open_folder, require_kind
+from .sources import load_transformers, move, open_folder, require_kind
 
 METRIC, DEPTH, INVERSE = OUTPUTS = ('metric', 'depth', 'inverse')
 # Depth Anything 1 and 2. Version 3 is no class of transformers (5.24): an ONNX file of it can be given.
@@ -49,12 +49,12 @@ class DepthNetwork:
         if maps.shape[1] != 1:
             raise InputError(
                 f'{self.network.where}: gives {maps.shape[1]} channels, not a depth; give a depth network, or choose '
-                'another output with --output-name'
+                'another output with --output'
             )
         found = maps[:, 0].numpy()
         if self.output == METRIC and found.min() < 0:
             raise InputError(
-                f'{self.network.where}: gives depths down to {found.min():.3g} m; say with --output depth or inverse '
+                f'{self.network.where}: gives depths down to {found.min():.3g} m; say with --gives depth or inverse '
                 'what its maps are'
             )
         return found if self.farthest is None else np.where(found < FAR * self.farthest, found, np.float32(np.nan))
@@ -73,7 +73,7 @@ def transformers_depth(name: str | Path, input_size: Size | None, device: str) -
     """
     folder = open_folder(name)
     require_kind(folder, tuple(KINDS), 'a depth network')
-    model = load_transformers(folder, KINDS[folder.kind]).to(device)
+    model = move(load_transformers(folder, KINDS[folder.kind]), device)
     metric = model.config.depth_estimation_type == 'metric'
 
     def run(images: Tensor) -> Tensor:

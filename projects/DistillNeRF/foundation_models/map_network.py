@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,7 @@ def onnx_network(
     model = OnnxModel(path, device)
     if described.normalization is None:
         raise InputError(
-            f'{path}: nothing says how its input is normalized; choose --normalization {"|".join(NORMALIZATIONS)}, or '
+            f'{path}: nothing says how its input is normalized; choose --normalize {"|".join(NORMALIZATIONS)}, or '
             f'describe it in {Path(path).with_suffix(".json").name} (docs/TEACHERS.md)'
         )
     if input_size is not None:
@@ -205,17 +205,17 @@ def onnx_network(
     return MapNetwork(str(path), run(model), lambda image: fixed, normalization, BILINEAR, digest)
 
 
-def require_axes(maps: Sequence[np.ndarray], where: str, what: str) -> Tensor:
-    """Return the first output ``(n, C, h, w)`` or ``(n, h, w)`` of a network as ``(n, C, h, w)``.
+def require_axes(found: np.ndarray, model: OnnxModel, what: str) -> Tensor:
+    """Return an output ``(n, C, h, w)``, ``(n, h, w, C)`` or ``(n, h, w)`` of a model as ``(n, C, h, w)``.
 
     Raises:
         InputError: it has other axes.
     """
-    found = torch.from_numpy(np.asarray(maps[0]))
-    if found.ndim == 3:
-        return found[:, None]
-    if found.ndim != 4:
+    maps = torch.from_numpy(found)
+    if maps.ndim == 3:
+        return maps[:, None]
+    if maps.ndim != 4:
         raise InputError(
-            f'{where}: gives {tuple(found.shape)}, which is no {what}; give another model, or --output-name'
+            f'{model.path}: gives {tuple(maps.shape)}, which is no {what}; give another model, or --output'
         )
-    return found
+    return maps.permute(0, 3, 1, 2) if model.channels_last else maps

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..utils.errors import InputError
 from .map_network import MapNetwork, Size, describe_onnx, onnx_network, require_axes, transformers_network
 from .onnx_model import OnnxModel
-from .sources import load_transformers, open_folder, require_kind
+from .sources import load_transformers, move, open_folder, require_kind
 
 SKY = 'sky'
 # Of a number of a class: none of those that are asked for.
@@ -126,7 +126,7 @@ def transformers_segmenter(name: str | Path, input_size: Size | None, device: st
     """
     folder = open_folder(name)
     require_kind(folder, tuple(KINDS), 'a segmentation network')
-    model = load_transformers(folder, KINDS[folder.kind]).to(device)
+    model = move(load_transformers(folder, KINDS[folder.kind]), device)
     names = model.config.id2label
     where = str(folder.path)
     classes = ClassNames(tuple(str(names[number]) for number in sorted(names)), where)
@@ -186,7 +186,7 @@ def first_map(name: str | None, what: str) -> Callable[[OnnxModel], Callable[[Te
             output = model.choose_output(name, 4, what)
         except InputError:
             output = model.choose_output(name, 3, what)
-        return lambda images: require_axes(model(images, [output]), str(model.path), what)
+        return lambda images: require_axes(model(images, [output])[0], model, what)
 
     return function_of
 
