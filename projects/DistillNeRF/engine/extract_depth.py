@@ -41,7 +41,8 @@ HINT = 'look at the image, and whether --gives says what the network gives'
 # So many images whose output falls where LiDAR's depth rises, and none where it rises, are no accident.
 WRONG_WAY = 3
 # What became of the alignment of an image.
-ALIGNED, NO_LIDAR, UNCLEAR, FALLS = 'aligned', 'no LiDAR', 'too few points, or all alike', 'falls'
+ALIGNED, NO_LIDAR, UNASKED = 'aligned', 'no LiDAR', 'not asked for'
+UNCLEAR, FALLS, REFUSED = 'too few points, or all alike', 'falls', 'no meters'
 
 
 def depth_files(image: Mapping[str, Any], view: str) -> dict[str, str]:
@@ -112,9 +113,11 @@ class _Writer:
         half = depth.astype(np.float16)
         half[half == 0] = np.nan
         about |= {'known': float(np.isfinite(half).mean())}
-        # As the student's loader does.
         if np.isfinite(half).any():
-            check_depth(task.image, half.astype(np.float32), HINT)
+            try:
+                check_depth(task.image, half.astype(np.float32), HINT)
+            except InputError:  # students would refuse it
+                return about | {'alignment': REFUSED}
             save_npy(target(self.options, task, DEPTH), half)
             about['written'] = True
         return about
@@ -123,7 +126,7 @@ class _Writer:
         """Return what became of the alignment, and the one to use; None: depth is not known."""
         unaligned = Alignment(1.0, 0.0, False) if self.network.output == METRIC else None
         if seen.lidar is None:
-            return NO_LIDAR, unaligned
+            return NO_LIDAR if self.depth.align else UNASKED, unaligned
         fit = align(sample_map(output, seen.lidar[:, :2], seen.size), seen.lidar[:, 2], self.network.inverse)
         if fit is None:
             return UNCLEAR, unaligned

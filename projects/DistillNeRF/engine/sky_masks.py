@@ -157,7 +157,7 @@ class _MapsOf:
         self.segmenter, self.masks, self.kinds = segmenter, masks, kinds
         self._sky, self._table = masks.sky_class, None
         classes, where = segmenter.classes, segmenter.network.where
-        if classes is None:
+        if classes is None or len(classes.names) == 1:
             if wanted := [kind for kind in kinds if kind != SKY]:
                 raise InputError(
                     f'{where}: nothing names its classes, as {wanted[0]} needs; list them as "classes" in the JSON '
