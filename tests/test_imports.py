@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from projects.DistillNeRF import geometry, modules, semantics
+from projects.DistillNeRF import foundation_models, geometry, modules, semantics
 from projects.DistillNeRF.kernels import selection
 
 MODULES = [
     module.name
-    for room in (geometry, modules, semantics)
+    for room in (foundation_models, geometry, modules, semantics)
     for module in pkgutil.walk_packages(room.__path__, f'{room.__name__}.')
 ]
 # Files of kernels import triton, and are imported when one is chosen.

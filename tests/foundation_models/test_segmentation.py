@@ -96,10 +96,10 @@ def test_red_is_the_first_channel_unless_the_json_or_an_option_says_otherwise(tm
     about = '{"input": {"scale": 0.00392156862745098, "channel_order": "%s"}, "classes": ["red", "blue"]}'
     for order, winner in (('RGB', 0), ('BGR', 1)):
         (tmp_path / 'model.json').write_text(about % order)
-        segmenter = onnx_segmenter(model, OnnxOptions())
+        segmenter = onnx_segmenter(model, OnnxOptions('cpu'))
         assert (segmenter.network(red)[0].argmax(0) == winner).all() and segmenter.classes.names == ('red', 'blue')
-    assert (onnx_segmenter(model, OnnxOptions('unit', bgr=False)).network(red)[0].argmax(0) == 0).all()
-    assert (onnx_segmenter(model, OnnxOptions('unit', bgr=True)).network(red)[0].argmax(0) == 1).all()
+    assert (onnx_segmenter(model, OnnxOptions('cpu', 'unit', bgr=False)).network(red)[0].argmax(0) == 0).all()
+    assert (onnx_segmenter(model, OnnxOptions('cpu', 'unit', bgr=True)).network(red)[0].argmax(0) == 1).all()
 
 
 def test_a_json_normalizes_as_its_formula_says(tmp_path):
@@ -182,13 +182,13 @@ def test_models_of_another_kind_and_damaged_ones_are_refused(tmp_path):
     (folder / 'preprocessor_config.json').unlink()
     assert_refused(lambda: transformers_segmenter(folder, None, 'cpu'), folder, 'preprocessor_config.json')
     onnx = write_onnx(tmp_path / 'model.onnx', [[1, 0, 0]], [0])
-    assert_refused(lambda: onnx_segmenter(onnx, OnnxOptions()), onnx, '--normalize')
-    assert_refused(lambda: onnx_segmenter(onnx, OnnxOptions('unit', input_size=(31, 50))), onnx, '30x50')
+    assert_refused(lambda: onnx_segmenter(onnx, OnnxOptions('cpu')), onnx, '--normalize')
+    assert_refused(lambda: onnx_segmenter(onnx, OnnxOptions('cpu', 'unit', input_size=(31, 50))), onnx, '30x50')
     onnx.write_bytes(onnx.read_bytes()[:100])
-    assert_refused(lambda: onnx_segmenter(onnx, OnnxOptions('unit')), onnx)
+    assert_refused(lambda: onnx_segmenter(onnx, OnnxOptions('cpu', 'unit')), onnx)
 
 
 def test_weights_that_give_nan_are_refused(tmp_path):
     model = write_onnx(tmp_path / 'model.onnx', [[np.nan, 0, 0]], [0], size=(4, 6))
-    network = onnx_segmenter(model, OnnxOptions('unit')).network
+    network = onnx_segmenter(model, OnnxOptions('cpu', 'unit')).network
     assert_refused(lambda: network(np.zeros((1, 4, 6, 3), np.uint8)), model, 'NaN')

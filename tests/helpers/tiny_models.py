@@ -44,3 +44,35 @@ def write_model(folder: Path, kind: str, **settings: Any) -> Path:
             torch.nn.init.normal_(parameter, std=0.15)
     model.save_pretrained(folder)
     return folder
+
+
+def pooling_onnx(
+    path: Path, size: tuple[int, int] | None = None, channels_last: bool = False, batch: int | None = 1
+) -> Path:
+    """Write an ONNX model of two outputs: the means of 8 x 8 pixels, three channels, and the mean of the image.
+
+    Args:
+        path: to write.
+        size: height and width of its input; None: free.
+        channels_last: whether images and maps are (N, H, W, C).
+        batch: of its input; None: free.
+    """
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    make, number = onnx.helper, onnx.TensorProto.FLOAT
+    height, width = size or ('height', 'width')
+    first = batch or 'batch'
+    shape = [first, height, width, 3] if channels_last else [first, 3, height, width]
+    image, found = ('turned', 'pooled') if channels_last else ('image', 'map')
+    nodes = [make.make_node('AveragePool', [image], [found], kernel_shape=[8, 8], strides=[8, 8])]
+    if channels_last:
+        nodes.insert(0, make.make_node('Transpose', ['image'], ['turned'], perm=[0, 3, 1, 2]))
+        nodes.append(make.make_node('Transpose', ['pooled'], ['map'], perm=[0, 2, 3, 1]))
+    nodes.append(make.make_node('ReduceMean', ['image'], ['mean'], axes=[1, 2, 3], keepdims=0))
+    outputs = [
+        make.make_tensor_value_info('mean', number, [first]),
+        make.make_tensor_value_info('map', number, [None] * 4),
+    ]
+    graph = make.make_graph(nodes, 'pool', [make.make_tensor_value_info('image', number, shape)], outputs)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid('', 13)], ir_version=8), path)
+    return path

@@ -14,6 +14,7 @@ from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import code_book
 from tests.helpers.commands import ROOT, run
 from tests.helpers.data import PANDASET
+from tests.helpers.tiny_models import write_model
 
 FOLDER = ROOT / 'projects/DistillNeRF/configs/model_wrapper'
 ENTRIES = sorted(path.stem for path in FOLDER.glob('model_wrapper*.py'))
@@ -23,6 +24,7 @@ OURS = (
     'model_wrapper_pandaset',
     'model_wrapper_pandaset_features',
     'model_wrapper_pandaset_teacher',
+    'model_wrapper_pandaset_foundation',
 )
 PUBLISHED = [name for name in ENTRIES if name not in OURS]
 QUICK = (
@@ -134,14 +136,26 @@ def test_a_pandaset_entry_point_trains_two_iterations(tmp_path, name, source):
     frames = [word for option, (first, last) in ranges for word in (option, f'{first}-{last}')]
     options = ('--root-path', known.root, '--out-dir', infos, '--step', known.step)
     assert run('create_data', 'pandaset', *options, *frames).code == 0
-    places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in ('train', 'val')]
-    places += [f'{loader}_dataloader.dataset.data_prefix.img={known.root}' for loader in ('train', 'val')]
+    loaders = ('train', 'val')
+    places = [f'{loader}_dataloader.dataset.data_root={infos}' for loader in loaders]
+    places += [f'{loader}_dataloader.dataset.data_prefix.img={known.root}' for loader in loaders]
     places.append(f'train_dataloader.dataset.lidar_sweeps={known.sweeps}')
     if name.endswith('_teacher'):
         teacher = tmp_path / 'teacher'
         lidar_teacher(infos, known.root, teacher)
         places.append(f'train_dataloader.dataset.data_prefix.teacher={teacher}')
+    if name.endswith('_foundation'):
+        extract_features(infos, known.root, tmp_path)
+        places += [f'{loader}_dataloader.dataset.data_prefix.features={tmp_path / "feat"}' for loader in loaders]
     two_iterations_as_they_are(name, tmp_path / 'out', *places)
+
+
+def extract_features(infos: Path, raw: Path, folder: Path) -> None:
+    """Write the features of a tiny model of random weights."""
+    model = write_model(folder / 'dino', 'dino', hidden_size=64)
+    options = ('--model', model, '--root', raw, '--out', folder / 'feat', '--size', 40, 72)
+    result = run('extract_features', 'dino', '--data', *sorted(infos.glob('*.pkl')), *options)
+    assert result.code == 0, result.err
 
 
 def lidar_teacher(infos: Path, raw: Path, out: Path) -> None:

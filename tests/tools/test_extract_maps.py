@@ -231,11 +231,14 @@ def test_wrong_input_is_refused_in_one_line(world, models, tmp_path):
     sky = ('--model', models / 'sky.onnx', '--normalize', 'unit')
     classes = ('--model', models / 'classes.onnx')
     assert_refused(masks('onnx', world, tmp_path, *sky), models / 'sky.onnx', 'no probability', '--threshold')
+    # What made nothing does not stand in the way of the right options.
+    assert masks('onnx', world, tmp_path / 'e', *sky, '--frames', 0, 0).code == 2
+    assert masks('onnx', world, tmp_path / 'e', *sky, '--frames', 0, 0, '--threshold', 0).code == 0
     assert_refused(masks('onnx', world, tmp_path, '--model', models / 'sky.onnx'), '--normalize')
     assert_refused(masks('onnx', world, tmp_path, *sky, '--maps', 'labels'), 'names its classes')
     assert_refused(masks('onnx', world, tmp_path, *sky, '--frames', 7, 9), '--frames 7 9', '0 to 1')
     assert_refused(masks('onnx', world, tmp_path, *classes, '--threshold', 0.3), '--threshold would do nothing')
-    assert_refused(masks('onnx', world, tmp_path, *classes, '--sky-class', 3), '--sky-class 3', '0 to 2')
+    assert_refused(masks('onnx', world, tmp_path / 'd', *classes, '--sky-class', 3), '--sky-class 3', '0 to 2')
     assert_refused(masks('onnx', world, tmp_path, '--model', tmp_path / 'none.onnx'), 'none.onnx', 'no such file')
     no_sky = write_segmenter(tmp_path / 'no_sky', 'segformer', names=('road', 'car'))
     assert_refused(masks('transformers', world, tmp_path, '--model', no_sky), no_sky, 'no class named sky')

@@ -17,7 +17,7 @@ from .teacher_files import virtual_feature_path, virtual_view_files
 MAP_HINTS = {
     'teacher': 'restore the teacher maps, or say where they are with the dataset option data_prefix.teacher',
     'truth': 'make the ground truth with tools/create_data.py minitown, or say where it is with data_prefix.truth',
-    'features': 'restore the features, or say where they are with the dataset option data_prefix.features',
+    'features': 'make the features with tools/extract_features.py, or say where they are with data_prefix.features',
 }
 
 

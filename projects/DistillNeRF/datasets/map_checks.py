@@ -89,7 +89,8 @@ def require_virtual_features(
     if missing and not skip_missing:
         raise InputError(
             f'{missing[0]}: no such file (nor {len(missing) - 1} more of {total}), so there are no features of virtual '
-            'views; make them with tools/render_scene_nerf.py, leave load_features or virtual_img_target_smart_sample'
+            'views; make them with tools/extract_features.py --teacher DIR, or tools/render_scene_nerf.py, leave '
+            'load_features or virtual_img_target_smart_sample'
         )
     if missing:
         warn(f'{ann_file}: {len(missing)} of {total} features of virtual views are missing: NaN instead')

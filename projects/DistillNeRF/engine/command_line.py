@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 
 from ..datasets.teacher_files import ORIGINAL_VIEW
@@ -129,7 +130,8 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
     """Add how a model of images computes."""
     parser.add_argument('--batch', type=_positive, default=8, help='images that are computed at once; default: 8')
     parser.add_argument('--workers', type=_positive, default=2, help='threads that read, and that write; default: 2')
-    parser.add_argument('--device', default='cpu', help='where the model runs: cpu (default), cuda, ...')
+    about = 'where the model runs: cpu (default), cuda, ...'
+    parser.add_argument('--device', default=str(torch.get_default_device()), help=about)
 
 
 def add_extraction(parser: argparse.ArgumentParser, out: str) -> None:

@@ -96,9 +96,10 @@ class Maps:
         )
         self.size = tuple(choice.size or self.model.size_for(image))
         self.framing: Framing = self.model.framing(self.size)
-        self.device = torch.device(choice.device).type
-        require_precision(choice.precision, self.device not in ('cuda', 'xpu'), '--precision')
-        self.precision = choice.precision
+        self.device, self.precision = torch.device(choice.device).type, choice.precision
+        # onnxruntime has its own devices, and computes as the file says.
+        if choice.kind != 'onnx':
+            require_precision(choice.precision, torch.empty(0, device=choice.device).is_cpu, '--precision')
 
     def load(self, task: ImageTask) -> Loaded:
         """Read an image and place it in the model's input."""
@@ -125,7 +126,7 @@ def extract_features(
         InputError: of the model, the images, or files of other settings.
     """
     refuse_foreign(tasks, options)
-    maps = Maps(choice, _usual_size(tasks))
+    maps = Maps(choice, usual_size(tasks))
     reduction = _find_reduction(tasks, maps, choice, options)
     options = replace(options, settings=_settings(choice, maps, reduction))
     claim(tasks, options)
@@ -134,6 +135,12 @@ def extract_features(
     if only_reduction:
         return Extraction()
 
+    return extract(tasks, feature_stages(maps, reduction, options), options)
+
+
+def feature_stages(maps: Maps, reduction: Reduction, options: ExtractionOptions) -> Stages:
+    """Return what is done with every image; writing returns the shape of the map."""
+
     def write(task: ImageTask, more: object, found: np.ndarray) -> tuple[int, ...]:
         features = reduction(found.transpose(1, 2, 0)).astype(np.float16)
         if not np.isfinite(features).all():
@@ -141,10 +148,10 @@ def extract_features(
         save_npy(target(options, task, NAME), features)
         return features.shape
 
-    return extract(tasks, Stages(maps.load, maps.compute, write), options)
+    return Stages(maps.load, maps.compute, write)
 
 
-def _usual_size(tasks: Sequence[ImageTask]) -> tuple[int, int]:
+def usual_size(tasks: Sequence[ImageTask]) -> tuple[int, int]:
     """Return the (height, width) of most images: all maps have one size, as the views of a sample are stacked."""
     records = (task.info['images'][task.camera] for task in tasks)
     return Counter((record['height'], record['width']) for record in records).most_common(1)[0][0]

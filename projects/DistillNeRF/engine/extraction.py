@@ -102,7 +102,20 @@ def list_tasks(
                             f'docs/DATA.md ({error}); convert the data again with tools/create_data.py'
                         ) from error
                     tasks.setdefault(file, ImageTask(file, files, info, camera, view, info_file))
+    _require_own_files(tasks.values())
     return _with_images(list(tasks.values()), skip_missing)
+
+
+def _require_own_files(tasks: Iterable[ImageTask]) -> None:
+    """Refuse images that would have one file: it would be that of the last."""
+    owners: dict[str, ImageTask] = {}
+    for task in tasks:
+        for file in task.files.values():
+            if (other := owners.setdefault(file, task)) is not task:
+                raise InputError(
+                    f'{task.info_file}: {task.image} and {other.image} would have one file, {file}; extract them into '
+                    'folders of their own'
+                )
 
 
 def _with_images(tasks: list[ImageTask], skip_missing: bool) -> list[ImageTask]:
@@ -252,9 +265,11 @@ def claim(tasks: Sequence[ImageTask], options: ExtractionOptions) -> None:
     settings = json.loads(json.dumps(options.settings))
     if path.is_file():
         before = read_json(path, f'remove the files of {options.out}, or choose another output folder')
-        if before != settings:
+        if before == settings:
+            return
+        # One that stopped before its first file does not bind the next.
+        if any(file.stat().st_size for file in MadeFiles(options).folder.glob('*.jsonl')):
             raise InputError(f'{path}: {_difference(before, settings)}; choose another --out, or remove this folder')
-        return
     refuse_foreign(tasks, options)
     save_json(path, settings, indent=1)
 

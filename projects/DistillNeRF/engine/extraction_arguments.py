@@ -62,7 +62,8 @@ def onnx_options(args: argparse.Namespace) -> OnnxOptions:
     """
     if args.bgr and args.normalize is None:
         raise InputError('--bgr would do nothing without --normalize; give it, too')
-    return OnnxOptions(args.normalize, args.bgr, args.output, pair(args.input_size, '--input-size'), args.device)
+    input_size = pair(args.input_size, '--input-size')
+    return OnnxOptions(args.device, args.normalize, args.bgr, args.output, input_size)
 
 
 def pair(value: list[int] | None, name: str) -> Size | None:

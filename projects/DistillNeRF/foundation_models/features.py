@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ..utils.errors import InputError
 from .onnx_model import OnnxModel
 from .preprocess import BICUBIC, BILINEAR, Framing, Normalization, folder_normalization, patch_framing, whole_framing
-from .sources import ModelFolder, load_transformers, move, open_folder, require_kind, require_package
+from .sources import ModelFolder, load_transformers, move, open_folder, quiet, require_kind, require_package
 
 KINDS = ('clip', 'dino', 'siglip', 'onnx')
 
@@ -154,7 +154,8 @@ class ClipFeatures(PatchFeatures):
         transformers = require_package('transformers')
         config = None
         if folder.kind == 'clip':
-            whole = transformers.CLIPConfig.from_pretrained(folder.path)
+            with quiet(transformers):
+                whole = transformers.CLIPConfig.from_pretrained(folder.path)
             config = whole.vision_config
             config.projection_dim = whole.projection_dim
         model = load_transformers(folder, 'CLIPVisionModelWithProjection', config)
@@ -200,7 +201,9 @@ class DinoFeatures(PatchFeatures):
         start = [(embeddings.cls_token + positions[0]).expand(len(images), -1, -1)]
         if (registers := getattr(embeddings, 'register_tokens', None)) is not None:
             start.append(registers.expand(len(images), -1, -1))
-        states = torch.cat([*start, patches + resized_positions(positions[1:], grid)], dim=1)
+        # transformers resizes with antialiasing where there are registers.
+        placed = resized_positions(positions[1:], grid, antialias=registers is not None)
+        states = torch.cat([*start, patches + placed], dim=1)
         states = self.model.layernorm(self.model.encoder(states).last_hidden_state)
         return states[:, -grid[0] * grid[1] :].unflatten(1, grid)
 
@@ -231,7 +234,8 @@ class SiglipFeatures(PatchFeatures):
             # A linear layer over the pixels of a patch, row by row, colors last.
             weight = weight.view(len(weight), self.patch, self.patch, 3).permute(0, 3, 1, 2)
         patches = _convolve(weight, embedding.bias, images, self.stride)
-        positions = resized_positions(tower.embeddings.position_embedding.weight, grid, self.free)
+        mode = {'mode': 'bilinear', 'antialias': True} if self.free else {}
+        positions = resized_positions(tower.embeddings.position_embedding.weight, grid, **mode)
         states = tower.post_layernorm(tower.encoder(inputs_embeds=patches + positions).last_hidden_state)
         return F.normalize(self._pooled_alone(tower.head, states), dim=-1).unflatten(1, grid)
 
@@ -329,19 +333,20 @@ def open_features(
     return classes[kind](open_folder(name), device, stride)
 
 
-def resized_positions(positions: Tensor, grid: tuple[int, int], linear: bool = False) -> Tensor:
+def resized_positions(
+    positions: Tensor, grid: tuple[int, int], mode: str = 'bicubic', antialias: bool = False
+) -> Tensor:
     """Resize the embeddings ``(P, C)`` of a square of positions to ``(rows * columns, C)``, as transformers does.
 
     Args:
         positions: row by row.
         grid: rows and columns.
-        linear: bilinear with antialiasing (SigLIP 2 of free size) instead of bicubic.
+        mode, antialias: of the interpolation; models differ.
     """
     side = round(len(positions) ** 0.5)
     if grid == (side, side):
         return positions
     square = positions.unflatten(0, (side, side)).permute(2, 0, 1)[None].float()
-    mode, antialias = ('bilinear', True) if linear else ('bicubic', False)
     resized = F.interpolate(square, size=grid, mode=mode, antialias=antialias, align_corners=False)
     return resized[0].flatten(1).T.to(positions.dtype)
 

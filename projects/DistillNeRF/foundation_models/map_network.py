@@ -41,7 +41,7 @@ class MapNetwork:
         normalization: of its input.
         resample: filter of Pillow that resizes images.
         digest: of its weights and settings.
-        device: where it computes.
+        device: where it computes; None: where its inputs are, on the processor.
     """
 
     where: str
@@ -50,7 +50,7 @@ class MapNetwork:
     normalization: Normalization
     resample: int
     digest: str
-    device: str = 'cpu'
+    device: str | None = None
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Resize an RGB image ``(H, W, 3)`` uint8 as the network sees it, ``(h, w, 3)`` uint8."""
@@ -63,7 +63,8 @@ class MapNetwork:
         Raises:
             InputError: the maps hold NaN, as those of damaged weights do, or the network fails on this size.
         """
-        images = self.normalization(torch.from_numpy(prepared).to(self.device))
+        images = torch.from_numpy(prepared)
+        images = self.normalization(images if self.device is None else images.to(self.device))
         try:
             maps = self.run(images).float().cpu()
         except (RuntimeError, ValueError) as error:  # sizes that a network cannot take fail in many ways

@@ -145,18 +145,18 @@ class OnnxOptions:
     """What the command line says of an ONNX model; None: what the JSON beside it says, or what it has first.
 
     Attributes:
+        device: where it computes.
         normalization: name of the normalization of its input (:data:`.preprocess.NORMALIZATIONS`).
         bgr: whether it takes blue first.
         output: name of the output.
         input_size: (height, width) in which it sees images.
-        device: where it computes.
     """
 
+    device: str
     normalization: str | None = None
     bgr: bool = False
     output: str | None = None
     input_size: Size | None = None
-    device: str = 'cpu'
 
 
 def onnx_segmenter(path: str | Path, options: OnnxOptions) -> Segmenter:
