@@ -12,12 +12,13 @@ VISION = {'hidden_size': 32, 'intermediate_size': 48, 'num_hidden_layers': 2, 'n
 TEXT = {**VISION, 'vocab_size': 99}
 
 
-def write_model(folder: Path, kind: str, **settings: Any) -> Path:
+def write_model(folder: Path, kind: str, even: bool = False, **settings: Any) -> Path:
     """Write the folder of a tiny model of a kind, with random weights.
 
     Args:
         folder: to write.
         kind: ``clip``, ``clip_text``, ``clip_vision``, ``dino``, ``registers``, ``siglip`` or ``siglip2``.
+        even: every patch is seen as its mean color, so that nothing but geometry says where a thing is.
         settings: of its vision tower, instead of the usual ones.
     """
     transformers = pytest.importorskip('transformers')
@@ -42,6 +43,11 @@ def write_model(folder: Path, kind: str, **settings: Any) -> Path:
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.15)
+    for name, parameter in model.named_parameters() if even else ():
+        if 'patch_embedding' in name and name.endswith('weight'):
+            colors = parameter.data.reshape(len(parameter), -1, 3) if parameter.ndim == 2 else parameter.data.flatten(2)
+            mean = colors.mean(1 if parameter.ndim == 2 else 2, keepdim=True)
+            parameter.data = mean.expand_as(colors).reshape(parameter.shape).contiguous()
     model.save_pretrained(folder)
     return folder
 
