@@ -20,8 +20,9 @@ VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0':
 UPWARD = '0_-1_0'
 # Kind of file -> its folder and suffix.
 _FILES = {'depth': ('depths', '.npy'), 'sky_mask': ('gt_sky_masks', '.npy'), 'rgb': ('rgbs', '.jpg')}
-# Label maps are our addition: no teacher writes them.
+# Label maps, and masks of what can move, are our addition: no teacher writes them.
 LABEL_FOLDER, LABEL_SUFFIXES = 'labels', ('.png', '.npy')
+MOVABLE_FOLDER = 'movable_masks'
 
 
 def image_stem(img_path: str, scene: str | None = None) -> str:
@@ -88,9 +89,18 @@ def label_map_paths(recorded: Mapping[str, str]) -> list[str]:
     Args:
         recorded: ``teacher`` of the image in an info file.
     """
-    camera, name = PurePosixPath(recorded['depth']).parts[-2:]
-    stem = PurePosixPath(_view_folder(ORIGINAL_VIEW), LABEL_FOLDER, camera, PurePosixPath(name).stem)
+    stem = _map_stem(recorded, LABEL_FOLDER)
     return [f'{stem}{suffix}' for suffix in LABEL_SUFFIXES]
+
+
+def movable_mask_path(recorded: Mapping[str, str]) -> str:
+    """Return where the mask of what can move in an image lies, relative to its root, as :func:`label_map_paths`."""
+    return f'{_map_stem(recorded, MOVABLE_FOLDER)}.npy'
+
+
+def _map_stem(recorded: Mapping[str, str], folder: str) -> PurePosixPath:
+    camera, name = PurePosixPath(recorded['depth']).parts[-2:]
+    return PurePosixPath(_view_folder(ORIGINAL_VIEW), folder, camera, PurePosixPath(name).stem)
 
 
 def _view_folder(view: str) -> str:

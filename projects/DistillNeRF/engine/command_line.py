@@ -106,26 +106,18 @@ def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool
     parser.add_argument('--device', help='where a field is rendered: cpu (default), cuda, ...')
 
 
-def add_extraction(parser: argparse.ArgumentParser, out: str) -> None:
+def add_images(parser: argparse.ArgumentParser, out: str) -> None:
     """Add what all commands take that make files from the images of info files (:mod:`.extraction`).
 
     Args:
-        parser: of the command; it parses :func:`view_words`.
+        parser: of the command.
         out: what is said about ``--out``.
     """
     parser.add_argument('--data', nargs='+', type=file_path, required=True, metavar='INFOS', help='info files')
     parser.add_argument('--root', type=file_path, help='folder of the images; default: that of each info file')
     parser.add_argument('--out', type=file_path, required=True, help=out)
     parser.add_argument('--cameras', nargs='+', help='names of cameras; default: all')
-    about = 'root of a teacher: images of shifted views that it rendered are taken, too'
-    parser.add_argument('--teacher', type=file_path, metavar='DIR', help=about)
-    about = 'views to take; default: the original one, with --teacher all'
-    parser.add_argument('--views', nargs='+', type=_view, metavar='VIEW', help=about)
     parser.add_argument('--skip-missing', action='store_true', help='leave out images that are not there')
-    parser.add_argument('--batch', type=_positive, default=8, help='images that are computed at once; default: 8')
-    parser.add_argument('--workers', type=_positive, default=2, help='threads that read, and that write; default: 2')
-    about = 'where the model runs: cpu (default), cuda, ...'
-    parser.add_argument('--device', default=str(torch.get_default_device()), help=about)
     about = 'none (default): this process; slurm: an array of jobs, through submitit'
     parser.add_argument('--launcher', choices=('none', 'slurm'), default='none', help=about)
     about = 'with --launcher slurm: of submitit, such as timeout_min=60 gpus_per_node=1 slurm_partition=NAME'
@@ -134,8 +126,44 @@ def add_extraction(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument('--part', type=_part, metavar='K/N', help='the K-th of N parts of the images alone, from 1')
 
 
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Add how a model of images computes."""
+    parser.add_argument('--batch', type=_positive, default=8, help='images that are computed at once; default: 8')
+    parser.add_argument('--workers', type=_positive, default=2, help='threads that read, and that write; default: 2')
+    about = 'where the model runs: cpu (default), cuda, ...'
+    parser.add_argument('--device', default=str(torch.get_default_device()), help=about)
+
+
+def add_extraction(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add :func:`add_images`, :func:`add_computing`, and which views of a teacher are taken, too.
+
+    Args:
+        parser: of the command; it parses :func:`view_words`.
+        out: what is said about ``--out``.
+    """
+    add_images(parser, out)
+    about = 'root of a teacher: images of shifted views that it rendered are taken, too'
+    parser.add_argument('--teacher', type=file_path, metavar='DIR', help=about)
+    about = 'views to take; default: the original one, with --teacher all'
+    parser.add_argument('--views', nargs='+', type=_view, metavar='VIEW', help=about)
+    add_computing(parser)
+
+
 def extraction_views(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the views that the options of :func:`add_extraction` ask for.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    check_launcher(args)
+    views = tuple(args.views or (VIEWS if args.teacher else (ORIGINAL_VIEW,)))
+    if args.teacher and set(views) == {ORIGINAL_VIEW}:
+        raise InputError(f'--teacher would do nothing for --views {ORIGINAL_VIEW}; leave one of the two away')
+    return views
+
+
+def check_launcher(args: argparse.Namespace) -> None:
+    """Check how the jobs of :func:`add_images` are started.
 
     Raises:
         InputError: options that contradict each other.
@@ -146,10 +174,6 @@ def extraction_views(args: argparse.Namespace) -> tuple[str, ...]:
                 raise InputError(f'{option} would do nothing without --launcher slurm; give it, too, or leave it away')
     if args.part is not None and args.launcher == 'slurm':
         raise InputError('--part is what the jobs of --launcher slurm are given; leave one of the two away')
-    views = tuple(args.views or (VIEWS if args.teacher else (ORIGINAL_VIEW,)))
-    if args.teacher and set(views) == {ORIGINAL_VIEW}:
-        raise InputError(f'--teacher would do nothing for --views {ORIGINAL_VIEW}; leave one of the two away')
-    return views
 
 
 def _positive(text: str) -> int:

@@ -265,9 +265,11 @@ def claim(tasks: Sequence[ImageTask], options: ExtractionOptions) -> None:
     settings = json.loads(json.dumps(options.settings))
     if path.is_file():
         before = read_json(path, f'remove the files of {options.out}, or choose another output folder')
-        if before != settings:
+        if before == settings:
+            return
+        # One that stopped before its first file does not bind the next.
+        if any(file.stat().st_size for file in MadeFiles(options).folder.glob('*.jsonl')):
             raise InputError(f'{path}: {_difference(before, settings)}; choose another --out, or remove this folder')
-        return
     refuse_foreign(tasks, options)
     save_json(path, settings, indent=1)
 
@@ -333,6 +335,8 @@ class MadeFiles:
         assert self._stream is not None
         image = _stamp(task.image)
         for name in task.files.values():
+            if not (self.out / name).is_file():
+                continue  # nothing is known of this image: the next run tries again
             entry = {'file': name, 'size': (self.out / name).stat().st_size, 'image': image}
             self._stream.write(json.dumps(entry) + '\n')
         self._stream.flush()

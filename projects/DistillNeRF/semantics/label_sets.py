@@ -34,6 +34,9 @@ _CITYSCAPES: tuple[tuple[str, str | None], ...] = (
     ('bicycle', 'bicycle'),
 )
 
+# Cityscapes' classes of what can move by itself; whether it does, no single image tells.
+MOVABLE = ('person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle')
+
 # Name of a set -> name of each number in a map, and its name in Occ3D; None: tells nothing.
 LABEL_SETS: dict[str, tuple[tuple[str, str | None], ...]] = {
     'cityscapes': _CITYSCAPES,
@@ -55,3 +58,8 @@ def occ3d_table(label_set: str) -> np.ndarray:
         raise InputError(f'label set {label_set!r} is not known; choose one of {", ".join(LABEL_SETS)}')
     names = [name for _, name in LABEL_SETS[label_set]]
     return np.array([NO_CLASS if name is None else OCC3D_CLASSES.index(name) for name in names], np.uint8)
+
+
+def movable(labels: np.ndarray) -> np.ndarray:
+    """Return where something is that can move by itself, bool, from training numbers of Cityscapes of any shape."""
+    return np.isin(labels, [number for number, (name, _) in enumerate(_CITYSCAPES) if name in MOVABLE])
