@@ -3,8 +3,9 @@
     python -m verification.extractor_throughput {clip,dino,siglip,onnx} MODEL INFOS.. [--root DIR] [--images 64]
         [--size HEIGHT WIDTH] [--normalize NAME] [--device cpu] [--batch 8] [--workers 2] [--rounds 3]
 
-The model alone computes the same batches, read before. Both take turns, so that a busy machine slows both; of each the
-fastest round counts. Files go to a temporary folder.
+The model alone computes the same batches, read before. Both take turns; of each the fastest round counts. Files go to a
+temporary folder. On a busy machine both figures mean little, as threads wait for cores: CPU times of the stages tell
+there what an idle core beside the model would have to do. They hold for a model of one thread.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,15 +33,44 @@ from projects.DistillNeRF.utils.errors import command
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images per second.
+    """How fast an extraction is.
 
     Attributes:
-        alone: of the model.
+        alone: images per second of the model.
         whole: of reading, computing and writing.
+        seconds: CPU time per image of each stage, and of what the thread of the model does beside it.
     """
 
     alone: float
     whole: float
+    seconds: dict[str, float]
+
+    def possible(self) -> float:
+        """Return the share of the speed of the model that is left, if one core is free for reading and writing."""
+        model = self.seconds['compute']
+        return model / max(model + self.seconds['beside'], self.seconds['load'] + self.seconds['write'])
+
+
+class _Clock:
+    """Add up the CPU time of each stage over its threads."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(('load', 'compute', 'write'), 0.0)
+        self._lock = threading.Lock()
+
+    def stages(self, stages: Stages) -> Stages:
+        """Return stages that are timed."""
+        return Stages(**{name: self._timed(name, getattr(stages, name)) for name in self.seconds})
+
+    def _timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            start = time.thread_time()
+            result = stage(*arguments)
+            with self._lock:
+                self.seconds[name] += time.thread_time() - start
+            return result
+
+        return timed
 
 
 def measure(tasks: Sequence[ImageTask], stages: Stages, batch: int, workers: int, rounds: int) -> Throughput:
@@ -53,17 +85,20 @@ def measure(tasks: Sequence[ImageTask], stages: Stages, batch: int, workers: int
     pixels = [stages.load(task).pixels for task in tasks]
     batches = [np.stack(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
     stages.compute(batches[0])
-    alone, whole = [], []
+    alone, whole, clock, beside = [], [], _Clock(), 0.0
     for _ in range(rounds):
         start = time.perf_counter()
         for one in batches:
             stages.compute(one)
         alone.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        for _ in run_stages(tasks, stages, batch, workers):
+        start, own = time.perf_counter(), time.thread_time()
+        for _ in run_stages(tasks, clock.stages(stages), batch, workers):
             pass
         whole.append(time.perf_counter() - start)
-    return Throughput(len(tasks) / min(alone), len(tasks) / min(whole))
+        beside += time.thread_time() - own
+    seconds = {**clock.seconds, 'beside': beside - clock.seconds['compute']}
+    per_image = {name: total / len(tasks) / rounds for name, total in seconds.items()}
+    return Throughput(len(tasks) / min(alone), len(tasks) / min(whole), per_image)
 
 
 def measure_features(
@@ -90,7 +125,7 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=64)
     parser.add_argument('--size', nargs=2, type=int)
     parser.add_argument('--normalize', choices=tuple(NORMALIZATIONS), default='unit')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', default=str(torch.get_default_device()))
     for name, default in (('--batch', 8), ('--workers', 2), ('--rounds', 3)):
         parser.add_argument(name, type=int, default=default)
     args = parser.parse_args()
@@ -102,6 +137,8 @@ def main() -> None:
         f'{len(tasks)} images, {torch.get_num_threads()} threads of {len(os.sched_getaffinity(0))} cores: the model '
         f'alone {found.alone:.2f} images/s, extracted {found.whole:.2f} images/s, {found.whole / found.alone:.0%}'
     )
+    stages = ', '.join(f'{name} {1000 * seconds:.1f}' for name, seconds in found.seconds.items())
+    print(f'CPU time per image, ms: {stages}; with one core free beside the model {found.possible():.0%} are possible')
 
 
 if __name__ == '__main__':

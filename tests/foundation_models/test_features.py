@@ -119,7 +119,7 @@ def blob_center(model: FeatureModel, center: tuple[float, float], image: tuple[i
     framing = model.framing(size)
     first, second = (model(torch.from_numpy(place(one, framing, model.resample))[None])[0] for one in (dark, bright))
     change = (second - first).square().sum(0)
-    change = torch.where(change > 0.3 * change.max(), change, 0)
+    change = torch.where(change > 0.1 * change.max(), change, 0)
     rows, columns = change.shape
     at = [
         (change.sum(1 - axis) * (torch.arange(n) + 0.5)).sum() / change.sum() / n
@@ -131,13 +131,16 @@ def blob_center(model: FeatureModel, center: tuple[float, float], image: tuple[i
 @pytest.mark.parametrize('stride', [8, 4, 5])
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_bright_square_lies_in_the_map_where_it_lies_in_the_image(even, kind, stride):
-    """To a quarter of a patch, in an image of 16:9 whose map has another shape."""
+    """To a third of a patch, finer to a seventh, in an image of 16:9 whose map has another shape.
+
+    A patch that a square covers by half can look as bright as one that it covers: features saturate.
+    """
     model = opened(even, kind, stride)
     size = (80, 160)
     for center in ((0.25, 0.7), (0.72, 0.31), (0.5, 0.11)):
         found = blob_center(model, center, (180, 320), size)
         off = [(there - here) * side / 8 for there, here, side in zip(found, center, size, strict=True)]
-        assert max(map(abs, off)) < 1 / 4, off
+        assert max(map(abs, off)) < (1 / 3 if stride == 8 else 1 / 7), off
 
 
 @pytest.mark.parametrize(('last', 'size'), [(False, (80, 160)), (True, (48, 112)), (False, None)])
