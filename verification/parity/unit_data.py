@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.datasets.image_files import to_rgb
-from projects.DistillNeRF.datasets.view_records import Key, whole_frames
+from projects.DistillNeRF.datasets.target_frames import Key, whole_frames
 from projects.DistillNeRF.evaluation.depth import depth_errors, point_depth_errors
 from projects.DistillNeRF.evaluation.image import psnr, recolored, ssim
 from projects.DistillNeRF.geometry.cameras import Cameras

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..configuration.options import DATASET, datasets
 from ..datasets.dataset import DistillNeRFDataset, own_datasets
-from ..datasets.protocol_frames import Units
+from ..datasets.protocol_samples import Units
 from ..evaluation.protocols import Protocol, protocol_named
 from ..utils.errors import InputError
 
