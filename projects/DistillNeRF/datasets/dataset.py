@@ -342,6 +342,13 @@ class DistillNeRFDataset(BaseDataset):
         """Return the token of a sample."""
         return self._info(idx)['token']
 
+    @force_full_init
+    def cameras_of_protocol(self) -> tuple[str, ...]:
+        """Return the cameras that the protocol uses where no option chooses others; only with ``protocol``."""
+        first = super().get_data_info(0)
+        there = [camera for camera in self.metainfo['cameras'] if camera in first['images']]
+        return protocol_cameras(self.protocol, there, first)
+
     @property
     @force_full_init
     def plan(self) -> Plan:
