@@ -91,6 +91,38 @@ def test_averages_are_over_the_results_that_have_the_figure():
     assert average([]) == {}
 
 
+def plain_errors(estimate: torch.Tensor, target: torch.Tensor, limit: float) -> dict[str, float]:
+    """The errors by whole tensors of float64."""
+    counts = (target > 1e-3) & (target < limit)
+    e, t = estimate.double()[counts].clamp(1e-3, limit), target.double()[counts]
+    ratio = torch.maximum(e / t, t / e)
+    return {
+        'abs_rel': ((e - t).abs() / t).mean().item(),
+        'sq_rel': ((e - t) ** 2 / t).mean().item(),
+        'rmse': ((e - t) ** 2).mean().sqrt().item(),
+        'rmse_log': (e / t).log().square().mean().sqrt().item(),
+        **{name: (ratio < 1.25**power).double().mean().item() for power, name in enumerate(('a1', 'a2', 'a3'), 1)},
+    }
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16])
+def test_errors_are_those_of_whole_tensors(dtype):
+    """float64 sums of 20,000 numbers in another order: 1e-12 is some thousand times their rounding."""
+    generator = torch.Generator().manual_seed(0)
+    target = 100 * torch.rand(2, 100, 100, generator=generator)
+    estimate = (target * (0.5 + torch.rand(target.shape, generator=generator))).to(dtype)
+    target[:, ::7], estimate[0, 5], estimate[1, 9] = math.nan, math.inf, -math.inf
+    for one, other in ((estimate, target), (estimate.mT, target.mT), (estimate[..., ::3], target[..., ::3])):
+        for limit, errors in zip((80.0, 50.0), errors_up_to(one, other, (80.0, 50.0)), strict=True):
+            assert errors == pytest.approx(plain_errors(one, other, limit), rel=1e-12, abs=0)
+
+
+def test_an_unknown_estimate_makes_errors_unknown_and_not_small():
+    errors = depth_errors(torch.tensor([10.0, math.nan]), torch.tensor([10.0, 20.0]))
+    assert all(math.isnan(errors[name]) for name in ('abs_rel', 'sq_rel', 'rmse', 'rmse_log')) and errors['a1'] == 0.5
+    assert depth_errors(torch.tensor([10.0, math.nan]), torch.tensor([10.0, math.nan]))['rmse'] == 0
+
+
 def test_several_ranges_in_one_go_are_those_of_a_loop():
     """Estimates beyond a range are clipped to its own end, and each range has the pixels within it alone."""
     generator = torch.Generator().manual_seed(0)
