@@ -17,6 +17,7 @@ from projects.DistillNeRF.evaluation.depth import (
 )
 from projects.DistillNeRF.geometry.cameras import Cameras
 from tests.helpers.cameras import pinhole
+from verification.reference.depth_errors import plain_depth_errors
 
 
 def test_the_seven_errors_by_hand():
@@ -91,20 +92,6 @@ def test_averages_are_over_the_results_that_have_the_figure():
     assert average([]) == {}
 
 
-def plain_errors(estimate: torch.Tensor, target: torch.Tensor, limit: float) -> dict[str, float]:
-    """The errors by whole tensors of float64."""
-    counts = (target > 1e-3) & (target < limit)
-    e, t = estimate.double()[counts].clamp(1e-3, limit), target.double()[counts]
-    ratio = torch.maximum(e / t, t / e)
-    return {
-        'abs_rel': ((e - t).abs() / t).mean().item(),
-        'sq_rel': ((e - t) ** 2 / t).mean().item(),
-        'rmse': ((e - t) ** 2).mean().sqrt().item(),
-        'rmse_log': (e / t).log().square().mean().sqrt().item(),
-        **{name: (ratio < 1.25**power).double().mean().item() for power, name in enumerate(('a1', 'a2', 'a3'), 1)},
-    }
-
-
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16])
 def test_errors_are_those_of_whole_tensors(dtype):
     """float64 sums of 20,000 numbers in another order: 1e-12 is some thousand times their rounding."""
@@ -114,7 +101,8 @@ def test_errors_are_those_of_whole_tensors(dtype):
     target[:, ::7], estimate[0, 5], estimate[1, 9] = math.nan, math.inf, -math.inf
     for one, other in ((estimate, target), (estimate.mT, target.mT), (estimate[..., ::3], target[..., ::3])):
         for limit, errors in zip((80.0, 50.0), errors_up_to(one, other, (80.0, 50.0)), strict=True):
-            assert errors == pytest.approx(plain_errors(one, other, limit), rel=1e-12, abs=0)
+            expected = plain_depth_errors(one.double(), other.double(), limit).tolist()
+            assert list(errors.values()) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_an_unknown_estimate_makes_errors_unknown_and_not_small():
