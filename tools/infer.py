@@ -6,13 +6,7 @@ import argparse
 
 from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.configuration.keys import PICTURES, warn_of_unread
-from projects.DistillNeRF.engine.command_line import (
-    add_device,
-    add_precision,
-    add_trajectory,
-    config_parser,
-    file_path,
-)
+from projects.DistillNeRF.engine.command_line import add_precision, add_trajectory, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.infer import infer
 from projects.DistillNeRF.utils.errors import command
@@ -24,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=file_path, required=True, help='where pictures, voxels, scene and video go')
     parser.add_argument('--undistort', action='store_true', help='undo the distortion of the lenses')
     add_trajectory(parser)
-    add_device(parser)
+    parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
     add_precision(parser)
     return parser.parse_args()
 

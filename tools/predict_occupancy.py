@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from projects.DistillNeRF.engine.command_line import add_device, add_precision, config_parser, file_path
+from projects.DistillNeRF.engine.command_line import add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.occupancy_options import add_sampling, add_semantics, config_and_semantics
 from projects.DistillNeRF.engine.predict_occupancy import predict_occupancy
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=file_path, required=True, help='where SCENE/TOKEN.npz go')
     add_semantics(parser)
     add_sampling(parser)
-    add_device(parser)
+    parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
     add_precision(parser)
     return parser.parse_args()
 

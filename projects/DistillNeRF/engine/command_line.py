@@ -92,11 +92,6 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--method', choices=METHODS, default=METHODS[0], help=about)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device NAME`` of commands that run the network."""
-    parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
-
-
 def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool) -> None:
     """Add ``--out``, ``--method``, ``--views``, ``--size``, ``--device``: what is exported by which teacher, and where.
 

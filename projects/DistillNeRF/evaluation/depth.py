@@ -41,7 +41,7 @@ def errors_up_to(estimate: Tensor, target: Tensor, limits: Sequence[float]) -> l
     if estimate.shape != target.shape:
         raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
     dtype = torch.float32 if estimate.dtype == target.dtype == torch.float32 else torch.float64
-    pair = [depth.detach().to('cpu', dtype).flatten().contiguous().numpy() for depth in (estimate, target)]
+    pair = [depth.detach().to(dtype).cpu().flatten().contiguous().numpy() for depth in (estimate, target)]
     quotients = np.empty(target.numel())
     return [_errors(*pair, limit, quotients) for limit in limits]
 

@@ -56,7 +56,7 @@ def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
     weights = np.exp(-(((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2) / 2)
     # float32 and float64 as they are: two compiled versions are enough.
     dtype = torch.float32 if estimate.dtype == target.dtype == torch.float32 else torch.float64
-    x, y = (images.detach().to('cpu', dtype).flatten(0, 1).contiguous().numpy() for images in (estimate, target))
+    x, y = (images.detach().to(dtype).cpu().flatten(0, 1).contiguous().numpy() for images in (estimate, target))
     return similarities(x, y, weights / weights.sum()).reshape(len(estimate), -1).mean(1).tolist()
 
 
