@@ -6,7 +6,7 @@ import argparse
 
 from projects.DistillNeRF.engine.command_line import add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.occupancy_options import add_semantics, config_and_semantics
+from projects.DistillNeRF.engine.occupancy_options import add_sampling, add_semantics, config_and_semantics
 from projects.DistillNeRF.engine.predict_occupancy import predict_occupancy
 from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling
 from projects.DistillNeRF.utils.errors import command
@@ -15,15 +15,9 @@ from projects.DistillNeRF.utils.errors import command
 def parse_args() -> argparse.Namespace:
     """Parse the options."""
     parser = config_parser(__doc__)
-    usual = GridSampling()
     parser.add_argument('--out', type=file_path, required=True, help='where SCENE/TOKEN.npz go')
     add_semantics(parser)
-    about = f'points per axis at which a voxel is looked at (default: {usual.lattice})'
-    parser.add_argument('--lattice', type=int, default=usual.lattice, help=about)
-    about = f'density, per meter, from which on a voxel is occupied (default: {usual.min_density})'
-    parser.add_argument('--min-density', type=float, default=usual.min_density, help=about)
-    about = f'voxels by which everything grows then (default: {usual.dilation})'
-    parser.add_argument('--dilation', type=int, default=usual.dilation, help=about)
+    add_sampling(parser)
     parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
     add_precision(parser)
     return parser.parse_args()

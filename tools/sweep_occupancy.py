@@ -6,9 +6,8 @@ import argparse
 
 from projects.DistillNeRF.engine.command_line import add_precision, config_parser, file_path
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.occupancy_options import add_semantics, config_and_semantics
+from projects.DistillNeRF.engine.occupancy_options import add_sampling, add_semantics, config_and_semantics
 from projects.DistillNeRF.engine.sweep_occupancy import Sweep, as_text, sweep_occupancy, write_sweep
-from projects.DistillNeRF.evaluation.occupancy.from_scene import GridSampling
 from projects.DistillNeRF.evaluation.occupancy.labels import MASKS
 from projects.DistillNeRF.utils.errors import command
 from projects.DistillNeRF.utils.files import require_writable
@@ -19,14 +18,8 @@ DENSITIES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 def parse_args() -> argparse.Namespace:
     """Parse the options."""
     parser = config_parser(__doc__)
-    usual = GridSampling()
     parser.add_argument('--out', type=file_path, required=True, help='folder of sweep.json, sweep.md and sweep.html')
-    about = f'densities, per meter, from which on a voxel is occupied (default: {" ".join(map(str, DENSITIES))})'
-    parser.add_argument('--min-density', type=float, nargs='+', default=DENSITIES, metavar='D', help=about)
-    about = f'voxels by which everything grows then (default: {usual.dilation})'
-    parser.add_argument('--dilation', type=int, nargs='+', default=[usual.dilation], metavar='N', help=about)
-    about = f'points per axis at which a voxel is looked at (default: {usual.lattice})'
-    parser.add_argument('--lattice', type=int, nargs='+', default=[usual.lattice], metavar='N', help=about)
+    add_sampling(parser, DENSITIES)
     parser.add_argument(
         '--mask', choices=(*MASKS, 'none'), default='camera', help='voxels that count (default: camera)'
     )

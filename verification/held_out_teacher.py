@@ -9,17 +9,12 @@ the ``field`` alone, the ``neighbor`` image unchanged (the nearest training imag
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmengine.config import DictAction
 
-import projects.DistillNeRF.register  # noqa: F401
-from projects.DistillNeRF.configuration.config import load_config
-from projects.DistillNeRF.engine.teachers import FIELD, METHODS, TeacherSource
 from projects.DistillNeRF.scene_nerf.drive import Drive, DriveImage
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.scores import (
@@ -30,8 +25,9 @@ from projects.DistillNeRF.scene_nerf.scores import (
     render_image,
     score_image,
 )
-from projects.DistillNeRF.scene_nerf.settings import SECTION
 from projects.DistillNeRF.scene_nerf.teacher import Teacher, TeacherRendering
+from projects.DistillNeRF.utils.errors import command
+from verification.teacher_command import parse_teacher
 
 
 def colors(images: Sequence[DriveImage], render: Callable[[DriveImage], TeacherRendering]) -> dict[str, Any] | None:
@@ -62,18 +58,10 @@ def scores(teacher: Teacher, drive: Drive, frames: Sequence[int], lidar: Sequenc
     return result
 
 
+@command
 def main() -> None:
     """Print the scores as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config')
-    parser.add_argument('checkpoint', help='None with --method lidar')
-    parser.add_argument('--method', choices=METHODS, default=FIELD)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    args = parser.parse_args()
-
-    config = load_config(args.config, args.cfg_options, sections=(SECTION,))
-    source = TeacherSource(config, None if args.checkpoint == 'None' else args.checkpoint, args.method)
-    source.check()
+    source = parse_teacher(__doc__)
     settings = source.settings()
     chosen = settings.holdout_frames, settings.holdout_lidar_frames
     print(json.dumps(scores(source.open(), settings.drive(), *chosen, settings.image_size), indent=2))

@@ -8,28 +8,24 @@ converted data; teachers never read it.
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from torch import Tensor
 
-import projects.DistillNeRF.register  # noqa: F401
-from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.image_files import read_image
-from projects.DistillNeRF.engine.teachers import FIELD, METHODS, TeacherSource
+from projects.DistillNeRF.engine.teachers import TeacherSource
 from projects.DistillNeRF.evaluation.image import psnr
 from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.export import VIEWS, shifted
 from projects.DistillNeRF.scene_nerf.scores import filled
-from projects.DistillNeRF.scene_nerf.settings import SECTION
 from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering, corrected
+from projects.DistillNeRF.utils.errors import command
+from verification.teacher_command import parse_teacher
 
 # Instances that go slower stand still, m/s.
 SLOWEST = 0.2
@@ -157,19 +153,10 @@ def compare(source: TeacherSource) -> dict[str, Any]:
     return sums.summary()
 
 
+@command
 def main() -> None:
     """Print the scores as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config')
-    parser.add_argument('checkpoint', help='None with --method lidar')
-    parser.add_argument('--method', choices=METHODS, default=FIELD)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    args = parser.parse_args()
-
-    options: Mapping[str, Any] | None = args.cfg_options
-    config = load_config(args.config, options, sections=(SECTION,))
-    source = TeacherSource(config, None if args.checkpoint == 'None' else args.checkpoint, args.method)
-    source.check()
+    source = parse_teacher(__doc__)
     print(json.dumps(compare(source), indent=2))
 
 

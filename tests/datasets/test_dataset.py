@@ -267,6 +267,7 @@ def test_random_choices_come_from_the_seed_of_the_index(root):
         ({'indices': [-9]}, 'no sample -9 among 8'),
         ({'num_camera': 5}, 'only 4 cameras'),
         ({'cameras': ['TOP']}, 'has no camera TOP'),
+        ({'cameras': ['TOP'], 'num_camera': 1}, 'has no camera TOP'),
         ({'all_prev_frames': True, 'training_target_smart_sample': True}, 'another choice of targets'),
         ({'virtual_img_target_smart_sample': True, 'load_features': True}, 'no features of virtual views'),
     ],

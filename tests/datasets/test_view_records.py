@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 
-from projects.DistillNeRF.datasets.view_records import CURRENT, ViewRecords, one_neighbor_each, whole_frames
+from projects.DistillNeRF.datasets.view_records import ViewRecords
 
 ROOTS = {'img': '/img', 'lidar': '/lidar', 'teacher': '/teacher', 'truth': '/truth', 'features': '/features'}
 
@@ -111,19 +109,3 @@ def test_a_virtual_view_is_moved_along_the_axes_of_its_camera():
     assert view['lidar'] is None and view['true_depth'] is None
     bare = records(lidar=False).virtual_view(INFO, 'FRONT', '1_0_0', WORLD)
     assert not {'lidar', 'true_depth'} & set(bare) and not bare['paths']
-
-
-def test_whole_frames_end_with_the_current_one():
-    assert CURRENT == 0
-    assert whole_frames('AB', (-2, -1)) == [(-2, 'A'), (-2, 'B'), (-1, 'A'), (-1, 'B'), (0, 'A'), (0, 'B')]
-    assert whole_frames('AB', ()) == [(0, 'A'), (0, 'B')]
-
-
-def test_every_camera_chooses_its_own_neighbor():
-    random.seed(0)
-    drawn = [one_neighbor_each('ABC') for _ in range(50)]
-    assert all([name for _, name in keys] == list('ABCABC') for keys in drawn)
-    assert all([offset for offset, _ in keys[3:]] == [0, 0, 0] for keys in drawn)
-    assert {tuple(offset for offset, _ in keys[:3]) for keys in drawn} == {
-        (a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)
-    }

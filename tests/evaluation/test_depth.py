@@ -17,6 +17,7 @@ from projects.DistillNeRF.evaluation.depth import (
 )
 from projects.DistillNeRF.geometry.cameras import Cameras
 from tests.helpers.cameras import pinhole
+from verification.reference.depth_errors import plain_depth_errors
 
 
 def test_the_seven_errors_by_hand():
@@ -89,6 +90,25 @@ def test_averages_are_over_the_results_that_have_the_figure():
     assert average([{'a': 1.0}, {'a': 3.0, 'b': 5.0}, {}]) == {'a': 2.0, 'b': 5.0}
     assert list(average([{'b': 1.0}, {'a': 1.0}])) == ['b', 'a']
     assert average([]) == {}
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.float16])
+def test_errors_are_those_of_whole_tensors(dtype):
+    """float64 sums of 20,000 numbers in another order: 1e-12 is some thousand times their rounding."""
+    generator = torch.Generator().manual_seed(0)
+    target = 100 * torch.rand(2, 100, 100, generator=generator)
+    estimate = (target * (0.5 + torch.rand(target.shape, generator=generator))).to(dtype)
+    target[:, ::7], estimate[0, 5], estimate[1, 9] = math.nan, math.inf, -math.inf
+    for one, other in ((estimate, target), (estimate.mT, target.mT), (estimate[..., ::3], target[..., ::3])):
+        for limit, errors in zip((80.0, 50.0), errors_up_to(one, other, (80.0, 50.0)), strict=True):
+            expected = plain_depth_errors(one.double(), other.double(), limit).tolist()
+            assert list(errors.values()) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_an_unknown_estimate_makes_errors_unknown_and_not_small():
+    errors = depth_errors(torch.tensor([10.0, math.nan]), torch.tensor([10.0, 20.0]))
+    assert all(math.isnan(errors[name]) for name in ('abs_rel', 'sq_rel', 'rmse', 'rmse_log')) and errors['a1'] == 0.5
+    assert depth_errors(torch.tensor([10.0, math.nan]), torch.tensor([10.0, math.nan]))['rmse'] == 0
 
 
 def test_several_ranges_in_one_go_are_those_of_a_loop():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from projects.DistillNeRF.evaluation.report import compare, key, table, view_groups
+import pytest
+import torch
+
+from projects.DistillNeRF.evaluation.report import compare, key, places, table, view_groups
 
 
 def test_a_table_is_aligned_and_leaves_gaps_empty():
@@ -52,6 +55,14 @@ def test_views_are_grouped_by_frame_and_camera():
     targets = views(('A', 1), ('A', 0), ('C', 0), ('A', -1), ('B', 2), ('B', 0), ('C', -3), ('C', 1))
     groups = view_groups(inputs, targets)
     assert groups == {'next': [0, 7], '': [1, 5], 'virtual': [2], 'previous': [3], 'frame+2': [4], 'frame-3': [6]}
+
+
+@pytest.mark.parametrize('positions', [[], [0], [3], [0, 1, 2], [2, 3], [1, 3], [2, 1], [0, 1, 1]])
+def test_places_are_the_positions_and_a_slice_where_they_follow_each_other(positions):
+    numbers = torch.arange(5)
+    index = places(positions)
+    assert numbers[index].tolist() == positions
+    assert isinstance(index, slice) == (positions not in ([1, 3], [2, 1], [0, 1, 1]))
 
 
 def test_keys_leave_empty_parts_out():

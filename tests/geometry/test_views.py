@@ -43,6 +43,12 @@ def test_slicing_takes_every_field_in_the_same_order(index, expected):
     assert chosen.teacher_depth is None
 
 
+def test_a_slice_copies_nothing_and_a_list_does():
+    whole = views()
+    assert whole[1:].lidar_depth.data_ptr() == whole.lidar_depth[1:].data_ptr()
+    assert whole[[1, 2]].lidar_depth.data_ptr() != whole.lidar_depth[1:].data_ptr()
+
+
 def test_to_reaches_the_cameras():
     cast = views().to(torch.float64)
     assert cast.images.dtype == cast.cameras.intrinsics.dtype == cast.lidar_depth.dtype == torch.float64

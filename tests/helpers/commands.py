@@ -57,6 +57,16 @@ param_scheduler = []
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 custom_hooks = [dict(type='ExactResumeHook'), dict(type='ProgressHook'), dict(type='PanelHook', interval=2)]
 """
+TOWN_CONFIG = """_base_ = [{entry!r}]
+_sizes = dict(
+    data_root={root!r},
+    data_prefix=dict(teacher='../town_emernerf'),
+    image_size=(28, 50),
+    render_size=(14, 25),
+    cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
+)
+"""
+TOWN_CONFIG += TINY
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,25 @@ def write_config(path: Path, root: Path) -> Project:
     text = CONFIG.format(entry=str(ENTRY), root=str(root), head='width=32', **sizes)
     path.write_text(text)
     return Project(root, path)
+
+
+def write_town_config(
+    path: Path, town: Path, entry: str = ENTRY.name, head: str = '', steps: int | None = None
+) -> Path:
+    """A config with a tiny network for two cameras of a town.
+
+    Args:
+        path: the new file.
+        town: root of the town, which has a teacher.
+        entry: the config of the same folder that it builds on.
+        head: settings of the network's head, as text.
+        steps: of a training; None: those of the entry.
+    """
+    text = TOWN_CONFIG.format(entry=str(ENTRY.with_name(entry)), root=str(town), head=head)
+    if steps is not None:
+        text += f'train_cfg = dict(max_iters={steps}, val_interval={steps})\nparam_scheduler = []\n'
+    path.write_text(text)
+    return path
 
 
 @dataclass(frozen=True)

@@ -9,31 +9,15 @@ from pathlib import Path
 import pytest
 
 from projects.DistillNeRF.datasets.infos import load_infos, save_infos
-from tests.helpers.commands import ENTRY, TINY, run
+from tests.helpers.commands import run, write_town_config
 from tests.helpers.ranks import run_ranks
 from tests.helpers.refusals import assert_refused
-
-CONFIG = """_base_ = [{entry!r}]
-_sizes = dict(
-    data_root={root!r},
-    data_prefix=dict(teacher='../town_emernerf'),
-    image_size=(28, 50),
-    render_size=(14, 25),
-    cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
-)
-"""
-CONFIG += TINY
-CONFIG += """train_cfg = dict(max_iters=2, val_interval=2)
-param_scheduler = []
-"""
 
 
 @pytest.fixture(scope='module')
 def config(town, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('config') / 'features.py'
-    entry = ENTRY.with_name('model_wrapper_minitown_features.py')
-    path.write_text(CONFIG.format(entry=str(entry), root=str(town), head=''))
-    return path
+    return write_town_config(path, town, 'model_wrapper_minitown_features.py', steps=2)
 
 
 @pytest.fixture(scope='module')

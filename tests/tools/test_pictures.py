@@ -20,36 +20,20 @@ from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import CLASSES
 from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
-from tests.helpers.commands import CAMERAS, ENTRY, IMAGE_SIZE, ROOT, TINY, run
+from tests.helpers.commands import CAMERAS, IMAGE_SIZE, ROOT, run, write_town_config
 from tests.helpers.files import picture, written
 from tests.helpers.refusals import assert_refused
-
-TOWN_CONFIG = """_base_ = [{entry!r}]
-_sizes = dict(
-    data_root={root!r},
-    data_prefix=dict(teacher='../town_emernerf'),
-    image_size=(28, 50),
-    render_size=(14, 25),
-    cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
-)
-"""
-TOWN_CONFIG += TINY
-TOWN_CONFIG += """train_cfg = dict(max_iters=1, val_interval=1)
-param_scheduler = []
-"""
 
 
 @pytest.fixture(scope='module')
 def configs(town, tmp_path_factory) -> dict[str, Path]:
     """Configs for a town of boxes: ``colors`` and ``features``."""
-    folder, made = tmp_path_factory.mktemp('configs'), {}
-    for name, entry, head in (
-        ('colors', ENTRY, 'width=32'),
-        ('features', ENTRY.with_name('model_wrapper_minitown_features.py'), ''),
-    ):
-        made[name] = folder / f'{name}.py'
-        made[name].write_text(TOWN_CONFIG.format(entry=str(entry), root=str(town), head=head))
-    return made
+    folder = tmp_path_factory.mktemp('configs')
+    features = 'model_wrapper_minitown_features.py'
+    return {
+        'colors': write_town_config(folder / 'colors.py', town, head='width=32', steps=1),
+        'features': write_town_config(folder / 'features.py', town, features, steps=1),
+    }
 
 
 def drawn(config: Path, directory: Path, *options: str, samples: int = 1, checkpoint: str | Path = 'None') -> list[str]:

@@ -17,27 +17,14 @@ from projects.MiniTown import scene
 from tests.helpers.boxdrive import write_drive
 from tests.helpers.boxtown import BoxTown
 from tests.helpers.boxworld import BoxWorld
-from tests.helpers.commands import ENTRY, TINY, load_tool, run, write_config
+from tests.helpers.commands import load_tool, run, write_config, write_town_config
 from tests.helpers.ranks import run_ranks
 from tests.helpers.refusals import assert_refused
-
-CONFIG = """_base_ = [{entry!r}]
-_sizes = dict(
-    data_root={root!r},
-    data_prefix=dict(teacher='../town_emernerf'),
-    image_size=(28, 50),
-    render_size=(14, 25),
-    cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
-)
-"""
-CONFIG += TINY
 
 
 @pytest.fixture(scope='module')
 def config(town, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp('config') / 'colors.py'
-    path.write_text(CONFIG.format(entry=str(ENTRY.with_name('model_wrapper_minitown.py')), root=str(town), head=''))
-    return path
+    return write_town_config(tmp_path_factory.mktemp('config') / 'colors.py', town)
 
 
 def measured(config: Path, tmp_path: Path, protocol: str, *options: object) -> tuple[dict, str]:

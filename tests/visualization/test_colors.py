@@ -38,6 +38,16 @@ def test_turbo_is_usual_and_begins_blue_and_ends_red():
     np.testing.assert_array_equal(color_shares(np.array([0.5])), table(cv2.COLORMAP_TURBO)[[128]])
 
 
+@pytest.mark.filterwarnings('error')
+def test_numbers_that_are_not_known_are_dark():
+    """Casting NaN to a whole number gives any number, with a warning."""
+    colors = color_shares(np.array([[np.nan, 1.0], [np.inf, -np.inf]], np.float32))
+    expected = [[UNKNOWN_COLOR, table(cv2.COLORMAP_TURBO)[255]], table(cv2.COLORMAP_TURBO)[[255, 0]]]
+    np.testing.assert_array_equal(colors, np.stack([np.stack(row) for row in expected]))
+    np.testing.assert_array_equal(color_shares(np.array(np.nan)), UNKNOWN_COLOR)
+    np.testing.assert_array_equal(depth_to_colors(np.array([[np.nan]]))[0, 0], UNKNOWN_COLOR)
+
+
 def test_logarithms_of_depth():
     shares = log_shares(np.array([2.0, 80.0, math.sqrt(160), 1.0, 0.0, np.nan]))
     np.testing.assert_allclose(shares[:3], [0, 1, 0.5], atol=1e-12)

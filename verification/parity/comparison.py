@@ -87,6 +87,8 @@ class Comparison:
         coarser: how many times that of ours; what rounding changes of ours is that much less than of the stored.
         terms: of a number that is a sum, its terms relative to it: their changes are taken for that of the sum, as
             sums of few large changes may cancel by chance.
+        twin: ours by tensors in the dtype of the expected ones, where ours come from a compiled loop, which is not
+            perturbed: its changes are taken.
         changes: errors of perturbed runs from ours, one array per run.
     """
 
@@ -99,12 +101,15 @@ class Comparison:
     unit: float
     coarser: float = 1.0
     terms: np.ndarray | None = None
+    twin: np.ndarray | None = None
     changes: list[np.ndarray] = field(default_factory=list)
 
     def change_from(self, perturbed: Comparison) -> np.ndarray:
         """Return how far a perturbed run is from ours."""
         if self.terms is not None and perturbed.terms is not None:
             return np.array([np.linalg.norm(perturbed.terms - self.terms)])
+        if self.twin is not None and perturbed.twin is not None:
+            return self.errors(perturbed.twin, self.twin)
         return self.errors(perturbed.ours, self.ours) * self.coarser
 
     def limit(self, bound: Bound) -> float:
@@ -153,8 +158,9 @@ class Report:
         expected: Tensor | np.ndarray | float,
         bounds: Bounds,
         terms: Tensor | None = None,
+        twin: Tensor | None = None,
     ) -> None:
-        """Compare numbers of one stage; a shape that differs fails."""
+        """Compare numbers of one stage; a shape that differs fails. ``terms``, ``twin``: see :class:`Comparison`."""
         mine, unit = _unit(ours), max(_unit(ours), _unit(expected))
         ours, expected = _array(ours), _array(expected)
         if ours.shape != expected.shape:
@@ -163,7 +169,8 @@ class Report:
         scale = float(np.abs(known).mean()) if known.size else 1.0
         parts = None if terms is None else _array(terms) / (scale or 1.0)
         errors, coarser = _differences(scale or 1.0), unit / mine if mine else 1.0
-        self._keep(stage, ours.size, ours, expected, bounds, errors, unit, coarser, parts)
+        other = None if twin is None else _array(twin)
+        self._keep(stage, ours.size, ours, expected, bounds, errors, unit, coarser, parts, other)
 
     def add_errors(self, stage: str, ours: Any, expected: Any, bounds: Bounds, errors: Errors, unit: float) -> None:
         """Compare by ``errors``, which tells how far, relatively, its first argument is from its second."""

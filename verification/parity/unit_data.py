@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.datasets.image_files import to_rgb
-from projects.DistillNeRF.datasets.view_records import Key, whole_frames
+from projects.DistillNeRF.datasets.target_frames import Key, whole_frames
 from projects.DistillNeRF.evaluation.depth import depth_errors, point_depth_errors
 from projects.DistillNeRF.evaluation.image import psnr, recolored, ssim
 from projects.DistillNeRF.geometry.cameras import Cameras
@@ -21,6 +21,7 @@ from projects.DistillNeRF.losses.image import l1
 from projects.DistillNeRF.pipelines.lidar_depth import lidar_depth_image, project_lidar
 from verification.parity.comparison import DEEP, EQUAL, ROUNDING, SHALLOW, Report
 from verification.parity.units import Arrays
+from verification.reference.depth_errors import plain_depth_errors
 
 ERRORS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3')
 SKY_CLASS, SKY_DEPTH = 10, 120.0
@@ -87,20 +88,24 @@ def check_metrics(unit: Arrays, report: Report) -> None:
     report.add('metric/psnr', psnr(*images), published['psnr'], ROUNDING)
     report.add('metric/ssim', ssim(*images), published['ssim'], ROUNDING)
     for limit in (80, 50):
-        errors = depth_errors(load('pred_depth'), load('gt_lidar'), limit)
-        report.add(
-            f'metric/depth_errors_max{limit}', _values(errors), unit[f'metric/depth_errors_max{limit}'].float(), SHALLOW
-        )
+        pair = load('pred_depth'), load('gt_lidar')
+        expected = unit[f'metric/depth_errors_max{limit}'].float()
+        _add_depth_errors(f'metric/depth_errors_max{limit}', pair, limit, expected, report)
     for part, limit in (('emernerf', 80), ('emernerf_inner', 50)):
-        errors = depth_errors(load('pred_depth'), load('gt_emernerf'), limit)
         expected = torch.tensor([published[f'target_{part}_{name}'] for name in ERRORS])
-        report.add(f'metric/target_{part}', _values(errors), expected, SHALLOW)
+        pair = load('pred_depth'), load('gt_emernerf')
+        _add_depth_errors(f'metric/target_{part}', pair, limit, expected, report)
     sparse = [load(f'sparse_{name}')[:, 0] for name in ('pred', 'loc', 'depth', 'mask')]
     errors = point_depth_errors(*sparse)
     report.add('metric/sparse_input_error', _values(errors), unit['metric/sparse_input_error'].float(), SHALLOW)
     for channels in (2, 3):
         ours = recolored(*images, channels)
         report.add(f'metric/recoloring_N{channels}', ours, load(f'recoloring_N{channels}'), DEEP)
+
+
+def _add_depth_errors(name: str, pair: tuple[Tensor, Tensor], limit: float, expected: Tensor, report: Report) -> None:
+    errors = _values(depth_errors(*pair, limit))
+    report.add(name, errors, expected, SHALLOW, twin=plain_depth_errors(*pair, limit))
 
 
 def _values(errors: Mapping[str, float]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,35 @@ from mmengine.dataset import BaseDataset, force_full_init
 from torch.utils.data import Dataset
 
 from ..evaluation.occupancy.label_maps import LabelMap
-from ..evaluation.occupancy.labels import OccupancyRecord, label_file
-from ..evaluation.occupancy.ray_iou import drive_origins
+from ..evaluation.occupancy.labels import OccupancyRecord
 from ..evaluation.protocols import protocol_named
 from ..geometry.boxes import read_boxes
-from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError, warn
 from .availability import LIDAR, OCCUPANCY, OTHER_FRAMES, Availability, lidar_availability, lidar_note, require_boxes
 from .cache import cache_name, check_cache_exists
-from .dataset_options import check_count, checked_size, either_skip_missing, most_frontal, virtual_view_names
+from .dataset_options import (
+    check_count,
+    checked_size,
+    either_skip_missing,
+    most_frontal,
+    require_cameras,
+    second_of_each_scene,
+    thin_out,
+    virtual_view_names,
+)
 from .file_checks import check_images_and_lidar
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .label_maps import check_label_maps, label_maps_of
 from .map_checks import available_maps, require_virtual_features, require_virtual_views
-from .occupancy import label_availability, lidar_poses
-from .protocol_frames import BETWEEN, Planned, frames_of, plan_samples
+from .occupancy import ego2lidar, label_availability, lidar_poses, occupancy_record
+from .protocol_frames import BETWEEN, frames_of
+from .protocol_samples import Plan, Planned, ProtocolTargets, protocol_cameras
 from .samplers import SeededIndex
+from .target_frames import CURRENT, NeighborTargets, existing
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
-from .view_records import CURRENT, Key, ViewRecords, one_neighbor_each, whole_frames
+from .view_records import ViewRecords
 
 
 @DATASETS.register_module()
@@ -194,14 +203,13 @@ class DistillNeRFDataset(BaseDataset):
                 f'{self.ann_file}: no camera is chosen; name some of {", ".join(infos[0]["images"])} with the dataset '
                 'option cameras, or leave it out for all'
             )
-        if (count := self._camera_count()) is not None:
-            self.cameras = most_frontal(self.cameras, infos[0], count)
+        require_cameras(infos[0], self.cameras, self.ann_file)
+        if self.num_camera is not None:
+            self.cameras = most_frontal(self.cameras, infos[0], self.num_camera)
+        elif self.protocol is not None:
+            self.cameras = protocol_cameras(self.protocol, self.cameras, infos[0])
         for info in infos:
-            if absent := [camera for camera in self.cameras if camera not in info['images']]:
-                raise InputError(
-                    f'{self.ann_file}: sample {info["token"]} has no camera {", ".join(absent)}, only '
-                    f'{", ".join(info["images"])}; choose from these with the dataset option cameras'
-                )
+            require_cameras(info, self.cameras, self.ann_file)
             for camera, kind in itertools.product(self.cameras, self.loaded_maps):
                 if not info['images'][camera].get(kind):
                     raise InputError(
@@ -213,17 +221,11 @@ class DistillNeRFDataset(BaseDataset):
             if len(info.get('lidar_sweeps', [])) >= self.lidar_sweeps:
                 info['lidar_sweeps'] = info['lidar_sweeps'][: self.lidar_sweeps - 1]
         infos = self._all_frames(infos)
-        self._position_of = {info['token']: position for position, info in enumerate(infos)}
+        self._targets = self._choose_targets(infos)
         self._positions = self._choose_samples(infos)
         self._lidar_poses = {} if self.gts is None else lidar_poses([info for info in infos if BETWEEN not in info])
         self._check_files(infos)
         return infos
-
-    def _camera_count(self) -> int | None:
-        """Return how many cameras are kept, those that look most to the front; None for all."""
-        if self.num_camera is not None or self.protocol is None or self.protocol.cameras is None:
-            return self.num_camera
-        return min(self.protocol.cameras, len(self.cameras))
 
     def _all_frames(self, infos: list[Info]) -> list[Info]:
         """Return the keyframes and, for a protocol that looks at them, records of the images between them."""
@@ -232,27 +234,28 @@ class DistillNeRFDataset(BaseDataset):
             info.pop('image_sweeps', None)
         return frames
 
+    def _choose_targets(self, infos: Sequence[Info]) -> NeighborTargets | ProtocolTargets:
+        """Return what knows the targets of every sample."""
+        if self.protocol is not None:
+            return ProtocolTargets(self.protocol, infos, self.cameras, self.ann_file)
+        if self.all_prev_frames:
+            return NeighborTargets(infos, (-2, -1))
+        if self.test_mode:
+            return NeighborTargets(infos, (1,) if self.add_next_frame_for_eval else ())
+        one_each = self.training_target_smart_sample
+        return NeighborTargets(infos, (-1, 1) if one_each else (), one_each)
+
     def _choose_samples(self, infos: Sequence[Info]) -> np.ndarray:
         """Return the positions of the records that are samples."""
-        positions = list(range(len(infos)))
-        if self.protocol is not None:
-            self.plan = plan_samples(self.protocol, infos, self.cameras, self.ann_file)
-            self._planned = {planned.position: planned for planned in self.plan.samples}
-            positions = list(self._planned)
+        if isinstance(self._targets, ProtocolTargets):
+            positions = self._targets.positions
         elif self.test_mode and self.test_samples == 'second_of_scene':
-            by_scene: dict[str, list[int]] = {}
-            for position in positions:
-                by_scene.setdefault(infos[position]['scene'], []).append(position)
-            positions = [members[1] for members in by_scene.values() if len(members) > 1]
+            positions = second_of_each_scene(infos)
+        else:
+            positions = list(range(len(infos)))
         if self.require_lidar:
             positions = [position for position in positions if infos[position].get('lidar_points')]
-        positions = positions[:: self.every_nth]
-        if isinstance(self._chosen, int):
-            positions = positions[: self._chosen]
-        elif self._chosen is not None:
-            if bad := [index for index in self._chosen if not -len(positions) <= index < len(positions)]:
-                raise InputError(f'{self.ann_file}: no sample {bad[0]} among {len(positions)}; correct indices')
-            positions = [positions[index] for index in self._chosen]
+        positions = thin_out(positions, self.every_nth, self._chosen, self.ann_file)
         if not positions:
             raise InputError(
                 f'{self.ann_file}: none of its {len(infos)} samples is left; '
@@ -263,7 +266,8 @@ class DistillNeRFDataset(BaseDataset):
     def _check_files(self, infos: Sequence[Info]) -> None:
         """Check that all files exist, and count in :attr:`availability`, by name, what may be missing."""
         # Positions of the records whose views can be loaded.
-        self.keyframes = self._used_positions(infos)
+        others = [other for position in self._positions for other in self._targets.others(position).values()]
+        self.keyframes = sorted({*self._positions.tolist(), *others})
         loaded = [infos[position] for position in self.keyframes]
         # Between keyframes there are only images.
         used = [info for info in loaded if BETWEEN not in info]
@@ -284,13 +288,11 @@ class DistillNeRFDataset(BaseDataset):
             self.availability[LIDAR] = lidar_availability(used, self.lidar_sweeps, self.ann_file)
         if self.load_boxes:
             require_boxes(samples, self.ann_file)
-        if self.protocol is not None:
-            accompanied = sum(any(self._planned[position].offsets) for position in self._positions)
+        accompanied = sum(bool(self._targets.others(position)) for position in self._positions)
+        neighbors = isinstance(self._targets, NeighborTargets)
+        if not neighbors or self._targets.offsets:
             self.availability[OTHER_FRAMES] = Availability(accompanied, len(samples))
-        elif self._offsets():
-            accompanied = sum(self._has_neighbor(infos, position) for position in self._positions)
-            self.availability[OTHER_FRAMES] = Availability(accompanied, len(samples))
-            if not accompanied:
+            if neighbors and not accompanied:
                 warn(f'{self.ann_file}: no sample has another frame as a target: the current ones are repeated')
         if self.gts is not None:
             self.availability[OCCUPANCY] = label_availability(samples, self.gts, self.ann_file)
@@ -331,43 +333,6 @@ class DistillNeRFDataset(BaseDataset):
         views += [records.virtual_view(info, *choice, world2global) for choice in choices]
         return {**self._settings(), 'views': dict(enumerate(views))}
 
-    def _has_neighbor(self, infos: Sequence[Info], position: int) -> bool:
-        """Tell whether another frame of the scene of a sample can be a target."""
-        return any(self._neighbor(infos.__getitem__, position, offset) is not None for offset in self._offsets())
-
-    def _used_positions(self, infos: Sequence[Info]) -> list[int]:
-        """Return the positions of the samples and of the neighbors that can be targets."""
-        used = set(self._positions.tolist())
-        if self.protocol is not None:
-            return sorted(used | {p + offset for p in used for offset in self._planned[p].offsets})
-        for position in self._positions:
-            neighbors = (self._neighbor(infos.__getitem__, position, offset) for offset in self._offsets())
-            used.update(neighbor for neighbor in neighbors if neighbor is not None)
-        return sorted(used)
-
-    def _offsets(self) -> tuple[int, ...]:
-        """Return the frame offsets of the neighbors that can be targets."""
-        if self.all_prev_frames:
-            return (-2, -1)
-        if self.test_mode:
-            return (1,) if self.add_next_frame_for_eval else ()
-        return (-1, 1) if self.training_target_smart_sample else ()
-
-    def _neighbor(self, read: Callable[[int], Info], position: int, offset: int) -> int | None:
-        """Return the position of the keyframe ``offset`` after this one in the same scene; None if there is none.
-
-        Args:
-            read: returns the record at a position.
-            position: position of this keyframe.
-            offset: how many keyframes later; negative: earlier.
-        """
-        for _ in range(abs(offset)):
-            token = read(position)['next' if offset > 0 else 'prev']
-            if token is None:
-                return None
-            position = self._position_of[token]
-        return position
-
     @force_full_init
     def __len__(self) -> int:
         return len(self._positions)
@@ -375,57 +340,56 @@ class DistillNeRFDataset(BaseDataset):
     @force_full_init
     def get_token(self, idx: int) -> str:
         """Return the token of a sample."""
-        return super().get_data_info(int(self._positions[idx]))['token']
+        return self._info(idx)['token']
+
+    @force_full_init
+    def cameras_of_protocol(self) -> tuple[str, ...]:
+        """Return the cameras that the protocol uses where no option chooses others; only with ``protocol``."""
+        first = super().get_data_info(0)
+        there = [camera for camera in self.metainfo['cameras'] if camera in first['images']]
+        return protocol_cameras(self.protocol, there, first)
+
+    @property
+    @force_full_init
+    def plan(self) -> Plan:
+        """Return what the protocol chose; only with ``protocol``."""
+        return self._targets.plan
 
     @force_full_init
     def planned(self, idx: int) -> Planned:
         """Return a sample as its protocol chose it; only with ``protocol``."""
-        return self._planned[int(self._positions[idx])]
+        return self._targets.at(int(self._positions[idx]))
 
     @force_full_init
     def may_score_depth(self) -> bool:
         """Tell whether depth may be known of a frame whose depth is scored: a keyframe with maps or LiDAR."""
-        if self.protocol is None:
+        if not isinstance(self._targets, ProtocolTargets):
             return True
-        planned = [self._planned[int(position)] for position in self._positions]
-        scored = {
-            one.position + one.offsets[unit[0] // len(self.cameras)]
-            for one in planned
-            for units in one.depths.values()
-            for unit in units
-        }
+        scored = self._targets.scored_depths(self._positions.tolist())
         keyframes = [info for info in map(super().get_data_info, scored) if BETWEEN not in info]
         maps = {'teacher', 'truth'} & set(self.loaded_maps)
-        known = [
-            info for info in keyframes if maps or (self.load_lidar and lidar_measurements(info, self.lidar_sweeps))
-        ]
+        known = maps or any(self.load_lidar and lidar_measurements(info, self.lidar_sweeps) for info in keyframes)
         # Where a protocol adds its targets later, nothing is known here.
-        return not scored or bool(known)
+        return not scored or bool(keyframes and known)
 
     @force_full_init
     def ego2lidar(self, idx: int) -> np.ndarray:
         """Return the pose ``(4, 4)`` of a sample's ego frame in its LiDAR frame, in which its scene is."""
-        info = super().get_data_info(int(self._positions[idx]))
-        lidar2global, ego2global = (np.asarray(info[name], np.float64) for name in ('lidar2global', 'ego2global'))
-        return inverse_pose(lidar2global) @ ego2global
+        return ego2lidar(self._info(idx))
 
     @force_full_init
     def occupancy(self, idx: int) -> OccupancyRecord:
         """Return where the labels of a sample are, and how their grid lies; only with ``gts``."""
-        info = super().get_data_info(int(self._positions[idx]))
-        return OccupancyRecord(
-            label_file(self.gts, info['scene'], info['token']),
-            self.ego2lidar(idx),
-            drive_origins(self._lidar_poses[info['scene']], np.asarray(info['ego2global'], np.float64)),
-        )
+        return occupancy_record(self._info(idx), self.gts, self._lidar_poses)
 
     @force_full_init
     def label_maps_of(self, idx: int) -> list[LabelMap] | None:
         """Return the label maps of a sample's input images, in their order; None without ``label_maps``."""
-        if self.label_maps is None:
-            return None
-        info = super().get_data_info(int(self._positions[idx]))
-        return label_maps_of(info, self.cameras, self.label_maps)
+        return None if self.label_maps is None else label_maps_of(self._info(idx), self.cameras, self.label_maps)
+
+    def _info(self, idx: int) -> Info:
+        """Return the record of a sample."""
+        return super().get_data_info(int(self._positions[idx]))
 
     def reload(self, num_camera: int | None = None, load_boxes: bool | None = None) -> None:
         """Read the info file again with other options; nothing happens if they are as before.
@@ -488,9 +452,12 @@ class DistillNeRFDataset(BaseDataset):
         info = super().get_data_info(position)
         notes: list[str] = []
         input_keys = [(CURRENT, camera) for camera in self.cameras]
-        frames = self._frames(position)
-        target_keys = [self._existing(frames, key, notes) for key in self._target_keys(position)]
-        frames = {offset: frames[offset] for offset, _ in input_keys + target_keys}
+        others = self._targets.others(position)
+        keys = self._targets.keys(position, self.cameras)
+        target_keys = [existing(key, others, info['token'], notes) for key in keys]
+        read = super().get_data_info
+        offsets = dict.fromkeys(offset for offset, _ in target_keys if offset != CURRENT)
+        frames = {CURRENT: info} | {offset: read(others[offset]) for offset in offsets}
         world2global, records = np.asarray(info['lidar2global']), self._records()
         views = {
             key: records.view(frames[key[0]], key, world2global) for key in dict.fromkeys(input_keys + target_keys)
@@ -505,7 +472,7 @@ class DistillNeRFDataset(BaseDataset):
             **{key: info[key] for key in ('token', 'scene', 'frame', 'timestamp')},
             **({'boxes': info['boxes']} if self.load_boxes else {}),
             **({} if self.gts is None else {'occupancy': self.occupancy(idx)}),
-            **({} if self.protocol is None else {'protocol': self._planned[position].scored}),
+            **({} if self.protocol is None else {'protocol': self.planned(idx).scored}),
             **({} if self.label_maps is None else {'label_maps': self.label_maps_of(idx)}),
             **self._settings(),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
@@ -545,32 +512,6 @@ class DistillNeRFDataset(BaseDataset):
     def _exists(self, info: Info, camera: str, name: str) -> bool:
         files = virtual_view_files(info['images'][camera]['teacher'], name)
         return (Path(self.data_prefix['teacher']) / files['rgb']).is_file()
-
-    def _target_keys(self, position: int) -> list[Key]:
-        if self.protocol is not None:
-            return [(offset, camera) for offset in self._planned[position].offsets for camera in self.cameras]
-        if self.training_target_smart_sample and not self.test_mode:
-            return one_neighbor_each(self.cameras)
-        return whole_frames(self.cameras, self._offsets())
-
-    def _frames(self, position: int) -> dict[int, Info]:
-        """Return the current keyframe and the neighbors that can be targets, by frame offset."""
-        read = super().get_data_info
-        if self.protocol is not None:
-            return {offset: read(position + offset) for offset in (CURRENT, *self._planned[position].offsets)}
-        neighbors = {offset: self._neighbor(read, position, offset) for offset in self._offsets()}
-        found = {offset: neighbor for offset, neighbor in neighbors.items() if neighbor is not None}
-        return {CURRENT: read(position)} | {offset: read(neighbor) for offset, neighbor in found.items()}
-
-    @staticmethod
-    def _existing(frames: dict[int, Info], key: Key, notes: list[str]) -> Key:
-        """Return the key of a view, or that of the current frame, with a note, if the other frame does not exist."""
-        offset, camera = key
-        if offset in frames:
-            return key
-        token = frames[CURRENT]['token']
-        notes.append(f'{camera}: frame {offset:+d} of {token} does not exist: the current frame is repeated')
-        return CURRENT, camera
 
 
 def own_datasets(dataset: Dataset) -> list[DistillNeRFDataset]:

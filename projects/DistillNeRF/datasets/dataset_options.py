@@ -47,6 +47,21 @@ def virtual_view_names(wanted: bool, upward: bool) -> tuple[str, ...]:
     return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
 
 
+def require_cameras(info: Info, cameras: Sequence[str], where: str) -> None:
+    """Raise an :class:`InputError` if a record has no image of one of the cameras.
+
+    Args:
+        info: the record.
+        cameras: names of the cameras.
+        where: info file, for messages.
+    """
+    if absent := [camera for camera in cameras if camera not in info['images']]:
+        raise InputError(
+            f'{where}: sample {info["token"]} has no camera {", ".join(absent)}, only {", ".join(info["images"])}; '
+            'choose from these with the dataset option cameras'
+        )
+
+
 def most_frontal(cameras: Sequence[str], info: Info, count: int) -> tuple[str, ...]:
     """Return the ``count`` cameras that look most to the front (y of the LiDAR frame), in the order given."""
     if count > len(cameras):
@@ -70,3 +85,30 @@ def either_skip_missing(given: bool | None, published: bool | None) -> bool:
     if given is not None and published is not None and given != published:
         raise InputError(f'skip_missing is {given}, and SKIP_MISSING (its published spelling) {published}; leave one')
     return bool(given if given is not None else published)
+
+
+def second_of_each_scene(infos: Sequence[Info]) -> list[int]:
+    """Return the position of the second record of each scene that has two."""
+    scenes: dict[str, list[int]] = {}
+    for position, info in enumerate(infos):
+        scenes.setdefault(info['scene'], []).append(position)
+    return [positions[1] for positions in scenes.values() if len(positions) > 1]
+
+
+def thin_out(positions: Sequence[int], every_nth: int, indices: int | Sequence[int] | None, where: str) -> list[int]:
+    """Keep every n-th of some positions, and of these the first ``indices``, or the listed ones.
+
+    Args:
+        positions: of samples among the records.
+        every_nth, indices: options of the dataset.
+        where: info file, for messages.
+
+    Raises:
+        InputError: a sample is listed that does not exist.
+    """
+    positions = list(positions[::every_nth])
+    if indices is None or isinstance(indices, int):
+        return positions[:indices]
+    if bad := [index for index in indices if not -len(positions) <= index < len(positions)]:
+        raise InputError(f'{where}: no sample {bad[0]} among {len(positions)}; correct indices')
+    return [positions[index] for index in indices]

@@ -1,16 +1,36 @@
-"""What a dataset tells of Occ3D labels: how many samples have some, and where rays of RayIoU can start."""
+"""What a dataset tells of Occ3D labels: where they are, how their grid lies, and how many samples have some."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..evaluation.occupancy.labels import label_file
+from ..evaluation.occupancy.labels import OccupancyRecord, label_file
+from ..evaluation.occupancy.ray_iou import drive_origins
+from ..geometry.poses import inverse_pose
 from ..utils.errors import warn
 from ..utils.files import is_file
 from .availability import Availability
 from .infos import Info
+
+
+def ego2lidar(info: Info) -> np.ndarray:
+    """Return the pose ``(4, 4)`` of the ego frame of a keyframe in its LiDAR frame, in which its scene is."""
+    lidar2global, ego2global = (np.asarray(info[name], np.float64) for name in ('lidar2global', 'ego2global'))
+    return inverse_pose(lidar2global) @ ego2global
+
+
+def occupancy_record(info: Info, labels: str, drives: Mapping[str, np.ndarray]) -> OccupancyRecord:
+    """Return where the labels of a keyframe are, and how their grid lies.
+
+    Args:
+        info: record of the keyframe.
+        labels: folder of ``SCENE/TOKEN/labels.npz``.
+        drives: :func:`lidar_poses` of all keyframes.
+    """
+    origins = drive_origins(drives[info['scene']], np.asarray(info['ego2global'], np.float64))
+    return OccupancyRecord(label_file(labels, info['scene'], info['token']), ego2lidar(info), origins)
 
 
 def lidar_poses(infos: Sequence[Info]) -> dict[str, np.ndarray]:

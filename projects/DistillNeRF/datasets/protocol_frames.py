@@ -1,59 +1,19 @@
-"""The frames that a protocol chooses from, keyframes and images between them, and the samples that it chooses."""
+"""The frames that a protocol chooses from: keyframes, and the images between them."""
 
 from __future__ import annotations
 
 import bisect
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..evaluation.protocols import Frame, Protocol, Sample
 from ..evaluation.protocols.base import spacing
 from ..geometry.poses import inverse_pose
-from ..utils.errors import InputError, warn
+from ..utils.errors import warn
 from .infos import Info
 
 # Marks the records of frames between keyframes.
 BETWEEN = 'between_keyframes'
-Units = list[list[int]]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A sample of a protocol in a dataset.
-
-    Attributes:
-        position: of its input among the records.
-        offsets: of its targets, in records after the input.
-        colors, depths: group -> its units, each the positions of target views that are scored together.
-    """
-
-    position: int
-    offsets: tuple[int, ...]
-    colors: dict[str, Units]
-    depths: dict[str, Units]
-
-    @property
-    def scored(self) -> dict[str, dict[str, Units]]:
-        """Return what the sample says of its groups (``protocol`` of its metainfo)."""
-        return {'colors': self.colors, 'depths': self.depths}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a protocol chose.
-
-    Attributes:
-        samples: in order of scene and time.
-        skipped: what could not be a sample, in words -> how many.
-        period: seconds between frames, as usual in the data.
-    """
-
-    samples: list[Planned]
-    skipped: dict[str, int] = field(default_factory=dict)
-    period: float = float('nan')
 
 
 def frames_of(infos: Sequence[Info], cameras: Sequence[str], between: bool, where: str) -> list[Info]:
@@ -137,62 +97,3 @@ def _record(info: Info, images: dict[str, Info], time: float, number: int) -> In
         'lidar_points': None,
         'lidar_sweeps': [],
     }
-
-
-def plan_samples(protocol: Protocol, infos: Sequence[Info], cameras: Sequence[str], where: str) -> Plan:
-    """Let a protocol choose samples.
-
-    Args:
-        protocol: it.
-        infos: records of all frames (:func:`frames_of`).
-        cameras: of each frame.
-        where: the info file, for messages.
-
-    Raises:
-        InputError: no sample is left.
-    """
-    scenes: dict[str, list[int]] = {}
-    for position, info in enumerate(infos):
-        scenes.setdefault(info['scene'], []).append(position)
-    samples: list[Planned] = []
-    skipped: Counter[str] = Counter()
-    steps: list[float] = []
-    for positions in scenes.values():
-        drive = [_frame(infos[position]) for position in positions]
-        steps += np.diff([frame.time for frame in drive]).tolist()
-        choice = protocol.choose(drive)
-        samples += [_planned(sample, positions, len(cameras), protocol.per_image) for sample in choice.samples]
-        skipped.update(choice.skipped)
-    if len({sample.position for sample in samples}) < len(samples):
-        raise ValueError(f'protocol {protocol.name} reconstructs a frame twice')
-    left_out = {what: count for what, count in skipped.items() if count}
-    told = ', '.join(f'{count} {what}' for what, count in left_out.items())
-    if not samples:
-        raise InputError(
-            f'{where}: protocol {protocol.name} has no sample in its {len(scenes)} scenes'
-            f'{f" ({told})" if told else ""}; {protocol.needs}'
-        )
-    if told:
-        warn(f'{where}: protocol {protocol.name} leaves out {told}')
-    return Plan(samples, left_out, float(np.median(steps)) if steps else float('nan'))
-
-
-def _frame(info: Info) -> Frame:
-    place = np.asarray(info['lidar2global'], np.float64)[:3, 3]
-    return Frame(float(info['timestamp']), place, BETWEEN not in info)
-
-
-def _planned(sample: Sample, positions: Sequence[int], cameras: int, per_image: bool) -> Planned:
-    """Bring the sample of a scene, whose records are at ``positions``, to the records and views of a dataset."""
-
-    def units(frames: Sequence[int], apart: bool) -> Units:
-        firsts = [sample.targets.index(frame) * cameras for frame in frames]
-        whole = [list(range(first, first + cameras)) for first in firsts]
-        return [[position] for unit in whole for position in unit] if apart else whole
-
-    return Planned(
-        positions[sample.input],
-        tuple(positions[target] - positions[sample.input] for target in sample.targets),
-        {name: units(frames, per_image) for name, frames in sample.colors.items()},
-        {name: units(frames, False) for name, frames in sample.depths.items()},
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..geometry.poses import inverse_pose
 from .cache import cache_name
 from .infos import Info, lidar_measurements
 from .protocol_frames import BETWEEN
+from .target_frames import CURRENT, Key
 from .teacher_files import VIRTUAL_VIEWS, virtual_feature_path, virtual_view_files
 
 # Names of maps in the info file -> in a view. There ``paths`` has the file, and the view itself the loaded array.
@@ -140,19 +140,3 @@ class ViewRecords:
 
     def _path(self, kind: str, relative: str) -> str:
         return str(Path(self.roots[kind]) / relative)
-
-
-# Frame offset of the current keyframe.
-CURRENT = 0
-# (frame offset, camera).
-Key = tuple[int, str]
-
-
-def whole_frames(cameras: Sequence[str], offsets: Sequence[int]) -> list[Key]:
-    """List all cameras of one frame after the other, and of the current frame at the end."""
-    return [(offset, camera) for offset in (*offsets, CURRENT) for camera in cameras]
-
-
-def one_neighbor_each(cameras: Sequence[str]) -> list[Key]:
-    """Choose the previous or the next frame at random for every camera; the current frame comes at the end."""
-    return [(random.choice((-1, 1)), camera) for camera in cameras] + whole_frames(cameras, ())

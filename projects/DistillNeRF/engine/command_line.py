@@ -88,6 +88,12 @@ def add_trajectory(parser: argparse.ArgumentParser, default: str | None = 'left_
     )
 
 
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """Add ``--method NAME``: which teacher."""
+    about = 'scene_nerf (default): the field of a checkpoint; lidar: all LiDAR of the scene, without training'
+    parser.add_argument('--method', choices=METHODS, default=METHODS[0], help=about)
+
+
 def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool) -> None:
     """Add ``--out``, ``--method``, ``--views``, ``--size``, ``--device``: what is exported by which teacher, and where.
 
@@ -97,8 +103,7 @@ def add_teacher_export(parser: argparse.ArgumentParser, out: str, required: bool
         required: whether that has to be given.
     """
     parser.add_argument('--out', type=file_path, required=required, help=out)
-    about = 'scene_nerf (default): the field of a checkpoint; lidar: all LiDAR of the scene, without training'
-    parser.add_argument('--method', choices=METHODS, default=METHODS[0], help=about)
+    add_method(parser)
     about = 'views to export: the original one, and shifts of the camera in meters; default: all'
     parser.add_argument('--views', nargs='+', type=_view, default=VIEWS, metavar='VIEW', help=about)
     about = 'height and width of the files; default: scene_nerf.image_size of the config'

@@ -1,18 +1,42 @@
-"""Options of the commands that predict occupancy: what tells the classes of voxels."""
+"""Options of the commands that predict occupancy: when a voxel is occupied, and what tells its class."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from mmengine.config import Config
 
 from ..configuration.config import load_config
 from ..configuration.keys import DATA_AND_NETWORK, warn_of_unread
+from ..evaluation.occupancy.from_scene import GridSampling
 from ..evaluation.occupancy.voxel_classes import SEMANTICS, Semantics
 from ..semantics.label_sets import LABEL_SETS
 from ..semantics.phrases import COMBINATIONS, read_phrases
 from ..utils.errors import InputError
 from .command_line import file_path
+
+
+def add_sampling(parser: argparse.ArgumentParser, densities: Sequence[float] | None = None) -> None:
+    """Add the settings of a ``GridSampling``: ``--lattice``, ``--min-density`` and ``--dilation``.
+
+    Args:
+        parser: of the command.
+        densities: of a command that takes several values of each, the usual ones; None: it takes one value of each.
+    """
+    usual = GridSampling()
+    settings = (
+        ('--lattice', int, 'N', usual.lattice, 'points per axis at which a voxel is looked at'),
+        ('--min-density', float, 'D', usual.min_density, 'density, per meter, from which on a voxel is occupied'),
+        ('--dilation', int, 'N', usual.dilation, 'voxels by which everything grows then'),
+    )
+    for name, kind, metavar, value, about in settings:
+        if densities is None:
+            parser.add_argument(name, type=kind, default=value, metavar=metavar, help=f'{about} (default: {value})')
+            continue
+        values = list(densities) if name == '--min-density' else [value]
+        told = f'{about}; default: {" ".join(map(str, values))}'
+        parser.add_argument(name, type=kind, nargs='+', default=values, metavar=metavar, help=told)
 
 
 def add_semantics(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..configuration.options import DATASET, datasets
 from ..datasets.dataset import DistillNeRFDataset, own_datasets
-from ..datasets.protocol_frames import Units
+from ..datasets.protocol_samples import Units
 from ..evaluation.protocols import Protocol, protocol_named
 from ..utils.errors import InputError
 
@@ -134,14 +134,23 @@ def _deviations(protocol: Protocol, dataset: DistillNeRFDataset) -> list[str]:
         found.append(f'frames per second: {usual:.3g}, protocol: {protocol.rate:g}')
     if not protocol.between and protocol.rate is not None and usual < protocol.rate * (1 - SAME_RATE):
         found.append(f'keyframes per second: {usual:.3g}, protocol: {protocol.rate:g}')
-    published = protocol.cameras or len(dataset.metainfo['cameras'])
-    if len(dataset.cameras) != published:
-        found.append(f'cameras: {len(dataset.cameras)}, protocol: {published}')
+    found += _other_cameras(protocol, dataset)
     if len(dataset) < len(dataset.plan.samples):
         found.append(f'samples: {len(dataset)} of {len(dataset.plan.samples)}, by other options of the data')
     if protocol.several_glances is not None:
         found.append(f'one glance: {protocol.several_glances}')
     return found
+
+
+def _other_cameras(protocol: Protocol, dataset: DistillNeRFDataset) -> list[str]:
+    """Say, if it is so, that the cameras are not as many as those of a protocol, or that they are others."""
+    wanted = protocol.cameras or len(dataset.metainfo['cameras'])
+    if len(dataset.cameras) != wanted:
+        return [f'cameras: {len(dataset.cameras)}, protocol: {wanted}']
+    usual = dataset.cameras_of_protocol()
+    if set(dataset.cameras) == set(usual):
+        return []
+    return [f'cameras: {", ".join(dataset.cameras)}, protocol: {", ".join(usual)}']
 
 
 def protocol_lines(about: Mapping[str, Any]) -> str:

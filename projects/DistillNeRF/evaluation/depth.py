@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numba import njit
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
@@ -34,33 +37,71 @@ def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE
 
 
 def errors_up_to(estimate: Tensor, target: Tensor, limits: Sequence[float]) -> list[dict[str, float]]:
-    """Return :func:`depth_errors` for several ``max_depth``, the largest first, in one go."""
+    """Return :func:`depth_errors` for several ``max_depth``."""
     if estimate.shape != target.shape:
         raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
-    counts = (target > MIN_EVALUATED_DEPTH) & (target < limits[0])
-    # Several times as fast as an index.
-    e, t = (torch.masked_select(depth, counts).double() for depth in (estimate, target))
-    found = []
-    for limit in limits:
-        if limit < limits[0]:
-            inside = t < limit
-            e, t = torch.masked_select(e, inside), torch.masked_select(t, inside)
-        found.append(_errors(e.clamp(MIN_EVALUATED_DEPTH, limit), t) if len(t) else {})
-    return found
+    dtype = torch.float32 if estimate.dtype == target.dtype == torch.float32 else torch.float64
+    pair = [depth.detach().to(dtype).cpu().flatten().contiguous().numpy() for depth in (estimate, target)]
+    quotients = np.empty(target.numel())
+    return [_errors(*pair, limit, quotients) for limit in limits]
 
 
-def _errors(e: Tensor, t: Tensor) -> dict[str, float]:
-    """Return the errors of estimates ``(n,)`` against targets, n > 0, float64."""
-    difference, quotient = (e - t).abs(), t / e
-    relative, ratio = difference / t, torch.maximum(quotient, e / t)
-    errors = {
-        'abs_rel': relative.mean(),
-        'sq_rel': (relative * difference).mean(),
-        'rmse': difference.square_().mean().sqrt(),
-        'rmse_log': quotient.log_().square_().mean().sqrt(),
-        **{name: torch.count_nonzero(ratio < bound) / len(t) for name, bound in RATIOS.items()},
+def _errors(estimate: np.ndarray, target: np.ndarray, limit: float, quotients: np.ndarray) -> dict[str, float]:
+    """Return the errors of estimates ``(n,)`` against targets up to a limit; ``quotients`` ``(n,)`` is work space."""
+    bounds = MIN_EVALUATED_DEPTH, float(limit)
+    count, sums, below = _add_up(estimate, target, bounds, tuple(RATIOS.values()), quotients)
+    if not count:
+        return {}
+    # A logarithm takes longer than all the rest of a pixel, unless many are taken at once.
+    logs = torch.from_numpy(quotients[:count]).log_()
+    relative, squared_relative, squared = (one / count for one in sums)
+    return {
+        'abs_rel': relative,
+        'sq_rel': squared_relative,
+        'rmse': math.sqrt(squared),
+        'rmse_log': math.sqrt(logs.dot(logs).item() / count),
+        **{name: number / count for name, number in zip(RATIOS, below, strict=True)},
     }
-    return dict(zip(errors, torch.stack([value.double() for value in errors.values()]).tolist(), strict=True))
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _add_up(estimate, target, bounds, ratios, quotients):
+    """Add up over pixels with a target between bounds, in float64.
+
+    Args:
+        estimate, target: ``(n,)`` meters.
+        bounds: the lower and the upper one; the estimate is clipped to them, a NaN stays.
+        ratios: three of them.
+        quotients: ``(n,)`` float64, filled with target / estimate of the pixels that count.
+
+    Returns:
+        how many pixels count; the sums of relative, squared relative and squared differences; and how many pixels
+        have a ratio of depths below each of the ratios.
+    """
+    low, high = bounds
+    first, second, third = ratios
+    count, below_first, below_second, below_third = 0, 0, 0, 0
+    relative, squared_relative, squared = 0.0, 0.0, 0.0
+    for n in range(len(target)):
+        true = np.float64(target[n])
+        if not low < true < high:
+            continue
+        depth = np.float64(estimate[n])
+        if depth < low:
+            depth = low
+        elif depth > high:
+            depth = high
+        difference, quotient = abs(depth - true), true / depth
+        share, ratio = difference / true, max(quotient, depth / true)
+        relative += share
+        squared_relative += share * difference
+        squared += difference * difference
+        below_first += ratio < first
+        below_second += ratio < second
+        below_third += ratio < third
+        quotients[count] = quotient
+        count += 1
+    return count, (relative, squared_relative, squared), (below_first, below_second, below_third)
 
 
 def distance_to_z(distance: Tensor, cameras: Cameras) -> Tensor:

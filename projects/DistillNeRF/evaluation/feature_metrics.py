@@ -16,7 +16,7 @@ from ..utils.errors import InputError
 from .features import ClassCounts, class_ious, count_classes, feature_psnr, known_features, true_classes
 from .metrics import SampleMetric
 from .parts import CAMERA, MOTION, part_key, pixel_masks
-from .report import key, view_groups
+from .report import key, places, view_groups
 
 
 class _OfFeatures(SampleMetric):
@@ -29,7 +29,8 @@ class _OfFeatures(SampleMetric):
             raise InputError(f'{type(self).__name__}: the network renders no features; leave it out of the evaluators')
         found = []
         for group, positions in view_groups(sample['input_views'], targets).items():
-            estimate, views = rendered[positions], targets[positions]
+            chosen = places(positions)
+            estimate, views = rendered[chosen], targets[chosen]
             if not estimate.isfinite().all():
                 self._skip('NaN in the rendered features')
             elif (target := known_features(views, estimate)) is None:

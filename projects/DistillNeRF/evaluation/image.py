@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from ..losses.image import BLOCKS, psnr_tensor
+from .gaussian_ssim import similarities
 
 # Side and standard deviation of the window of :func:`ssims_gaussian`, pixels.
 WINDOW, SIGMA = 11, 1.5
@@ -53,21 +53,11 @@ def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
     """
     if min(estimate.shape[-2:]) < SMALLEST_GAUSSIAN:
         raise ValueError(f'images of {tuple(estimate.shape[-2:])} have a side of less than {SMALLEST_GAUSSIAN} pixels')
-    x, y = (images.detach().double().cpu().numpy() for images in (estimate, target))
-    mean_x, mean_y, both, xy = (_blur(images) for images in (x, y, x * x + y * y, x * y))
-    products = mean_x * mean_y
-    squares = mean_x * mean_x + mean_y * mean_y
-    variances = np.maximum(both - squares, 0)  # rounding can make them negative
-    first, second = 0.01**2, 0.03**2
-    similarity = (2 * products + first) * (2 * (xy - products) + second) / ((squares + first) * (variances + second))
-    return similarity.reshape(len(x), -1).mean(1).tolist()
-
-
-def _blur(images: np.ndarray) -> np.ndarray:
-    """Average ``(..., H, W)`` under the Gaussian window around every pixel; what is outside is mirrored."""
     weights = np.exp(-(((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2) / 2)
-    weights /= weights.sum()
-    return correlate1d(correlate1d(images, weights, -1, mode='mirror'), weights, -2, mode='mirror')
+    # float32 and float64 as they are: two compiled versions are enough.
+    dtype = torch.float32 if estimate.dtype == target.dtype == torch.float32 else torch.float64
+    x, y = (images.detach().to(dtype).cpu().flatten(0, 1).contiguous().numpy() for images in (estimate, target))
+    return similarities(x, y, weights / weights.sum()).reshape(len(estimate), -1).mean(1).tolist()
 
 
 def _channels_last(images: Tensor) -> np.ndarray:

@@ -30,7 +30,7 @@ from .depth import (
 from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssims, ssims_gaussian
 from .intervals import draw_scenes, interval, resampled_means
 from .parts import CAMERA, DISTANCE, KINDS, MOTION, SCENE, camera_positions, part_key, pixel_masks
-from .report import key, view_groups
+from .report import key, places, view_groups
 
 # How to get the weights of LPIPS; for messages.
 GET_LPIPS = f'{GET_WEIGHTS}; or do without: lpips_weights=None in the ImageMetric of the config'
@@ -222,17 +222,19 @@ class ImageMetric(SampleMetric):
         figures = {}
         for group, positions in view_groups(sample['input_views'], targets).items():
             if self.novel_view if group else self.reconstruction:
-                figures |= self._compare(group, rendered[positions], targets[positions])
+                chosen = places(positions)
+                figures |= self._compare(group, rendered[chosen], targets[chosen])
         return figures
 
     def _compare(self, group: str, rendered: Tensor, views: Views) -> dict[str, float]:
         """Return the figures of a group of views."""
         pair = rendered, views.images
-        if not all(image.isfinite().all() for image in pair):
+        # Whatever the images: NaN and infinity in one of them alone make it so.
+        if not math.isfinite(of_all := psnr(*pair)):
             self._skip('NaN in an image')
             return {}
         each = self._of_each(*pair)
-        figures = {'psnr': psnr(*pair)} | {name: _mean(values) for name, values in each.items()}
+        figures = {'psnr': of_all} | {name: _mean(values) for name, values in each.items()}
         if CAMERA in self.by:
             for camera, chosen in camera_positions(views).items():
                 figures[part_key('psnr', CAMERA, camera)] = psnr(*(image[chosen] for image in pair))
@@ -305,7 +307,8 @@ class DepthMetric(SampleMetric):
         inputs, targets = sample['input_views'], sample['target_views']
         figures = {}
         for group, positions in view_groups(inputs, targets).items():
-            figures |= self._errors(group, sample['depth'][positions], targets[positions], self.by)
+            chosen = places(positions)
+            figures |= self._errors(group, sample['depth'][chosen], targets[chosen], self.by)
         for name in ('coarse', 'fine'):
             if sample.get(f'{name}_depth') is not None:
                 figures |= self._errors(name, sample[f'{name}_depth'], inputs, by=())

@@ -100,6 +100,16 @@ def view_groups(input_views: Views, target_views: Views) -> dict[str, list[int]]
     return groups
 
 
+def places(positions: Sequence[int]) -> slice | list[int]:
+    """Return positions as an index of tensors and views: those that follow each other as a slice, which copies nothing.
+
+    Args:
+        positions: from 0 on.
+    """
+    first, last = (positions[0], positions[-1] + 1) if positions else (0, 0)
+    return slice(first, last) if list(positions) == list(range(first, last)) else list(positions)
+
+
 def key(*parts: str) -> str:
     """Join the parts that are not empty by ``/``: ``key('next', 'psnr') == 'next/psnr'``."""
     return '/'.join(part for part in parts if part)

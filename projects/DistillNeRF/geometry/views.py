@@ -64,11 +64,11 @@ class Views(TensorFields):
         return len(self.images)
 
     def __getitem__(self, index: slice | list[int]) -> Self:
-        """Select views in the order of ``index`` (a slice or a list: the view axis is kept)."""
-        positions = range(len(self))[index] if isinstance(index, slice) else index
-        chosen = list(positions)
+        """Select views in the order of ``index``: a slice, which copies nothing, or a list; the view axis is kept."""
+        places = index if isinstance(index, slice) else list(index)
+        chosen = range(len(self))[index] if isinstance(index, slice) else places
         changed = {
-            field.name: getattr(self, field.name)[chosen]
+            field.name: getattr(self, field.name)[places]
             for field in dataclasses.fields(self)
             if isinstance(getattr(self, field.name), Tensor | Cameras)
         }

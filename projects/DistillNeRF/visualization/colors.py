@@ -22,8 +22,16 @@ def _table(colormap: int) -> np.ndarray:
 
 
 def color_shares(shares: np.ndarray, colormap: int = cv2.COLORMAP_TURBO) -> np.ndarray:
-    """Map numbers in [0, 1] (clipped) of any shape to uint8 RGB, with one more axis at the end."""
-    return _table(colormap)[(shares.clip(0, 1) * 255).round().astype(np.uint8)]
+    """Map numbers in [0, 1] (clipped) of any shape to uint8 RGB, with one more axis at the end.
+
+    NaN has :data:`UNKNOWN_COLOR`.
+    """
+    unknown = np.isnan(shares)
+    entries = (np.where(unknown, 0, shares).clip(0, 1) * 255).round().astype(np.uint8)
+    # Always a copy: an index would give a row of the table itself for a single number.
+    colors = _table(colormap).take(entries, 0)
+    colors[unknown] = UNKNOWN_COLOR
+    return colors
 
 
 def log_shares(depth: np.ndarray, near: float = NEAREST, far: float = FARTHEST) -> np.ndarray:
@@ -44,9 +52,7 @@ def depth_to_colors(
     Returns:
         ``(H, W, 3)`` uint8 RGB.
     """
-    unknown = np.isnan(depth)
-    colors = color_shares(log_shares(np.where(unknown, near, depth), near, far))
-    colors[unknown] = UNKNOWN_COLOR
+    colors = color_shares(log_shares(depth, near, far))
     if sky is not None:
         colors[sky] = SKY_COLOR
     return colors

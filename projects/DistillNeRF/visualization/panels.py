@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.views import Views
-from .colors import SKY_COLOR, UNKNOWN_COLOR, color_shares, depth_to_colors
+from .colors import SKY_COLOR, color_shares, depth_to_colors
 from .feature_rows import feature_rows
 from .panel_layout import (
     DIMMED,
@@ -159,8 +159,7 @@ def _at_size(rendered: Tensor, like: np.ndarray) -> np.ndarray:
 
 def _depth_error_colors(error: np.ndarray, sky: np.ndarray | None = None) -> np.ndarray:
     """Color ``(h, w)`` differences in meters, NaN where unknown; ``sky`` as in :func:`depth_to_colors`."""
-    colors = color_shares(np.nan_to_num(error) / LARGEST_DEPTH_ERROR, ERROR_COLORMAP)
-    colors[np.isnan(error)] = UNKNOWN_COLOR
+    colors = color_shares(error / LARGEST_DEPTH_ERROR, ERROR_COLORMAP)
     if sky is not None:
         colors[sky] = SKY_COLOR
     return colors

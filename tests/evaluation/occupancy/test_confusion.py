@@ -100,6 +100,18 @@ def test_free_everywhere_has_no_scores():
     assert all(math.isnan(value) for value in compare(empty(), empty()).scores().values())
 
 
+def test_counts_are_those_of_a_loop_over_pairs():
+    generator = np.random.default_rng(0)
+    truth, prediction = generator.choice([FREE, FREE, FREE, *range(FREE)], (2, 30, 20, 4)).astype(np.uint8)
+    for mask in (None, generator.random(truth.shape) < 0.4):
+        chosen = np.ones(truth.shape, bool) if mask is None else mask
+        expected = np.zeros((18, 18), np.int64)
+        np.add.at(expected, (truth[chosen], prediction[chosen]), 1)
+        assert np.array_equal(compare(prediction, truth, mask).counts, expected)
+        # In another order in memory.
+        assert np.array_equal(compare(np.asfortranarray(prediction), truth, mask).counts, expected)
+
+
 def test_parts_of_a_data_set_are_added_and_not_averaged():
     """IoU 1/2 and 1/4 alone, (1 + 1) / (2 + 4) together."""
     parts = [(row(CAR, CAR), row(CAR, FREE)), (row(CAR, CAR, CAR, CAR), row(CAR, FREE, FREE, FREE))]
@@ -120,3 +132,5 @@ def test_what_does_not_fit_is_refused():
         compare(row(CAR), row(CAR), np.ones(2, bool))
     with pytest.raises(ValueError, match='0 to 17'):
         compare(row(18), row(CAR))
+    with pytest.raises(ValueError, match='0 to 17'):
+        compare(row(FREE), row(200))

@@ -47,13 +47,19 @@ class ConfusionMatrix:
         shapes = [array.shape for array in (prediction, truth, mask) if array is not None]
         if len(set(shapes)) > 1:
             raise ValueError(f'prediction, truth and mask have different shapes: {shapes}')
+        # Most voxels are free in both: these are looked at no further.
+        occupied = (prediction != FREE) | (truth != FREE)
         if mask is not None:
-            prediction, truth = prediction[mask], truth[mask]
+            occupied &= mask
+        places = np.flatnonzero(occupied)
+        prediction, truth = prediction.reshape(-1)[places], truth.reshape(-1)[places]
         if truth.size and max(prediction.max(), truth.max()) >= COUNT:
             raise ValueError(f'classes are 0 to {COUNT - 1}')
         # Number of the pair; uint8 would overflow.
-        pairs = truth.ravel().astype(np.uint16) * np.uint16(COUNT) + prediction.ravel()
+        pairs = truth.astype(np.uint16) * np.uint16(COUNT) + prediction
         self.counts += np.bincount(pairs, minlength=COUNT**2).reshape(COUNT, COUNT)
+        counted = occupied.size if mask is None else np.count_nonzero(mask)
+        self.counts[FREE, FREE] += counted - len(places)
 
     def __add__(self, other: Self) -> Self:
         """Return the matrix of both parts of a data set."""

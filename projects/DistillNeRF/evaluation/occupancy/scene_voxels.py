@@ -7,7 +7,6 @@ of them gives (``tests/evaluation/occupancy/test_scene_voxels.py``).
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from ...modules.volume_rendering import activate_density
 from ...modules.voxels import morton_decode
 from ...semantics.occ3d import FREE, LOWER, SHAPE, VOXEL
 from .lattice_rows import densest_rows
+from .near_cells import mark_boxes
 
 # By how much the box of a cell is larger than it is, voxels: rounding moves no point out of it.
 MARGIN = 0.05
@@ -69,7 +69,7 @@ class SceneVoxels:
         density = activate_density(tables.logits, scene.sampling.density_activation)
         dense = density >= min_density
         dense[scene.grid.empty_row] = False
-        asked = _near_cells(scene, dense, ego2lidar, lattice).view(-1).nonzero().squeeze(1)
+        asked = _near_cells(scene, dense, ego2lidar, lattice)
         rows = densest_rows(scene.grid, scene.space, tables.logits, ego2lidar, asked, lattice)
         found = gather_rows(dense, rows)
         rows = rows[found]
@@ -102,48 +102,24 @@ class SceneVoxels:
 
 
 def _near_cells(scene: Scene, dense: Tensor, ego2lidar: Tensor, lattice: int) -> Tensor:
-    """Return which voxels ``(X, Y, Z)`` may have a point in a dense cell: those that the cell's box in the grid has.
-
-    Each box adds 1 from its first voxel on, and takes it away behind its last: the sums along the axes count boxes.
-    """
-    grid = scene.grid
-    levels = {grid.fine_level: dense[: grid.num_fine], grid.coarse_level: dense[grid.num_fine : grid.empty_row]}
-    boxes = [_voxel_boxes(scene, level, cells, ego2lidar, lattice) for level, cells in levels.items()]
-    first, behind = (torch.cat(ends) for ends in zip(*boxes, strict=True))
-    # Whole numbers are exact, and sums of floats faster.
-    steps = torch.zeros([count + 1 for count in SHAPE], dtype=torch.float32, device=dense.device)
-    strides = torch.tensor(steps.stride(), dtype=torch.int32, device=dense.device)
-    for corner in itertools.product((0, 1), repeat=3):
-        ends = torch.where(steps.new_tensor(corner).bool(), behind, first)
-        change = steps.new_full((1,), (-1) ** sum(corner)).expand(len(ends))
-        steps.view(-1).index_add_(0, (ends * strides).sum(1), change)
-    for axis in range(3):
-        steps = steps.cumsum(axis)
-    return steps[: SHAPE[0], : SHAPE[1], : SHAPE[2]] > 0
-
-
-def _voxel_boxes(scene: Scene, level: int, chosen: Tensor, ego2lidar: Tensor, lattice: int) -> tuple[Tensor, Tensor]:
-    """Return the first voxels ``(n, 3)`` and those behind the last, int32, that may have a point in cells of a level.
+    """Return the places ``(n,)`` int64, in the flat grid, of voxels that may have a point in a dense cell.
 
     Args:
         scene: whose cells they are.
-        level: its coarse or fine one.
-        chosen: which of the cells of the level.
+        dense: which rows of its tables are.
         ego2lidar: ``(4, 4)`` pose of the grid.
         lattice: points per axis and voxel.
     """
-    codes = scene.grid.fine_codes if level == scene.grid.fine_level else scene.grid.coarse_codes
-    cells = morton_decode(codes[chosen])
-    bounds = _bounds(scene, level, ego2lidar)
-    x, y, z = (table.index_select(0, cells[:, axis]) for axis, table in enumerate(bounds))
-    first, last = (x + y + z).split(3, 1)
-    # The points of a voxel begin half a part behind its face.
-    inset = 0.5 / lattice
-    counts = first.new_tensor(SHAPE)
-    first = torch.minimum((first - 1 + inset).ceil().clamp_min(0), counts)
-    behind = torch.minimum((last - inset).floor() + 1, counts)
-    some = (behind > first).all(1)
-    return first[some].int(), behind[some].int()
+    grid = scene.grid
+    levels = {
+        grid.fine_level: grid.fine_codes[dense[: grid.num_fine]],
+        grid.coarse_level: grid.coarse_codes[dense[grid.num_fine : grid.empty_row]],
+    }
+    marked = np.zeros(SHAPE, np.bool_)
+    for level, codes in levels.items():
+        cells, bounds = morton_decode(codes), _bounds(scene, level, ego2lidar)
+        mark_boxes(cells.cpu().numpy(), bounds.cpu().numpy(), 0.5 / lattice, marked)
+    return torch.from_numpy(np.flatnonzero(marked)).to(dense.device)
 
 
 def _bounds(scene: Scene, level: int, ego2lidar: Tensor) -> Tensor:

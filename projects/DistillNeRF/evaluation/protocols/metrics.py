@@ -11,7 +11,7 @@ from mmdet3d.registry import METRICS
 
 from ..depth import average
 from ..metrics import DepthMetric, ImageMetric
-from ..report import key
+from ..report import key, places
 
 # The group of views that are inputs, too.
 RECONSTRUCTION = ''
@@ -68,9 +68,9 @@ class _OfProtocol:
 
 def _part(sample: dict, positions: Sequence[int]) -> dict[str, Any]:
     """Return the sample of some of its target views alone; the metrics take them for input views."""
-    chosen = list(positions)
+    chosen = places(positions)
     views = sample['target_views'][chosen]
-    views = dataclasses.replace(views, frames=(0,) * len(chosen))
+    views = dataclasses.replace(views, frames=(0,) * len(positions))
     rendered = {name: sample[name][chosen] for name in ('rgb', 'depth') if sample.get(name) is not None}
     return {**rendered, 'input_views': views, 'target_views': views}
 
