@@ -6,6 +6,8 @@ too, but enlarges its position grid to the output size; the original uses scale 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -120,21 +122,23 @@ class VisionTransformer(nn.Module):
             raise ValueError(f'{rows} x {columns} patches: the position grid became {tuple(grid.shape[-2:])}')
         return torch.cat([class_position, grid.flatten(2).transpose(1, 2)], dim=1)
 
-    def forward(self, images: Tensor, last: int = 4) -> list[Tensor]:
+    def forward(self, images: Tensor, last: int = 4, numbers: Sequence[int] | None = None) -> list[Tensor]:
         """Encode normalized images ``(N, 3, H, W)`` whose sides are multiples of the patch.
 
         Args:
-            last: number of blocks whose tokens are returned.
+            last: how many of the last blocks' tokens are returned.
+            numbers: the blocks whose tokens are returned instead, counted from 0, in rising order.
 
         Returns:
-            the patch tokens ``(N, rows * columns, width)`` after each of the last blocks, all through the final norm.
+            the patch tokens ``(N, rows * columns, width)`` after each of these blocks, all through the final norm.
         """
+        chosen = range(len(self.blocks) - last, len(self.blocks)) if numbers is None else numbers
         rows, columns = (side // self.patch for side in images.shape[-2:])
         x = torch.cat([self.cls_token.expand(len(images), -1, -1), self.patch_embed(images)], dim=1)
         x = x + self.positions(rows, columns)
         outputs = []
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index >= len(self.blocks) - last:
+            if index in chosen:
                 outputs.append(self.norm(x)[:, 1:])
         return outputs
