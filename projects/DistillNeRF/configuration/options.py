@@ -91,7 +91,9 @@ def use_depth_cache(config: Config) -> None:
     """
     folder, weights = config.get('depth_cache'), value_of(config, 'model.network.depth_weights')
     if folder is not None and (not isinstance(folder, str) or not folder):
-        raise InputError(f'{config.filename}: depth_cache is {folder!r}; give the name of a folder, such as depth_cache')
+        raise InputError(
+            f'{config.filename}: depth_cache is {folder!r}; give the name of a folder, such as depth_cache'
+        )
     if folder is not None and weights is None:
         raise InputError(
             f'{config.filename}: depth_cache={folder} does nothing, as model.network.depth_weights is None and the '
@@ -105,7 +107,7 @@ def use_depth_cache(config: Config) -> None:
         root = Path(dataset.get('data_root') or '').expanduser()
         place = None if folder is None else str(root / Path(folder).expanduser())
         if place is not None and not given:
-            given = [dict(type=DEPTH_TRANSFORM, folder=place, weights=str(weights))]
+            given = [{'type': DEPTH_TRANSFORM, 'folder': place, 'weights': str(weights)}]
             kinds = [one.get('type') if isinstance(one, Mapping) else None for one in pipeline]
             packing = kinds.index('PackViews') if 'PackViews' in kinds else len(kinds)
             dataset['pipeline'] = [*pipeline[:packing], *given, *pipeline[packing:]]

@@ -80,7 +80,7 @@ def _chosen(config: Config) -> list[dict]:
     for _, dataset in all_datasets(config):
         reading = [one for one in dataset.get('pipeline') or () if one.get('type') == DEPTH_TRANSFORM]
         if dataset.get('type') == DATASET and reading:
-            part = {**dataset, **OF_TARGETS, 'pipeline': [dict(type='LoadViews'), dict(reading[0])]}
+            part = {**dataset, **OF_TARGETS, 'pipeline': [{'type': 'LoadViews'}, dict(reading[0])]}
             if part not in chosen:
                 chosen.append(part)
     if not chosen:
@@ -99,8 +99,8 @@ def _check_room(dataset: DistillNeRFDataset, cache: LoadDepthFeatures, channels:
     needed, free = missing * channels * height * width * 4, shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f'{folder}: frozen-depth features of {missing} images need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are '
-            'free; make room, choose another folder with depth_cache, or fewer samples with indices of the datasets'
+            f'{folder}: frozen-depth features of {missing} images need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB '
+            'are free; make room, choose another folder with depth_cache, or fewer samples with indices of the datasets'
         )
 
 

@@ -159,7 +159,9 @@ def _checked_settings(path: Path) -> dict[str, Any]:
     for place, given, wanted in (('', settings, SETTINGS), ('backbone_config.', backbone, BACKBONE_SETTINGS)):
         for name, value in wanted.items():
             if (found := given.get(name, value)) != value:
-                raise InputError(f'{path}: {place}{name} is {json.dumps(found)}, and must be {json.dumps(value)}; {HINT}')
+                raise InputError(
+                    f'{path}: {place}{name} is {json.dumps(found)}, and must be {json.dumps(value)}; {HINT}'
+                )
     return settings
 
 
@@ -185,5 +187,7 @@ def _blocks(backbone: Mapping[str, Any], depth: int) -> tuple[int, ...]:
         stages = [int(str(name).removeprefix('stage')) for name in backbone.get('out_features') or ()]
     blocks = tuple((stage if stage >= 0 else stage + depth + 1) - 1 for stage in stages)
     if len(blocks) != 4 or list(blocks) != sorted({*blocks} & {*range(depth)}):
-        raise ValueError(f'backbone_config.out_indices is {stages}, which are no four of {depth} blocks in rising order')
+        raise ValueError(
+            f'backbone_config.out_indices is {stages}, which are no four of {depth} blocks in rising order'
+        )
     return blocks

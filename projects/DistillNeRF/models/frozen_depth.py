@@ -69,7 +69,7 @@ class FrozenDepth:
             if self.channels is not None and network.channels != self.channels:
                 raise InputError(
                     f'{self.path}: gives features of {network.channels} channels, and the network was built for '
-                    f'{self.channels}; set model.network.coarse.depth_channels={network.channels}, or give other weights'
+                    f'{self.channels}; set model.network.coarse.depth_channels={network.channels}, or give others'
                 )
             network.to(images.device, images.dtype)
             for module in network.modules():

@@ -1,6 +1,7 @@
 """The frozen depth network, Depth-Anything: one feature map per image (docs/NETWORK.md#frozen-depth-network).
 
-Without arguments it is v1 with ViT-B, as published. v2 has the same layers and reads other blocks. Parameters have the names of the published weights (``depth_anything_vitb14.pth``).
+Without arguments it is v1 with ViT-B, as published. v2 has the same layers and reads other blocks.
+Parameters have the names of the published weights (``depth_anything_vitb14.pth``).
 """
 
 from __future__ import annotations
