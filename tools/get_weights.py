@@ -1,4 +1,4 @@
-"""Get weights of foundation models: python tools/get_weights.py [NAME ..] [--list] [--for CONFIG] (docs/TEACHERS.md)."""
+"""Get weights of foundation models: python tools/get_weights.py [NAME ..] [--list] [--for CONFIG]."""
 
 from __future__ import annotations
 

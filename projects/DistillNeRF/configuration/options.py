@@ -79,6 +79,13 @@ def use_cache(config: Config, layer: Layer) -> None:
             dataset['cache'] = folder
 
 
+def frozen_depth(config: Config) -> tuple[str, int] | None:
+    """Return weights and channels of the frozen-depth features that the network reads; ``None`` if it does not."""
+    weights, coarse = value_of(config, 'model.network.depth_weights'), value_of(config, 'model.network.coarse')
+    channels = (coarse or {}).get('depth_channels', 128)  # as the coarse depth net has it
+    return None if weights is None or channels is None else (str(weights), channels)
+
+
 def use_depth_cache(config: Config) -> None:
     """Let ``depth_cache=DIR`` be where all datasets read the frozen-depth features of the network's weights.
 
@@ -89,16 +96,15 @@ def use_depth_cache(config: Config) -> None:
         InputError: it is no name of a folder, the network reads no such features, a pipeline has another folder, or
             features of other weights than the network's.
     """
-    folder, weights = config.get('depth_cache'), value_of(config, 'model.network.depth_weights')
+    folder, read = config.get('depth_cache'), frozen_depth(config)
     if folder is not None and (not isinstance(folder, str) or not folder):
+        raise InputError(f'{config.filename}: depth_cache is {folder!r}; give the name of a folder')
+    if folder is not None and read is None:
         raise InputError(
-            f'{config.filename}: depth_cache is {folder!r}; give the name of a folder, such as depth_cache'
+            f'{config.filename}: depth_cache={folder} does nothing, as the network reads no frozen-depth features '
+            '(model.network.depth_weights, model.network.coarse.depth_channels); leave it away'
         )
-    if folder is not None and weights is None:
-        raise InputError(
-            f'{config.filename}: depth_cache={folder} does nothing, as model.network.depth_weights is None and the '
-            'network reads no frozen-depth features; leave it away'
-        )
+    weights = None if read is None else read[0]
     for path, dataset in all_datasets(config):
         pipeline = dataset.get('pipeline')
         if dataset.get('type') != DATASET or not isinstance(pipeline, list):
@@ -107,7 +113,7 @@ def use_depth_cache(config: Config) -> None:
         root = Path(dataset.get('data_root') or '').expanduser()
         place = None if folder is None else str(root / Path(folder).expanduser())
         if place is not None and not given:
-            given = [{'type': DEPTH_TRANSFORM, 'folder': place, 'weights': str(weights)}]
+            given = [{'type': DEPTH_TRANSFORM, 'folder': place, 'weights': weights}]
             kinds = [one.get('type') if isinstance(one, Mapping) else None for one in pipeline]
             packing = kinds.index('PackViews') if 'PackViews' in kinds else len(kinds)
             dataset['pipeline'] = [*pipeline[:packing], *given, *pipeline[packing:]]

@@ -16,8 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..configuration.config import building
-from ..configuration.layers import value_of
-from ..configuration.options import DATASET, DEPTH_TRANSFORM, all_datasets
+from ..configuration.options import DATASET, DEPTH_TRANSFORM, all_datasets, frozen_depth
 from ..datasets.cache import SUFFIX
 from ..datasets.dataset import DistillNeRFDataset
 from ..models.frozen_depth import FrozenDepth
@@ -54,24 +53,21 @@ def write_depth_features(config: Config, device: str = 'cpu') -> list[str]:
     Raises:
         InputError: the config has no ``depth_cache``, missing weights or images, or too little room on the disk.
     """
-    frozen = FrozenDepth(value_of(config, 'model.network.depth_weights'), depth_channels(config))
+    chosen, read = _chosen(config), frozen_depth(config)
+    assert read is not None  # else the config would have been refused
+    weights, channels = read
+    frozen = FrozenDepth(weights, channels)
     lines = []
-    for given in _chosen(config):
+    for given in chosen:
         init_default_scope('mmdet3d')
         with building(config):
             dataset = DATASETS.build(given)
         load, cache = dataset.pipeline.transforms
-        _check_room(dataset, cache, depth_channels(config))
+        _check_room(dataset, cache, channels)
         samples = tqdm(_ahead(dataset, load, cache), total=len(dataset), desc='depth features', unit='sample')
         written, images = _write(samples, cache, frozen, torch.device(device))
         lines.append(f'{cache.folder}: wrote {written} of {images} files for {dataset.ann_file}')
     return lines
-
-
-def depth_channels(config: Config) -> int:
-    """Return the number of channels of the frozen-depth features that the network of a config reads."""
-    found = value_of(config, 'model.network.coarse.depth_channels')
-    return 128 if found is None else found
 
 
 def _chosen(config: Config) -> list[dict]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..configuration.layers import value_of
-from ..configuration.options import all_datasets
+from ..configuration.options import all_datasets, frozen_depth
 from ..foundation_models.catalog import Weights, at_place, named
 from .evaluate import LPIPS_WEIGHTS
 
@@ -46,9 +46,8 @@ def needed_weights(config: Config) -> list[Need]:
 
 def _asked(config: Config) -> Iterator[Need]:
     """Yield what each setting asks for."""
-    depth, channels = (value_of(config, f'model.network.{key}') for key in ('depth_weights', 'coarse.depth_channels'))
-    if depth is not None and channels is not None:
-        yield _at('model.network.depth_weights', depth, True)
+    if (depth := frozen_depth(config)) is not None:
+        yield _at('model.network.depth_weights', depth[0], True)
     for name, loss in (value_of(config, 'model.losses') or {}).items():
         if isinstance(loss, Mapping) and loss.get('type') == 'LPIPSLoss' and loss.get('loss_weight', 1):
             yield _at(f'model.losses.{name}.weights', loss.get('weights', LPIPS_WEIGHTS), True)

@@ -1,0 +1,184 @@
+"""Frozen-depth features from files are those of the loop, bit by bit; stale ones are never used."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.engine import depth_features
+from projects.DistillNeRF.engine.builders import build_dataset
+from projects.DistillNeRF.engine.depth_features import write_depth_features
+from projects.DistillNeRF.models.frozen_depth import FrozenDepth
+from projects.DistillNeRF.pipelines.images import FlipViews
+from tests.helpers.commands import Project, run, write_config, write_data
+from tests.helpers.refusals import assert_refused
+from tests.helpers.tiny_depth_models import CHANNELS, save_tiny_depth_model
+
+
+@pytest.fixture(scope='module')
+def original(tmp_path_factory) -> Path:
+    """Data, weights and their features; tests must not change them."""
+    root = tmp_path_factory.mktemp('depth_features')
+    write_data(root / 'data')
+    save_tiny_depth_model(root / 'weights')
+    assert write_depth_features(config_of(root))[0].endswith(': wrote 6 of 6 files for ' + str(root / 'data/infos.pkl'))
+    return root
+
+
+@pytest.fixture
+def root(original: Path, tmp_path: Path) -> Path:
+    """A copy, with the times of the files."""
+    return Path(shutil.copytree(original, tmp_path / 'copy'))
+
+
+def project_of(root: Path) -> Project:
+    project = write_config(root / 'config.py', root / 'data')
+    with project.config.open('a') as file:
+        file.write(f"""
+model['network'].update(depth_weights={str(root / 'weights')!r})
+model['network']['coarse'].update(depth_channels={CHANNELS})
+""")
+    return project
+
+
+def config_of(root: Path, **options: object) -> Config:
+    given = {'depth_cache': 'features', **{key.replace('__', '.'): value for key, value in options.items()}}
+    return load_config(project_of(root).config, given)
+
+
+def sample(root: Path, index: int = 1, **options: object) -> dict:
+    return build_dataset(config_of(root, **options), 'train')[index]['inputs']
+
+
+def cached_files(root: Path) -> list[Path]:
+    return sorted((root / 'data/features').rglob('*.cache'))
+
+
+def test_features_of_a_sample_are_those_of_the_loop_bit_by_bit(original: Path):
+    found = sample(original)
+    views = found['input_views']
+    expected = FrozenDepth(original / 'weights')(views.images)
+    assert views.depth_features.shape == (2, CHANNELS, 16, 32) and views.depth_features.dtype == torch.float32
+    assert torch.equal(views.depth_features, expected)
+    assert found['target_views'].depth_features is None
+    plain = build_dataset(load_config(project_of(original).config), 'train')[1]['inputs']['input_views']
+    assert plain.depth_features is None and torch.equal(plain.images, views.images)
+    assert (
+        len(cached_files(original)) == 6 and cached_files(original)[0].parent.parts.count('depth_features_16x32') == 0
+    )
+
+
+def test_a_training_that_reads_them_gives_the_same_weights(root: Path):
+    """And computes nothing: the network has no other use for its frozen part."""
+    checkpoints = []
+    for number, options in enumerate(((), ('depth_cache=features',))):
+        work_dir = root / f'work{number}'
+        every = ('train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=1')
+        arguments = ('--work-dir', work_dir, '--seed', 3, '--cfg-options', *every, *options)
+        with pytest.MonkeyPatch.context() as patch:
+            if options:
+                patch.setattr(FrozenDepth, '__call__', lambda self, images: pytest.fail('it was computed'))
+            result = run('train', project_of(root).config, *arguments)
+        assert result.code == 0, result.err
+        checkpoints.append(torch.load(work_dir / 'iter_1.pth', weights_only=False)['state_dict'])
+    for name, value in checkpoints[0].items():
+        assert torch.equal(value, checkpoints[1][name]), name
+
+
+def test_writing_goes_on_where_it_stopped(root: Path, monkeypatch):
+    config = config_of(root)
+    before = {path: path.read_bytes().partition(b'\n')[2] for path in cached_files(root)}
+    lost, *_, damaged = before
+    lost.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    computed = []
+    original_call = FrozenDepth.__call__
+    monkeypatch.setattr(FrozenDepth, '__call__', lambda self, x: computed.append(len(x)) or original_call(self, x))
+    # The copies have other times; their contents count.
+    assert 'wrote 2 of 6 files' in write_depth_features(config)[0]
+    assert computed == [1, 1]
+    assert {path: path.read_bytes().partition(b'\n')[2] for path in cached_files(root)} == before
+    assert 'wrote 0 of 6 files' in write_depth_features(config)[0]
+
+
+def test_a_changed_image_is_noticed(root: Path):
+    image = next(path for path in sorted((root / 'data').rglob('*.png')) if 'FRONT' in str(path))
+    pixels = np.array(Image.open(image))
+    pixels[3, 5] ^= 1
+    Image.fromarray(pixels).save(image)
+    words = ('is stale: its source', 'has changed since', 'depth_anything CONFIG')
+    line = None
+    for index in range(3):
+        try:
+            sample(root, index)
+        except Exception as error:
+            line = str(error)
+            break
+    assert line is not None and all(word in line for word in words) and image.name in line
+    assert 'wrote 1 of 6 files' in write_depth_features(config_of(root))[0]
+    views = sample(root, index)['input_views']
+    assert torch.equal(views.depth_features, FrozenDepth(root / 'weights')(views.images))
+
+
+def test_other_weights_and_sizes_are_refused(root: Path):
+    smaller = {f'{split}_dataloader__dataset__image_size': (14, 28) for split in ('train', 'val', 'test')}
+    smaller |= {f'{split}_dataloader__dataset__render_size': (7, 14) for split in ('train', 'val', 'test')}
+    assert_refused(lambda: sample(root, **smaller), 'depth_features_14x28', 'is not in the cache')
+    path = root / 'weights/model.safetensors'
+    state = load_file(path)
+    state['neck.convs.0.weight'] = state['neck.convs.0.weight'] + 1e-3
+    save_file(state, path)
+    assert_refused(lambda: sample(root), 'is stale: it was made with weights', 'depth_anything CONFIG')
+    assert 'wrote 6 of 6 files' in write_depth_features(config_of(root))[0]
+    views = sample(root)['input_views']
+    assert torch.equal(views.depth_features, FrozenDepth(root / 'weights')(views.images))
+    path.unlink()
+    assert_refused(lambda: sample(root), 'model.safetensors: no such file')
+
+
+def test_a_mirrored_sample_has_none_as_mirrored_features_are_those_of_no_image(original: Path):
+    inputs = sample(original)
+    random.seed(0)
+    frozen = FrozenDepth(original / 'weights')
+    mirrored = FlipViews(1.0).transform({'inputs': inputs, 'data_samples': {}})['inputs']['input_views']
+    assert mirrored.depth_features is None
+    difference = frozen(mirrored.images) - inputs['input_views'].depth_features.flip(-1)
+    assert difference.abs().max() > 1e-3
+    assert FlipViews(0.0).transform({'inputs': inputs, 'data_samples': {}})['inputs'] is inputs
+
+
+def test_the_option_is_refused_where_it_does_nothing_or_contradicts(original: Path, tmp_path: Path):
+    assert_refused(lambda: config_of(original, model__network__depth_weights=None), 'depth_cache=features does nothing')
+    off = {'model__network__coarse__depth_channels': None}
+    assert_refused(lambda: config_of(original, **off), 'depth_cache=features does nothing')
+    assert_refused(lambda: config_of(original, depth_cache=3), 'depth_cache is 3')
+    assert_refused(
+        lambda: write_depth_features(load_config(project_of(original).config)), 'says nowhere', 'depth_cache=DIR'
+    )
+    # The configuration that a run leaves behind says it twice.
+    left = tmp_path / 'left.py'
+    config_of(original).dump(left)
+    kinds = [one.type for one in load_config(left).train_dataloader.dataset.pipeline]
+    assert kinds.count('LoadDepthFeatures') == 1 and kinds[-2:] == ['LoadDepthFeatures', 'PackViews']
+    assert_refused(
+        lambda: load_config(left, {'depth_cache': 'others'}), 'LoadDepthFeatures of train_dataloader.dataset'
+    )
+    other = {'model.network.depth_weights': 'other.pth'}
+    assert_refused(lambda: load_config(left, other), 'has weights=', 'model.network.depth_weights says other.pth')
+
+
+def test_too_small_a_disk_is_noticed_before(root: Path, monkeypatch):
+    shutil.rmtree(root / 'data/features')
+    usage = shutil.disk_usage(root)._replace(free=1000)
+    monkeypatch.setattr(depth_features.shutil, 'disk_usage', lambda path: usage)
+    assert_refused(lambda: write_depth_features(config_of(root)), 'features of 6 images need', 'make room')
+    assert not cached_files(root)
