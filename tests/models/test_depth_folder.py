@@ -50,7 +50,7 @@ def features_there(model: DepthAnythingForDepthEstimation, pixels: Tensor) -> Te
 @pytest.mark.parametrize('stages', [V1, V2], ids=['v1', 'v2'])
 @torch.no_grad()
 def test_numbers_are_those_of_transformers(saved, stages):
-    """On square images: for others, transformers samples the position grid elsewhere (modules/vision_transformer.py)."""
+    """On square images: for others, transformers samples the grid of positions elsewhere."""
     model, ours = tiny_depth_model(stages), read_depth_anything(saved[stages])
     assert ours.channels == CHANNELS and not any(parameter.requires_grad for parameter in ours.parameters())
     pixels = DepthAnything.preprocess(image(64, 64))
@@ -115,7 +115,7 @@ def write_as_transformers_has_it(network: DepthAnything, folder: Path) -> None:
 
 @torch.no_grad()
 def test_features_are_those_of_the_published_file_bit_by_bit(tmp_path: Path):
-    """A file of published names, and the folder that transformers has of the same weights; an image that is not square."""
+    """Of a file of published names and of the folder that transformers has of it, on an image that is not square."""
 
     def network() -> DepthAnything:
         return DepthAnything(VisionTransformer(24, 5, 2), DPTHead(24, (4, 6, 8, 10), CHANNELS))
