@@ -162,6 +162,7 @@ def test_the_option_is_refused_where_it_does_nothing_or_contradicts(original: Pa
     assert_refused(
         lambda: write_depth_features(load_config(project_of(original).config)), 'says nowhere', 'depth_cache=DIR'
     )
+    assert_refused(lambda: write_depth_features(config_of(original), 'tpu9'), "device 'tpu9': cannot be used")
     # The configuration that a run leaves behind says it twice.
     left = tmp_path / 'left.py'
     config_of(original).dump(left)

@@ -45,8 +45,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     repositories = {f'models/{DINO.repo}': dict(FILES), f'spaces/{DEPTH.repo}': {DEPTH.file: WEIGHTS, 'app.py': b'x'}}
     with serving(Hub(repositories)) as server:
         monkeypatch.setenv('HF_ENDPOINT', server.url)
-        # Between attempts.
+        # Between attempts; and how much is kept at once of what arrives.
         monkeypatch.setattr(file_download.time, 'sleep', lambda seconds: None)
+        monkeypatch.setattr(file_download.constants, 'DOWNLOAD_CHUNK_SIZE', 100)
         yield server
 
 
@@ -124,7 +125,7 @@ def test_the_next_run_goes_on_where_one_was_cut_off(hub: Hub, tmp_path: Path, ra
 
 
 def test_other_bytes_than_the_checksum_says_are_not_kept(hub: Hub, tmp_path: Path):
-    for name, kind in (('model.safetensors', 'sha256'), ('config.json', 'git')):
+    for name, kind in (('config.json', 'git'), ('model.safetensors', 'sha256')):
         hub.wrong = {name}
         assert_refused(
             get_dino(tmp_path), f'{DINO.repo}/{name}: the bytes that arrived', f'({kind})', 'nothing was kept'

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 from tqdm import tqdm
 
+from ..apis import to_device
 from ..configuration.config import building
 from ..configuration.options import DATASET, DEPTH_TRANSFORM, all_datasets, frozen_depth
 from ..datasets.cache import SUFFIX
@@ -51,11 +52,12 @@ def write_depth_features(config: Config, device: str = 'cpu') -> list[str]:
         a line about every folder.
 
     Raises:
-        InputError: the config has no ``depth_cache``, missing weights or images, or too little room on the disk.
+        InputError: no such device, no ``depth_cache``, missing weights or images, or too little room on the disk.
     """
     chosen, read = _chosen(config), frozen_depth(config)
     assert read is not None  # else the config would have been refused
     weights, channels = read
+    place = to_device(torch.empty(0), device).device
     frozen = FrozenDepth(weights, channels)
     lines = []
     for given in chosen:
@@ -65,7 +67,7 @@ def write_depth_features(config: Config, device: str = 'cpu') -> list[str]:
         load, cache = dataset.pipeline.transforms
         _check_room(dataset, cache, channels)
         samples = tqdm(_ahead(dataset, load, cache), total=len(dataset), desc='depth features', unit='sample')
-        written, images = _write(samples, cache, frozen, torch.device(device))
+        written, images = _write(samples, cache, frozen, place)
         lines.append(f'{cache.folder}: wrote {written} of {images} files for {dataset.ann_file}')
     return lines
 

@@ -167,6 +167,8 @@ def _told(hub: ModuleType, what: str, hint: str) -> Iterator[None]:
         InputError: names what was asked for, the cause and a hint.
     """
     errors = hub.errors
+    unreachable = (errors.HTTPError, errors.FileMetadataError, ConnectionError, TimeoutError)
+    no_answer = (LookupError, TypeError, ValueError)  # of what is no hub
     try:
         yield
     except errors.GatedRepoError as error:
@@ -177,7 +179,7 @@ def _told(hub: ModuleType, what: str, hint: str) -> Iterator[None]:
         raise InputError(f'{what}: no such file there; {hint}') from error
     except errors.OfflineModeIsEnabled as error:
         raise InputError(f'{what}: HF_HUB_OFFLINE forbids the network; unset it, or {hint}') from error
-    except (errors.HTTPError, ConnectionError, TimeoutError, errors.FileMetadataError, ValueError, KeyError) as error:
+    except (*unreachable, *no_answer) as error:
         response = getattr(error, 'response', None)
         cause = f'status {response.status_code}' if response is not None else ' '.join(str(error).split())[:200]
         raise InputError(f'{what}: cannot be reached ({cause or type(error).__name__}); {hint}') from error

@@ -132,7 +132,7 @@ class VisionTransformer(nn.Module):
         Returns:
             the patch tokens ``(N, rows * columns, width)`` after each of these blocks, all through the final norm.
         """
-        chosen = range(len(self.blocks) - last, len(self.blocks)) if numbers is None else numbers
+        chosen: Sequence[int] = range(len(self.blocks) - last, len(self.blocks)) if numbers is None else numbers
         rows, columns = (side // self.patch for side in images.shape[-2:])
         x = torch.cat([self.cls_token.expand(len(images), -1, -1), self.patch_embed(images)], dim=1)
         x = x + self.positions(rows, columns)
