@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +15,29 @@ from mmengine.config import Config
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from projects.DistillNeRF.configuration.config import load_config
+from projects.DistillNeRF.configuration.config import building, load_config
 from projects.DistillNeRF.engine import depth_features
 from projects.DistillNeRF.engine.builders import build_dataset
 from projects.DistillNeRF.engine.depth_features import write_depth_features
 from projects.DistillNeRF.models.frozen_depth import FrozenDepth
+from projects.DistillNeRF.models.network import DistillNeRF
+from projects.DistillNeRF.modules import depth_anything
 from projects.DistillNeRF.pipelines.images import FlipViews
 from tests.helpers.commands import Project, run, write_config, write_data
 from tests.helpers.refusals import assert_refused
-from tests.helpers.tiny_depth_models import CHANNELS, save_tiny_depth_model
+from tests.helpers.tiny_depth_models import CHANNELS, SHORTER_SIDE, save_tiny_depth_model
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_inputs() -> Iterator[None]:
+    """The network sees images of a few patches, wherever it runs: it is the same function, and quicker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(depth_anything, 'SHORTER_SIDE', SHORTER_SIDE)
+        yield
 
 
 @pytest.fixture(scope='module')
-def original(tmp_path_factory) -> Path:
+def original(small_inputs: None, tmp_path_factory) -> Path:
     """Data, weights and their features; tests must not change them."""
     root = tmp_path_factory.mktemp('depth_features')
     write_data(root / 'data')
@@ -75,21 +87,30 @@ def test_features_of_a_sample_are_those_of_the_loop_bit_by_bit(original: Path):
     assert len(cached_files(original)) == 6
 
 
-def test_a_training_that_reads_them_gives_the_same_weights(root: Path):
-    """And computes nothing: the network has no other use for its frozen part."""
-    checkpoints = []
-    for number, options in enumerate(((), ('depth_cache=features',))):
-        work_dir = root / f'work{number}'
-        every = ('train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'default_hooks.checkpoint.interval=1')
-        arguments = ('--work-dir', work_dir, '--seed', 3, '--cfg-options', *every, *options)
-        with pytest.MonkeyPatch.context() as patch:
-            if options:
-                patch.setattr(FrozenDepth, '__call__', lambda self, images: pytest.fail('it was computed'))
-            result = run('train', project_of(root).config, *arguments)
-        assert result.code == 0, result.err
-        checkpoints.append(torch.load(work_dir / 'iter_1.pth', weights_only=False)['state_dict'])
-    for name, value in checkpoints[0].items():
-        assert torch.equal(value, checkpoints[1][name]), name
+def test_the_network_makes_the_same_scene_of_them(original: Path):
+    torch.manual_seed(0)
+    plain, config = load_config(project_of(original).config), config_of(original)
+    with building(config):
+        network = DistillNeRF(**config.model.network)
+    scenes = [network(build_dataset(one, 'train')[1]['inputs']['input_views']) for one in (plain, config)]
+    for name in ('coarse', 'fine'):
+        assert torch.equal(getattr(scenes[0], name), getattr(scenes[1], name))
+
+
+def test_a_training_reads_them_and_computes_none(root: Path, monkeypatch):
+    monkeypatch.setattr(FrozenDepth, '__call__', lambda self, images: pytest.fail('it was computed'))
+    options = ('depth_cache=features', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9')
+    result = run('train', project_of(root).config, '--work-dir', root / 'work', '--cfg-options', *options)
+    assert result.code == 0, result.err
+    # The configuration that a run leaves behind has the transform and the option. A variable of its base is in the way.
+    left = root / 'work/config.py'
+    left.write_text(re.sub(r'^max_iters = .*\n', '', left.read_text(), flags=re.MULTILINE))
+    kinds = [one.type for one in load_config(left).train_dataloader.dataset.pipeline]
+    assert kinds.count('LoadDepthFeatures') == 1 and kinds[-2:] == ['LoadDepthFeatures', 'PackViews']
+    words = ('LoadDepthFeatures of train_dataloader.dataset', 'depth_cache says')
+    assert_refused(lambda: load_config(left, {'depth_cache': 'others'}), *words)
+    other = {'model.network.depth_weights': 'other.pth'}
+    assert_refused(lambda: load_config(left, other), 'has weights=', 'model.network.depth_weights says other.pth')
 
 
 def test_writing_goes_on_where_it_stopped(root: Path, monkeypatch):
@@ -154,7 +175,7 @@ def test_a_mirrored_sample_has_none_as_mirrored_features_are_those_of_no_image(o
     assert FlipViews(0.0).transform({'inputs': inputs, 'data_samples': {}})['inputs'] is inputs
 
 
-def test_the_option_is_refused_where_it_does_nothing_or_contradicts(original: Path, tmp_path: Path):
+def test_the_option_is_refused_where_it_does_nothing(original: Path):
     assert_refused(lambda: config_of(original, model__network__depth_weights=None), 'depth_cache=features does nothing')
     off = {'model__network__coarse__depth_channels': None}
     assert_refused(lambda: config_of(original, **off), 'depth_cache=features does nothing')
@@ -163,16 +184,6 @@ def test_the_option_is_refused_where_it_does_nothing_or_contradicts(original: Pa
         lambda: write_depth_features(load_config(project_of(original).config)), 'says nowhere', 'depth_cache=DIR'
     )
     assert_refused(lambda: write_depth_features(config_of(original), 'tpu9'), "device 'tpu9': cannot be used")
-    # The configuration that a run leaves behind says it twice.
-    left = tmp_path / 'left.py'
-    config_of(original).dump(left)
-    kinds = [one.type for one in load_config(left).train_dataloader.dataset.pipeline]
-    assert kinds.count('LoadDepthFeatures') == 1 and kinds[-2:] == ['LoadDepthFeatures', 'PackViews']
-    assert_refused(
-        lambda: load_config(left, {'depth_cache': 'others'}), 'LoadDepthFeatures of train_dataloader.dataset'
-    )
-    other = {'model.network.depth_weights': 'other.pth'}
-    assert_refused(lambda: load_config(left, other), 'has weights=', 'model.network.depth_weights says other.pth')
 
 
 def test_too_small_a_disk_is_noticed_before(root: Path, monkeypatch):

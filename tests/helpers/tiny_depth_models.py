@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
+# What images are enlarged to where a test has no need for 518 pixels: 4 patches.
+SHORTER_SIDE = 56
 # Channels of its features.
 CHANNELS = 12
 V1, V2 = (2, 3, 4, 5), (1, 2, 4, 5)

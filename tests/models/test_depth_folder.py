@@ -15,12 +15,13 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 
 from projects.DistillNeRF.models.depth_folder import published_names, read_depth_folder
 from projects.DistillNeRF.models.frozen_depth import FrozenDepth, read_depth_anything, weights_fingerprint
+from projects.DistillNeRF.modules import depth_anything
 from projects.DistillNeRF.modules.depth_anything import DepthAnything, DPTHead, load_depth_anything
 from projects.DistillNeRF.modules.vision_transformer import VisionTransformer
 from tests.helpers.arrays import randomized
 from tests.helpers.data import frozen_extractor_entries
 from tests.helpers.refusals import assert_refused
-from tests.helpers.tiny_depth_models import CHANNELS, V1, V2, save_tiny_depth_model, tiny_depth_model
+from tests.helpers.tiny_depth_models import CHANNELS, SHORTER_SIDE, V1, V2, save_tiny_depth_model, tiny_depth_model
 
 
 @pytest.fixture(scope='module')
@@ -34,6 +35,12 @@ def saved(tmp_path_factory) -> dict[tuple[int, ...], Path]:
 def folder(saved, tmp_path: Path) -> Path:
     """A folder that may be changed."""
     return Path(shutil.copytree(saved[V1], tmp_path / 'model'))
+
+
+@pytest.fixture
+def small_inputs(monkeypatch) -> None:
+    """Images are enlarged to a few patches, not to 518 pixels."""
+    monkeypatch.setattr(depth_anything, 'SHORTER_SIDE', SHORTER_SIDE)
 
 
 def image(height: int, width: int) -> Tensor:
@@ -55,7 +62,7 @@ def test_numbers_are_those_of_transformers(saved, stages):
     assert ours.channels == CHANNELS and not any(parameter.requires_grad for parameter in ours.parameters())
     pixels = DepthAnything.preprocess(image(64, 64))
     expected = features_there(model, pixels)
-    feature = ours.depth_head(ours.pretrained(pixels, numbers=ours.blocks), 37, 37)
+    feature = ours.depth_head(ours.pretrained(pixels), 37, 37)
     assert feature.shape == (1, CHANNELS, 296, 296)
     torch.testing.assert_close(feature, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
     depth = ours.depth_head.depth(feature, 37, 37)[:, 0]
@@ -63,9 +70,9 @@ def test_numbers_are_those_of_transformers(saved, stages):
 
 
 @torch.no_grad()
-def test_the_versions_differ_by_the_blocks_that_are_read(saved):
+def test_the_versions_differ_by_the_blocks_that_are_read(saved, small_inputs):
     first, second = (read_depth_anything(saved[stages]) for stages in (V1, V2))
-    assert (first.blocks, second.blocks) == ((1, 2, 3, 4), (0, 1, 3, 4))
+    assert (first.pretrained.outputs, second.pretrained.outputs) == ((1, 2, 3, 4), (0, 1, 3, 4))
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
     assert not torch.allclose(first(image(20, 30)), second(image(20, 30)), rtol=0.01)
@@ -114,7 +121,7 @@ def write_as_transformers_has_it(network: DepthAnything, folder: Path) -> None:
 
 
 @torch.no_grad()
-def test_features_are_those_of_the_published_file_bit_by_bit(tmp_path: Path):
+def test_features_are_those_of_the_published_file_bit_by_bit(small_inputs, tmp_path: Path):
     """Of a file of published names and of the folder that transformers has of it, on an image that is not square."""
 
     def network() -> DepthAnything:
@@ -164,7 +171,7 @@ def test_other_ways_to_save_the_same_model(saved, folder: Path, tmp_path: Path):
     (folder / 'config.json').write_text(json.dumps({'model_type': 'depth_anything', 'backbone_config': backbone}))
     for other in (shards, folder):
         found = read_depth_folder(other)
-        assert found.blocks == (1, 2, 3, 4)
+        assert found.pretrained.outputs == (1, 2, 3, 4)
         for name, value in found.state_dict().items():
             if 'mask_token' not in name or other is shards:
                 assert torch.equal(value, expected[name]), name

@@ -176,8 +176,9 @@ def _network(settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> DepthA
     sizes = [len(state[f'depth_head.projects.{i}.weight']) for i in range(4)]
     channels = len(state['depth_head.scratch.layer1_rn.weight'])
     with torch.device('meta'):
-        transformer = VisionTransformer(width, depth, heads, grid=grid)
-        return DepthAnything(transformer, DPTHead(width, sizes, channels), _blocks(settings['backbone_config'], depth))
+        blocks = _blocks(settings['backbone_config'], depth)
+        transformer = VisionTransformer(width, depth, heads, grid=grid, outputs=blocks)
+        return DepthAnything(transformer, DPTHead(width, sizes, channels))
 
 
 def _blocks(backbone: Mapping[str, Any], depth: int) -> tuple[int, ...]:

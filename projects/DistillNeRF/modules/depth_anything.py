@@ -111,31 +111,24 @@ class DepthAnything(nn.Module):
     """Depth-Anything without its last layers: images to frozen-depth features, which the coarse net reads.
 
     Args:
-        transformer: ``None`` for ViT-B/14.
+        transformer: ``None`` for ViT-B/14 that returns the tokens of its last four blocks, as in v1.
         head: ``None`` for that of ViT-B.
-        blocks: the four blocks whose tokens the head reads, counted from 0; ``None`` for the last ones, as in v1.
 
     Attributes:
         channels: of the features.
     """
 
-    def __init__(
-        self,
-        transformer: VisionTransformer | None = None,
-        head: DPTHead | None = None,
-        blocks: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, transformer: VisionTransformer | None = None, head: DPTHead | None = None) -> None:
         super().__init__()
         self.pretrained = VisionTransformer() if transformer is None else transformer
         self.depth_head = DPTHead() if head is None else head
-        self.blocks = blocks
         self.channels: int = self.depth_head.scratch.output_conv1.in_channels
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute frozen-depth features ``(N, channels, H, W)`` of RGB ``(N, 3, H, W)`` in [0, 1]."""
         x = self.preprocess(images)
         rows, columns = (side // self.pretrained.patch for side in x.shape[-2:])
-        feature = self.depth_head(self.pretrained(x, numbers=self.blocks), rows, columns)
+        feature = self.depth_head(self.pretrained(x), rows, columns)
         return _resize(feature, images.shape[-2:])
 
     @staticmethod

@@ -94,14 +94,23 @@ class VisionTransformer(nn.Module):
         heads: attention heads per block.
         patch: side of a patch, pixels.
         grid: side of the square position grid of the training, patches.
+        outputs: the blocks whose tokens are returned, counted from 0, in rising order; ``None`` for the last ones.
     """
 
     # Added to the number of patches before the division that gives the scale factor, as in the original.
     SCALE_OFFSET = 0.1
 
-    def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, patch: int = 14, grid: int = 37) -> None:
+    def __init__(
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        patch: int = 14,
+        grid: int = 37,
+        outputs: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.patch, self.grid = patch, grid
+        self.patch, self.grid, self.outputs = patch, grid, outputs
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         # Part of the published weights; only masked patches would use it.
@@ -122,17 +131,16 @@ class VisionTransformer(nn.Module):
             raise ValueError(f'{rows} x {columns} patches: the position grid became {tuple(grid.shape[-2:])}')
         return torch.cat([class_position, grid.flatten(2).transpose(1, 2)], dim=1)
 
-    def forward(self, images: Tensor, last: int = 4, numbers: Sequence[int] | None = None) -> list[Tensor]:
+    def forward(self, images: Tensor, last: int = 4) -> list[Tensor]:
         """Encode normalized images ``(N, 3, H, W)`` whose sides are multiples of the patch.
 
         Args:
-            last: how many of the last blocks' tokens are returned.
-            numbers: the blocks whose tokens are returned instead, counted from 0, in rising order.
+            last: number of blocks whose tokens are returned, where ``outputs`` does not say which.
 
         Returns:
             the patch tokens ``(N, rows * columns, width)`` after each of these blocks, all through the final norm.
         """
-        chosen: Sequence[int] = range(len(self.blocks) - last, len(self.blocks)) if numbers is None else numbers
+        chosen = range(len(self.blocks) - last, len(self.blocks)) if self.outputs is None else self.outputs
         rows, columns = (side // self.patch for side in images.shape[-2:])
         x = torch.cat([self.cls_token.expand(len(images), -1, -1), self.patch_embed(images)], dim=1)
         x = x + self.positions(rows, columns)
