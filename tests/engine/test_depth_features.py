@@ -99,7 +99,8 @@ def test_the_network_makes_the_same_scene_of_them(original: Path):
 
 def test_a_training_reads_them_and_computes_none(root: Path, monkeypatch):
     monkeypatch.setattr(FrozenDepth, '__call__', lambda self, images: pytest.fail('it was computed'))
-    options = ('depth_cache=features', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9')
+    unsaved = ('default_hooks.checkpoint.save_best=None', 'default_hooks.checkpoint.save_last=False')
+    options = ('depth_cache=features', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9', *unsaved)
     result = run('train', project_of(root).config, '--work-dir', root / 'work', '--cfg-options', *options)
     assert result.code == 0, result.err
     # The configuration that a run leaves behind has the transform and the option. A variable of its base is in the way.
