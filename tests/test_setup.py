@@ -193,7 +193,7 @@ def test_setuptools_leaves_the_file_that_the_script_reads(repo_root: Path, tmp_p
     assert line.read_text().strip() == str(root)
     (found,) = distributions(path=[str(site)], name='distillnerf')
     extras = [Requirement(text) for text in found.requires if 'extra ==' in text]
-    for name, extra in (('core', None), ('train', 'train'), ('dev', 'dev')):
+    for name, extra in (('core', None), ('train', 'train'), ('foundation', 'foundation'), ('dev', 'dev')):
         wanted = {requirement.name for requirement in read_requirements(repo_root / 'requirements' / f'{name}.txt')}
         if extra is None:
             assert {Requirement(text).name for text in found.requires if 'extra ==' not in text} == wanted
@@ -291,7 +291,7 @@ def read_lock(repo_root: Path) -> dict[str, Version]:
 
 def test_the_lock_pins_every_requirement_inside_its_range(repo_root: Path) -> None:
     lock = read_lock(repo_root)
-    for name in ('core', 'train', 'nodeps', 'dev'):
+    for name in ('core', 'train', 'foundation', 'nodeps', 'dev'):
         for requirement in read_requirements(repo_root / 'requirements' / f'{name}.txt'):
             assert lock[canonicalize_name(requirement.name)] in requirement.specifier, requirement
     assert not {'torchvision', 'opencv-python', 'open3d'} & set(lock)

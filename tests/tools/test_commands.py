@@ -91,7 +91,10 @@ def test_evaluation_of_chosen_metrics_without_a_checkpoint(project, tmp_path):
     result = run('test', project.config, 'None', '--eval', 'psnr', '--work-dir', tmp_path, '--out', out)
     assert result.code == 0
     assert set(json.loads(out.read_text())['model']) == {'psnr', 'ssim', 'ssim_gaussian'}
-    assert 'aux_models/lpips_vgg.pth: no such file, so there is no LPIPS; get it with: pip install' in result.err
+    assert (
+        'aux_models/lpips_vgg.pth: no such file, so there is no LPIPS; get it with: python tools/get_weights.py'
+        in result.err
+    )
     assert result.err.count('so there is no LPIPS') == 1
 
 

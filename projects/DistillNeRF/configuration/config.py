@@ -21,6 +21,7 @@ from .options import (
     move_data,
     spread_num_camera,
     use_cache,
+    use_depth_cache,
 )
 from .schedule import stretch
 from .suggestions import meant_argument
@@ -69,6 +70,7 @@ def load_config(
     check_keys(config, layer)
     move_data(config, layer)
     use_cache(config, layer)
+    use_depth_cache(config)
     if 'model' in sections:
         spread_num_camera(config, layer)
         load_boxes_for_detection(config)

@@ -126,11 +126,13 @@ DATA_AND_NETWORK = (
     'test_dataloader.dataset',
     'data_root',
     'cache',
+    'depth_cache',
     'custom_imports',
 )
 # Commands that run the test loop.
 RUN_BY_TESTS = (
-    *('model', 'test_dataloader', 'data_root', 'cache', 'default_hooks', 'custom_hooks', 'visualizer', 'log_processor'),
+    *('model', 'test_dataloader', 'data_root', 'cache', 'depth_cache', 'default_hooks', 'custom_hooks', 'visualizer'),
+    'log_processor',
     *('log_level', 'env_cfg', 'randomness', 'experiment_name', 'default_scope', 'custom_imports', 'compile'),
 )
 # Keys of a model that say what is to be drawn.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from ..utils.errors import InputError
-from .layers import Layer
+from .layers import Layer, value_of
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 DATASET = 'DistillNeRFDataset'
+DEPTH_TRANSFORM = 'LoadDepthFeatures'
 
 
 def datasets(path: str, loader: Any) -> Iterator[tuple[str, dict]]:
@@ -75,6 +77,54 @@ def use_cache(config: Config, layer: Layer) -> None:
     for path, dataset in all_datasets(config):
         if dataset.get('type') == DATASET and ('cache' not in dataset or place.inherits(layer.origin(f'{path}.cache'))):
             dataset['cache'] = folder
+
+
+def frozen_depth(config: Config) -> tuple[str, int] | None:
+    """Return weights and channels of the frozen-depth features that the network reads; ``None`` if it does not."""
+    weights, coarse = value_of(config, 'model.network.depth_weights'), value_of(config, 'model.network.coarse')
+    channels = (coarse or {}).get('depth_channels', 128)  # as the coarse depth net has it
+    return None if weights is None or channels is None else (str(weights), channels)
+
+
+def use_depth_cache(config: Config) -> None:
+    """Let ``depth_cache=DIR`` be where all datasets read the frozen-depth features of the network's weights.
+
+    Their pipelines get the transform that does it before ``PackViews``. One that has it already, as the configuration
+    that a run leaves behind, keeps it, if folder and weights are the same.
+
+    Raises:
+        InputError: it is no name of a folder, the network reads no such features, a pipeline has another folder, or
+            features of other weights than the network's.
+    """
+    folder, read = config.get('depth_cache'), frozen_depth(config)
+    if folder is not None and (not isinstance(folder, str) or not folder):
+        raise InputError(f'{config.filename}: depth_cache is {folder!r}; give the name of a folder')
+    if folder is not None and read is None:
+        raise InputError(
+            f'{config.filename}: depth_cache={folder} does nothing, as the network reads no frozen-depth features '
+            '(model.network.depth_weights, model.network.coarse.depth_channels); leave it away'
+        )
+    weights = None if read is None else read[0]
+    for path, dataset in all_datasets(config):
+        pipeline = dataset.get('pipeline')
+        if dataset.get('type') != DATASET or not isinstance(pipeline, list):
+            continue
+        given = [one for one in pipeline if isinstance(one, Mapping) and one.get('type') == DEPTH_TRANSFORM]
+        root = Path(dataset.get('data_root') or '').expanduser()
+        place = None if folder is None else str(root / Path(folder).expanduser())
+        if place is not None and not given:
+            given = [{'type': DEPTH_TRANSFORM, 'folder': place, 'weights': weights}]
+            kinds = [one.get('type') if isinstance(one, Mapping) else None for one in pipeline]
+            packing = kinds.index('PackViews') if 'PackViews' in kinds else len(kinds)
+            dataset['pipeline'] = [*pipeline[:packing], *given, *pipeline[packing:]]
+        for one in given:
+            for name, value in (('folder', place or one.get('folder')), ('weights', weights)):
+                if one.get(name) != value:
+                    raise InputError(
+                        f'{config.filename}: {DEPTH_TRANSFORM} of {path}.pipeline has {name}={one.get(name)}, and '
+                        f'{"depth_cache" if name == "folder" else "model.network.depth_weights"} says {value}; '
+                        'correct one of them'
+                    )
 
 
 def spread_num_camera(config: Config, layer: Layer) -> None:

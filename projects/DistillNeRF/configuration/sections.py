@@ -41,7 +41,9 @@ READ_BY_RUNNER = (
     'model_wrapper_cfg',
     'sync_bn',
 )
-TOP_LEVEL = {*arguments(Runner), *READ_BY_RUNNER, *SWITCHES, 'data_root', 'cache', 'scene_nerf'} - {'cfg'}
+TOP_LEVEL = {*arguments(Runner), *READ_BY_RUNNER, *SWITCHES, 'data_root', 'cache', 'depth_cache', 'scene_nerf'} - {
+    'cfg'
+}
 # Keys that every component may have, and arguments of components that the runner gives to them.
 ANY_COMPONENT = {'type', '_scope_'}
 GIVEN_BY_RUNNER = {'runner', 'dataloader', 'evaluator'}

@@ -139,8 +139,13 @@ def update_cached(
     return not stamped
 
 
-def read_cached(path: Path, origin: Origin) -> Cached:
+def read_cached(path: Path, origin: Origin, hint: str = MAKE_CACHE) -> Cached:
     """Read a cached file.
+
+    Args:
+        path: the cached file.
+        origin: what it must be made from.
+        hint: how to make it, for messages.
 
     Raises:
         InputError: it is missing, damaged, or made from something else than ``origin``.
@@ -148,7 +153,7 @@ def read_cached(path: Path, origin: Origin) -> Cached:
     try:
         return _read(path, origin)[0]
     except _NotCurrent as error:
-        raise InputError(f'{path}: {error}; {MAKE_CACHE}') from error
+        raise InputError(f'{path}: {error}; {hint}') from error
 
 
 class _NotCurrent(Exception):

@@ -488,9 +488,8 @@ class DistillNeRFDataset(BaseDataset):
         return {name: getattr(self, name) for name in names}
 
     def _records(self) -> ViewRecords:
-        return ViewRecords(
-            self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps, self.cache is not None
-        )
+        cached = self.cache is not None or any(getattr(one, 'always_cached', False) for one in self.pipeline.transforms)
+        return ViewRecords(self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps, cached)
 
     def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
         """Choose a virtual view at random for every camera; with ``skip_missing``, among those that exist.

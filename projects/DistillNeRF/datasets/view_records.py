@@ -32,6 +32,7 @@ class ViewRecords:
         loaded_maps: kinds of maps that are read.
         load_lidar: whether LiDAR is read.
         lidar_sweeps: how many LiDAR measurements make one depth image (:func:`.infos.lidar_measurements`).
+        cached: whether views say the names of their files in caches.
     """
 
     roots: dict[str, str]

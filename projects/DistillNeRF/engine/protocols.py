@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from torch.utils.data import Dataset
 
-from ..configuration.options import DATASET, datasets
+from ..configuration.options import DATASET, DEPTH_TRANSFORM, datasets
 from ..datasets.dataset import DistillNeRFDataset, own_datasets
 from ..datasets.protocol_samples import Units
 from ..evaluation.protocols import Protocol, protocol_named
@@ -38,8 +38,9 @@ def with_protocol(config: Config, name: str, trajectory: str = 'left_right') -> 
     if not ours or any(dataset.get('type') != DATASET for dataset in ours):
         raise InputError(f'{config.filename}: --protocol needs test data of the type {DATASET}; leave one of them')
     for dataset in ours:
-        # A cache has the images of keyframes alone.
-        dataset |= {'protocol': protocol.name, 'cache': None}
+        # Caches have the images of keyframes alone.
+        pipeline = [one for one in dataset.get('pipeline') or () if one.get('type') != DEPTH_TRANSFORM]
+        dataset |= {'protocol': protocol.name, 'cache': None, 'pipeline': pipeline}
     if name == 'true_views':
         config.test_dataloader.dataset = {
             'type': 'TrueViewDataset',

@@ -21,10 +21,7 @@ BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 # Mean and spread of ImageNet's colors, for images in [-1, 1].
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 NORM_EPSILON = 1e-10
-GET_WEIGHTS = (
-    'get it with: pip install lpips torchvision (in another environment), python -c "import lpips, torch; '
-    "torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth')\""
-)
+GET_WEIGHTS = 'get it with: python tools/get_weights.py lpips-vgg'
 HINT = f'{GET_WEIGHTS}; or do without: model.losses.lpips=None'
 
 

@@ -51,8 +51,9 @@ class DistillNeRF(nn.Module):
         jitter: random sample positions while training (``stochastic_render_sample``).
         published_quirks: reproduce the oddities of the published code that change numbers: those of
             :class:`RaySampling` and :meth:`VoxelTables.build`, and those of the losses (:class:`.objective.Objective`).
-        depth_weights: weights of the frozen depth network (Depth-Anything v1 ViT-B), for views without frozen-depth
-            features. The file is read at its first use, and is no part of the network's own weights.
+        depth_weights: weights of the frozen depth network, for views without frozen-depth features: the published file
+            of Depth-Anything v1 ViT-B, or a folder of the hub of v1 or v2 (:mod:`.depth_folder`). They are read at
+            their first use, and are no part of the network's own weights.
         activation_checkpointing: keep less for the backward pass: compute the blocks of the pyramids, the scorer, the
             sparse network and the decoder twice in a training step.
         kernels: ``'auto'``, ``'torch'`` or ``'triton'``: see :mod:`..kernels.selection`.
@@ -96,7 +97,7 @@ class DistillNeRF(nn.Module):
         self.coarse_net = CoarseDepthNet(num_bins, **(coarse or {}))
         self.fine_net = FineDepthNet(2 * channels, self.coarse_net.channels, **(fine or {}))
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
-        self.frozen_depth = FrozenDepth(depth_weights)
+        self.frozen_depth = FrozenDepth(depth_weights, self.coarse_net.depth_channels)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
         set_activation_checkpointing(self, activation_checkpointing)
         set_kernels(self, kernels)

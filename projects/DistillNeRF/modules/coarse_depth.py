@@ -92,6 +92,7 @@ class CoarseDepthNet(nn.Module):
         assert isinstance(last.bias, Tensor)
         nn.init.constant_(last.bias, INITIAL_LOGIT)
         self.channels = channels
+        self.depth_channels = depth_channels
         self.density_activation = density_activation
         self.logit_bound = logit_bound
 

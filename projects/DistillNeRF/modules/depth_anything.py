@@ -1,5 +1,6 @@
-"""The frozen depth network, Depth-Anything v1 ViT-B: one feature map per image (docs/NETWORK.md#frozen-depth-network).
+"""The frozen depth network, Depth-Anything: one feature map per image (docs/NETWORK.md#frozen-depth-network).
 
+Without arguments it is v1 with ViT-B, as published. v2 has the same layers and reads other blocks.
 Parameters have the names of the published weights (``depth_anything_vitb14.pth``).
 """
 
@@ -107,15 +108,24 @@ class DPTHead(nn.Module):
 
 
 class DepthAnything(nn.Module):
-    """Depth-Anything without its last layers: images to frozen-depth features, which the coarse net reads."""
+    """Depth-Anything without its last layers: images to frozen-depth features, which the coarse net reads.
 
-    def __init__(self) -> None:
+    Args:
+        transformer: ``None`` for ViT-B/14 that returns the tokens of its last four blocks, as in v1.
+        head: ``None`` for that of ViT-B.
+
+    Attributes:
+        channels: of the features.
+    """
+
+    def __init__(self, transformer: VisionTransformer | None = None, head: DPTHead | None = None) -> None:
         super().__init__()
-        self.pretrained = VisionTransformer()
-        self.depth_head = DPTHead()
+        self.pretrained = VisionTransformer() if transformer is None else transformer
+        self.depth_head = DPTHead() if head is None else head
+        self.channels: int = self.depth_head.scratch.output_conv1.in_channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute frozen-depth features ``(N, 128, H, W)`` of RGB ``(N, 3, H, W)`` in [0, 1]."""
+        """Compute frozen-depth features ``(N, channels, H, W)`` of RGB ``(N, 3, H, W)`` in [0, 1]."""
         x = self.preprocess(images)
         rows, columns = (side // self.pretrained.patch for side in x.shape[-2:])
         feature = self.depth_head(self.pretrained(x), rows, columns)
@@ -149,13 +159,18 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode='bicubic', antialias=True, align_corners=False)
 
 
-def load_depth_anything(state: dict[str, Tensor]) -> DepthAnything:
-    """Build the frozen network with published weights; it has no gradients.
+def load_depth_anything(state: dict[str, Tensor], network: DepthAnything | None = None) -> DepthAnything:
+    """Give the frozen network its weights, in the published names; it has no gradients.
+
+    Args:
+        state: the weights.
+        network: takes them; ``None`` for the published network, v1 with ViT-B.
 
     Raises:
         RuntimeError: names or shapes of the weights do not fit.
     """
-    with torch.device('meta'):
-        network = DepthAnything()
+    if network is None:
+        with torch.device('meta'):
+            network = DepthAnything()
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()

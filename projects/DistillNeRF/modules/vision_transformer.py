@@ -6,6 +6,8 @@ too, but enlarges its position grid to the output size; the original uses scale 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -92,14 +94,23 @@ class VisionTransformer(nn.Module):
         heads: attention heads per block.
         patch: side of a patch, pixels.
         grid: side of the square position grid of the training, patches.
+        outputs: the blocks whose tokens are returned, counted from 0, in rising order; ``None`` for the last ones.
     """
 
     # Added to the number of patches before the division that gives the scale factor, as in the original.
     SCALE_OFFSET = 0.1
 
-    def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, patch: int = 14, grid: int = 37) -> None:
+    def __init__(
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        patch: int = 14,
+        grid: int = 37,
+        outputs: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.patch, self.grid = patch, grid
+        self.patch, self.grid, self.outputs = patch, grid, outputs
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         # Part of the published weights; only masked patches would use it.
@@ -124,17 +135,18 @@ class VisionTransformer(nn.Module):
         """Encode normalized images ``(N, 3, H, W)`` whose sides are multiples of the patch.
 
         Args:
-            last: number of blocks whose tokens are returned.
+            last: number of blocks whose tokens are returned, where ``outputs`` does not say which.
 
         Returns:
-            the patch tokens ``(N, rows * columns, width)`` after each of the last blocks, all through the final norm.
+            the patch tokens ``(N, rows * columns, width)`` after each of these blocks, all through the final norm.
         """
+        chosen = range(len(self.blocks) - last, len(self.blocks)) if self.outputs is None else self.outputs
         rows, columns = (side // self.patch for side in images.shape[-2:])
         x = torch.cat([self.cls_token.expand(len(images), -1, -1), self.patch_embed(images)], dim=1)
         x = x + self.positions(rows, columns)
         outputs = []
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index >= len(self.blocks) - last:
+            if index in chosen:
                 outputs.append(self.norm(x)[:, 1:])
         return outputs

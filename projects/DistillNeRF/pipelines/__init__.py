@@ -1,6 +1,7 @@
 """Transforms: they load what the dataset chose and pack it into ``Views``. Importing registers them with mmdet3d."""
 
 from .class_codes import CodeBookFeatures, LidarCodeBookFeatures
+from .depth_features import LoadDepthFeatures
 from .images import FlipViews, LoadViews
 from .lidar import LoadLidarDepth
 from .lidar_depth import SkyFromLidar
@@ -11,6 +12,7 @@ __all__ = [
     'CodeBookFeatures',
     'FlipViews',
     'LidarCodeBookFeatures',
+    'LoadDepthFeatures',
     'LoadFeatures',
     'LoadLidarDepth',
     'LoadTeacher',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def _take_size(view: dict[str, Any], height: int, width: int) -> None:
 class FlipViews(BaseTransform):
     """Mirror the world with some probability: images, cameras, maps and boxes together.
 
-    Comes after ``PackViews``.
+    Comes after ``PackViews``. Frozen-depth features of a cache are those of the image as it is, and the features of a
+    mirrored image are not the mirrored ones: a mirrored sample has none, so that the network computes them.
 
     Args:
         probability: how often a sample is mirrored, 0 to 1.
@@ -114,7 +116,8 @@ class FlipViews(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Mirror all views of the sample, or none."""
         if random.random() < self.probability:
-            results['inputs'] = {name: mirror_views(views) for name, views in results['inputs'].items()}
+            plain = {name: replace(views, depth_features=None) for name, views in results['inputs'].items()}
+            results['inputs'] = {name: mirror_views(views) for name, views in plain.items()}
             if 'boxes' in results['data_samples']:
                 results['data_samples'].boxes = mirror_boxes(results['data_samples'].boxes)
         return results

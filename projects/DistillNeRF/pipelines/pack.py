@@ -17,6 +17,8 @@ from ..geometry.views import Views
 
 _META = ('token', 'scene', 'frame', 'timestamp', 'sample_idx', 'notes')
 _MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth', 'moving')
+# Of input views alone: nothing reads it of targets, and it is large.
+_INPUT_MAPS = (*_MAPS, 'depth_features')
 
 
 @TRANSFORMS.register_module()
@@ -45,22 +47,22 @@ class PackViews(BaseTransform):
         sample.set_metainfo({key: results[key] for key in ('occupancy', 'label_maps', 'protocol') if key in results})
         return {
             'inputs': {
-                'input_views': stack_views([views[key] for key in results['input_keys']]),
+                'input_views': stack_views([views[key] for key in results['input_keys']], _INPUT_MAPS),
                 'target_views': stack_views([views[key] for key in results['target_keys']]),
             },
             'data_samples': sample,
         }
 
 
-def stack_views(views: Sequence[dict[str, Any]]) -> Views:
-    """Stack loaded views; their images must have one size, their native sizes may differ."""
+def stack_views(views: Sequence[dict[str, Any]], maps: Sequence[str] = _MAPS) -> Views:
+    """Stack loaded views with these maps; their images must have one size, their native sizes may differ."""
     images = torch.from_numpy(np.stack([view['image'] for view in views]))
     return Views(
         images=images,
         cameras=_stack_cameras(views, *images.shape[-2:]),
         names=tuple(view['name'] for view in views),
         frames=tuple(view['frame'] for view in views),
-        **{name: _stack_maps(views, name) for name in _MAPS if name in views[0]},
+        **{name: _stack_maps(views, name) for name in maps if name in views[0]},
     )
 
 
