@@ -15,6 +15,7 @@ from projects.DistillNeRF.evaluation.features import ClassCounts, MeanFeature, c
 from projects.DistillNeRF.evaluation.intervals import draw_scenes
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, code_book
+from projects.DistillNeRF.semantics.text_encoders import Queries
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.cameras import unit_cameras
 from tests.helpers.views import make_views
@@ -154,7 +155,7 @@ def test_counts_of_pixels_are_those_of_a_loop():
         cosines = [torch.dot(feature, code) / (feature.norm() * code.norm()) for code in CODES]
         if truth[v, row, column] >= 0:
             counts[truth[v, row, column], int(np.argmax(cosines))] += 1
-    np.testing.assert_array_equal(count_classes(rendered, truth, CODES), counts)
+    np.testing.assert_array_equal(count_classes(rendered, truth, Queries(CODES)), counts)
     assert counts.sum() == 29
 
 
