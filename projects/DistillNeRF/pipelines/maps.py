@@ -236,6 +236,9 @@ def _add_classes(results: dict[str, Any]) -> None:
     for view in views if known else ():
         view['true_classes'] = None
     for view in known:
+        path = view['paths'].get('true_classes')
+        if results['skip_missing'] and path is not None and not Path(path).is_file():
+            continue
         classes = seen_classes(read_true_classes(view, 'LoadTruth(with_classes=True)'), *sizes)
         view['true_classes'] = classes.astype(np.float32)
 
