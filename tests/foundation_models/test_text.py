@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 
 from projects.DistillNeRF.foundation_models import text
 from projects.DistillNeRF.foundation_models.reduction import Reduction
+from projects.DistillNeRF.foundation_models.sources import open_folder
 from projects.DistillNeRF.foundation_models.text import NEGATIVES, TEMPLATES, TextModel, _filled
 from projects.DistillNeRF.semantics.text_encoders import encode_words, make_queries, similarities, text_encoder
 from tests.helpers.refusals import assert_refused
@@ -68,7 +70,10 @@ def test_a_phrase_has_the_mean_direction_of_its_sentences(models, kind):
         np.testing.assert_allclose(vector, slow_vector(models[kind], kind, phrase, templates), atol=2e-6)
     assert (vectors @ vectors.T < 0.9999)[~np.eye(3, dtype=bool)].all()
     # The mean of one sentence is another vector.
-    assert np.abs(text_encoder({'model': str(models[kind]), 'templates': ['{}']}).encode(['Car']) - vectors[1]).max() > 1e-3
+    assert (
+        np.abs(text_encoder({'model': str(models[kind]), 'templates': ['{}']}).encode(['Car']) - vectors[1]).max()
+        > 1e-3
+    )
 
 
 def test_articles_do_not_meet():
@@ -148,7 +153,9 @@ def test_temperature_and_negatives_are_those_of_the_model_and_the_usual_ones(mod
 def test_words_that_a_model_cannot_read_are_refused(models, kind, capsys):
     encoder = text_encoder({'model': str(models[kind])})
     for word in ('汽车', 'машина', 'العربية'):
-        assert_refused(lambda word=word: encoder.encode(['car', word]), models[kind], 'no part of it', start=f"'{word}'")
+        assert_refused(
+            lambda word=word: encoder.encode(['car', word]), models[kind], 'no part of it', start=f"'{word}'"
+        )
     for empty in ('', ' '):
         assert_refused(lambda empty=empty: encoder.encode([empty]), start='a text query is empty')
     assert_refused(lambda: encoder.encode(['car ' * LONGEST]), 'tokens', f'reads {LONGEST}; ask in fewer words')
@@ -207,6 +214,25 @@ def test_a_reduction_that_is_missing_or_of_another_model_is_refused(models, redu
     encoder = text_encoder({'model': clip, 'reduction': reduction[0]})
     assert_refused(lambda: encode_words(encoder, ['car'], 64), 'vectors of 10 numbers', 'renders 64 channels')
     assert_refused(lambda: encode_words(clip, ['car'], 64), 'vectors of 24 numbers', 'reduction: model.text_encoder=')
+
+
+def test_a_reduction_whose_record_names_another_model_is_refused(models, reduction, tmp_path):
+    """As tools/extract_features.py writes it; that of another reduction says nothing."""
+    file, made = reduction
+    record = tmp_path / 'features.json'
+    right = {'kind': 'clip', 'weights': open_folder(models['clip']).digest(), 'reduction': made.digest()}
+    for name, change, words in (
+        ('a', {}, None),
+        ('b', {'kind': 'dino'}, 'features of kind dino, which cannot be compared with words'),
+        ('c', {'weights': open_folder(models['clip of letters']).digest()}, 'another model than'),
+        ('d', {'kind': 'dino', 'reduction': 'x'}, None),
+    ):
+        record.write_text(json.dumps(right | change))
+        setting = {'model': str(models['clip']), 'reduction': file, 'templates': [f'{name} {{}}']}
+        if words is None:
+            assert text_encoder(setting).span is not None
+        else:
+            assert_refused(lambda setting=setting: text_encoder(setting), words, start=file)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ _pipeline = [
 ]
 test_dataloader = dict(dataset=dict(load_teacher=False, pipeline=_pipeline))
 model = dict(
-    text_encoder=dict(_delete_=True, model={model!r}, reduction={reduction!r}, templates=['a photo of a {{}}.', '{{}}']),
+    text_encoder=dict(_delete_=True, model={model!r}, reduction={reduction!r}, templates=['a photo of a {{}}.']),
 )
 test_evaluator = [dict(type='DepthMetric')]
 """
@@ -177,4 +177,6 @@ def test_without_true_classes_words_of_clip_are_not_measured(words, checkpoint, 
 
 def test_the_words_of_the_phrases_are_read_by_the_tiny_model():
     """Else the tests above would compare unknown words."""
-    assert {word for phrases in MINITOWN_PHRASES.values() for phrase in phrases for word in phrase.split()} <= set(text_models.WORDS)
+    assert {word for phrases in MINITOWN_PHRASES.values() for phrase in phrases for word in phrase.split()} <= set(
+        text_models.WORDS
+    )

@@ -2,9 +2,9 @@
 
 Features that a network renders are reduced and scaled (:mod:`.reduction`): ``y = (x @ M - min) / (max - min)``. The
 scaling moves the origin, so that angles between ``y`` mean nothing. Cosines are therefore taken between
-``y * (max - min) + min``, which is ``x @ M``, and ``t @ M``, where t is the vector of a word, of length 1. As the columns
-of M are orthogonal and of length 1, that is the cosine between t and what C numbers tell of x. ``t @ M`` is not made
-longer again: a word that image features tell little of is less like all of them, as before the reduction.
+``y * (max - min) + min``, which is ``x @ M``, and ``t @ M``, where t is the vector of a word, of length 1. As the
+columns of M are orthogonal and of length 1, that is the cosine between t and what C numbers tell of x. ``t @ M`` is not
+made longer again: a word that image features tell little of is less like all of them, as before the reduction.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from ..utils.errors import InputError, warn
+from ..utils.files import read_json
 from .reduction import Reduction, load_reduction
 from .sources import RESTORE, ModelFolder, load_transformers, open_folder, quiet, require_package
 
@@ -33,6 +34,9 @@ NEGATIVES = ('object', 'things', 'stuff', 'texture')
 SCORES = ('softmax', 'cosine')
 # Texts that go through a model at once.
 BATCH = 64
+# What tools/extract_features.py writes beside a reduction, and the kinds of features that lie in the space of words.
+RECORD = 'features.json'
+READABLE = ('clip', 'siglip')
 TOKENIZER_FILES = ('tokenizer.json', 'vocab.json', 'vocab.txt', '*.model')
 _ARTICLE_BEFORE = re.compile(r'\b(?:an?|the) \{\}', re.IGNORECASE)
 _ARTICLE = re.compile(r'^(?:an?|the) ', re.IGNORECASE)
@@ -156,6 +160,8 @@ def model_encoder(settings: WordSettings) -> TextEncoder:
                 f'{settings.model}: the model says no temperature (it has no logit_scale); set '
                 'model.text_encoder.temperature=0.01, or another'
             )
+    if reduction is not None:
+        _check_record(settings, reduction)
     if reduction is not None and words.channels != reduction.channels[0]:
         raise InputError(
             f'{settings.reduction}: is for features of {reduction.channels[0]} channels, but words of {settings.model} '
@@ -169,6 +175,28 @@ def model_encoder(settings: WordSettings) -> TextEncoder:
         temperature=temperature,
         negatives=NEGATIVES if settings.negatives is None else settings.negatives,
     )
+
+
+def _check_record(settings: WordSettings, reduction: Reduction) -> None:
+    """Compare the model with the one whose features were reduced, if ``tools/extract_features.py`` left its record.
+
+    Raises:
+        InputError: it is another one, or one whose features are no words.
+    """
+    record = Path(str(settings.reduction)).parent / RECORD
+    made = read_json(record, 'remove it, if it is of other features') if record.is_file() else None
+    if not isinstance(made, dict) or made.get('reduction') != reduction.digest():
+        return
+    if made.get('kind') not in READABLE:
+        raise InputError(
+            f'{settings.reduction}: was made for features of kind {made.get("kind")}, which cannot be compared with '
+            f'words; extract those of {" or ".join(READABLE)}'
+        )
+    if made.get('weights') != open_folder(settings.model).digest():
+        raise InputError(
+            f'{settings.reduction}: was made for the features of another model than {settings.model} ({record} has the '
+            'digest of its weights); give that model, or extract features of this one'
+        )
 
 
 def _encode(
@@ -264,8 +292,8 @@ class TextModel:
                 length = len(self._tokenizer(text)['input_ids'])
                 if length > self._longest:
                     raise InputError(
-                        f'{text!r}: has {length} tokens, but the model {self._where} reads {self._longest}; ask in fewer '
-                        'words'
+                        f'{text!r}: has {length} tokens, but the model {self._where} reads {self._longest}; ask '
+                        'in fewer words'
                     )
             parts = []
             for start in range(0, len(texts), BATCH):

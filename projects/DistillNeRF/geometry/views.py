@@ -36,8 +36,8 @@ class Views(TensorFields):
         features: ``(V, C, h_f, w_f)`` teacher features: those of the foundation model to distill.
         true_depth: ``(V, H, W)`` dense z of the ground truth, NaN in the sky (synthetic data only).
         moving: ``(V, H, W)`` 1 where something moves, 0 elsewhere, NaN where unknown (synthetic data only).
-        true_classes: ``(V, h, w)`` class ids (:data:`..semantics.classes.CLASSES`) at the render size, NaN where unknown
-            (synthetic data only).
+        true_classes: ``(V, h, w)`` class ids (:data:`..semantics.classes.CLASSES`) at the render size, NaN where
+            unknown (synthetic data only).
         depth_features: ``(V, 128, H, W)`` frozen-depth features, an input of the coarse depth net.
     """
 

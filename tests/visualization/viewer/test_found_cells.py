@@ -113,4 +113,4 @@ def test_queries_with_a_temperature_find_shares(session):
     with torch.no_grad():
         found = session.found_cells(soft, 0.5)
         heat = soft.heat(session._cell_features)[:, 0]
-    assert len(found.cells) == int((heat >= 0.5).sum()) and 0 <= heat.min() and heat.max() <= 1
+    assert len(found.cells) == int((heat >= 0.5).sum()) and heat.min() >= 0 and heat.max() <= 1
