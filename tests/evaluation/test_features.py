@@ -302,7 +302,7 @@ def test_words_that_no_true_class_has_are_told(capsys):
     assert '1 with true classes that have no words (such as t)' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('words', [[], {}, {'car': 'car'}, {'car': []}])
+@pytest.mark.parametrize('words', [[], {}, 'car', [3], {'car': 'car'}, {'car': []}, {'car': [' ']}])
 def test_words_of_the_metric_that_are_none(words):
     with pytest.raises(InputError, match='words is no list'):
         QueryMetric(ENCODER, words)

@@ -127,9 +127,10 @@ class QueryMetric(_OfFeatures):
         self.text_encoder = text_encoder
         if words is None:
             words = minitown_phrases(text_encoder)
-        phrases = words if isinstance(words, Mapping) else {word: (word,) for word in words}
+        listed = {} if isinstance(words, str | Mapping) else {word: (word,) for word in words}
+        phrases = words if isinstance(words, Mapping) else listed
         self.words, self._phrases = tuple(phrases), tuple(phrases.values())
-        if not phrases or not all(isinstance(one, list | tuple) and one for one in self._phrases):
+        if not phrases or not all(map(_are_phrases, self._phrases)):
             raise InputError('QueryMetric: words is no list of words, and no dict of lists of phrases; correct it')
         if combine not in COMBINATIONS:
             raise InputError(f'QueryMetric: combine is {combine!r}; choose {" or ".join(COMBINATIONS)}')
@@ -189,6 +190,11 @@ class QueryMetric(_OfFeatures):
             found[key(group, 'miou')] = _mean_of_known(ious)
             found |= {key(group, 'iou', word): values for word, values in zip(self.words, ious.T, strict=True)}
         return found
+
+
+def _are_phrases(value: Any) -> bool:
+    """Return whether a value is a list of words."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(w, str) and w.strip() for w in value)
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:
