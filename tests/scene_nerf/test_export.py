@@ -19,6 +19,7 @@ from projects.DistillNeRF.scene_nerf.export import (
     ExportSummary,
     export,
     fill_unknown,
+    inpaint,
     render_tasks,
     shifted,
     view_maps,
@@ -267,7 +268,20 @@ def test_sky_is_where_more_than_half_is_sky():
     assert np.isnan(maps.depth).tolist() == [[False, True, False]]
 
 
-def test_unknown_pixels_take_the_nearest_color():
+def test_unknown_pixels_continue_the_colors_around_them():
+    """Of a slope of colors with a hole, all is there again; what is known stays."""
+    rows, columns = np.mgrid[:24, :40]
+    image = np.stack([40 + 4 * columns, 200 - 5 * rows, 90 + 2 * columns + rows], -1).astype(np.uint8)
+    unknown = (abs(rows - 11) < 5) & (abs(columns - 20) < 6)
+    hole = image.copy()
+    hole[unknown] = 0
+    filled = inpaint(hole, unknown)
+    assert (filled[~unknown] == image[~unknown]).all()
+    assert np.abs(filled.astype(int) - image)[unknown].mean() < 8
+    assert inpaint(image, np.zeros_like(unknown)) is image
+
+
+def test_each_unknown_feature_is_that_of_the_nearest_known_pixel():
     image = np.zeros((3, 9, 3), np.uint8)
     image[:, 0], image[:, 8] = (10, 20, 30), (200, 100, 50)
     unknown = np.ones((3, 9), bool)

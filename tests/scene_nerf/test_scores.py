@@ -62,7 +62,12 @@ def test_filling_keeps_what_is_known():
     image[:, :, 3:] = torch.nan
     whole, known = filled(image)
     assert torch.equal(whole[..., :3], image[..., :3]) and known == 0.5
-    assert torch.equal(whole[..., 4], image[..., 2])
+    # As in the file: in steps of 1 / 255, and continued from what is known.
+    unknown = whole[..., 3:]
+    assert torch.equal(unknown, (unknown * 255).round() / 255)
+    known_colors = image[..., :3]
+    assert (unknown >= known_colors.amin((1, 2), keepdim=True) - 1 / 255).all()
+    assert (unknown <= known_colors.amax((1, 2), keepdim=True) + 1 / 255).all()
 
 
 def test_scores_are_averaged_over_images_and_by_camera(drive):

@@ -8,7 +8,16 @@ import torch
 from scipy.ndimage import maximum_filter
 
 from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
-from projects.DistillNeRF.scene_nerf.sky_labels import CERTAIN, LIKELY, NEAREST, NONE, _Lidar, _tell_by_color, label_sky
+from projects.DistillNeRF.scene_nerf.sky_labels import (
+    CERTAIN,
+    LIKELY,
+    NEAREST,
+    NONE,
+    _Lidar,
+    _ray_degrees,
+    _tell_by_color,
+    label_sky,
+)
 from tests.helpers.lidar_world import GROUND, Street, drive_through, true_depth
 
 # A house by the road whose upper storeys no beam reaches, and one far ahead, below the highest beams.
@@ -127,6 +136,22 @@ def test_a_house_as_blue_as_the_sky_is_likely_solid_below_its_roof(street):
     assert upper.sum() > 500 and (found[upper] == -64).mean() > 0.8
     # Unpainted sky beside it is no worse for it.
     assert (found[what == -1] >= 0).mean() > 0.97
+
+
+def test_a_tower_beyond_the_reach_of_the_lidar_is_not_called_sky(tmp_path):
+    """No beam came back from it, but it has the color of houses; a third of it was sky by LiDAR alone."""
+    boxes = (*BOXES, ((-60.0, 150.0, GROUND), (-25.0, 160.0, 70.0)))
+    drive = drive_through(Street(lambda time: boxes), tmp_path, 8)
+    what = np.stack([true_depth(Street(lambda time: boxes), image)[1] for image in drive.images])
+    noise = np.random.default_rng(0).normal(0, 6, (*what.shape, 3))
+    pixels = (np.where((what == -1)[..., None], BLUE, GRAY) + noise).clip(0, 255).astype(np.uint8)
+    beams = collect_beams(drive)
+    found = labels(drive, torch.from_numpy(pixels), beams)
+    camera = drive.images[0].camera_at(*what.shape[1:])
+    tower, taken = what == 3, _Lidar.of(beams).certain(camera, _ray_degrees(camera))[0]
+    assert (taken & tower[0]).sum() > 100, 'LiDAR does not take the tower for the sky'
+    assert (found[tower] > 0).mean() < 0.1
+    assert (found[what == -1] > 0).mean() > 0.97
 
 
 def test_what_may_be_sky_by_color_is_not_where_a_flood_from_points_comes_first():

@@ -30,24 +30,26 @@ def write_report(runs: Sequence[Run], columns: Mapping[str, str], work_dir: Path
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, Any]]], columns: Mapping[str, str]) -> str:
-    """Return Markdown: a row per name, mean and standard deviation over its seeds, and what all were made with.
+    """Return Markdown: mean and standard deviation over the seeds, and what all were made with.
 
     Args:
         found: results of each name, one per seed.
-        columns: header -> key of the figures; empty: all keys.
+        columns: header -> key of the figures, with a row per name; empty: all figures, a row each, a column per name.
     """
     every = [result for results in found.values() for result in results]
-    keys = dict.fromkeys(key for result in every for key in result['figures'])
-    columns = dict(columns) or {key: key for key in keys}
-    head = ['run', 'seeds', *columns, 'training']
-    lines = [f'| {" | ".join(head)} |', f'|{" --- |" * len(head)}']
+    keys = list(dict.fromkeys(key for result in every for key in result['figures']))
+    shown = dict(columns) or {key: key for key in keys}
+    rows = [['run', 'seeds', *shown, 'training']]
     for name, results in found.items():
-        cells = [spread([result['figures'].get(key) for result in results]) for key in columns.values()]
+        cells = [spread([result['figures'].get(key) for result in results]) for key in shown.values()]
         times = [result['training_s'] for result in results if result['training_s'] is not None]
         time = f'{np.mean(times) / 60:.1f} min' if times else ''
-        name = name.replace('|', '\\|')
-        lines.append(f'| {" | ".join([name, str(len(results)), *cells, time])} |')
-    if absent := [header for header, key in columns.items() if every and key not in keys]:
+        rows.append([name.replace('|', '\\|'), str(len(results)), *cells, time])
+    if not columns:
+        rows = list(map(list, zip(*rows, strict=True)))
+    lines = [f'| {" | ".join(row)} |' for row in rows]
+    lines.insert(1, f'|{" --- |" * len(rows[0])}')
+    if absent := [header for header, key in shown.items() if every and key not in keys]:
         lines += ['', f'No run has a figure for: {", ".join(absent)}.']
     return '\n'.join([*lines, '', *_made_with(every)])
 

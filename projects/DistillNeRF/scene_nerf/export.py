@@ -4,8 +4,8 @@ Depth is z in meters, float16, NaN in the sky and where the teacher knows nothin
 bits: what is written is off by at most 1 / 2048 of the depth (4 mm at 8 m, 3 cm at 100 m). Sky masks are uint8, 1 where
 more than half of what is seen is sky; what is unknown is not sky, and its depth says that it is unknown.
 
-RGB is written for shifted views, by teachers with color. A JPEG has no unknown pixels: those take the color of the
-nearest known pixel of the same view, rather than black, and the summary tells their share. A view of which nothing is
+RGB is written for shifted views, by teachers with color. A JPEG has no unknown pixels: those are inpainted from the
+known ones around, rather than black, and the summary tells their share. A view of which nothing is
 known has no files.
 
 Features are written, float16, by teachers that learned some, below ``features/``, which then is the root of features.
@@ -38,12 +38,14 @@ from .drive import Drive, DriveImage
 from .teacher import Teacher, TeacherRendering, corrected
 
 # What the same teacher wrote in another version is made again.
-VERSION = 2
+VERSION = 3
 SHIFTS = {ORIGINAL_VIEW: (0.0, 0.0, 0.0), **VIRTUAL_VIEWS}
 VIEWS = tuple(SHIFTS)
 # Below the teacher root.
 FEATURES = 'features'
 JPEG_QUALITY = 95
+# Colors of unknown pixels are continued from so many pixels around.
+INPAINT_RADIUS = 5
 HINT = 'train the teacher longer, or look at its report'
 
 
@@ -364,7 +366,7 @@ def view_maps(rendering: TeacherRendering, number: int) -> ViewMaps:
         unknown = ~np.isfinite(color).all(-1)
         filled = float(unknown.mean())
         if filled < 1:
-            rgb = fill_unknown((np.nan_to_num(color).clip(0, 1) * 255).round().astype(np.uint8), unknown)
+            rgb = inpaint((np.nan_to_num(color).clip(0, 1) * 255).round().astype(np.uint8), unknown)
     unknown_depth = float((np.isnan(half) & ~sky).mean())
     return ViewMaps(half, sky.astype(np.uint8), rgb, unknown_depth, filled, _features(rendering, number))
 
@@ -378,8 +380,16 @@ def _features(rendering: TeacherRendering, number: int) -> np.ndarray | None:
     return None if unknown.all() else fill_unknown(features.astype(np.float16), unknown)
 
 
+def inpaint(image: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Continue the colors around unknown pixels ``(h, w)`` of an image ``(h, w, 3)`` uint8 into them.
+
+    At least one is known.
+    """
+    return cv2.inpaint(image, unknown.astype(np.uint8), INPAINT_RADIUS, cv2.INPAINT_NS) if unknown.any() else image
+
+
 def fill_unknown(image: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """Give unknown pixels ``(h, w)`` of an image ``(h, w, 3)``, or of features, what the nearest known one has.
+    """Give unknown pixels ``(h, w)`` of features ``(h, w, C)`` what the nearest known one has.
 
     At least one is known.
     """

@@ -16,7 +16,7 @@ from ..evaluation.depth import FULL_RANGE, average, depth_errors
 from ..evaluation.image import psnr, ssim
 from ..geometry.cameras import Cameras
 from .drive import Drive, DriveImage, DriveSweep
-from .export import fill_unknown
+from .export import fill_unknown, inpaint
 from .teacher import Teacher, TeacherRendering, corrected
 
 # Nearer points belong to the car.
@@ -78,12 +78,16 @@ def render_image(teacher: Teacher, image: DriveImage, size: tuple[int, int]) -> 
 
 
 def filled(image: Tensor) -> tuple[Tensor, float]:
-    """Return an image ``(3, h, w)`` without unknown pixels, and the share that was known; black if nothing was."""
+    """Return an image ``(3, h, w)`` without unknown pixels, and the share that was known; black if nothing was.
+
+    Unknown pixels have the colors of an exported file.
+    """
     unknown = ~image.isfinite().all(0)
     if unknown.all():
         return torch.zeros_like(image), 0.0
-    colors = image.nan_to_num().clamp(0, 1).permute(1, 2, 0).numpy()
-    whole = torch.from_numpy(np.ascontiguousarray(fill_unknown(colors, unknown.numpy()))).permute(2, 0, 1)
+    whole = image.nan_to_num().clamp(0, 1)
+    pixels = np.ascontiguousarray((whole * 255).round().byte().permute(1, 2, 0).numpy())
+    whole[:, unknown] = torch.from_numpy(inpaint(pixels, unknown.numpy())).permute(2, 0, 1)[:, unknown] / 255
     return whole, 1 - unknown.float().mean().item()
 
 

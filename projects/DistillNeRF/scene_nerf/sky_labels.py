@@ -9,7 +9,7 @@ same direction tells (:mod:`.sky_directions`), or nothing is told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -31,6 +31,8 @@ from .surfaces import group_by_voxel
 LEVELS, ALIKE = 64, 2.0
 # A color of a smaller share among the certain pixels says little.
 RARE = 1e-5
+# What LiDAR takes for the sky is in doubt if its color has less than this certainty.
+AGAINST = -30
 # Fewer certain pixels of sky in a drive say nothing of its color.
 FEWEST = 200
 # Pixels lower than this, degrees above the horizon, are not like those that may be sky.
@@ -67,12 +69,39 @@ def label_sky(
         ``(n, h, w)`` int8 from -127, certainly solid, by 0, unknown, to 127, certainly sky. Where nothing is certain
         of either kind, colors tell nothing.
     """
-    labels, points = np.zeros(pixels.shape[:3], np.int8), np.zeros(pixels.shape[:3], bool)
-    counts = np.zeros((2, LEVELS**3))
-    images = pixels.numpy()
+    images, masks = pixels.numpy(), [None] * len(pixels) if masks is None else masks
+    labels, points, solid_counts = _certain(cameras, images, beams, masks)
+
+    def sky_counts() -> np.ndarray:
+        return _count_colors(zip(images, labels > 0, strict=True))
+
+    if min(sky_counts().sum(), solid_counts.sum()) >= FEWEST:
+        open_images = [number for number, mask in enumerate(masks) if mask is None]
+        by_color = _by_color(sky_counts(), solid_counts)
+        for number in open_images:
+            doubt = _doubtful(labels[number], points[number], by_color[_codes(images[number])], images[number])
+            labels[number][doubt] = 0
+        by_color = _by_color(sky_counts(), solid_counts)
+        for number in open_images:
+            _tell_by_color(labels[number], points[number], by_color[_codes(images[number])], images[number])
+        tell_by_direction(labels, points, images, cameras, LIKELY, SURE)
+    return torch.from_numpy(labels)
+
+
+def _certain(
+    cameras: Sequence[Cameras], images: np.ndarray, beams: Beams | None, masks: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what masks and LiDAR tell, without colors.
+
+    Returns:
+        labels ``(n, h, w)`` int8, certain ones alone; ``(n, h, w)`` bool the pixels that a LiDAR point falls on; and
+        the counts of colors of what is solid and not far below the horizon.
+    """
+    labels, points = np.zeros(images.shape[:3], np.int8), np.zeros(images.shape[:3], bool)
+    counts = np.zeros(LEVELS**3)
     lidar = None if beams is None else _Lidar.of(beams)
-    for number, camera in enumerate(cameras):
-        mask, degrees = None if masks is None else masks[number], _ray_degrees(camera)
+    for number, (camera, mask) in enumerate(zip(cameras, masks, strict=True)):
+        degrees = _ray_degrees(camera)
         if mask is not None:
             sky = _resized(mask, camera.height, camera.width) > 0.5
             solid = hit = ~sky
@@ -82,15 +111,20 @@ def label_sky(
         else:
             continue
         labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
-        for kind, chosen in enumerate((sky, solid & (degrees > LOWEST))):
-            counts[kind] += np.bincount(_codes(images[number][chosen]), minlength=LEVELS**3)
-    if counts.sum(1).min() >= FEWEST:
-        certainty = _by_color(counts)
-        for number, image in enumerate(images):
-            if masks is None or masks[number] is None:
-                _tell_by_color(labels[number], points[number], certainty[_codes(image)], image)
-        tell_by_direction(labels, points, images, cameras, LIKELY, SURE)
-    return torch.from_numpy(labels)
+        counts += _count_colors([(images[number], solid & (degrees > LOWEST))])
+    return labels, points, counts
+
+
+def _doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Tell where LiDAR takes for the sky what is not: dark roofs, and houses beyond its reach, return no beam.
+
+    Such pixels ``(h, w)`` have the color of solid things, and a flood from LiDAR points is there before one from the
+    sky: clouds of that color are surrounded by the sky. Arguments are those of :func:`_tell_by_color`.
+    """
+    against = (labels > 0) & (by_color < AGAINST)
+    if not against.any():
+        return against
+    return against & (_first_flood((labels > 0) & ~against, points, image) == SOLID)
 
 
 def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
@@ -216,11 +250,22 @@ def _draw_highest(  # pragma: no cover - compiled
                 highest[place] = max(highest[place], elevations[n])
 
 
-def _by_color(counts: np.ndarray) -> np.ndarray:
-    """Return the certainty ``(LEVELS**3,)`` that a color is of the sky, from counts ``(2, LEVELS**3)``: sky, solid."""
-    cube = counts.reshape(2, LEVELS, LEVELS, LEVELS) / counts.sum(1)[:, None, None, None]
-    sky, solid = (gaussian_filter(kind, ALIKE, mode='constant') for kind in cube)
+def _by_color(sky_counts: np.ndarray, solid_counts: np.ndarray) -> np.ndarray:
+    """Return the certainty ``(LEVELS**3,)`` that a color is of the sky, from how often either kind has it."""
+    shares = (
+        (counts / counts.sum()).reshape(LEVELS, LEVELS, LEVELS) if counts.any() else np.zeros((LEVELS,) * 3)
+        for counts in (sky_counts, solid_counts)
+    )
+    sky, solid = (gaussian_filter(share, ALIKE, mode='constant') for share in shares)
     return np.rint(CERTAIN * (sky - solid) / (sky + solid + RARE)).astype(np.int8).ravel()
+
+
+def _count_colors(chosen: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Count colors ``(LEVELS**3,)`` of the pixels of images ``(h, w, 3)`` that masks ``(h, w)`` choose."""
+    counts = np.zeros(LEVELS**3)
+    for image, mask in chosen:
+        counts += np.bincount(_codes(image[mask]), minlength=LEVELS**3)
+    return counts
 
 
 def _codes(pixels: np.ndarray) -> np.ndarray:
