@@ -19,7 +19,6 @@ from ..utils.precision import DEFAULT, PRECISIONS
 from .distributed import LAUNCHERS
 from .teachers import METHODS
 
-
 # Spaces that are neither beside a comma nor a bracket nor a quote, and what stands for them meanwhile.
 _BETWEEN_WORDS = re.compile(r"""(?<=[^\s,()\[\]'"])\s+(?=[^\s,()\[\]'"])""")
 _SPACE = '\0'
