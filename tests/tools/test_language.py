@@ -153,7 +153,7 @@ def test_words_of_clip_tell_the_classes_of_voxels(words, checkpoint, tmp_path):
         (('model.language_query=',), ('has an empty query',)),
         (('model.language_query=car,,road',), ('has an empty query',)),
         (('model.language_query=car|',), ('is empty',)),
-        ((f'model.language_query={"car " * 70}',), ('72 tokens', 'reads 64')),
+        ((f'model.language_query={"car " * 70}',), ('77 tokens', 'reads 64')),
         (('model.language_query=car', 'model.text_encoder.reduction=none.npz'), ('none.npz: no such file',)),
         (('model.language_query=car', 'model.text_encoder.reduction=None'), ('80 numbers', '64 channels')),
         (('model.language_query=car', 'model.text_encoder.model=none'), ('none: no such folder',)),
