@@ -24,6 +24,24 @@ def test_some_tools_have_no_checkpoint_and_some_need_neither():
         config_parser('what').parse_args(['a.py'])
 
 
+@pytest.mark.parametrize(
+    ('given', 'value'),
+    [
+        ('a red car,traffic light', ['a red car', 'traffic light']),
+        ('a red  car', 'a red car'),
+        ('[1, 2 ,3]', [1, 2, 3]),
+        (' (a b, [c d , e])', ('a b', ['c d', 'e'])),
+        ('"my folder/x y.py"', 'my folder/x y.py'),
+        ('3', 3),
+        ('None', None),
+        ('', ''),
+    ],
+)
+def test_values_keep_the_spaces_between_their_words(given, value):
+    args = config_parser('what', checkpoint=False).parse_args(['a.py', '--cfg-options', f'k.l={given}'])
+    assert args.cfg_options == {'k.l': value}
+
+
 @pytest.mark.parametrize('name', ['left_right', 'circle', 'translation', 'my/poses.json'])
 def test_trajectories_are_names_or_files(name):
     parser = argparse.ArgumentParser()

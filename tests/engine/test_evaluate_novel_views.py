@@ -49,6 +49,7 @@ def test_true_features_without_motion_are_those_that_the_dataset_loads(town, mon
     views, what = packed['inputs']['input_views'], packed['data_samples']
     true = TrueImages(town, (14, 25)).views(views, what.scene, what.frame, torch.eye(4))
     assert torch.equal(true.features, views.features)
+    assert torch.equal(true.true_classes, views.true_classes)
 
 
 def test_perfect_features_find_every_class(sample, town):

@@ -11,10 +11,18 @@ import torch
 import torch.nn.functional as F
 
 from projects.DistillNeRF.evaluation.feature_metrics import FeatureMetric, QueryMetric
-from projects.DistillNeRF.evaluation.features import ClassCounts, MeanFeature, count_classes, feature_psnr, true_classes
+from projects.DistillNeRF.evaluation.features import (
+    ClassCounts,
+    MeanFeature,
+    classes_by_name,
+    count_classes,
+    feature_psnr,
+    true_classes,
+)
 from projects.DistillNeRF.evaluation.intervals import draw_scenes
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, code_book
+from projects.DistillNeRF.semantics.text_encoders import Queries
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.cameras import unit_cameras
 from tests.helpers.views import make_views
@@ -154,7 +162,7 @@ def test_counts_of_pixels_are_those_of_a_loop():
         cosines = [torch.dot(feature, code) / (feature.norm() * code.norm()) for code in CODES]
         if truth[v, row, column] >= 0:
             counts[truth[v, row, column], int(np.argmax(cosines))] += 1
-    np.testing.assert_array_equal(count_classes(rendered, truth, CODES), counts)
+    np.testing.assert_array_equal(count_classes(rendered, truth, Queries(CODES)), counts)
     assert counts.sum() == 29
 
 
@@ -237,3 +245,66 @@ def test_queries_have_figures_of_scenes():
     assert figures['query/iou/road'] == 0.5
     assert figures['query/iou/road@scene=one'] == 1 and figures['query/iou/road@scene=two'] == 0
     assert 'query/iou/sky@scene=one' not in figures
+
+
+def with_classes(data: dict, classes: torch.Tensor) -> dict:
+    """A sample whose target views have true classes."""
+    return {**data, 'target_views': dataclasses.replace(data['target_views'], true_classes=classes.float())}
+
+
+def test_true_classes_are_the_truth_whatever_the_teacher_features_are():
+    """Noisy ones, of another size or missing; unknown pixels do not count."""
+    road, car = CLASS_ID['road'], CLASS_ID['car']
+    truth = torch.full((3, 3, 4), road)
+    truth[0, 0] = car
+    found = truth.clone()
+    found[0, 0, 0] = road
+    expected = {'query/miou': pytest.approx((3 / 4 + 20 / 21) / 2), 'query/iou/car': 3 / 4, 'query/iou/road': 20 / 21}
+    expected |= {'query/next/miou': 1, 'query/next/iou/road': 1}
+    for teacher in (None, random(3, 64, 2, 2), coded(truth) + 0.3 * random(3, 64, 3, 4)):
+        assert measure(QueryMetric(ENCODER), with_classes(sample(coded(found), teacher), truth)) == expected
+    partly = truth.float()
+    partly[0, 0, 0] = math.nan
+    assert measure(QueryMetric(ENCODER), with_classes(sample(coded(found), None), partly))['query/miou'] == 1
+
+
+def test_true_classes_of_another_size_show_what_is_at_the_middle_of_a_pixel():
+    truth = torch.arange(4)[None, None].expand(3, 2, 4)
+    views = with_classes(sample(None, None), truth)['target_views']
+    names = CLASSES[1:]
+    np.testing.assert_array_equal(classes_by_name(views, names, (2, 4))[0], [[-1, 0, 1, 2]] * 2)
+    np.testing.assert_array_equal(classes_by_name(views, names, (4, 8))[0, 3], [-1, -1, 0, 0, 1, 1, 2, 2])
+    assert classes_by_name(views_of(None), names, (2, 4)) is None
+    unknown = dataclasses.replace(views, true_classes=torch.full((3, 1, 1), math.nan))
+    assert classes_by_name(unknown, names, (2, 4)) is None
+
+
+def test_several_phrases_of_a_class_find_it():
+    """Whose own words are those of the code book; pixels of classes without phrases do not count."""
+    bus, truck, car = (CLASS_ID[name] for name in ('bus', 'truck', 'car'))
+    truth = torch.full((3, 3, 4), car)
+    truth[:, 0], truth[:, 1] = bus, CLASS_ID['sky']
+    found = truth.clone()
+    found[:, 0, :2] = truck
+    words = {'bus': ['bus', 'truck'], 'car': ['car']}
+    figures = measure(QueryMetric(ENCODER, words), with_classes(sample(coded(found), None), truth))
+    assert figures['query/iou/bus'] == figures['query/iou/car'] == 1 and 'query/iou/sky' not in figures
+    # The same without class maps, by the codes of the teacher.
+    assert measure(QueryMetric(ENCODER, words), sample(coded(found), coded(found))) == figures
+    assert measure(QueryMetric(ENCODER, ['bus', 'car', 'truck']), with_classes(sample(coded(found), None), truth))[
+        'query/iou/bus'
+    ] == pytest.approx(1 / 2)
+
+
+def test_words_that_no_true_class_has_are_told(capsys):
+    sky = torch.full((3, 3, 4), CLASS_ID['sky'])
+    assert measure(QueryMetric(ENCODER, ['car']), with_classes(sample(coded(sky), None, token='t'), sky)) == {}
+    assert '1 with true classes that have no words (such as t)' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('words', [[], {}, 'car', [3], {'car': 'car'}, {'car': []}, {'car': [' ']}])
+def test_words_of_the_metric_that_are_none(words):
+    with pytest.raises(InputError, match='words is no list'):
+        QueryMetric(ENCODER, words)
+    with pytest.raises(InputError, match="combine is 'sum'; choose best or mean"):
+        QueryMetric(ENCODER, combine='sum')

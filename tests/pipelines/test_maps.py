@@ -135,6 +135,32 @@ def test_maps_of_objects_that_are_refused(tmp_path):
     assert run(LoadTruth(), view, skip=True)[0]['moving'] is None
 
 
+def test_true_classes_are_read_where_they_are_asked_for(tmp_path):
+    """At the size that is rendered, whose pixels span the image corner to corner; views without truth have none."""
+    numbers = np.arange(8).reshape(2, 4)
+    Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / 'a.png')
+    depth = save(tmp_path / 'a.npy', np.ones((2, 4)))
+    paths = {'true_depth': depth, 'true_classes': str(tmp_path / 'a.png')}
+
+    def load(*views: dict, skip: bool = False, **settings: bool) -> list[dict]:
+        made = [{'img_path': 'x', 'height': 2, 'width': 4, **view} for view in views]
+        sizes = {'image_size': (2, 4), 'render_size': (1, 2)}
+        results = {'views': dict(enumerate(made)), 'skip_missing': skip, **sizes}
+        return list(LoadTruth(**settings).transform(results)['views'].values())
+
+    virtual, view = load({'true_depth': None, 'paths': {}}, {'paths': paths}, with_classes=True)
+    assert view['true_classes'].tolist() == [[0, 3]] and view['true_classes'].dtype == np.float32
+    assert virtual['true_classes'] is None
+    assert 'true_classes' not in load({'paths': paths})[0]
+    assert 'true_classes' not in load({'paths': {}}, with_classes=True)[0]
+    with pytest.raises(InputError, match=r'x: no class map is known .* LoadTruth\(with_classes=True\) needs MiniTown'):
+        load({'paths': {'true_depth': depth}}, with_classes=True)
+    gone = {'paths': {'true_depth': depth, 'true_classes': str(tmp_path / 'b.png')}}
+    with pytest.raises(InputError, match=r'b\.png: no such file'):
+        load(gone, with_classes=True)
+    assert load(gone, skip=True, with_classes=True)[0]['true_classes'] is None
+
+
 def test_a_loaded_map_leaves_its_path_in_place(tmp_path):
     path = save(tmp_path / 'a.npy', np.zeros((2, 3, 4)))
     (view,) = run(LoadFeatures(), {'paths': {'features': path}})

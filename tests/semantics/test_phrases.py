@@ -13,10 +13,12 @@ from projects.DistillNeRF.semantics import text_encoders
 from projects.DistillNeRF.semantics.classes import CHANNELS, CLASSES, OCC3D_CLASSES, OCC3D_ID, SKY, code_vector
 from projects.DistillNeRF.semantics.occ3d import FREE
 from projects.DistillNeRF.semantics.phrases import (
+    MINITOWN_PHRASES,
     OCC3D_PHRASES,
     PhraseClassifier,
     check_phrases,
     default_phrases,
+    minitown_phrases,
     read_phrases,
 )
 from tests.helpers.refusals import assert_refused
@@ -90,6 +92,12 @@ def test_unknown_words_and_encoders_are_refused():
         lambda: PhraseClassifier('minitown_code_book', vehicle, CHANNELS), 'is no class of MiniTown', start="'vehicle'"
     )
     assert_refused(lambda: PhraseClassifier(None, vehicle, CHANNELS), 'model.text_encoder')
+
+
+def test_every_class_of_minitown_has_phrases():
+    assert tuple(MINITOWN_PHRASES) == CLASSES and all(MINITOWN_PHRASES.values())
+    assert minitown_phrases('minitown_code_book') == {name: (name,) for name in CLASSES}
+    assert minitown_phrases({'model': 'clip'}) is MINITOWN_PHRASES
 
 
 def test_phrases_are_read_from_a_file(tmp_path):

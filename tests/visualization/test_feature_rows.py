@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, code_book, code_vector
-from projects.DistillNeRF.semantics.text_encoders import encode_words, similarities
+from projects.DistillNeRF.semantics.text_encoders import encode_words, make_queries, similarities
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.visualization.feature_rows import draw_heat_map, feature_rows, query_rows
 from tests.helpers.scenes import HEIGHT, WIDTH, front_and_back
@@ -55,7 +55,7 @@ def test_features_are_most_like_the_query_where_its_class_is():
 
 def test_heat_lies_on_the_pixels_of_the_class():
     views = front_and_back()
-    rows = query_rows(views, features(), ('car',), encode_words('minitown_code_book', ('car',), 64))
+    rows = query_rows(views, features(), ('car',), make_queries('minitown_code_book', [('car',)], 64))
     assert [row.label for row in rows] == ['query\ncar']
     first, second = (rows[0].tiles[name].astype(int).sum(-1) for name in ('FRONT', 'BACK'))
     assert first.shape == (HEIGHT, WIDTH)

@@ -27,7 +27,7 @@ def test_each_of_the_four_is_something(key):
     [
         (True, DEFAULT_QUERY),
         (False, ()),
-        ('traffic cone', ('traffic_cone',)),
+        ('a  traffic cone', ('a traffic cone',)),
         ([' car ', 'bus'], ('car', 'bus')),
         (('road',), ('road',)),
     ],
@@ -35,7 +35,7 @@ def test_each_of_the_four_is_something(key):
 def test_words(given, words):
     assert PictureOptions.of({'language_query': given}).language_query == words
     if not isinstance(given, bool):
-        assert PictureOptions.of({'voxel_colors': given}).voxel_colors == words
+        assert PictureOptions.of({'voxel_colors': given}).voxel_colors == tuple(w.replace(' ', '_') for w in words)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,8 @@ def test_words(given, words):
         ('vis_save_directory', 3, 'give a text'),
         ('text_encoder', True, 'give a text'),
         ('voxel_colors', True, 'give rgb, height, features'),
+        ('language_query', '', 'has an empty query'),
+        ('language_query', ['car', ' ', 'road'], 'has an empty query'),
     ],
 )
 def test_values_of_the_wrong_kind(key, value, word):

@@ -17,6 +17,7 @@ from mmengine.utils import import_modules_from_strings
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
+from ..foundation_models.text import WordSettings
 from ..geometry.contraction import ParameterizedSpace
 from ..losses.subjects import NAMES, subject_of
 from ..models.network import DistillNeRF
@@ -158,6 +159,7 @@ MODEL_RULES: dict[str, Rule] = {
     'model.network.sampling': arguments(RaySampling),
     'model.network.head': _head,
     'model.data_preprocessor': component(registry.MODELS),
+    'model.text_encoder': arguments(WordSettings),
 }
 LOADER_RULES: dict[str, Rule] = {
     # ``shuffle`` is the sampler's, everywhere in these configs.

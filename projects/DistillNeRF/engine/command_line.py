@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import DictAction
@@ -17,12 +19,21 @@ from ..utils.precision import DEFAULT, PRECISIONS
 from .distributed import LAUNCHERS
 from .teachers import METHODS
 
+# Spaces that are neither beside a comma nor a bracket nor a quote, and what stands for them meanwhile.
+_BETWEEN_WORDS = re.compile(r"""(?<=[^\s,()\[\]'"])\s+(?=[^\s,()\[\]'"])""")
+_SPACE = '\0'
+
 
 class Overrides(DictAction):
     """Parse ``--cfg-options key=value ...``, once or several times; of one key the last value counts.
 
-    Anything else is refused like every wrong argument.
+    Anything else is refused like every wrong argument. Texts keep the spaces between their words, which mmengine drops.
     """
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """Parse a value, or values with commas between them."""
+        return _with_spaces(DictAction._parse_iterable(_BETWEEN_WORDS.sub(_SPACE, val)))
 
     def __call__(
         self,
@@ -38,6 +49,13 @@ class Overrides(DictAction):
         before = dict(getattr(namespace, self.dest) or {})
         super().__call__(parser, namespace, values, option_string)
         setattr(namespace, self.dest, before | getattr(namespace, self.dest))
+
+
+def _with_spaces(value: Any) -> Any:
+    """Put the spaces back into a text, or into those of a list or tuple."""
+    if isinstance(value, list | tuple):
+        return type(value)(_with_spaces(part) for part in value)
+    return value.replace(_SPACE, ' ') if isinstance(value, str) else value
 
 
 def config_parser(

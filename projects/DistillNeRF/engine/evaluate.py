@@ -24,6 +24,7 @@ from ..evaluation.metrics import GET_LPIPS, SampleMetric
 from ..evaluation.parts import parts, whole
 from ..evaluation.report import key
 from ..geometry.views import Views
+from ..semantics.text_encoders import TEXT_ENCODERS
 from ..utils.errors import InputError, warn
 from ..utils.files import is_file
 from ..utils.precision import DEFAULT
@@ -119,7 +120,9 @@ def evaluate(
     runner = runner_with_weights(config, checkpoint, precision)
     with building(config):
         loop = runner.test_loop
-    possible = possible_evaluations(names, loop.dataloader.dataset, explicit=evaluations is not None)
+    encoder = value_of(config, 'model.text_encoder')
+    coded = encoder is None or (isinstance(encoder, str) and encoder in TEXT_ENCODERS)
+    possible = possible_evaluations(names, loop.dataloader.dataset, explicit=evaluations is not None, coded=coded)
     metrics = loop.evaluator.metrics
     chosen = [metric for name, metric in zip(names, metrics, strict=False) if name in possible]
     loop.evaluator.metrics = [*chosen, *metrics[len(names) :]]

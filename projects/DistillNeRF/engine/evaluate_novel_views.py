@@ -18,16 +18,17 @@ from projects.MiniTown.true_views import MAKE_AGAIN, TrueViews
 
 from ..apis import init_model, reconstruct
 from ..evaluation.depth import average, depth_errors, distance_to_z, resample_depth
-from ..evaluation.features import ClassCounts, count_classes, true_classes
+from ..evaluation.features import ClassCounts, classes_by_name, count_classes
 from ..evaluation.image import psnr, ssim
 from ..evaluation.report import table
 from ..geometry.trajectories import distinct, move_cameras, trajectory
 from ..geometry.views import Views
 from ..models.network import DistillNeRF
 from ..models.scene import Rendering
-from ..pipelines.class_codes import code_features
+from ..pipelines.class_codes import seen_classes
 from ..semantics.classes import CLASSES, code_book
-from ..semantics.text_encoders import encode_words
+from ..semantics.phrases import minitown_phrases
+from ..semantics.text_encoders import CODE_BOOK, Encoder, make_queries
 from ..utils.errors import InputError
 from ..utils.files import require_writable, save_json
 from ..utils.precision import DEFAULT
@@ -119,7 +120,8 @@ class TrueImages:
 
     Args:
         root: data root of a MiniTown.
-        render_size: (rows, columns) of the features that views then have, the codes of their classes; None: none.
+        render_size: (rows, columns) of the true classes that views then have, and of the features, the codes of these;
+            None: none.
 
     Raises:
         InputError: there is none.
@@ -131,7 +133,7 @@ class TrueImages:
     def views(self, views: Views, scene: str, keyframe: int, motion: Tensor) -> Views:
         """Return what the cameras of input views see after a motion ``(4, 4)`` of the rig: images, true depth (z)."""
         size = views.cameras.height, views.cameras.width
-        images, depths, features, codes = [], [], [], code_book()
+        images, depths, classes = [], [], []
         for camera in views.names:
             render = self._town.render(scene, keyframe, camera, motion.double().cpu().numpy())
             # As the transforms of the dataset do it: images bilinear, depth at the middle of the pixels.
@@ -141,14 +143,16 @@ class TrueImages:
             )
             depths.append(render.depth[rows[:, None], columns])
             if self._render_size is not None:
-                features.append(code_features(render.classes, codes, size, self._render_size))
+                classes.append(seen_classes(render.classes, size, self._render_size))
+        seen = torch.from_numpy(np.stack(classes)).long() if classes else None
         return Views(
             images=torch.from_numpy(np.stack(images)).movedim(-1, 1).float() / 255,
             cameras=move_cameras(views.cameras, motion[None]),
             names=views.names,
             frames=views.frames,
             true_depth=torch.from_numpy(np.stack(depths)),
-            features=torch.from_numpy(np.stack(features)) if features else None,
+            features=None if seen is None else torch.from_numpy(code_book())[seen].movedim(-1, 1).contiguous(),
+            true_classes=None if seen is None else seen.float(),
         )
 
     def check(self, views: Views, scene: str, keyframe: int) -> None:
@@ -182,27 +186,29 @@ class ColorErrors:
 
 
 class FeatureErrors:
-    """Measure feature PSNR, IoU of queries and depth errors of views of a network of features.
+    """Measure IoU of queries and depth errors of views of a network of features, and the PSNR of class codes.
 
     Args:
-        encoder: of the words (:data:`..semantics.text_encoders.TEXT_ENCODERS`).
+        encoder: ``model.text_encoder``. Only features of the code book are known at true views: those of other encoders
+            have no PSNR.
         channels: of the rendered features.
 
     Raises:
         InputError: the encoder does not fit.
     """
 
-    shown = ('feature/psnr', 'query/miou', 'abs_rel', 'rmse', 'a1')
-
-    def __init__(self, encoder: str | None, channels: int) -> None:
-        self._vectors = encode_words(encoder, CLASSES, channels)
+    def __init__(self, encoder: Encoder, channels: int) -> None:
+        self._coded = encoder == CODE_BOOK
+        self._queries = make_queries(encoder, list(minitown_phrases(encoder).values()), channels)
+        self.shown = (*(['feature/psnr'] if self._coded else []), 'query/miou', 'abs_rel', 'rmse', 'a1')
 
     def __call__(self, rendering: Rendering, true: Views) -> tuple[dict[str, float], ClassCounts]:
         """Return the figures of the views of one sample, and their pixels by class."""
-        rendered, target = rendering.features.cpu(), true.features
-        classes = true_classes(target, self._vectors)
-        figures = {'feature/psnr': psnr(rendered, target), **true_depth_errors(rendering, true)}
-        return figures, ClassCounts({'': count_classes(rendered, classes, self._vectors)})
+        rendered = rendering.features.cpu()
+        classes = classes_by_name(true, CLASSES, rendered.shape[-2:])
+        figures = {'feature/psnr': psnr(rendered, true.features)} if self._coded else {}
+        figures |= true_depth_errors(rendering, true)
+        return figures, ClassCounts({'': count_classes(rendered, classes, self._queries)})
 
     def merge(self, results: list[tuple[dict[str, float], ClassCounts]]) -> dict[str, float]:
         """Average over samples; IoU is of all pixels."""

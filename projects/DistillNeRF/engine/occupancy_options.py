@@ -12,7 +12,8 @@ from ..configuration.keys import DATA_AND_NETWORK, warn_of_unread
 from ..evaluation.occupancy.from_scene import GridSampling
 from ..evaluation.occupancy.voxel_classes import SEMANTICS, Semantics
 from ..semantics.label_sets import LABEL_SETS
-from ..semantics.phrases import COMBINATIONS, read_phrases
+from ..semantics.phrases import read_phrases
+from ..semantics.text_encoders import COMBINATIONS
 from ..utils.errors import InputError
 from .command_line import file_path
 

@@ -76,14 +76,15 @@ def check_metrics(metrics: Iterable[Any], dataset: Dataset, evaluator: str, load
         raise InputError(f'{_files(ours)}: {evaluator} asks for OccupancyMetric, but {gap}')
 
 
-def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool) -> list[str]:
+def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool, coded: bool = True) -> list[str]:
     """Return the evaluations that the test data allows.
 
     Args:
         names: of evaluations (:data:`.evaluate.EVALUATIONS`).
         dataset: the test data.
         explicit: each of them was asked for by name; if not, one without data is left out with a warning; without one
-            where the data names no labels of occupancy or loads no features.
+            where the data names no labels of occupancy, loads no features, or has nothing to compare queries with.
+        coded: teacher features may be the vectors of words; where not, queries need true classes.
 
     Raises:
         InputError: one that was asked for has no data.
@@ -91,11 +92,12 @@ def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool)
     ours = own_datasets(dataset)
     if not explicit:
         unasked = {'occupancy'} if count_loaded(ours, OCCUPANCY) is None else set()
-        unasked |= set() if _loads_features(ours) else {'feature', 'query'}
+        unasked |= set() if _loads_features(ours) else {'feature'}
+        unasked |= set() if _has_classes(ours) or (coded and _loads_features(ours)) else {'query'}
         names = [name for name in names if name not in unasked]
     possible = []
     for name in names:
-        problem = _problem(name, ours) if ours else None
+        problem = _problem(name, ours, coded) if ours else None
         if problem is None:
             possible.append(name)
         elif explicit:
@@ -105,7 +107,7 @@ def possible_evaluations(names: Iterable[str], dataset: Dataset, explicit: bool)
     return possible
 
 
-def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
+def _problem(evaluation: str, datasets: list[DistillNeRFDataset], coded: bool) -> str | None:
     """Return why the data does not allow an evaluation, with the hint; ``None`` if it does."""
     if evaluation == 'depth' and not any(dataset.may_score_depth() for dataset in datasets):
         return 'no depth is known of the frames that it scores (of those between keyframes never); evaluate novel_view'
@@ -119,6 +121,13 @@ def _problem(evaluation: str, datasets: list[DistillNeRFDataset]) -> str | None:
             return 'no test sample has a next frame; choose others with test_samples, or convert longer scenes'
     if evaluation == 'occupancy':
         return _no_labels(datasets, 'test_dataloader')
+    if evaluation == 'query' and _has_classes(datasets):
+        return None
+    if evaluation == 'query' and not coded:
+        return (
+            'the test data has no true classes to compare with; those of MiniTown are read by load_truth=True and '
+            'LoadTruth(with_classes=True) in its pipeline'
+        )
     if evaluation in ('feature', 'query'):
         if not _loads_features(datasets):
             return (
@@ -134,6 +143,12 @@ def _loads_features(datasets: Sequence[DistillNeRFDataset]) -> bool:
     if count_loaded(datasets, FEATURES) is not None:
         return True
     return any(_has(datasets, transform) for transform in ('CodeBookFeatures', 'LidarCodeBookFeatures'))
+
+
+def _has_classes(datasets: Sequence[DistillNeRFDataset]) -> bool:
+    """Return whether any dataset loads true classes."""
+    transforms = [one for dataset in datasets if 'truth' in dataset.loaded_maps for one in dataset.pipeline.transforms]
+    return any(type(one).__name__ == 'CodeBookFeatures' or getattr(one, 'with_classes', False) for one in transforms)
 
 
 def _no_labels(datasets: Iterable[DistillNeRFDataset], loader: str) -> str | None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet3d.registry import METRICS
 from torch import Tensor
 
 from ..geometry.views import Views
-from ..semantics.classes import CLASSES
-from ..semantics.text_encoders import encode_words
+from ..semantics.phrases import minitown_phrases
+from ..semantics.text_encoders import COMBINATIONS, Encoder, Queries, make_queries
 from ..utils.errors import InputError
-from .features import ClassCounts, class_ious, count_classes, feature_psnr, known_features, true_classes
+from .features import (
+    ClassCounts,
+    class_ious,
+    classes_by_name,
+    count_classes,
+    feature_psnr,
+    known_features,
+    true_classes,
+)
 from .metrics import SampleMetric
 from .parts import CAMERA, MOTION, part_key, pixel_masks
 from .report import key, places, view_groups
@@ -22,11 +31,14 @@ from .report import key, places, view_groups
 class _OfFeatures(SampleMetric):
     """A metric of rendered features, group of views by group."""
 
+    def _require_features(self, rendered: Tensor | None) -> None:
+        if rendered is None:
+            raise InputError(f'{type(self).__name__}: the network renders no features; leave it out of the evaluators')
+
     def _groups(self, sample: dict) -> list[tuple[str, Tensor, Views, Tensor, Tensor]]:
         """Return name, rendered features, views, teacher features and known pixels of each group that has some."""
         rendered, targets = sample.get('features'), sample['target_views']
-        if rendered is None:
-            raise InputError(f'{type(self).__name__}: the network renders no features; leave it out of the evaluators')
+        self._require_features(rendered)
         found = []
         for group, positions in view_groups(sample['input_views'], targets).items():
             chosen = places(positions)
@@ -82,25 +94,31 @@ class FeatureMetric(_OfFeatures):
 class QueryMetric(_OfFeatures):
     """IoU of what text queries find, from the pixels of all samples.
 
-    Every pixel is of the class whose word is nearest to its rendered feature (cosine). The truth is what the teacher
-    features show: a pixel counts if they are the vector of a word, as those of MiniTown's class codes are.
+    Every pixel is of the class whose words are nearest to its rendered feature (cosine). The truth is ``true_classes``
+    of the target views where they have some (MiniTown). Else it is what the teacher features show: a pixel counts if
+    they are the vector of a word, as those of class codes are.
 
     A data sample must hold what :class:`FeatureMetric` needs. Results: ``query/miou``, ``query/iou/car``, ... and the
     same of other groups of views, ``query/next/miou``. A class that is neither true nor found has no row.
 
     Args:
-        text_encoder: of :data:`..semantics.text_encoders.TEXT_ENCODERS`, the one that belongs to the features.
-        words: the classes; None for those of MiniTown.
+        text_encoder: ``model.text_encoder``, the one that belongs to the features.
+        words: the classes, or a dict of the phrases of each; None for those of MiniTown, in words of the encoder.
+        combine: a class is as like as the ``best`` of its phrases, or as they are in the ``mean``.
         by: parts, see :class:`.metrics.SampleMetric`: ``scene``.
         collect_device, prefix, collect_dir: see :class:`.metrics.SampleMetric`.
+
+    Raises:
+        InputError: phrases that are no words, or no such ``combine``.
     """
 
     default_prefix = 'query'
 
     def __init__(
         self,
-        text_encoder: str | None = None,
-        words: Sequence[str] | None = None,
+        text_encoder: Encoder = None,
+        words: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        combine: str = COMBINATIONS[0],
         by: Sequence[str] = (),
         collect_device: str | None = None,
         prefix: str | None = None,
@@ -108,22 +126,55 @@ class QueryMetric(_OfFeatures):
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
         self.text_encoder = text_encoder
-        self.words = tuple(CLASSES if words is None else words)
-        self._vectors: Tensor | None = None
+        if words is None:
+            words = minitown_phrases(text_encoder)
+        listed = {} if isinstance(words, str | Mapping) else {word: (word,) for word in words}
+        phrases = words if isinstance(words, Mapping) else listed
+        self.words, self._phrases = tuple(phrases), tuple(phrases.values())
+        if not phrases or not all(map(_are_phrases, self._phrases)):
+            raise InputError('QueryMetric: words is no list of words, and no dict of lists of phrases; correct it')
+        if combine not in COMBINATIONS:
+            raise InputError(f'QueryMetric: combine is {combine!r}; choose {" or ".join(COMBINATIONS)}')
+        self._combine = combine
+        self._queries: Queries | None = None
         self.split_by(by)
 
     def _evaluate(self, sample: dict) -> ClassCounts:
         """Return what is counted in one sample."""
+        rendered, targets = sample.get('features'), sample['target_views']
+        self._require_features(rendered)
+        if self._queries is None:
+            self._queries = make_queries(self.text_encoder, self._phrases, rendered.shape[1], self._combine)
         counts = {}
-        for group, rendered, _, target, _ in self._groups(sample):
-            if self._vectors is None:
-                self._vectors = encode_words(self.text_encoder, self.words, rendered.shape[1])
-            truth = true_classes(target, self._vectors)
-            if (truth < 0).all():
-                self._skip('teacher features that are those of no word')
-                continue
-            counts[group] = count_classes(rendered, truth, self._vectors)
+        for group, positions in view_groups(sample['input_views'], targets).items():
+            estimate = rendered[positions]
+            if not estimate.isfinite().all():
+                self._skip('NaN in the rendered features')
+            elif (truth := self._truth(targets[positions], estimate)) is not None:
+                counts[group] = count_classes(estimate, truth, self._queries)
         return ClassCounts(counts)
+
+    def _truth(self, views: Views, rendered: Tensor) -> Tensor | None:
+        """Return the true classes ``(V, h, w)`` of views, -1 where unknown; None, and say why, if none is known."""
+        if (truth := classes_by_name(views, self.words, rendered.shape[-2:])) is not None:
+            why = 'true classes that have no words'
+        elif (target := known_features(views, rendered)) is None:
+            why = 'no true classes and no teacher features in the views of a frame'
+        elif self._queries.span is not None:
+            why = 'no true classes (LoadTruth(with_classes=True) reads those of MiniTown)'
+        else:
+            truth = self._class_of_phrase(true_classes(target[0], self._queries.vectors))
+            why = 'teacher features that are those of no word'
+        if truth is None or (truth < 0).all():
+            self._skip(why)
+            return None
+        return truth
+
+    def _class_of_phrase(self, numbers: Tensor) -> Tensor:
+        """Return the class of each phrase by its number, -1 of -1."""
+        counts = torch.tensor([len(one) for one in self._phrases], device=numbers.device)
+        classes = torch.arange(len(counts), device=numbers.device).repeat_interleave(counts)
+        return torch.where(numbers < 0, -1, classes[numbers.clamp_min(0)])
 
     def merge(self, results: list[ClassCounts]) -> dict[str, float]:
         """Add up what was counted in all samples."""
@@ -140,6 +191,11 @@ class QueryMetric(_OfFeatures):
             found[key(group, 'miou')] = _mean_of_known(ious)
             found |= {key(group, 'iou', word): values for word, values in zip(self.words, ious.T, strict=True)}
         return found
+
+
+def _are_phrases(value: Any) -> bool:
+    """Return whether a value is a list of words."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(w, str) and w.strip() for w in value)
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

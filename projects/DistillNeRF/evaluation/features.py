@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.views import Views
 from ..models.objective import feature_target
-from ..semantics.text_encoders import similarities
+from ..semantics.classes import CLASSES
+from ..semantics.text_encoders import Queries, similarities
 from .depth import average
 from .image import psnr
 from .occupancy.confusion import iou, mean_of_known
@@ -141,18 +143,34 @@ def true_classes(target: Tensor, vectors: Tensor) -> Tensor:
     return torch.where(cosine > SAME_VECTOR, nearest, -1)
 
 
-def count_classes(rendered: Tensor, truth: Tensor, vectors: Tensor) -> np.ndarray:
-    """Count pixels by true class and by the class whose vector is nearest to the rendered feature (cosine).
+def classes_by_name(views: Views, names: Sequence[str], size: Sequence[int]) -> Tensor | None:
+    """Return the true classes ``(V, rows, columns)`` int64 of views as places in ``names``; -1 of others and unknown.
+
+    None if no true class is known of any pixel. Maps of another size than ``size`` (rows, columns) show what is at the
+    middle of each pixel.
+    """
+    if views.true_classes is None or not (known := views.true_classes.isfinite()).any():
+        return None
+    places = {name: place for place, name in enumerate(names)}
+    table = torch.tensor([places.get(name, -1) for name in CLASSES], device=known.device)
+    truth = torch.where(known, table[views.true_classes.nan_to_num(0).long()], -1)
+    if tuple(truth.shape[-2:]) != tuple(size):
+        truth = F.interpolate(truth[:, None].double(), size=tuple(size), mode='nearest-exact')[:, 0].long()
+    return truth
+
+
+def count_classes(rendered: Tensor, truth: Tensor, queries: Queries) -> np.ndarray:
+    """Count pixels by true class and by the class whose words are nearest to the rendered feature.
 
     Args:
         rendered: ``(V, C, h, w)``.
         truth: ``(V, h, w)`` classes, -1 where unknown.
-        vectors: ``(K, C)``.
+        queries: one per class.
 
     Returns:
         ``(K, K)`` int64, true classes in rows.
     """
-    found = similarities(rendered, vectors).argmax(0)
-    known, count = truth >= 0, len(vectors)
+    found = queries.nearest(rendered)
+    known, count = truth >= 0, len(queries)
     pairs = truth[known] * count + found[known]
     return torch.bincount(pairs, minlength=count**2).reshape(count, count).cpu().numpy()

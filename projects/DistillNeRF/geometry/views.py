@@ -36,6 +36,8 @@ class Views(TensorFields):
         features: ``(V, C, h_f, w_f)`` teacher features: those of the foundation model to distill.
         true_depth: ``(V, H, W)`` dense z of the ground truth, NaN in the sky (synthetic data only).
         moving: ``(V, H, W)`` 1 where something moves, 0 elsewhere, NaN where unknown (synthetic data only).
+        true_classes: ``(V, h, w)`` class ids (:data:`..semantics.classes.CLASSES`) at the render size, NaN where
+            unknown (synthetic data only).
         depth_features: ``(V, 128, H, W)`` frozen-depth features, an input of the coarse depth net.
     """
 
@@ -49,6 +51,7 @@ class Views(TensorFields):
     features: Tensor | None = None
     true_depth: Tensor | None = None
     moving: Tensor | None = None
+    true_classes: Tensor | None = None
     depth_features: Tensor | None = None
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from ..modules.fused_rays import FusedHits, render_rays
 from ..modules.heads import ColorHead, FeatureHead
 from ..modules.renderer import Compositor, Hits, RayRendering
 from ..semantics.feature_colors import palette
-from ..semantics.text_encoders import similarities
+from ..semantics.text_encoders import Queries, similarities
 from ..utils.precision import DEFAULT, computing
 from .cells import occupied_cells, require_level, rgb_of_cells
 from .scene_files import load_scene, save_scene
@@ -130,21 +130,24 @@ class Scene(VoxelField):
         """Render ``cameras`` before the head; without ``colors`` the composite has no channels."""
         return _result(SceneRenderer(self).composite_tiles(cameras, None, jitter, colors))
 
-    def query_text(self, cameras: Cameras, vectors: Tensor) -> Tensor:
-        """Compare the rendered features of ``cameras`` ``(V,)`` with each of Q vectors of the feature space.
+    def query_text(self, cameras: Cameras, vectors: Tensor | Queries) -> Tensor:
+        """Compare the rendered features of ``cameras`` ``(V,)`` with each of Q queries.
 
         Args:
             cameras: ``(V,)`` cameras.
-            vectors: ``(Q, C)``, of any length, such as the embeddings of words.
+            vectors: ``(Q, C)`` of the feature space, of any length, such as the embeddings of words; or queries in
+                words (:func:`..semantics.text_encoders.make_queries`).
 
         Returns:
-            ``(Q, V, h, w)`` cosines between the rendered features and the vectors, -1 to 1. Rays that hit nothing
-            have 0 with a color head.
+            ``(Q, V, h, w)`` cosines between the rendered features and the vectors, -1 to 1; of queries in words what
+            their encoder makes of them (:meth:`..semantics.text_encoders.Queries.heat`). Rays that hit nothing have 0
+            with a color head.
 
         Raises:
             ValueError: the vectors have another width than the rendered features.
         """
-        return similarities(_require(self.render(cameras, ('features',)).features), vectors)
+        features = _require(self.render(cameras, ('features',)).features)
+        return vectors.heat_maps(features) if isinstance(vectors, Queries) else similarities(features, vectors)
 
     def to_ply(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -113,7 +113,7 @@ class DistillNeRFModel(BaseModel):
         visualize_foundation_model_feat: bool = False,
         language_query: str | Sequence[str] | bool = False,
         save_visualized_imgs: bool = True,
-        text_encoder: str | None = None,
+        text_encoder: str | Mapping[str, Any] | None = None,
         voxel_colors: str | Sequence[str] | None = None,
         voxel_min_density: float | None = None,
         vis_save_directory: str | None = None,

@@ -15,6 +15,7 @@ from ..datasets.file_checks import MAP_HINTS
 from ..datasets.image_files import subsample
 from ..utils.errors import InputError
 from ..utils.files import require_file
+from .class_codes import read_true_classes, seen_classes
 
 # Objects that go slower stand still, m/s.
 SLOWEST = 0.2
@@ -175,7 +176,14 @@ class LoadTruth(BaseTransform):
     1 where an object is faster than :data:`SLOWEST`, 0 elsewhere and NaN on objects of unknown speed; views whose
     records name no map of objects and no speeds get none.
     Does nothing in a dataset with ``load_truth=False``.
+
+    Args:
+        with_classes: ``true_classes``, too, at ``render_size``, for text queries
+            (:class:`.class_codes.CodeBookFeatures` adds them itself).
     """
+
+    def __init__(self, with_classes: bool = False) -> None:
+        self.with_classes = with_classes
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``true_depth`` and, where it is known, ``moving`` of every view."""
@@ -189,6 +197,8 @@ class LoadTruth(BaseTransform):
         if any(view.get('instance_speeds') is not None for view in views):
             for view in views:
                 view['moving'] = _moving(view, size, results['skip_missing'])
+        if self.with_classes:
+            _add_classes(results)
         return results
 
 
@@ -217,6 +227,20 @@ def _moving(view: Mapping[str, Any], size: tuple[int, int], skip_missing: bool) 
     # 0 is no object.
     speed = np.concatenate([[0.0], np.asarray(speeds, np.float64)])[at_centers(numbers, *size)]
     return np.where(np.isnan(speed), np.nan, speed > SLOWEST).astype(np.float32)
+
+
+def _add_classes(results: dict[str, Any]) -> None:
+    """Fill ``true_classes`` of every view that has truth; None of the others, if there are some."""
+    sizes, views = (results['image_size'], results['render_size']), results['views'].values()
+    known = [view for view in views if view.get('paths', {}).get('true_depth')]
+    for view in views if known else ():
+        view['true_classes'] = None
+    for view in known:
+        path = view['paths'].get('true_classes')
+        if results['skip_missing'] and path is not None and not Path(path).is_file():
+            continue
+        classes = seen_classes(read_true_classes(view, 'LoadTruth(with_classes=True)'), *sizes)
+        view['true_classes'] = classes.astype(np.float32)
 
 
 def _check_truth(path: str, depth: np.ndarray, image_size: tuple[int, int]) -> None:

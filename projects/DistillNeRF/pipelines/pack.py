@@ -16,7 +16,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.views import Views
 
 _META = ('token', 'scene', 'frame', 'timestamp', 'sample_idx', 'notes')
-_MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth', 'moving')
+_MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth', 'moving', 'true_classes')
 # Of input views alone: nothing reads it of targets, and it is large.
 _INPUT_MAPS = (*_MAPS, 'depth_features')
 

@@ -85,12 +85,13 @@ def code_book() -> np.ndarray:
 
 
 def encode_class_names(words: Sequence[str]) -> np.ndarray:
-    """Return the code vectors ``(len(words), 64)`` of names of classes.
+    """Return the code vectors ``(len(words), 64)`` of names of classes; ``traffic cone`` is ``traffic_cone``.
 
     Raises:
         InputError: a word is no class.
     """
-    for word in words:
-        if word not in CLASSES:
+    names = [word.strip().replace(' ', '_') for word in words]
+    for word, name in zip(words, names, strict=True):
+        if name not in CLASSES:
             raise InputError(f'{word!r} is no class of MiniTown; ask for one of {", ".join(CLASSES)}')
-    return np.stack([code_vector(word) for word in words])
+    return np.stack([code_vector(name) for name in names])

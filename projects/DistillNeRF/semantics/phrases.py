@@ -1,4 +1,4 @@
-"""Phrases for the classes of Occ3D-nuScenes, and the class whose phrases are most like a feature."""
+"""Phrases for the classes of Occ3D-nuScenes and MiniTown, and the class whose phrases are most like a feature."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.tensors import exact_einsum
 from ..utils.errors import InputError
 from ..utils.files import read_json
 from .classes import CLASSES, OCC3D_CLASSES, OCC3D_ID
 from .occ3d import FREE
-from .text_encoders import encode_words
+from .text_encoders import CODE_BOOK, COMBINATIONS, Encoder, encoder_name, make_queries
 
-# How the similarities to the phrases of a class become one.
-COMBINATIONS = ('best', 'mean')
 _FORM = 'write {"car": ["car", "a parked van"], ...}'
 
 # For encoders that read English; "others" is nothing that one could ask for.
@@ -40,16 +36,33 @@ OCC3D_PHRASES: dict[str, tuple[str, ...]] = {
     'vegetation': ('tree', 'bush', 'vegetation'),
 }
 
+# The same for the classes of MiniTown.
+MINITOWN_PHRASES: dict[str, tuple[str, ...]] = {
+    'sky': ('sky', 'clouds'),
+    'road': OCC3D_PHRASES['driveable_surface'],
+    'pavement': OCC3D_PHRASES['sidewalk'],
+    'terrain': OCC3D_PHRASES['terrain'],
+    'building': ('building', 'house', 'wall'),
+    'furniture': ('street lamp', 'pole', 'traffic light', 'traffic sign', 'bench', 'fence'),
+    **{name: OCC3D_PHRASES[name] for name in ('vegetation', 'car', 'truck', 'bus', 'motorcycle', 'bicycle')},
+    **{name: OCC3D_PHRASES[name] for name in ('pedestrian', 'traffic_cone', 'barrier')},
+}
 
-def default_phrases(encoder: str | None) -> dict[str, tuple[str, ...]]:
+
+def default_phrases(encoder: Encoder) -> dict[str, tuple[str, ...]]:
     """Return the phrases of each class in words that an encoder knows; the code book knows MiniTown's names alone."""
-    if encoder != 'minitown_code_book':
+    if encoder_name(encoder) != CODE_BOOK:
         return OCC3D_PHRASES
     names: dict[str, tuple[str, ...]] = {}
     for name, number in zip(CLASSES, OCC3D_ID, strict=True):
         if number != FREE:
             names[OCC3D_CLASSES[number]] = (*names.get(OCC3D_CLASSES[number], ()), name)
     return names
+
+
+def minitown_phrases(encoder: Encoder) -> dict[str, tuple[str, ...]]:
+    """Return the phrases of each class of MiniTown, in words that an encoder knows."""
+    return {name: (name,) for name in CLASSES} if encoder_name(encoder) == CODE_BOOK else MINITOWN_PHRASES
 
 
 def read_phrases(path: str | os.PathLike) -> dict[str, list[str]]:
@@ -86,7 +99,7 @@ class PhraseClassifier:
     """Tell classes by phrases.
 
     Args:
-        encoder: of :data:`.text_encoders.TEXT_ENCODERS`; the one that belongs to the features.
+        encoder: ``model.text_encoder``, the one that belongs to the features.
         phrases: of each class; None: the usual ones (:func:`default_phrases`).
         channels: of the features.
         combine: a class is as like a feature as the ``best`` of its phrases, or as they are in the ``mean``.
@@ -97,23 +110,18 @@ class PhraseClassifier:
 
     def __init__(
         self,
-        encoder: str | None,
+        encoder: Encoder,
         phrases: Mapping[str, Sequence[str]] | None,
         channels: int,
         combine: str = COMBINATIONS[0],
     ) -> None:
         phrases = default_phrases(encoder) if phrases is None else phrases
-        self._combine = combine
         self._numbers = torch.tensor([OCC3D_CLASSES.index(name) for name in phrases], dtype=torch.uint8)
-        self._counts = [len(words) for words in phrases.values()]
-        words = [word for words in phrases.values() for word in words]
-        self._vectors = F.normalize(encode_words(encoder, words, channels), dim=1)
+        self._queries = make_queries(encoder, list(phrases.values()), channels, combine)
 
     def similarities(self, features: Tensor) -> Tensor:
         """Return how like features ``(N, C)`` are to each class that has phrases, ``(N, classes)``, -1 to 1."""
-        cosines = exact_einsum('nc,pc->np', F.normalize(features, dim=1), self._vectors.to(features))
-        parts = cosines.split(self._counts, dim=1)
-        return torch.stack([part.amax(1) if self._combine == 'best' else part.mean(1) for part in parts], dim=1)
+        return self._queries.cosines(features)
 
     def classes(self, features: Tensor) -> Tensor:
         """Return the class ``(N,)`` uint8 of Occ3D that features ``(N, C)`` are most like."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..geometry.views import Views
 from ..semantics.feature_colors import palette
-from ..semantics.text_encoders import similarities
+from ..semantics.text_encoders import Queries
 from .colors import color_shares
 from .panel_layout import DIMMED, ERROR_COLORMAP, PanelRow, tiles_by_camera, to_uint8
 
@@ -30,11 +30,11 @@ def feature_rows(views: Views, features: Tensor) -> list[PanelRow]:
     return rows
 
 
-def query_rows(views: Views, features: Tensor, words: Sequence[str], vectors: Tensor) -> list[PanelRow]:
-    """Draw a row of heat maps per word: how similar rendered features ``(V, C, h, w)`` are to its vector ``(Q, C)``."""
+def query_rows(views: Views, features: Tensor, words: Sequence[str], queries: Queries) -> list[PanelRow]:
+    """Draw a row of heat maps per word: how likely rendered features ``(V, C, h, w)`` are what it asks for."""
     images = to_uint8(views.images)
     rows = []
-    for word, maps in zip(words, similarities(features, vectors).cpu().numpy(), strict=True):
+    for word, maps in zip(words, queries.heat_maps(features).cpu().numpy(), strict=True):
         tiles = [draw_heat_map(*pair) for pair in zip(maps, images, strict=True)]
         rows.append(PanelRow(f'query\n{word}', tiles_by_camera(views, tiles)))
     return rows

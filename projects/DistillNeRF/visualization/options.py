@@ -26,7 +26,7 @@ class PictureOptions:
         visualize_foundation_model_feat: rows of rendered features (with a color head: the composited voxel features).
         language_query: words, or True for :data:`DEFAULT_QUERY`; a row of heat maps for each.
         save_visualized_imgs: also every tile as a picture of its own.
-        text_encoder: encodes words as vectors (:mod:`..semantics.text_encoders`).
+        text_encoder: encodes words as vectors (:func:`..semantics.text_encoders.text_encoder`).
         voxel_colors: ``rgb``, ``height``, ``features`` or several; none: as the network renders.
         voxel_min_density: cells of less density per meter are left out.
         vis_save_directory: folder of the pictures.
@@ -37,7 +37,7 @@ class PictureOptions:
     visualize_foundation_model_feat: bool = False
     language_query: tuple[str, ...] = ()
     save_visualized_imgs: bool = True
-    text_encoder: str | None = None
+    text_encoder: str | Mapping[str, Any] | None = None
     voxel_colors: tuple[str, ...] = ()
     voxel_min_density: float = 0.5
     vis_save_directory: str | None = None
@@ -59,6 +59,8 @@ class PictureOptions:
             given[name] = _words(name, given.get(name, ()))
         for name, value in given.items():
             kind = type(getattr(cls, name)) if name not in ('text_encoder', 'vis_save_directory') else str
+            if name == 'text_encoder' and isinstance(value, Mapping):
+                continue
             if not isinstance(value, (int, float) if kind is float else kind):
                 raise InputError(f'model.{name} is {value!r}; give {_KINDS[kind]}')
         return cls(**given)
@@ -89,10 +91,18 @@ _KINDS = {bool: 'True or False', float: 'a number', str: 'a text', tuple: 'words
 
 
 def _words(name: str, value: Any) -> tuple[str, ...]:
-    """Split a value into words; spaces become underscores, as in names of classes."""
+    """Return the words of a value.
+
+    Raises:
+        InputError: a switch where there is none, or an empty query.
+    """
     if isinstance(value, bool):
         if value and name == 'voxel_colors':
             raise InputError('model.voxel_colors is True; give rgb, height, features or several of them')
         return DEFAULT_QUERY if value else ()
-    words = [value] if isinstance(value, str) else list(value)
-    return tuple(str(word).strip().replace(' ', '_') for word in words)
+    words = [' '.join(str(word).split()) for word in ([value] if isinstance(value, str) else value)]
+    if name == 'voxel_colors':
+        return tuple(word.replace(' ', '_') for word in words)
+    if not all(words):
+        raise InputError(f'model.{name} is {value!r}, which has an empty query; give words, such as road,car')
+    return tuple(words)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..geometry.views import Views
 from ..models.scene import Scene
 from ..semantics.feature_colors import palette
-from ..semantics.text_encoders import encode_words
+from ..semantics.text_encoders import make_queries, phrases_of
 from ..utils.errors import InputError
 from ..utils.files import file_stems
 from .feature_rows import query_rows
@@ -92,8 +92,9 @@ def _queries(prediction: Mapping[str, Any], options: PictureOptions) -> list[Pan
             'model_wrapper_minitown_features.py; this one renders colors'
         )
     views, features = _current(prediction)
-    vectors = encode_words(options.text_encoder, options.language_query, features.shape[1])
-    return query_rows(views, features, options.language_query, vectors)
+    phrases = [phrases_of(query) for query in options.language_query]
+    queries = make_queries(options.text_encoder, phrases, features.shape[1])
+    return query_rows(views, features, options.language_query, queries)
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ def test_features_without_a_fitting_encoder_cannot(encoder, channels, says):
 
 def test_a_word_that_is_not_known_is_told():
     with pytest.raises(InputError, match='unicorn'):
-        colorizer('feature', ENCODER).vector('unicorn')
+        colorizer('feature', ENCODER).query('unicorn')
 
 
 def test_rgb_is_upright_and_keeps_its_channels():
@@ -93,9 +93,9 @@ def test_a_word_lights_up_what_is_like_it():
     some = colorizer('feature', ENCODER)
     features = torch.stack([torch.from_numpy(code_vector(name)) for name in ('car', 'car', 'road', 'sky')], dim=1)
     maps = seen(features=features[:, None].expand(-1, 2, -1))
-    bright = some.colorize(maps, TEXT, some.vector('car')).astype(int).sum(axis=-1)
+    bright = some.colorize(maps, TEXT, some.query('car')).astype(int).sum(axis=-1)
     assert bright[:, :2].min() > 1.5 * bright[:, 2:].max()
-    bright = some.colorize(maps, TEXT, some.vector(' road ')).astype(int).sum(axis=-1)
+    bright = some.colorize(maps, TEXT, some.query(' road ')).astype(int).sum(axis=-1)
     assert bright[:, 2].min() > 1.5 * bright[:, [0, 1, 3]].max()
 
 

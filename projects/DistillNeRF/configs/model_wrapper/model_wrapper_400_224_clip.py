@@ -6,3 +6,12 @@ _dataset = dict(dataset=dict(data_prefix=dict(features='../nuscenes_feat/samples
 train_dataloader = _dataset
 val_dataloader = _dataset
 test_dataloader = _dataset
+
+# For language queries; tools/get_weights.py fetches the model.
+model = dict(
+    text_encoder=dict(
+        _delete_=True,
+        model='aux_models/clip/clip-vit-large-patch14-336',
+        reduction='aux_models/clip/clip_reduction_pca.npz',
+    )
+)

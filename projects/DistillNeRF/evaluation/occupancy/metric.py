@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmdet3d.registry import METRICS
 
+from ...semantics.text_encoders import Encoder
 from ...utils.errors import InputError, note, warn
 from ...utils.files import is_file
 from ..metrics import SampleMetric
@@ -52,7 +53,7 @@ class OccupancyMetric(SampleMetric):
         dilation: int = GridSampling.dilation,
         mask: str | None = 'camera',
         ray_iou: bool = False,
-        text_encoder: str | None = None,
+        text_encoder: Encoder = None,
         phrases: Mapping[str, Sequence[str]] | None = None,
         combine: str | None = None,
         label_set: str | None = None,

@@ -13,7 +13,8 @@ from ...geometry.views import Views
 from ...modules.heads import ColorHead, FeatureHead
 from ...semantics.classes import CHANNELS, CLASSES, OCC3D_ID, SKY, code_book
 from ...semantics.label_sets import LABEL_SETS
-from ...semantics.phrases import COMBINATIONS, PhraseClassifier, check_phrases
+from ...semantics.phrases import PhraseClassifier, check_phrases
+from ...semantics.text_encoders import COMBINATIONS, Encoder, encoder_name
 from ...utils.errors import InputError
 from .from_scene import Classify
 from .label_maps import LabelMap, LabelVotes
@@ -38,7 +39,7 @@ class Semantics:
     """
 
     kind: str = 'none'
-    text_encoder: str | None = None
+    text_encoder: Encoder = None
     phrases: Mapping[str, Sequence[str]] | None = None
     combine: str | None = None
     label_set: str | None = None
@@ -66,7 +67,9 @@ class Semantics:
 
     def __str__(self) -> str:
         if self.kind == 'text':
-            return f'text ({self.text_encoder}, {self.combine or COMBINATIONS[0]} of the phrases of a class)'
+            return (
+                f'text ({encoder_name(self.text_encoder)}, {self.combine or COMBINATIONS[0]} of the phrases of a class)'
+            )
         return f'labels ({self.label_set})' if self.kind == 'labels' else self.kind
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
 from ...models.scene import Rendering, Scene
 from ...semantics.feature_colors import FeatureColors
-from ...semantics.text_encoders import encode_words, similarities
+from ...semantics.text_encoders import Encoder, Queries, make_queries, phrases_of
 from ...utils.errors import InputError
 from ..colors import depth_to_colors, log_shares
 from ..feature_rows import draw_heat_map
@@ -26,7 +25,7 @@ class Colorizer:
     Args:
         scene: the scene.
         palette: colors of its rendered features.
-        text_encoder: encodes words as vectors (:mod:`...semantics.text_encoders`); ``None`` for none.
+        text_encoder: ``model.text_encoder`` of the config; ``None`` for none.
 
     Attributes:
         modes: what can be shown, at least of some scenes.
@@ -34,7 +33,7 @@ class Colorizer:
 
     modes = MODES
 
-    def __init__(self, scene: Scene, palette: FeatureColors, text_encoder: str | None) -> None:
+    def __init__(self, scene: Scene, palette: FeatureColors, text_encoder: Encoder) -> None:
         self._head = scene.head
         self._palette = palette
         self._encoder = text_encoder
@@ -53,26 +52,26 @@ class Colorizer:
             if self._head.renders != 'features':
                 return 'no text query: this network renders colors, not the features of a foundation model'
             try:
-                self.vector(DEFAULT_QUERY[0])
+                self.query(DEFAULT_QUERY[0])
             except InputError as error:
                 return f'no text query: {error}'
         return None
 
-    def vector(self, word: str) -> Tensor:
-        """Encode a word as a vector ``(1, C)`` in the space of the rendered features.
+    def query(self, words: str) -> Queries:
+        """Encode a text query, such as ``a red car`` or ``car|van``, for the rendered features.
 
         Raises:
-            InputError: there is no encoder, it does not fit the network, or it does not know the word.
+            InputError: there is no encoder, it does not fit the network, or it does not know the words.
         """
-        return encode_words(self._encoder, [word.strip().replace(' ', '_')], self._channels)
+        return make_queries(self._encoder, [phrases_of(words)], self._channels)
 
-    def colorize(self, rendering: Rendering, mode: str, vector: Tensor | None = None) -> np.ndarray:
+    def colorize(self, rendering: Rendering, mode: str, query: Queries | None = None) -> np.ndarray:
         """Color a rendering: RGB ``(H, W, 3)``, other modes ``(h, w, 3)``, uint8.
 
         Args:
             rendering: the rendering of one camera, with the output that :data:`NEEDS` names.
             mode: one of :data:`MODES`.
-            vector: ``(1, C)`` vector of the text query.
+            query: the text query.
         """
         if mode == RGB:
             return to_uint8(rendering.rgb)[0]
@@ -81,7 +80,7 @@ class Colorizer:
             return depth_to_colors(depth, sky)
         if mode == FEATURES:
             return self._palette.colors(rendering.features[0].movedim(0, -1))
-        similarity = similarities(rendering.features, vector)[0, 0]
+        similarity = query.heat_maps(rendering.features)[0, 0]
         return draw_heat_map(similarity.cpu().numpy(), _relief(depth, sky))
 
 

@@ -10,7 +10,7 @@ from ..voxels import ColoredCells
 from .scenes import Viewed
 from .viewpoints import Viewpoint
 
-FRUSTA, CELLS = '/cameras', '/cells'
+FRUSTA, CELLS, FOUND = '/cameras', '/cells', '/found'
 FRUSTUM_COLOR = (255, 140, 0)
 # Length of a frustum, and the browser's near plane, meters. The near plane is behind the frustum of a camera at whose
 # position the viewer stands, and before the rendered picture, which the browser puts 1 m ahead.
@@ -62,13 +62,13 @@ def _frustum_scale(view: Viewpoint) -> float:
     return FRUSTUM_DEPTH * float(np.cbrt(half * half * view.aspect / 3))
 
 
-def draw_cells(scene: SceneApi, cells: ColoredCells, shape: str, visible: bool) -> SceneNodeHandle:
-    """Draw the cells as one of :data:`SHAPES`, under :data:`CELLS`."""
+def draw_cells(scene: SceneApi, cells: ColoredCells, shape: str, visible: bool, name: str = CELLS) -> SceneNodeHandle:
+    """Draw the cells as one of :data:`SHAPES`, under a name."""
     corners = cells.cells.corners.cpu().numpy()
     lower, upper = corners[:, 0], corners[:, -1]
     if shape == POINTS:
         return scene.add_point_cloud(
-            CELLS,
+            name,
             cells.cells.centers.cpu().numpy(),
             cells.colors,
             point_size=POINT_SIZE,
@@ -78,7 +78,7 @@ def draw_cells(scene: SceneApi, cells: ColoredCells, shape: str, visible: bool) 
         )
     count = len(corners)
     return scene.add_batched_meshes_simple(
-        CELLS,
+        name,
         CUBE,
         TRIANGLES,
         batched_wxyzs=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),

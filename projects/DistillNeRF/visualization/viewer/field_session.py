@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...geometry.cameras import Cameras
 from ...geometry.tensors import TensorFields
+from ...semantics.text_encoders import Queries
 from ...utils.errors import InputError
 from ..colors import depth_to_colors
 from ..panel_layout import to_uint8
@@ -77,13 +78,13 @@ class FieldColorizer:
         """Return ``None``: a field can be shown in all its modes."""
         return None
 
-    def vector(self, word: str) -> Tensor:
+    def query(self, words: str) -> Queries:
         """Refuse words.
 
         Raises:
             InputError: always.
         """
-        raise InputError(f'{word}: a field has no features; choose RGB or depth')
+        raise InputError(f'{words}: a field has no features; choose RGB or depth')
 
 
 class FieldSession:
@@ -101,7 +102,7 @@ class FieldSession:
         self.hidden = hidden
 
     def pictures(
-        self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
+        self, viewpoint: Viewpoint, mode: str, query: Queries | None = None, rows: Sequence[int] = ROWS
     ) -> Generator[Picture | None, None, None]:
         """Yield finer and finer pictures, and ``None`` after each tile. Call it without gradients."""
         hidden = self.hidden

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 from viser import CameraHandle, ClientHandle
 
+from ...semantics.text_encoders import Queries
 from ...utils.errors import InputError
 from ..options import DEFAULT_QUERY
 from .colorizer import RGB, TEXT
+from .drawing import BOXES, FOUND, draw_cells
 from .flight import DEFAULT_SPEED, SPEEDS, Flight, go_to, jump_targets
 from .session import SNAPSHOT_ROWS, Picture, Session
 from .viewpoints import Viewpoint
@@ -21,6 +22,8 @@ from .worker import Job, Worker
 
 JPEG_QUALITY = 90
 CHOSEN_COLOR = 'orange'
+# A cell is shown if it is as likely what is asked for.
+LIKELY = 0.5
 
 
 @dataclass
@@ -65,6 +68,12 @@ class Page:
         self._flight.pause()
         self._shared.worker.forget(self._client.client_id)
         self._shared.worker.forget(('snapshot', self._client.client_id))
+        self._shared.worker.forget((FOUND, self._client.client_id))
+
+    def renew(self) -> None:
+        """Draw anew what depends on the scene, which is another one."""
+        self.refresh()
+        self._find()
 
     def refresh(self) -> None:
         """Draw anew, coarse pictures first."""
@@ -90,8 +99,7 @@ class Page:
                 mode: gui.add_button(mode, disabled=reason is not None, hint=reason) for mode, reason in reasons.items()
             }
             if TEXT in reasons:
-                self._word = gui.add_text('word', DEFAULT_QUERY[0], disabled=reasons[TEXT] is not None)
-                self._word.on_update(lambda _: self._choose(TEXT))
+                self._add_words(disabled=reasons[TEXT] is not None)
             gui.add_markdown('\n\n'.join(f'*{reason}*' for reason in reasons.values() if reason is not None))
             snapshot = gui.add_button('Save a snapshot', icon='camera')
         self._rendered.on_update(lambda _: self.refresh())
@@ -99,6 +107,35 @@ class Page:
         for mode, button in self._buttons.items():
             button.on_click(lambda _, mode=mode: self._choose(mode))
         self._mark()
+
+    def _add_words(self, disabled: bool) -> None:
+        gui = self._client.gui
+        self._word = gui.add_text('word', DEFAULT_QUERY[0], disabled=disabled)
+        self._found = gui.add_checkbox('cells of the word', False, disabled=disabled)
+        self._least = gui.add_slider('at least', 0.0, 1.0, 0.05, LIKELY, disabled=disabled)
+        self._word.on_update(lambda _: (self._choose(TEXT), self._find()))
+        self._found.on_update(lambda _: self._find())
+        self._least.on_update(lambda _: self._find())
+
+    def _find(self) -> None:
+        """Show the cells that are what the word asks for, or take them away."""
+        if TEXT in self._buttons:
+            self._shared.worker.submit((FOUND, self._client.client_id), self._draw_found())
+
+    def _draw_found(self) -> Job:
+        session, scene = self._shared.session, self._client.scene
+        try:
+            query = session.colorizer.query(self._word.value) if self._found.value else None
+        except InputError as error:
+            self._status.content, query = f'**{error}**', None
+        cells = None if query is None else session.found_cells(query, self._least.value)
+        yield
+        if cells is None or not len(cells.cells):
+            scene.remove_by_name(FOUND)
+        else:
+            draw_cells(scene, cells, BOXES, True, FOUND)
+        self._found.label = 'cells of the word' if cells is None else f'cells of the word: {len(cells.cells)}'
+        yield True
 
     def _choose(self, mode: str) -> None:
         self._mode = mode
@@ -116,20 +153,20 @@ class Page:
             self._status.content = ''
             return
         try:
-            vector = self._vector(mode)
+            query = self._query(mode)
         except InputError as error:
             self._status.content = f'**{error}**'
             return
         began = time.perf_counter()
-        for picture in self._shared.session.pictures(viewpoint, mode, vector):
+        for picture in self._shared.session.pictures(viewpoint, mode, query):
             if picture is not None:
                 self._send(picture, mode)
                 seconds = time.perf_counter() - began
                 self._status.content = f'{picture.columns} x {picture.rows} rays after {seconds:.2f} s'
             yield picture is not None
 
-    def _vector(self, mode: str) -> Tensor | None:
-        return self._shared.session.colorizer.vector(self._word.value) if mode == TEXT else None
+    def _query(self, mode: str) -> Queries | None:
+        return self._shared.session.colorizer.query(self._word.value) if mode == TEXT else None
 
     def _send(self, picture: Picture, mode: str) -> None:
         # JPEG would blur the colors of color maps; photographs can stand it.
@@ -143,11 +180,11 @@ class Page:
     def _snapshot(self, viewpoint: Viewpoint, mode: str) -> Job:
         """Render one fine picture and send it as a file."""
         try:
-            vector = self._vector(mode)
+            query = self._query(mode)
         except InputError as error:
             self._status.content = f'**{error}**'
             return
-        for picture in self._shared.session.pictures(viewpoint, mode, vector, (SNAPSHOT_ROWS,)):
+        for picture in self._shared.session.pictures(viewpoint, mode, query, (SNAPSHOT_ROWS,)):
             if picture is not None:
                 file = io.BytesIO()
                 Image.fromarray(picture.image).save(file, format='PNG')

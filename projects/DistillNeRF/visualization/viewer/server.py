@@ -10,6 +10,7 @@ import threading
 import viser
 
 from ...geometry.trajectories import TRAJECTORIES, trajectory
+from ...semantics.text_encoders import Encoder
 from ...utils.errors import InputError
 from .drawing import FRUSTA, NEAR_PLANE, SHAPES, draw_cells, draw_frusta, set_light
 from .page import Page, SharedState
@@ -28,7 +29,7 @@ class Viewer:
     Args:
         source: the scenes.
         number: number of the first scene.
-        text_encoder: encodes words as vectors (:mod:`...semantics.text_encoders`); ``None`` for none.
+        text_encoder: ``model.text_encoder`` of the config; ``None`` for none.
         path: the trajectory that is offered first: its name, or a file of poses.
         host, port: address to listen at; port 0 takes any that is free.
 
@@ -47,7 +48,7 @@ class Viewer:
         self,
         source: SceneSource,
         number: int = 0,
-        text_encoder: str | None = None,
+        text_encoder: Encoder = None,
         path: str = DEFAULT_PATH,
         host: str = DEFAULT_HOST,
         port: int = DEFAULT_PORT,
@@ -112,7 +113,7 @@ class Viewer:
 
     def _refresh(self) -> None:
         for page in list(self._pages.values()):
-            page.refresh()
+            page.renew()
 
     def _set_first_camera(self) -> None:
         """Let browsers begin at the front camera."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from ...models.scene import Scene, SceneRenderer
 from ...semantics.feature_colors import palette
-from ..voxels import colored_cells
+from ...semantics.text_encoders import Encoder, Queries
+from ..colors import color_shares
+from ..panel_layout import ERROR_COLORMAP
+from ..voxels import ColoredCells, colored_cells
 from .colorizer import NEEDS, Colorizer
 from .scenes import Viewed, ViewerScene
 from .viewpoints import Viewpoint
@@ -50,8 +54,8 @@ class Modes(Protocol):
     def unavailable_reason(self, mode: str) -> str | None:
         """Return why a mode cannot be shown; ``None`` if it can."""
 
-    def vector(self, word: str) -> Tensor:
-        """Encode a word for the text query."""
+    def query(self, words: str) -> Queries:
+        """Encode a text query."""
 
 
 class Session(Protocol):
@@ -61,7 +65,7 @@ class Session(Protocol):
     colorizer: Modes
 
     def pictures(
-        self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
+        self, viewpoint: Viewpoint, mode: str, query: Queries | None = None, rows: Sequence[int] = ROWS
     ) -> Generator[Picture | None, None, None]:
         """Yield finer and finer pictures, and ``None`` after each tile."""
 
@@ -75,7 +79,7 @@ class RenderSession:
         cells: the occupied fine cells with colors.
     """
 
-    def __init__(self, viewed: ViewerScene, text_encoder: str | None = None) -> None:
+    def __init__(self, viewed: ViewerScene, text_encoder: Encoder = None) -> None:
         self.viewed = viewed
         with torch.no_grad():
             self._renderer = SceneRenderer(viewed.scene)
@@ -91,8 +95,26 @@ class RenderSession:
         """Return the scene that is shown."""
         return self.viewed.scene
 
+    @cached_property
+    def _cell_features(self) -> Tensor:
+        """Features ``(N, C)`` that rays render which see one of the cells alone."""
+        with torch.no_grad():
+            return self.scene.head.opaque(self.cells.cells.features)
+
+    def found_cells(self, query: Queries, at_least: float) -> ColoredCells:
+        """Return the occupied cells that are what a query asks for, colored by how likely they are.
+
+        Args:
+            query: a single one.
+            at_least: how likely (:meth:`...semantics.text_encoders.Queries.heat`).
+        """
+        heat = query.heat(self._cell_features)[:, 0]
+        found = heat >= at_least
+        colors = color_shares(heat[found].clamp(0, 1).cpu().numpy(), ERROR_COLORMAP)
+        return ColoredCells(self.cells.level, self.cells.cells[found], colors)
+
     def pictures(
-        self, viewpoint: Viewpoint, mode: str, vector: Tensor | None = None, rows: Sequence[int] = ROWS
+        self, viewpoint: Viewpoint, mode: str, query: Queries | None = None, rows: Sequence[int] = ROWS
     ) -> Generator[Picture | None, None, None]:
         """Yield finer and finer pictures, and ``None`` after each tile. Call it without gradients."""
         for count in rows:
@@ -100,4 +122,4 @@ class RenderSession:
             tile = RAYS_PER_TILE.get(self.scene.fine.device.type, RAYS_PER_TILE_ELSEWHERE)
             steps = self._renderer.tiles(cameras, NEEDS[mode], tile, keep_weights=False)
             rendering = yield from steps
-            yield Picture(self.colorizer.colorize(rendering, mode, vector), *rendering.depth.shape[1:])
+            yield Picture(self.colorizer.colorize(rendering, mode, query), *rendering.depth.shape[1:])
