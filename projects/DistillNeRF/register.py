@@ -1,7 +1,7 @@
 """Register everything with mmdet3d: importing this module is the one entry of ``custom_imports`` in configs."""
 
 from .utils.mmcv_ext import ensure_mmcv_ext
-from .utils.torch_files import allow_mmengine_checkpoints
+from .utils.mmengine_checkpoints import allow_mmengine_checkpoints
 
 # Both before anything of mmdet3d is imported or loaded.
 ensure_mmcv_ext()

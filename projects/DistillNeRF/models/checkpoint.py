@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..utils.errors import InputError, warn
 from ..utils.files import is_folder
-from ..utils.torch_files import allow_mmengine_checkpoints, load_torch, refused_object
+from ..utils.mmengine_checkpoints import allow_mmengine_checkpoints
+from ..utils.torch_files import load_torch, refused_object
 from .network import DistillNeRF
 from .scene_files import FORMAT
 from .weights import differences, find_weights

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.DistillNeRF.utils.torch_files import allow_mmengine_checkpoints
+from projects.DistillNeRF.utils.mmengine_checkpoints import allow_mmengine_checkpoints
 
 
 @pytest.fixture(autouse=True)
