@@ -29,8 +29,8 @@ CONFIG = """_base_ = [{entry!r}]
 _sizes = dict(
     data_root={root!r},
     data_prefix=dict(teacher='../town_emernerf'),
-    image_size=(56, 100),
-    render_size=(28, 50),
+    image_size=(28, 50),
+    render_size=(14, 25),
     cameras=('CAM_FRONT_LEFT', 'CAM_FRONT'),
 )
 """
@@ -89,7 +89,7 @@ def words(noisy, tmp_path_factory) -> Path:
 
 def test_noisy_features_of_patches_are_what_the_network_learns_from(noisy):
     views = build_dataset(load_config(noisy), 'train')[0]['inputs']['target_views']
-    assert views.features.shape[1:] == (64, 7, 13) and views.true_classes.shape[1:] == (28, 50)
+    assert views.features.shape[1:] == (64, 4, 7) and views.true_classes.shape[1:] == (14, 25)
     again = build_dataset(load_config(noisy), 'train')[0]['inputs']['target_views']
     assert torch.equal(views.features, again.features)
 
