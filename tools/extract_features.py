@@ -1,18 +1,24 @@
-"""Write the features of a foundation model: extract_features.py KIND --data INFOS .. --model MODEL --out DIR."""
+"""Write the features of a foundation model: extract_features.py KIND --data INFOS .. --model MODEL --out DIR.
+
+extract_features.py depth_anything CONFIG --cfg-options depth_cache=DIR writes those that a network computes itself.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.engine.command_line import (
     add_extraction,
     add_precision,
+    config_parser,
     extraction_views,
     file_path,
     refuse_together,
     view_words,
 )
+from projects.DistillNeRF.engine.depth_features import write_depth_features
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.extract_features import NAME, FeatureChoice, extract_features, feature_files
 from projects.DistillNeRF.engine.extraction import ExtractionOptions, list_tasks
@@ -23,12 +29,13 @@ from projects.DistillNeRF.foundation_models.reduction import CHANNELS
 from projects.DistillNeRF.utils.errors import InputError, command
 
 SAMPLE, JOBS = 200, 8
+FROZEN_DEPTH = 'depth_anything'
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('kind', choices=KINDS, help='what the model is (docs/TEACHERS.md)')
+    parser.add_argument('kind', choices=KINDS, help=f'what the model is (docs/TEACHERS.md), or {FROZEN_DEPTH}')
     about = 'folder, name of a model in the local cache of the hub, or, for onnx, a file'
     parser.add_argument('--model', required=True, help=about)
     add_extraction(parser, 'root of the features, data_prefix.features of a student')
@@ -84,9 +91,23 @@ def choose(args: argparse.Namespace) -> FeatureChoice:
     )
 
 
+def extract_frozen_depth(words: list[str]) -> None:
+    """Write the frozen-depth features that the input images of a config have."""
+    parser = config_parser('Write the frozen-depth features of a config with depth_cache=DIR.', checkpoint=False)
+    parser.prog = f'extract_features.py {FROZEN_DEPTH}'
+    parser.add_argument('--device', default='cpu', help='where the network computes, such as cuda')
+    args = parser.parse_args(words)
+    for line in write_depth_features(load_config(args.config, args.cfg_options), args.device):
+        print(line)
+
+
 @command
 def main() -> None:
     """Extract the features of all images, here or in the jobs of a cluster."""
+    if sys.argv[1:2] == [FROZEN_DEPTH]:
+        require_one_process()
+        extract_frozen_depth(sys.argv[2:])
+        return
     args = parse_args()
     require_one_process()
     choice, views = choose(args), extraction_views(args)

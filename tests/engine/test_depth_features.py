@@ -187,6 +187,18 @@ def test_the_option_is_refused_where_it_does_nothing(original: Path):
     assert_refused(lambda: write_depth_features(config_of(original), 'tpu9'), "device 'tpu9': cannot be used")
 
 
+def test_the_command_makes_what_is_missing_and_says_what_it_lacks(root: Path):
+    lost = next((root / 'data/features').rglob('*.npy'), None) or next(
+        path for path in (root / 'data/features').rglob('*') if path.is_file()
+    )
+    lost.unlink()
+    words = ('extract_features', 'depth_anything', project_of(root).config)
+    result = run(*words, '--cfg-options', 'depth_cache=features')
+    assert result.code == 0, result.err
+    assert 'wrote 1 of 6 files' in result.out and lost.is_file()
+    assert_refused(run(*words), 'says nowhere where frozen-depth features are kept', 'depth_cache=DIR')
+
+
 def test_too_small_a_disk_is_noticed_before(root: Path, monkeypatch):
     shutil.rmtree(root / 'data/features')
     usage = shutil.disk_usage(root)._replace(free=1000)
