@@ -42,7 +42,9 @@ def original(small_inputs: None, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('depth_features')
     write_data(root / 'data')
     save_tiny_depth_model(root / 'weights')
-    assert write_depth_features(config_of(root))[0].endswith(': wrote 6 of 6 files for ' + str(root / 'data/infos.pkl'))
+    assert write_depth_features(config_of(root), 'cpu')[0].endswith(
+        ': wrote 6 of 6 files for ' + str(root / 'data/infos.pkl')
+    )
     return root
 
 
@@ -124,10 +126,10 @@ def test_writing_goes_on_where_it_stopped(root: Path, monkeypatch):
     original_call = FrozenDepth.__call__
     monkeypatch.setattr(FrozenDepth, '__call__', lambda self, x: computed.append(len(x)) or original_call(self, x))
     # The copies have other times; their contents count.
-    assert 'wrote 2 of 6 files' in write_depth_features(config)[0]
+    assert 'wrote 2 of 6 files' in write_depth_features(config, 'cpu')[0]
     assert computed == [1, 1]
     assert {path: path.read_bytes().partition(b'\n')[2] for path in cached_files(root)} == before
-    assert 'wrote 0 of 6 files' in write_depth_features(config)[0]
+    assert 'wrote 0 of 6 files' in write_depth_features(config, 'cpu')[0]
 
 
 def test_a_changed_image_is_noticed(root: Path):
@@ -144,7 +146,7 @@ def test_a_changed_image_is_noticed(root: Path):
             line = str(error)
             break
     assert line is not None and all(word in line for word in words) and image.name in line
-    assert 'wrote 1 of 6 files' in write_depth_features(config_of(root))[0]
+    assert 'wrote 1 of 6 files' in write_depth_features(config_of(root), 'cpu')[0]
     views = sample(root, index)['input_views']
     assert torch.equal(views.depth_features, FrozenDepth(root / 'weights')(views.images))
 
@@ -158,7 +160,7 @@ def test_other_weights_and_sizes_are_refused(root: Path):
     state['neck.convs.0.weight'] = state['neck.convs.0.weight'] + 1e-3
     save_file(state, path)
     assert_refused(lambda: sample(root), 'is stale: it was made with weights', 'depth_anything CONFIG')
-    assert 'wrote 6 of 6 files' in write_depth_features(config_of(root))[0]
+    assert 'wrote 6 of 6 files' in write_depth_features(config_of(root), 'cpu')[0]
     views = sample(root)['input_views']
     assert torch.equal(views.depth_features, FrozenDepth(root / 'weights')(views.images))
     path.unlink()
@@ -182,7 +184,7 @@ def test_the_option_is_refused_where_it_does_nothing(original: Path):
     assert_refused(lambda: config_of(original, **off), 'depth_cache=features does nothing')
     assert_refused(lambda: config_of(original, depth_cache=3), 'depth_cache is 3')
     assert_refused(
-        lambda: write_depth_features(load_config(project_of(original).config)), 'says nowhere', 'depth_cache=DIR'
+        lambda: write_depth_features(load_config(project_of(original).config), 'cpu'), 'says nowhere', 'depth_cache=DIR'
     )
     assert_refused(lambda: write_depth_features(config_of(original), 'tpu9'), "device 'tpu9': cannot be used")
 
@@ -203,5 +205,5 @@ def test_too_small_a_disk_is_noticed_before(root: Path, monkeypatch):
     shutil.rmtree(root / 'data/features')
     usage = shutil.disk_usage(root)._replace(free=1000)
     monkeypatch.setattr(depth_features.shutil, 'disk_usage', lambda path: usage)
-    assert_refused(lambda: write_depth_features(config_of(root)), 'features of 6 images need', 'make room')
+    assert_refused(lambda: write_depth_features(config_of(root), 'cpu'), 'features of 6 images need', 'make room')
     assert not cached_files(root)

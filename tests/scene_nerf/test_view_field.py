@@ -176,7 +176,7 @@ def test_pictures_get_finer_and_show_color_or_depth(teacher, town):
     assert tuple(depth.image[0, 0]) == SKY_COLOR and tuple(depth.image[10, 18]) != SKY_COLOR
     assert session.colorizer.unavailable_reason(RGB) is None
     with pytest.raises(InputError, match='no features'):
-        session.colorizer.vector('road')
+        session.colorizer.query('road')
 
 
 def refused(*arguments: object) -> str:

@@ -73,8 +73,9 @@ class ViewRecords:
         return view
 
     def _map_names(self) -> list[str]:
-        """List the names that the loaded maps have in a view."""
-        return [name for kind in self.loaded_maps for name in _VIEW_NAMES.get(kind, {kind: kind}).values()]
+        """List the names that the loaded maps have in a view; classes only where a step of the pipeline reads them."""
+        names = [name for kind in self.loaded_maps for name in _VIEW_NAMES.get(kind, {kind: kind}).values()]
+        return [name for name in names if name != 'true_classes']
 
     def _map_paths(self, image: Info) -> dict[str, str]:
         """Return the paths of the maps to read, by the names that the maps have in a view."""

@@ -38,7 +38,7 @@ OF_TARGETS = {
 Loaded = tuple[list[Mapping[str, Any]], Mapping[str, Any], Tensor | None, int]
 
 
-def write_depth_features(config: Config, device: str = 'cpu') -> list[str]:
+def write_depth_features(config: Config, device: str) -> list[str]:
     """Write the features of all input images of the training, validation and test data that are missing or stale.
 
     What is current stays, so that an interrupted run goes on where it stopped. On a CPU the features have the bits that

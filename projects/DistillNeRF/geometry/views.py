@@ -69,7 +69,7 @@ class Views(TensorFields):
     def __getitem__(self, index: slice | list[int]) -> Self:
         """Select views in the order of ``index``: a slice, which copies nothing, or a list; the view axis is kept."""
         places = index if isinstance(index, slice) else list(index)
-        chosen = range(len(self))[index] if isinstance(index, slice) else places
+        chosen = range(len(self))[index] if isinstance(index, slice) else list(index)
         changed = {
             field.name: getattr(self, field.name)[places]
             for field in dataclasses.fields(self)
