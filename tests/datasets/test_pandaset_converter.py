@@ -12,8 +12,10 @@ import pytest
 
 from projects.DistillNeRF.datasets.converters import pandaset, pandaset_points
 from projects.DistillNeRF.datasets.infos import load_infos
+from projects.DistillNeRF.datasets.occupancy import ego2lidar
 from tests.helpers.boxworld import rotation_z, shift
 from tests.helpers.rawdata import pandaset_world, write_pandaset
+from tests.helpers.refusals import assert_refused
 
 # The vehicle heads 60 degrees to the left of PandaSet's y axis in frame 0: rotation_z(30) of the world, and no turn.
 WORLD = pandaset_world(frames=4, size=(12, 20), lidar_frames=(0, 1), turn=0.0)
@@ -54,7 +56,9 @@ def test_the_yaw_of_a_cuboid_is_that_of_its_length(converted):
 def test_the_lidar_frame_is_the_vehicle_frame_raised(converted):
     """The box world drives along its x axis, which the vehicle frame calls y; the origin is 1.5 m above it."""
     vehicle = shift(400, -200, 0) @ rotation_z(30) @ rotation_z(-90)
-    np.testing.assert_allclose(converted[1][0]['ego2global'], vehicle, atol=1e-9)
+    # The ego frame is that of nuScenes: x forward.
+    np.testing.assert_allclose(converted[1][0]['ego2global'], vehicle @ rotation_z(90), atol=1e-9)
+    np.testing.assert_allclose(ego2lidar(converted[1][0]), shift(0, 0, -1.5) @ rotation_z(90), atol=1e-9)
     np.testing.assert_allclose(converted[1][0]['lidar2global'], vehicle @ shift(0, 0, 1.5), atol=1e-9)
 
 
@@ -118,3 +122,10 @@ def test_sweeps_are_the_other_frames_nearest_first(converted):
     assert times == [[0.1], [0.0], [0.1, 0.0]]
     between = np.linalg.inv(infos[0]['lidar2global']) @ infos[2]['lidar2global']
     np.testing.assert_allclose(infos[2]['lidar_sweeps'][1]['lidar_points']['lidar2sensor'], between, atol=1e-9)
+
+
+def test_a_grid_of_an_ego_frame_that_looks_to_the_side_is_refused(converted):
+    """Infos of before had the vehicle frame, y forward, as ego frame: grids lay turned by 90 degrees."""
+    info = converted[1][0]
+    vehicle = np.array(info['ego2global']) @ rotation_z(-90)
+    assert_refused(lambda: ego2lidar({**info, 'ego2global': vehicle.tolist()}), 'turned by -90 degrees', 'convert')

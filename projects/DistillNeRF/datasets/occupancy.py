@@ -9,16 +9,31 @@ import numpy as np
 from ..evaluation.occupancy.labels import OccupancyRecord, label_file
 from ..evaluation.occupancy.ray_iou import drive_origins
 from ..geometry.poses import inverse_pose
-from ..utils.errors import warn
+from ..utils.errors import InputError, warn
 from ..utils.files import is_file
 from .availability import Availability
 from .infos import Info
 
+# Cosine between forward of the ego frame and of the LiDAR frame.
+MOST_TURNED = 0.7
+
 
 def ego2lidar(info: Info) -> np.ndarray:
-    """Return the pose ``(4, 4)`` of the ego frame of a keyframe in its LiDAR frame, in which its scene is."""
+    """Return the pose ``(4, 4)`` of the ego frame of a keyframe in its LiDAR frame, in which its scene is.
+
+    Raises:
+        InputError: the ego frame's x axis does not look where the LiDAR frame's y axis does, forward: its grids would
+            lie turned, as those of PandaSet did before its ego frame was x forward.
+    """
     lidar2global, ego2global = (np.asarray(info[name], np.float64) for name in ('lidar2global', 'ego2global'))
-    return inverse_pose(lidar2global) @ ego2global
+    pose = inverse_pose(lidar2global) @ ego2global
+    if pose[1, 0] < MOST_TURNED:
+        degrees = np.degrees(np.arctan2(-pose[0, 0], pose[1, 0]))
+        raise InputError(
+            f'sample {info["token"]}: its ego frame (x forward) is turned by {degrees:.0f} degrees against its LiDAR '
+            'frame (y forward), and so would be its grid; convert the data again with tools/create_data.py'
+        )
+    return pose
 
 
 def occupancy_record(info: Info, labels: str, drives: Mapping[str, np.ndarray]) -> OccupancyRecord:

@@ -41,6 +41,8 @@ from .pandaset_raw import (
 )
 
 CAMERAS = ('front_left_camera', 'front_camera', 'front_right_camera', 'right_camera', 'back_camera', 'left_camera')
+# The ego frame, x forward, y left, as that of nuScenes, in which occupancy grids are, to PandaSet's vehicle frame.
+EGO2VEHICLE = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 # LiDAR of other frames is listed as a frame's sweeps up to so far in time, seconds: what moves has not moved far.
 SWEEP_SPAN = 0.25
 
@@ -154,13 +156,14 @@ def convert_sequence(
     measurements = Measurements(folder, out_dir)
     infos = []
     for frame in tqdm(chosen, desc=f'PandaSet {folder.name}'):
-        ego2global = pose_of(vehicle_poses, frame, pose_file)
-        lidar2ego = np.eye(4)
-        lidar2ego[2, 3] = LIDAR_HEIGHT
-        lidar2global = ego2global @ lidar2ego
+        vehicle2global = pose_of(vehicle_poses, frame, pose_file)
+        ego2global = vehicle2global @ EGO2VEHICLE
+        lidar2vehicle = np.eye(4)
+        lidar2vehicle[2, 3] = LIDAR_HEIGHT
+        lidar2global, lidar2ego = vehicle2global @ lidar2vehicle, EGO2VEHICLE.T @ lidar2vehicle
         other = frame - 1 if frame else min(1, len(vehicle_poses) - 1, len(times) - 1)
         other_pose = pose_of(vehicle_poses, other, pose_file)
-        beams = beam_origins(lidar2global, ego2global, other_pose, times[other] - times[frame])
+        beams = beam_origins(lidar2global, vehicle2global, other_pose, times[other] - times[frame])
         infos.append(
             {
                 'token': f'{folder.name}_{frame:02d}',

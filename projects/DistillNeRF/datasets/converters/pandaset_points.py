@@ -74,12 +74,12 @@ POINT_COLUMNS = ('x', 'y', 'z', 'i', 'd', 't')
 CENTER, SIZE = ('position.x', 'position.y', 'position.z'), ('dimensions.y', 'dimensions.x', 'dimensions.z')
 
 
-def beam_origins(lidar2global: np.ndarray, ego2global: np.ndarray, other: np.ndarray, step: float) -> Info:
+def beam_origins(lidar2global: np.ndarray, vehicle2global: np.ndarray, other: np.ndarray, step: float) -> Info:
     """Return where beams begin, in the LiDAR frame, as fields of ``lidar_points``.
 
     Args:
         lidar2global: ``(4, 4)`` pose of the LiDAR frame.
-        ego2global: ``(4, 4)`` pose of the vehicle at the end of the turn.
+        vehicle2global: ``(4, 4)`` pose of the vehicle, x right, y forward, at the end of the turn.
         other: ``(4, 4)`` pose one frame before; of the first frame, one after.
         step: seconds from the frame to the other one; 0 if there is none.
 
@@ -89,7 +89,7 @@ def beam_origins(lidar2global: np.ndarray, ego2global: np.ndarray, other: np.nda
     """
     here, there = (
         np.asarray(BEAM_ORIGINS) @ pose[:3, :3].T + pose[:3, 3]
-        for pose in (inverse_pose(lidar2global) @ ego2global, inverse_pose(lidar2global) @ other)
+        for pose in (inverse_pose(lidar2global) @ vehicle2global, inverse_pose(lidar2global) @ other)
     )
     delay = min(step, 0.0) / 2
     velocity = (there - here) / step if step else np.zeros_like(here)
