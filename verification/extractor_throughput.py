@@ -1,7 +1,7 @@
 """Compare the images per second of an extraction of features with those of the model alone.
 
     python -m verification.extractor_throughput {clip,dino,siglip,onnx} MODEL INFOS.. [--root DIR] [--images 64]
-        [--size HEIGHT WIDTH] [--normalize NAME] [--device cpu] [--batch 8] [--workers 2] [--rounds 3]
+        [--size HEIGHT WIDTH] [--normalize NAME] [--device cpu] [--batch 8] [--workers N] [--rounds 3]
 
 The model alone computes the same batches, read before. Both take turns; of each the fastest round counts. Files go to a
 temporary folder. On a busy machine both figures mean little, as threads wait for cores: CPU times of the stages tell
@@ -24,7 +24,14 @@ import numpy as np
 import torch
 
 from projects.DistillNeRF.engine.extract_features import FeatureChoice, Maps, feature_files, feature_stages, usual_size
-from projects.DistillNeRF.engine.extraction import ExtractionOptions, ImageTask, Stages, list_tasks, run_stages
+from projects.DistillNeRF.engine.extraction import (
+    ExtractionOptions,
+    ImageTask,
+    Stages,
+    list_tasks,
+    run_stages,
+    usual_workers,
+)
 from projects.DistillNeRF.foundation_models.features import KINDS
 from projects.DistillNeRF.foundation_models.preprocess import NORMALIZATIONS, named_normalization
 from projects.DistillNeRF.foundation_models.reduction import ReductionFit
@@ -102,7 +109,7 @@ def measure(tasks: Sequence[ImageTask], stages: Stages, batch: int, workers: int
 
 
 def measure_features(
-    tasks: Sequence[ImageTask], choice: FeatureChoice, batch: int = 8, workers: int = 2, rounds: int = 3
+    tasks: Sequence[ImageTask], choice: FeatureChoice, batch: int = 8, workers: int = usual_workers(), rounds: int = 3
 ) -> Throughput:
     """Measure an extraction of features, with a reduction of one batch."""
     maps = Maps(choice, usual_size(tasks))
@@ -126,7 +133,7 @@ def main() -> None:
     parser.add_argument('--size', nargs=2, type=int)
     parser.add_argument('--normalize', choices=tuple(NORMALIZATIONS), default='unit')
     parser.add_argument('--device', default=str(torch.get_default_device()))
-    for name, default in (('--batch', 8), ('--workers', 2), ('--rounds', 3)):
+    for name, default in (('--batch', 8), ('--workers', usual_workers()), ('--rounds', 3)):
         parser.add_argument(name, type=int, default=default)
     args = parser.parse_args()
     tasks = list_tasks(args.data, feature_files, args.root)[: args.images]

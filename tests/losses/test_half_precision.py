@@ -52,6 +52,7 @@ def densities() -> Inputs:
 # Every registered class -> its inputs; the gradient is that of the first.
 INPUTS: dict[str, Callable[[], Inputs]] = {
     'RGBL1Loss': images,
+    'FeatureL2Loss': images,
     'DSSIMLoss': images,
     'LPIPSLoss': images,
     'DepthLoss': depths,

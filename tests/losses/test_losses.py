@@ -28,7 +28,7 @@ from projects.DistillNeRF.losses.depth import (
     resize_mask,
     teacher_depth_loss,
 )
-from projects.DistillNeRF.losses.image import l1
+from projects.DistillNeRF.losses.image import l1, l2
 from tests.helpers.data import PARITY
 
 DEPTH, IMAGE, WEIGHTS = ('depth_estimate', 'depth_gt'), ('img_est', 'img_gt'), ('weights',)
@@ -79,7 +79,7 @@ def test_line_of_sight_is_the_published_one(vectors, iteration, epsilon):
 
 def test_every_loss_is_registered():
     classes = {name for name in vars(registered) if name.endswith('Loss')}
-    assert len(classes) == 12
+    assert len(classes) == 13
     assert classes <= set(MODELS.module_dict)
 
 
@@ -248,6 +248,7 @@ WEIGHTS_OF_RAYS = torch.rand(1, 5, 12, 16, generator=RAND) / 5
 # Every registered loss with its other settings and inputs that give it a value.
 COEFFICIENTS = {
     'RGBL1Loss': ({}, (NEAR, FAR_OFF)),
+    'FeatureL2Loss': ({}, (NEAR, FAR_OFF)),
     'DepthLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
     'DepthClampLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
     'TeacherDepthLoss': ({}, (90 * NEAR, 90 * FAR_OFF)),
@@ -285,6 +286,7 @@ def test_the_coefficient_of_every_loss_counts(monkeypatch, name):
     ('name', 'settings'),
     [
         ('RGBL1Loss', {'loss_weight': 1.0}),
+        ('FeatureL2Loss', {'loss_weight': 1.0}),
         ('DepthLoss', {'loss_weight': 1.0, 'max_depth': 80.0}),
         ('DepthClampLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 80.0}),
         ('TeacherDepthLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 120.0, 'inner_range': 50.0}),
@@ -381,6 +383,16 @@ def test_colors_differ_by_the_mean_of_absolute_differences():
     assert l1(torch.tensor([0.0, 1.0, 0.5]), torch.tensor([0.3, 0.4, 0.5])).item() == pytest.approx(0.3)
     with pytest.raises(ValueError, match=r'\(1, 3\).*\(2, 3\)'):
         l1(torch.zeros(1, 3), torch.zeros(2, 3))
+
+
+def test_features_differ_by_the_mean_of_squared_differences():
+    estimate = torch.tensor([0.0, 1.0, 0.5], requires_grad=True)
+    loss = l2(estimate, torch.tensor([0.3, 0.4, 0.5]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.15)
+    torch.testing.assert_close(estimate.grad, torch.tensor([-0.2, 0.4, 0.0]))
+    with pytest.raises(ValueError, match=r'\(1, 3\).*\(2, 3\)'):
+        l2(torch.zeros(1, 3), torch.zeros(2, 3))
 
 
 def test_a_masked_mean_counts_only_the_mask_and_is_zero_without_any():

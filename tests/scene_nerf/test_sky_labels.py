@@ -13,6 +13,7 @@ from projects.DistillNeRF.scene_nerf.sky_labels import (
     LIKELY,
     NEAREST,
     NONE,
+    _doubtful,
     _Lidar,
     _ray_degrees,
     _tell_by_color,
@@ -164,6 +165,21 @@ def test_what_may_be_sky_by_color_is_not_where_a_flood_from_points_comes_first()
     _tell_by_color(labels, points, np.full(labels.shape, 50, np.int8), image)
     # The border of a flood belongs to none.
     assert (labels[1:9, 14:23] == 0).all() and (labels[1:9, 6:11] == 50).all()
+
+
+def test_a_roof_that_lidar_takes_for_the_sky_is_in_doubt_and_a_cloud_of_its_color_is_not():
+    image = np.full((24, 40, 3), BLUE, np.uint8)
+    image[12:] = GRAY  # a house; its roof, down to row 15, returns no beam
+    cloud = (slice(3, 6), slice(15, 25))
+    image[cloud] = GRAY
+    labels, points = np.full(image.shape[:2], CERTAIN, np.int8), np.zeros(image.shape[:2], bool)
+    points[16:], labels[16:] = True, -CERTAIN
+    by_color = np.where((image == GRAY).all(-1), -50, 50).astype(np.int8)
+    doubt = _doubtful(labels, points, by_color, image)
+    # The border of a flood belongs to none.
+    assert doubt[13:16].mean() > 0.9 and not doubt[:12].any() and not doubt[16:].any()
+    assert not doubt[cloud].any()
+    assert not _doubtful(labels, points, np.full_like(by_color, 50), image).any()
 
 
 def test_each_pixel_has_the_highest_beam_that_ended_there(street):

@@ -17,6 +17,7 @@ from ..scene_nerf.export import VIEWS
 from ..utils.errors import InputError
 from ..utils.precision import DEFAULT, PRECISIONS
 from .distributed import LAUNCHERS
+from .extraction import MOST_WORKERS, usual_workers
 from .teachers import METHODS
 
 # Spaces that are neither beside a comma nor a bracket nor a quote, and what stands for them meanwhile.
@@ -152,7 +153,8 @@ def add_images(parser: argparse.ArgumentParser, out: str) -> None:
 def add_computing(parser: argparse.ArgumentParser) -> None:
     """Add how a model of images computes."""
     parser.add_argument('--batch', type=_positive, default=8, help='images that are computed at once; default: 8')
-    parser.add_argument('--workers', type=_positive, default=2, help='threads that read, and that write; default: 2')
+    about = f'threads that read, and that write; default: one per core beside the model, at most {MOST_WORKERS}'
+    parser.add_argument('--workers', type=_positive, default=usual_workers(), help=about)
     about = 'where the model runs: cpu (default), cuda, ...'
     parser.add_argument('--device', default=str(torch.get_default_device()), help=about)
 

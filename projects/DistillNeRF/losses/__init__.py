@@ -3,6 +3,7 @@
 | function | registered class | published name | about |
 | --- | --- | --- | --- |
 | ``image.l1`` | ``RGBL1Loss`` | RGBL1Loss | images or features |
+| ``image.l2`` | ``FeatureL2Loss`` | (ours) | features |
 | ``image.PerceptualDistance`` | ``LPIPSLoss`` | LPIPS | images |
 | ``image.dssim`` | ``DSSIMLoss`` | (ours) | images |
 | ``depth.depth_loss`` | ``DepthLoss`` | DepthLoss | depth where the target is finite |

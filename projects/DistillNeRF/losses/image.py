@@ -142,6 +142,12 @@ def l1(estimate: Tensor, target: Tensor) -> Tensor:
     return (estimate.float() - target.float()).abs().mean()
 
 
+def l2(estimate: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of two tensors of one shape."""
+    require_same_shape(estimate, target)
+    return (estimate.float() - target.float()).square().mean()
+
+
 def psnr_tensor(estimate: Tensor, target: Tensor) -> Tensor:
     """Return the peak signal to noise ratio in dB of images in [0, 1] of one shape, a scalar on their device."""
     if estimate.shape != target.shape:

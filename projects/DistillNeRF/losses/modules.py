@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .density import density_loss, line_of_sight_epsilon, line_of_sight_loss, opacity_loss, weight_entropy
 from .depth import clamped_depth_loss, depth_loss, log_depth_loss, near_depth_edges, teacher_depth_loss
-from .image import PerceptualDistance, dssim, l1
+from .image import PerceptualDistance, dssim, l1, l2
 
 
 def build_loss(config: Mapping[str, Any]) -> nn.Module:
@@ -63,6 +63,24 @@ class RGBL1Loss(_Weighted):
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss of two tensors of one shape."""
         return self.loss_weight * l1(estimate, target)
+
+
+@MODELS.register_module()
+class FeatureL2Loss(_Weighted):
+    """Compute :func:`.image.l2` of features.
+
+    What PSNR measures. Under :class:`RGBL1Loss`, pixels that are nearly right pull as hard as wrong ones, so that rare
+    features are learned late.
+    """
+
+    compares = 'features'
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Return the scalar loss of two tensors of one shape."""
+        return self.loss_weight * l2(estimate, target)
 
 
 @MODELS.register_module()
