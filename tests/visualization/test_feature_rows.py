@@ -100,6 +100,12 @@ def test_teacher_features_have_the_colors_of_the_rendered_ones():
     assert (rendered.label, teacher.label) == ('features', 'teacher\nfeatures')
     assert np.array_equal(rendered.tiles['FRONT'], teacher.tiles['BACK'])
     assert len(np.unique(teacher.tiles['FRONT'].reshape(-1, 3), axis=0)) == 3
+    # Another instant has the colors of the current one.
+    later = dataclasses.replace(front_and_back(), features=features().flip(0))
+    shown = feature_rows(later, features(), 'next\n', like=(views, features().flip(0)))
+    assert [row.label for row in shown] == ['next\nfeatures', 'next\nteacher\nfeatures']
+    assert np.array_equal(shown[0].tiles['FRONT'], teacher.tiles['FRONT'])
+    assert np.array_equal(shown[1].tiles['FRONT'], rendered.tiles['FRONT'])
     # A network of other features: each in colors of its own.
     other, same = feature_rows(views, torch.randn(2, 5, 12, 20))
     assert other.tiles['FRONT'].shape == same.tiles['FRONT'].shape == (12, 20, 3)

@@ -236,6 +236,18 @@ def test_rows_of_every_instant_have_their_own_pictures():
         assert (depths[label] == depth_to_colors(np.array([[first + 3.0]]))[0, 0]).all()
 
 
+def test_features_of_every_instant_have_the_colors_of_the_current_one():
+    views = make_views((1, 0))
+    same = torch.randn(1, 5, 6, 10, generator=torch.Generator().manual_seed(0)).expand(12, -1, -1, -1).clone()
+    same[:6] += 3  # of the next instant, brighter in all channels
+    rows = rows_of(views, prediction(views) | {'features': same}, images=False)
+    assert list(rows) == ['input', 'features', 'next\nfeatures']
+    now, later = rows['features']['CAM_FRONT'], rows['next\nfeatures']['CAM_FRONT']
+    assert now.shape == later.shape == (6, 10, 3)
+    # In colors of its own, it would look the same.
+    assert np.abs(now.astype(int) - later).mean() > 20
+
+
 def test_depths_of_the_encoder_are_those_of_the_input_views():
     views = make_views((0, 1))
     coarse, fine = (torch.full((6, HEIGHT, WIDTH), meters) for meters in (4.0, 40.0))

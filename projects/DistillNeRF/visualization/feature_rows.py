@@ -15,18 +15,28 @@ from .colors import color_shares
 from .panel_layout import DIMMED, ERROR_COLORMAP, PanelRow, tiles_by_camera, to_uint8
 
 
-def feature_rows(views: Views, features: Tensor) -> list[PanelRow]:
+def feature_rows(
+    views: Views, features: Tensor, prefix: str = '', like: tuple[Views, Tensor] | None = None
+) -> list[PanelRow]:
     """Draw rendered features ``(V, C, h, w)`` and, where the views have them, the teacher features.
 
     Both in the same colors, unless the teacher has another number of channels and therefore colors of its own.
+
+    Args:
+        views: of one instant.
+        features: rendered there.
+        prefix: of the labels.
+        like: views and features of the instant whose colors are taken; None: their own.
     """
+    first, rendered = (views, features) if like is None else like
+    colors = palette(rendered, first.features)
+    rows = [PanelRow(f'{prefix}features', tiles_by_camera(views, colors.colors(features.movedim(1, -1))))]
     teacher = views.features
-    colors = palette(features, teacher)
-    rows = [PanelRow('features', tiles_by_camera(views, colors.colors(features.movedim(1, -1))))]
-    if teacher is not None:
+    if teacher is not None and first.features is not None:
         if teacher.shape[1] != features.shape[1]:
-            colors = palette(teacher)
-        rows.append(PanelRow('teacher\nfeatures', tiles_by_camera(views, colors.colors(teacher.movedim(1, -1)))))
+            colors = palette(first.features)
+        tiles = tiles_by_camera(views, colors.colors(teacher.movedim(1, -1)))
+        rows.append(PanelRow(f'{prefix}teacher\nfeatures', tiles))
     return rows
 
 

@@ -62,7 +62,8 @@ def panel_rows(
     """Draw rows of images, depths, errors and features, with a tile per camera.
 
     All depths are drawn as the distance along the ray on one fixed scale; z of LiDAR, teacher and truth is converted.
-    Target views of other instants follow below: true image, rendered image and depth, error of color.
+    Target views of other instants follow below: true image, rendered image and depth, error of color; features in the
+    colors of the current instant.
 
     Args:
         input_views: N views.
@@ -74,14 +75,17 @@ def panel_rows(
     """
     rows = [PanelRow('input', _images(input_views))]
     frames = sorted(set(target_views.frames), key=lambda frame: (abs(frame), -frame))
+    like: tuple[Views, Tensor] | None = None
     for frame in frames:
         chosen = [i for i, other in enumerate(target_views.frames) if other == frame]
         part = {key: prediction[key][chosen] for key in ('rgb', 'depth', 'opacity') if prediction.get(key) is not None}
         if images:
             encoded = prediction if frame == 0 else {}
             rows += _target_rows(input_views, target_views[chosen], part, encoded, _tile_size(input_views))
-        if features and frame == 0 and prediction.get('features') is not None:
-            rows += feature_rows(target_views[chosen], prediction['features'][chosen])
+        if features and prediction.get('features') is not None:
+            own = target_views[chosen], prediction['features'][chosen]
+            like = like or own
+            rows += feature_rows(*own, _prefix(frame), like)
     return rows
 
 
@@ -105,8 +109,7 @@ def _target_rows(
 ) -> list[PanelRow]:
     """Draw the target views of one instant; ``encoded`` has the depths of the input views, if they belong here."""
     frame = views.frames[0]
-    prefix = {0: '', 1: 'next\n', -1: 'previous\n'}.get(frame, f'frame {frame:+d}\n')
-    rows = []
+    prefix, rows = _prefix(frame), []
     if frame != 0 or not set(views.names) <= set(inputs.names):
         rows.append(PanelRow(f'{prefix}true image', _images(views)))
     rgb = rendered.get('rgb')
@@ -123,6 +126,11 @@ def _target_rows(
     if rgb is not None:
         rows.append(PanelRow(f'{prefix}color\nerror', _errors(views, rgb)))
     return rows
+
+
+def _prefix(frame: int) -> str:
+    """Return how the labels of the rows of an instant begin."""
+    return {0: '', 1: 'next\n', -1: 'previous\n'}.get(frame, f'frame {frame:+d}\n')
 
 
 def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list[PanelRow]:
