@@ -17,13 +17,21 @@ from tests.helpers.boxtown import SMALL
 
 # Camera of the town -> its name and number in Waymo.
 CAMERAS = {'CAM_FRONT_LEFT': ('FRONT_LEFT', 1), 'CAM_FRONT': ('FRONT', 0), 'CAM_FRONT_RIGHT': ('FRONT_RIGHT', 2)}
+SIDES = {'CAM_BACK_LEFT': ('SIDE_LEFT', 3), 'CAM_BACK_RIGHT': ('SIDE_RIGHT', 4)}
 SIZE = (1280, 1920)
+# Height of images to the sides as a share of that of the others.
+SIDE_HEIGHT = 886 / 1280
 # Settings of a town with images of that shape.
 TOWN = {**SMALL, 'height': 128, 'width': 192}
 
 
 def write_waymo_like(
-    town: Path, root: Path, size: tuple[int, int] = SIZE, tag: str = 'minitown', teacher: bool = True
+    town: Path,
+    root: Path,
+    size: tuple[int, int] = SIZE,
+    tag: str = 'minitown',
+    teacher: bool = True,
+    five: bool = False,
 ) -> Path:
     """Write ``waymo_infos_{train,val}.pkl``, images and teacher files below a folder; return it.
 
@@ -33,12 +41,16 @@ def write_waymo_like(
         size: (height, width) of the images.
         tag: of the town's info files.
         teacher: whether to write the town's teacher files, too.
+        five: the two cameras to the sides, too, whose images are lower.
     """
-    cameras = tuple(name for name, _ in CAMERAS.values())
+    sizes = dict.fromkeys(CAMERAS, size)
+    if five:
+        sizes |= dict.fromkeys(SIDES, (round(size[0] * SIDE_HEIGHT), size[1]))
+    cameras = tuple((CAMERAS | SIDES)[camera][0] for camera in sizes)
     for split in ('train', 'val'):
         _, infos = load_infos(town / f'{tag}_infos_{split}.pkl')
         for info in infos:
-            _frame(info, town, root, size, teacher)
+            _frame(info, town, root, sizes, teacher)
         save_infos(root / f'waymo_infos_{split}.pkl', 'waymo', cameras, infos)
     for folder in {Path(path).parts[0] for path in _lidar_paths(infos)}:
         (root / folder).symlink_to((town / folder).resolve())
@@ -50,11 +62,12 @@ def _lidar_paths(infos: list[Info]) -> list[str]:
     return [part['lidar_points']['lidar_path'] for part in measured]
 
 
-def _frame(info: Info, town: Path, root: Path, size: tuple[int, int], teacher: bool) -> None:
+def _frame(info: Info, town: Path, root: Path, sizes: dict[str, tuple[int, int]], teacher: bool) -> None:
     """Write the files of a frame and change its record to theirs."""
     sweeps = info.pop('image_sweeps', {})
     images, between = {}, {}
-    for old, (name, number) in CAMERAS.items():
+    for old, size in sizes.items():
+        name, number = (CAMERAS | SIDES)[old]
         folder = f'kitti_format/{info["scene"]}/image_{number}'
         images[name] = _image(info['images'][old], town, root, f'{folder}/{info["frame"]:03d}.jpg', size)
         _teacher(images[name], town, root, write=teacher)

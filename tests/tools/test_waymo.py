@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.engine import create_minitown
+from projects.DistillNeRF.engine.builders import build_dataset
 from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
 from tests.helpers.commands import run
 from tests.helpers.refusals import assert_refused
-from tests.helpers.waymo_like import CAMERAS, SIZE, TOWN, write_waymo_like
+from tests.helpers.waymo_like import CAMERAS, SIDES, SIZE, TOWN, write_waymo_like
 from tests.tools.test_entry_points import FOLDER, SMALLER
 
 # Of the train split.
@@ -75,6 +78,20 @@ def test_the_data_is_as_that_of_waymo(towns):
     image = infos[0]['images']['FRONT']
     assert (image['height'], image['width']) == SIZE
     assert image['teacher']['depth'] == 'kitti_format/minitown-0001/depth_img_0/000.npy'
+
+
+def test_all_five_cameras_of_two_sizes_are_taken_too(towns, tmp_path):
+    root = write_waymo_like(towns / 'data/nuscenes', tmp_path / 'waymo', five=True)
+    options = {'data_root': str(root), 'train_dataloader.dataset.num_camera': None}
+    views = build_dataset(load_config(FOLDER / 'model_wrapper_waymo.py', options), 'train')[0]['inputs']['input_views']
+    assert views.images.shape == (5, 3, 144, 216) and views.teacher_depth.isfinite().any((1, 2)).all()
+    # What was squeezed in the file is as in the town at this size, 1.125 times as large.
+    _, (info, *_) = load_infos(towns / 'data/nuscenes/minitown_infos_train.pkl')
+    for old, (new, _) in SIDES.items():
+        expected = 1.125 * torch.tensor(info['images'][old]['cam2img'])[:2]
+        torch.testing.assert_close(views.cameras.intrinsics[views.names.index(new)][:2], expected, rtol=2e-5, atol=0)
+    three = build_dataset(load_config(FOLDER / 'model_wrapper_waymo.py', {'data_root': str(root)}), 'train')
+    assert set(three.cameras) == {'FRONT_LEFT', 'FRONT', 'FRONT_RIGHT'}
 
 
 @pytest.mark.parametrize(
