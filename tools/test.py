@@ -81,7 +81,9 @@ def main() -> None:
         return
     others = baselines(config, found.figures) if args.baselines else {}
     about = {'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()}
-    paper = paper_columns(args.config) if args.protocol in (None, PAPER_PROTOCOL) else {}
+    paper = {}
+    if args.protocol in (None, PAPER_PROTOCOL):
+        paper = paper_columns(args.config, recolored=args.recolor == 'published')
     results = Results(about, found, others, paper)
     if found.protocol is not None:
         print(f'{protocol_lines(found.protocol)}\n')

@@ -50,10 +50,19 @@ ZERO_SHOT: dict[str, dict[str, float]] = {
 }
 
 
-def paper_columns(config: str | Path) -> dict[str, dict[str, float]]:
-    """Return the columns of the paper in a table of a config: name -> figures; those that have some."""
+def paper_columns(config: str | Path, recolored: bool = False) -> dict[str, dict[str, float]]:
+    """Return the columns of the paper in a table of a config: name -> figures; those that have some.
+
+    Args:
+        config: its file.
+        recolored: whether our images are recolored by the published fit, with which alone recolored figures compare.
+    """
     found = {'paper': paper_figures(config), 'paper zero-shot': ZERO_SHOT.get(Path(config).stem, {})}
-    return {name: dict(figures) for name, figures in found.items() if figures}
+    return {
+        column: {name: value for name, value in figures.items() if recolored or not name.endswith('_recolored')}
+        for column, figures in found.items()
+        if figures
+    }
 
 
 def paper_figures(config: str | Path) -> dict[str, float]:
