@@ -15,13 +15,13 @@ from projects.DistillNeRF.engine.command_line import (
     file_path,
 )
 from projects.DistillNeRF.engine.environment import require_one_process
-from projects.DistillNeRF.engine.evaluate import EVALUATIONS, baselines, evaluate
+from projects.DistillNeRF.engine.evaluate import EVALUATIONS, RECOLORINGS, baselines, evaluate, with_recoloring
 from projects.DistillNeRF.engine.machine import machine
 from projects.DistillNeRF.engine.protocols import protocol_lines, with_protocol
 from projects.DistillNeRF.engine.result_files import Results, check_results_path, tables_of_parts, write_results
 from projects.DistillNeRF.engine.warped_baseline import share_lines
 from projects.DistillNeRF.engine.worst_samples import check_panels, draw_worst
-from projects.DistillNeRF.evaluation.paper import paper_figures
+from projects.DistillNeRF.evaluation.paper import paper_columns
 from projects.DistillNeRF.evaluation.parts import KINDS
 from projects.DistillNeRF.evaluation.protocols import PAPER_PROTOCOL, PROTOCOLS
 from projects.DistillNeRF.evaluation.report import compare
@@ -38,6 +38,8 @@ def parse_args() -> argparse.Namespace:
     about = 'published way to choose frames and to score them (docs/EVALUATION.md#protocols)'
     parser.add_argument('--protocol', choices=PROTOCOLS, help=about)
     add_trajectory(parser, default=None)
+    about = 'images after the best change of their colors, too: of each alone (image), or as published'
+    parser.add_argument('--recolor', nargs='?', const='image', choices=RECOLORINGS, help=about)
     about = 'also what needs no model: mean images, median depth, warped images, empty grids, the truth'
     parser.add_argument('--baselines', action='store_true', help=about)
     about = 'figures of parts, too: of each camera, scene, range of distances, and of what moves'
@@ -72,12 +74,16 @@ def main() -> None:
         build_dataset(config, 'train')  # what is wrong with it is better known before the evaluation
     if args.protocol is not None:
         config = with_protocol(config, args.protocol, args.trajectory or 'left_right')
+    if args.recolor is not None:
+        config = with_recoloring(config, args.evaluations, args.recolor)
     found = evaluate(config, args.checkpoint, work_dir, args.evaluations, args.launcher, args.precision, args.by)
     if found is None:
         return
     others = baselines(config, found.figures) if args.baselines else {}
     about = {'config': args.config, 'checkpoint': args.checkpoint, 'commit': commit(), **machine()}
-    paper = paper_figures(args.config) if args.protocol in (None, PAPER_PROTOCOL) else {}
+    paper = {}
+    if args.protocol in (None, PAPER_PROTOCOL):
+        paper = paper_columns(args.config, recolored=args.recolor == 'published')
     results = Results(about, found, others, paper)
     if found.protocol is not None:
         print(f'{protocol_lines(found.protocol)}\n')

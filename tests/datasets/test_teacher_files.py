@@ -9,6 +9,9 @@ from projects.DistillNeRF.datasets.teacher_files import (
     VIRTUAL_VIEWS,
     feature_path,
     image_stem,
+    label_map_paths,
+    movable_mask_path,
+    paths_beside,
     teacher_path,
     virtual_feature_path,
     virtual_view_files,
@@ -57,3 +60,24 @@ def test_files_of_a_virtual_view_are_beside_those_of_the_original():
     assert virtual_feature_path('A/b.npy', '1_0_0') == 'samples_1_0_0_0_0_0/A/b.npy'
     with pytest.raises(ValueError, match='not in the layout'):
         virtual_view_files({'depth': 'samples_0_0_0_0_0_0/other/A/b.npy'}, '1_0_0')
+
+
+IMAGES = [('kitti_format/seg/image_1/007.jpg', '{}_1'), ('kitti_format/seg/undistorted_1/007.jpg', '{}_undistorted_1')]
+
+
+@pytest.mark.parametrize(('image', 'folder'), IMAGES)
+def test_files_of_waymo_lie_beside_their_images(image, folder):
+    recorded = paths_beside(image)
+    beside = f'kitti_format/seg/{folder}/007.npy'
+    assert recorded == {'depth': beside.format('depth_img'), 'sky_mask': beside.format('sky_mask')}
+    view = virtual_view_files(recorded, '-1_0_0')
+    assert view.pop('rgb') == f'samples_-1_0_0_0_0_0/kitti_format/seg/{folder.format("image")}/007.jpg'
+    assert view == {kind: f'samples_-1_0_0_0_0_0/{path}' for kind, path in recorded.items()}
+    labels = beside.format('label').removesuffix('.npy')
+    assert label_map_paths(recorded) == [f'{labels}.png', f'{labels}.npy']
+    assert movable_mask_path(recorded) == beside.format('movable_mask')
+
+
+def test_an_image_in_no_folder_has_no_files_beside_it():
+    with pytest.raises(ValueError, match='lies in no folder'):
+        paths_beside('007.jpg')

@@ -16,7 +16,7 @@ from projects.DistillNeRF.engine.result_files import (
     tables_of_parts,
     write_results,
 )
-from projects.DistillNeRF.evaluation.paper import PAPER, paper_figures
+from projects.DistillNeRF.evaluation.paper import PAPER, ZERO_SHOT, paper_columns, paper_figures
 from projects.DistillNeRF.utils.errors import InputError
 
 CONFIGS = Path('projects/DistillNeRF/configs/model_wrapper')
@@ -30,7 +30,7 @@ RESULTS = Results(
     {'config': 'x/c.py', 'checkpoint': None},
     FOUND,
     {'mean_color/psnr': 14.0, 'mean_color/next/psnr': 13.0, 'other/lidar/rmse': 9.0},
-    {'psnr': 28.0, 'ssim': 0.9},
+    {'paper': {'psnr': 28.0, 'ssim': 0.9}},
 )
 
 
@@ -44,7 +44,7 @@ def test_json_has_everything(tmp_path):
         'parts': FOUND.parts,
         'intervals': {name: list(bounds) for name, bounds in FOUND.intervals.items()},
         'baselines': RESULTS.baselines,
-        'paper': RESULTS.paper,
+        'paper': RESULTS.paper['paper'],
         'samples': FOUND.samples,
         'protocol': None,
     }
@@ -116,9 +116,25 @@ def test_cells_of_markdown_stay_in_their_columns():
 
 def test_figures_of_the_paper_are_those_of_configs_that_exist(repo_root):
     configs = {path.stem for path in (repo_root / CONFIGS).glob('*.py')}
-    assert set(PAPER) <= configs
+    assert set(PAPER) <= configs and set(ZERO_SHOT) <= configs
     assert paper_figures('a/b/model_wrapper_linearspace.py')['next/psnr'] == 20.27
     assert paper_figures('model_wrapper_minitown.py') == {}
     cam = paper_figures('model_wrapper_virtual_cam.py')
     assert (cam['next/psnr'], cam['next/ssim'], cam['lidar/a3']) == (20.78, 0.590, 0.961)
     assert cam['occupancy/miou'] == 0.0893
+
+
+def test_zero_shot_has_a_column_of_its_own(tmp_path):
+    assert 'psnr_recolored' not in paper_columns('a/model_wrapper_waymo.py')['paper zero-shot'], 'of another fit'
+    columns = paper_columns('a/model_wrapper_waymo.py', recolored=True)
+    assert columns['paper'] == {'psnr': 29.84, 'ssim': 0.911} and list(columns) == ['paper', 'paper zero-shot']
+    assert list(paper_columns('model_wrapper.py')) == ['paper'] and paper_columns('model_wrapper_minitown.py') == {}
+    found = Evaluation({'psnr': 20.0, 'psnr_recolored': 24.0}, {}, [])
+    write_results(tmp_path / 'r.md', Results({}, found, {}, columns))
+    table = (tmp_path / 'r.md').read_text()
+    assert '| metric | model | 95 % | paper | paper zero-shot |' in table
+    assert '| psnr [dB] | 20.000 |  | 29.840 | 21.030 |' in table
+    assert '| psnr_recolored [dB] | 24.000 |  |  | 24.850 |' in table
+    write_results(tmp_path / 'r.json', Results({}, found, {}, columns))
+    content = json.loads((tmp_path / 'r.json').read_text())
+    assert content['paper'] == columns['paper'] and content['paper_zero_shot'] == columns['paper zero-shot']

@@ -26,6 +26,7 @@ PLAIN = [
     'evaluation.occupancy.voxel_classes',
     'evaluation.paper',
     'evaluation.parts',
+    'evaluation.recoloring',
     'evaluation.report',
     'geometry.trajectories',
     'visualization.panels',

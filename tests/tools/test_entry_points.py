@@ -15,6 +15,7 @@ from projects.DistillNeRF.semantics.classes import code_book
 from tests.helpers.commands import ROOT, run
 from tests.helpers.data import PANDASET
 from tests.helpers.tiny_models import write_model
+from tests.helpers.waymo_like import write_waymo_like
 
 FOLDER = ROOT / 'projects/DistillNeRF/configs/model_wrapper'
 ENTRIES = sorted(path.stem for path in FOLDER.glob('model_wrapper*.py'))
@@ -61,11 +62,9 @@ def published_layout(tmp_path_factory) -> Path:
     root = folder / 'data/nuscenes'
     town = ('--scenes', 2, '--keyframes', 3, '--workers', 2, '--extra-tag', 'town')
     assert run('create_data', 'minitown', '--root-path', root, *town).code == 0
-    (folder / 'data/waymo').symlink_to('nuscenes')
-    (folder / 'data/waymo_emernerf').symlink_to('nuscenes_emernerf')
-    for tag in ('nuscenes', 'waymo'):
-        version = ('--version', 'v1.0-mini', '--extra-tag', tag)
-        assert run('create_data', 'nuscenes', '--root-path', root, *version).code == 0
+    version = ('--version', 'v1.0-mini', '--extra-tag', 'nuscenes')
+    assert run('create_data', 'nuscenes', '--root-path', root, *version).code == 0
+    write_waymo_like(root, folder / 'data/waymo', tag='town')
     write_features(root, folder / 'data/nuscenes_feat')
     return folder
 

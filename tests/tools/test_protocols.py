@@ -136,7 +136,8 @@ def test_depth_between_keyframes_is_refused_where_it_is_asked_for(drive, tmp_pat
 
 def test_the_column_of_the_paper_is_of_its_protocol(project, tmp_path, monkeypatch):
     tool = load_tool('test')
-    monkeypatch.setattr(tool, 'paper_figures', lambda config: {'novel/psnr': 1.0, 'next/psnr': 2.0})
+    columns = {'paper': {'novel/psnr': 1.0, 'next/psnr': 2.0}}
+    monkeypatch.setattr(tool, 'paper_columns', lambda config, recolored: columns)
     with mock.patch('tests.helpers.commands.load_tool', lambda name: tool):
         ours, _ = measured(project.config, tmp_path, 'distillnerf')
         others, _ = measured(project.config, tmp_path, 'drivingforward_sf')

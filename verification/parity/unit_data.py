@@ -12,7 +12,8 @@ from torch import Tensor
 from projects.DistillNeRF.datasets.image_files import to_rgb
 from projects.DistillNeRF.datasets.target_frames import Key, whole_frames
 from projects.DistillNeRF.evaluation.depth import depth_errors, point_depth_errors
-from projects.DistillNeRF.evaluation.image import psnr, recolored, ssim
+from projects.DistillNeRF.evaluation.image import psnr, ssim
+from projects.DistillNeRF.evaluation.recoloring import recolored_as_published
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.trajectories import circle, left_right, move_cameras, three_from, translation
 from projects.DistillNeRF.losses.density import line_of_sight_epsilon, line_of_sight_loss, opacity_loss, weight_entropy
@@ -99,7 +100,7 @@ def check_metrics(unit: Arrays, report: Report) -> None:
     errors = point_depth_errors(*sparse)
     report.add('metric/sparse_input_error', _values(errors), unit['metric/sparse_input_error'].float(), SHALLOW)
     for channels in (2, 3):
-        ours = recolored(*images, channels)
+        ours = recolored_as_published(*images, channels)
         report.add(f'metric/recoloring_N{channels}', ours, load(f'recoloring_N{channels}'), DEEP)
 
 

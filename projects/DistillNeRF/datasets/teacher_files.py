@@ -1,4 +1,8 @@
-"""The published layout of teacher and feature files; the only place that makes or reads such paths.
+"""The published layouts of teacher and feature files; the only place that makes or reads such paths.
+
+There are two. Info files name the files of every image, so nothing else has to know which one is theirs: that of
+nuScenes, by view, kind and camera (:func:`teacher_path`), and that of Waymo, whose files lie beside their images
+(:func:`paths_beside`).
 
 A view is named by the shift of the camera along its own axes (x right, y down, z forward), in meters: ``0_0_0`` is the
 original view, ``-1_0_0`` stands to the left, ``1_0_0`` to the right, ``0_-1_0`` above.
@@ -20,6 +24,10 @@ VIRTUAL_VIEWS = {'-1_0_0': (-1.0, 0.0, 0.0), '1_0_0': (1.0, 0.0, 0.0), '0_-1_0':
 UPWARD = '0_-1_0'
 # Kind of file -> its folder and suffix.
 _FILES = {'depth': ('depths', '.npy'), 'sky_mask': ('gt_sky_masks', '.npy'), 'rgb': ('rgbs', '.jpg')}
+# The same of files beside their images: the word in the place of ``image`` in the folder of the images. The published
+# suffixes are not known.
+_WORDS = {'depth': 'depth_img', 'sky_mask': 'sky_mask'}
+_IMAGE = 'image'
 # Label maps, and masks of what can move, are our addition: no teacher writes them.
 LABEL_FOLDER, LABEL_SUFFIXES = 'labels', ('.png', '.npy')
 MOVABLE_FOLDER = 'movable_masks'
@@ -49,6 +57,21 @@ def teacher_path(kind: str, camera: str, stem: str, view: str = ORIGINAL_VIEW) -
     return f'{_view_folder(view)}/{folder}/{camera}/{stem}{suffix}'
 
 
+def paths_beside(img_path: str) -> dict[str, str]:
+    """Return the paths of teacher files beside an image, in the layout of Waymo, relative to the teacher root.
+
+    The folder ``image_0`` of the images becomes ``depth_img_0`` and ``sky_mask_0``; the word comes before the name of
+    a folder that has no ``image`` in it. The root of the images as teacher root puts them beside the images.
+
+    Args:
+        img_path: path of the image, relative to the root of the images; with a folder.
+    """
+    path = PurePosixPath(img_path)
+    if not path.parent.name:
+        raise ValueError(f'{img_path}: lies in no folder, beside which teacher files could lie')
+    return {kind: _in_folder(path, _IMAGE, word).with_suffix('.npy').as_posix() for kind, word in _WORDS.items()}
+
+
 def feature_path(camera: str, stem: str) -> str:
     """Return the path of the foundation-model features, relative to a root such as ``samples_dinov2_vitb14``."""
     return f'{camera}/{stem}.npy'
@@ -74,13 +97,17 @@ def virtual_view_files(recorded: Mapping[str, str], view: str) -> dict[str, str]
     Raises:
         ValueError: the recorded paths are not in the published layout.
     """
-    paths = {kind: PurePosixPath(path).parts[1:] for kind, path in recorded.items()}
-    folder, *place = paths['depth']
+    depth = PurePosixPath(recorded['depth'])
+    rgb_folder, rgb_suffix = _FILES['rgb']
+    if _is_beside(depth):
+        paths = {'rgb': _in_folder(depth, _WORDS['depth'], _IMAGE).with_suffix(rgb_suffix), **recorded}
+        return {kind: str(PurePosixPath(_view_folder(view), path)) for kind, path in paths.items()}
+    parts = {kind: PurePosixPath(path).parts[1:] for kind, path in recorded.items()}
+    folder, *place = parts['depth']
     if folder != _FILES['depth'][0]:
         raise ValueError(f'{recorded["depth"]}: not in the layout of teacher files')
-    rgb_folder, rgb_suffix = _FILES['rgb']
-    rgb = PurePosixPath(rgb_folder, *place).with_suffix(rgb_suffix)
-    return {kind: str(PurePosixPath(_view_folder(view), *parts)) for kind, parts in {'rgb': rgb.parts, **paths}.items()}
+    parts = {'rgb': PurePosixPath(rgb_folder, *place).with_suffix(rgb_suffix).parts, **parts}
+    return {kind: str(PurePosixPath(_view_folder(view), *names)) for kind, names in parts.items()}
 
 
 def label_map_paths(recorded: Mapping[str, str]) -> list[str]:
@@ -99,8 +126,23 @@ def movable_mask_path(recorded: Mapping[str, str]) -> str:
 
 
 def _map_stem(recorded: Mapping[str, str], folder: str) -> PurePosixPath:
-    camera, name = PurePosixPath(recorded['depth']).parts[-2:]
+    depth = PurePosixPath(recorded['depth'])
+    if _is_beside(depth):
+        return _in_folder(depth, _WORDS['depth'], folder.removesuffix('s')).with_suffix('')
+    camera, name = depth.parts[-2:]
     return PurePosixPath(_view_folder(ORIGINAL_VIEW), folder, camera, PurePosixPath(name).stem)
+
+
+def _is_beside(depth: PurePosixPath) -> bool:
+    """Tell whether a depth file lies beside its image."""
+    return _WORDS['depth'] in depth.parent.name
+
+
+def _in_folder(path: PurePosixPath, old: str, new: str) -> PurePosixPath:
+    """Return the path of a file of the same name in the folder whose name has another word, or begins with it."""
+    name = path.parent.name
+    name = name.replace(old, new, 1) if old in name else f'{new}_{name}'
+    return path.parent.with_name(name) / path.name
 
 
 def _view_folder(view: str) -> str:

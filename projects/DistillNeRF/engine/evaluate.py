@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,8 @@ FIGURE = {
 PREFIXED = ('feature', 'query', 'occupancy')
 # What a network must render for a metric.
 RENDERED = {'ImageMetric': 'colors', 'FeatureMetric': 'features', 'QueryMetric': 'features'}
+# How ``tools/test.py --recolor`` fits colors (:mod:`..evaluation.recoloring`) -> settings of the metric of images.
+RECOLORINGS = {'image': {'published_quirks': False}, 'published': {'published_quirks': True}}
 # Where the weights of LPIPS are, unless the config's ImageMetric says it.
 LPIPS_WEIGHTS = 'aux_models/lpips_vgg.pth'
 # Why there can be none, and the hint.
@@ -210,6 +213,30 @@ def _evaluators(config: Config, names: Sequence[str], with_own: bool) -> list[di
     return [
         {**usual_settings.get(kind := metric['type'], {}), **settings.get(kind, {}), **metric} for metric in asked
     ] + own
+
+
+def with_recoloring(config: Config, evaluations: Sequence[str] | None, way: str) -> Config:
+    """Return a copy of a config whose images are measured after a change of their colors, too.
+
+    Args:
+        config: as loaded.
+        evaluations: names in :data:`EVALUATIONS`; ``None`` for all that the network allows.
+        way: one of :data:`RECOLORINGS`.
+
+    Raises:
+        InputError: no images are measured.
+    """
+    if not any(EVALUATIONS[name]['type'] == 'ImageMetric' for name in _names(config, evaluations)):
+        raise InputError(
+            f'{config.filename}: --recolor is of --eval psnr and novel_view; ask for one, or leave it away'
+        )
+    config = copy.deepcopy(config)
+    given = config.get('test_evaluator') or []
+    given = [given] if isinstance(given, Mapping) else list(given)
+    ours = [metric for metric in given if metric.get('type') == 'ImageMetric'] or [{'type': 'ImageMetric'}]
+    others = [metric for metric in given if metric.get('type') != 'ImageMetric']
+    config.test_evaluator = [*({**metric, 'recolor': True, **RECOLORINGS[way]} for metric in ours), *others]
+    return config
 
 
 def _with_lpips(evaluators: list[dict]) -> list[dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,6 @@ from ..utils.errors import InputError
 from ..utils.files import atomic_path, require_writable, save_json
 from .evaluate import Evaluation
 
-PAPER = 'paper'
-
 
 @dataclass(frozen=True)
 class Results:
@@ -25,18 +24,19 @@ class Results:
         about: config, checkpoint, commit, machine, ...: what the figures were made with.
         found: figures of the model.
         baselines: ``NAME/FIGURE`` -> value.
-        paper: figure -> value of the paper for this config; empty if it has none.
+        paper: columns of the paper for this config (:func:`..evaluation.paper.paper_columns`); empty if it has none.
     """
 
     about: Mapping[str, Any]
     found: Evaluation
     baselines: Mapping[str, float]
-    paper: Mapping[str, float]
+    paper: Mapping[str, Mapping[str, float]]
 
     @property
     def compared(self) -> dict[str, float]:
         """Return what stands beside the model's figures in a table: the paper, then baselines."""
-        return {f'{PAPER}/{name}': value for name, value in self.paper.items()} | dict(self.baselines)
+        paper = {f'{column}/{name}': value for column, one in self.paper.items() for name, value in one.items()}
+        return paper | dict(self.baselines)
 
 
 def check_results_path(path: Path) -> None:
@@ -75,7 +75,9 @@ def _write_json(path: Path, results: Results) -> None:
     content = {
         **results.about,
         **{'model': found.figures, 'parts': found.parts, 'intervals': found.intervals},
-        **{'baselines': dict(results.baselines), 'paper': dict(results.paper), 'samples': found.samples},
+        **{'baselines': dict(results.baselines), 'paper': {}},
+        **{re.sub(r'\W', '_', column): dict(one) for column, one in results.paper.items()},
+        **{'samples': found.samples},
         'protocol': found.protocol,
     }
     save_json(path, content, indent=2)

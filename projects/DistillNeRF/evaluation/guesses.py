@@ -71,7 +71,7 @@ class GuessScores:
         for name, metrics in self._metrics.items():
             for metric in metrics:
                 for figure, value in whole(metric.compute_metrics(metric.results) if metric.results else {}).items():
-                    endless = figure.endswith('psnr') and self._equal.get(name, False)
+                    endless = figure.endswith(('psnr', 'psnr_recolored')) and self._equal.get(name, False)
                     found[key(name, metric.prefix or '', figure)] = math.inf if endless else value
         return found
 

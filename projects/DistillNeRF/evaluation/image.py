@@ -63,26 +63,3 @@ def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
 def _channels_last(images: Tensor) -> np.ndarray:
     """Convert images ``(V, C, H, W)`` of any device to a float ``(V, H, W, C)`` array."""
     return images.detach().float().permute(0, 2, 3, 1).cpu().numpy()
-
-
-def recolored(estimate: Tensor, target: Tensor, channels: int = 3) -> Tensor:
-    """Return the estimate after the best affine change of each color channel, clipped to [0, 1].
-
-    This shows how much of an error is a mere difference of exposure. For each channel, a and b minimize
-    ``(a * estimate + b - target)^2`` over all images.
-
-    Args:
-        estimate, target: ``(V, 3, H, W)`` images in [0, 1].
-        channels: fit the first so many channels, 3 for all. (The published code fits as many as there are
-            cameras: pass V to reproduce it, up to 3.)
-
-    Returns:
-        ``(V, 3, H, W)``, detached.
-    """
-    result = estimate.detach().clone()
-    for channel in range(channels):
-        x, y = result[:, channel].double().flatten(), target[:, channel].double().flatten()
-        solution = torch.linalg.lstsq(torch.stack([x, torch.ones_like(x)], dim=1), y[:, None]).solution
-        gain, offset = solution.flatten().to(result.dtype)
-        result[:, channel] = gain * result[:, channel] + offset
-    return result.clamp(0.0, 1.0)

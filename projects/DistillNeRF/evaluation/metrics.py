@@ -27,9 +27,10 @@ from .depth import (
     errors_up_to,
     resample_depth,
 )
-from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssims, ssims_gaussian
+from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssim, ssims, ssims_gaussian
 from .intervals import draw_scenes, interval, resampled_means
 from .parts import CAMERA, DISTANCE, KINDS, MOTION, SCENE, camera_positions, part_key, pixel_masks
+from .recoloring import CHANNELS, recolored, recolored_as_published
 from .report import key, places, view_groups
 
 # How to get the weights of LPIPS; for messages.
@@ -184,11 +185,13 @@ class ImageMetric(SampleMetric):
         novel_view: report the other groups.
         clamp: clamp the rendered colors to [0, 1] first, as they are shown. The published code does not.
         lpips_weights: file of the weights of LPIPS with VGG-16; None: no LPIPS.
+        recolor: also ``psnr_recolored`` and ``ssim_recolored``, of images after :func:`.recoloring.recolored`.
+        published_quirks: recolor as the published code does (recoloring-count): all images of a group together.
         by: parts, see :class:`SampleMetric`: ``camera``, ``motion`` (PSNR alone), ``scene``.
         collect_device, prefix, collect_dir: see :class:`SampleMetric`.
 
     Raises:
-        InputError: a bad file of weights.
+        InputError: a bad file of weights; ``published_quirks`` without ``recolor``, or with more than three images.
     """
 
     PARTS = (CAMERA, MOTION)
@@ -199,15 +202,21 @@ class ImageMetric(SampleMetric):
         novel_view: bool = True,
         clamp: bool = True,
         lpips_weights: str | None = None,
+        recolor: bool = False,
+        published_quirks: bool = False,
         by: Sequence[str] = (),
         collect_device: str | None = None,
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
+        if published_quirks and not recolor:
+            raise InputError('ImageMetric: published_quirks is a way to recolor; set recolor, too, or leave it away')
         self.reconstruction = reconstruction
         self.novel_view = novel_view
         self.clamp = clamp
+        self.recolor = recolor
+        self.published_quirks = published_quirks
         self._distance: PerceptualDistance | None = None
         if lpips_weights is not None:
             self._distance = PerceptualDistance()
@@ -235,6 +244,9 @@ class ImageMetric(SampleMetric):
             return {}
         each = self._of_each(*pair)
         figures = {'psnr': of_all} | {name: _mean(values) for name, values in each.items()}
+        if self.recolor:
+            changed = self._recolored(*pair)
+            figures |= {'psnr_recolored': psnr(changed, views.images), 'ssim_recolored': ssim(changed, views.images)}
         if CAMERA in self.by:
             for camera, chosen in camera_positions(views).items():
                 figures[part_key('psnr', CAMERA, camera)] = psnr(*(image[chosen] for image in pair))
@@ -245,6 +257,17 @@ class ImageMetric(SampleMetric):
                 if mask.any():
                     figures[part_key('psnr', kind, value)] = psnr(*(image.movedim(1, -1)[mask] for image in pair))
         return {key(group, name): value for name, value in figures.items()}
+
+    def _recolored(self, rendered: Tensor, images: Tensor) -> Tensor:
+        """Return the rendered images of a group with the colors of the true ones."""
+        if not self.published_quirks:
+            return recolored(rendered, images)
+        if len(images) > CHANNELS:
+            raise InputError(
+                f'ImageMetric: the published recoloring fits as many color channels as there are images, {len(images)} '
+                f'here; leave published_quirks away, or choose {CHANNELS} cameras (num_camera={CHANNELS})'
+            )
+        return recolored_as_published(rendered, images)
 
     def _of_each(self, rendered: Tensor, images: Tensor) -> dict[str, list[float]]:
         """Return what is measured of every image alone, by name."""

@@ -12,7 +12,7 @@ from ..geometry.views import Views
 
 # For rich: nothing around and between cells, and a line below the header.
 HEADER_LINE = Box('    \n    \n -- \n' + 5 * '    \n', ascii=True)
-UNITS = {'psnr': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
+UNITS = {'psnr': 'dB', 'psnr_recolored': 'dB', 'rmse': 'm', 'sq_rel': 'm'}
 
 
 def table(columns: Mapping[str, Mapping[str, float | str]], rows: Sequence[str], corner: str = 'metric') -> str:

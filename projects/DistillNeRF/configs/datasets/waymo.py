@@ -1,10 +1,10 @@
-"""Waymo NOTR at the published sizes, three cameras; info files as in docs/DATA.md, ``waymo_infos_{train,val}.pkl``."""
+"""Waymo NOTR at the published sizes, three cameras: docs/WAYMO.md. Teacher files lie beside the images."""
 
 _base_ = './nuscenes.py'
 
 _dataset = dict(
     data_root='data/waymo',
-    data_prefix=dict(teacher='../waymo_emernerf', features='../waymo_feat/samples_dinov2_vitb14'),
+    data_prefix=dict(teacher='', features='../waymo_feat/samples_dinov2_vitb14'),
     image_size=(144, 216),
     render_size=(72, 108),
     num_camera=3,
