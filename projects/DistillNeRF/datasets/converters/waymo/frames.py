@@ -21,7 +21,8 @@ LASERS = ('TOP', 'FRONT', 'SIDE_LEFT', 'SIDE_RIGHT', 'REAR')
 # In the order of Waymo's numbers, from 0.
 OBJECT_TYPES = ('unknown', 'vehicle', 'pedestrian', 'sign', 'cyclist')
 SHUTTER_DIRECTIONS = (
-    *('UNKNOWN', 'TOP_TO_BOTTOM', 'LEFT_TO_RIGHT', 'BOTTOM_TO_TOP', 'RIGHT_TO_LEFT', 'GLOBAL_SHUTTER'),
+    *('UNKNOWN', 'TOP_TO_BOTTOM', 'LEFT_TO_RIGHT', 'BOTTOM_TO_TOP', 'RIGHT_TO_LEFT'),
+    'GLOBAL_SHUTTER',
 )
 
 
@@ -135,7 +136,7 @@ class CameraImage:
         jpeg: the file.
         vehicle2global: ``(4, 4)`` pose of the vehicle at ``timestamp``.
         timestamp: time of the pose, in the middle of the shutter's run.
-        velocity: ``(6,)`` of the vehicle at ``timestamp``: m/s along x, y, z, and rad/s about them, in the global frame.
+        velocity: ``(6,)`` of the vehicle at ``timestamp`` in the global frame: m/s along x, y, z, rad/s about them.
         shutter: its run; None where unknown.
         boxes: drawn in the image by hand.
         projected_boxes: around the projections of the boxes in space.
