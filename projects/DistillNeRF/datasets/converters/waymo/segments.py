@@ -199,7 +199,7 @@ class _Writer:
 
 def _recoded(content: bytes, lens: Lens, suffix: str, where: str) -> bytes:
     """Decode an image, undo its distortion and encode it again."""
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     calibration = lens.calibration
     if image is None or image.shape[:2] != (calibration.height, calibration.width):
         found = 'cannot be decoded' if image is None else f'is {image.shape[1]}x{image.shape[0]}'
