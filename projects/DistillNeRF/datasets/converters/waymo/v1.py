@@ -38,6 +38,10 @@ from .tfrecord import read_records, record_label
 PACKAGE = 'waymo-open-dataset-tf-2-12-0==1.6.7'
 # v1 names the segment of a file: ``segment-NAME_with_camera_labels.tfrecord``.
 SUFFIX = '.tfrecord'
+# Radians, with some room for rounding.
+STEEPEST_BEAM = np.pi / 2 + 1e-3
+# Seconds between the pose of an image and the beginning or end of its shutter's run (seen: 0.027).
+LONGEST_RUN = 0.3
 
 
 def messages() -> ModuleType:
@@ -151,6 +155,9 @@ def _camera(camera: Any, where: str) -> CameraCalibration:
 
 def _laser(laser: Any, where: str) -> LaserCalibration:
     given = np.array(laser.beam_inclinations, np.float64)
+    rising = given if len(given) else np.array([laser.beam_inclination_min, laser.beam_inclination_max])
+    if not (np.abs(rising) <= STEEPEST_BEAM).all() or not (np.diff(rising) > 0).all():
+        raise InputError(f'{where}: the inclinations of its beams are no rising angles in radians; {DOWNLOAD_AGAIN}')
     return LaserCalibration(
         _pose(laser.extrinsic, f'{where}: its pose on the vehicle'),
         (laser.beam_inclination_min, laser.beam_inclination_max),
@@ -160,31 +167,34 @@ def _laser(laser: Any, where: str) -> LaserCalibration:
 
 def _images(message: Any, names: Sequence[str], where: str) -> dict[str, CameraImage]:
     found = {_known(CAMERAS, image.name, 'camera', where): image for image in message.images}
-    drawn = {label.name: label.labels for label in message.camera_labels}
-    projected = {label.name: label.labels for label in message.projected_lidar_labels}
-    return {
-        name: _image(
-            found[name],
-            _image_boxes(drawn.get(found[name].name, ())),
-            _image_boxes(projected.get(found[name].name, ())),
-            f'{where}: camera {name}',
-        )
-        for name in names
-        if name in found
-    }
+    drawn, projected = (
+        {_known(CAMERAS, label.name, 'camera', where): label.labels for label in labels}
+        for labels in (message.camera_labels, message.projected_lidar_labels)
+    )
+    images = {}
+    for name in names:
+        if name in found:
+            label = f'{where}: camera {name}'
+            boxes = (_image_boxes(labels.get(name, ()), label) for labels in (drawn, projected))
+            images[name] = _image(found[name], *boxes, label)
+    return images
 
 
 def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox], where: str) -> CameraImage:
-    moves, shutter = image.velocity, None
+    velocity, shutter, moves = None, None, image.velocity
+    if image.HasField('velocity'):
+        velocity = np.array([moves.v_x, moves.v_y, moves.v_z, moves.w_x, moves.w_y, moves.w_z])
+        _check_finite(velocity, f'{where}: the velocity of the vehicle')
     if image.HasField('camera_trigger_time') and image.HasField('camera_readout_done_time'):
         shutter = Shutter(image.shutter, image.camera_trigger_time, image.camera_readout_done_time)
+        runs = (image.pose_timestamp - shutter.trigger_time, shutter.readout_done_time - image.pose_timestamp)
+        if not all(0 <= run <= LONGEST_RUN for run in (*runs, shutter.exposure)):
+            raise InputError(f'{where}: the times of its shutter contradict that of its image; {DOWNLOAD_AGAIN}')
     return CameraImage(
         jpeg=image.image,
         vehicle2global=_pose(image.pose, f'{where}: the pose of its image'),
         timestamp=image.pose_timestamp,
-        velocity=np.array([moves.v_x, moves.v_y, moves.v_z, moves.w_x, moves.w_y, moves.w_z])
-        if image.HasField('velocity')
-        else None,
+        velocity=velocity,
         shutter=shutter,
         boxes=boxes,
         projected_boxes=projected,
@@ -192,7 +202,14 @@ def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox],
     )
 
 
-def _image_boxes(labels: Sequence[Any]) -> list[ImageBox]:
+def _check_finite(values: np.ndarray, what: str) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(f'{what} holds NaN or infinity; {DOWNLOAD_AGAIN}')
+
+
+def _image_boxes(labels: Sequence[Any], where: str) -> list[ImageBox]:
+    numbers = [(box.center_x, box.center_y, box.length, box.width) for box in (label.box for label in labels)]
+    _check_finite(np.array(numbers), f'{where}: a box in its image')
     return [
         ImageBox(
             (label.box.center_x, label.box.center_y),
@@ -218,6 +235,7 @@ def _panoptic(label: Any) -> Panoptic | None:
 def _box(label: Any) -> Box:
     box, moves = label.box, label.metadata
     known = label.HasField('metadata') and moves.HasField('speed_x') and moves.HasField('speed_y')
+    known = known and np.isfinite([moves.speed_x, moves.speed_y]).all()
     return Box(
         (box.center_x, box.center_y, box.center_z),
         (box.length, box.width, box.height),
