@@ -1,4 +1,4 @@
-"""Convert a data set to info files, make the cache of one: create_data.py {nuscenes,pandaset,minitown,cache} --help."""
+"""Convert a data set to info files, or make its cache: create_data.py {nuscenes,waymo,pandaset,minitown,cache} -h."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
+from projects.DistillNeRF.datasets.converters.waymo import convert as waymo
 from projects.DistillNeRF.engine import create_minitown as minitown
 from projects.DistillNeRF.engine.command_line import Overrides, file_path, refuse_together
 from projects.DistillNeRF.engine.create_cache import create_cache
@@ -61,6 +62,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pandaset_options.add_argument('--val-frames', type=_frames, help='first-last frame of the val split')
     pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbor keyframes')
 
+    waymo_options = add('waymo', 'Waymo Open Dataset v1, as TFRecords')
+    chosen = waymo_options.add_mutually_exclusive_group()
+    chosen.add_argument('--scene-ids', nargs='+', help='names of the segments to convert; default: all')
+    chosen.add_argument(
+        '--splits', nargs='+', type=file_path, metavar='LIST', help='files with the name of a segment on each line'
+    )
+    waymo_options.add_argument('--val-scene-ids', nargs='+', default=[], help='segments of the val split')
+    waymo_options.add_argument('--every', type=int, default=1, help='convert every n-th frame (0.1 s)')
+    waymo_options.add_argument('--both-returns', action='store_true', help='second returns of the lasers, too')
+    waymo_options.add_argument(
+        '--undistort', action='store_true', help='make images of pinhole cameras; default: copy the JPEGs'
+    )
+    waymo_options.add_argument(
+        '--skip-incomplete-scenes', action='store_true', help='leave out segments that cannot be converted'
+    )
+
     minitown_options = add('minitown', 'the synthetic town: made first, then converted')
     kept = '; default: as in the town that is there, else'
     minitown_options.add_argument('--scenes', type=int, help=f'the last fifth is for validation{kept} 10')
@@ -90,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'wrote {path}')
     if config is not None:
         kinds = ('img',) if args.dataset == 'pandaset' else ('img', 'lidar')
-        roots = dict.fromkeys(kinds, str(args.root_path.absolute()))
+        # Waymo's files are made, those of the others are used where they are.
+        files_in = written[0].parent if args.dataset == 'waymo' else args.root_path
+        roots = dict.fromkeys(kinds, str(files_in.absolute()))
         print('\n'.join(create_cache(config, args.workers, written, roots)))
 
 
@@ -112,6 +131,21 @@ def convert(args: argparse.Namespace) -> list[Path]:
             step=args.step,
             workers=args.workers,
             cameras=args.cameras,
+        )
+    elif args.dataset == 'waymo':
+        listed = [name for path in args.splits or () for name in waymo.read_list(path)]
+        written = waymo.convert(
+            args.root_path,
+            out_dir,
+            tag=args.extra_tag,
+            scenes=args.scene_ids or listed or None,
+            val_scenes=args.val_scene_ids,
+            cameras=args.cameras,
+            every=args.every,
+            returns=2 if args.both_returns else 1,
+            undistort=args.undistort,
+            workers=args.workers,
+            skip_incomplete=args.skip_incomplete_scenes,
         )
     elif args.dataset == 'minitown':
         written = minitown.convert(

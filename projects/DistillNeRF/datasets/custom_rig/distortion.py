@@ -47,9 +47,22 @@ class Distortion:
         Raises:
             InputError: coefficients that cannot be undone on a plane.
         """
+        undistortion = self.undistortion(*image.shape[:2], intrinsics, where)
+        return undistortion.image(image), undistortion.pinhole
+
+    def undistortion(self, height: int, width: int, intrinsics: np.ndarray, where: str) -> Undistortion:
+        """Prepare :meth:`undo` for many images of one camera.
+
+        Args:
+            height, width: of its images, pixels.
+            intrinsics: ``(3, 3)`` of the distorted images, without skew.
+            where: for messages.
+
+        Raises:
+            InputError: coefficients that cannot be undone on a plane.
+        """
         if intrinsics[0, 1] != 0:
             raise InputError(f'{where}: has distortion and skew, which OpenCV cannot undo together; give one of them')
-        height, width = image.shape[:2]
         zoom = self._zoom(height, width, intrinsics)
         if zoom is None:
             raise InputError(
@@ -57,9 +70,7 @@ class Distortion:
                 'correct the coefficients, or crop the image'
             )
         pinhole = intrinsics * np.array([[zoom, 1, 1], [1, zoom, 1], [1, 1, 1]])
-        maps = self._maps(intrinsics, pinhole, height, width)
-        # Rounding may look a hundredth of a pixel beyond the border.
-        return cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), pinhole
+        return Undistortion(self, intrinsics, pinhole, self._maps(intrinsics, pinhole, height, width))
 
     def _zoom(self, height: int, width: int, intrinsics: np.ndarray) -> float | None:
         """Return the factor of the focal length at which the new image lies within the old one; ``None``: never."""
@@ -71,8 +82,8 @@ class Distortion:
             np.column_stack([u, np.full_like(u, height - 1)]),
         ]
         border = np.concatenate(sides)
-        rays = self._rays(border, intrinsics)
-        if not np.isfinite(rays).all() or np.abs(self._pixels(rays, intrinsics) - border).max() > LARGEST_RESIDUAL:
+        rays = self.rays(border, intrinsics)
+        if not np.isfinite(rays).all() or np.abs(self.pixels(rays, intrinsics) - border).max() > LARGEST_RESIDUAL:
             return None
         left, right, top, bottom = np.split(rays, 4)
         inner = np.array([left[:, 0].max(), right[:, 0].min(), top[:, 1].max(), bottom[:, 1].min()])
@@ -83,7 +94,7 @@ class Distortion:
         zoom = float((outer / inner).max())
         return zoom if PLAUSIBLE_ZOOM[0] < zoom < PLAUSIBLE_ZOOM[1] else None
 
-    def _rays(self, pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    def rays(self, pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
         """Undistort pixels ``(n, 2)`` to positions ``(n, 2)`` on the plane z = 1."""
         points, coefficients = pixels[:, None], np.array(self.coefficients)
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-10)
@@ -91,8 +102,8 @@ class Distortion:
             return cv2.fisheye.undistortPoints(points, intrinsics, coefficients, criteria=criteria)[:, 0]
         return cv2.undistortPointsIter(points, intrinsics, coefficients, None, None, criteria)[:, 0]
 
-    def _pixels(self, rays: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-        """Distort positions on the plane z = 1 to pixels: the inverse of :meth:`_rays`."""
+    def pixels(self, rays: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        """Distort positions on the plane z = 1 to pixels: the inverse of :meth:`rays`."""
         coefficients = np.array(self.coefficients)
         if self.model == 'fisheye':
             return cv2.fisheye.distortPoints(rays[:, None], intrinsics, coefficients)[:, 0]
@@ -104,3 +115,36 @@ class Distortion:
         coefficients, still, size = np.array(self.coefficients), np.eye(3), (width, height)
         undistort = cv2.fisheye if self.model == 'fisheye' else cv2
         return undistort.initUndistortRectifyMap(intrinsics, coefficients, still, pinhole, size, cv2.CV_32FC1)
+
+
+@dataclass(frozen=True)
+class Undistortion:
+    """From the images of a camera to those of a pinhole camera in the same place.
+
+    Attributes:
+        distortion: of the camera.
+        intrinsics: ``(3, 3)`` of the camera.
+        pinhole: ``(3, 3)`` of the pinhole camera.
+        maps: where each of its pixels lies in the distorted image, as OpenCV has them.
+    """
+
+    distortion: Distortion
+    intrinsics: np.ndarray
+    pinhole: np.ndarray
+    maps: tuple[np.ndarray, np.ndarray]
+
+    def image(self, image: np.ndarray, labels: bool = False) -> np.ndarray:
+        """Return the image of the pinhole camera, of the same size.
+
+        Args:
+            image: ``(H, W)`` or ``(H, W, 3)``.
+            labels: take the nearest pixel, rather than mix four.
+        """
+        # Rounding may look a hundredth of a pixel beyond the border.
+        interpolation = cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR
+        return cv2.remap(image, *self.maps, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+    def pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Return where pixels ``(n, 2)`` of the distorted image are in that of the pinhole camera."""
+        rays = self.distortion.rays(pixels, self.intrinsics)
+        return rays @ self.pinhole[:2, :2].T + self.pinhole[:2, 2]

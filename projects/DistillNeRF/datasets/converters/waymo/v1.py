@@ -1,0 +1,299 @@
+"""Read Waymo Open Dataset v1: TFRecords of ``Frame`` messages. TensorFlow is not needed.
+
+The messages are those of the official package, which pip installs without its own requirements (a TensorFlow among
+them): ``requirements/nodeps.txt``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ....geometry.poses import check_poses
+from ....utils.errors import InputError
+from ..common import DOWNLOAD_AGAIN
+from .frames import (
+    CAMERAS,
+    LASERS,
+    OBJECT_TYPES,
+    SHUTTER_DIRECTIONS,
+    Box,
+    CameraCalibration,
+    CameraImage,
+    Frame,
+    ImageBox,
+    LaserCalibration,
+    LaserReturns,
+    Panoptic,
+    Shutter,
+    Wanted,
+)
+from .tfrecord import read_records, record_label
+
+PACKAGE = 'waymo-open-dataset-tf-2-12-0==1.6.7'
+# v1 names the segment of a file: ``segment-NAME_with_camera_labels.tfrecord``.
+SUFFIX = '.tfrecord'
+# Radians, with some room for rounding.
+STEEPEST_BEAM = np.pi / 2 + 1e-3
+# Seconds between the pose of an image and the beginning or end of its shutter's run (seen: 0.027).
+LONGEST_RUN = 0.3
+
+
+def messages() -> ModuleType:
+    """Return the module of the messages.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    try:
+        from waymo_open_dataset import dataset_pb2
+    except ImportError as error:
+        raise InputError(
+            f"Waymo's messages are not installed ({error}); install them with `python -m pip install --no-deps "
+            f'{PACKAGE}` (on Linux, x86_64)'
+        ) from error
+    return dataset_pb2
+
+
+def read_frames(path: Path, wanted: Wanted, every: int = 1) -> Iterator[tuple[int, Frame]]:
+    """Yield number and content of each ``every``-th frame of a file.
+
+    Raises:
+        InputError: names the file and the record that is damaged, or lacks what is wanted.
+    """
+    for number, data in read_records(path, every):
+        where = record_label(path, number)
+        message = _parse('Frame', data, where)
+        yield number, _frame(message, wanted, where)
+
+
+def segment_name(path: Path) -> str:
+    """Read the name of the segment from the first record of a file."""
+    for number, data in read_records(path):
+        where = record_label(path, number)
+        return _name(_parse('Frame', data, where), where)
+    raise InputError(f'{path}: holds no record; {DOWNLOAD_AGAIN}')
+
+
+def _parse(kind: str, data: bytes, where: str) -> Any:
+    """Parse a message of the official package."""
+    modules = messages()
+    from google.protobuf.message import DecodeError
+
+    message = getattr(modules, kind)()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InputError(f'{where}: holds no {kind} message ({error}); {DOWNLOAD_AGAIN}') from error
+    return message
+
+
+def _name(message: Any, where: str) -> str:
+    name = message.context.name
+    if not name or '/' in name or name.startswith('.'):
+        raise InputError(f'{where}: its segment is named {name!r}; {DOWNLOAD_AGAIN}')
+    return name
+
+
+def _frame(message: Any, wanted: Wanted, where: str) -> Frame:
+    context = message.context
+    if not message.timestamp_micros > 0:
+        raise InputError(f'{where}: has no time stamp; {DOWNLOAD_AGAIN}')
+    cameras = {_known(CAMERAS, camera.name, 'camera', where): camera for camera in context.camera_calibrations}
+    lasers = {_known(LASERS, laser.name, 'laser', where): laser for laser in context.laser_calibrations}
+    return Frame(
+        segment=_name(message, where),
+        timestamp=message.timestamp_micros / 1e6,
+        vehicle2global=_pose(message.pose, f'{where}: the pose of the frame'),
+        cameras={name: _camera(cameras[name], f'{where}: camera {name}') for name in wanted.cameras if name in cameras},
+        images=_images(message, wanted.cameras, where),
+        lasers={name: _laser(laser, f'{where}: laser {name}') for name, laser in lasers.items()},
+        returns=_returns(message.lasers, wanted, where) if wanted.returns else {},
+        boxes=[_box(label) for label in message.laser_labels],
+        attributes={
+            name: getattr(context.stats, name)
+            for name in ('time_of_day', 'location', 'weather')
+            if getattr(context.stats, name)
+        },
+    )
+
+
+def _known(names: Sequence[str], number: int, what: str, where: str) -> str:
+    """Return the name of a camera or laser from its number, which counts from 1."""
+    if not 1 <= number <= len(names):
+        raise InputError(f'{where}: has an unknown {what} (known are {", ".join(names)}); {DOWNLOAD_AGAIN}')
+    return names[number - 1]
+
+
+def _pose(transform: Any, where: str) -> np.ndarray:
+    if len(transform.transform) != 16:
+        what = 'is missing' if not len(transform.transform) else f'has {len(transform.transform)} numbers, not 16'
+        raise InputError(f'{where} {what}; {DOWNLOAD_AGAIN}')
+    pose = np.array(transform.transform, np.float64).reshape(4, 4)
+    check_poses(pose[None], [where], DOWNLOAD_AGAIN)
+    return pose
+
+
+def _camera(camera: Any, where: str) -> CameraCalibration:
+    if len(camera.intrinsic) != 9 or not (camera.width > 0 and camera.height > 0):
+        raise InputError(f'{where}: its calibration is not complete; {DOWNLOAD_AGAIN}')
+    fx, fy, cx, cy, *distortion = camera.intrinsic
+    return CameraCalibration(
+        _pose(camera.extrinsic, f'{where}: its pose on the vehicle'),
+        np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
+        np.array(distortion),
+        camera.height,
+        camera.width,
+        SHUTTER_DIRECTIONS[camera.rolling_shutter_direction],
+    )
+
+
+def _laser(laser: Any, where: str) -> LaserCalibration:
+    given = np.array(laser.beam_inclinations, np.float64)
+    rising = given if len(given) else np.array([laser.beam_inclination_min, laser.beam_inclination_max])
+    if not (np.abs(rising) <= STEEPEST_BEAM).all() or not (np.diff(rising) > 0).all():
+        raise InputError(f'{where}: the inclinations of its beams are no rising angles in radians; {DOWNLOAD_AGAIN}')
+    return LaserCalibration(
+        _pose(laser.extrinsic, f'{where}: its pose on the vehicle'),
+        (laser.beam_inclination_min, laser.beam_inclination_max),
+        given if len(given) else None,
+    )
+
+
+def _images(message: Any, names: Sequence[str], where: str) -> dict[str, CameraImage]:
+    found = {_known(CAMERAS, image.name, 'camera', where): image for image in message.images}
+    drawn, projected = (
+        {_known(CAMERAS, label.name, 'camera', where): label.labels for label in labels}
+        for labels in (message.camera_labels, message.projected_lidar_labels)
+    )
+    images = {}
+    for name in names:
+        if name in found:
+            label = f'{where}: camera {name}'
+            boxes = (_image_boxes(labels.get(name, ()), label) for labels in (drawn, projected))
+            images[name] = _image(found[name], *boxes, label)
+    return images
+
+
+def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox], where: str) -> CameraImage:
+    velocity, shutter, moves = None, None, image.velocity
+    if image.HasField('velocity'):
+        velocity = np.array([moves.v_x, moves.v_y, moves.v_z, moves.w_x, moves.w_y, moves.w_z])
+        _check_finite(velocity, f'{where}: the velocity of the vehicle')
+    if image.HasField('camera_trigger_time') and image.HasField('camera_readout_done_time'):
+        shutter = Shutter(image.shutter, image.camera_trigger_time, image.camera_readout_done_time)
+        runs = (image.pose_timestamp - shutter.trigger_time, shutter.readout_done_time - image.pose_timestamp)
+        if not all(0 <= run <= LONGEST_RUN for run in (*runs, shutter.exposure)):
+            raise InputError(f'{where}: the times of its shutter contradict that of its image; {DOWNLOAD_AGAIN}')
+    return CameraImage(
+        jpeg=image.image,
+        vehicle2global=_pose(image.pose, f'{where}: the pose of its image'),
+        timestamp=image.pose_timestamp,
+        velocity=velocity,
+        shutter=shutter,
+        boxes=boxes,
+        projected_boxes=projected,
+        panoptic=_panoptic(image.camera_segmentation_label),
+    )
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(f'{what} holds NaN or infinity; {DOWNLOAD_AGAIN}')
+
+
+def _image_boxes(labels: Sequence[Any], where: str) -> list[ImageBox]:
+    numbers = [(box.center_x, box.center_y, box.length, box.width) for box in (label.box for label in labels)]
+    _check_finite(np.array(numbers), f'{where}: a box in its image')
+    return [
+        ImageBox(
+            (label.box.center_x, label.box.center_y),
+            (label.box.length, label.box.width),  # length lies along x
+            OBJECT_TYPES[label.type],
+            label.id,
+        )
+        for label in labels
+    ]
+
+
+def _panoptic(label: Any) -> Panoptic | None:
+    if not label.panoptic_label:
+        return None
+    ids = {
+        entry.local_instance_id: entry.global_instance_id
+        for entry in label.instance_id_to_global_id_mapping
+        if entry.is_tracked
+    }
+    return Panoptic(label.panoptic_label, label.panoptic_label_divisor, label.sequence_id, ids)
+
+
+def _box(label: Any) -> Box:
+    box, moves = label.box, label.metadata
+    known = label.HasField('metadata') and moves.HasField('speed_x') and moves.HasField('speed_y')
+    known = known and np.isfinite([moves.speed_x, moves.speed_y]).all()
+    return Box(
+        (box.center_x, box.center_y, box.center_z),
+        (box.length, box.width, box.height),
+        box.heading,
+        OBJECT_TYPES[label.type],
+        label.id,
+        (moves.speed_x, moves.speed_y) if known else None,
+        label.num_lidar_points_in_box,
+    )
+
+
+def _returns(lasers: Sequence[Any], wanted: Wanted, where: str) -> dict[str, LaserReturns]:
+    """Decompress what the lasers measured; those whose messages are empty (LiDAR left out of the data) are left out."""
+    returns = {}
+    for laser in lasers:
+        first = laser.ri_return1
+        if not _is_measured(first):
+            continue
+        name = _known(LASERS, laser.name, 'laser', where)
+        label = f'{where}: laser {name}'
+        measured = [first, laser.ri_return2][: wanted.returns]
+        images = [_range_image(part, label) for part in measured if _is_measured(part)]
+        poses, projections = first.range_image_pose_compressed, first.camera_projection_compressed
+        returns[name] = LaserReturns(
+            images,
+            decode_matrix(poses, 'MatrixFloat', label) if poses else None,
+            decode_matrix(projections, 'MatrixInt32', label) if projections and wanted.camera_projections else None,
+        )
+        if name == 'TOP' and returns[name].pixel_poses is None:
+            raise InputError(f'{label}: has no pose of each pixel; {DOWNLOAD_AGAIN}')
+    return returns
+
+
+def _is_measured(part: Any) -> bool:
+    return part.HasField('range_image_compressed') or part.HasField('range_image')
+
+
+def _range_image(part: Any, where: str) -> np.ndarray:
+    if part.range_image_compressed:
+        return decode_matrix(part.range_image_compressed, 'MatrixFloat', where)
+    return _as_array(part.range_image, np.float32, where)  # of the first release
+
+
+def decode_matrix(compressed: bytes, kind: str, where: str) -> np.ndarray:
+    """Decode a compressed ``MatrixFloat`` (float32) or ``MatrixInt32`` (int32).
+
+    Raises:
+        InputError: damaged data.
+    """
+    try:
+        data = zlib.decompress(compressed)
+    except zlib.error as error:
+        raise InputError(f'{where}: a compressed {kind} cannot be decompressed ({error}); {DOWNLOAD_AGAIN}') from error
+    return _as_array(_parse(kind, data, where), np.int32 if kind == 'MatrixInt32' else np.float32, where)
+
+
+def _as_array(matrix: Any, dtype: type, where: str) -> np.ndarray:
+    values, shape = np.array(matrix.data, dtype), tuple(matrix.shape.dims)
+    if not shape or values.size != np.prod(shape, dtype=np.int64):
+        raise InputError(f'{where}: a matrix of {shape} has {values.size} numbers; {DOWNLOAD_AGAIN}')
+    return values.reshape(shape)
