@@ -17,6 +17,7 @@ from ....utils.errors import InputError
 from ...custom_rig.distortion import Distortion, Undistortion
 from ...infos import Info
 from ...rig_checks import ORIGIN_HEIGHT
+from ...teacher_files import paths_beside
 from ..common import DOWNLOAD_AGAIN, camera_record
 from .frames import OBJECT_TYPES, Box, CameraCalibration, CameraImage, Frame, ImageBox
 from .range_images import LASER_COLUMN, POINT_COLUMNS, TIME_COLUMN, TURN, Points
@@ -129,6 +130,7 @@ def image_record(frame: Frame, camera: str, lens: Lens, img_path: str, panoptic_
         image.timestamp,
         frame.segment,
     )
+    record['teacher'] = paths_beside(img_path)
     record |= lens.fields() | _shutter(image, calibration)
     record |= {'boxes': lens.boxes(image.boxes), 'projected_boxes': lens.boxes(image.projected_boxes)}
     if image.panoptic is not None:
