@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -17,7 +18,9 @@ from ...custom_rig.distortion import Distortion
 from ...infos import Info, InfoFile, save_info_files
 from ..common import check_images, choose_cameras, common_cameras, link_frames, number_samples, ring_order
 from ..scene_files import check_first_points
-from . import v1
+from . import v2
+from .components import OPTIONAL
+from .formats import find_files, reader
 from .frames import CAMERAS
 from .records import CATEGORIES
 from .segments import FOLDER, JPEG_QUALITY, Segment, Settings, convert_segment, finished_records
@@ -28,7 +31,9 @@ SPLIT_FOLDERS = {'training': 'train', 'validation': 'val', 'testing': 'test'}
 # Frames of 0.1 s between neighbor keyframes, as far apart as those of nuScenes.
 STEP = 5
 _NAME = re.compile(r'\d+_\d{3}_\d+_\d{3}_\d+')
-_FILE_WORDS = re.compile(r'^(?:.*/)?(?:individual_files_\w+?_)?(?:segment-)?|(?:_with_camera_labels)?(?:\.tfrecord)?$')
+_FILE_WORDS = re.compile(
+    r'^(?:.*/)?(?:individual_files_\w+?_)?(?:segment-)?|(?:_with_camera_labels)?(?:\.tfrecord|\.parquet)?$'
+)
 
 
 def convert(
@@ -47,7 +52,7 @@ def convert(
     """Write ``{tag}_infos_{train,val}.pkl`` and the files of all segments below ``kitti_format`` to ``out_dir``.
 
     Args:
-        root: folder of the TFRecords, at any depth.
+        root: folder of the TFRecords (v1) or of the components' folders (v2), at any depth.
         out_dir: where to write; segments that are there already are kept (:mod:`.segments`).
         tag: how the names of the info files begin.
         scenes: names of the segments to convert (:func:`read_list`); None takes all.
@@ -66,7 +71,6 @@ def convert(
     Raises:
         InputError: after all segments that can be converted are, if one cannot.
     """
-    v1.messages()
     if every < 1:
         raise InputError(f'--every {every}: give 1 or more')
     wanted = CAMERA_SETS.get(cameras[0], cameras) if cameras and len(cameras) == 1 else cameras
@@ -77,6 +81,7 @@ def convert(
     segments = {name: Segment(name, files[name], out_dir, settings) for name in chosen}
     splits = _splits(segments, _choose(files, val_scenes, root, '--val-scene-ids'), root)
     infos = _records(segments, _in_processes(list(segments.values()), workers), skip_incomplete)
+    _tell_of_lacking([segments[name] for name in infos], root)
     _tell_of_lenses(next(iter(infos.values()))[0])
     step = every * -(-STEP // every)  # at least as far apart as STEP
     written = []
@@ -93,19 +98,17 @@ def find_segments(root: Path) -> dict[str, Path]:
     Names are read from the files only where their own names do not tell.
 
     Raises:
-        InputError: no folder, no segment, or one that is there twice.
+        InputError: no folder, no segment, one that is there twice, or both formats.
     """
     if not root.is_dir():
-        raise InputError(f'{root}: no such folder; give the folder of the TFRecords of Waymo')
+        raise InputError(f'{root}: no such folder; give the folder of the files of Waymo')
     files: dict[str, Path] = {}
-    for path in sorted(root.rglob(f'*{v1.SUFFIX}')):
+    for path in find_files(root):
         found = _NAME.search(path.name)
-        name = found[0] if found else v1.segment_name(path)
+        name = found[0] if found else reader(path).segment_name(path)
         if name in files:
             raise InputError(f'{path}: holds segment {name}, as {files[name]} does; remove one of them')
         files[name] = path
-    if not files:
-        raise InputError(f'{root}: holds no *{v1.SUFFIX}; give the folder of the TFRecords of Waymo')
     return dict(sorted(files.items()))
 
 
@@ -154,7 +157,7 @@ def _splits(segments: Mapping[str, Segment], val: Sequence[str], root: Path) -> 
         if not splits['train']:
             raise InputError(f'{root}: all of its segments to convert are in the val split; leave some for training')
         return splits
-    folders = [SPLIT_FOLDERS.get(segment.path.parent.name) for segment in segments.values()]
+    folders = [SPLIT_FOLDERS.get(reader(segment.path).split_folder(segment.path)) for segment in segments.values()]
     if None not in folders and len(set(folders)) > 1:
         return {
             split: [name for name, folder in zip(names, folders, strict=True) if folder == split]
@@ -166,6 +169,19 @@ def _splits(segments: Mapping[str, Segment], val: Sequence[str], root: Path) -> 
         return {'train': names, 'val': names}
     count = max(1, len(names) // 5)
     return {'train': names[:-count], 'val': names[-count:]}
+
+
+def _tell_of_lacking(segments: Sequence[Segment], root: Path) -> None:
+    """Warn of components of v2 that segments lack, with how many do."""
+    lacking = Counter(
+        part for segment in segments if segment.path.suffix == v2.SUFFIX for part in v2.lacking(segment.path)
+    )
+    for component, what in OPTIONAL.items():
+        if count := lacking[component]:
+            warn(
+                f'{root}: {count} of {len(segments)} segments have no file of {component.folder}: their records have '
+                f'no {what}; download that folder, too, and run the same command again to have them'
+            )
 
 
 def _tell_of_lenses(info: Info) -> None:

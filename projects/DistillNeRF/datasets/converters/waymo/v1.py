@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ....geometry.poses import check_poses
 from ....utils.errors import InputError
 from ..common import DOWNLOAD_AGAIN
 from .frames import (
@@ -33,7 +32,8 @@ from .frames import (
     Shutter,
     Wanted,
 )
-from .tfrecord import read_records, record_label
+from .reading import checked_name, rigid_pose, sensor_name
+from .tfrecord import count_records, read_records, record_label
 
 PACKAGE = 'waymo-open-dataset-tf-2-12-0==1.6.7'
 # v1 names the segment of a file: ``segment-NAME_with_camera_labels.tfrecord``.
@@ -54,6 +54,32 @@ def messages() -> ModuleType:
             f'{PACKAGE}` (on Linux, x86_64)'
         ) from error
     return dataset_pb2
+
+
+def find_files(root: Path) -> list[Path]:
+    """Return the files of the segments below a folder, at any depth."""
+    return sorted(root.rglob(f'*{SUFFIX}'))
+
+
+def source_files(path: Path) -> list[Path]:
+    """Return all files that a segment is read from, of one of :func:`find_files`."""
+    return [path]
+
+
+def split_folder(path: Path) -> str:
+    """Return the name of the folder that may tell the split of a segment."""
+    return path.parent.name
+
+
+def count_frames(path: Path) -> int:
+    """Count the frames of a segment."""
+    return count_records(path)
+
+
+def frame_label(path: Path, number: int, timestamp: float) -> str:
+    """Return what messages call a frame; its number says enough."""
+    del timestamp
+    return record_label(path, number)
 
 
 def read_frames(path: Path, wanted: Wanted, every: int = 1) -> Iterator[tuple[int, Frame]]:
@@ -90,18 +116,15 @@ def _parse(kind: str, data: bytes, where: str) -> Any:
 
 
 def _name(message: Any, where: str) -> str:
-    name = message.context.name
-    if not name or '/' in name or name.startswith('.'):
-        raise InputError(f'{where}: its segment is named {name!r}; {DOWNLOAD_AGAIN}')
-    return name
+    return checked_name(message.context.name, where)
 
 
 def _frame(message: Any, wanted: Wanted, where: str) -> Frame:
     context = message.context
     if not message.timestamp_micros > 0:
         raise InputError(f'{where}: has no time stamp; {DOWNLOAD_AGAIN}')
-    cameras = {_known(CAMERAS, camera.name, 'camera', where): camera for camera in context.camera_calibrations}
-    lasers = {_known(LASERS, laser.name, 'laser', where): laser for laser in context.laser_calibrations}
+    cameras = {sensor_name(CAMERAS, camera.name, 'camera', where): camera for camera in context.camera_calibrations}
+    lasers = {sensor_name(LASERS, laser.name, 'laser', where): laser for laser in context.laser_calibrations}
     return Frame(
         segment=_name(message, where),
         timestamp=message.timestamp_micros / 1e6,
@@ -119,20 +142,8 @@ def _frame(message: Any, wanted: Wanted, where: str) -> Frame:
     )
 
 
-def _known(names: Sequence[str], number: int, what: str, where: str) -> str:
-    """Return the name of a camera or laser from its number, which counts from 1."""
-    if not 1 <= number <= len(names):
-        raise InputError(f'{where}: has an unknown {what} (known are {", ".join(names)}); {DOWNLOAD_AGAIN}')
-    return names[number - 1]
-
-
 def _pose(transform: Any, where: str) -> np.ndarray:
-    if len(transform.transform) != 16:
-        what = 'is missing' if not len(transform.transform) else f'has {len(transform.transform)} numbers, not 16'
-        raise InputError(f'{where} {what}; {DOWNLOAD_AGAIN}')
-    pose = np.array(transform.transform, np.float64).reshape(4, 4)
-    check_poses(pose[None], [where], DOWNLOAD_AGAIN)
-    return pose
+    return rigid_pose(transform.transform, where)
 
 
 def _camera(camera: Any, where: str) -> CameraCalibration:
@@ -159,7 +170,7 @@ def _laser(laser: Any, where: str) -> LaserCalibration:
 
 
 def _images(message: Any, names: Sequence[str], where: str) -> dict[str, CameraImage]:
-    found = {_known(CAMERAS, image.name, 'camera', where): image for image in message.images}
+    found = {sensor_name(CAMERAS, image.name, 'camera', where): image for image in message.images}
     drawn = {label.name: label.labels for label in message.camera_labels}
     projected = {label.name: label.labels for label in message.projected_lidar_labels}
     return {
@@ -233,7 +244,7 @@ def _returns(lasers: Sequence[Any], wanted: Wanted, where: str) -> dict[str, Las
     """Decompress what the lasers measured; those whose messages are empty (LiDAR left out of the data) are left out."""
     returns = {}
     for laser in lasers:
-        name = _known(LASERS, laser.name, 'laser', where) if laser.ByteSize() else ''
+        name = sensor_name(LASERS, laser.name, 'laser', where) if laser.ByteSize() else ''
         label = f'{where}: laser {name}'
         first = laser.ri_return1
         if not first.ByteSize():
