@@ -77,9 +77,9 @@ def convert(
     settings = Settings(choose_cameras(CAMERAS, wanted, root), every, returns, undistort)
     files = find_segments(root)
     chosen = list(files) if scenes is None else _choose(files, scenes, root, '--scene-ids or --splits')
-    require_writable(out_dir / FOLDER)
     segments = {name: Segment(name, files[name], out_dir, settings) for name in chosen}
     splits = _splits(segments, _choose(files, val_scenes, root, '--val-scene-ids'), root)
+    require_writable(out_dir / FOLDER)
     infos = _records(segments, _in_processes(list(segments.values()), workers), skip_incomplete)
     _tell_of_lacking([segments[name] for name in infos], root)
     _tell_of_lenses(next(iter(infos.values()))[0])

@@ -147,9 +147,8 @@ def _directions(rotation: bytes, up: bytes, around: bytes) -> np.ndarray:
     """
     inclination, azimuth = np.frombuffer(up)[:, None], np.frombuffer(around)[None]
     flat = np.cos(inclination)
-    parts = (flat * np.cos(azimuth), flat * np.sin(azimuth), np.broadcast_to(np.sin(inclination), azimuth.shape))
-    shape = (inclination.size, azimuth.size)
-    directions = np.stack([np.broadcast_to(part, shape) for part in parts], -1).reshape(-1, 3)
+    parts = np.broadcast_arrays(flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(inclination))
+    directions = np.stack(parts, axis=-1).reshape(-1, 3)
     return directions @ np.frombuffer(rotation).reshape(3, 3).T
 
 
