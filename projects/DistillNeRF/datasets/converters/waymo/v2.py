@@ -40,6 +40,7 @@ from .components import (
     STATS,
     TIME,
     VELOCITY,
+    Component,
 )
 from .frames import (
     CAMERAS,
