@@ -264,7 +264,7 @@ class _Lasers:
             _check_sensors(file, LASERS, 'laser')
             self._rows[component] = RowStream(file, keys, columns)
         path = segment.path(LIDAR_CALIBRATION)
-        for (number,), row in segment.table(LIDAR_CALIBRATION):
+        for (number,), row in sorted(segment.table(LIDAR_CALIBRATION), key=lambda entry: entry[0]):
             name = sensor_name(LASERS, number, 'laser', f'{path}: {LASER} {number}')
             self.calibrations[name] = _laser(row, f'{path}: laser {name}')
 
@@ -385,7 +385,7 @@ def _array(row: Row | None, names: Sequence[str], dtype: type, where: str) -> np
     """Return an array of its values and shape; None where there is none."""
     if row is None or row.get(names[0]) is None:
         return None
-    values, shape = row[names[0]], row[names[1]]
-    if shape is None or not len(shape) or values.size != np.prod(shape, dtype=np.int64):
+    values, shape = row[names[0]], tuple(() if row[names[1]] is None else row[names[1]].tolist())
+    if not shape or values.size != np.prod(shape, dtype=np.int64):
         raise InputError(f'{where}: an array of shape {shape} has {values.size} numbers; {DOWNLOAD_AGAIN}')
-    return values.reshape(tuple(shape)).astype(dtype, copy=False)
+    return values.reshape(shape).astype(dtype, copy=False)
