@@ -191,7 +191,7 @@ def test_boxes_of_images_and_segmentation_follow_the_lens(converted: Path, undis
         assert labels.dtype == np.uint16
         picture = colors_at(out, image, _all_pixels(image))
         pixels = _all_pixels(image)
-        assert (labels[pixels[:, 1], pixels[:, 0]] // 1000 - 1 == picture).mean() > 0.97
+        assert (labels[pixels[:, 1], pixels[:, 0]].astype(int) // 1000 - 1 == picture).mean() > 0.97
         assert (image['panoptic']['divisor'], image['panoptic']['global_ids']) == (1000, {0: 7})
     assert 'panoptic' not in records(converted)[1]['images']['FRONT']
 
@@ -209,9 +209,8 @@ def test_links_splits_and_the_ring(converted: Path) -> None:
 def test_segments_without_lidar_have_none(converted: Path) -> None:
     last = records(converted)[-1]
     assert last['scene'] == NAMES[2] and last['lidar_points'] is None and last['lidar_sweeps'] == []
-    dataset = build_dataset(
-        converted, 'waymo_infos_train.pkl', cameras=RING[:3], image_size=(32, 48), render_size=(16, 24)
-    )
+    sizes = {'image_size': (32, 48), 'render_size': (16, 24)}
+    dataset = build_dataset(converted, ann_file='waymo_infos_train.pkl', cameras=RING[:3], **sizes)
     depths = [dataset[index]['inputs']['target_views'].lidar_depth for index in (3, -1)]
     assert np.isfinite(depths[0].numpy()).sum() > 50 and np.isnan(depths[1].numpy()).all()
 

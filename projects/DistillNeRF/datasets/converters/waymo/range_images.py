@@ -31,15 +31,15 @@ ORIGIN_COLUMNS = 64
 
 @dataclass(frozen=True)
 class Points:
-    """Points of one turn of all lasers.
+    """Points of one turn of all lasers, in a frame that is fixed to the vehicle at the pose of the turn.
 
     Attributes:
-        values: ``(n, 7)`` float32 with the columns of :data:`POINT_COLUMNS`: meters in the frame of the vehicle at the
-            pose of the frame; number of the laser in :data:`LASERS`; seconds since the middle of the turn (0 for all
-            lasers but the top one, of which no time is published).
-        origins: ``(5, 3)`` where the beams of each laser begin in the middle of the turn, meters; zeros for lasers
-            that measured nothing.
-        velocities: ``(5, 3)`` how fast these move in the frame of the vehicle at the pose of the frame, m/s.
+        values: ``(n, 7)`` float32 with the columns of :data:`POINT_COLUMNS`: meters; number of the laser in
+            :data:`LASERS`; seconds since the middle of the turn (0 for all lasers but the top one, of which no time is
+            published).
+        origins: ``(5, 3)`` where the beams of each laser begin in the middle of the turn, meters; the origin of the
+            frame for lasers that measured nothing.
+        velocities: ``(5, 3)`` how fast these move, m/s.
     """
 
     values: np.ndarray
@@ -47,27 +47,35 @@ class Points:
     velocities: np.ndarray
 
 
-def frame_points(frame: Frame, returns: int, where: str) -> Points:
+def frame_points(frame: Frame, returns: int, where: str, vehicle2target: np.ndarray | None = None) -> Points:
     """Decode the points of all lasers of a frame, without those in no-label zones.
 
     Args:
         frame: a frame that has ``returns``.
         returns: 1 takes the first return of each beam, 2 the second one as well (after all first ones of its laser).
         where: file and record, for messages.
+        vehicle2target: ``(4, 4)`` to the frame that the points are wanted in; None: that of the vehicle.
 
     Raises:
         InputError: a laser without calibration, or measurements whose shapes do not fit.
     """
+    vehicle2target = np.eye(4) if vehicle2target is None else vehicle2target
     parts, origins, velocities = [], np.zeros((len(LASERS), 3)), np.zeros((len(LASERS), 3))
     for name, measured in frame.returns.items():
         if name not in frame.lasers:
             raise InputError(f'{where}: laser {name} has no calibration; {DOWNLOAD_AGAIN}')
-        label, number, laser = f'{where}: laser {name}', LASERS.index(name), frame.lasers[name]
-        check_shapes(measured, laser, label)
+        number, laser = LASERS.index(name), frame.lasers[name]
+        check_shapes(measured, laser, f'{where}: laser {name}')
+        poses = measured.pixel_poses
+        moves = None if poses is None else _Moves(poses.reshape(-1, POSE_NUMBERS), frame.vehicle2global, vehicle2target)
         for image in measured.range_images[:returns]:
-            parts.append(_points(image, measured.pixel_poses, laser, number, frame.vehicle2global))
-        origins[number], velocities[number] = _beam_origin(measured, laser, frame.vehicle2global)
-    values = np.concatenate(parts) if parts else np.zeros((0, len(POINT_COLUMNS)), np.float32)
+            parts.append((number, *_measured(image, laser, moves, vehicle2target)))
+        origins[number], velocities[number] = _beam_origin(measured, laser, moves, vehicle2target)
+    values, start = np.empty((sum(len(part[1]) for part in parts), len(POINT_COLUMNS)), np.float32), 0
+    for number, points, pixels, times in parts:
+        chosen = values[start : (start := start + len(points))]
+        chosen[:, :3], chosen[:, 3:5] = points, pixels[:, 1:3]
+        chosen[:, LASER_COLUMN], chosen[:, TIME_COLUMN] = number, times
     return Points(values, origins, velocities)
 
 
@@ -114,34 +122,59 @@ def column_times(columns: int) -> np.ndarray:
     return TURN * ((np.arange(columns) + 0.5) / columns - 0.5)
 
 
-def _points(
-    image: np.ndarray, poses: np.ndarray | None, laser: LaserCalibration, number: int, vehicle2global: np.ndarray
-) -> np.ndarray:
-    """Decode one range image to ``(n, 7)`` float32 (:class:`Points`)."""
+@dataclass(frozen=True)
+class _Moves:
+    """The poses of the pixels of a laser, relative to that of the frame.
+
+    Attributes:
+        poses: ``(H * W, 6)`` float32 vehicle to global (:class:`LaserReturns`).
+        vehicle2global: ``(4, 4)`` pose of the frame.
+        vehicle2target: ``(4, 4)`` to the frame that points are wanted in.
+    """
+
+    poses: np.ndarray
+    vehicle2global: np.ndarray
+    vehicle2target: np.ndarray
+
+    def apply(self, points: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Bring points ``(n, 3)`` of pixels ``(n,)`` from the vehicle at their own poses to the target at the frame's.
+
+        Poses on the map are good to some millimeters, as they are float32; differences are small, and as good.
+        """
+        poses = self.poses[index]
+        shifts = (poses[:, 3:] - self.vehicle2global[:3, 3]).astype(np.float32)
+        global2target = self.vehicle2target[:3, :3] @ self.vehicle2global[:3, :3].T
+        turned = (_rotated(points, poses[:, :3]) + shifts) @ global2target.T.astype(np.float32)
+        return turned + self.vehicle2target[:3, 3].astype(np.float32)
+
+
+def _measured(
+    image: np.ndarray, laser: LaserCalibration, moves: _Moves | None, vehicle2target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
+    """Decode one range image.
+
+    Returns:
+        points ``(n, 3)`` float32 in the target frame, their pixels ``(n, 4)`` and times ``(n,)``, seconds.
+    """
     with np.errstate(invalid='ignore'):
-        measured = (image[..., 0] > 0) & (image[..., 3] != 1)
-    index = np.flatnonzero(measured)
+        index = np.flatnonzero((image[..., 0] > 0) & (image[..., 3] != 1))
     pixels = image.reshape(-1, CHANNELS)[index]
     rows, columns = image.shape[:2]
     up, around = inclinations(laser, rows), azimuths(laser, columns)
-    key = (laser.laser2vehicle[:3, :3].tobytes(), up.tobytes(), around.tobytes())
-    points = _directions(*key)[index] * pixels[:, :1] + laser.laser2vehicle[:3, 3]
-    values = np.zeros((len(index), len(POINT_COLUMNS)), np.float32)
-    if poses is not None:
-        points = _to_frame(points, poses.reshape(-1, POSE_NUMBERS)[index], vehicle2global)
-        values[:, TIME_COLUMN] = column_times(columns)[index % columns]
-    values[:, :3] = points
-    values[:, 3:5] = pixels[:, 1:3]
-    values[:, LASER_COLUMN] = number
-    return values
+    laser2frame = laser.laser2vehicle if moves is not None else vehicle2target @ laser.laser2vehicle
+    directions = _directions(laser2frame[:3, :3].tobytes(), up.tobytes(), around.tobytes())
+    points = directions[index] * pixels[:, :1] + laser2frame[:3, 3].astype(np.float32)
+    if moves is None:
+        return points, pixels, 0.0
+    return moves.apply(points, index), pixels, column_times(columns)[index % columns]
 
 
 @lru_cache(maxsize=len(LASERS))
 def _directions(rotation: bytes, up: bytes, around: bytes) -> np.ndarray:
-    """Return the unit directions ``(H * W, 3)`` of all pixels of a laser in the frame of the vehicle.
+    """Return the unit directions ``(H * W, 3)`` float32 of all pixels of a laser in another frame.
 
     Args:
-        rotation: of the laser on the vehicle, ``(3, 3)`` float64.
+        rotation: from the laser to that frame, ``(3, 3)`` float64.
         up: inclination of each row, float64 radians.
         around: azimuth of each column, float64 radians.
     """
@@ -149,47 +182,37 @@ def _directions(rotation: bytes, up: bytes, around: bytes) -> np.ndarray:
     flat = np.cos(inclination)
     parts = np.broadcast_arrays(flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(inclination))
     directions = np.stack(parts, axis=-1).reshape(-1, 3)
-    return directions @ np.frombuffer(rotation).reshape(3, 3).T
-
-
-def _to_frame(points: np.ndarray, poses: np.ndarray, vehicle2global: np.ndarray) -> np.ndarray:
-    """Bring points ``(n, 3)`` from the vehicle at their own poses ``(n, 6)`` to the vehicle at the frame's pose."""
-    # In float32, poses on the map are good to some millimeters; differences are taken in float64.
-    turned = _rotated(points, poses[:, :3]) + (poses[:, 3:].astype(np.float64) - vehicle2global[:3, 3])
-    return turned @ vehicle2global[:3, :3]
+    return (directions @ np.frombuffer(rotation).reshape(3, 3).T).astype(np.float32)
 
 
 def _rotated(points: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Turn points ``(n, 3)`` by roll, pitch and yaw ``(n, 3)``: about x first, then about y, then about z."""
-    (x, y, z), (sin_roll, sin_pitch, sin_yaw) = points.T, np.sin(angles.T, dtype=np.float64)
-    cos_roll, cos_pitch, cos_yaw = np.cos(angles.T, dtype=np.float64)
+    x, y, z = points.T
+    (sin_roll, sin_pitch, sin_yaw), (cos_roll, cos_pitch, cos_yaw) = np.sin(angles.T), np.cos(angles.T)
     y, z = cos_roll * y - sin_roll * z, sin_roll * y + cos_roll * z
     x, z = cos_pitch * x + sin_pitch * z, cos_pitch * z - sin_pitch * x
     return np.stack([cos_yaw * x - sin_yaw * y, sin_yaw * x + cos_yaw * y, z], axis=1)
 
 
 def _beam_origin(
-    measured: LaserReturns, laser: LaserCalibration, vehicle2global: np.ndarray
+    measured: LaserReturns, laser: LaserCalibration, moves: _Moves | None, vehicle2target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where the beams of a laser begin in the middle of the turn ``(3,)``, and their velocity ``(3,)``.
 
-    A straight line through the origins at some of the columns; the vehicle's frame is that at the frame's pose.
+    A straight line through the origins at some of the columns, in the target frame.
     """
-    origin = laser.laser2vehicle[:3, 3]
-    if measured.pixel_poses is None:
-        return origin, np.zeros(3)
-    columns = measured.pixel_poses.shape[1]
+    still = (vehicle2target @ laser.laser2vehicle)[:3, 3]
+    seen = measured.range_images[0][..., 0] > 0
     # Pixels that measured nothing may have no pose.
-    known = (measured.range_images[0][..., 0] > 0).any(0)
-    chosen = np.flatnonzero(known)
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), ORIGIN_COLUMNS)).round().astype(int)]
-    if not len(chosen):
-        return origin, np.zeros(3)
-    row = (measured.range_images[0][:, chosen, 0] > 0).argmax(0)
-    poses = measured.pixel_poses[row, chosen]
-    origins = _to_frame(np.broadcast_to(origin, (len(chosen), 3)), poses, vehicle2global)
-    times = column_times(columns)[chosen]
+    known = np.flatnonzero(seen.any(0))
+    if moves is None or not len(known):
+        return still, np.zeros(3)
+    columns = seen.shape[1]
+    chosen = known[np.linspace(0, len(known) - 1, min(len(known), ORIGIN_COLUMNS)).round().astype(int)]
+    pixels = seen[:, chosen].argmax(0) * columns + chosen
+    origin = np.broadcast_to(laser.laser2vehicle[:3, 3].astype(np.float32), (len(chosen), 3))
+    origins, times = moves.apply(origin, pixels).astype(np.float64), column_times(columns)[chosen]
     if np.ptp(times) < TURN / 10:
         return origins.mean(0), np.zeros(3)
-    slope, start = np.polynomial.polynomial.polyfit(times, origins, 1)[::-1]
-    return start, slope
+    start, velocity = np.polynomial.polynomial.polyfit(times, origins, 1)
+    return start, velocity

@@ -25,6 +25,7 @@ from .range_images import LASER_COLUMN, POINT_COLUMNS, TIME_COLUMN, TURN, Points
 CAMERA_AXES = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 # Our LiDAR frame, above the middle between the axles, to the vehicle, whose origin is on the road below the rear axle.
 LIDAR2VEHICLE = np.array([[0.0, 1, 0, 1.43], [-1, 0, 0, 0], [0, 0, 1, ORIGIN_HEIGHT], [0, 0, 0, 1]])
+VEHICLE2LIDAR = inverse_pose(LIDAR2VEHICLE)
 CATEGORIES = {name: label for label, name in enumerate(OBJECT_TYPES[1:])}
 # The corners and the middles of the sides of a box, as shares of its size from its middle.
 _BORDER = np.array([(u, v) for u in (-0.5, 0, 0.5) for v in (-0.5, 0, 0.5) if u or v])
@@ -158,34 +159,25 @@ def points_record(points: Points, lidar_path: str) -> Info:
     """Make ``lidar_points`` of a frame.
 
     Args:
-        points: in the vehicle's frame.
+        points: in our LiDAR frame.
         lidar_path: their file, relative to the output folder.
     """
-    vehicle2lidar = inverse_pose(LIDAR2VEHICLE)
     return {
         'lidar_path': lidar_path,
         'num_pts_feats': len(POINT_COLUMNS),
         'lidar2ego': LIDAR2VEHICLE.tolist(),
-        'origins': (points.origins @ vehicle2lidar[:3, :3].T + vehicle2lidar[:3, 3]).tolist(),
-        'origins_velocity': (points.velocities @ vehicle2lidar[:3, :3].T).tolist(),
+        'origins': points.origins.tolist(),
+        'origins_velocity': points.velocities.tolist(),
         'origins_delay': 0.0,
         'sensor_column': LASER_COLUMN,
         'time_column': TIME_COLUMN,
     }
 
 
-def in_lidar_frame(points: Points) -> np.ndarray:
-    """Return the points ``(n, 7)`` float32 in our LiDAR frame."""
-    values, vehicle2lidar = points.values.copy(), inverse_pose(LIDAR2VEHICLE).astype(np.float32)
-    values[:, :3] = points.values[:, :3] @ vehicle2lidar[:3, :3].T + vehicle2lidar[:3, 3]
-    return values
-
-
 def box_record(box: Box, vehicle2global: np.ndarray) -> Info:
     """Make an entry of ``instances``: a box in our LiDAR frame, with its velocity there."""
-    vehicle2lidar = inverse_pose(LIDAR2VEHICLE)
-    center = vehicle2lidar[:3, :3] @ box.center + vehicle2lidar[:3, 3]
-    yaw = (box.heading + np.arctan2(vehicle2lidar[1, 0], vehicle2lidar[0, 0]) + np.pi) % (2 * np.pi) - np.pi
+    center = VEHICLE2LIDAR[:3, :3] @ box.center + VEHICLE2LIDAR[:3, 3]
+    yaw = (box.heading + np.arctan2(VEHICLE2LIDAR[1, 0], VEHICLE2LIDAR[0, 0]) + np.pi) % (2 * np.pi) - np.pi
     label = CATEGORIES.get(box.type, -1)
     record = {
         'bbox_3d': [*center.tolist(), *box.size, float(yaw)],

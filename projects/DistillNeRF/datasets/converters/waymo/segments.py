@@ -23,7 +23,7 @@ from ..common import DOWNLOAD_AGAIN
 from .formats import reader
 from .frames import CAMERAS, Frame, Wanted
 from .range_images import frame_points
-from .records import Lens, check_cameras, frame_record, image_record, in_lidar_frame, points_record
+from .records import VEHICLE2LIDAR, Lens, check_cameras, frame_record, image_record, points_record
 
 # Folder of all segments, below the output folder.
 FOLDER = 'kitti_format'
@@ -183,18 +183,18 @@ class _Writer:
         returns = self._segment.settings.returns
         if not frame.returns:
             return None
-        points = frame_points(frame, returns, where)
+        points = frame_points(frame, returns, where, VEHICLE2LIDAR)
         if not len(points.values):
             raise InputError(f'{where}: its lasers measured nothing; {DOWNLOAD_AGAIN}')
         folder = 'lidar' if returns == 1 else f'lidar_{returns}_returns'
-        return points_record(points, self._write(f'{folder}/{number:03d}.bin', in_lidar_frame(points).tobytes()))
+        return points_record(points, self._write(f'{folder}/{number:03d}.bin', points.values))
 
-    def _write(self, name: str, content: bytes) -> str:
+    def _write(self, name: str, content: bytes | np.ndarray) -> str:
         """Write a file of the segment's folder; return its path relative to the output folder."""
         target = self._segment.folder / name
         with atomic_path(target) as temporary:
             temporary.write_bytes(content)
-        self.sizes[name] = len(content)
+        self.sizes[name] = memoryview(content).nbytes
         return target.relative_to(self._segment.out_dir).as_posix()
 
 

@@ -244,13 +244,13 @@ def _returns(lasers: Sequence[Any], wanted: Wanted, where: str) -> dict[str, Las
     """Decompress what the lasers measured; those whose messages are empty (LiDAR left out of the data) are left out."""
     returns = {}
     for laser in lasers:
-        name = sensor_name(LASERS, laser.name, 'laser', where) if laser.ByteSize() else ''
-        label = f'{where}: laser {name}'
         first = laser.ri_return1
-        if not first.ByteSize():
+        if not _is_measured(first):
             continue
+        name = sensor_name(LASERS, laser.name, 'laser', where)
+        label = f'{where}: laser {name}'
         measured = [first, laser.ri_return2][: wanted.returns]
-        images = [_range_image(part, label) for part in measured if part.ByteSize()]
+        images = [_range_image(part, label) for part in measured if _is_measured(part)]
         poses, projections = first.range_image_pose_compressed, first.camera_projection_compressed
         returns[name] = LaserReturns(
             images,
@@ -260,6 +260,10 @@ def _returns(lasers: Sequence[Any], wanted: Wanted, where: str) -> dict[str, Las
         if name == 'TOP' and returns[name].pixel_poses is None:
             raise InputError(f'{label}: has no pose of each pixel; {DOWNLOAD_AGAIN}')
     return returns
+
+
+def _is_measured(part: Any) -> bool:
+    return part.HasField('range_image_compressed') or part.HasField('range_image')
 
 
 def _range_image(part: Any, where: str) -> np.ndarray:
