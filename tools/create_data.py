@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pandaset_options.add_argument('--val-frames', type=_frames, help='first-last frame of the val split')
     pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbor keyframes')
 
-    waymo_options = add('waymo', 'Waymo Open Dataset v1, as TFRecords')
+    waymo_options = add('waymo', 'Waymo Open Dataset, v1 (TFRecords) or v2 (Parquet files)')
     chosen = waymo_options.add_mutually_exclusive_group()
     chosen.add_argument('--scene-ids', nargs='+', help='names of the segments to convert; default: all')
     chosen.add_argument(
