@@ -240,7 +240,7 @@ def test_every_nth_frame_and_three_cameras(raw: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob('image_3'))
 
 
-def test_lists_and_folders_choose_segments_and_splits(raw: Path, tmp_path: Path) -> None:
+def test_lists_and_folders_choose_segments_and_splits(raw: Path, tmp_path: Path, capsys) -> None:
     root = tmp_path / 'waymo_format'
     for folder, name in (('training', NAMES[0]), ('training', NAMES[1]), ('validation', NAMES[2])):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -250,6 +250,7 @@ def test_lists_and_folders_choose_segments_and_splits(raw: Path, tmp_path: Path)
     main(['waymo', '--root-path', str(root), '--out-dir', str(tmp_path), '--splits', str(listed), '--every', '3'])
     assert {info['scene'] for info in records(tmp_path)} == {NAMES[1]}
     assert {info['scene'] for info in records(tmp_path, 'val')} == {NAMES[2]}
+    assert 'waymo_infos_val.pkl: 3 of 3 frames have no LiDAR' in capsys.readouterr().err
 
 
 def test_names_of_segments() -> None:
@@ -376,6 +377,14 @@ def test_a_full_disk_is_told_with_the_record(raw: Path, tmp_path: Path, repo_roo
     assert not list(tmp_path.rglob('.*'))
     main(['waymo', '--root-path', str(raw), '--out-dir', str(tmp_path / 'out'), '--every', '7'])
     assert len(records(tmp_path / 'out')) == 2
+
+
+def test_points_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    frame = WaymoWorld(NAMES[0]).frame(0)
+    frame.returns['REAR'].range_images[0][3, 3, 0] = np.inf
+    write_segment(tmp_path / file_name(NAMES[0]), [frame])
+    with pytest.raises(InputError, match='record 0: a point of its lasers is not finite'):
+        waymo.convert(tmp_path, tmp_path / 'out')
 
 
 def test_a_file_of_another_segment_is_refused(tmp_path: Path) -> None:

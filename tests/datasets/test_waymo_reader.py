@@ -227,7 +227,24 @@ def test_files_that_are_no_records(tmp_path: Path) -> None:
 # ---- messages
 
 
+NAN = float('nan')
 CHANGES = [
+    (
+        lambda message: setattr(message.context.laser_calibrations[1], 'beam_inclination_max', -2.0),
+        'laser FRONT: the incl',
+    ),
+    (lambda message: setattr(message.context.laser_calibrations[1], 'beam_inclination_min', 0.6), 'no rising angles'),
+    (
+        lambda message: message.context.laser_calibrations[0].beam_inclinations.__setitem__(3, NAN),
+        'laser TOP: the inclinations',
+    ),
+    (lambda message: setattr(message.images[1].velocity, 'v_y', NAN), 'camera FRONT_LEFT: the velocity'),
+    (lambda message: setattr(message.images[0], 'camera_trigger_time', 5.0), 'camera FRONT: the times of its shutter'),
+    (
+        lambda message: setattr(message.camera_labels[2].labels[0].box, 'width', NAN),
+        'camera FRONT_RIGHT: a box in its image holds NaN',
+    ),
+    (lambda message: setattr(message.camera_labels[2], 'name', 0), 'unknown camera'),
     (lambda message: message.ClearField('pose'), 'the pose of the frame is missing'),
     (lambda message: message.pose.transform.pop(), 'the pose of the frame has 15 numbers, not 16'),
     (lambda message: message.pose.transform.__setitem__(0, 9.0), 'the pose of the frame has a rotation'),

@@ -264,5 +264,7 @@ def _info_file(path: Path, split: str, parts: Sequence[list[Info]], step: int, w
     number_samples(infos)
     check_images(path.parent, infos, path, workers)
     check_first_points(infos, path.parent)
+    if without := sum(info['lidar_points'] is None for info in infos):
+        warn(f'{path}: {without} of {len(infos)} frames have no LiDAR: losses and metrics that need it leave them out')
     more = {'split': split, 'categories': CATEGORIES}
     return InfoFile(path, 'waymo', common_cameras(infos, path), infos, more=more)

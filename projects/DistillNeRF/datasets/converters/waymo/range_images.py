@@ -156,8 +156,7 @@ def _measured(
     Returns:
         points ``(n, 3)`` float32 in the target frame, their pixels ``(n, 4)`` and times ``(n,)``, seconds.
     """
-    with np.errstate(invalid='ignore'):
-        index = np.flatnonzero((image[..., 0] > 0) & (image[..., 3] != 1))
+    index = measured_pixels(image)
     pixels = image.reshape(-1, CHANNELS)[index]
     rows, columns = image.shape[:2]
     up, around = inclinations(laser, rows), azimuths(laser, columns)
@@ -167,6 +166,12 @@ def _measured(
     if moves is None:
         return points, pixels, 0.0
     return moves.apply(points, index), pixels, column_times(columns)[index % columns]
+
+
+def measured_pixels(image: np.ndarray) -> np.ndarray:
+    """Return the numbers ``(n,)`` of the pixels of a range image ``(H, W, 4)`` that measured something to be used."""
+    with np.errstate(invalid='ignore'):
+        return np.flatnonzero((image[..., 0] > 0) & (image[..., 3] != 1))
 
 
 @lru_cache(maxsize=len(LASERS))

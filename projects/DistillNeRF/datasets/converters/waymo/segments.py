@@ -22,6 +22,7 @@ from ...infos import Info, read_pickle
 from ..common import DOWNLOAD_AGAIN
 from .formats import reader
 from .frames import CAMERAS, Frame, Wanted
+from .plausibility import CAMERA, check_lasers
 from .range_images import frame_points
 from .records import VEHICLE2LIDAR, Lens, check_cameras, frame_record, image_record, points_record
 
@@ -94,6 +95,7 @@ def convert_segment(segment: Segment, bar: bool = False) -> Path:
     state = segment.folder / STATE
     if finished_records(segment) is None:
         writer = _Writer(segment)
+        _check_first(segment)
         count = reader(segment.path).count_frames(segment.path)
         total = len(range(0, count, segment.settings.every))
         infos = [
@@ -117,6 +119,15 @@ def finished_records(segment: Segment) -> list[Info] | None:
         return content['infos']
     except (InputError, OSError, KeyError, TypeError):
         return None
+
+
+def _check_first(segment: Segment) -> None:
+    """Warn if the points of the first frame contradict what else is known of it."""
+    if segment.settings.returns:
+        wanted = Wanted((CAMERA,), returns=1, camera_projections=True)
+        form = reader(segment.path)
+        number, frame = next(form.read_frames(segment.path, wanted))
+        check_lasers(frame, form.frame_label(segment.path, number, frame.timestamp))
 
 
 def _frames(segment: Segment) -> Iterator[tuple[int, Frame]]:
@@ -186,6 +197,8 @@ class _Writer:
         points = frame_points(frame, returns, where, VEHICLE2LIDAR)
         if not len(points.values):
             raise InputError(f'{where}: its lasers measured nothing; {DOWNLOAD_AGAIN}')
+        if not np.isfinite(points.values[:, :3]).all():
+            raise InputError(f'{where}: a point of its lasers is not finite; {DOWNLOAD_AGAIN}')
         folder = 'lidar' if returns == 1 else f'lidar_{returns}_returns'
         return points_record(points, self._write(f'{folder}/{number:03d}.bin', points.values))
 

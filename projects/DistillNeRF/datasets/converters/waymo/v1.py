@@ -32,7 +32,15 @@ from .frames import (
     Shutter,
     Wanted,
 )
-from .reading import checked_name, rigid_pose, sensor_name
+from .reading import (
+    check_finite,
+    check_shutter,
+    checked_name,
+    image_box,
+    laser_calibration,
+    rigid_pose,
+    sensor_name,
+)
 from .tfrecord import count_records, read_records, record_label
 
 PACKAGE = 'waymo-open-dataset-tf-2-12-0==1.6.7'
@@ -161,41 +169,42 @@ def _camera(camera: Any, where: str) -> CameraCalibration:
 
 
 def _laser(laser: Any, where: str) -> LaserCalibration:
-    given = np.array(laser.beam_inclinations, np.float64)
-    return LaserCalibration(
+    return laser_calibration(
         _pose(laser.extrinsic, f'{where}: its pose on the vehicle'),
         (laser.beam_inclination_min, laser.beam_inclination_max),
-        given if len(given) else None,
+        laser.beam_inclinations,
+        where,
     )
 
 
 def _images(message: Any, names: Sequence[str], where: str) -> dict[str, CameraImage]:
     found = {sensor_name(CAMERAS, image.name, 'camera', where): image for image in message.images}
-    drawn = {label.name: label.labels for label in message.camera_labels}
-    projected = {label.name: label.labels for label in message.projected_lidar_labels}
-    return {
-        name: _image(
-            found[name],
-            _image_boxes(drawn.get(found[name].name, ())),
-            _image_boxes(projected.get(found[name].name, ())),
-            f'{where}: camera {name}',
-        )
-        for name in names
-        if name in found
-    }
+    drawn, projected = (
+        {sensor_name(CAMERAS, label.name, 'camera', where): label.labels for label in labels}
+        for labels in (message.camera_labels, message.projected_lidar_labels)
+    )
+    images = {}
+    for name in names:
+        if name in found:
+            label = f'{where}: camera {name}'
+            boxes = (_image_boxes(labels.get(name, ()), label) for labels in (drawn, projected))
+            images[name] = _image(found[name], *boxes, label)
+    return images
 
 
 def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox], where: str) -> CameraImage:
-    moves, shutter = image.velocity, None
+    velocity, shutter, moves = None, None, image.velocity
+    if image.HasField('velocity'):
+        velocity = np.array([moves.v_x, moves.v_y, moves.v_z, moves.w_x, moves.w_y, moves.w_z])
+        check_finite(velocity, f'{where}: the velocity of the vehicle')
     if image.HasField('camera_trigger_time') and image.HasField('camera_readout_done_time'):
         shutter = Shutter(image.shutter, image.camera_trigger_time, image.camera_readout_done_time)
+        check_shutter(shutter, image.pose_timestamp, where)
     return CameraImage(
         jpeg=image.image,
         vehicle2global=_pose(image.pose, f'{where}: the pose of its image'),
         timestamp=image.pose_timestamp,
-        velocity=np.array([moves.v_x, moves.v_y, moves.v_z, moves.w_x, moves.w_y, moves.w_z])
-        if image.HasField('velocity')
-        else None,
+        velocity=velocity,
         shutter=shutter,
         boxes=boxes,
         projected_boxes=projected,
@@ -203,13 +212,14 @@ def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox],
     )
 
 
-def _image_boxes(labels: Sequence[Any]) -> list[ImageBox]:
+def _image_boxes(labels: Sequence[Any], where: str) -> list[ImageBox]:
     return [
-        ImageBox(
+        image_box(
             (label.box.center_x, label.box.center_y),
             (label.box.length, label.box.width),  # length lies along x
-            OBJECT_TYPES[label.type],
+            label.type,
             label.id,
+            where,
         )
         for label in labels
     ]
@@ -229,6 +239,7 @@ def _panoptic(label: Any) -> Panoptic | None:
 def _box(label: Any) -> Box:
     box, moves = label.box, label.metadata
     known = label.HasField('metadata') and moves.HasField('speed_x') and moves.HasField('speed_y')
+    known = known and np.isfinite([moves.speed_x, moves.speed_y]).all()
     return Box(
         (box.center_x, box.center_y, box.center_z),
         (box.length, box.width, box.height),

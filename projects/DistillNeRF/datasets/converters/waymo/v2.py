@@ -59,7 +59,16 @@ from .frames import (
     Wanted,
 )
 from .parquet import SUFFIX, ComponentFile, Key, KeyedRow, Row, RowStream, read_table
-from .reading import checked_name, rigid_pose, sensor_name
+from .reading import (
+    check_finite,
+    check_shutter,
+    checked_name,
+    image_box,
+    kind_name,
+    laser_calibration,
+    rigid_pose,
+    sensor_name,
+)
 
 
 def find_files(root: Path) -> list[Path]:
@@ -226,17 +235,28 @@ class _Images:
 
     def _image(self, name: str, key: Key, row: Row) -> CameraImage:
         path, where = self._segment.path, f'{TIME} {key[0]}: camera {name}'
-        moves, (exposure, trigger, done) = [row[name] for name in VELOCITY], [row[name] for name in SHUTTER]
+        label = f'{path(IMAGE)}: {where}'
+        moves, (exposure, trigger, done) = [row[part] for part in VELOCITY], [row[part] for part in SHUTTER]
+        velocity, shutter = None, None
+        if None not in moves:
+            velocity = np.array(moves)
+            check_finite(velocity, f'{label}: the velocity of the vehicle')
+        if exposure is not None and trigger and done:
+            shutter = Shutter(exposure, trigger, done)
+            check_shutter(shutter, row['pose_timestamp'], label)
         return CameraImage(
             jpeg=row['image'],
-            vehicle2global=rigid_pose(row['pose.transform'], f'{path(IMAGE)}: {where}: the pose of its image'),
+            vehicle2global=rigid_pose(row['pose.transform'], f'{label}: the pose of its image'),
             timestamp=row['pose_timestamp'],
-            velocity=None if None in moves else np.array(moves),
-            shutter=Shutter(exposure, trigger, done) if exposure is not None and trigger and done else None,
-            boxes=[_image_box(object_id, row, path(CAMERA_BOX)) for (_, _, object_id), row in self._boxes.get(key, ())],
+            velocity=velocity,
+            shutter=shutter,
+            boxes=[
+                _image_box(object_id, box, f'{path(CAMERA_BOX)}: {where}')
+                for (_, _, object_id), box in self._boxes.get(key, ())
+            ],
             projected_boxes=[
-                _image_box(f'{object_id}_{name}', row, path(PROJECTED_BOX))
-                for (_, _, object_id), row in self._projected.get(key, ())
+                _image_box(f'{object_id}_{name}', box, f'{path(PROJECTED_BOX)}: {where}')
+                for (_, _, object_id), box in self._projected.get(key, ())
             ],
             panoptic=_panoptic(self._labels[key], f'{path(SEGMENTATION)}: {where}') if key in self._labels else None,
         )
@@ -257,7 +277,7 @@ class _Lasers:
             return
         keys = _keys(times, range(1, len(LASERS) + 1))
         parts = {LIDAR: sum(RETURNS[: wanted.returns], ()), LIDAR_POSE: LIDAR_POSE.columns}
-        if wanted.camera_projections:
+        if wanted.camera_projections and segment.path(PROJECTION).exists():
             parts[PROJECTION] = PROJECTION.nullable
         for component, columns in parts.items():
             file = segment.file(component)
@@ -331,44 +351,38 @@ def _camera(row: Row, where: str) -> CameraCalibration:
         np.array(distortion),
         row['height'],
         row['width'],
-        _named(SHUTTER_DIRECTIONS, row['rolling_shutter_direction'], f'{where}: its rolling shutter'),
+        kind_name(SHUTTER_DIRECTIONS, row['rolling_shutter_direction'], f'{where}: its rolling shutter'),
     )
-
-
-def _named(names: Sequence[str], number: int, where: str) -> str:
-    """Return the name of a number that counts from 0."""
-    if not 0 <= number < len(names):
-        raise InputError(f'{where}: is of unknown kind {number}, not 0 to {len(names) - 1}; {DOWNLOAD_AGAIN}')
-    return names[number]
 
 
 def _laser(row: Row, where: str) -> LaserCalibration:
     given = row['beam_inclination.values']
-    return LaserCalibration(
+    return laser_calibration(
         rigid_pose(row['extrinsic.transform'], f'{where}: its pose on the vehicle'),
         (row['beam_inclination.min'], row['beam_inclination.max']),
-        np.array(given, np.float64) if given is not None and len(given) else None,
+        () if given is None else given,
+        where,
     )
 
 
 def _box(object_id: str, row: Row, path: Path) -> Box:
     speed = row['speed.x'], row['speed.y']
     center, size = ((row[x], row[y], row[z]) for x, y, z in (CENTER, SIZE))
-    kind = _named(OBJECT_TYPES, row['type'], f'{path}: object {object_id}')
+    kind = kind_name(OBJECT_TYPES, row['type'], f'{path}: object {object_id}')
     return Box(
         center,
         size,
         row['box.heading'],
         kind,
         object_id,
-        None if None in speed else speed,
+        None if None in speed or not np.isfinite(speed).all() else speed,
         row['num_lidar_points_in_box'],
     )
 
 
-def _image_box(token: str, row: Row, path: Path) -> ImageBox:
+def _image_box(token: str, row: Row, where: str) -> ImageBox:
     x, y, width, height, number = (row[name] for name in IMAGE_BOX)
-    return ImageBox((x, y), (width, height), _named(OBJECT_TYPES, number, f'{path}: object {token}'), token)
+    return image_box((x, y), (width, height), number, token, where)
 
 
 def _panoptic(row: Row, where: str) -> Panoptic | None:
