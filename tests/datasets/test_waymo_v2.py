@@ -184,6 +184,19 @@ def test_v1_and_v2_give_the_same_infos_and_files(raw: Path, tmp_path: Path, opti
         assert files[0][name].read_bytes() == files[1][name].read_bytes(), name
 
 
+def test_projections_of_waymo_are_compared(frames: list[Frame], tmp_path: Path) -> None:
+    """All points in the upper left corner of the front image: a warning names the frame."""
+    top = frames[0].returns['TOP']
+    corner = np.zeros((WORLD.rows, WORLD.columns, 6), np.int32)
+    corner[..., 0] = 1
+    returns = {'TOP': LaserReturns(top.range_images, top.pixel_poses, corner)}
+    write_segment(tmp_path / 'v2', [Frame(**{**vars(frames[0]), 'returns': returns})])
+    result = command(tmp_path / 'v2', tmp_path / 'out')
+    assert result.code == 0
+    start = f'warning: {tmp_path}/v2/*/{WORLD.name}.parquet: frame 0 (frame_timestamp_micros 1553735853400000): half of'
+    assert any(line.startswith(start) for line in result.err.splitlines()), result.err
+
+
 def test_folders_tell_the_splits(raw: Path, tmp_path: Path) -> None:
     root = tmp_path / 'v2'
     for component in (raw / 'v2' / 'training').iterdir():
@@ -311,6 +324,22 @@ DAMAGES = {
     'unknown type': (
         at('lidar_box', 0, '[LiDARBoxComponent].type', 5),
         *('lidar_box', 'object PARKED: is of unknown kind 5, not 0 to 4'),
+    ),
+    'NaN in a box': (
+        at('camera_box', 5, '[CameraBoxComponent].box.size.x', float('nan')),
+        *('camera_box', f'frame_timestamp_micros {TIME}: camera FRONT: a box in its image holds NaN'),
+    ),
+    'NaN in a velocity': (
+        at('camera_image', 5, f'{IMAGE}velocity.angular_velocity.z', float('nan')),
+        *('camera_image', f'frame_timestamp_micros {TIME}: camera FRONT: the velocity of the vehicle holds NaN'),
+    ),
+    'shutter': (
+        at('camera_image', 5, f'{IMAGE}rolling_shutter_params.camera_trigger_time', 1.0),
+        *('camera_image', f'frame_timestamp_micros {TIME}: camera FRONT: the times of its shutter contradict'),
+    ),
+    'inclinations': (
+        at('lidar_calibration', 0, '[LiDARCalibrationComponent].beam_inclination.values', [0.1] * 12),
+        *('lidar_calibration', 'laser TOP: the inclinations of its beams are no rising angles'),
     ),
     'twice': (at('lidar', 6, 'key.laser_name', 1), 'lidar', 'row 6: has the same keys as a row before'),
     'no lidar in a frame': (without('lidar', range(5, 10)), 'lidar', f'has no row for frame_timestamp_micros {TIME}'),
