@@ -234,13 +234,14 @@ def _records(
     """Read the records of all segments that could be converted; raise, or warn, if some could not."""
     if failures:
         errors = [failures[name] for name in segments if name in failures]
-        what = f'{len(failures)} of {len(segments)} segments cannot be converted, the others are'
-        if not skip_incomplete or len(failures) == len(segments):
+        left = len(segments) - len(failures)
+        if not skip_incomplete or not left:
             for error in errors[1:]:
                 warn(str(error))
-            hint = 'run the same command again, which keeps them'
-            if len(failures) < len(segments):
-                hint += ', or leave the others out with --skip-incomplete-scenes'
+            hint = 'then run the same command again'
+            if left:
+                hint += f', which keeps the other {left}, or leave these out with --skip-incomplete-scenes'
+            what = f'{len(failures)} of {len(segments)} segments cannot be converted'
             raise InputError(f'{errors[0]}; {what}: {hint}')
         for error in errors:
             warn(f'{error}; its segment is left out')
