@@ -10,6 +10,7 @@ from projects.DistillNeRF.configuration.config import load_config
 from projects.DistillNeRF.datasets.converters import nuscenes, pandaset
 from projects.DistillNeRF.datasets.converters.mmdet3d import from_mmdet3d_info
 from projects.DistillNeRF.datasets.converters.waymo import convert as waymo
+from projects.DistillNeRF.datasets.waymo_splits import SPLITS, read_splits
 from projects.DistillNeRF.engine import create_minitown as minitown
 from projects.DistillNeRF.engine.command_line import Overrides, file_path, refuse_together
 from projects.DistillNeRF.engine.create_cache import create_cache
@@ -62,12 +63,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pandaset_options.add_argument('--val-frames', type=_frames, help='first-last frame of the val split')
     pandaset_options.add_argument('--step', type=int, default=5, help='frames (0.1 s) to the neighbor keyframes')
 
-    waymo_options = add('waymo', 'Waymo Open Dataset v1, as TFRecords')
+    waymo_options = add('waymo', 'Waymo Open Dataset, v1 (TFRecords) or v2 (Parquet files)')
     chosen = waymo_options.add_mutually_exclusive_group()
     chosen.add_argument('--scene-ids', nargs='+', help='names of the segments to convert; default: all')
-    chosen.add_argument(
-        '--splits', nargs='+', type=file_path, metavar='LIST', help='files with the name of a segment on each line'
-    )
+    about = f'parts of NOTR ({", ".join(SPLITS)}), and files with the name of a segment on each line'
+    chosen.add_argument('--splits', nargs='+', metavar='PART|LIST', help=about)
     waymo_options.add_argument('--val-scene-ids', nargs='+', default=[], help='segments of the val split')
     waymo_options.add_argument('--every', type=int, default=1, help='convert every n-th frame (0.1 s)')
     waymo_options.add_argument('--both-returns', action='store_true', help='second returns of the lasers, too')
@@ -133,7 +133,7 @@ def convert(args: argparse.Namespace) -> list[Path]:
             cameras=args.cameras,
         )
     elif args.dataset == 'waymo':
-        listed = [name for path in args.splits or () for name in waymo.read_list(path)]
+        listed = read_splits(args.splits or (), args.root_path)
         written = waymo.convert(
             args.root_path,
             out_dir,

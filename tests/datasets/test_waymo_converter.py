@@ -16,6 +16,7 @@ from projects.DistillNeRF.datasets.converters.waymo import convert as waymo
 from projects.DistillNeRF.datasets.converters.waymo import segments
 from projects.DistillNeRF.datasets.infos import load_infos
 from projects.DistillNeRF.datasets.rig_checks import ORIGIN_HEIGHT
+from projects.DistillNeRF.datasets.waymo_splits import segment_name
 from projects.DistillNeRF.geometry.poses import inverse_pose
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.dataset import build_dataset
@@ -24,7 +25,7 @@ from tests.helpers.waymo_world import PALETTE, START, STREET, WaymoWorld, distan
 from tools.create_data import main
 
 RING = ['FRONT_LEFT', 'FRONT', 'FRONT_RIGHT', 'SIDE_RIGHT', 'SIDE_LEFT']
-NAMES = ('1000_000_020_000_040', '2000_000_020_000_040', '3000_000_020_000_040')
+NAMES = ('1000_0_000_20_000', '2000_0_000_20_000', '3000_0_000_20_000')
 MOVING = 3
 
 
@@ -260,7 +261,7 @@ def test_names_of_segments() -> None:
         file_name(NAMES[0]),
         f'gs://a/individual_files_training_{file_name(NAMES[0])}',
     ):
-        assert waymo.segment_of(name) == NAMES[0]
+        assert segment_name(name) == NAMES[0]
 
 
 def times_of(out: Path) -> dict[str, int]:

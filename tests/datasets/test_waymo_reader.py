@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from projects.DistillNeRF.datasets.converters.waymo.range_images import LASER_CO
 from projects.DistillNeRF.datasets.converters.waymo.tfrecord import count_records, frame_record, read_records
 from projects.DistillNeRF.geometry.poses import inverse_pose
 from projects.DistillNeRF.utils.errors import InputError
+from tests.helpers.waymo_frames import assert_same
 from tests.helpers.waymo_records import file_name, write_segment
 from tests.helpers.waymo_world import NO_LABEL_COLUMNS, SPEED, WaymoWorld, distance_to_surfaces
 
@@ -39,27 +39,6 @@ def errors(frame: Frame, values: np.ndarray) -> np.ndarray:
     """How far points are from where the surfaces are when they are measured, meters."""
     times = 0.1 * NUMBER + 0.05 + values[:, TIME_COLUMN]
     return distance_to_surfaces(on_map(values, frame.vehicle2global), times)
-
-
-def assert_same(found: Any, expected: Any, where: str = 'frame') -> None:
-    """Every field of a frame is the same; numbers to a microsecond and to the last bit."""
-    if is_dataclass(expected):
-        for entry in fields(expected):
-            assert_same(getattr(found, entry.name), getattr(expected, entry.name), f'{where}.{entry.name}')
-    elif isinstance(expected, dict):
-        assert list(found) == list(expected), where
-        for key, value in expected.items():
-            assert_same(found[key], value, f'{where}[{key}]')
-    elif isinstance(expected, (list, tuple)):
-        assert len(found) == len(expected), where
-        for index, value in enumerate(expected):
-            assert_same(found[index], value, f'{where}[{index}]')
-    elif isinstance(expected, np.ndarray):
-        np.testing.assert_array_equal(found, expected, err_msg=where)
-    elif where == 'frame.timestamp':
-        assert found == pytest.approx(expected, abs=1e-6)
-    else:
-        assert found == expected, where
 
 
 def test_what_is_read_is_what_was_written(frame: Frame, tmp_path: Path) -> None:

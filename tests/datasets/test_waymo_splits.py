@@ -11,6 +11,7 @@ from projects.DistillNeRF.datasets.waymo_splits import (
     SPLITS,
     STATIC32,
     names_of,
+    read_splits,
     read_wanted,
     segment_name,
 )
@@ -85,3 +86,16 @@ def test_what_numbers_cannot_be_told_by_is_refused():
         names_of(['16'], other, 'bucket')
     # Names need no order.
     assert names_of([NAME], training[:5], 'bucket') == [NAME]
+
+
+def test_parts_are_chosen_by_name_where_their_names_are_known(tmp_path):
+    assert read_splits(['static32'], tmp_path) == list(STATIC32.values())
+    with pytest.raises(InputError, match=r'dynamic32.txt: the name of segment number 16 .*download_waymo.py --splits'):
+        read_splits(['dynamic32'], tmp_path)
+    mine = tmp_path / 'mine.txt'
+    mine.write_text(f'{STATIC32[3]}\n19\n')
+    (tmp_path / 'dynamic32.txt').write_text('1000_0_000_20_000\n')
+    expected = [STATIC32[3], STATIC32[19], '1000_0_000_20_000']
+    assert read_splits([str(mine), 'dynamic32'], tmp_path) == expected
+    with pytest.raises(InputError, match=r'nothing\.txt'):
+        read_splits([str(tmp_path / 'nothing.txt')], tmp_path)

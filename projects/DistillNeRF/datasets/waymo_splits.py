@@ -106,6 +106,27 @@ def read_wanted(path: Path) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def read_splits(splits: Iterable[str], folder: Path) -> list[str]:
+    """Return the names of the segments of parts of NOTR, and of lists.
+
+    Args:
+        splits: keys of :data:`SPLITS`, and files (:func:`read_wanted`).
+        folder: where ``tools/download_waymo.py`` left the lists of the parts, ``PART.txt``.
+
+    Raises:
+        InputError: a bad list, or a part whose names cannot be told.
+    """
+    names = []
+    for split in splits:
+        path = folder / f'{split}.txt' if split in SPLITS else Path(split)
+        wanted = list(map(str, SPLITS.get(split, ()))) if split in SPLITS and not path.is_file() else read_wanted(path)
+        if unknown := [word for word in wanted if word.isdecimal() and int(word) not in STATIC32]:
+            hint = f'tools/download_waymo.py --splits {split} --out {folder} writes it, or give a file of names'
+            raise InputError(f'{path}: the name of segment number {unknown[0]} is not known without this list; {hint}')
+        names += names_of(wanted, None, str(path))
+    return list(dict.fromkeys(names))
+
+
 def names_of(wanted: Iterable[str], training: Sequence[str] | None, where: str) -> list[str]:
     """Return the names of segments.
 

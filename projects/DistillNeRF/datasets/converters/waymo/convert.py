@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -11,13 +11,16 @@ import numpy as np
 from tqdm import tqdm
 
 from ....utils.errors import InputError, note, warn
-from ....utils.files import require_file, require_writable
+from ....utils.files import require_writable
 from ....utils.processes import process_pool
 from ...custom_rig.distortion import Distortion
 from ...infos import Info, InfoFile, save_info_files
+from ...waymo_splits import segment_name
 from ..common import check_images, choose_cameras, common_cameras, link_frames, number_samples, ring_order
 from ..scene_files import check_first_points
-from . import v1
+from . import v2
+from .components import OPTIONAL
+from .formats import find_files, reader
 from .frames import CAMERAS
 from .records import CATEGORIES
 from .segments import FOLDER, JPEG_QUALITY, Segment, Settings, convert_segment, finished_records
@@ -27,8 +30,6 @@ CAMERA_SETS = {'3': ('FRONT_LEFT', 'FRONT', 'FRONT_RIGHT'), '5': CAMERAS}
 SPLIT_FOLDERS = {'training': 'train', 'validation': 'val', 'testing': 'test'}
 # Frames of 0.1 s between neighbor keyframes, as far apart as those of nuScenes.
 STEP = 5
-_NAME = re.compile(r'\d+_\d{3}_\d+_\d{3}_\d+')
-_FILE_WORDS = re.compile(r'^(?:.*/)?(?:individual_files_\w+?_)?(?:segment-)?|(?:_with_camera_labels)?(?:\.tfrecord)?$')
 
 
 def convert(
@@ -47,10 +48,10 @@ def convert(
     """Write ``{tag}_infos_{train,val}.pkl`` and the files of all segments below ``kitti_format`` to ``out_dir``.
 
     Args:
-        root: folder of the TFRecords, at any depth.
+        root: folder of the TFRecords (v1) or of the components' folders (v2), at any depth.
         out_dir: where to write; segments that are there already are kept (:mod:`.segments`).
         tag: how the names of the info files begin.
-        scenes: names of the segments to convert (:func:`read_list`); None takes all.
+        scenes: names of the segments to convert or of their files; None takes all.
         val_scenes: those of the val split; if none are named, folders (``training``, ``validation``) tell the splits,
             else the last fifth is the val split.
         cameras: names of the cameras, or a key of :data:`CAMERA_SETS`; None takes all five.
@@ -66,7 +67,6 @@ def convert(
     Raises:
         InputError: after all segments that can be converted are, if one cannot.
     """
-    v1.messages()
     if every < 1:
         raise InputError(f'--every {every}: give 1 or more')
     wanted = CAMERA_SETS.get(cameras[0], cameras) if cameras and len(cameras) == 1 else cameras
@@ -77,6 +77,7 @@ def convert(
     splits = _splits(segments, _choose(files, val_scenes, root, '--val-scene-ids'), root)
     require_writable(out_dir / FOLDER)
     infos = _records(segments, _in_processes(list(segments.values()), workers), skip_incomplete)
+    _tell_of_lacking([segments[name] for name in infos], root)
     _tell_of_lenses(next(iter(infos.values()))[0])
     step = every * -(-STEP // every)  # at least as far apart as STEP
     written = []
@@ -93,47 +94,22 @@ def find_segments(root: Path) -> dict[str, Path]:
     Names are read from the files only where their own names do not tell.
 
     Raises:
-        InputError: no folder, no segment, or one that is there twice.
+        InputError: no folder, no segment, one that is there twice, or both formats.
     """
     if not root.is_dir():
-        raise InputError(f'{root}: no such folder; give the folder of the TFRecords of Waymo')
+        raise InputError(f'{root}: no such folder; give the folder of the files of Waymo')
     files: dict[str, Path] = {}
-    for path in sorted(root.rglob(f'*{v1.SUFFIX}')):
-        found = _NAME.search(path.name)
-        name = found[0] if found else v1.segment_name(path)
+    for path in find_files(root):
+        name = segment_name(path.name) or reader(path).segment_name(path)
         if name in files:
             raise InputError(f'{path}: holds segment {name}, as {files[name]} does; remove one of them')
         files[name] = path
-    if not files:
-        raise InputError(f'{root}: holds no *{v1.SUFFIX}; give the folder of the TFRecords of Waymo')
     return dict(sorted(files.items()))
-
-
-def read_list(path: Path) -> list[str]:
-    """Read a list of segments: a name, file name or address (``gs://``) on each line; ``#`` begins a comment.
-
-    Raises:
-        InputError: no file, or no name in it.
-    """
-    try:
-        lines = require_file(path, 'give a file with the name of a segment on each line').read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f'{path}: is no text ({error}); give a file with the name of a segment on each line'
-        ) from error
-    if not (names := [name for line in lines if (name := line.partition('#')[0].strip())]):
-        raise InputError(f'{path}: names no segment; give a file with the name of a segment on each line')
-    return names
-
-
-def segment_of(name: str) -> str:
-    """Return the name of the segment that a name, file name or address tells."""
-    return _FILE_WORDS.sub('', name.strip())
 
 
 def _choose(files: Mapping[str, Path], wanted: Iterable[str], root: Path, option: str) -> list[str]:
     """Return the names of the segments that are wanted, in order, each once."""
-    names = [segment_of(name) for name in wanted]
+    names = [segment_name(name) or name for name in wanted]
     if missing := [name for name in names if name not in files]:
         raise InputError(
             f'{root}: has no segment {missing[0]} ({len(missing)} of the {len(names)} of {option} are missing); '
@@ -154,7 +130,7 @@ def _splits(segments: Mapping[str, Segment], val: Sequence[str], root: Path) -> 
         if not splits['train']:
             raise InputError(f'{root}: all of its segments to convert are in the val split; leave some for training')
         return splits
-    folders = [SPLIT_FOLDERS.get(segment.path.parent.name) for segment in segments.values()]
+    folders = [SPLIT_FOLDERS.get(reader(segment.path).split_folder(segment.path)) for segment in segments.values()]
     if None not in folders and len(set(folders)) > 1:
         return {
             split: [name for name, folder in zip(names, folders, strict=True) if folder == split]
@@ -166,6 +142,19 @@ def _splits(segments: Mapping[str, Segment], val: Sequence[str], root: Path) -> 
         return {'train': names, 'val': names}
     count = max(1, len(names) // 5)
     return {'train': names[:-count], 'val': names[-count:]}
+
+
+def _tell_of_lacking(segments: Sequence[Segment], root: Path) -> None:
+    """Warn of components of v2 that segments lack, with how many do."""
+    lacking = Counter(
+        part for segment in segments if segment.path.suffix == v2.SUFFIX for part in v2.lacking(segment.path)
+    )
+    for component, what in OPTIONAL.items():
+        if count := lacking[component]:
+            warn(
+                f'{root}: {count} of {len(segments)} segments have no file of {component.folder}: their records have '
+                f'no {what}; download that folder, too, and run the same command again to have them'
+            )
 
 
 def _tell_of_lenses(info: Info) -> None:

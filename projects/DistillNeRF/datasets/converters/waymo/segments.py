@@ -20,12 +20,11 @@ from ....utils.errors import InputError
 from ....utils.files import atomic_path
 from ...infos import Info, read_pickle
 from ..common import DOWNLOAD_AGAIN
-from . import v1
+from .formats import reader
 from .frames import CAMERAS, Frame, Wanted
 from .plausibility import CAMERA, check_lasers
 from .range_images import frame_points
 from .records import VEHICLE2LIDAR, Lens, check_cameras, frame_record, image_record, points_record
-from .tfrecord import count_records, record_label
 
 # Folder of all segments, below the output folder.
 FOLDER = 'kitti_format'
@@ -58,7 +57,7 @@ class Segment:
 
     Attributes:
         name: its name in Waymo.
-        path: its file.
+        path: its file (:func:`.formats.find_files`).
         out_dir: folder of the info files.
         settings: what to make of it.
     """
@@ -75,10 +74,10 @@ class Segment:
 
     def source(self) -> Info:
         """Return what its files are made from: they are made again if anything of it changes."""
-        status = self.path.stat()
+        files = {path: path.stat() for path in reader(self.path).source_files(self.path)}
         return {
             'version': VERSION,
-            'file': (status.st_size, status.st_mtime_ns),
+            'files': {path.parent.name: (status.st_size, status.st_mtime_ns) for path, status in files.items()},
             **asdict(self.settings),
         }
 
@@ -97,7 +96,7 @@ def convert_segment(segment: Segment, bar: bool = False) -> Path:
     if finished_records(segment) is None:
         writer = _Writer(segment)
         _check_first(segment)
-        count = count_records(segment.path)
+        count = reader(segment.path).count_frames(segment.path)
         total = len(range(0, count, segment.settings.every))
         infos = [
             writer.write(frame, number)
@@ -126,18 +125,20 @@ def _check_first(segment: Segment) -> None:
     """Warn if the points of the first frame contradict what else is known of it."""
     if segment.settings.returns:
         wanted = Wanted((CAMERA,), returns=1, camera_projections=True)
-        number, frame = next(v1.read_frames(segment.path, wanted))
-        check_lasers(frame, record_label(segment.path, number))
+        form = reader(segment.path)
+        number, frame = next(form.read_frames(segment.path, wanted))
+        check_lasers(frame, form.frame_label(segment.path, number, frame.timestamp))
 
 
 def _frames(segment: Segment) -> Iterator[tuple[int, Frame]]:
     settings = segment.settings
     wanted = Wanted(settings.cameras, settings.returns)
-    for number, frame in v1.read_frames(segment.path, wanted, settings.every):
+    form = reader(segment.path)
+    for number, frame in form.read_frames(segment.path, wanted, settings.every):
         if frame.segment != segment.name:
+            where = form.frame_label(segment.path, number, frame.timestamp)
             raise InputError(
-                f'{record_label(segment.path, number)}: is of segment {frame.segment}, not of {segment.name} as the '
-                f'file should be; {DOWNLOAD_AGAIN}'
+                f'{where}: is of segment {frame.segment}, not of {segment.name} as the file should be; {DOWNLOAD_AGAIN}'
             )
         yield number, frame
 
@@ -156,7 +157,8 @@ class _Writer:
 
     def write(self, frame: Frame, number: int) -> Info:
         """Write images and points of a frame; return its record."""
-        where = record_label(self._segment.path, number)
+        path = self._segment.path
+        where = reader(path).frame_label(path, number, frame.timestamp)
         try:
             check_cameras(frame, self._segment.settings.cameras, where)
             images = {camera: self._image(frame, number, camera, where) for camera in self._segment.settings.cameras}

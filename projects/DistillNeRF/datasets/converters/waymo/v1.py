@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ....geometry.poses import check_poses
 from ....utils.errors import InputError
 from ..common import DOWNLOAD_AGAIN
 from .frames import (
@@ -33,15 +32,20 @@ from .frames import (
     Shutter,
     Wanted,
 )
-from .tfrecord import read_records, record_label
+from .reading import (
+    check_finite,
+    check_shutter,
+    checked_name,
+    image_box,
+    laser_calibration,
+    rigid_pose,
+    sensor_name,
+)
+from .tfrecord import count_records, read_records, record_label
 
 PACKAGE = 'waymo-open-dataset-tf-2-12-0==1.6.7'
 # v1 names the segment of a file: ``segment-NAME_with_camera_labels.tfrecord``.
 SUFFIX = '.tfrecord'
-# Radians, with some room for rounding.
-STEEPEST_BEAM = np.pi / 2 + 1e-3
-# Seconds between the pose of an image and the beginning or end of its shutter's run (seen: 0.027).
-LONGEST_RUN = 0.3
 
 
 def messages() -> ModuleType:
@@ -58,6 +62,32 @@ def messages() -> ModuleType:
             f'{PACKAGE}` (on Linux, x86_64)'
         ) from error
     return dataset_pb2
+
+
+def find_files(root: Path) -> list[Path]:
+    """Return the files of the segments below a folder, at any depth."""
+    return sorted(root.rglob(f'*{SUFFIX}'))
+
+
+def source_files(path: Path) -> list[Path]:
+    """Return all files that a segment is read from, of one of :func:`find_files`."""
+    return [path]
+
+
+def split_folder(path: Path) -> str:
+    """Return the name of the folder that may tell the split of a segment."""
+    return path.parent.name
+
+
+def count_frames(path: Path) -> int:
+    """Count the frames of a segment."""
+    return count_records(path)
+
+
+def frame_label(path: Path, number: int, timestamp: float) -> str:
+    """Return what messages call a frame; its number says enough."""
+    del timestamp
+    return record_label(path, number)
 
 
 def read_frames(path: Path, wanted: Wanted, every: int = 1) -> Iterator[tuple[int, Frame]]:
@@ -94,18 +124,15 @@ def _parse(kind: str, data: bytes, where: str) -> Any:
 
 
 def _name(message: Any, where: str) -> str:
-    name = message.context.name
-    if not name or '/' in name or name.startswith('.'):
-        raise InputError(f'{where}: its segment is named {name!r}; {DOWNLOAD_AGAIN}')
-    return name
+    return checked_name(message.context.name, where)
 
 
 def _frame(message: Any, wanted: Wanted, where: str) -> Frame:
     context = message.context
     if not message.timestamp_micros > 0:
         raise InputError(f'{where}: has no time stamp; {DOWNLOAD_AGAIN}')
-    cameras = {_known(CAMERAS, camera.name, 'camera', where): camera for camera in context.camera_calibrations}
-    lasers = {_known(LASERS, laser.name, 'laser', where): laser for laser in context.laser_calibrations}
+    cameras = {sensor_name(CAMERAS, camera.name, 'camera', where): camera for camera in context.camera_calibrations}
+    lasers = {sensor_name(LASERS, laser.name, 'laser', where): laser for laser in context.laser_calibrations}
     return Frame(
         segment=_name(message, where),
         timestamp=message.timestamp_micros / 1e6,
@@ -123,20 +150,8 @@ def _frame(message: Any, wanted: Wanted, where: str) -> Frame:
     )
 
 
-def _known(names: Sequence[str], number: int, what: str, where: str) -> str:
-    """Return the name of a camera or laser from its number, which counts from 1."""
-    if not 1 <= number <= len(names):
-        raise InputError(f'{where}: has an unknown {what} (known are {", ".join(names)}); {DOWNLOAD_AGAIN}')
-    return names[number - 1]
-
-
 def _pose(transform: Any, where: str) -> np.ndarray:
-    if len(transform.transform) != 16:
-        what = 'is missing' if not len(transform.transform) else f'has {len(transform.transform)} numbers, not 16'
-        raise InputError(f'{where} {what}; {DOWNLOAD_AGAIN}')
-    pose = np.array(transform.transform, np.float64).reshape(4, 4)
-    check_poses(pose[None], [where], DOWNLOAD_AGAIN)
-    return pose
+    return rigid_pose(transform.transform, where)
 
 
 def _camera(camera: Any, where: str) -> CameraCalibration:
@@ -154,21 +169,18 @@ def _camera(camera: Any, where: str) -> CameraCalibration:
 
 
 def _laser(laser: Any, where: str) -> LaserCalibration:
-    given = np.array(laser.beam_inclinations, np.float64)
-    rising = given if len(given) else np.array([laser.beam_inclination_min, laser.beam_inclination_max])
-    if not (np.abs(rising) <= STEEPEST_BEAM).all() or not (np.diff(rising) > 0).all():
-        raise InputError(f'{where}: the inclinations of its beams are no rising angles in radians; {DOWNLOAD_AGAIN}')
-    return LaserCalibration(
+    return laser_calibration(
         _pose(laser.extrinsic, f'{where}: its pose on the vehicle'),
         (laser.beam_inclination_min, laser.beam_inclination_max),
-        given if len(given) else None,
+        laser.beam_inclinations,
+        where,
     )
 
 
 def _images(message: Any, names: Sequence[str], where: str) -> dict[str, CameraImage]:
-    found = {_known(CAMERAS, image.name, 'camera', where): image for image in message.images}
+    found = {sensor_name(CAMERAS, image.name, 'camera', where): image for image in message.images}
     drawn, projected = (
-        {_known(CAMERAS, label.name, 'camera', where): label.labels for label in labels}
+        {sensor_name(CAMERAS, label.name, 'camera', where): label.labels for label in labels}
         for labels in (message.camera_labels, message.projected_lidar_labels)
     )
     images = {}
@@ -184,12 +196,10 @@ def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox],
     velocity, shutter, moves = None, None, image.velocity
     if image.HasField('velocity'):
         velocity = np.array([moves.v_x, moves.v_y, moves.v_z, moves.w_x, moves.w_y, moves.w_z])
-        _check_finite(velocity, f'{where}: the velocity of the vehicle')
+        check_finite(velocity, f'{where}: the velocity of the vehicle')
     if image.HasField('camera_trigger_time') and image.HasField('camera_readout_done_time'):
         shutter = Shutter(image.shutter, image.camera_trigger_time, image.camera_readout_done_time)
-        runs = (image.pose_timestamp - shutter.trigger_time, shutter.readout_done_time - image.pose_timestamp)
-        if not all(0 <= run <= LONGEST_RUN for run in (*runs, shutter.exposure)):
-            raise InputError(f'{where}: the times of its shutter contradict that of its image; {DOWNLOAD_AGAIN}')
+        check_shutter(shutter, image.pose_timestamp, where)
     return CameraImage(
         jpeg=image.image,
         vehicle2global=_pose(image.pose, f'{where}: the pose of its image'),
@@ -202,20 +212,14 @@ def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox],
     )
 
 
-def _check_finite(values: np.ndarray, what: str) -> None:
-    if not np.isfinite(values).all():
-        raise InputError(f'{what} holds NaN or infinity; {DOWNLOAD_AGAIN}')
-
-
 def _image_boxes(labels: Sequence[Any], where: str) -> list[ImageBox]:
-    numbers = [(box.center_x, box.center_y, box.length, box.width) for box in (label.box for label in labels)]
-    _check_finite(np.array(numbers), f'{where}: a box in its image')
     return [
-        ImageBox(
+        image_box(
             (label.box.center_x, label.box.center_y),
             (label.box.length, label.box.width),  # length lies along x
-            OBJECT_TYPES[label.type],
+            label.type,
             label.id,
+            where,
         )
         for label in labels
     ]
@@ -254,7 +258,7 @@ def _returns(lasers: Sequence[Any], wanted: Wanted, where: str) -> dict[str, Las
         first = laser.ri_return1
         if not _is_measured(first):
             continue
-        name = _known(LASERS, laser.name, 'laser', where)
+        name = sensor_name(LASERS, laser.name, 'laser', where)
         label = f'{where}: laser {name}'
         measured = [first, laser.ri_return2][: wanted.returns]
         images = [_range_image(part, label) for part in measured if _is_measured(part)]
