@@ -236,6 +236,21 @@ def test_rows_of_every_instant_have_their_own_pictures():
         assert (depths[label] == depth_to_colors(np.array([[first + 3.0]]))[0, 0]).all()
 
 
+@pytest.mark.parametrize(('depth_size', 'sky_size'), [((1, 1), (6, 10)), ((12, 20), (6, 10)), ((6, 10), (12, 20))])
+def test_a_sky_mask_of_another_size_than_the_depth_is_drawn(depth_size, sky_size):
+    """Masks alone come with a depth of one pixel, which is unknown: training stopped at its first picture."""
+    sky = torch.zeros(6, *sky_size)
+    sky[:, : sky_size[0] // 2] = 1
+    views = make_views(teacher_depth=torch.full((6, *depth_size), torch.nan), sky_mask=sky)
+    rows = rows_of(views, prediction(views))
+    size = max(depth_size, sky_size)
+    for label in ('teacher\ndepth', 'teacher\ndepth error'):
+        tile = rows[label]['CAM_BACK']
+        assert tile.shape == (*size, 3)
+        shown = (tile == SKY_COLOR).all(-1)
+        assert shown[: size[0] // 2].all() and not shown[size[0] // 2 :].any()
+
+
 def test_features_of_every_instant_have_the_colors_of_the_current_one():
     views = make_views((1, 0))
     same = torch.randn(1, 5, 6, 10, generator=torch.Generator().manual_seed(0)).expand(12, -1, -1, -1).clone()

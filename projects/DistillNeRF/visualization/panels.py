@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geometry.cameras import Cameras
 from ..geometry.views import Views
+from ..losses.depth import resize_depth, resize_mask
 from .colors import SKY_COLOR, color_shares, depth_to_colors
 from .feature_rows import feature_rows
 from .panel_layout import (
@@ -151,6 +152,7 @@ def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list
         ('true', views.true_depth, None if views.true_depth is None else views.true_depth.isnan()),
     ):
         if z is not None:
+            z, sky = _at_one_size(z, sky)
             distance = _distance(z, views.cameras)
             rows.append(PanelRow(f'{name}\ndepth', _depths(views, distance, sky)))
             errors = np.abs(_numpy(distance) - _at_size(rendered, _numpy(distance)))
@@ -158,6 +160,17 @@ def _known_depths(views: Views, rendered: Tensor, size: tuple[int, int]) -> list
             tiles = [_depth_error_colors(*pair) for pair in zip(errors, skies, strict=True)]
             rows.append(PanelRow(f'{name}\ndepth error', tiles_by_camera(views, tiles)))
     return rows
+
+
+def _at_one_size(z: Tensor, sky: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Resize a map ``(V, h, w)`` or its mask, whichever is smaller, to the size of the other, without new values.
+
+    Masks alone come with a depth of one unknown pixel, and masks of another network may have another size.
+    """
+    if sky is None:
+        return z, None
+    size = max(z.shape[-2:], sky.shape[-2:], key=math.prod)
+    return resize_depth(z, size, nearest=True), resize_mask(sky, *size)
 
 
 def _at_size(rendered: Tensor, like: np.ndarray) -> np.ndarray:
