@@ -364,10 +364,3 @@ def test_bad_mmdet3d_pickles_are_refused(nuscenes_root, tmp_path):
         source.write_bytes(content)
         with pytest.raises(InputError, match=r'infos\.pkl'):
             from_mmdet3d_info(source, nuscenes_root, tmp_path / 'out')
-
-
-def test_waymo_is_not_offered(capsys):
-    with pytest.raises(SystemExit) as error:
-        main(['waymo', '--root-path', 'x'])
-    assert error.value.code == 2
-    assert 'invalid choice' in capsys.readouterr().err

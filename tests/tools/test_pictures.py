@@ -90,14 +90,23 @@ def test_features_of_a_network_of_colors_are_drawn(project, tmp_path):
     names = drawn(project.config, tmp_path, 'model.visualize_foundation_model_feat=True')
     assert names == ['panel_000.png', 'images_000']
     tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
-    assert tiles == [f'{camera}_{row}.png' for camera in sorted(CAMERAS) for row in ('features', 'input')]
+    rows = ('features', 'input', 'next_features')
+    assert tiles == [f'{camera}_{row}.png' for camera in sorted(CAMERAS) for row in rows]
 
 
 def test_queries_and_features_of_a_network_of_features_are_drawn(configs, tmp_path):
     options = ('model.language_query=car,road', 'model.visualize_foundation_model_feat=True')
     names = drawn(configs['features'], tmp_path, *options, samples=2)
     assert names == ['panel_000.png', 'images_000', 'panel_001.png', 'images_001']
-    rows = ('features', 'input', 'query_car', 'query_road', 'teacher_features')
+    rows = (
+        'features',
+        'input',
+        'next_features',
+        'next_teacher_features',
+        'query_car',
+        'query_road',
+        'teacher_features',
+    )
     tiles = sorted(path.name for path in (tmp_path / 'images_000').iterdir())
     assert tiles == sorted(f'{camera}_{row}.png' for camera in ('CAM_FRONT', 'CAM_FRONT_LEFT') for row in rows)
     picture(tmp_path / 'panel_000.png')

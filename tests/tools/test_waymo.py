@@ -134,6 +134,7 @@ def test_recoloring_without_images_is_refused(checkpoint, tmp_path):
     assert_refused(run('test', *arguments), '--recolor is of --eval psnr and novel_view')
 
 
+@pytest.mark.slow
 def test_a_teacher_writes_what_the_student_reads(towns, tmp_path):
     """Below another root, so that nothing of the other tests is read."""
     out = tmp_path / 'teacher'
