@@ -254,6 +254,15 @@ def test_lists_and_folders_choose_segments_and_splits(raw: Path, tmp_path: Path,
     assert 'waymo_infos_val.pkl: 3 of 3 frames have no LiDAR' in capsys.readouterr().err
 
 
+def test_teacher_files_lie_beside_their_images(converted: Path) -> None:
+    for info in records(converted):
+        for image in info['images'].values():
+            folder, name = image['img_path'].rsplit('/', 2)[1:]
+            number = folder.removeprefix('image_')
+            place = f'kitti_format/{info["scene"]}/{{}}_{number}/{name.removesuffix(".jpg")}.npy'
+            assert image['teacher'] == {'depth': place.format('depth_img'), 'sky_mask': place.format('sky_mask')}
+
+
 def test_names_of_segments() -> None:
     for name in (
         NAMES[0],

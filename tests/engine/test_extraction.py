@@ -26,6 +26,7 @@ from projects.DistillNeRF.engine.extraction import (
     read_task_image,
     run_stages,
     target,
+    usual_workers,
 )
 from projects.DistillNeRF.utils.files import save_npy
 from tests.helpers.boxworld import CAMERAS, BoxWorld, save
@@ -268,3 +269,9 @@ def test_lines_say_what_was_made_from_what(world, tmp_path):
     status = image.stat()
     size = (options.out / 'LEFT/frame0.npy').stat().st_size
     assert {'file': 'LEFT/frame0.npy', 'size': size, 'image': [status.st_size, status.st_mtime_ns]} in entries
+
+
+@pytest.mark.parametrize(('cores', 'workers'), [(1, 1), (2, 1), (3, 2), (16, 4)])
+def test_a_core_is_left_to_the_model(monkeypatch, tmp_path, cores, workers):
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: set(range(cores)))
+    assert usual_workers() == ExtractionOptions(tmp_path, 'features', {}).workers == workers
