@@ -12,6 +12,8 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.scene import Rendering, Scene
 from projects.DistillNeRF.modules.renderer import RaySampling, render_rays
+from projects.DistillNeRF.modules.source_blend import SourceBlend
+from projects.DistillNeRF.modules.source_views import Sources
 from tests.helpers.cameras import level_cameras
 from tests.helpers.refusals import assert_refused
 from tests.helpers.scenes import scene_at
@@ -246,7 +248,7 @@ def refused(path, *words: str) -> None:
     ('change', 'word'),
     [
         ({'format': 'other'}, 'not a scene'),
-        ({'format_version': 2}, 'version 2, not 1'),
+        ({'format_version': 3}, 'version 3, not 2'),
         ({'codes': None}, 'damaged'),
         ({'codes': torch.tensor([5, 3], dtype=torch.int32)}, 'not in order'),
         ({'codes': torch.tensor([8**8], dtype=torch.int32)}, 'not in order'),
@@ -333,3 +335,80 @@ def test_occupancy_counts_from_half_a_unit_of_density_on():
     assert scene.occupancy(*box).tolist() == [[[True]]]  # exp(0.4 - 1) = 0.55
     scene = make_scene(torch.tensor([[3.1, 10.2, 0.5]]), LEFT, logit=0.25)
     assert scene.occupancy(*box).tolist() == [[[False]]]  # exp(0.25 - 1) = 0.47
+
+
+# Source views.
+
+
+def with_sources(scene: Scene, places: Cameras) -> Scene:
+    """Return the scene with a blend and noise as the images of ``places``, which see a wall at y = 10 m."""
+    torch.manual_seed(0)
+    _, directions = places.rays(places.height, places.width)
+    distances = (10 / directions[..., 1]).clamp(min=0.5)
+    sources = Sources(torch.rand(len(places), 3, places.height, places.width), places, distances)
+    blend = SourceBlend(count=2, channels=8).eval()
+    torch.nn.init.normal_(blend.last.weight, std=0.1)
+    return dataclasses.replace(scene, blend=blend, sources=sources)
+
+
+@torch.no_grad()
+def test_source_views_come_along_in_files_copies_and_other_precisions(tmp_path):
+    places = cameras(24, 40, (0.0, 40.0))
+    scene = with_sources(make_scene(WALL, LEFT), places)
+    view = cameras(24, 40, (10.0,))
+    expected = scene.render(view, ('rgb', 'depth'))
+    assert expected.depth.shape == expected.opacity.shape == (1, 24, 40) and expected.voxel_depth.shape == (1, 12, 20)
+    assert not torch.equal(expected.rgb, make_scene(WALL, LEFT).render(view).rgb)
+    scene.save(tmp_path / 'scene.pt')
+    loaded = Scene.load(tmp_path / 'scene.pt')
+    assert not loaded.blend.training
+    assert equal(loaded.render(view, ('rgb', 'depth')), expected)
+    double = scene.to(torch.float64).render(view.to(torch.float64))
+    assert double.rgb.dtype == double.depth.dtype == torch.float64
+    # Single pixels differ by more: the nearest pixel of a source may be another one.
+    assert (double.rgb.float() - expected.rgb).abs().mean() < 2e-3
+
+
+@torch.no_grad()
+def test_depth_alone_is_that_of_source_views_and_features_are_those_of_voxels():
+    scene = with_sources(make_scene(WALL, LEFT), cameras(24, 40))
+    view = cameras(24, 40, (10.0,))
+    everything = scene.render(view, ('rgb', 'features'))
+    alone = scene.render(view, ('depth',))
+    assert alone.rgb is None and torch.equal(alone.depth, everything.depth)
+    assert torch.equal(everything.features, make_scene(WALL, LEFT).render(view, ('features',)).features)
+
+
+@torch.no_grad()
+def test_an_input_view_is_withheld_if_that_is_asked_for():
+    places = cameras(24, 40, (0.0, 40.0))
+    scene = with_sources(make_scene(WALL, LEFT), places)
+    other = dataclasses.replace(scene.sources, images=1 - scene.sources.images)
+    changed = dataclasses.replace(scene, sources=other)
+    assert torch.equal(
+        scene.render(places[[0]], withhold_own=True).rgb[..., :10],
+        changed.render(places[[0]], withhold_own=True).rgb[..., :10],
+    )
+    assert not torch.allclose(scene.render(places[[0]]).rgb[..., :10], changed.render(places[[0]]).rgb[..., :10])
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        ({'blend': {'rooms': 3}}, 'damaged'),
+        ({'blend_weights': {}}, 'damaged'),
+        ({'sources': {}}, 'damaged'),
+        ({'distances': torch.ones(1, 5, 5)}, 'do not fit together'),
+        ({'images': torch.full((1, 3, 12, 20), math.nan)}, 'source views hold NaN'),
+    ],
+)
+def test_files_with_damaged_source_views(tmp_path, change, word):
+    path = tmp_path / 'scene.pt'
+    with_sources(make_scene(WALL, LEFT), cameras()).save(path)
+    state = torch.load(path)
+    if set(change) <= set(state):
+        state |= change
+    else:
+        state['sources'] |= change
+    torch.save(state, path)
+    refused(path, word)

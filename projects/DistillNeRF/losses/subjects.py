@@ -54,7 +54,7 @@ NAMES = {
 }
 """Names in ``model.losses`` that say what is compared, whatever the class, in the order of the log."""
 
-STAGES = ('_coarse', '_fine')
+STAGES = ('_coarse', '_fine', '_voxels')
 """Ends of the log's names; no other name of a loss ends so."""
 
 HINT = f'give its class the attribute compares, or its config the key compares: one of {", ".join(SUBJECTS)}'

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
+from ..geometry.tensors import full_precision
 from ..geometry.views import Views
 from ..kernels.selection import set_kernels
 from ..modules.chunked import set_activation_checkpointing
@@ -18,6 +18,8 @@ from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import ColorHead, build_head
 from ..modules.pooling import pool_views
 from ..modules.renderer import RaySampling
+from ..modules.source_blend import SourceBlend
+from ..modules.source_views import Sources
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.voxels import VoxelGrid
 from ..utils.precision import DEFAULT, computing
@@ -49,6 +51,8 @@ class DistillNeRF(nn.Module):
         head: keyword arguments of :func:`build_head`.
         downscale: image size over render size.
         jitter: random sample positions while training (``stochastic_render_sample``).
+        source_blend: keyword arguments of :class:`SourceBlend`, which blends colors and depth of the input views into
+            what is rendered; ``None`` for none, as published.
         published_quirks: reproduce the oddities of the published code that change numbers: those of
             :class:`RaySampling` and :meth:`VoxelTables.build`, and those of the losses (:class:`.objective.Objective`).
         depth_weights: weights of the frozen depth network, for views without frozen-depth features: the published file
@@ -78,6 +82,7 @@ class DistillNeRF(nn.Module):
         head: dict | None = None,
         downscale: int = 2,
         jitter: bool = False,
+        source_blend: dict | None = None,
         published_quirks: bool = False,
         depth_weights: str | None = None,
         activation_checkpointing: bool = False,
@@ -99,6 +104,9 @@ class DistillNeRF(nn.Module):
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
         self.frozen_depth = FrozenDepth(depth_weights, self.coarse_net.depth_channels)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
+        self.blend = None if source_blend is None else SourceBlend(**source_blend)
+        if self.blend is not None and self.head.renders != 'rgb':
+            raise ValueError('source_blend blends colors, but the head renders features: leave it out')
         set_activation_checkpointing(self, activation_checkpointing)
         set_kernels(self, kernels)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
@@ -128,7 +136,7 @@ class DistillNeRF(nn.Module):
         fine = self.fine_net(images, coarse)
         counts = [len(views) for views in batch]
         parts = zip(batch, _split(coarse, counts), _split(fine, counts), strict=True)
-        return [Encoded(self._scene(views.cameras, f), c, f) for views, c, f in parts]
+        return [Encoded(self._scene(views, f), c, f) for views, c, f in parts]
 
     def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
         """Return the frozen-depth features of all images of the batch; ``None`` for a network without them."""
@@ -140,12 +148,20 @@ class DistillNeRF(nn.Module):
         known = [part for part in features if part is not None]
         return torch.cat(known) if len(known) == len(features) else None
 
-    def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
-        grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)
-        return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels)
+    def _scene(self, views: Views, fine: FineDepth) -> Scene:
+        levels = (self.coarse_level, self.fine_level)
+        grid, coarse_voxels, fine_voxels = pool_views(views.cameras, fine, self.space, *levels)
+        sources = None
+        if self.blend is not None:
+            sources = Sources(views.images, views.cameras, full_precision(fine.depth).detach())
+        return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels, sources)
 
-    def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor) -> Scene:
-        """Make a scene of processed coarse voxels ``(C, channels + 1)`` and pooled fine ones ``(F, channels + 1)``."""
+    def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor, sources: Sources | None = None) -> Scene:
+        """Make a scene of processed coarse voxels ``(C, channels + 1)`` and pooled fine ones ``(F, channels + 1)``.
+
+        Args:
+            sources: the source views, if the network blends them in.
+        """
         return Scene(
             grid=grid,
             coarse=coarse,
@@ -155,6 +171,8 @@ class DistillNeRF(nn.Module):
             head=self.head,
             downscale=self.downscale,
             precision=self.precision,
+            blend=self.blend,
+            sources=sources,
         )
 
     def forward(self, views: Views) -> Scene:

@@ -134,11 +134,17 @@ class Objective(nn.Module):
                 yield f'{name}{stage}', loss(known.movedim(-1, 1))
 
     def _depths(self, source: str, losses: Losses, edge_losses: Losses, sample: Sample) -> Named:
-        """Compare coarse depth of the input views and rendered depth of the target views with one source of depth."""
+        """Compare coarse depth of the input views and rendered depth of the target views with one source of depth.
+
+        Where source views are blended in, the depth of the voxels alone is compared, too.
+        """
         if not losses and not edge_losses:
             return
-        coarse, rendered = sample.encoded.coarse.depth, sample.rendering.depth
-        for stage, depth, views in (('_coarse', coarse, sample.inputs), ('', rendered, sample.targets)):
+        coarse, rendering = sample.encoded.coarse.depth, sample.rendering
+        stages = [('_coarse', coarse, sample.inputs), ('', rendering.depth, sample.targets)]
+        if rendering.voxel_depth is not None:
+            stages.append(('_voxels', rendering.voxel_depth, sample.targets))
+        for stage, depth, views in stages:
             target = self.depth_target(source, views, depth.shape[-2:])
             for name, loss in losses.items():
                 yield f'{name}{stage}', loss(depth, target)
@@ -167,7 +173,8 @@ class Objective(nn.Module):
 
     def _density(self, losses: Losses, sample: Sample) -> Named:
         """Query the voxel field at the teacher's depth, and at random points before it (in the sky: before its end)."""
-        targets, size = sample.targets, sample.rendering.depth.shape[-2:]
+        targets, rendering = sample.targets, sample.rendering
+        size = (rendering.depth if rendering.voxel_depth is None else rendering.voxel_depth).shape[-2:]
         for name, loss in losses.items():
             depth = resize_depth(stored_depth('teacher_depth', targets), size, nearest=True)
             surface = depth * targets.cameras.ray_lengths(*size)

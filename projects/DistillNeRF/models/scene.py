@@ -20,6 +20,8 @@ from ..geometry.tensors import TensorFields, full_precision
 from ..modules.fused_rays import FusedHits, render_rays
 from ..modules.heads import ColorHead, FeatureHead
 from ..modules.renderer import Compositor, Hits, RayRendering
+from ..modules.source_blend import SourceBlend
+from ..modules.source_views import Sources
 from ..semantics.feature_colors import palette
 from ..semantics.text_encoders import Queries, similarities
 from ..utils.precision import DEFAULT, computing
@@ -39,6 +41,8 @@ OUTPUTS = ('rgb', 'depth', 'features', 'opacity')
 class Rendering(TensorFields):
     """The rendering of V cameras of H x W; maps are h x w, the render size.
 
+    Depth and opacity have the size of the images, H x W, if the scene takes colors from its source views.
+
     Attributes:
         depth: ``(V, h, w)`` expected distance along the ray, meters.
         opacity: ``(V, h, w)`` sum of the weights.
@@ -47,6 +51,7 @@ class Rendering(TensorFields):
             features (fine, then coarse), composited. ``None`` if they were not asked for.
         weights: ``(V, h, w, n)`` weights of the intervals along each ray; ``None`` if they were not kept.
         depths: ``(V, h, w, n + 1)`` ends of these intervals, meters; ``None`` if they were not kept.
+        voxel_depth: ``(V, h, w)`` depth of the voxels alone; ``None`` where ``depth`` is that.
     """
 
     depth: Tensor
@@ -55,6 +60,7 @@ class Rendering(TensorFields):
     features: Tensor | None = None
     weights: Tensor | None = None
     depths: Tensor | None = None
+    voxel_depth: Tensor | None = None
 
     @property
     def image(self) -> Tensor | None:
@@ -86,15 +92,22 @@ class Scene(VoxelField):
         head: turns samples into pixels.
         downscale: image size over render size.
         precision: of the head (:mod:`..utils.precision`); a file has none, so a scene that is read has the usual one.
+        blend: blends colors and depth of the source views in; ``None`` if the voxels alone are rendered.
+        sources: the source views; if and only if there is a blend.
     """
 
     head: ColorHead | FeatureHead
     downscale: int
     precision: str = DEFAULT
+    blend: SourceBlend | None = None
+    sources: Sources | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Apply ``torch.Tensor.to`` to all tensors (indices follow the device only); the head is copied."""
-        return dataclasses.replace(super().to(*args, **kwargs), head=copy.deepcopy(self.head).to(*args, **kwargs))
+        moved = {'head': copy.deepcopy(self.head).to(*args, **kwargs)}
+        if self.blend is not None:
+            moved['blend'] = copy.deepcopy(self.blend).to(*args, **kwargs)
+        return dataclasses.replace(super().to(*args, **kwargs), **moved)
 
     def render(
         self,
@@ -103,6 +116,7 @@ class Scene(VoxelField):
         *,
         camera_class: int | None = None,
         jitter: bool = False,
+        withhold_own: bool = False,
         what: Collection[str] | None = None,
     ) -> Rendering:
         """Render ``cameras`` ``(V,)``.
@@ -114,6 +128,7 @@ class Scene(VoxelField):
                 is composited.
             camera_class: row of the decoder's camera embedding; ``None`` for the one of the published training.
             jitter: random sample positions, as in training.
+            withhold_own: take no colors from a source view that is the rendered view itself: else it is copied.
             what: the name of ``outputs`` until version 0.2, for one release.
 
         Raises:
@@ -124,7 +139,9 @@ class Scene(VoxelField):
             if outputs is not None:
                 raise ValueError('what is the old name of outputs: give one of the two')
             outputs = what
-        return SceneRenderer(self).render(cameras, outputs, camera_class=camera_class, jitter=jitter)
+        return SceneRenderer(self).render(
+            cameras, outputs, camera_class=camera_class, jitter=jitter, withhold_own=withhold_own
+        )
 
     def render_composite(self, cameras: Cameras, jitter: bool = False, colors: bool = True) -> CompositeRendering:
         """Render ``cameras`` before the head; without ``colors`` the composite has no channels."""
@@ -186,7 +203,7 @@ class Scene(VoxelField):
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the scene to one file; the scene that :meth:`load` reads from it renders the same, bit by bit."""
-        save_scene(path, self, self.head, self.downscale)
+        save_scene(path, self, self.head, self.downscale, self.blend, self.sources)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
@@ -223,9 +240,11 @@ class SceneRenderer:
         *,
         camera_class: int | None = None,
         jitter: bool = False,
+        withhold_own: bool = False,
     ) -> Rendering:
         """Render ``cameras`` as :meth:`Scene.render` does."""
-        return _result(self.tiles(cameras, outputs, None, camera_class=camera_class, jitter=jitter))
+        options = {'camera_class': camera_class, 'jitter': jitter, 'withhold_own': withhold_own}
+        return _result(self.tiles(cameras, outputs, None, **options))
 
     def tiles(
         self,
@@ -235,24 +254,36 @@ class SceneRenderer:
         *,
         camera_class: int | None = None,
         jitter: bool = False,
+        withhold_own: bool = False,
         keep_weights: bool = True,
     ) -> Generator[None, None, Rendering]:
         """Render tile by tile: yield after each one, so that rendering can be given up, and return the rendering.
 
         Args:
-            cameras, outputs, camera_class, jitter: as in :meth:`Scene.render`.
+            cameras, outputs, camera_class, jitter, withhold_own: as in :meth:`Scene.render`.
             rays_per_tile: ``None`` for one tile, or without gradients as many rays as fit into some 250 MB.
             keep_weights: keep weights and depths of the samples, which take most of a rendering's memory.
         """
         head, chosen = self.scene.head, self._outputs(outputs)
-        colors = bool({'rgb', 'features'} & chosen)
+        blend, sources = self.scene.blend, self.scene.sources
+        # Which source is to be believed shows in its colors, too: depth alone needs them.
+        decoded = head.renders in chosen or blend is not None
+        colors = decoded or 'features' in chosen
         rays = yield from self.composite_tiles(cameras, rays_per_tile, jitter, colors, keep_weights)
         with self._computing():
-            pixels = head(rays.composite, camera_class) if head.renders in chosen else None
+            pixels = head(rays.composite, camera_class) if decoded else None
         rendered = {} if pixels is None else {head.renders: full_precision(pixels)}
         if 'features' in chosen - set(rendered):
             rendered['features'] = head.features(rays.composite)
-        return Rendering(rays.depth, rays.opacity, weights=rays.weights, depths=rays.depths, **rendered)
+        rendered |= {'depth': rays.depth, 'opacity': rays.opacity}
+        if blend is not None:
+            assert sources is not None
+            far = self.scene.space.far
+            with self._computing():
+                blended = blend(sources, cameras, rendered['rgb'], rays.depth, rays.opacity, far, withhold_own)
+            rendered |= {'depth': blended.depth, 'opacity': blended.opacity, 'voxel_depth': rays.depth}
+            rendered['rgb'] = blended.rgb if 'rgb' in chosen else None
+        return Rendering(weights=rays.weights, depths=rays.depths, **rendered)
 
     def _outputs(self, outputs: Collection[str] | None) -> set[str]:
         """Return the outputs as a set, after a check that they are known and that the head makes them."""

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..modules.heads import ColorHead, FeatureHead, build_head
 from ..modules.renderer import RaySampling
+from ..modules.source_blend import SourceBlend
+from ..modules.source_views import Sources
 from ..modules.voxels import VoxelGrid
 from ..utils.errors import InputError
 from ..utils.torch_files import load_torch, refused_object, save_torch
@@ -19,14 +22,22 @@ from .voxel_field import VoxelField
 from .weights import find_weights
 
 FORMAT = 'distillnerf scene'
-FORMAT_VERSION = 1
+# Version 2 has source views; scenes without them are still written as version 1.
+FORMAT_VERSIONS = (1, 2)
 HINT = 'give a scene that tools/infer.py or Scene.save wrote'
 
 S = TypeVar('S', bound=VoxelField)
 
 
-def save_scene(path: str | os.PathLike, field: VoxelField, head: ColorHead | FeatureHead, downscale: int) -> None:
-    """Write a scene to ``path``, whole or not at all: its voxel field, head and downscale factor.
+def save_scene(
+    path: str | os.PathLike,
+    field: VoxelField,
+    head: ColorHead | FeatureHead,
+    downscale: int,
+    blend: SourceBlend | None = None,
+    sources: Sources | None = None,
+) -> None:
+    """Write a scene to ``path``, whole or not at all: its voxel field, head, downscale factor, and source views.
 
     The file holds the codes of the fine cells, from which the grid and its tables are built again, the voxels of both
     levels, the settings of space and sampling, and the head with its weights. Numbers are stored as they are.
@@ -37,7 +48,7 @@ def save_scene(path: str | os.PathLike, field: VoxelField, head: ColorHead | Fea
     grid = field.grid
     state = {
         'format': FORMAT,
-        'format_version': FORMAT_VERSION,
+        'format_version': 1 if blend is None else 2,
         'levels': [grid.coarse_level, grid.fine_level],
         'codes': _own(grid.fine_codes),
         'coarse': _own(field.coarse),
@@ -48,6 +59,18 @@ def save_scene(path: str | os.PathLike, field: VoxelField, head: ColorHead | Fea
         'head_weights': {name: _own(value) for name, value in head.state_dict().items()},
         'downscale': downscale,
     }
+    if blend is not None:
+        assert sources is not None
+        state |= {
+            'blend': dict(blend.settings),
+            'blend_weights': {name: _own(value) for name, value in blend.state_dict().items()},
+            'sources': {
+                'images': _own(sources.images),
+                'distances': _own(sources.distances),
+                'intrinsics': _own(sources.cameras.intrinsics),
+                'cam2world': _own(sources.cameras.cam2world),
+            },
+        }
     save_torch(path, state)
 
 
@@ -70,8 +93,8 @@ def load_scene(path: str | os.PathLike, kind: type[S]) -> S:
     if not isinstance(state, dict) or state.get('format') != FORMAT:
         remark = ', but a checkpoint: tools/infer.py makes scenes with it' if find_weights(state) else ''
         raise InputError(f'{path}: not a scene{remark}; {HINT}')
-    if (version := state.get('format_version')) != FORMAT_VERSION:
-        raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSION}; save it again')
+    if (version := state.get('format_version')) not in FORMAT_VERSIONS:
+        raise InputError(f'{path}: a scene of version {version}, not {FORMAT_VERSIONS[-1]}; save it again')
     try:
         return kind(**_fields(state))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
@@ -95,6 +118,11 @@ def _fields(state: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f'its {level} voxels are {tuple(voxels.shape)}, not {(count, width)}')
         if not voxels.isfinite().all():
             raise ValueError(f'its {level} voxels hold NaN or infinity')
+    blend = sources = None
+    if state['format_version'] == 2:
+        blend = SourceBlend(**state['blend'])
+        blend.load_state_dict(state['blend_weights'], assign=True)
+        blend, sources = blend.eval(), _sources(**state['sources'])
     return {
         'grid': grid,
         'coarse': coarse,
@@ -103,7 +131,19 @@ def _fields(state: dict[str, Any]) -> dict[str, Any]:
         'sampling': RaySampling(**state['sampling']),
         'head': head.eval(),
         'downscale': int(state['downscale']),
+        'blend': blend,
+        'sources': sources,
     }
+
+
+def _sources(images: Tensor, distances: Tensor, intrinsics: Tensor, cam2world: Tensor) -> Sources:
+    """Make the source views of a file's contents."""
+    count, _, height, width = images.shape
+    if distances.shape != (count, height, width) or intrinsics.shape != (count, 3, 3) or len(cam2world) != count:
+        raise ValueError('its source views do not fit together')
+    if not all(part.isfinite().all() for part in (images, distances, intrinsics, cam2world)):
+        raise ValueError('its source views hold NaN or infinity')
+    return Sources(images, Cameras(intrinsics, cam2world, height, width), distances)
 
 
 def _own(tensor: Tensor) -> Tensor:

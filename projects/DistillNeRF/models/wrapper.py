@@ -151,7 +151,8 @@ class DistillNeRFModel(BaseModel):
         encoded = self.network.encode(inputs['input_views'])
         jitter = self.training and self.network.jitter
         renderings = [
-            sample.scene.render(views.cameras, jitter=jitter)
+            # A view that is among the inputs would else be copied.
+            sample.scene.render(views.cameras, jitter=jitter, withhold_own=True)
             for sample, views in zip(encoded, inputs['target_views'], strict=True)
         ]
         if mode == 'tensor':

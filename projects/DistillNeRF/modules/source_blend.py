@@ -1,0 +1,116 @@
+"""Blend colors and depth of the source views with what the voxels render (docs/SUCCESSOR.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..geometry.cameras import Cameras
+from ..geometry.tensors import full_precision
+from .layers import leaky_relu_
+from .source_views import NEAREST, Sources, sample_sources
+
+# Logarithms of ratios of distances are clamped to this before the network reads them.
+MAX_LOG = 2.0
+
+
+@dataclass(frozen=True)
+class Blended:
+    """The rendering of V views at the size of their images.
+
+    Attributes:
+        rgb: ``(V, 3, H, W)``, not clamped.
+        depth: ``(V, H, W)`` meters along the ray.
+        opacity: ``(V, H, W)``.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor
+
+
+class SourceBlend(nn.Module):
+    """Choose between the source views and the voxels, pixel by pixel, by weights that a small CNN predicts.
+
+    The CNN reads what the voxels render and, for each source, its color, how well its depth agrees, and the angle
+    between the rays. A source that does not have the point in its image has weight 0.
+
+    Args:
+        count: how many sources at most are looked up for each pixel.
+        channels: channels of the CNN's hidden layers.
+    """
+
+    def __init__(self, count: int = 2, channels: int = 24) -> None:
+        super().__init__()
+        self.settings = {'count': count, 'channels': channels}
+        self.count = count
+        self.first = nn.Conv2d(5 + 8 * count, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        # Logits of colors and of depths, of each source and of the voxels, and a correction of the color.
+        self.last = nn.Conv2d(channels, 2 * (count + 1) + 3, 1)
+        # At first, sources count by how well they agree: one misfit by 10 % or by 0.5 rad costs as much as one logit.
+        self.misfit_scale = nn.Parameter(torch.tensor(10.0))
+        self.angle_scale = nn.Parameter(torch.tensor(8.0))
+        nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+
+    def forward(
+        self,
+        sources: Sources,
+        cameras: Cameras,
+        rgb: Tensor,
+        depth: Tensor,
+        opacity: Tensor,
+        far: float,
+        withhold_own: bool = False,
+    ) -> Blended:
+        """Blend the rendering of ``cameras`` ``(V,)`` with the sources.
+
+        Args:
+            sources: the input views.
+            cameras: the target cameras, of images of H x W.
+            rgb: ``(V, 3, H, W)`` what the voxels render.
+            depth, opacity: ``(V, h, w)`` of the voxels; a ray that hits nothing has the depth ``far``.
+            far: the greatest depth, meters.
+            withhold_own: take no colors from a source that is the target view itself; its depth is taken.
+        """
+        size = (cameras.height, cameras.width)
+        rgb, depth = full_precision(rgb), full_precision(depth)
+        guess, opacity = _enlarge(depth.clamp_min(NEAREST), size), _enlarge(full_precision(opacity), size)
+        found = sample_sources(sources, cameras, depth.detach(), guess.detach(), self.count, far)
+        colors, distances, misfit, angles = found.colors, found.distances, found.misfit, found.angles
+        inside = allowed = found.inside
+        if withhold_own:
+            own = sources.same_cameras(cameras)
+            allowed = inside & ~own.gather(1, found.numbers.flatten(1)).view_as(inside)
+            colors = colors * allowed[:, :, None]
+        ratios = (distances / guess.detach()[:, None]).log().clamp(-MAX_LOG, MAX_LOG)
+        hints = torch.cat([inside, allowed, ratios, misfit.clamp(-MAX_LOG, MAX_LOG), angles], 1)
+        inputs = torch.cat([rgb, opacity[:, None], guess.detach().log()[:, None], colors.flatten(1, 2), hints], 1)
+        x = leaky_relu_(self.second(leaky_relu_(self.first(inputs))))
+        x = full_precision(self.last(x))
+        color_logits, depth_logits, correction = x.split([self.count + 1, self.count + 1, 3], dim=1)
+        prior = -self.misfit_scale * misfit.abs() - self.angle_scale * angles
+        color_weights = _weights(color_logits, prior, allowed)
+        depth_weights = _weights(depth_logits, prior, inside)
+        blended = (color_weights[:, :-1, None] * colors).sum(1) + color_weights[:, -1:] * rgb + correction
+        logs = (depth_weights[:, :-1] * distances.log()).sum(1) + depth_weights[:, -1] * guess.log()
+        filled = depth_weights[:, :-1].sum(1) + depth_weights[:, -1] * opacity
+        return Blended(blended, logs.exp(), filled)
+
+
+def _enlarge(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge maps ``(V, h, w)``, which span the image from corner to corner, to ``(V, H, W)``."""
+    if values.shape[1:] == size:
+        return values
+    return F.interpolate(values[:, None], size=size, mode='bilinear', align_corners=True).squeeze(1)
+
+
+def _weights(logits: Tensor, prior: Tensor, allowed: Tensor) -> Tensor:
+    """Return the weights ``(V, count + 1, H, W)``; those of sources that are not allowed are 0."""
+    of_sources = (logits[:, :-1] + prior).masked_fill(~allowed, -torch.inf)
+    return torch.cat([of_sources, logits[:, -1:]], 1).softmax(1)
