@@ -24,7 +24,7 @@ def rendering(cameras, scale: int = 2):
     torch.manual_seed(0)
     depth = 1.2 * distances(cameras, pillar=True)[:, ::scale, ::scale].contiguous()
     shape = (len(cameras), 3, cameras.height, cameras.width)
-    return torch.rand(shape, dtype=torch.float64), depth.clamp(max=FAR), torch.rand_like(depth)
+    return torch.rand(shape, dtype=torch.float64), depth.clamp(max=FAR), 0.5 + torch.rand_like(depth) / 2
 
 
 def test_without_training_what_agrees_counts_most(sources):
@@ -112,3 +112,28 @@ def test_the_depth_of_the_voxels_gets_its_share_of_the_gradient(sources):
     prior = -blend.misfit_scale * found.misfit.abs() - blend.angle_scale * found.angles
     shares = torch.cat([prior.masked_fill(~found.inside, -torch.inf), torch.zeros_like(prior[:, :1])], 1).softmax(1)
     torch.testing.assert_close(depth.grad, shares[:, -1] * blended.depth / depth)
+
+
+@pytest.mark.parametrize('value', [0.0, 1e-30, 1e6])
+def test_distances_that_cannot_be_leave_gradients_finite(sources, value):
+    distances_ = torch.full_like(sources.distances, value)
+    target = moved(sources.cameras[[0]], 0.2, 0.0, 0.0)
+    rgb, depth, opacity = (part.requires_grad_() for part in rendering(target))
+    blend = SourceBlend().double()
+    blended = blend(dataclasses.replace(sources, distances=distances_), target, rgb, depth, opacity, FAR)
+    (blended.rgb.sum() + blended.depth.sum() + blended.opacity.sum()).backward()
+    for gradient in (rgb.grad, depth.grad, opacity.grad, *(value.grad for value in blend.parameters())):
+        assert gradient.isfinite().all()
+
+
+def test_rays_that_hit_nothing_are_looked_up_far_away(sources):
+    """Their depth is next to 0; a source that sees the wall moves them onto it."""
+    target = moved(sources.cameras[[0]], 0.2, 0.0, 0.0)
+    rgb, depth, opacity = rendering(target)
+    blend = SourceBlend().double()
+    nothing = torch.zeros_like(opacity)
+    expected = blend(sources, target, rgb, torch.full_like(depth, FAR), nothing, FAR)
+    blended = blend(sources, target, rgb, torch.full_like(depth, 1e-5), nothing, FAR)
+    assert torch.equal(blended.depth, expected.depth) and torch.equal(blended.rgb, expected.rgb)
+    true = distances(target, pillar=True)
+    assert (blended.depth / true).log().abs().median() < 0.3

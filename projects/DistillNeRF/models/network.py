@@ -136,7 +136,7 @@ class DistillNeRF(nn.Module):
         fine = self.fine_net(images, coarse)
         counts = [len(views) for views in batch]
         parts = zip(batch, _split(coarse, counts), _split(fine, counts), strict=True)
-        return [Encoded(self._scene(views, f), c, f) for views, c, f in parts]
+        return [Encoded(self._scene(views, c, f), c, f) for views, c, f in parts]
 
     def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
         """Return the frozen-depth features of all images of the batch; ``None`` for a network without them."""
@@ -148,12 +148,12 @@ class DistillNeRF(nn.Module):
         known = [part for part in features if part is not None]
         return torch.cat(known) if len(known) == len(features) else None
 
-    def _scene(self, views: Views, fine: FineDepth) -> Scene:
+    def _scene(self, views: Views, coarse: CoarseDepth, fine: FineDepth) -> Scene:
         levels = (self.coarse_level, self.fine_level)
         grid, coarse_voxels, fine_voxels = pool_views(views.cameras, fine, self.space, *levels)
         sources = None
         if self.blend is not None:
-            sources = Sources(views.images, views.cameras, full_precision(fine.depth).detach())
+            sources = Sources(views.images, views.cameras, _distances(coarse, fine))
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels, sources)
 
     def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor, sources: Sources | None = None) -> Scene:
@@ -178,6 +178,16 @@ class DistillNeRF(nn.Module):
     def forward(self, views: Views) -> Scene:
         """Reconstruct the scene of one sample."""
         return self.encode([views])[0].scene
+
+
+def _distances(coarse: CoarseDepth, fine: FineDepth) -> Tensor:
+    """Return the distances ``(V, H, W)`` of what the views show, meters, without gradient.
+
+    They are the fine depth; where the fine candidates have no density, and so no depth, the coarse one.
+    """
+    first = full_precision(fine.candidates[..., 0])
+    known, otherwise = full_precision(fine.depth), full_precision(coarse.depth)
+    return torch.where(known < first, otherwise, known).detach()
 
 
 def _split(value: CoarseDepth | FineDepth, counts: list[int]) -> list:

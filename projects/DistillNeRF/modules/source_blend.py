@@ -13,6 +13,8 @@ from ..geometry.tensors import full_precision
 from .layers import leaky_relu_
 from .source_views import NEAREST, Sources, sample_sources
 
+# Rays of less opacity say nothing of depth: it is looked for from the far plane on.
+MIN_OPACITY = 0.05
 # Logarithms of ratios of distances are clamped to this before the network reads them.
 MAX_LOG = 2.0
 
@@ -74,13 +76,14 @@ class SourceBlend(nn.Module):
             sources: the input views.
             cameras: the target cameras, of images of H x W.
             rgb: ``(V, 3, H, W)`` what the voxels render.
-            depth, opacity: ``(V, h, w)`` of the voxels; a ray that hits nothing has the depth ``far``.
-            far: the greatest depth, meters.
+            depth, opacity: ``(V, h, w)`` of the voxels.
+            far: the greatest depth, meters; taken for the depth of rays that hit nothing.
             withhold_own: take no colors from a source that is the target view itself; its depth is taken.
         """
         size = (cameras.height, cameras.width)
-        rgb, depth = full_precision(rgb), full_precision(depth)
-        guess, opacity = _enlarge(depth.clamp_min(NEAREST), size), _enlarge(full_precision(opacity), size)
+        rgb, depth, opacity = full_precision(rgb), full_precision(depth), full_precision(opacity)
+        depth = torch.where(opacity < MIN_OPACITY, far, depth)
+        guess, opacity = _enlarge(depth.clamp_min(NEAREST), size), _enlarge(opacity, size)
         found = sample_sources(sources, cameras, depth.detach(), guess.detach(), self.count, far)
         colors, distances, misfit, angles = found.colors, found.distances, found.misfit, found.angles
         inside = allowed = found.inside
@@ -95,8 +98,10 @@ class SourceBlend(nn.Module):
         x = full_precision(self.last(x))
         color_logits, depth_logits, correction = x.split([self.count + 1, self.count + 1, 3], dim=1)
         prior = -self.misfit_scale * misfit.abs() - self.angle_scale * angles
-        color_weights = _weights(color_logits, prior, allowed)
-        depth_weights = _weights(depth_logits, prior, inside)
+        color_weights = _weights(color_logits, F.pad(prior, (0, 0, 0, 0, 0, 1)), allowed)
+        # What the voxels let through, they know no depth of.
+        seen = opacity.clamp_min(MIN_OPACITY / 10).log()[:, None]
+        depth_weights = _weights(depth_logits, torch.cat([prior, seen], 1), inside)
         blended = (color_weights[:, :-1, None] * colors).sum(1) + color_weights[:, -1:] * rgb + correction
         logs = (depth_weights[:, :-1] * distances.log()).sum(1) + depth_weights[:, -1] * guess.log()
         filled = depth_weights[:, :-1].sum(1) + depth_weights[:, -1] * opacity
@@ -112,5 +117,5 @@ def _enlarge(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _weights(logits: Tensor, prior: Tensor, allowed: Tensor) -> Tensor:
     """Return the weights ``(V, count + 1, H, W)``; those of sources that are not allowed are 0."""
-    of_sources = (logits[:, :-1] + prior).masked_fill(~allowed, -torch.inf)
-    return torch.cat([of_sources, logits[:, -1:]], 1).softmax(1)
+    refused = F.pad(~allowed, (0, 0, 0, 0, 0, 1))
+    return (logits + prior).masked_fill(refused, -torch.inf).softmax(1)

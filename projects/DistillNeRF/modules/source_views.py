@@ -90,7 +90,7 @@ def sample_sources(
     first = distances = guess[:, None].expand(-1, found, -1, -1)
     for step in range(steps + 1):
         points = rays.at(distances)
-        seen = _nearest(sources.distances, numbers, points)
+        seen = _nearest(sources.distances, numbers, points).clamp_min(NEAREST)
         if step < steps:
             moved = distances + (seen / points.length - 1) * points.along
             distances = torch.where(points.inside, moved.clamp(NEAREST, far), distances)
