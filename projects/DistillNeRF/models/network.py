@@ -16,7 +16,7 @@ from ..modules.chunked import set_activation_checkpointing
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import ColorHead, build_head
-from ..modules.pooling import pool_views
+from ..modules.pooling import grow, pool_views
 from ..modules.renderer import RaySampling
 from ..modules.sparse_conv import SparseVoxelNet
 from ..modules.voxels import VoxelGrid
@@ -142,6 +142,7 @@ class DistillNeRF(nn.Module):
 
     def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
         grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)
+        grid, coarse_voxels = grow(grid, coarse_voxels, self.voxel_net.grow)
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels)
 
     def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor) -> Scene:

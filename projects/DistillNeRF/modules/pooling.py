@@ -36,6 +36,23 @@ def pool_views(
     return pool_points(space.contract(positions.reshape(-1, 3)), fine, coarse_level, fine_level)
 
 
+def grow(grid: VoxelGrid, coarse: Tensor, neighbors: int) -> tuple[VoxelGrid, Tensor]:
+    """Occupy the coarse cells beside occupied ones: empty ones, that the sparse network may fill.
+
+    Args:
+        grid: the occupied cells.
+        coarse: ``(C, channels)`` of its coarse cells.
+        neighbors: 2 for those above and below, 6 across the faces, 26 all around; 0 for none.
+
+    Returns:
+        the grid, and ``(C', channels)`` of its coarse cells, 0 in the new ones.
+    """
+    if not neighbors:
+        return grid, coarse
+    grown, places = grid.with_coarse(grid.beside(neighbors))
+    return grown, coarse.new_zeros(grown.num_coarse, coarse.shape[1]).index_copy(0, places.long(), coarse)
+
+
 def pool_points(
     points: Tensor, fine: FineDepth, coarse_level: int, fine_level: int
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
