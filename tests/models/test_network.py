@@ -74,6 +74,15 @@ def test_grown_cells_are_filled_by_the_sparse_network(neighbors):
     assert (scene.render(views.cameras).opacity != before.render(views.cameras).opacity).any()
 
 
+def test_columns_of_points_close_more_cells_and_even_ones_are_refused():
+    views, plain = random_views(2, 0), small_network(levels=(6, 7))
+    columns = small_network(levels=(6, 7), rows_per_pixel=3)
+    scene, before = columns(views), plain(views)
+    assert scene.grid.num_coarse > before.grid.num_coarse and torch.equal(scene.fine, before.fine)
+    with pytest.raises(ValueError, match='rows_per_pixel is 2: one of the rows is the middle; give 1, 3, 5'):
+        small_network(rows_per_pixel=2)
+
+
 def test_cells_grow_by_known_neighborhoods_or_not_at_all():
     with pytest.raises(ValueError, match='grow is 7: a cell grows by 2, 6, 26 neighbors, or 0'):
         small_network(voxel={'grow': 7})

@@ -60,6 +60,10 @@ class DistillNeRF(nn.Module):
         compile: compile the pyramids, the combiners after them and the color decoder (``torch.compile``) when they
             first run, which takes minutes. Names of weights stay. On a CPU a C++ compiler is needed, on CUDA Triton;
             without it the first run raises :class:`InputError`.
+        rows_per_pixel: points over the height of a pixel that are lifted (:func:`.pooling.pool_views`); odd.
+
+    Raises:
+        ValueError: ``rows_per_pixel`` is not odd.
 
     Attributes:
         precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
@@ -83,6 +87,7 @@ class DistillNeRF(nn.Module):
         activation_checkpointing: bool = False,
         kernels: str = 'auto',
         compile: bool = False,
+        rows_per_pixel: int = 1,
     ) -> None:
         super().__init__()
         self.precision = DEFAULT
@@ -92,6 +97,7 @@ class DistillNeRF(nn.Module):
         self.channels = channels
         self.downscale = downscale
         self.jitter = jitter
+        self.rows_per_pixel = _odd(rows_per_pixel)
         self.published_quirks = published_quirks
         num_bins = len(self.space.bin_edges(torch.empty(()))) - 1
         self.coarse_net = CoarseDepthNet(num_bins, **(coarse or {}))
@@ -141,7 +147,8 @@ class DistillNeRF(nn.Module):
         return torch.cat(known) if len(known) == len(features) else None
 
     def _scene(self, cameras: Cameras, fine: FineDepth) -> Scene:
-        grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, self.coarse_level, self.fine_level)
+        levels = self.coarse_level, self.fine_level
+        grid, coarse_voxels, fine_voxels = pool_views(cameras, fine, self.space, *levels, self.rows_per_pixel)
         grid, coarse_voxels = grow(grid, coarse_voxels, self.voxel_net.grow)
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels)
 
@@ -161,6 +168,12 @@ class DistillNeRF(nn.Module):
     def forward(self, views: Views) -> Scene:
         """Reconstruct the scene of one sample."""
         return self.encode([views])[0].scene
+
+
+def _odd(rows_per_pixel: int) -> int:
+    if rows_per_pixel < 1 or rows_per_pixel % 2 == 0:
+        raise ValueError(f'rows_per_pixel is {rows_per_pixel}: one of the rows is the middle; give 1, 3, 5, ...')
+    return rows_per_pixel
 
 
 def _split(value: CoarseDepth | FineDepth, counts: list[int]) -> list:
