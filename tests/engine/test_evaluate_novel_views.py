@@ -55,22 +55,22 @@ def test_true_features_without_motion_are_those_that_the_dataset_loads(town, mon
 def test_perfect_features_find_every_class(sample, town):
     views, _, *place = sample
     true = TrueImages(town, (14, 25)).views(views, *place, translation('x', count=2)[1])
-    depth = perfect(true).depth
+    depth, opacity = perfect(true).depth, perfect(true).opacity
     measure = FeatureErrors('minitown_code_book', 64)
-    exact = measure(Rendering(depth, None, features=true.features), true)
+    exact = measure(Rendering(depth, opacity, features=true.features), true)
     figures = measure.merge([exact])
     assert figures['feature/psnr'] == pytest.approx(100) and figures['query/miou'] == 1
     assert figures['abs_rel'] == pytest.approx(0, abs=1e-3) and figures['query/iou/car'] == 1
     # A second sample in which everything is sky: pixels are counted together.
     sky = true.features.new_tensor(code_book()[SKY])[:, None, None].expand_as(true.features)
-    both = measure.merge([exact, measure(Rendering(depth, None, features=sky), true)])
+    both = measure.merge([exact, measure(Rendering(depth, opacity, features=sky), true)])
     assert both['query/iou/road'] == 0.5 and 0 < both['query/iou/sky'] < 1
 
 
 def perfect(true: Views) -> Rendering:
     """What a network without errors renders: images, and distances along rays that span the image corner to corner."""
     rays = true.cameras.ray_lengths(true.cameras.height, true.cameras.width)
-    return Rendering(true.true_depth.nan_to_num(200.0) * rays, None, rgb=true.images)
+    return Rendering(true.true_depth.nan_to_num(200.0) * rays, torch.ones_like(rays), rgb=true.images)
 
 
 def test_a_perfect_rendering_has_no_error_and_one_of_elsewhere_has(sample):
@@ -78,6 +78,7 @@ def test_a_perfect_rendering_has_no_error_and_one_of_elsewhere_has(sample):
     here, right = (truth.views(views, *place, motion) for motion in translation('x', count=2))
     exact = novel_view_errors(perfect(right), right)
     assert exact['psnr'] == pytest.approx(100) and exact['abs_rel'] < 1e-5 and exact['a1'] == 1
+    assert exact['holes'] == 0
     moved = novel_view_errors(perfect(here), right)
     assert moved['psnr'] < 40 and moved['abs_rel'] > 0.01
 
@@ -102,9 +103,13 @@ def test_colors_are_clamped_and_depth_is_compared_as_z():
     truth[0, 0, 0] = math.nan
     true = Views(torch.ones(1, 3, 8, 9), cameras, ('A',), (0,), true_depth=truth)
     image = torch.full((1, 3, 8, 9), 1.7)
-    rendering = Rendering(25.0 * cameras.ray_lengths(4, 5), None, rgb=image)
+    opacity = torch.ones(1, 4, 5)
+    opacity[0, :2] = 0.4
+    rendering = Rendering(25.0 * cameras.ray_lengths(4, 5), opacity, rgb=image)
     errors = novel_view_errors(rendering, true)
     assert errors['psnr'] == pytest.approx(100) and errors['ssim'] == pytest.approx(1)
     assert errors['abs_rel'] == pytest.approx(0.25, rel=1e-5) and errors['rmse'] == pytest.approx(5, rel=1e-5)
-    dark = novel_view_errors(Rendering(rendering.depth, None, rgb=image - 0.8), true)
+    # The upper half, but for the pixel of the sky.
+    assert errors['holes'] == pytest.approx((4 * 9 - 1) / (8 * 9 - 1))
+    dark = novel_view_errors(Rendering(rendering.depth, opacity, rgb=image - 0.8), true)
     assert dark['psnr'] == pytest.approx(20, abs=1e-4)

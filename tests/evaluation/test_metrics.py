@@ -13,6 +13,7 @@ from mmengine.structures import BaseDataElement
 
 from projects.DistillNeRF.evaluation.baselines import mean_images
 from projects.DistillNeRF.evaluation.depth import depth_errors, resample_depth
+from projects.DistillNeRF.evaluation.holes import is_hole
 from projects.DistillNeRF.evaluation.image import psnr
 from projects.DistillNeRF.evaluation.metrics import DepthMetric, ImageMetric
 from projects.DistillNeRF.evaluation.report import view_groups
@@ -119,6 +120,66 @@ def test_samples_without_a_reference_do_not_count():
     figures = evaluate(DepthMetric(), sample(), sample(target_views=unknown, depth=torch.full((4, 8, 12), 5.0)))
     assert figures['abs_rel'] == pytest.approx(0, abs=1e-5)
     assert depth_errors(torch.ones(3), torch.full((3,), math.nan)) == {}
+
+
+def holey() -> tuple[dict, torch.Tensor]:
+    """A sample whose truth ends at 20 m in every other column, and its opacity ``(4, 8, 12)``, some of it below .5."""
+    truth = TARGETS.true_depth.clone()
+    truth[:, HEIGHT // 2 :, ::2] = 20.0
+    truth[:, -1, -1] = math.inf
+    lidar = torch.full((4, 8, 12), math.nan)
+    lidar[:, 5, 3], lidar[:, 6, 4] = 15.0, 90.0
+    opacity = torch.full((4, 8, 12), 0.9)
+    opacity[0, 5, 3] = opacity[1, 6, 4] = opacity[2, 4:] = 0.49
+    opacity[3] = 0.5
+    # Nothing is known of the upper half.
+    opacity[0, :4] = 0
+    views = dataclasses.replace(TARGETS, true_depth=truth, lidar_depth=lidar)
+    return sample(opacity=opacity, target_views=views), truth
+
+
+def test_holes_are_transparent_rays_where_the_truth_has_a_surface():
+    one, truth = holey()
+    figures = evaluate(DepthMetric(by=['distance', 'camera']), one)
+    # Pixel by pixel: the ray that is nearest where both grids span the image corner to corner.
+    found = {}
+    for view in range(4):
+        for v in range(HEIGHT // 2, HEIGHT):
+            for u in range(WIDTH):
+                ray = one['opacity'][view, round(v * 7 / (HEIGHT - 1)), round(u * 11 / (WIDTH - 1))]
+                if math.isfinite(truth[view, v, u]):
+                    for part in ('all', truth[view, v, u].item()):
+                        found.setdefault((view, part), []).append(float(ray < 0.5))
+    both = [value for view in (0, 1) for value in found[view, 'all']]
+    assert figures['holes'] == pytest.approx(sum(both) / len(both)) and 0 < figures['holes'] < 0.1
+    assert len(both) == 2 * (HEIGHT // 2 * WIDTH - 1)
+    far = [value for view in (0, 1) for value in found[view, 60.0]]
+    assert figures['holes@distance=40-80m'] == pytest.approx(sum(far) / len(far))
+    assert 'holes@distance=10-20m' not in figures and 'holes@distance=20-40m' in figures
+    assert figures['holes@camera=CAM_FRONT'] == pytest.approx(sum(found[0, 'all']) / len(found[0, 'all']))
+    assert (figures['next/holes'], figures['virtual/holes']) == (1, 0)
+    assert (figures['lidar/holes'], figures['next/lidar/holes'], figures['virtual/lidar/holes']) == (0.5, 1, 0)
+    assert figures['lidar/holes@distance=10-20m'] == 0.5
+    assert not [name for name in figures if 'teacher' in name or 'inner/holes' in name or 'coarse/holes' in name]
+
+
+def test_holes_need_opacities_and_surfaces(capsys):
+    one, _ = holey()
+    without = sample(target_views=one['target_views'])
+    assert not [name for name in evaluate(DepthMetric(), without) if 'holes' in name]
+    unknown = dataclasses.replace(TARGETS, true_depth=torch.full((4, HEIGHT, WIDTH), math.nan))
+    broken = one['opacity'].clone()
+    broken[2, 0, 0] = math.nan
+    samples = [one, {**one, 'target_views': unknown}, {**one, 'opacity': broken, 'token': 'c'}, without]
+    expected = evaluate(DepthMetric(), one)
+    capsys.readouterr()
+    figures = evaluate(DepthMetric(), *samples)
+    # The next frame of the third sample does not count; the input views do, once more.
+    for name in ('holes', 'next/holes', 'lidar/holes'):
+        assert figures[name] == pytest.approx(expected[name])
+    assert '1 with NaN in the opacity (such as c)' in capsys.readouterr().err
+    hole, solid = is_hole(torch.tensor([[[math.nan, 1]]]), torch.tensor([[[1.0, 1]]]))
+    assert hole.tolist() == [[[True, False]]] and solid.all()
 
 
 def test_metrics_work_in_an_evaluator():

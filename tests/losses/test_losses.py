@@ -241,6 +241,22 @@ def test_density_loss_is_the_squared_error_of_opacity_over_a_step():
     assert density_loss(torch.zeros(0), torch.full((1,), 99.0), 0.5) < 1e-30
 
 
+def test_logarithmic_density_loss_pulls_at_what_is_transparent():
+    free = torch.tensor([0.0, 0.4], dtype=torch.float64)
+    logits = torch.tensor([-11.0, -2, 0, 3], dtype=torch.float64, requires_grad=True)
+    value = density_loss(free, torch.cat([logits.exp(), logits.new_zeros(1)]), step=0.5, logarithmic=True)
+    terms = [-math.log(1 - math.exp(-0.5 * math.exp(x))) for x in (-11, -2, 0, 3)]
+    expected = (1 - math.exp(-0.2)) ** 2 / 2 + (sum(terms) - math.log(1e-6)) / 5
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+    value.backward()
+    # The force at a logit is x / (exp(x) - 1) of the optical depth x: 1 where nothing is stopped.
+    depths = 0.5 * logits.detach().exp()
+    torch.testing.assert_close(logits.grad, -depths / depths.expm1() / 5, rtol=1e-4, atol=1e-7)
+    assert density_loss(torch.zeros(0), torch.zeros(0), 0.5, logarithmic=True) == 0
+    loss = registered.DensityLoss(2.0, logarithmic=True)(free, depths)
+    assert loss == 2 * density_loss(free, depths, 0.5, logarithmic=True)
+
+
 RAND = torch.Generator().manual_seed(0)
 NEAR, FAR_OFF = torch.rand(1, 3, 12, 16, generator=RAND), torch.rand(1, 3, 12, 16, generator=RAND)
 JUMP = torch.cat([NEAR[0, :1] + 9, NEAR[0, :1] + 49], 2)
@@ -292,7 +308,7 @@ def test_the_coefficient_of_every_loss_counts(monkeypatch, name):
         ('TeacherDepthLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 120.0, 'inner_range': 50.0}),
         ('LogDepthLoss', {'loss_weight': 1.0, 'min_depth': 0.1, 'max_depth': 120.0}),
         ('DepthEdgeLoss', {'loss_weight': 10.0, 'start': 0, 'distance': 2, 'min_depth': 1e-5, 'max_depth': 80.0}),
-        ('DensityLoss', {'loss_weight': 0.1, 'step': 0.5, 'margin': 1.0}),
+        ('DensityLoss', {'loss_weight': 0.1, 'step': 0.5, 'margin': 1.0, 'behind': 0.0, 'logarithmic': False}),
         ('WeightEntropyLoss', {'loss_weight': 0.01, 'dim': 1}),
         ('OpacityLoss', {'loss_weight': 0.1, 'dim': 1}),
         (

@@ -12,7 +12,7 @@ from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_name, published_settings
 from projects.DistillNeRF.models.network import DistillNeRF, Encoded
 from projects.DistillNeRF.models.scene import Scene
-from projects.DistillNeRF.modules.pooling import pool_views
+from projects.DistillNeRF.modules.pooling import grow, pool_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
 from tests.helpers.data import published_checkpoint
 from tests.helpers.networks import SMALL, small_network
@@ -50,6 +50,45 @@ def test_a_batch_may_mix_image_sizes():
     for views, encoded in zip(batch, network.encode(batch), strict=True):
         assert encoded.fine.depth.shape[1:] == views.images.shape[2:]
         assert_same(encoded, network.encode([views])[0], views.cameras)
+
+
+@pytest.mark.parametrize('neighbors', [2, 26])
+def test_grown_cells_are_filled_by_the_sparse_network(neighbors):
+    """They are new cells of zeros, which have densities and gradients like all others."""
+    views, plain, growing = (
+        random_views(2, 0),
+        small_network(),
+        small_network(voxel={**SMALL['voxel'], 'grow': neighbors}),
+    )
+    growing.load_state_dict(plain.state_dict())
+    pooled = pool_views(views.cameras, plain.encode([views])[0].fine, plain.space, *SMALL['levels'])
+    grid, coarse = grow(pooled[0], pooled[1], neighbors)
+    expected = plain.voxel_net(coarse, pooled[2], grid)
+    scene, before = growing(views), plain(views)
+    assert torch.equal(scene.coarse, expected) and torch.equal(scene.fine, before.fine)
+    assert scene.grid.num_coarse > before.grid.num_coarse
+    old = torch.isin(scene.grid.coarse_codes, before.grid.coarse_codes)
+    assert torch.equal(coarse[old], pooled[1]) and not coarse[~old].any()
+    (gradient,) = torch.autograd.grad(scene.coarse[~old][:, -1].sum(), growing.voxel_net.out.weight)
+    assert gradient.abs().sum() > 0
+    assert (scene.render(views.cameras).opacity != before.render(views.cameras).opacity).any()
+
+
+def test_columns_of_points_close_more_cells_and_even_ones_are_refused():
+    views, plain = random_views(2, 0), small_network(levels=(6, 7))
+    columns = small_network(levels=(6, 7), rows_per_pixel=3)
+    scene, before = columns(views), plain(views)
+    assert scene.grid.num_coarse > before.grid.num_coarse and torch.equal(scene.fine, before.fine)
+    with pytest.raises(ValueError, match='rows_per_pixel is 2: one of the rows is the middle; give 1, 3, 5'):
+        small_network(rows_per_pixel=2)
+
+
+def test_cells_grow_by_known_neighborhoods_or_not_at_all():
+    with pytest.raises(ValueError, match='grow is 7: a cell grows by 2, 6, 26 neighbors, or 0'):
+        small_network(voxel={'grow': 7})
+    grid, _ = VoxelGrid.build(torch.arange(9).int(), 2, 3)
+    coarse = torch.rand(grid.num_coarse, 2)
+    assert grow(grid, coarse, 0) == (grid, coarse)
 
 
 def test_the_order_of_cameras_does_not_matter():

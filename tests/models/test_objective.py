@@ -236,6 +236,37 @@ def test_density_is_asked_before_and_at_the_surfaces_of_the_teacher(quirks):
     assert free[:, 2].min() < 5 < 12 < free[~in_sky][:, 2].max()
 
 
+def test_surfaces_are_asked_up_to_some_meters_behind_them(monkeypatch):
+    views = wide_views(teacher_depth=torch.full((2, *SIZE), 20.0))
+    rays = views.cameras.ray_lengths(*SIZE)
+    for share in (0.0, 0.25, 1.0):
+        monkeypatch.setattr(torch, 'rand_like', lambda like, share=share: torch.full_like(like, share))
+        loss = Recorder()
+        loss.behind = 2.0
+        encoded, rendering = made()
+        encoded.scene = Walls()
+        Objective({'density': loss}, SPACE, False)([encoded], [rendering], [views], [views])
+        distance = encoded.scene.asked[1].norm(dim=1).view(2, *SIZE)
+        torch.testing.assert_close(distance, 20 * rays + 2 * share)
+
+
+def test_lidar_density_is_asked_along_the_rays_of_its_returns():
+    """A return in the sky mask is a return; sky without one is free to its end."""
+    lidar, sky = torch.full((2, *SIZE), NAN), torch.zeros(2, *SIZE)
+    lidar[:, 0, 1] = lidar[:, 2, 2:4] = 10.0
+    sky[:, 0] = 1
+    teacher = torch.full((2, *SIZE), 20.0)
+    for maps, free_points in (({}, 2 * 3), ({'sky_mask': sky}, 2 * (3 + 5))):
+        views = wide_views(lidar_depth=lidar, teacher_depth=teacher, **maps)
+        loss = Recorder()
+        encoded, rendering = made()
+        encoded.scene = Walls()
+        result = Objective({'lidar_density': loss}, SPACE, False)([encoded], [rendering], [views], [views])
+        free, surface = encoded.scene.asked
+        assert list(result) == ['loss_lidar_density'] and len(free) == free_points
+        torch.testing.assert_close(surface[:, 2], torch.full((2 * 3,), 10.0))
+
+
 def test_features_that_are_unknown_do_not_count():
     encoded, rendering = made()
     rendering.features = rendering.rgb

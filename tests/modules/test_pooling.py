@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -65,6 +66,42 @@ def test_values_and_gradients_equal_the_reference(count, levels, dtype):
             torch.autograd.grad(voxels, leaves, cotangent, retain_graph=True),
             torch.autograd.grad(expected, leaves, cotangent, retain_graph=True),
         )
+
+
+@pytest.mark.parametrize('rows', [3, 5])
+def test_columns_of_points_equal_the_reference(rows, dtype):
+    """Of each candidate those points count in coarse cells that are in another one than it, one by one."""
+    cameras, fine, space, levels = rig(2), random_fine_depth(2), ParameterizedSpace(), (4, 6)
+    grid, coarse, voxels = pool_views(cameras, fine, space, *levels, rows)
+    plain, _, expected_fine = pool_views(cameras, fine, space, *levels)
+    assert torch.equal(grid.fine_codes, plain.fine_codes) and torch.equal(voxels, expected_fine)
+    lifted = reference.lift(fine.features, fine.occupancy, fine.logits)
+    lifted = torch.cat([lifted[:, : CHANNELS // 2], lifted[:, -1:]], 1).unflatten(0, fine.candidates.shape)
+    points, features = [], []
+    for n, v, u, k in itertools.product(*map(range, fine.candidates.shape)):
+        column = []
+        for row in range(-(rows // 2), rows // 2 + 1):
+            pixel = torch.tensor([u, v + row / rows, 1], dtype=dtype)
+            ray = torch.linalg.solve(cameras.intrinsics[n], pixel)
+            ray = cameras.cam2world[n, :3, :3] @ (ray / ray.norm())
+            point = cameras.cam2world[n, :3, 3] + fine.candidates[n, v, u, k].detach() * ray
+            column.append(space.contract(point[None]))
+        own = reference.insertion_cells(column[rows // 2], levels[0])
+        kept = [p for p in column if p is column[rows // 2] or reference.insertion_cells(p, levels[0]) != own]
+        points += kept
+        features += [lifted[n, v, u, k]] * len(kept)
+    assert len(points) > fine.candidates.numel()
+    cells, expected = reference.pool(torch.cat(points), torch.stack(features), levels[0])
+    morton_order = sorted(range(len(cells)), key=lambda i: reference.morton(cells[i].tolist()))
+    assert grid.cells(levels[0]).tolist() == cells[morton_order].tolist()
+    assert grid.num_coarse > plain.num_coarse
+    expected = expected[morton_order]
+    torch.testing.assert_close(coarse, expected)
+    cotangent = torch.randn(coarse.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    leaves = (fine.features, fine.occupancy, fine.logits)
+    torch.testing.assert_close(
+        torch.autograd.grad(coarse, leaves, cotangent), torch.autograd.grad(expected, leaves, cotangent)
+    )
 
 
 def test_positions_carry_no_gradient():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -70,6 +72,50 @@ def test_rows_fall_back_to_the_coarse_cell():
     grid, _ = VoxelGrid.build(point_codes(torch.tensor([[0.01, 0.01, 0.01]]), 4), 2, 4)
     queries = torch.tensor([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.6, 0.1, 0.1]])
     assert grid.rows(queries).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize('neighbors', [2, 6, 26])
+@pytest.mark.parametrize('levels', [(1, 1), (2, 3), (3, 5)])
+def test_grown_grids_equal_dictionaries(neighbors, levels):
+    """Count cells within a step of each other one by one; a query finds the fine cell, else the coarse one."""
+    points = random_points(12, seed=2)
+    grid, _ = VoxelGrid.build(point_codes(points, levels[1]), *levels)
+    grown, places = grid.with_coarse(grid.beside(neighbors))
+    former = {tuple(cell) for cell in grid.cells(levels[0]).tolist()}
+
+    def is_beside(cell: tuple[int, ...], other: tuple[int, ...]) -> bool:
+        x, y, z = (abs(a - b) for a, b in zip(cell, other, strict=True))
+        return {2: (x, y) == (0, 0) and z <= 1, 6: x + y + z <= 1, 26: max(x, y, z) <= 1}[neighbors]
+
+    every = itertools.product(range(2 ** levels[0]), repeat=3)
+    expected = {cell for cell in every if any(is_beside(cell, other) for other in former)}
+    found = [tuple(cell) for cell in grown.cells(levels[0]).tolist()]
+    assert set(found) == expected and len(found) == len(expected) > len(former)
+    assert found == sorted(found, key=reference.morton)
+    assert grown.cells(levels[0])[places.long()].tolist() == grid.cells(levels[0]).tolist()
+    assert torch.equal(grown.fine_codes, grid.fine_codes)
+    assert torch.equal(grown.coarse_codes[grown.parents.long()], grid.coarse_codes[grid.parents.long()])
+
+    queries = torch.cat([points, random_points(300, seed=1)])
+    rows, fine, coarse = (values.tolist() for values in (grown.rows(queries), grid.rows(queries), queries))
+    for row, before, query in zip(rows, fine, coarse, strict=True):
+        cell = reference.query_cell(query, levels[0])
+        if before < grid.num_fine:
+            assert row == before
+        else:
+            assert row == (grown.num_fine + found.index(cell) if cell in expected else grown.empty_row)
+
+
+def test_more_coarse_cells_are_those_of_points_without_their_fine_ones():
+    few, more = random_points(20, seed=3), random_points(60, seed=4)
+    grid, _ = VoxelGrid.build(point_codes(few, 5), 3, 5)
+    both, _ = VoxelGrid.build(point_codes(torch.cat([few, more]), 5), 3, 5)
+    grown, _ = grid.with_coarse(point_codes(more, 3))
+    assert torch.equal(grown.coarse_codes, both.coarse_codes) and torch.equal(grown.index, both.index)
+    again, places = grid.with_coarse(grid.coarse_codes[:0])
+    assert places.tolist() == list(range(grid.num_coarse)) and torch.equal(again.leaves, grid.leaves)
+    nothing, _ = VoxelGrid.build(torch.zeros(0, dtype=torch.int32), 3, 5)
+    assert len(nothing.beside(26)) == 0 and nothing.with_coarse(nothing.beside(26))[0].num_coarse == 0
 
 
 def test_an_empty_scene():

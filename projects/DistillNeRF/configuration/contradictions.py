@@ -33,7 +33,7 @@ FIGURES = {
     'ImageMetric': ('psnr', 'ssim', 'ssim_gaussian', 'lpips'),
     'FeatureMetric': ('psnr',),
     'QueryMetric': ('miou',),
-    'DepthMetric': ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3'),
+    'DepthMetric': ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'a1', 'a2', 'a3', 'holes'),
     'OccupancyMetric': (
         *('iou', 'miou', 'miou_star', 'foreground_miou'),
         *('ray_iou', 'ray_iou_1m', 'ray_iou_2m', 'ray_iou_4m'),

@@ -19,6 +19,7 @@ from projects.MiniTown.true_views import MAKE_AGAIN, TrueViews
 from ..apis import init_model, reconstruct
 from ..evaluation.depth import average, depth_errors, distance_to_z, resample_depth
 from ..evaluation.features import ClassCounts, classes_by_name, count_classes
+from ..evaluation.holes import is_hole, share_of_holes
 from ..evaluation.image import psnr, ssim
 from ..evaluation.report import table
 from ..geometry.trajectories import distinct, move_cameras, trajectory
@@ -36,7 +37,7 @@ from .builders import build_dataset
 
 # Largest mean difference between a stored image and the town built again; that of JPEG is 0.007.
 SAME = 0.02
-SHOWN = ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1')
+SHOWN_OF_DEPTH = ('abs_rel', 'rmse', 'a1', 'holes')
 
 
 def compare_with_truth(
@@ -174,7 +175,7 @@ class TrueImages:
 class ColorErrors:
     """Measure PSNR, SSIM and depth errors of views of a network of colors."""
 
-    shown = SHOWN
+    shown = ('psnr', 'ssim', *SHOWN_OF_DEPTH)
 
     def __call__(self, rendering: Rendering, true: Views) -> dict[str, float]:
         """Return the figures of the views of one sample."""
@@ -200,7 +201,7 @@ class FeatureErrors:
     def __init__(self, encoder: Encoder, channels: int) -> None:
         self._coded = encoder == CODE_BOOK
         self._queries = make_queries(encoder, list(minitown_phrases(encoder).values()), channels)
-        self.shown = (*(['feature/psnr'] if self._coded else []), 'query/miou', 'abs_rel', 'rmse', 'a1')
+        self.shown = (*(['feature/psnr'] if self._coded else []), 'query/miou', *SHOWN_OF_DEPTH)
 
     def __call__(self, rendering: Rendering, true: Views) -> tuple[dict[str, float], ClassCounts]:
         """Return the figures of the views of one sample, and their pixels by class."""
@@ -218,12 +219,12 @@ class FeatureErrors:
 
 
 def true_depth_errors(rendering: Rendering, true: Views) -> dict[str, float]:
-    """Return depth errors up to 80 m, over all views together."""
+    """Return depth errors up to 80 m and the share of holes, over all views together."""
     z = resample_depth(distance_to_z(rendering.depth.cpu(), true.cameras), *true.true_depth.shape[-2:])
-    return depth_errors(z, true.true_depth)
+    return depth_errors(z, true.true_depth) | share_of_holes(*is_hole(rendering.opacity.cpu(), true.true_depth))
 
 
 def novel_view_errors(rendering: Rendering, true: Views) -> dict[str, float]:
-    """Return PSNR and SSIM of colors, clamped to [0, 1], and depth errors up to 80 m, over all views together."""
+    """Return PSNR and SSIM of colors, clamped to [0, 1], and :func:`true_depth_errors`, over all views."""
     rgb = rendering.rgb.clamp(0, 1).cpu()
     return {'psnr': psnr(rgb, true.images), 'ssim': ssim(rgb, true.images), **true_depth_errors(rendering, true)}

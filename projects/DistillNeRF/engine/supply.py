@@ -25,6 +25,7 @@ LOSS_NEEDS = {
     'teacher_depth': TEACHER,
     'teacher_depth_edges': TEACHER,
     'density': TEACHER,
+    'lidar_density': LIDAR,
     'features': FEATURES,
 }
 

@@ -27,6 +27,7 @@ from .depth import (
     errors_up_to,
     resample_depth,
 )
+from .holes import is_hole, share_of_holes
 from .image import SMALLEST_GAUSSIAN, SMALLEST_LPIPS, psnr, ssim, ssims, ssims_gaussian
 from .intervals import draw_scenes, interval, resampled_means
 from .parts import CAMERA, DISTANCE, KINDS, MOTION, SCENE, camera_positions, part_key, pixel_masks
@@ -286,19 +287,25 @@ def _mean(values: Sequence[float]) -> float:
 
 
 DEPTH_NAMES = {'': 'true depth', 'lidar': 'LiDAR depth', 'teacher': 'teacher depth'}
+# References that show where surfaces are; a teacher may have none of its own.
+SHOW_SURFACES = ('', 'lidar')
 
 
 @METRICS.register_module()
 class DepthMetric(SampleMetric):
-    """abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3 per sample, averaged over the samples.
+    """abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3, and the share of holes per sample, averaged over the samples.
 
     A data sample must hold ``depth`` ``(T, h, w)``, the rendered distance along the ray, ``input_views`` (N) and
-    ``target_views`` (T); ``coarse_depth`` and ``fine_depth`` ``(N, H, W)`` are evaluated where present.
+    ``target_views`` (T); ``coarse_depth`` and ``fine_depth`` ``(N, H, W)`` are evaluated where present. Where
+    ``opacity`` ``(T, h, w)`` is, too, there are :mod:`.holes` of the rendered views.
 
     Results are named group / map / reference / range / error, parts left out that are usual: ``abs_rel`` is the
     rendered depth of the input views against the dense truth up to 80 m, ``inner/abs_rel`` up to 50 m,
     ``lidar/abs_rel`` against LiDAR, ``teacher/abs_rel`` against the teacher, ``coarse/lidar/inner/abs_rel`` of the
     coarse depth, ``next/abs_rel`` at the next frame. References that the views do not have are left out.
+
+    ``holes``, ``lidar/holes``, ``next/holes``: the share of pixels with a surface, or a LiDAR point, at any distance,
+    whose ray is transparent. Teachers do not say where there is none.
 
     The prediction is converted to z, then brought to the pixels of the reference (:func:`.depth.resample_depth`).
 
@@ -332,6 +339,8 @@ class DepthMetric(SampleMetric):
         for group, positions in view_groups(inputs, targets).items():
             chosen = places(positions)
             figures |= self._errors(group, sample['depth'][chosen], targets[chosen], self.by)
+            if sample.get('opacity') is not None:
+                figures |= self._holes(group, sample['opacity'][chosen], targets[chosen])
         for name in ('coarse', 'fine'):
             if sample.get(f'{name}_depth') is not None:
                 figures |= self._errors(name, sample[f'{name}_depth'], inputs, by=())
@@ -355,6 +364,23 @@ class DepthMetric(SampleMetric):
                 pair = (torch.masked_select(depth_map, mask) for depth_map in (at_target, target))
                 for error, value in depth_errors(*pair, FULL_RANGE).items():
                     figures[part_key(key(name, reference, error), kind, part)] = value
+        return figures
+
+    def _holes(self, group: str, opacity: Tensor, views: Views) -> dict[str, float]:
+        """Return the shares of holes in a group of views, of opacity ``(V, h, w)``, and those of its parts."""
+        if not opacity.isfinite().all():
+            self._skip('NaN in the opacity')
+            return {}
+        figures = {}
+        for reference in SHOW_SURFACES:
+            target = getattr(views, REFERENCES[reference])
+            if target is None:
+                continue
+            masks = is_hole(opacity, target)
+            figures |= {key(group, reference, name): value for name, value in share_of_holes(*masks).items()}
+            for kind, part, mask in pixel_masks(self.by, views, *target.shape[-2:], target):
+                for name, value in share_of_holes(*masks, mask).items():
+                    figures[part_key(key(group, reference, name), kind, part)] = value
         return figures
 
     def _counts(self, reference: str, errors: Mapping[str, float], target: Tensor) -> bool:

@@ -11,7 +11,7 @@
 | ``depth.teacher_depth_loss`` | ``TeacherDepthLoss`` | EmernerfDepthClampLoss | near and far pixels apart |
 | ``depth.log_depth_loss`` | ``LogDepthLoss`` | (ours) | depth in proportion to itself |
 | ``depth.near_depth_edges`` | ``DepthEdgeLoss`` | (paper only) | clamped depth near edges |
-| ``density.density_loss`` | ``DensityLoss`` | (ours) | voxels empty before the teacher's depth, opaque at it |
+| ``density.density_loss`` | ``DensityLoss`` | (ours) | voxels empty before the depth of a source, opaque at it |
 | ``density.weight_entropy`` | ``WeightEntropyLoss`` | NerfWeightEntropyLoss | rays should meet one surface |
 | ``density.opacity_loss`` | ``OpacityLoss`` | OpacityLoss | rays should end |
 | ``density.line_of_sight_loss`` | ``LineOfSightLoss`` | LineOfSightLoss | LiDAR returns against weights |

@@ -1,4 +1,4 @@
-"""Density of the voxel field where the teacher knows it: none before its surfaces, opaque at them."""
+"""Density of the voxel field where teacher or LiDAR know it: none before their surfaces, opaque at them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from torch import Tensor
 
 from ..geometry.tensors import clamp, masked_mean, without_autocast
 
+# Below it an opacity counts as this much, in logarithms.
+SMALLEST_OPACITY = 1e-6
 
-def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
+
+def density_loss(free: Tensor, surface: Tensor, step: float, logarithmic: bool = False) -> Tensor:
     """Return the mean squared opacity of free points plus the mean squared transparency of surface points.
 
     Both are those of a path of ``step`` meters. Opacities, unlike densities, are bounded: one very dense cell does not
@@ -19,12 +22,19 @@ def density_loss(free: Tensor, surface: Tensor, step: float) -> Tensor:
 
     Args:
         free: ``(P,)`` density per meter at points that the teacher sees through.
-        surface: ``(Q,)`` the same at points on the teacher's surfaces.
+        surface: ``(Q,)`` the same at points on the teacher's surfaces, or just behind.
         step: meters.
+        logarithmic: of surface points take the mean negative logarithm of the opacity instead. With an exponential
+            activation it pulls at the logit of a transparent cell with a force of 1, however transparent it is, where
+            the square hardly pulls at all. Cells that are not occupied, of no density, count
+            -log(:data:`SMALLEST_OPACITY`), and have no gradient.
     """
-    passing = torch.exp(-step * surface.float())
-    stopped = 1 - torch.exp(-step * free.float())
-    return _mean_square(stopped) + _mean_square(passing)
+    stopped = _mean_square(1 - torch.exp(-step * free.float()))
+    if not logarithmic:
+        return stopped + _mean_square(torch.exp(-step * surface.float()))
+    # expm1: of very little density the difference from 1 would have no digit left.
+    opacity = clamp(-torch.expm1(-step * surface.float()), SMALLEST_OPACITY, 1.0)
+    return stopped - opacity.log().sum() / max(1, opacity.numel())
 
 
 def _mean_square(values: Tensor) -> Tensor:

@@ -186,18 +186,29 @@ class DensityLoss(_Weighted):
     Args:
         step: length over which densities count as opacity, meters.
         margin: points nearer than this before a surface of the teacher are not free, meters.
+        behind: points of surfaces lie up to so far behind them, at random, meters.
+        logarithmic: pull at transparent surfaces by the logarithm of their opacity.
     """
 
     compares = 'density'
 
-    def __init__(self, loss_weight: float = 0.1, step: float = 0.5, margin: float = 1.0) -> None:
+    def __init__(
+        self,
+        loss_weight: float = 0.1,
+        step: float = 0.5,
+        margin: float = 1.0,
+        behind: float = 0.0,
+        logarithmic: bool = False,
+    ) -> None:
         super().__init__(loss_weight)
         self.step = step
         self.margin = margin
+        self.behind = behind
+        self.logarithmic = logarithmic
 
     def forward(self, free: Tensor, surface: Tensor) -> Tensor:
         """Return the scalar loss of densities per meter, ``(P,)`` and ``(Q,)``."""
-        return self.loss_weight * density_loss(free, surface, self.step)
+        return self.loss_weight * density_loss(free, surface, self.step, self.logarithmic)
 
 
 @MODELS.register_module()

@@ -23,6 +23,7 @@ SUBJECTS = {
     'line_of_sight': 'weights and depths of the samples (V, samples, h, w), LiDAR depth (V, h, w), iteration',
     'features': 'rendered features and teacher features, (V, C, h, w)',
     'density': 'densities per meter at points that the teacher sees through (P,) and at its surfaces (Q,)',
+    'lidar_density': 'the same of what LiDAR sees through, and of its returns',
     'lidar_depth': 'predicted depth and LiDAR depth, (V, h, w), NaN where unknown',
     'lidar_depth_edges': 'the same and the iteration',
     'teacher_depth': 'predicted depth and teacher depth, (V, h, w), NaN where unknown',
@@ -35,7 +36,8 @@ SUBJECTS = {
 Depth is the distance along the ray in meters. Depth, weights and line of sight are compared twice: the coarse
 estimate of the input views (logged as ``loss_NAME_coarse``), and what is rendered for the target views
 (``loss_NAME``). Where teacher features are unknown, the target is the estimate itself, and the loss is scaled to a mean
-over the known pixels. A loss of density may have an attribute ``margin``: meters before a surface that are not free.
+over the known pixels. A loss of density may have attributes
+``margin``, meters before a surface that are not free, and ``behind``, meters behind it that are surface, too.
 """
 
 NAMES = {
@@ -45,6 +47,7 @@ NAMES = {
     'line_of_sight': 'line_of_sight',
     'features': 'features',
     'density': 'density',
+    'lidar_density': 'lidar_density',
     'lidar_depth': 'lidar_depth',
     'lidar_depth_edges': 'lidar_depth_edges',
     'teacher_depth': 'teacher_depth',

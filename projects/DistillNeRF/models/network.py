@@ -16,7 +16,7 @@ from ..modules.chunked import set_activation_checkpointing
 from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import ColorHead, build_head
-from ..modules.pooling import pool_views
+from ..modules.pooling import grow, pool_views
 from ..modules.renderer import RaySampling
 from ..modules.source_blend import SourceBlend
 from ..modules.source_views import Sources
@@ -64,6 +64,10 @@ class DistillNeRF(nn.Module):
         compile: compile the pyramids, the combiners after them and the color decoder (``torch.compile``) when they
             first run, which takes minutes. Names of weights stay. On a CPU a C++ compiler is needed, on CUDA Triton;
             without it the first run raises :class:`InputError`.
+        rows_per_pixel: points over the height of a pixel that are lifted (:func:`.pooling.pool_views`); odd.
+
+    Raises:
+        ValueError: ``rows_per_pixel`` is not odd.
 
     Attributes:
         precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
@@ -88,6 +92,7 @@ class DistillNeRF(nn.Module):
         activation_checkpointing: bool = False,
         kernels: str = 'auto',
         compile: bool = False,
+        rows_per_pixel: int = 1,
     ) -> None:
         super().__init__()
         self.precision = DEFAULT
@@ -97,6 +102,7 @@ class DistillNeRF(nn.Module):
         self.channels = channels
         self.downscale = downscale
         self.jitter = jitter
+        self.rows_per_pixel = _odd(rows_per_pixel)
         self.published_quirks = published_quirks
         num_bins = len(self.space.bin_edges(torch.empty(()))) - 1
         self.coarse_net = CoarseDepthNet(num_bins, **(coarse or {}))
@@ -149,8 +155,9 @@ class DistillNeRF(nn.Module):
         return torch.cat(known) if len(known) == len(features) else None
 
     def _scene(self, views: Views, coarse: CoarseDepth, fine: FineDepth) -> Scene:
-        levels = (self.coarse_level, self.fine_level)
-        grid, coarse_voxels, fine_voxels = pool_views(views.cameras, fine, self.space, *levels)
+        levels = self.coarse_level, self.fine_level
+        grid, coarse_voxels, fine_voxels = pool_views(views.cameras, fine, self.space, *levels, self.rows_per_pixel)
+        grid, coarse_voxels = grow(grid, coarse_voxels, self.voxel_net.grow)
         sources = None
         if self.blend is not None:
             sources = Sources(views.images, views.cameras, _distances(coarse, fine))
@@ -188,6 +195,12 @@ def _distances(coarse: CoarseDepth, fine: FineDepth) -> Tensor:
     first = full_precision(fine.candidates[..., 0])
     known, otherwise = full_precision(fine.depth), full_precision(coarse.depth)
     return torch.where(known < first, otherwise, known).detach()
+
+
+def _odd(rows_per_pixel: int) -> int:
+    if rows_per_pixel < 1 or rows_per_pixel % 2 == 0:
+        raise ValueError(f'rows_per_pixel is {rows_per_pixel}: one of the rows is the middle; give 1, 3, 5, ...')
+    return rows_per_pixel
 
 
 def _split(value: CoarseDepth | FineDepth, counts: list[int]) -> list:

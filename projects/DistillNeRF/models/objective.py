@@ -98,7 +98,8 @@ class Objective(nn.Module):
         yield from self._images(self._on('image'), sample)
         yield from self._line_of_sight(self._on('line_of_sight'), sample)
         yield from self._features(self._on('features'), sample)
-        yield from self._density(self._on('density'), sample)
+        yield from self._density('teacher_depth', self._on('density'), sample)
+        yield from self._density('lidar_depth', self._on('lidar_density'), sample)
         for source in DEPTHS:
             yield from self._depths(source, self._on(source), self._on(f'{source}_edges'), sample)
         yield from self._weights(self._on('weights'), sample, stages=('_coarse', ''))
@@ -171,17 +172,22 @@ class Objective(nn.Module):
         depth = resize_depth(stored_depth(name, views), size, nearest)
         return depth if self.published_quirks else depth * views.cameras.ray_lengths(*size)
 
-    def _density(self, losses: Losses, sample: Sample) -> Named:
-        """Query the voxel field at the teacher's depth, and at random points before it (in the sky: before its end)."""
-        targets, rendering = sample.targets, sample.rendering
+    def _density(self, source: str, losses: Losses, sample: Sample) -> Named:
+        """Query the voxel field at the depth that a source knows, or just behind it, and at random points before it.
+
+        In the sky these are points before its end. Where LiDAR has a return, there is no sky.
+        """
+        targets, rendering, lidar = sample.targets, sample.rendering, source == 'lidar_depth'
         size = (rendering.depth if rendering.voxel_depth is None else rendering.voxel_depth).shape[-2:]
         for name, loss in losses.items():
-            depth = resize_depth(stored_depth('teacher_depth', targets), size, nearest=True)
+            depth = resize_depth(stored_depth(source, targets), size, nearest=True)
             surface = depth * targets.cameras.ray_lengths(*size)
             end = surface
             if targets.sky_mask is not None:
-                end = fill_sky(surface, targets.sky_mask, self.space.far, only_unknown=False)
-                surface = fill_sky(surface, targets.sky_mask, math.nan, only_unknown=False)
+                end = fill_sky(surface, targets.sky_mask, self.space.far, only_unknown=lidar)
+                surface = fill_sky(surface, targets.sky_mask, math.nan, only_unknown=lidar)
+            if behind := getattr(loss, 'behind', 0.0):
+                surface = surface + behind * torch.rand_like(surface)
             free = torch.rand_like(end) * (end - getattr(loss, 'margin', 0.0)).clamp_min(0)
             free, surface = (density_at(distance, sample) for distance in (free, surface))
             yield name, loss(free, surface)

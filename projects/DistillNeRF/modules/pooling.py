@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,7 +23,12 @@ def candidate_positions(cameras: Cameras, candidates: Tensor) -> Tensor:
 
 
 def pool_views(
-    cameras: Cameras, fine: FineDepth, space: ParameterizedSpace, coarse_level: int, fine_level: int
+    cameras: Cameras,
+    fine: FineDepth,
+    space: ParameterizedSpace,
+    coarse_level: int,
+    fine_level: int,
+    rows_per_pixel: int = 1,
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
     """Average the lifted features of all cameras of one scene in each voxel.
 
@@ -28,18 +36,59 @@ def pool_views(
     candidate are its occupancy times the image features of its pixel, so each level is a sparse matrix (voxels x
     pixels) times the image features. The choice of voxels carries no gradient.
 
+    Args:
+        cameras, fine: of the views.
+        space: maps the world into the cube.
+        coarse_level, fine_level: levels of the grid.
+        rows_per_pixel: odd; with more than one, a candidate is a column of so many points over the height of its pixel.
+            The middle one is pooled as usual; the others only in coarse cells, and only if that is another cell. So far
+            surfaces close, of which a pixel is higher than a cell, but not wider: cells are low.
+
     Returns:
         the grid, pooled coarse voxels ``(C, channels / 2 + 1)`` and fine voxels ``(F, channels / 2 + 1)``; the last
         channel is the density logit.
     """
-    positions = candidate_positions(cameras, full_precision(fine.candidates))
-    return pool_points(space.contract(positions.reshape(-1, 3)), fine, coarse_level, fine_level)
+    candidates = full_precision(fine.candidates)
+
+    def points(cameras: Cameras) -> Tensor:
+        return space.contract(candidate_positions(cameras, candidates).reshape(-1, 3))
+
+    shifts = [row / rows_per_pixel for row in range(-(rows_per_pixel // 2), rows_per_pixel // 2 + 1) if row]
+    copies = [points(_looking_lower(cameras, shift)) for shift in shifts]
+    return pool_points(points(cameras), fine, coarse_level, fine_level, copies)
+
+
+def _looking_lower(cameras: Cameras, pixels: float) -> Cameras:
+    """Return cameras that see in each pixel what these see so many pixels below it."""
+    shift = torch.zeros_like(cameras.intrinsics)
+    shift[:, 1, 2] = pixels
+    return dataclasses.replace(cameras, intrinsics=cameras.intrinsics - shift)
+
+
+def grow(grid: VoxelGrid, coarse: Tensor, neighbors: int) -> tuple[VoxelGrid, Tensor]:
+    """Occupy the coarse cells beside occupied ones: empty ones, that the sparse network may fill.
+
+    Args:
+        grid: the occupied cells.
+        coarse: ``(C, channels)`` of its coarse cells.
+        neighbors: 2 for those above and below, 6 across the faces, 26 all around; 0 for none.
+
+    Returns:
+        the grid, and ``(C', channels)`` of its coarse cells, 0 in the new ones.
+    """
+    if not neighbors:
+        return grid, coarse
+    grown, places = grid.with_coarse(grid.beside(neighbors))
+    return grown, coarse.new_zeros(grown.num_coarse, coarse.shape[1]).index_copy(0, places.long(), coarse)
 
 
 def pool_points(
-    points: Tensor, fine: FineDepth, coarse_level: int, fine_level: int
+    points: Tensor, fine: FineDepth, coarse_level: int, fine_level: int, copies: Sequence[Tensor] = ()
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
-    """Pool as :func:`pool_views` does, for candidates at ``points`` ``(N * H * W * K, 3)`` of the cube."""
+    """Pool as :func:`pool_views` does, for candidates at ``points`` ``(N * H * W * K, 3)`` of the cube.
+
+    ``copies``, of the same shape each, are other points of the candidates: for coarse cells, if it is another one.
+    """
     codes = point_codes(points, fine_level)
     grid, fine_of_point = VoxelGrid.build(codes, coarse_level, fine_level)
 
@@ -61,5 +110,38 @@ def pool_points(
         sums = weighted_segment_sum(table, pixels, weights, segment_offsets(counts))
         return torch.cat([sums, logit_sums[:, None]], dim=1) / counts[:, None]
 
-    coarse = average(coarse_features.contiguous(), coarse_logits, coarse_counts)
-    return grid, coarse, average(fine_features.contiguous(), fine_logits, fine_counts)
+    pooled = average(fine_features.contiguous(), fine_logits, fine_counts)
+    if copies:
+        grid, candidates, cells = _coarse_entries(grid, codes, fine_of_point, copies)
+        coarse_counts = count_rows(cells, grid.num_coarse)
+        coarse_logits = logits.new_zeros(grid.num_coarse).index_add(0, cells, logits.index_select(0, candidates))
+        pixels, weights = (
+            candidates // fine.candidates.shape[-1],
+            full_precision(fine.occupancy).reshape(-1)[candidates],
+        )
+    return grid, average(coarse_features.contiguous(), coarse_logits, coarse_counts), pooled
+
+
+def _coarse_entries(
+    grid: VoxelGrid, codes: Tensor, fine_of_point: Tensor, copies: Sequence[Tensor]
+) -> tuple[VoxelGrid, Tensor, Tensor]:
+    """Add the coarse cells of copies of the candidates.
+
+    Args:
+        grid: of the candidates alone.
+        codes: ``(P,)`` their Morton codes at the fine level.
+        fine_of_point: ``(P,)`` their fine cells.
+        copies: ``(P, 3)`` points of the cube each.
+
+    Returns:
+        the grid of all, and candidate and coarse cell ``(E,)`` of all points that count, ordered by cell.
+    """
+    own = codes >> 3 * (grid.fine_level - grid.coarse_level)
+    of_copies = [point_codes(points, grid.coarse_level) for points in copies]
+    elsewhere = [(code != own).nonzero().squeeze(1) for code in of_copies]
+    code = torch.cat([code[chosen] for code, chosen in zip(of_copies, elsewhere, strict=True)])
+    grid, _ = grid.with_coarse(code)
+    cells = torch.cat([grid.parents[fine_of_point.long()], grid.index[code.long()]])
+    candidates = torch.cat([torch.arange(len(codes), device=codes.device), *elsewhere])
+    order = torch.argsort(cells)
+    return grid, candidates[order], cells[order].long()

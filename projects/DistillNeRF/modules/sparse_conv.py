@@ -19,7 +19,7 @@ from ..kernels.selection import Comparison, Kernel, compared, uses_tf32
 from .chunked import Recomputable
 from .kernel_map import Chunk, KernelMap, Pairs, neighbor_table, transposed_table
 from .layers import leaky_relu_, soft_clamp
-from .voxels import VoxelGrid
+from .voxels import NEIGHBORHOODS, VoxelGrid
 
 
 class _Scratch:
@@ -201,6 +201,11 @@ class SparseVoxelNet(nn.Module):
         width: hidden channels.
         num_layers: processing layers per level.
         feature_bound, logit_bound: soft clamps of the result.
+        grow: coarse cells beside the occupied ones, which it may fill, too: 2 (above and below), 6 or 26 of each cell
+            (:func:`.pooling.grow`); 0 for none.
+
+    Raises:
+        ValueError: another ``grow``.
     """
 
     def __init__(
@@ -210,8 +215,12 @@ class SparseVoxelNet(nn.Module):
         num_layers: int = 2,
         feature_bound: float = 5.0,
         logit_bound: float = 30.0,
+        grow: int = 0,
     ) -> None:
         super().__init__()
+        if grow and grow not in NEIGHBORHOODS:
+            raise ValueError(f'grow is {grow}: a cell grows by {", ".join(map(str, NEIGHBORHOODS))} neighbors, or 0')
+        self.grow = grow
         self.fine_in = SparseConv(channels + 1, width)
         self.fine_layers = nn.ModuleList(SparseProcessing(width, width) for _ in range(num_layers))
         self.coarse_in = SparseConv(channels + 1, width)

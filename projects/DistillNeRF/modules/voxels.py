@@ -6,6 +6,7 @@ hash. Cells are kept in Morton order at both levels, so that a fine cell's rank 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -14,6 +15,16 @@ import torch
 from torch import Tensor
 
 from ..geometry.tensors import TensorFields
+
+# How many neighbors -> the steps (x, y, z) to them: above and below, across the faces, all around.
+NEIGHBORHOODS = {
+    count: tuple(step for step in itertools.product((-1, 0, 1), repeat=3) if chosen(step))
+    for count, chosen in {
+        2: lambda step: step[:2] == (0, 0) and step[2] != 0,
+        6: lambda step: sum(map(abs, step)) == 1,
+        26: any,
+    }.items()
+}
 
 
 @dataclass(frozen=True)
@@ -73,24 +84,51 @@ class VoxelGrid(TensorFields):
         occupied.index_fill_(0, coarse_of_point.long(), True)
         coarse_codes = occupied.nonzero().squeeze(1).int()
         num_coarse = len(coarse_codes)
-        ranks = torch.arange(num_coarse, dtype=torch.int32, device=codes.device)
         index = torch.full_like(occupied, num_coarse, dtype=torch.int32)
-        index[coarse_codes] = ranks
+        index[coarse_codes] = torch.arange(num_coarse, dtype=torch.int32, device=codes.device)
 
         slot_of_point = (index[coarse_of_point] << shift) + (codes & (children - 1))
         filled = torch.zeros(num_coarse * children, dtype=torch.bool, device=codes.device)
         filled.index_fill_(0, slot_of_point.long(), True)
         slots = filled.nonzero().squeeze(1).int()
-        num_fine = len(slots)
         parents = slots >> shift
-        leaves = torch.full(
-            ((num_coarse + 1) * children,), num_fine + num_coarse, dtype=torch.int32, device=codes.device
-        )
-        leaves[: num_coarse * children].view(num_coarse, children).copy_((ranks + num_fine)[:, None])
-        leaves[slots] = torch.arange(num_fine, dtype=torch.int32, device=codes.device)
+        leaves = _leaves(slots, num_coarse, children)
         fine_codes = (coarse_codes[parents] << shift) + (slots & (children - 1))
         grid = cls(coarse_level, fine_level, coarse_codes, fine_codes, parents, index, leaves)
         return grid, leaves[slot_of_point]
+
+    def with_coarse(self, codes: Tensor) -> tuple[VoxelGrid, Tensor]:
+        """Occupy more coarse cells, which have no fine ones.
+
+        Args:
+            codes: ``(P,)`` their Morton codes, in any order; they may be occupied or repeated.
+
+        Returns:
+            the grid, and ``(C,)`` where the coarse cells of this one are among its own.
+        """
+        shift = 3 * (self.fine_level - self.coarse_level)
+        occupied = self.index < self.num_coarse
+        occupied.index_fill_(0, codes.long(), True)
+        coarse_codes = occupied.nonzero().squeeze(1).int()
+        index = torch.full_like(self.index, len(coarse_codes))
+        index[coarse_codes] = torch.arange(len(coarse_codes), dtype=torch.int32, device=codes.device)
+        places = index.index_select(0, self.coarse_codes)
+        parents = places.index_select(0, self.parents)
+        slots = (parents << shift) + (self.fine_codes & ((1 << shift) - 1))
+        leaves = _leaves(slots, len(coarse_codes), 1 << shift)
+        grid = VoxelGrid(self.coarse_level, self.fine_level, coarse_codes, self.fine_codes, parents, index, leaves)
+        return grid, places
+
+    def beside(self, neighbors: int) -> Tensor:
+        """Return the Morton codes of the coarse cells beside the occupied ones, in the grid; some more than once.
+
+        Args:
+            neighbors: a key of :data:`NEIGHBORHOODS`.
+        """
+        steps = torch.tensor(NEIGHBORHOODS[neighbors], dtype=torch.int32, device=self.coarse_codes.device)
+        cells = (self._coarse_cells[:, None] + steps).flatten(0, 1)
+        inside = ((cells >= 0) & (cells < 2**self.coarse_level)).all(1)
+        return morton_encode(cells[inside])
 
     def rows(self, points: Tensor) -> Tensor:
         """Look up the row of the cell that contains each point.
@@ -137,6 +175,16 @@ class VoxelGrid(TensorFields):
     def centers(self, level: int) -> Tensor:
         """Return the float32 centers, ``(C or F, 3)``, of the cells of one level, in the cube."""
         return (self.cells(level) + 0.5) * 2.0 ** (1 - level) - 1
+
+
+def _leaves(slots: Tensor, num_coarse: int, children: int) -> Tensor:
+    """Return :attr:`VoxelGrid.leaves` of fine cells at ``slots`` ``(F,)``: coarse cell * children + child, sorted."""
+    num_fine = len(slots)
+    leaves = torch.full(((num_coarse + 1) * children,), num_fine + num_coarse, dtype=torch.int32, device=slots.device)
+    ranks = torch.arange(num_fine, num_fine + num_coarse, dtype=torch.int32, device=slots.device)
+    leaves[: num_coarse * children].view(num_coarse, children).copy_(ranks[:, None])
+    leaves[slots] = torch.arange(num_fine, dtype=torch.int32, device=slots.device)
+    return leaves
 
 
 def point_codes(points: Tensor, level: int) -> Tensor:

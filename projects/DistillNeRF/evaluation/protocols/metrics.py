@@ -71,7 +71,7 @@ def _part(sample: dict, positions: Sequence[int]) -> dict[str, Any]:
     chosen = places(positions)
     views = sample['target_views'][chosen]
     views = dataclasses.replace(views, frames=(0,) * len(positions))
-    rendered = {name: sample[name][chosen] for name in ('rgb', 'depth') if sample.get(name) is not None}
+    rendered = {name: sample[name][chosen] for name in ('rgb', 'depth', 'opacity') if sample.get(name) is not None}
     return {**rendered, 'input_views': views, 'target_views': views}
 
 
