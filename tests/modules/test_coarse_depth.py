@@ -89,6 +89,7 @@ def test_usual_settings_are_the_published_ones():
         'density_activation': 'exp',
         'logit_bound': 30.0,
         'distribution': 'density',
+        'estimate': 'median',
         'window': 1,
         'in_channels': 3,
     }

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from ..geometry.tensors import full_precision
 from ..utils.errors import InputError
 from .chunked import map_chunked
-from .depth_bins import expectation_at_mode
+from .depth_bins import expectation_around, median_bin
 from .fpn import FPN
 from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu_, soft_clamp
 from .volume_rendering import activate_density, render_intervals
 
 INITIAL_LOGIT = -2.0
 DISTRIBUTIONS = ('density', 'softmax')
+ESTIMATES = ('median', 'mode')
 COLORS = 3
 
 
@@ -68,8 +69,8 @@ class CoarseDepthNet(nn.Module):
     """Predict weights of depth bins for every pixel, and the depth from them.
 
     As published, the bins have densities, and depth is what volume rendering expects: a mean over all bins. With
-    ``distribution='softmax'`` the logits are those of a softmax over the bins, and depth is that of the heaviest bin
-    and its neighbors (:func:`.depth_bins.expectation_at_mode`), which does not lie between two surfaces.
+    ``distribution='softmax'`` the logits are those of a softmax over the bins, and depth is the mean of one bin and its
+    neighbors (:func:`.depth_bins.expectation_around`), which does not lie between two surfaces.
 
     Args:
         num_bins: D, the number of depth bins; :meth:`forward` takes D + 1 edges.
@@ -80,12 +81,14 @@ class CoarseDepthNet(nn.Module):
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the logits.
         distribution: ``'density'`` (published) or ``'softmax'``.
-        window: bins on either side of the heaviest that the depth of a softmax is the mean of.
+        estimate: the bin of a softmax at which depth is: ``'median'`` (:func:`.depth_bins.median_bin`) or ``'mode'``,
+            the heaviest.
+        window: bins on either side of it that count.
         in_channels: channels of the images. Those after the first three (:func:`.ray_inputs.ray_inputs`) are given to
             the head, too: the norms of the pyramid take away most of what is the same all over an image.
 
     Raises:
-        InputError: an unknown distribution, or a negative window.
+        InputError: an unknown distribution or estimate, or a negative window.
     """
 
     def __init__(
@@ -98,12 +101,15 @@ class CoarseDepthNet(nn.Module):
         density_activation: str = 'exp',
         logit_bound: float = 30.0,
         distribution: str = 'density',
+        estimate: str = 'median',
         window: int = 1,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
         if distribution not in DISTRIBUTIONS:
             raise InputError(f'distribution is {distribution!r}; give one of {", ".join(DISTRIBUTIONS)}')
+        if estimate not in ESTIMATES:
+            raise InputError(f'estimate is {estimate!r}; give one of {", ".join(ESTIMATES)}')
         if window < 0:
             raise InputError(f'window is {window}; give 0 or more bins')
         self.pyramid = FPN(width, channels, channels, blocks, in_channels)
@@ -122,6 +128,7 @@ class CoarseDepthNet(nn.Module):
         self.density_activation = density_activation
         self.logit_bound = logit_bound
         self.distribution = distribution
+        self.estimate = estimate
         self.window = window
 
     def forward(self, images: Tensor, depth_features: Tensor | None, edges: Tensor) -> CoarseDepth:
@@ -160,7 +167,9 @@ class CoarseDepthNet(nn.Module):
             logits = soft_clamp(full_precision(logits), self.logit_bound)
             if self.distribution == 'softmax':
                 weights = logits.softmax(-1)
-                return expectation_at_mode(weights, edges, self.window), weights
+                with torch.no_grad():
+                    center = weights.argmax(-1) if self.estimate == 'mode' else median_bin(weights, edges)
+                return expectation_around(weights, edges, center, self.window), weights
             density = activate_density(logits, self.density_activation)
             return render_intervals(density, edges, dim=-1)
 

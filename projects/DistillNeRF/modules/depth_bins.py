@@ -1,4 +1,4 @@
-"""Depth bins of equal ratio, and the depth at the mode of a distribution over bins."""
+"""Depth bins of equal ratio, and depth from a distribution over bins."""
 
 from __future__ import annotations
 
@@ -51,8 +51,19 @@ def log_centers(edges: Tensor) -> Tensor:
     return (logs[..., 1:] + logs[..., :-1]) / 2
 
 
-def expectation_at_mode(weights: Tensor, edges: Tensor, window: int) -> Tensor:
-    """Return the depth ``(rows,)`` around the heaviest bin: the mean of the bins near it, in the logarithm of depth.
+def median_bin(weights: Tensor, edges: Tensor) -> Tensor:
+    """Return the bin ``(rows,)`` of the median of weights over depth: none has a smaller expected relative error.
+
+    Relative errors weigh a near surface more than a far one: taking far for near costs the ratio of the two, taking
+    near for far less than 1. Where both are likely, this is the near one. Arguments: :func:`expectation_around`.
+    """
+    cumulative = (weights * (-log_centers(edges)).exp()).cumsum(-1)
+    passed = (cumulative < cumulative[..., -1:] / 2).sum(-1)
+    return passed.clamp_max(weights.shape[-1] - 1)
+
+
+def expectation_around(weights: Tensor, edges: Tensor, center: Tensor, window: int) -> Tensor:
+    """Return the mean depth ``(rows,)`` of the bins near one, in the logarithm of depth.
 
     The mean over all bins lies between two surfaces where the weights have two modes, as at silhouettes; this one lies
     on one of them. The choice of the bin carries no gradient.
@@ -60,12 +71,11 @@ def expectation_at_mode(weights: Tensor, edges: Tensor, window: int) -> Tensor:
     Args:
         weights: ``(rows, D)``, 0 or more.
         edges: ``(D + 1,)`` edges of the bins, meters.
-        window: bins on either side of the heaviest that count.
+        center: ``(rows,)`` the bin.
+        window: bins on either side of it that count.
     """
-    mode = weights.argmax(-1, keepdim=True)
-    bins = torch.arange(-window, window + 1, device=weights.device) + mode
-    last = weights.shape[-1] - 1
-    inside = bins.clamp(0, last)
+    bins = torch.arange(-window, window + 1, device=weights.device) + center[..., None]
+    inside = bins.clamp(0, weights.shape[-1] - 1)
     near = torch.where(bins == inside, weights.gather(-1, inside), 0.0)
     logs = log_centers(edges)[inside]
     return ((near * logs).sum(-1) / near.sum(-1).clamp_min(torch.finfo(near.dtype).tiny)).exp()
