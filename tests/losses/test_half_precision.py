@@ -45,6 +45,11 @@ def line_of_sight() -> Inputs:
     return weights()[0], mids, 5 + 10 * torch.rand(2, *SIZE), 20000
 
 
+def bins() -> Inputs:
+    edges = torch.tensor([1.0, 3.0, 9.0, 20.0, 40.0, 80.0]).expand(2, -1)
+    return weights()[0], edges, depths()[1]
+
+
 def densities() -> Inputs:
     return 3 * torch.rand(200), 3 * torch.rand(100)
 
@@ -59,6 +64,7 @@ INPUTS: dict[str, Callable[[], Inputs]] = {
     'DepthClampLoss': depths,
     'TeacherDepthLoss': depths,
     'LogDepthLoss': depths,
+    'DepthBinsLoss': bins,
     'DepthEdgeLoss': steps,
     'DensityLoss': densities,
     'WeightEntropyLoss': weights,

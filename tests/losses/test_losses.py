@@ -79,7 +79,7 @@ def test_line_of_sight_is_the_published_one(vectors, iteration, epsilon):
 
 def test_every_loss_is_registered():
     classes = {name for name in vars(registered) if name.endswith('Loss')}
-    assert len(classes) == 13
+    assert len(classes) == 14
     assert classes <= set(MODELS.module_dict)
 
 
@@ -261,6 +261,7 @@ RAND = torch.Generator().manual_seed(0)
 NEAR, FAR_OFF = torch.rand(1, 3, 12, 16, generator=RAND), torch.rand(1, 3, 12, 16, generator=RAND)
 JUMP = torch.cat([NEAR[0, :1] + 9, NEAR[0, :1] + 49], 2)
 WEIGHTS_OF_RAYS = torch.rand(1, 5, 12, 16, generator=RAND) / 5
+BIN_WEIGHTS = torch.full((1, 3, 12, 16), 0.25)
 # Every registered loss with its other settings and inputs that give it a value.
 COEFFICIENTS = {
     'RGBL1Loss': ({}, (NEAR, FAR_OFF)),
@@ -269,6 +270,7 @@ COEFFICIENTS = {
     'DepthClampLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
     'TeacherDepthLoss': ({}, (90 * NEAR, 90 * FAR_OFF)),
     'LogDepthLoss': ({}, (30 * NEAR, 30 * FAR_OFF)),
+    'DepthBinsLoss': ({}, (BIN_WEIGHTS, torch.tensor([[1.0, 2.0, 4.0, 8.0]]), torch.full((1, 12, 16), 3.0))),
     'DepthEdgeLoss': ({'distance': 20}, (JUMP, torch.full_like(JUMP, 5.0), 0)),
     'DensityLoss': ({}, (NEAR, FAR_OFF)),
     'WeightEntropyLoss': ({}, (WEIGHTS_OF_RAYS,)),
@@ -307,6 +309,7 @@ def test_the_coefficient_of_every_loss_counts(monkeypatch, name):
         ('DepthClampLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 80.0}),
         ('TeacherDepthLoss', {'loss_weight': 10.0, 'min_depth': 1e-5, 'max_depth': 120.0, 'inner_range': 50.0}),
         ('LogDepthLoss', {'loss_weight': 1.0, 'min_depth': 0.1, 'max_depth': 120.0}),
+        ('DepthBinsLoss', {'loss_weight': 1.0}),
         ('DepthEdgeLoss', {'loss_weight': 10.0, 'start': 0, 'distance': 2, 'min_depth': 1e-5, 'max_depth': 80.0}),
         ('DensityLoss', {'loss_weight': 0.1, 'step': 0.5, 'margin': 1.0, 'behind': 0.0, 'logarithmic': False}),
         ('WeightEntropyLoss', {'loss_weight': 0.01, 'dim': 1}),

@@ -292,6 +292,7 @@ def test_line_of_sight_sees_the_weights_of_each_stage_with_the_lidar_of_its_own_
     encoded, rendering = made()
     edges = SPACE.bin_edges(torch.empty(()))
     encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, len(edges) - 1)
+    encoded.coarse.edges = edges.expand(2, -1)
     rendering.depths = torch.rand(2, *SIZE, 8).cumsum(-1)
     loss = Recorder()
     objective = Objective({'line_of_sight': loss}, SPACE, False)
@@ -309,11 +310,30 @@ def test_line_of_sight_sees_the_weights_of_each_stage_with_the_lidar_of_its_own_
     torch.testing.assert_close(seen, 9 * targets.cameras.ray_lengths(*SIZE))
 
 
+@pytest.mark.parametrize('source', ['lidar', 'teacher'])
+def test_bins_are_compared_with_depth_as_it_is_stored(source):
+    """Coarse weights of the inputs alone; distances, sky far away, unknown pixels unknown."""
+    depth, sky = torch.full((2, *SIZE), 7.0), torch.zeros(2, *SIZE)
+    depth[:, 0], depth[:, 3, 3], sky[:, 0] = NAN, NAN, 1
+    views = wide_views(**{f'{source}_depth': depth}, sky_mask=sky)
+    encoded, rendering = made()
+    encoded.coarse.edges = torch.rand(2, 6)
+    loss = Recorder()
+    result = Objective({f'{source}_bins': loss}, SPACE, False)([encoded], [rendering], [views], [wide_views()])
+    assert list(result) == [f'loss_{source}_bins_coarse']
+    ((weights, edges, target),) = loss.calls
+    assert torch.equal(weights, encoded.coarse.weights.movedim(-1, 1)) and edges is encoded.coarse.edges
+    expected = 7 * views.cameras.ray_lengths(*SIZE)
+    expected[:, 0], expected[:, 3, 3] = SKY, NAN
+    torch.testing.assert_close(target, expected, equal_nan=True)
+
+
 def test_line_of_sight_knows_no_sky():
     """What LiDAR does not return from stays unknown, whatever the mask says."""
     views = wide_views(lidar_depth=torch.full((2, *SIZE), NAN), sky_mask=torch.ones(2, *SIZE))
     encoded, rendering = made()
-    encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, len(SPACE.bin_edges(torch.empty(()))) - 1)
+    encoded.coarse.edges = SPACE.bin_edges(torch.empty(())).expand(2, -1)
+    encoded.coarse.weights = torch.rand(2, HEIGHT, WIDTH, encoded.coarse.edges.shape[1] - 1)
     rendering.depths = torch.rand(2, *SIZE, 8).cumsum(-1)
     loss = Recorder()
     Objective({'line_of_sight': loss}, SPACE, False)([encoded], [rendering], [views], [views])

@@ -88,6 +88,10 @@ def test_usual_settings_are_the_published_ones():
         'depth_channels': 128,
         'density_activation': 'exp',
         'logit_bound': 30.0,
+        'distribution': 'density',
+        'estimate': 'median',
+        'window': 1,
+        'in_channels': 3,
     }
 
 

@@ -86,7 +86,7 @@ def test_outputs_and_gradients_of_the_whole_net():
     depth = torch.tensor([0.0, 3.0, 50.0, 300.0]).repeat(2, 17, 5).requires_grad_()
     context = torch.randn(2, 3, 17, 20, requires_grad=True)
     images = torch.rand(2, 3, 17, 20)
-    fine = net(images, CoarseDepth(depth, torch.empty(0), context))
+    fine = net(images, CoarseDepth(depth, torch.empty(0), context, torch.empty(0)))
     assert fine.depth.shape == (2, 17, 20)
     assert fine.weights.shape == (2, 17, 20, 14)
     assert fine.candidates.shape == fine.occupancy.shape == fine.logits.shape == (2, 17, 20, 15)
@@ -110,7 +110,7 @@ def test_the_whole_net_written_out():
     net = FineDepthNet(channels=6, context_channels=3, width=4, hidden=4, blocks=(1, 1, 1, 1), **bounds).double()
     images, context = torch.rand(2, 3, 16, 20).double(), torch.randn(2, 3, 16, 20).double()
     depth = 2 + 30 * torch.rand(2, 16, 20).double()
-    fine = net(images, CoarseDepth(depth, torch.empty(0), context))
+    fine = net(images, CoarseDepth(depth, torch.empty(0), context, torch.empty(0)))
 
     def conv(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
         return F.conv2d(x, layer.weight, layer.bias, padding=layer.padding)
@@ -155,6 +155,7 @@ def test_usual_settings_are_the_published_ones():
         'density_activation': 'exp',
         'feature_bound': 5.0,
         'logit_bound': 30.0,
+        'in_channels': 3,
     }
 
 

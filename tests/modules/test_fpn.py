@@ -58,7 +58,7 @@ def test_the_pyramid_written_out(dtype):
 
 
 def test_usual_settings_are_the_published_ones():
-    assert defaults(FPN) == {'blocks': (2, 3, 5, 5)}
+    assert defaults(FPN) == {'blocks': (2, 3, 5, 5), 'in_channels': 3}
 
 
 def test_every_width_is_its_own():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from projects.DistillNeRF.geometry.views import Views
 from projects.DistillNeRF.models.network import DistillNeRF
+from projects.DistillNeRF.modules.coarse_depth import COLORS
 from projects.DistillNeRF.modules.pooling import pool_views
 from verification.benchmark.profiler import BACKWARD, Clock, StageProfiler, Work, WorkCounter
 from verification.reference import network as reference
@@ -105,11 +106,11 @@ def _loss(image: Tensor, depth: Tensor, coarse_depth: Tensor) -> Tensor:
 
 
 def _ours(network: DistillNeRF, views: Views, profiler: StageProfiler) -> tuple[Tensor, tuple[int, int]]:
-    images = views.images.contiguous(memory_format=torch.channels_last)
+    images = network.depth_inputs([views])
     coarse_net, voxel_net, levels = network.coarse_net, network.voxel_net, (network.coarse_level, network.fine_level)
-    edges = network.space.bin_edges(images)
+    edges = network.bin_edges(images)
     features = profiler('features', lambda: coarse_net.features(images, views.depth_features))
-    coarse = profiler('coarse', lambda: coarse_net.render(features, edges))
+    coarse = profiler('coarse', lambda: coarse_net.render(features, edges, images[:, COLORS:]))
     fine = profiler('fine', lambda: network.fine_net(images, coarse))
     grid, pooled, pooled_fine = profiler('pooling', lambda: pool_views(views.cameras, fine, network.space, *levels))
     maps = profiler('kernel maps', lambda: voxel_net.kernel_maps(grid))

@@ -54,7 +54,7 @@ def render_bins(net: CoarseDepthNet, features: Tensor, edges: Tensor) -> CoarseD
     density = torch.exp(soft_clamp(net.head(features), net.logit_bound).permute(0, 2, 3, 1) - 1)
     weights = kernels.interval_weights(density * (edges[1:] - edges[:-1]))
     depth = (weights * (edges[1:] + edges[:-1]) / 2).sum(-1) / weights.sum(-1).clamp(1e-6, 1)
-    return CoarseDepth(depth, weights, features)
+    return CoarseDepth(depth, weights, features, edges.expand(len(features), -1))
 
 
 def fine_depth(net: FineDepthNet, images: Tensor, coarse: CoarseDepth) -> FineDepth:

@@ -23,6 +23,7 @@ from ..losses.subjects import NAMES, subject_of
 from ..models.network import DistillNeRF
 from ..modules.coarse_depth import CoarseDepthNet
 from ..modules.decoder import ColorDecoder
+from ..modules.depth_bins import LogBins
 from ..modules.fine_depth import FineDepthNet
 from ..modules.heads import FeatureHead
 from ..modules.renderer import RaySampling
@@ -153,8 +154,9 @@ MODEL_RULES: dict[str, Rule] = {
     'model': component(registry.MODELS),
     'model.network': arguments(DistillNeRF),
     'model.network.space': arguments(ParameterizedSpace),
-    'model.network.coarse': arguments(CoarseDepthNet),
-    'model.network.fine': arguments(FineDepthNet),
+    'model.network.coarse': arguments(CoarseDepthNet) - {'in_channels'},
+    'model.network.fine': arguments(FineDepthNet) - {'in_channels'},
+    'model.network.depth_bins': arguments(LogBins),
     'model.network.voxel': arguments(SparseVoxelNet),
     'model.network.sampling': arguments(RaySampling),
     'model.network.head': _head,

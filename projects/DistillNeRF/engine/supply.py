@@ -21,9 +21,11 @@ DEPTHS = (LIDAR, TEACHER, 'truth depth')
 LOSS_NEEDS = {
     'lidar_depth': LIDAR,
     'lidar_depth_edges': LIDAR,
+    'lidar_bins': LIDAR,
     'line_of_sight': LIDAR,
     'teacher_depth': TEACHER,
     'teacher_depth_edges': TEACHER,
+    'teacher_bins': TEACHER,
     'density': TEACHER,
     'lidar_density': LIDAR,
     'features': FEATURES,

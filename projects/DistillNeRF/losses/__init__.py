@@ -10,6 +10,7 @@
 | ``depth.clamped_depth_loss`` | ``DepthClampLoss`` | DepthClampLoss, and Midas, DepthAnything | the same, clamped |
 | ``depth.teacher_depth_loss`` | ``TeacherDepthLoss`` | EmernerfDepthClampLoss | near and far pixels apart |
 | ``depth.log_depth_loss`` | ``LogDepthLoss`` | (ours) | depth in proportion to itself |
+| ``depth.depth_bins_loss`` | ``DepthBinsLoss`` | (ours) | weights of the depth bins against known depth |
 | ``depth.near_depth_edges`` | ``DepthEdgeLoss`` | (paper only) | clamped depth near edges |
 | ``density.density_loss`` | ``DensityLoss`` | (ours) | voxels empty before the depth of a source, opaque at it |
 | ``density.weight_entropy`` | ``WeightEntropyLoss`` | NerfWeightEntropyLoss | rays should meet one surface |

@@ -87,6 +87,60 @@ def log_depth_loss(estimate: Tensor, target: Tensor, min_depth: float, max_depth
     return masked_mean(difference.abs(), known)
 
 
+# Weights of bins are at least this in the cross entropy, whose gradient would otherwise overflow.
+MIN_WEIGHT = 1e-20
+
+
+def depth_bins_loss(weights: Tensor, edges: Tensor, target: Tensor) -> Tensor:
+    """Return the cross entropy of the weights of depth bins against known depth.
+
+    A known depth is spread over the two bins whose centers it lies between, in the logarithm of depth: a mean of the
+    centers with those weights gives it back. Depth before the first center or behind the last one is in that bin.
+
+    Targets are never resized, as blends of two surfaces are on neither: each target pixel is compared with the pixel
+    of the estimate in which its center lies. Where targets are finer, a pixel at a silhouette learns the share of
+    either surface.
+
+    Args:
+        weights: ``(V, D, h, w)`` weights of the bins, which sum to at most 1 in every pixel.
+        edges: ``(V, D + 1)`` edges of the bins, meters.
+        target: ``(V, h_t, w_t)`` depth along the ray, meters; what is not finite is left out.
+
+    Raises:
+        ValueError: the numbers of views or bins do not agree.
+    """
+    views, bins, height, width = weights.shape
+    if len(target) != views or tuple(edges.shape) != (views, bins + 1):
+        raise ValueError(f'weights {tuple(weights.shape)}, edges {tuple(edges.shape)}, target {tuple(target.shape)}')
+    logs = edges.detach().double().log()
+    centers = (logs[:, 1:] + logs[:, :-1]) / 2
+    known = target.isfinite()
+    depth = torch.where(known, target, 1.0).double().log().flatten(1)
+    place = torch.searchsorted(centers, depth).clamp(1, bins - 1)
+    before, behind = centers.gather(1, place - 1), centers.gather(1, place)
+    share = ((depth - before) / (behind - before)).clamp(0, 1).float()
+    pixels = torch.arange(views, device=target.device)[:, None] * height * width
+    pixels = pixels + _pixels_within((height, width), target.shape[1:], target.device)
+    first, counted = (pixels * bins + place - 1).flatten(), known.flatten().float()
+    spread = share.new_zeros(views * height * width * bins)
+    spread.index_add_(0, first, (1 - share.flatten()) * counted)
+    spread.index_add_(0, first + 1, share.flatten() * counted)
+    entropies = weights.float().clamp_min(MIN_WEIGHT).log().neg().movedim(1, -1)
+    return (entropies * spread.view(entropies.shape)).sum() / counted.sum().clamp_min(1)
+
+
+def _pixels_within(size: Sequence[int], other: Sequence[int], device: torch.device) -> Tensor:
+    """Return ``(h_t * w_t,)``, the pixel of an image of ``size`` in which the center of each pixel of another lies.
+
+    A center between two pixels is in the first one, as by :meth:`Cameras.resized` (no half-pixel shift).
+    """
+    rows, columns = (
+        ((torch.arange(count, device=device) * 2 + 1) * own - 1) // (2 * count)
+        for own, count in zip(size, other, strict=True)
+    )
+    return (rows[:, None] * size[1] + columns).flatten()
+
+
 # The scale on which jumps are measured: 256 steps over the logarithm of depth between these, meters.
 NEAREST, FARTHEST = 2.0, 80.0
 # Canny's two thresholds on the Sobel gradient of that scale. A step edge has four times its height, so an edge begins

@@ -13,7 +13,14 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from .density import density_loss, line_of_sight_epsilon, line_of_sight_loss, opacity_loss, weight_entropy
-from .depth import clamped_depth_loss, depth_loss, log_depth_loss, near_depth_edges, teacher_depth_loss
+from .depth import (
+    clamped_depth_loss,
+    depth_bins_loss,
+    depth_loss,
+    log_depth_loss,
+    near_depth_edges,
+    teacher_depth_loss,
+)
 from .image import PerceptualDistance, dssim, l1, l2
 
 
@@ -144,6 +151,21 @@ class LogDepthLoss(_Weighted):
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss of two depth images of one shape."""
         return self.loss_weight * log_depth_loss(estimate, target, self.min_depth, self.max_depth)
+
+
+@MODELS.register_module()
+class DepthBinsLoss(_Weighted):
+    """Compute :func:`.depth.depth_bins_loss` of the coarse estimate: NaN targets left out.
+
+    Its names in a config are ``lidar_bins`` and ``teacher_bins``; another name says ``compares``.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+
+    def forward(self, weights: Tensor, edges: Tensor, target: Tensor) -> Tensor:
+        """Return the scalar loss of weights ``(V, D, h, w)``, edges ``(V, D + 1)`` and depth ``(V, h_t, w_t)``."""
+        return self.loss_weight * depth_bins_loss(weights, edges, target)
 
 
 @MODELS.register_module()

@@ -28,6 +28,8 @@ SUBJECTS = {
     'lidar_depth_edges': 'the same and the iteration',
     'teacher_depth': 'predicted depth and teacher depth, (V, h, w), NaN where unknown',
     'teacher_depth_edges': 'the same and the iteration',
+    'lidar_bins': 'weights of the depth bins (V, D, h, w), edges (V, D + 1), LiDAR depth (V, h_t, w_t), not resized',
+    'teacher_bins': 'the same with teacher depth',
     'weights': 'rendering weights (V, samples, h, w), coarse and rendered',
     'all_weights': 'rendering weights (V, samples, h, w), coarse, fine and rendered',
 }
@@ -35,8 +37,8 @@ SUBJECTS = {
 
 Depth is the distance along the ray in meters. Depth, weights and line of sight are compared twice: the coarse
 estimate of the input views (logged as ``loss_NAME_coarse``), and what is rendered for the target views
-(``loss_NAME``). Where teacher features are unknown, the target is the estimate itself, and the loss is scaled to a mean
-over the known pixels. A loss of density may have attributes
+(``loss_NAME``); weights of bins are those of the coarse estimate alone. Where teacher features are unknown, the target
+is the estimate itself, and the loss is scaled to a mean over the known pixels. A loss of density may have attributes
 ``margin``, meters before a surface that are not free, and ``behind``, meters behind it that are surface, too.
 """
 
@@ -52,6 +54,8 @@ NAMES = {
     'lidar_depth_edges': 'lidar_depth_edges',
     'teacher_depth': 'teacher_depth',
     'teacher_depth_edges': 'teacher_depth_edges',
+    'lidar_bins': 'lidar_bins',
+    'teacher_bins': 'teacher_bins',
     'weight_entropy': 'weights',
     'opacity': 'all_weights',
 }

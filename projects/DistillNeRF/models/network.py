@@ -13,10 +13,12 @@ from ..geometry.tensors import full_precision
 from ..geometry.views import Views
 from ..kernels.selection import set_kernels
 from ..modules.chunked import set_activation_checkpointing
-from ..modules.coarse_depth import CoarseDepth, CoarseDepthNet
+from ..modules.coarse_depth import COLORS, CoarseDepth, CoarseDepthNet
+from ..modules.depth_bins import LogBins
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import ColorHead, build_head
 from ..modules.pooling import grow, pool_views
+from ..modules.ray_inputs import RAY_CHANNELS, ray_inputs
 from ..modules.renderer import RaySampling
 from ..modules.source_blend import SourceBlend
 from ..modules.source_views import Sources
@@ -65,6 +67,10 @@ class DistillNeRF(nn.Module):
             first run, which takes minutes. Names of weights stay. On a CPU a C++ compiler is needed, on CUDA Triton;
             without it the first run raises :class:`InputError`.
         rows_per_pixel: points over the height of a pixel that are lifted (:func:`.pooling.pool_views`); odd.
+        depth_bins: keyword arguments of :class:`LogBins`, the bins of the coarse depth net; ``None`` takes those along
+            which rays are sampled (:meth:`ParameterizedSpace.bin_edges`), as published.
+        ray_inputs: both depth nets read the rays of the pixels beside their colors
+            (:func:`..modules.ray_inputs.ray_inputs`), so that depth follows the cameras.
 
     Raises:
         ValueError: ``rows_per_pixel`` is not odd.
@@ -93,6 +99,8 @@ class DistillNeRF(nn.Module):
         kernels: str = 'auto',
         compile: bool = False,
         rows_per_pixel: int = 1,
+        depth_bins: dict | None = None,
+        ray_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.precision = DEFAULT
@@ -104,9 +112,12 @@ class DistillNeRF(nn.Module):
         self.jitter = jitter
         self.rows_per_pixel = _odd(rows_per_pixel)
         self.published_quirks = published_quirks
-        num_bins = len(self.space.bin_edges(torch.empty(()))) - 1
-        self.coarse_net = CoarseDepthNet(num_bins, **(coarse or {}))
-        self.fine_net = FineDepthNet(2 * channels, self.coarse_net.channels, **(fine or {}))
+        self.depth_bins = None if depth_bins is None else LogBins(**depth_bins)
+        self.ray_inputs = ray_inputs
+        in_channels = COLORS + RAY_CHANNELS * ray_inputs
+        num_bins = len(self.bin_edges(torch.empty(()))) - 1
+        self.coarse_net = CoarseDepthNet(num_bins, in_channels=in_channels, **(coarse or {}))
+        self.fine_net = FineDepthNet(2 * channels, self.coarse_net.channels, in_channels=in_channels, **(fine or {}))
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
         self.frozen_depth = FrozenDepth(depth_weights, self.coarse_net.depth_channels)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
@@ -137,12 +148,27 @@ class DistillNeRF(nn.Module):
 
     def _encode(self, batch: Sequence[Views]) -> list[Encoded]:
         """Encode samples whose images have one size."""
-        images = torch.cat([views.images for views in batch]).contiguous(memory_format=torch.channels_last)
-        coarse = self.coarse_net(images, self._depth_features(batch), self.space.bin_edges(images))
-        fine = self.fine_net(images, coarse)
+        coarse, fine = self.depths(batch)
         counts = [len(views) for views in batch]
         parts = zip(batch, _split(coarse, counts), _split(fine, counts), strict=True)
         return [Encoded(self._scene(views, c, f), c, f) for views, c, f in parts]
+
+    def depths(self, batch: Sequence[Views]) -> tuple[CoarseDepth, FineDepth]:
+        """Predict coarse and fine depth of the views of all samples of a batch, whose images have one size."""
+        images = self.depth_inputs(batch)
+        coarse = self.coarse_net(images, self._depth_features(batch), self.bin_edges(images))
+        return coarse, self.fine_net(images, coarse)
+
+    def depth_inputs(self, batch: Sequence[Views]) -> Tensor:
+        """Return what the depth nets read, ``(N, in_channels, H, W)``: all images, with their rays if so configured."""
+        parts = [views.images for views in batch]
+        if self.ray_inputs:
+            parts = [torch.cat([views.images, ray_inputs(views.cameras).to(views.images)], dim=1) for views in batch]
+        return torch.cat(parts).contiguous(memory_format=torch.channels_last)
+
+    def bin_edges(self, like: Tensor) -> Tensor:
+        """Return the edges ``(D + 1,)`` of the bins of coarse depth, meters, in dtype and device of ``like``."""
+        return self.space.bin_edges(like) if self.depth_bins is None else self.depth_bins.edges(like)
 
     def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
         """Return the frozen-depth features of all images of the batch; ``None`` for a network without them."""

@@ -102,6 +102,7 @@ class Objective(nn.Module):
         yield from self._density('lidar_depth', self._on('lidar_density'), sample)
         for source in DEPTHS:
             yield from self._depths(source, self._on(source), self._on(f'{source}_edges'), sample)
+            yield from self._bins(source, self._on(f'{source.removesuffix("_depth")}_bins'), sample)
         yield from self._weights(self._on('weights'), sample, stages=('_coarse', ''))
         yield from self._weights(self._on('all_weights'), sample, stages=('_coarse', '_fine', ''))
 
@@ -152,6 +153,13 @@ class Objective(nn.Module):
             for name, loss in edge_losses.items():
                 yield f'{name}{stage}', loss(depth, target, sample.iteration)
 
+    def _bins(self, source: str, losses: Losses, sample: Sample) -> Named:
+        """Compare the weights of the coarse depth bins of the input views with one source of depth, not resized."""
+        for name, loss in losses.items():
+            target = self.depth_target(source, sample.inputs, stored_depth(source, sample.inputs).shape[-2:])
+            coarse = sample.encoded.coarse
+            yield f'{name}_coarse', loss(coarse.weights.movedim(-1, 1), coarse.edges, target)
+
     def depth_target(self, name: str, views: Views, size: Sequence[int]) -> Tensor:
         """Return ``(V, h, w)`` depth of size ``size`` to compare with, NaN where unknown.
 
@@ -196,7 +204,7 @@ class Objective(nn.Module):
         coarse, rendering = sample.encoded.coarse.weights, sample.rendering
         for name, loss in losses.items():
             assert rendering.weights is not None and rendering.depths is not None
-            edges = self.space.bin_edges(coarse).expand(*coarse.shape[:-1], -1)
+            edges = sample.encoded.coarse.edges[:, None, None].expand(*coarse.shape[:-1], -1)
             stages = {
                 '_coarse': (coarse, edges, sample.inputs),
                 '': (rendering.weights, rendering.depths, sample.targets),

@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.tensors import full_precision
+from ..utils.errors import InputError
 from .chunked import map_chunked
+from .depth_bins import expectation_around, median_bin
 from .fpn import FPN
 from .layers import Bottleneck, LeakyReLU, enlarge, instance_norm, leaky_relu_, soft_clamp
 from .volume_rendering import activate_density, render_intervals
 
 INITIAL_LOGIT = -2.0
+DISTRIBUTIONS = ('density', 'softmax')
+ESTIMATES = ('median', 'mode')
+COLORS = 3
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,15 @@ class CoarseDepth:
 
     Attributes:
         depth: ``(N, H, W)`` expected distance along the ray, meters.
-        weights: ``(N, H, W, D)`` volume rendering weights of the depth bins.
+        weights: ``(N, H, W, D)`` weights of the depth bins: of volume rendering, or a softmax.
         features: ``(N, C, H, W)`` context features, which the fine net reads.
+        edges: ``(N, D + 1)`` edges of the depth bins, meters, the same for all images.
     """
 
     depth: Tensor
     weights: Tensor
     features: Tensor
+    edges: Tensor
 
 
 class DepthFeatureCombiner(nn.Module):
@@ -59,7 +66,11 @@ class DepthFeatureCombiner(nn.Module):
 
 
 class CoarseDepthNet(nn.Module):
-    """Predict densities in depth bins for every pixel, and render the expected depth from them.
+    """Predict weights of depth bins for every pixel, and the depth from them.
+
+    As published, the bins have densities, and depth is what volume rendering expects: a mean over all bins. With
+    ``distribution='softmax'`` the logits are those of a softmax over the bins, and depth is the mean of one bin and its
+    neighbors (:func:`.depth_bins.expectation_around`), which does not lie between two surfaces.
 
     Args:
         num_bins: D, the number of depth bins; :meth:`forward` takes D + 1 edges.
@@ -68,7 +79,16 @@ class CoarseDepthNet(nn.Module):
         blocks: see :class:`FPN`.
         depth_channels: channels of the frozen-depth features, or ``None`` to do without them.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
-        logit_bound: soft clamp of the density logits.
+        logit_bound: soft clamp of the logits.
+        distribution: ``'density'`` (published) or ``'softmax'``.
+        estimate: the bin of a softmax at which depth is: ``'median'`` (:func:`.depth_bins.median_bin`) or ``'mode'``,
+            the heaviest.
+        window: bins on either side of it that count.
+        in_channels: channels of the images. Those after the first three (:func:`.ray_inputs.ray_inputs`) are given to
+            the head, too: the norms of the pyramid take away most of what is the same all over an image.
+
+    Raises:
+        InputError: an unknown distribution or estimate, or a negative window.
     """
 
     def __init__(
@@ -80,12 +100,24 @@ class CoarseDepthNet(nn.Module):
         depth_channels: int | None = 128,
         density_activation: str = 'exp',
         logit_bound: float = 30.0,
+        distribution: str = 'density',
+        estimate: str = 'median',
+        window: int = 1,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
-        self.pyramid = FPN(width, channels, channels, blocks)
+        if distribution not in DISTRIBUTIONS:
+            raise InputError(f'distribution is {distribution!r}; give one of {", ".join(DISTRIBUTIONS)}')
+        if estimate not in ESTIMATES:
+            raise InputError(f'estimate is {estimate!r}; give one of {", ".join(ESTIMATES)}')
+        if window < 0:
+            raise InputError(f'window is {window}; give 0 or more bins')
+        self.pyramid = FPN(width, channels, channels, blocks, in_channels)
         self.combiner = None if depth_channels is None else DepthFeatureCombiner(channels, depth_channels)
         self.head = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), LeakyReLU(), nn.Conv2d(channels, num_bins, 1)
+            nn.Conv2d(channels + in_channels - COLORS, channels, 3, padding=1),
+            LeakyReLU(),
+            nn.Conv2d(channels, num_bins, 1),
         )
         # Start with thin fog (about 0.05 per meter): light gets 20 m far, and bins at all depths get gradients.
         last = self.head[-1]
@@ -95,16 +127,19 @@ class CoarseDepthNet(nn.Module):
         self.depth_channels = depth_channels
         self.density_activation = density_activation
         self.logit_bound = logit_bound
+        self.distribution = distribution
+        self.estimate = estimate
+        self.window = window
 
     def forward(self, images: Tensor, depth_features: Tensor | None, edges: Tensor) -> CoarseDepth:
         """Predict the depth of images.
 
         Args:
-            images: ``(N, 3, H, W)`` RGB in [0, 1].
+            images: ``(N, in_channels, H, W)``, the first three RGB in [0, 1].
             depth_features: ``(N, C_d, h, w)`` frozen-depth features, if and only if the net was built for them.
             edges: ``(D + 1,)`` edges of the depth bins, meters.
         """
-        return self.render(self.features(images, depth_features), edges)
+        return self.render(self.features(images, depth_features), edges, images[:, COLORS:])
 
     def features(self, images: Tensor, depth_features: Tensor | None) -> Tensor:
         """Compute the context features ``(N, C, H, W)``, the first half of :meth:`forward`."""
@@ -117,14 +152,27 @@ class CoarseDepthNet(nn.Module):
         pyramid = self.pyramid(images)
         return pyramid if self.combiner is None else self.combiner(pyramid, depth_features)
 
-    def render(self, features: Tensor, edges: Tensor) -> CoarseDepth:
-        """Predict the depth from context features ``(N, C, H, W)``, the second half of :meth:`forward`."""
-        logits = self.head(features).permute(0, 2, 3, 1)
+    def render(self, features: Tensor, edges: Tensor, rays: Tensor | None = None) -> CoarseDepth:
+        """Predict the depth from context features ``(N, C, H, W)``, the second half of :meth:`forward`.
+
+        Args:
+            features: of :meth:`features`.
+            edges: ``(D + 1,)`` edges of the depth bins, meters.
+            rays: ``(N, in_channels - 3, H, W)`` what the images hold after their colors; ``None`` if that is nothing.
+        """
+        read = features if rays is None or not rays.shape[1] else torch.cat([features, rays.to(features.dtype)], 1)
+        logits = self.head(read).permute(0, 2, 3, 1)
 
         def render(logits: Tensor) -> tuple[Tensor, Tensor]:
             logits = soft_clamp(full_precision(logits), self.logit_bound)
+            if self.distribution == 'softmax':
+                weights = logits.softmax(-1)
+                with torch.no_grad():
+                    center = weights.argmax(-1) if self.estimate == 'mode' else median_bin(weights, edges)
+                return expectation_around(weights, edges, center, self.window), weights
             density = activate_density(logits, self.density_activation)
             return render_intervals(density, edges, dim=-1)
 
         depth, weights = map_chunked(render, logits.flatten(0, 2))
-        return CoarseDepth(depth.view(logits.shape[:3]), weights.view(logits.shape), features)
+        edges_of_images = edges.expand(len(logits), -1)
+        return CoarseDepth(depth.view(logits.shape[:3]), weights.view(logits.shape), features, edges_of_images)

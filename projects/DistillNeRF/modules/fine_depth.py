@@ -120,6 +120,7 @@ class FineDepthNet(nn.Module):
         candidate_ratio, candidate_step: distance between candidates, ``clamp(ratio * depth, *step)`` meters.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         feature_bound, logit_bound: soft clamp of the image features; density logits lie in +- logit_bound.
+        in_channels: channels of the images.
     """
 
     def __init__(
@@ -136,9 +137,10 @@ class FineDepthNet(nn.Module):
         density_activation: str = 'exp',
         feature_bound: float = 5.0,
         logit_bound: float = 30.0,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
-        self.pyramid = FPN(width, width, width, blocks)
+        self.pyramid = FPN(width, width, width, blocks, in_channels)
         self.combiner = nn.Sequential(
             nn.Conv2d(width + context_channels, hidden, 3, padding=1),
             LeakyInstanceNorm(),
@@ -161,7 +163,7 @@ class FineDepthNet(nn.Module):
         self.logit_bound = logit_bound
 
     def forward(self, images: Tensor, coarse: CoarseDepth) -> FineDepth:
-        """Predict from images ``(N, 3, H, W)`` and their coarse depth."""
+        """Predict from images ``(N, in_channels, H, W)`` and their coarse depth."""
         candidates = self.candidates(full_precision(coarse.depth))
         hidden = self.combiner(torch.cat([self.pyramid(images), coarse.features], dim=1))
         features = soft_clamp(self.feature_head(hidden), self.feature_bound)

@@ -21,13 +21,21 @@ class FPN(nn.Module):
         stem_channels: channels of the first convolution.
         out_channels: channels of the output.
         blocks: bottlenecks of stages 1 to 4; stage 5 has as many as stage 4.
+        in_channels: channels of the images.
     """
 
     kernels = 'auto'
 
-    def __init__(self, width: int, stem_channels: int, out_channels: int, blocks: Sequence[int] = (2, 3, 5, 5)) -> None:
+    def __init__(
+        self,
+        width: int,
+        stem_channels: int,
+        out_channels: int,
+        blocks: Sequence[int] = (2, 3, 5, 5),
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, stem_channels, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
         # The published setting [2, 3, 5, 5] names the stages 1 to 4; stage 5 repeats the last number.
         depths = [*blocks, blocks[-1]]
         channels = [stem_channels, 2 * width, 2 * width, 3 * width, 4 * width, 4 * width]
@@ -43,7 +51,7 @@ class FPN(nn.Module):
         self.final = nn.Conv2d(3 * width, out_channels, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``(N, 3, H, W)`` to features ``(N, out_channels, H, W)``."""
+        """Map images ``(N, in_channels, H, W)`` to features ``(N, out_channels, H, W)``."""
         x = F.relu(instance_norm(self.stem(images), kernels=self.kernels))
         maps = []
         for stage in self.stages:

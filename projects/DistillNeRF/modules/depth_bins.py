@@ -1,0 +1,81 @@
+"""Depth bins of equal ratio, and depth from a distribution over bins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry.tensors import full_precision
+from ..utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class LogBins:
+    """Depth bins whose edges have equal ratios: as wide as far is proportionate, where equal steps are coarse nearby.
+
+    The last bin holds everything behind it, the sky too.
+
+    Attributes:
+        number: D, the number of bins.
+        near: the first edge, meters, above 0.
+        far: the last edge, meters; that of the space, so that the sky lies in the last bin.
+
+    Raises:
+        InputError: fewer than two bins, or edges that do not ascend from above 0.
+    """
+
+    number: int = 48
+    near: float = 0.5
+    far: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.number < 2 or not 0 < self.near < self.far:
+            raise InputError(
+                f'depth_bins has {self.number} bins from {self.near:g} to {self.far:g} m; give a number of 2 or '
+                'more and 0 < near < far'
+            )
+
+    def edges(self, like: Tensor) -> Tensor:
+        """Return the edges ``(D + 1,)``, meters, in dtype and device of ``like``; they are made on the CPU."""
+        steps = torch.linspace(0, 1, self.number + 1, dtype=torch.float64)
+        edges = self.near * (math.log(self.far / self.near) * steps).exp()
+        return edges.to(like.device, like.dtype)
+
+
+def log_centers(edges: Tensor) -> Tensor:
+    """Return the logarithms ``(..., D)`` of the geometric centers of bins with edges ``(..., D + 1)``."""
+    logs = full_precision(edges).log()
+    return (logs[..., 1:] + logs[..., :-1]) / 2
+
+
+def median_bin(weights: Tensor, edges: Tensor) -> Tensor:
+    """Return the bin ``(rows,)`` of the median of weights over depth: none has a smaller expected relative error.
+
+    Relative errors weigh a near surface more than a far one: taking far for near costs the ratio of the two, taking
+    near for far less than 1. Where both are likely, this is the near one. Arguments: :func:`expectation_around`.
+    """
+    cumulative = (weights * (-log_centers(edges)).exp()).cumsum(-1)
+    passed = (cumulative < cumulative[..., -1:] / 2).sum(-1)
+    return passed.clamp_max(weights.shape[-1] - 1)
+
+
+def expectation_around(weights: Tensor, edges: Tensor, center: Tensor, window: int) -> Tensor:
+    """Return the mean depth ``(rows,)`` of the bins near one, in the logarithm of depth.
+
+    The mean over all bins lies between two surfaces where the weights have two modes, as at silhouettes; this one lies
+    on one of them. The choice of the bin carries no gradient.
+
+    Args:
+        weights: ``(rows, D)``, 0 or more.
+        edges: ``(D + 1,)`` edges of the bins, meters.
+        center: ``(rows,)`` the bin.
+        window: bins on either side of it that count.
+    """
+    bins = torch.arange(-window, window + 1, device=weights.device) + center[..., None]
+    inside = bins.clamp(0, weights.shape[-1] - 1)
+    near = torch.where(bins == inside, weights.gather(-1, inside), 0.0)
+    logs = log_centers(edges)[inside]
+    return ((near * logs).sum(-1) / near.sum(-1).clamp_min(torch.finfo(near.dtype).tiny)).exp()
