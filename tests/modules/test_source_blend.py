@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from projects.DistillNeRF.modules.source_blend import SourceBlend
+from projects.DistillNeRF.modules.source_blend import SourceBlend, fill_transparent
 from projects.DistillNeRF.modules.source_views import Sources, sample_sources
 from tests.helpers.arrays import randomized
 from tests.helpers.cameras import level_cameras
@@ -86,6 +86,8 @@ def test_gradients_of_colors_opacity_and_weights(sources):
     blend = randomized(SourceBlend(channels=4), 0.2)
     target = moved(level_cameras((30.0,), 6, 8).to(torch.float64), 0.2, 0.0, 0.0)
     rgb, depth, opacity = rendering(target)
+    # Of one depth, so that it stays where opacities change: what is looked up elsewhere has no gradient.
+    depth = torch.full_like(depth, 9.0)
 
     def outputs(rgb, opacity, *weights):
         names = [name for name, _ in blend.named_parameters()]
@@ -126,14 +128,24 @@ def test_distances_that_cannot_be_leave_gradients_finite(sources, value):
         assert gradient.isfinite().all()
 
 
-def test_rays_that_hit_nothing_are_looked_up_far_away(sources):
-    """Their depth is next to 0; a source that sees the wall moves them onto it."""
-    target = moved(sources.cameras[[0]], 0.2, 0.0, 0.0)
-    rgb, depth, opacity = rendering(target)
-    blend = SourceBlend().double()
-    nothing = torch.zeros_like(opacity)
-    expected = blend(sources, target, rgb, torch.full_like(depth, FAR), nothing, FAR)
-    blended = blend(sources, target, rgb, torch.full_like(depth, 1e-5), nothing, FAR)
-    assert torch.equal(blended.depth, expected.depth) and torch.equal(blended.rgb, expected.rgb)
-    true = distances(target, pillar=True)
-    assert (blended.depth / true).log().abs().median() < 0.3
+def test_depth_of_rays_that_hit_nothing_comes_from_around():
+    """A plane in logarithmic depth is found again where it has holes; what is known stays."""
+    rows, columns = torch.meshgrid(torch.arange(28.0), torch.arange(50.0), indexing='ij')
+    true = (1 + rows / 28 + columns / 100).double().exp()[None].repeat(2, 1, 1)
+    opacity = torch.ones_like(true)
+    opacity[0, 8:14, 20:30] = 0
+    opacity[1] = 0
+    depth = torch.where(opacity > 0, true, 1e-5)
+    filled = fill_transparent(depth, opacity, FAR)
+    assert torch.equal(filled[0][opacity[0] > 0], true[0][opacity[0] > 0])
+    assert (filled[0] / true[0]).log().abs().max() < 0.15
+    torch.testing.assert_close(filled[1], torch.full_like(true[1], FAR))
+    assert fill_transparent(true[:0], opacity[:0], FAR).shape == (0, 28, 50)
+    torch.testing.assert_close(fill_transparent(true[:, :1, :1], torch.ones(2, 1, 1).double(), FAR), true[:, :1, :1])
+
+
+def test_gradients_of_filled_depth():
+    generator = torch.Generator().manual_seed(0)
+    depth = (1 + torch.rand(2, 5, 7, generator=generator, dtype=torch.float64)).requires_grad_()
+    opacity = (0.2 + 0.6 * torch.rand(2, 5, 7, generator=generator, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda d, o: fill_transparent(d, o, FAR), (depth, opacity), fast_mode=True)

@@ -27,7 +27,9 @@ OURS = {
 }
 # Options of a dataset that count only while evaluating, or only while training.
 WHILE_TESTING = ('add_next_frame_for_eval', 'gts', 'label_maps')
-WHILE_TRAINING = ('training_target_smart_sample', 'virtual_img_target_smart_sample', 'resize_teacher')
+WHILE_TRAINING = (
+    *('training_target_smart_sample', 'virtual_img_target_smart_sample', 'one_new_view_each', 'resize_teacher'),
+)
 # Names of the figures of each metric, without those of groups, which come before them.
 FIGURES = {
     'ImageMetric': ('psnr', 'ssim', 'ssim_gaussian', 'lpips'),

@@ -40,7 +40,7 @@ from .occupancy import ego2lidar, label_availability, lidar_poses, occupancy_rec
 from .protocol_frames import BETWEEN, frames_of
 from .protocol_samples import Plan, Planned, ProtocolTargets, protocol_cameras
 from .samplers import SeededIndex
-from .target_frames import CURRENT, NeighborTargets, existing
+from .target_frames import CURRENT, NeighborTargets, existing, one_new_view_each
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
 from .view_records import ViewRecords
@@ -70,6 +70,7 @@ class DistillNeRFDataset(BaseDataset):
         virtual_img_target_smart_sample: when training, a view of the teacher from a shifted camera (1 m to the left or
             right), one per camera chosen at random, comes between the other frames and the current one.
         enable_upward_virtual_cam: 1 m up is one of the choices.
+        one_new_view_each: with both, per camera a view of another frame or a shifted one, at random, not both.
         num_camera: keep only so many of the cameras, those that look most to the front; None keeps all.
         lidar_range: LiDAR points at this z or beyond are left out, meters (published: 80, in linear space 50).
         lidar_sweeps: LiDAR measurements per keyframe, its own and the first that its record lists as ``lidar_sweeps``:
@@ -120,6 +121,7 @@ class DistillNeRFDataset(BaseDataset):
         add_next_frame_for_eval: bool = False,
         virtual_img_target_smart_sample: bool = False,
         enable_upward_virtual_cam: bool = False,
+        one_new_view_each: bool = False,
         num_camera: int | None = None,
         lidar_range: float = 80.0,
         lidar_sweeps: int = 1,
@@ -163,6 +165,12 @@ class DistillNeRFDataset(BaseDataset):
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
         self.virtual_views = virtual_view_names(virtual_img_target_smart_sample, enable_upward_virtual_cam)
+        self.one_new_view_each = one_new_view_each
+        if one_new_view_each and not (training_target_smart_sample and virtual_img_target_smart_sample):
+            raise InputError(
+                'one_new_view_each chooses between other frames and shifted views; set training_target_smart_sample '
+                'and virtual_img_target_smart_sample, too'
+            )
         self.num_camera = num_camera
         self.lidar_range = lidar_range
         self.lidar_sweeps = lidar_sweeps
@@ -455,6 +463,9 @@ class DistillNeRFDataset(BaseDataset):
         others = self._targets.others(position)
         keys = self._targets.keys(position, self.cameras)
         target_keys = [existing(key, others, info['token'], notes) for key in keys]
+        choices = self._virtual_choices(info, notes)
+        if self.one_new_view_each and not self.test_mode:
+            target_keys, choices = one_new_view_each(target_keys, choices)
         read = super().get_data_info
         offsets = dict.fromkeys(offset for offset, _ in target_keys if offset != CURRENT)
         frames = {CURRENT: info} | {offset: read(others[offset]) for offset in offsets}
@@ -462,7 +473,7 @@ class DistillNeRFDataset(BaseDataset):
         views = {
             key: records.view(frames[key[0]], key, world2global) for key in dict.fromkeys(input_keys + target_keys)
         }
-        virtual = [records.virtual_view(info, *choice, world2global) for choice in self._virtual_choices(info, notes)]
+        virtual = [records.virtual_view(info, *choice, world2global) for choice in choices]
         virtual_keys = [(CURRENT, view['name']) for view in virtual]
         views |= dict(zip(virtual_keys, virtual, strict=True))
         target_keys[-len(input_keys) : -len(input_keys)] = virtual_keys

@@ -65,6 +65,25 @@ def one_neighbor_each(cameras: Sequence[str]) -> list[Key]:
     return [(random.choice((-1, 1)), camera) for camera in cameras] + whole_frames(cameras, ())
 
 
+def one_new_view_each(keys: list[Key], shifted: list[tuple[str, str]]) -> tuple[list[Key], list[tuple[str, str]]]:
+    """Keep, of the views of a camera from another frame and from a shifted place, one at random.
+
+    Args:
+        keys: of the targets; where the other frame does not exist, the current one is repeated.
+        shifted: camera and name of the shifted views, at most one per camera.
+
+    Returns:
+        the targets and the shifted views that are kept. A repeated view is kept for no camera that has a shifted one.
+    """
+    cameras = list(dict.fromkeys(camera for _, camera in keys))
+    new, current = keys[: -len(cameras)], keys[-len(cameras) :]
+    with_shifted = {camera for camera, _ in shifted}
+    there = {camera for offset, camera in new if offset != CURRENT}
+    taken = {camera for camera in cameras if camera in with_shifted and (camera not in there or random.random() < 0.5)}
+    kept = [key for key in new if key[1] not in taken]
+    return kept + current, [choice for choice in shifted if choice[0] in taken]
+
+
 def existing(key: Key, others: Mapping[int, object], token: str, notes: list[str]) -> Key:
     """Return the key of a view, or that of the current frame, with a note, if the other frame does not exist.
 

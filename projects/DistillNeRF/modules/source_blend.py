@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,8 @@ from ..geometry.tensors import full_precision
 from .layers import leaky_relu_
 from .source_views import NEAREST, Sources, sample_sources
 
-# Rays of less opacity say nothing of depth: it is looked for from the far plane on.
-MIN_OPACITY = 0.05
+# Opacities count as at least this where their logarithm is taken.
+MIN_OPACITY = 0.005
 # Logarithms of ratios of distances are clamped to this before the network reads them.
 MAX_LOG = 2.0
 
@@ -77,13 +78,13 @@ class SourceBlend(nn.Module):
             cameras: the target cameras, of images of H x W.
             rgb: ``(V, 3, H, W)`` what the voxels render.
             depth, opacity: ``(V, h, w)`` of the voxels.
-            far: the greatest depth, meters; taken for the depth of rays that hit nothing.
+            far: the greatest depth, meters; taken for the depth of all rays if none hits anything.
             withhold_own: take no colors from a source that is the target view itself; its depth is taken.
         """
         size = (cameras.height, cameras.width)
         rgb, depth, opacity = full_precision(rgb), full_precision(depth), full_precision(opacity)
-        depth = torch.where(opacity < MIN_OPACITY, far, depth)
-        guess, opacity = _enlarge(depth.clamp_min(NEAREST), size), _enlarge(opacity, size)
+        depth = fill_transparent(depth.clamp(NEAREST, far), opacity, far)
+        guess, opacity = _enlarge(depth, size), _enlarge(opacity, size)
         found = sample_sources(sources, cameras, depth.detach(), guess.detach(), self.count, far)
         colors, distances, misfit, angles = found.colors, found.distances, found.misfit, found.angles
         inside = allowed = found.inside
@@ -100,12 +101,38 @@ class SourceBlend(nn.Module):
         prior = -self.misfit_scale * misfit.abs() - self.angle_scale * angles
         color_weights = _weights(color_logits, F.pad(prior, (0, 0, 0, 0, 0, 1)), allowed)
         # What the voxels let through, they know no depth of.
-        seen = opacity.clamp_min(MIN_OPACITY / 10).log()[:, None]
+        seen = opacity.clamp_min(MIN_OPACITY).log()[:, None]
         depth_weights = _weights(depth_logits, torch.cat([prior, seen], 1), inside)
         blended = (color_weights[:, :-1, None] * colors).sum(1) + color_weights[:, -1:] * rgb + correction
         logs = (depth_weights[:, :-1] * distances.log()).sum(1) + depth_weights[:, -1] * guess.log()
         filled = depth_weights[:, :-1].sum(1) + depth_weights[:, -1] * opacity
         return Blended(blended, logs.exp(), filled)
+
+
+def fill_transparent(depth: Tensor, opacity: Tensor, far: float) -> Tensor:
+    """Fill in depth ``(V, h, w)``, meters, where rays are transparent, from around: pull, then push.
+
+    Logarithms of depth are averaged by opacity over 2 x 2 pixels, again and again; then each level takes from the
+    coarser one the share that its own opacity leaves.
+
+    Args:
+        depth: above 0.
+        opacity: ``(V, h, w)``.
+        far: meters; taken for the depth of images in which all rays are transparent.
+    """
+    known = opacity.clamp(0, 1)[:, None]
+    return _filled(depth.log()[:, None], known, math.log(far)).squeeze(1).exp()
+
+
+def _filled(values: Tensor, known: Tensor, otherwise: float) -> Tensor:
+    """Fill maps ``(V, 1, h, w)`` by the shares ``known`` that are known of each pixel."""
+    if not values.numel() or max(values.shape[2:]) == 1:
+        return known * values + (1 - known) * otherwise
+    sums = F.avg_pool2d(values * known, 2, ceil_mode=True)
+    shares = F.avg_pool2d(known, 2, ceil_mode=True)
+    coarser = _filled(sums / shares.clamp_min(1e-6), (4 * shares).clamp_max(1), otherwise)
+    around = F.interpolate(coarser, size=values.shape[2:], mode='bilinear', align_corners=False)
+    return known * values + (1 - known) * around
 
 
 def _enlarge(values: Tensor, size: tuple[int, int]) -> Tensor:

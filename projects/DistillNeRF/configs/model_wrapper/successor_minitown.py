@@ -1,4 +1,4 @@
-"""The successor network on MiniTown: colors from the source images, with LiDAR and teacher depth."""
+"""The successor network on MiniTown: with LiDAR and teacher depth, views of other frames and shifted ones."""
 
 _base_ = [
     '../../../../configs/_base_/default_runtime.py',
@@ -8,6 +8,21 @@ _base_ = [
 ]
 
 model = dict(losses=dict(teacher_depth=dict(type='LogDepthLoss', loss_weight=1.0)))
+
+train_dataloader = dict(
+    dataset=dict(
+        training_target_smart_sample=True,
+        virtual_img_target_smart_sample=True,
+        one_new_view_each=True,
+        pipeline=[
+            dict(type='LoadViews'),
+            dict(type='LoadLidarDepth'),
+            dict(type='LoadTeacher'),
+            dict(type='PackViews'),
+            dict(type='FlipViews'),
+        ],
+    )
+)
 
 val_evaluator = [dict(type='ImageMetric'), dict(type='DepthMetric')]
 test_evaluator = val_evaluator
