@@ -137,7 +137,7 @@ def test_depth_of_rays_that_hit_nothing_comes_from_around():
     opacity[1] = 0
     depth = torch.where(opacity > 0, true, 1e-5)
     filled = fill_transparent(depth, opacity, FAR)
-    assert torch.equal(filled[0][opacity[0] > 0], true[0][opacity[0] > 0])
+    torch.testing.assert_close(filled[0][opacity[0] > 0], true[0][opacity[0] > 0])
     assert (filled[0] / true[0]).log().abs().max() < 0.15
     torch.testing.assert_close(filled[1], torch.full_like(true[1], FAR))
     assert fill_transparent(true[:0], opacity[:0], FAR).shape == (0, 28, 50)
