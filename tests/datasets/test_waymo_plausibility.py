@@ -18,7 +18,8 @@ from projects.DistillNeRF.datasets.converters.waymo.plausibility import (
 )
 from projects.DistillNeRF.geometry.poses import inverse_pose
 from tests.helpers.waymo_records import file_name, write_segment
-from tests.helpers.waymo_world import SPEED, WaymoWorld
+from tests.helpers.waymo_surroundings import SPEED
+from tests.helpers.waymo_world import WaymoWorld
 
 WORLD = WaymoWorld()
 
