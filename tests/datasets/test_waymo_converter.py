@@ -20,10 +20,10 @@ from projects.DistillNeRF.datasets.waymo_splits import segment_name
 from projects.DistillNeRF.geometry.poses import inverse_pose
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.dataset import build_dataset
-from tests.helpers.waymo_records import file_name, write_segment
 from tests.helpers.waymo_surroundings import PALETTE, STREET
 from tests.helpers.waymo_world import OFFSET, START, WaymoWorld
 from tools.create_data import main
+from verification.reference.waymo_records import file_name, write_segment
 
 RING = ['FRONT_LEFT', 'FRONT', 'FRONT_RIGHT', 'SIDE_RIGHT', 'SIDE_LEFT']
 NAMES = ('1000_0_000_20_000', '2000_0_000_20_000', '3000_0_000_20_000')
@@ -351,11 +351,27 @@ def test_a_full_disk_is_told_with_the_record(raw: Path, tmp_path: Path, repo_roo
     assert len(records(tmp_path / 'out')) == 2
 
 
-def test_points_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize('wrong', [np.inf, np.nan, 2500.0])
+def test_ranges_that_cannot_be_are_refused(tmp_path: Path, wrong: float) -> None:
     frame = WaymoWorld(NAMES[0]).frame(0)
-    frame.returns['REAR'].range_images[0][3, 3, 0] = np.inf
+    frame.returns['REAR'].range_images[0][3, 3, 0] = wrong
+    write_segment(tmp_path / file_name(NAMES[0]), [frame])
+    with pytest.raises(InputError, match=f'record 0: laser REAR: a range of {wrong:g} m'):
+        waymo.convert(tmp_path, tmp_path / 'out')
+
+
+def test_poses_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    frame = WaymoWorld(NAMES[0]).frame(0)
+    frame.returns['TOP'].pixel_poses[20, 30, 3] = np.nan
     write_segment(tmp_path / file_name(NAMES[0]), [frame])
     with pytest.raises(InputError, match='record 0: a point of its lasers is not finite'):
+        waymo.convert(tmp_path, tmp_path / 'out')
+
+
+def test_a_laser_that_measured_nothing_in_a_frame_is_named(tmp_path: Path) -> None:
+    frame = WaymoWorld(NAMES[0]).frame(0)
+    write_segment(tmp_path / file_name(NAMES[0]), [frame] * 2, lambda made, number: number and made.lasers.pop(3))
+    with pytest.raises(InputError, match='record 1: has measurements of lasers, but none of SIDE_RIGHT'):
         waymo.convert(tmp_path, tmp_path / 'out')
 
 
@@ -365,13 +381,23 @@ def test_a_file_of_another_segment_is_refused(tmp_path: Path) -> None:
         waymo.convert(tmp_path, tmp_path / 'out')
 
 
-def test_a_camera_that_changes_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    'what',
+    ['camera FRONT has other intrinsics', 'camera FRONT has other camera2vehicle', 'laser TOP has other inclinations'],
+)
+def test_a_sensor_that_changes_is_refused(tmp_path: Path, what: str) -> None:
     def change(made: Any, number: int) -> None:
-        made.context.camera_calibrations[0].intrinsic[0] += number
+        context = made.context
+        if 'intrinsics' in what:
+            context.camera_calibrations[0].intrinsic[0] += number
+        elif 'camera2vehicle' in what:
+            context.camera_calibrations[0].extrinsic.transform[3] += number
+        else:
+            context.laser_calibrations[0].beam_inclinations[0] -= 0.01 * number
 
-    frame = WaymoWorld(NAMES[0]).frame(0, lidar=False)
+    frame = WaymoWorld(NAMES[0]).frame(0)
     write_segment(tmp_path / file_name(NAMES[0]), [frame, frame], change)
-    with pytest.raises(InputError, match='record 1: camera FRONT has other intrinsics than before'):
+    with pytest.raises(InputError, match=f'record 1: {what} than before'):
         waymo.convert(tmp_path, tmp_path / 'out')
 
 

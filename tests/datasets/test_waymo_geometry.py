@@ -21,9 +21,10 @@ from projects.DistillNeRF.datasets.converters.waymo.frames import (
 )
 from projects.DistillNeRF.datasets.converters.waymo.range_images import LASER_COLUMN, TIME_COLUMN, frame_points
 from projects.DistillNeRF.datasets.infos import load_infos
-from tests.helpers import waymo_parquet, waymo_records
+from tests.helpers import waymo_parquet
 from tests.helpers.waymo_surroundings import TownDrive, pixel_beams
 from tests.helpers.waymo_world import OFFSET, START, WaymoWorld
+from verification.reference import waymo_records
 
 # Distances that a point may be off, meters: float32 knows places on the map to 4 mm.
 ON_SURFACE = 0.02

@@ -18,9 +18,9 @@ from projects.DistillNeRF.datasets.converters.waymo.tfrecord import count_record
 from projects.DistillNeRF.geometry.poses import inverse_pose
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.waymo_frames import assert_same
-from tests.helpers.waymo_records import file_name, write_segment
 from tests.helpers.waymo_surroundings import SPEED
 from tests.helpers.waymo_world import NO_LABEL_COLUMNS, WaymoWorld
+from verification.reference.waymo_records import file_name, write_segment
 
 WORLD = WaymoWorld()
 NUMBER = 3
@@ -199,6 +199,23 @@ def test_files_that_are_no_records(tmp_path: Path) -> None:
 
 NAN = float('nan')
 CHANGES = [
+    (
+        lambda message: message.context.camera_calibrations[0].intrinsic.__setitem__(4, NAN),
+        'camera FRONT: its calibration holds NaN',
+    ),
+    (lambda message: message.laser_labels[1].box.ClearField('center_z'), 'box MOVING: lacks center_z'),
+    (lambda message: message.laser_labels[1].ClearField('type'), 'box MOVING: lacks type'),
+    (lambda message: setattr(message.laser_labels[0].box, 'heading', 90.0), 'box PARKED has heading 90, not radians'),
+    (lambda message: setattr(message.laser_labels[0].box, 'length', NAN), 'box PARKED holds NaN'),
+    (lambda message: message.camera_labels[0].labels[0].box.ClearField('width'), 'box drawn in its image: lacks width'),
+    (
+        lambda message: message.context.laser_calibrations[4].extrinsic.transform.__setitem__(3, -1160.0),
+        'laser REAR: is 1160 m from the origin',
+    ),
+    (
+        lambda message: message.context.laser_calibrations[1].ClearField('beam_inclination_min'),
+        'laser FRONT: lacks beam_inclination_min',
+    ),
     (
         lambda message: setattr(message.context.laser_calibrations[1], 'beam_inclination_max', -2.0),
         'laser FRONT: the incl',

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tests.helpers.waymo_records import read_values, write_values
+from tests.fuzz.waymo_values import read_values, write_values
 
 POINT_COLUMNS = 5
 # Bytes before the header of a cached file, with a space.

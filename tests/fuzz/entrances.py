@@ -29,8 +29,8 @@ from tests.helpers.boxworld import BoxWorld, save
 from tests.helpers.commands import IMAGE_SIZE, load_tool, write_config
 from tests.helpers.dataset import ALL_MAPS, PIPELINE, build_dataset
 from tests.helpers.rawdata import pandaset_world, write_nuscenes, write_pandaset
-from tests.helpers.waymo_records import file_name, write_segment
 from tests.helpers.waymo_world import WaymoWorld
+from verification.reference.waymo_records import file_name, write_segment
 
 SIZE = (32, 64)
 SIZES = {'image_size': SIZE, 'render_size': (SIZE[0] // 2, SIZE[1] // 2)}
