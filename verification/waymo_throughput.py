@@ -34,7 +34,7 @@ from projects.DistillNeRF.datasets.converters.waymo.frames import (
     LaserReturns,
 )
 from projects.DistillNeRF.datasets.converters.waymo.tfrecord import frame_record
-from projects.DistillNeRF.utils.errors import command
+from projects.DistillNeRF.utils.errors import InputError, command
 from verification.reference.waymo_records import file_name, message
 
 SEGMENT = '1000_0_000_20_000'
@@ -92,7 +92,7 @@ def made_frame(returns: int, kilobytes: int) -> Frame:
 def _camera(name: str, above: np.ndarray) -> CameraCalibration:
     camera2vehicle = above.copy()
     camera2vehicle[:3, :3] = Rotation.from_euler('z', YAWS[name], degrees=True).as_matrix()
-    intrinsics = np.array([[2044.5, 0, 950.0], [0, 2044.5, HEIGHTS[name] / 2], [0, 0, 1]])
+    intrinsics = np.array([[1.065 * WIDTH, 0, WIDTH / 2], [0, 1.065 * WIDTH, HEIGHTS[name] / 2], [0, 0, 1]])
     return CameraCalibration(camera2vehicle, intrinsics, np.zeros(5), HEIGHTS[name], WIDTH)
 
 
@@ -130,7 +130,9 @@ def convert(root: Path, out: Path, options: list[str]) -> Cost:
     """Run the command on a segment."""
     arguments = ['tools/create_data.py', 'waymo', '--root-path', str(root), '--out-dir', str(out), *options]
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(done.stderr.splitlines()[-1].removeprefix('error: '))
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(wall, cpu, 1024 * after.ru_maxrss)
