@@ -1,6 +1,6 @@
 """Measure how fast, and in how much memory, a segment of Waymo is converted.
 
-    OMP_NUM_THREADS=1 python -m verification.waymo_throughput [--frames 40] [--few 8] [--returns 1] [--cameras 5]
+    OMP_NUM_THREADS=1 python -m verification.waymo_throughput [--frames 100] [--few 8] [--returns 1] [--cameras 5]
         [--kilobytes 300] [--folder DIR]
 
 Makes two segments of true size in a temporary folder (v1; range images of 64x2650 and four of 200x600, JPEGs of
@@ -159,7 +159,7 @@ def measure(folder: Path, frames: int, few: int, returns: int, cameras: int, kil
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    defaults = {'frames': 40, 'few': 8, 'returns': 1, 'cameras': 5, 'kilobytes': 300}
+    defaults = {'frames': 100, 'few': 8, 'returns': 1, 'cameras': 5, 'kilobytes': 300}
     for name, default in defaults.items():
         parser.add_argument(f'--{name}', type=int, default=default)
     parser.add_argument('--folder', type=Path, help='where the temporary folder is made')
