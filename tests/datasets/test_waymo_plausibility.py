@@ -17,8 +17,9 @@ from projects.DistillNeRF.datasets.converters.waymo.plausibility import (
     projection_offset,
 )
 from projects.DistillNeRF.geometry.poses import inverse_pose
-from tests.helpers.waymo_records import file_name, write_segment
-from tests.helpers.waymo_world import SPEED, WaymoWorld
+from tests.helpers.waymo_surroundings import SPEED
+from tests.helpers.waymo_world import WaymoWorld
+from verification.reference.waymo_records import file_name, write_segment
 
 WORLD = WaymoWorld()
 
@@ -74,7 +75,8 @@ def test_the_laser_moves_as_the_vehicle_does(frame: Frame) -> None:
 
 def test_columns_in_another_order_of_time_are_told(frame: Frame, tmp_path: Path, capsys) -> None:
     top = frame.returns['TOP']
-    back = replace(frame, returns={'TOP': replace(top, pixel_poses=np.ascontiguousarray(top.pixel_poses[:, ::-1]))})
+    backwards = replace(top, pixel_poses=np.ascontiguousarray(top.pixel_poses[:, ::-1]))
+    back = replace(frame, returns={**frame.returns, 'TOP': backwards})
     write_segment(tmp_path / file_name(WORLD.name), [back])
     waymo.convert(tmp_path, tmp_path / 'out')
     assert 'record 0: by its poses the top laser moves with' in capsys.readouterr().err

@@ -23,9 +23,9 @@ from tests.helpers.commands import Result, run
 from tests.helpers.refusals import assert_refused
 from tests.helpers.waymo_frames import assert_same
 from tests.helpers.waymo_parquet import Tables, schemas, write_segment
-from tests.helpers.waymo_records import file_name
-from tests.helpers.waymo_records import write_segment as write_records
 from tests.helpers.waymo_world import WaymoWorld
+from verification.reference.waymo_records import file_name
+from verification.reference.waymo_records import write_segment as write_records
 
 WORLD = WaymoWorld(rows=12, columns=40, height=64, width=96)
 NAMES = ('1000_0_000_20_000', '2000_0_000_20_000')
@@ -190,7 +190,7 @@ def test_projections_of_waymo_are_compared(frames: list[Frame], tmp_path: Path) 
     top = frames[0].returns['TOP']
     corner = np.zeros((WORLD.rows, WORLD.columns, 6), np.int32)
     corner[..., 0] = 1
-    returns = {'TOP': LaserReturns(top.range_images, top.pixel_poses, corner)}
+    returns = {**frames[0].returns, 'TOP': LaserReturns(top.range_images, top.pixel_poses, corner)}
     write_segment(tmp_path / 'v2', [Frame(**{**vars(frames[0]), 'returns': returns})])
     result = command(tmp_path / 'v2', tmp_path / 'out')
     assert result.code == 0

@@ -135,6 +135,8 @@ def words_of(case: Case) -> set[str]:
         if isinstance(around, dict):
             words |= {value for value in around.values() if isinstance(value, str)}
         words |= {key for key in case.keys[:depth] if isinstance(key, str)}
+    if 'lasers' in case.keys:
+        words.add('LiDAR')
     if case.keys and isinstance(get(document, case.keys), str):
         words.add(get(document, case.keys))
     return {word for word in words if len(word) > 1 or word in 'xyzi'} - {''}

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tests.fuzz.waymo_values import read_values, write_values
+
 POINT_COLUMNS = 5
 # Bytes before the header of a cached file, with a space.
 CHECKSUM_LENGTH = 9
@@ -31,6 +33,8 @@ def read(path: Path) -> Any:
         return np.fromfile(path, np.float32).reshape(-1, POINT_COLUMNS)
     if path.suffix == '.pth':
         return torch.load(path, weights_only=True)
+    if path.suffix == '.tfrecord':
+        return read_values(path)
     if path.suffix == '.cache':
         header, _, content = path.read_bytes().partition(b'\n')
         checksum, header = header[:CHECKSUM_LENGTH], header[CHECKSUM_LENGTH:]
@@ -57,6 +61,8 @@ def write(path: Path, value: Any) -> None:
         path.write_bytes(np.ascontiguousarray(value).tobytes())
     elif path.suffix == '.pth':
         torch.save(value, path)
+    elif path.suffix == '.tfrecord':
+        write_values(path, value)
     elif path.suffix == '.cache':
         path.write_bytes(_cached(value))
     elif not cv2.imwrite(str(path), value):

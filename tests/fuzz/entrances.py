@@ -29,6 +29,8 @@ from tests.helpers.boxworld import BoxWorld, save
 from tests.helpers.commands import IMAGE_SIZE, load_tool, write_config
 from tests.helpers.dataset import ALL_MAPS, PIPELINE, build_dataset
 from tests.helpers.rawdata import pandaset_world, write_nuscenes, write_pandaset
+from tests.helpers.waymo_world import WaymoWorld
+from verification.reference.waymo_records import file_name, write_segment
 
 SIZE = (32, 64)
 SIZES = {'image_size': SIZE, 'render_size': (SIZE[0] // 2, SIZE[1] // 2)}
@@ -79,7 +81,7 @@ def create_data(*arguments: object) -> None:
 def samples(path: Path, prefix: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
     """Everything that training gets from an info file and the files it names."""
     metainfo, infos = load_infos(path)
-    options |= {'ann_file': path.name, 'data_prefix': prefix, 'lidar_sweeps': LIDAR_SWEEPS, **SIZES}
+    options = {'ann_file': path.name, 'data_prefix': prefix, 'lidar_sweeps': LIDAR_SWEEPS, **SIZES, **options}
     dataset = build_dataset(path.parent, **options)
     position = {info['token']: index for index, info in enumerate(infos)} | {None: None}
     result: dict[str, Any] = {'cameras': list(metainfo['cameras']), 'samples': len(dataset)}
@@ -204,6 +206,25 @@ class PandaSet(Entrance):
             classes = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob('*.classes.bin'))}
             result[f'classes of {name}'] = classes
         return result
+
+
+class WaymoRecords(Entrance):
+    """One segment of Waymo as TFRecords: three frames of five cameras and five lasers."""
+
+    name = 'waymo'
+    outputs = ('waymo_infos_train.pkl', 'waymo_infos_val.pkl')
+    caches = ('kitti_format/',)
+
+    def build(self, root: Path) -> None:
+        world = WaymoWorld(rows=8, columns=16, height=SIZE[0], width=SIZE[1])
+        write_segment(root / file_name(world.name), [world.frame(number) for number in range(3)])
+
+    def convert(self, root: Path, out: Path) -> None:
+        create_data('waymo', '--root-path', root, '--out-dir', out)
+
+    def load(self, root: Path, out: Path) -> dict[str, Any]:
+        # Both splits are the same segment.
+        return samples(out / self.outputs[0], lidar_sweeps=1)
 
 
 class InfoFile(Entrance):
@@ -361,4 +382,7 @@ class PublishedCheckpoint(Entrance):
 def entrances(folder: Path) -> list[Entrance]:
     """All of them; ``folder`` is for what they need beside."""
     own, checkpoint = OwnImages(folder), PublishedCheckpoint()
-    return [NuScenesTables(), Splits(), Mmdet3dPickle(), PandaSet(), InfoFile(), own, checkpoint, Cache()]
+    return [
+        *(NuScenesTables(), Splits(), Mmdet3dPickle(), PandaSet(), WaymoRecords()),
+        *(InfoFile(), own, checkpoint, Cache()),
+    ]

@@ -187,6 +187,8 @@ def wrong_unit(value: Any, rng: random.Random, site: Site) -> Any:
     matrix = np.array(value, dtype=float)
     if matrix.shape == (4, 4):
         matrix[:3, 3] *= factor
+    elif matrix.shape == (16,):
+        matrix[3:12:4] *= factor
     elif matrix.shape == (3, 3):
         matrix[:2] *= factor
     elif matrix.shape == (7,):

@@ -73,7 +73,7 @@ def _refusal(made: Attempt, folder: Path, words: set[str], left: dict[str, bytes
         return f'exit code {made.code}'
     if len(made.errors) != 1 or made.lines[-1] != made.errors[0]:
         return f'not one line of error at the end: {made.lines}'
-    if any(not line.startswith(('error: ', 'warning: ')) for line in made.lines):
+    if any(not line.startswith(('error: ', 'warning: ', 'note: ')) for line in made.lines):
         return f'other lines on stderr: {made.lines}'
     paths = re.findall(re.escape(str(folder)) + r'[\w/.\-]*\w', made.errors[0])
     if not any(Path(path).exists() or Path(path).parent.exists() for path in paths):

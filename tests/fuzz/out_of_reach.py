@@ -73,6 +73,29 @@ TABLE = (
         'swapped|duplicated',
         'the pose of a neighbor frame is a meter or four degrees off',
     ),
+    OutOfReach(
+        'waymo',
+        '',
+        r'metadata(\.speed_[xy])?$',
+        'NaN|removed|empty|swapped|duplicated|wrong shape',
+        'velocities may be unknown',
+    ),
+    OutOfReach(
+        'waymo',
+        '',
+        r'laser_labels(\.\*)?$',
+        'removed|empty|truncated|swapped|duplicated|wrong shape',
+        'a street may hold any boxes',
+    ),
+    OutOfReach('waymo', '', r'laser_labels\.\*\.(box(\.\w+)?|type)$', 'swapped|duplicated', 'or of any shape'),
+    OutOfReach('waymo', '', r'^(\*)?$', 'removed|truncated', 'a segment may have any frames'),
+    OutOfReach(
+        'waymo',
+        '',
+        r'^\*\.(lasers|images)|pose|extrinsic|transform|timestamp',
+        'swapped|duplicated',
+        'what a neighbor frame measured, or the next camera, is as likely',
+    ),
     OutOfReach('checkpoint', '', r'weight$|bias$', 'swapped|duplicated', 'weights of one shape may be either'),
 )
 

@@ -1,11 +1,7 @@
-"""A street that a car of Waymo drives through, as frames of a segment, with exact answers.
-
-The car drives fast and turns, tilted a little: every column of the top laser is measured from a pose of its own.
-"""
+"""A car of Waymo, with its sensors, as frames of a segment: every column of the top laser has a pose of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -25,21 +21,11 @@ from projects.DistillNeRF.datasets.converters.waymo.frames import (
     Shutter,
 )
 from projects.DistillNeRF.geometry.poses import inverse_pose
-from tests.helpers.lidar_world import GROUND, HOUSE, PARKED, Street, moving_car
+from tests.helpers.waymo_surroundings import BOX_STREET, Surroundings, pixel_beams, pose
 
-# The origin of the street on the map, meters: as far off as Waymo's, where float32 is good to 4 mm.
+# The origin of the surroundings in the global frame, meters: as far off as Waymo's, where float32 is good to 4 mm.
 OFFSET = np.array([-25211.25, 42391.0, -160.5])
-SPEED, TURN_RATE = 12.0, 0.3
 START = 1553735853.4
-# On the left, where the other boxes are not seen.
-WALL = ((-16.0, -3.0, GROUND), (-13.0, 6.0, 3.0))
-STREET = Street(lambda time: (HOUSE, PARKED, moving_car(time), WALL))
-NOTHING = Street(lambda time: ())
-BOXES = (('vehicle', 'PARKED', 2), ('vehicle', 'MOVING', 3))
-# Colors (B, G, R) of sky, ground, house, parked and moving car and wall: far apart from each other.
-PALETTE = np.array(
-    [[250, 250, 250], [60, 60, 60], [40, 40, 220], [40, 220, 40], [220, 40, 40], [40, 220, 220]], np.uint8
-)
 # Where each camera looks (degrees to the left), where it is, and when it takes its image after the turn began.
 _RIG = {
     'FRONT': (0.0, (1.54, -0.02, 2.12), 0.052),
@@ -60,14 +46,6 @@ DISTORTION = (0.04, -0.33, 0.001, -0.0015, 0.02)
 NO_LABEL_COLUMNS, REACH = 5, 70.0
 
 
-def pose(angles: Sequence[float], position: Sequence[float]) -> np.ndarray:
-    """Return ``(4, 4)`` of roll, pitch and yaw in radians, and a position."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler('xyz', angles).as_matrix()
-    matrix[:3, 3] = position
-    return matrix
-
-
 @dataclass(frozen=True)
 class WaymoWorld:
     """A segment.
@@ -76,6 +54,7 @@ class WaymoWorld:
         name: its name.
         rows, columns: of the range images of the top laser; the others have fewer.
         height, width: of the images that look to the front; those to the sides are lower.
+        surroundings: what it drives through.
     """
 
     name: str = '1005081002024129653_5313_150_5333_150'
@@ -83,13 +62,19 @@ class WaymoWorld:
     columns: int = 180
     height: int = 160
     width: int = 240
+    surroundings: Surroundings = BOX_STREET
 
     def vehicle2global(self, time: float) -> np.ndarray:
         """Return the pose of the vehicle so many seconds after the start."""
-        turn, yaw = TURN_RATE * time, np.pi / 2 + TURN_RATE * time
-        radius = SPEED / TURN_RATE
-        position = [radius * (np.cos(turn) - 1), radius * np.sin(turn), GROUND]
-        return pose([0.012, -0.02, yaw], OFFSET + position)
+        vehicle2global = self.surroundings.vehicle2map(time)
+        vehicle2global[:3, 3] += OFFSET
+        return vehicle2global
+
+    def velocity(self, time: float, step: float = 1e-3) -> np.ndarray:
+        """Return the velocity ``(6,)`` of the vehicle in the global frame: m/s, rad/s."""
+        before, after = (self.vehicle2global(time + sign * step) for sign in (-1, 1))
+        turn = Rotation.from_matrix(after[:3, :3] @ before[:3, :3].T).as_rotvec()
+        return np.concatenate([after[:3, 3] - before[:3, 3], turn]) / (2 * step)
 
     def frame(self, number: int, lidar: bool = True) -> Frame:
         """Make a frame, whose turn begins ``number`` tenths of a second after the start."""
@@ -126,10 +111,7 @@ class WaymoWorld:
         return LaserCalibration(laser2vehicle, (given[0], given[-1]), given)
 
     def returns(self, name: str, middle: float) -> LaserReturns:
-        """Measure with one laser; the second return of a beam that meets a box is the ground behind it.
-
-        The intensity tells the surface: 0.1 for each number of :meth:`Street.cast`.
-        """
+        """Measure with one laser."""
         laser, top = self.laser(name), name == 'TOP'
         rows, columns = (self.rows, self.columns) if top else (self.rows // 2, self.columns // 4)
         first, second = (np.full((rows, columns, 4), -1, np.float32) for _ in range(2))
@@ -143,11 +125,11 @@ class WaymoWorld:
             laser2global = vehicle2global @ laser.laser2vehicle
             directions = _beams(laser, rows, share) @ laser2global[:3, :3].T
             origin = laser2global[:3, 3] - OFFSET
-            (distance, what), (behind, _) = (street.cast(origin, directions, time) for street in (STREET, NOTHING))
-            for image, ranges, numbers in ((first, distance, what), (second, behind, np.zeros(rows))):
-                seen = (ranges < REACH) & ((image is first) | (what > 0))
+            hits = self.surroundings.cast(origin, directions, time)
+            for image, ranges in ((first, hits.distance), (second, hits.behind)):
+                seen = ranges < REACH
                 image[seen, column, 0] = ranges[seen]
-                image[seen, column, 1] = numbers[seen] / 10
+                image[seen, column, 1] = hits.intensity[seen] if image is first else 0
                 image[seen, column, 2] = 0.25
         if top:
             first[:, :NO_LABEL_COLUMNS, 3] = 1
@@ -156,46 +138,40 @@ class WaymoWorld:
     def image(self, name: str, begin: float, number: int) -> CameraImage:
         """Take an image, all at once; that of the first frame has a segmentation."""
         time = begin + _RIG[name][2]
-        what = self.surfaces(name, time)
-        jpeg = cv2.imencode('.jpg', PALETTE[what + 1], [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
-        png = cv2.imencode('.png', ((what + 1) * 1000).astype(np.uint16))[1].tobytes()
-        ahead = self.vehicle2global(time)[:3, 0]
+        camera = self.camera(name)
+        picture = self.surroundings.picture(camera, self.camera2map(name, time), time)
+        jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+        png = cv2.imencode('.png', ((self.surfaces(name, time)[0] + 1) * 1000).astype(np.uint16))[1].tobytes()
         return CameraImage(
             jpeg=jpeg,
             vehicle2global=self.vehicle2global(time),
             timestamp=START + time,
-            velocity=np.array([*(SPEED * ahead), 0, 0, TURN_RATE]).astype(np.float32).astype(np.float64),
+            velocity=self.velocity(time).astype(np.float32).astype(np.float64),
             shutter=Shutter(0.0025, START + time - 0.022, START + time + 0.022),
             boxes=[ImageBox((14.0, 12.0), (20.0, 10.0), 'pedestrian', 'drawn')],
             projected_boxes=[ImageBox((60.5, 70.0), (30.0, 12.0), 'vehicle', f'PARKED_{name}')],
             panoptic=Panoptic(png, 1000, 'sequence', {0: 7}) if number == 0 else None,
         )
 
-    def surfaces(self, name: str, time: float) -> np.ndarray:
-        """Return what each pixel of a camera sees, ``(h, w)``, as :meth:`Street.cast` numbers it."""
-        camera = self.camera(name)
-        v, u = np.mgrid[: camera.height, : camera.width]
-        pixels = np.stack([u, v], -1).reshape(-1, 1, 2).astype(np.float64)
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-10)
-        flat = cv2.undistortPointsIter(pixels, camera.intrinsics, camera.distortion, None, None, criteria)[:, 0]
-        rays = np.column_stack([np.ones(len(flat)), -flat[:, 0], -flat[:, 1]])
-        camera2global = self.vehicle2global(time) @ camera.camera2vehicle
-        _, what = STREET.cast(camera2global[:3, 3] - OFFSET, rays @ camera2global[:3, :3].T, time)
-        return what.reshape(v.shape)
+    def camera2map(self, name: str, time: float) -> np.ndarray:
+        """Return the pose ``(4, 4)`` of a camera."""
+        return self.surroundings.vehicle2map(time) @ self.camera(name).camera2vehicle
+
+    def surfaces(self, name: str, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the kind of what each pixel of a camera sees, and its depth along the camera's x, ``(h, w)`` each."""
+        camera, camera2map = self.camera(name), self.camera2map(name, time)
+        hits = self.surroundings.cast(camera2map[:3, 3], pixel_beams(camera) @ camera2map[:3, :3].T, time)
+        return tuple(part.reshape(camera.height, camera.width) for part in (hits.kind, hits.distance))
 
     def boxes(self, time: float) -> list[Box]:
-        """Return the boxes of the two cars."""
+        """Return the boxes in the frame of the vehicle."""
         global2vehicle = inverse_pose(self.vehicle2global(time))
         yaw = np.arctan2(global2vehicle[1, 0], global2vehicle[0, 0])
         made = []
-        for kind, token, number in BOXES:
-            low, high = np.array(STREET.boxes(time)[number - 1])
-            center = global2vehicle[:3, :3] @ ((low + high) / 2 + OFFSET) + global2vehicle[:3, 3]
-            width, length, height = high - low
-            velocity = (0.0, -9.0) if token == 'MOVING' else (0.0, 0.0)
-            # Their length lies along y of the street.
-            heading = float(yaw + np.pi / 2 if token == 'PARKED' else yaw - np.pi / 2)
-            made.append(Box(tuple(center.tolist()), (length, width, height), heading, kind, token, velocity, number))
+        for box in self.surroundings.boxes(time):
+            center = global2vehicle[:3, :3] @ (box.center + OFFSET) + global2vehicle[:3, 3]
+            heading = float(box.heading + yaw)
+            made.append(Box(tuple(center.tolist()), box.size, heading, box.type, box.token, box.velocity, box.points))
         return made
 
 
@@ -212,20 +188,3 @@ def _beams(laser: LaserCalibration, rows: int, share: float) -> np.ndarray:
     forward, side = laser.laser2vehicle[0, 0], laser.laser2vehicle[1, 0]
     around = np.pi - 2 * np.pi * share - np.arctan2(side, forward)
     return np.column_stack([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)])
-
-
-def distance_to_surfaces(points: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return how far points ``(n, 3)`` on the map are from the nearest surface at their times, meters.
-
-    Args:
-        points: in the global frame.
-        times: ``(n,)`` seconds since the start.
-    """
-    street, nearest = points - OFFSET, np.abs(points[:, 2] - OFFSET[2] - GROUND)
-    for number in range(4):
-        corners = np.array([STREET.boxes(time)[number] for time in times])
-        outside = np.maximum(np.maximum(corners[:, 0] - street, street - corners[:, 1]), 0)
-        inside = np.minimum(street - corners[:, 0], corners[:, 1] - street).min(1)
-        away = np.where(outside.any(1), np.linalg.norm(outside, axis=1), np.maximum(inside, 0))
-        nearest = np.minimum(nearest, away)
-    return nearest

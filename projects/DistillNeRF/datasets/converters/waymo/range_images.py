@@ -25,6 +25,8 @@ TURN = 0.1
 POINT_COLUMNS = ('x', 'y', 'z', 'intensity', 'elongation', 'laser', 'time')
 LASER_COLUMN, TIME_COLUMN = POINT_COLUMNS.index('laser'), POINT_COLUMNS.index('time')
 CHANNELS, POSE_NUMBERS = 4, 6
+# Meters; no laser of Waymo sees a fifth of it.
+LONGEST_RANGE = 400.0
 # The origin of a turning laser is known to so many columns at most.
 ORIGIN_COLUMNS = 64
 
@@ -65,7 +67,7 @@ def frame_points(frame: Frame, returns: int, where: str, vehicle2target: np.ndar
         if name not in frame.lasers:
             raise InputError(f'{where}: laser {name} has no calibration; {DOWNLOAD_AGAIN}')
         number, laser = LASERS.index(name), frame.lasers[name]
-        check_shapes(measured, laser, f'{where}: laser {name}')
+        check_returns(measured, laser, f'{where}: laser {name}')
         poses = measured.pixel_poses
         moves = None if poses is None else _Moves(poses.reshape(-1, POSE_NUMBERS), frame.vehicle2global, vehicle2target)
         for image in measured.range_images[:returns]:
@@ -79,8 +81,8 @@ def frame_points(frame: Frame, returns: int, where: str, vehicle2target: np.ndar
     return Points(values, origins, velocities)
 
 
-def check_shapes(measured: LaserReturns, laser: LaserCalibration, where: str) -> None:
-    """Check that range images, poses and inclinations of a laser fit.
+def check_returns(measured: LaserReturns, laser: LaserCalibration, where: str) -> None:
+    """Check that range images, poses and inclinations of a laser fit, and that ranges are meters.
 
     Raises:
         InputError: names what does not.
@@ -88,6 +90,10 @@ def check_shapes(measured: LaserReturns, laser: LaserCalibration, where: str) ->
     for image in measured.range_images:
         if image.ndim != 3 or image.shape[2] != CHANNELS or 0 in image.shape:
             raise InputError(f'{where}: a range image of shape {image.shape}, not (H, W, 4); {DOWNLOAD_AGAIN}')
+        if not image[..., 0].max() <= LONGEST_RANGE:
+            raise InputError(
+                f'{where}: a range of {image[..., 0].max():g} m (up to {LONGEST_RANGE:g} can be); {DOWNLOAD_AGAIN}'
+            )
     shape = measured.range_images[0].shape[:2]
     if any(image.shape[:2] != shape for image in measured.range_images):
         raise InputError(f'{where}: its two range images differ in shape; {DOWNLOAD_AGAIN}')

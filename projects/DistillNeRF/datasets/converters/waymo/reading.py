@@ -9,12 +9,14 @@ import numpy as np
 from ....geometry.poses import check_poses
 from ....utils.errors import InputError
 from ..common import DOWNLOAD_AGAIN
-from .frames import OBJECT_TYPES, ImageBox, LaserCalibration, Shutter
+from .frames import OBJECT_TYPES, Box, ImageBox, LaserCalibration, Shutter
 
 # Radians, with some room for rounding.
 STEEPEST_BEAM = np.pi / 2 + 1e-3
 # Seconds between the pose of an image and the beginning or end of its shutter's run (seen: 0.027).
 LONGEST_RUN = 0.3
+# Meters from the origin of the vehicle to a laser.
+FARTHEST_LASER = 20.0
 
 
 def checked_name(name: str, where: str) -> str:
@@ -86,8 +88,10 @@ def laser_calibration(
         where: file, record and laser, for messages.
 
     Raises:
-        InputError: inclinations that cannot be.
+        InputError: inclinations that cannot be, or a place that is not on the vehicle.
     """
+    if (away := np.linalg.norm(laser2vehicle[:3, 3])) > FARTHEST_LASER:
+        raise InputError(f'{where}: is {away:.0f} m from the origin of the vehicle, not on it; {DOWNLOAD_AGAIN}')
     inclinations = np.array(given, np.float64)
     rising = inclinations if len(inclinations) else np.array(borders)
     if not (np.abs(rising) <= STEEPEST_BEAM).all() or not (np.diff(rising) > 0).all():
@@ -114,3 +118,15 @@ def image_box(center: tuple[float, float], size: tuple[float, float], kind: int,
     """
     check_finite(np.array([*center, *size]), f'{where}: a box in its image')
     return ImageBox(center, size, kind_name(OBJECT_TYPES, kind, f'{where}: a box in its image'), token)
+
+
+def checked_box(box: Box, where: str) -> Box:
+    """Return a box in space.
+
+    Raises:
+        InputError: numbers that are not finite, or a heading that is not in radians.
+    """
+    check_finite(np.array([*box.center, *box.size, box.heading]), f'{where}: box {box.token}')
+    if abs(box.heading) > 2 * np.pi:
+        raise InputError(f'{where}: box {box.token} has heading {box.heading:.4g}, not radians; {DOWNLOAD_AGAIN}')
+    return box

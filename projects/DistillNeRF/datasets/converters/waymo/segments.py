@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -21,7 +21,7 @@ from ....utils.files import atomic_path
 from ...infos import Info, read_pickle
 from ..common import DOWNLOAD_AGAIN
 from .formats import reader
-from .frames import CAMERAS, Frame, Wanted
+from .frames import CAMERAS, CameraCalibration, Frame, LaserCalibration, Wanted
 from .plausibility import CAMERA, check_lasers
 from .range_images import frame_points
 from .records import VEHICLE2LIDAR, Lens, check_cameras, frame_record, image_record, points_record
@@ -154,6 +154,7 @@ class _Writer:
         self.sizes: dict[str, int] = {}
         self._segment = segment
         self._lenses: dict[str, Lens] = {}
+        self._lasers: dict[str, LaserCalibration] = {}
 
     def write(self, frame: Frame, number: int) -> Info:
         """Write images and points of a frame; return its record."""
@@ -172,9 +173,7 @@ class _Writer:
             label = f'{where}: camera {camera}'
             self._lenses[camera] = Lens.of(frame.cameras[camera], self._segment.settings.undistort, label)
         lens, calibration = self._lenses[camera], frame.cameras[camera]
-        for part in ('intrinsics', 'distortion', 'height', 'width'):
-            if not np.array_equal(getattr(lens.calibration, part), getattr(calibration, part)):
-                raise InputError(f'{where}: camera {camera} has other {part} than before; {DOWNLOAD_AGAIN}')
+        _check_same(calibration, lens.calibration, f'{where}: camera {camera}')
         return lens
 
     def _image(self, frame: Frame, number: int, camera: str, where: str) -> Info:
@@ -194,6 +193,10 @@ class _Writer:
         returns = self._segment.settings.returns
         if not frame.returns:
             return None
+        if silent := [name for name in frame.lasers if name not in frame.returns]:
+            raise InputError(f'{where}: has measurements of lasers, but none of {", ".join(silent)}; {DOWNLOAD_AGAIN}')
+        for name, laser in frame.lasers.items():
+            _check_same(laser, self._lasers.setdefault(name, laser), f'{where}: laser {name}')
         points = frame_points(frame, returns, where, VEHICLE2LIDAR)
         if not len(points.values):
             raise InputError(f'{where}: its lasers measured nothing; {DOWNLOAD_AGAIN}')
@@ -209,6 +212,15 @@ class _Writer:
             temporary.write_bytes(content)
         self.sizes[name] = memoryview(content).nbytes
         return target.relative_to(self._segment.out_dir).as_posix()
+
+
+def _check_same(
+    found: CameraCalibration | LaserCalibration, before: CameraCalibration | LaserCalibration, where: str
+) -> None:
+    """Check that a calibration is that of the frames before: a segment has one."""
+    for field in fields(found):
+        if not np.array_equal(getattr(found, field.name), getattr(before, field.name)):
+            raise InputError(f'{where} has other {field.name} than before; {DOWNLOAD_AGAIN}')
 
 
 def _recoded(content: bytes, lens: Lens, suffix: str, where: str) -> bytes:

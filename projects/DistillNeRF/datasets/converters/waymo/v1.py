@@ -35,6 +35,7 @@ from .frames import (
 from .reading import (
     check_finite,
     check_shutter,
+    checked_box,
     checked_name,
     image_box,
     laser_calibration,
@@ -46,6 +47,7 @@ from .tfrecord import count_records, read_records, record_label
 PACKAGE = 'waymo-open-dataset-tf-2-12-0==1.6.7'
 # v1 names the segment of a file: ``segment-NAME_with_camera_labels.tfrecord``.
 SUFFIX = '.tfrecord'
+_BOX = ('center_x', 'center_y', 'center_z', 'length', 'width', 'height', 'heading')
 
 
 def messages() -> ModuleType:
@@ -141,7 +143,7 @@ def _frame(message: Any, wanted: Wanted, where: str) -> Frame:
         images=_images(message, wanted.cameras, where),
         lasers={name: _laser(laser, f'{where}: laser {name}') for name, laser in lasers.items()},
         returns=_returns(message.lasers, wanted, where) if wanted.returns else {},
-        boxes=[_box(label) for label in message.laser_labels],
+        boxes=[_box(label, where) for label in message.laser_labels],
         attributes={
             name: getattr(context.stats, name)
             for name in ('time_of_day', 'location', 'weather')
@@ -154,9 +156,17 @@ def _pose(transform: Any, where: str) -> np.ndarray:
     return rigid_pose(transform.transform, where)
 
 
+def _check_set(message: Any, fields: Sequence[str], where: str) -> None:
+    """Check that a message has all of some fields: those that lack are read as 0."""
+    for name in fields:
+        if not message.HasField(name):
+            raise InputError(f'{where}: lacks {name}; {DOWNLOAD_AGAIN}')
+
+
 def _camera(camera: Any, where: str) -> CameraCalibration:
     if len(camera.intrinsic) != 9 or not (camera.width > 0 and camera.height > 0):
         raise InputError(f'{where}: its calibration is not complete; {DOWNLOAD_AGAIN}')
+    check_finite(np.array(camera.intrinsic), f'{where}: its calibration')
     fx, fy, cx, cy, *distortion = camera.intrinsic
     return CameraCalibration(
         _pose(camera.extrinsic, f'{where}: its pose on the vehicle'),
@@ -169,6 +179,8 @@ def _camera(camera: Any, where: str) -> CameraCalibration:
 
 
 def _laser(laser: Any, where: str) -> LaserCalibration:
+    if not laser.beam_inclinations:
+        _check_set(laser, ('beam_inclination_min', 'beam_inclination_max'), where)
     return laser_calibration(
         _pose(laser.extrinsic, f'{where}: its pose on the vehicle'),
         (laser.beam_inclination_min, laser.beam_inclination_max),
@@ -213,6 +225,9 @@ def _image(image: Any, boxes: Sequence[ImageBox], projected: Sequence[ImageBox],
 
 
 def _image_boxes(labels: Sequence[Any], where: str) -> list[ImageBox]:
+    for label in labels:
+        _check_set(label, ('type', 'box'), f'{where}: box {label.id} in its image')
+        _check_set(label.box, ('center_x', 'center_y', 'length', 'width'), f'{where}: box {label.id} in its image')
     return [
         image_box(
             (label.box.center_x, label.box.center_y),
@@ -236,11 +251,13 @@ def _panoptic(label: Any) -> Panoptic | None:
     return Panoptic(label.panoptic_label, label.panoptic_label_divisor, label.sequence_id, ids)
 
 
-def _box(label: Any) -> Box:
+def _box(label: Any, where: str) -> Box:
     box, moves = label.box, label.metadata
+    _check_set(label, ('type', 'box'), f'{where}: box {label.id}')
+    _check_set(box, _BOX, f'{where}: box {label.id}')
     known = label.HasField('metadata') and moves.HasField('speed_x') and moves.HasField('speed_y')
     known = known and np.isfinite([moves.speed_x, moves.speed_y]).all()
-    return Box(
+    made = Box(
         (box.center_x, box.center_y, box.center_z),
         (box.length, box.width, box.height),
         box.heading,
@@ -249,6 +266,7 @@ def _box(label: Any) -> Box:
         (moves.speed_x, moves.speed_y) if known else None,
         label.num_lidar_points_in_box,
     )
+    return checked_box(made, where)
 
 
 def _returns(lasers: Sequence[Any], wanted: Wanted, where: str) -> dict[str, LaserReturns]:

@@ -62,6 +62,7 @@ from .parquet import SUFFIX, ComponentFile, Key, KeyedRow, Row, RowStream, read_
 from .reading import (
     check_finite,
     check_shutter,
+    checked_box,
     checked_name,
     image_box,
     kind_name,
@@ -345,6 +346,7 @@ def _camera(row: Row, where: str) -> CameraCalibration:
     fx, fy, cx, cy, *distortion = (row[name] for name in INTRINSICS)
     if not (row['width'] > 0 and row['height'] > 0):
         raise InputError(f'{where}: its calibration is not complete; {DOWNLOAD_AGAIN}')
+    check_finite(np.array([fx, fy, cx, cy, *distortion]), f'{where}: its calibration')
     return CameraCalibration(
         rigid_pose(row['extrinsic.transform'], f'{where}: its pose on the vehicle'),
         np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
@@ -369,7 +371,7 @@ def _box(object_id: str, row: Row, path: Path) -> Box:
     speed = row['speed.x'], row['speed.y']
     center, size = ((row[x], row[y], row[z]) for x, y, z in (CENTER, SIZE))
     kind = kind_name(OBJECT_TYPES, row['type'], f'{path}: object {object_id}')
-    return Box(
+    made = Box(
         center,
         size,
         row['box.heading'],
@@ -378,6 +380,7 @@ def _box(object_id: str, row: Row, path: Path) -> Box:
         None if None in speed or not np.isfinite(speed).all() else speed,
         row['num_lidar_points_in_box'],
     )
+    return checked_box(made, str(path))
 
 
 def _image_box(token: str, row: Row, where: str) -> ImageBox:
