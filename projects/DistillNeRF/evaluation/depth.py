@@ -37,71 +37,110 @@ def depth_errors(estimate: Tensor, target: Tensor, max_depth: float = FULL_RANGE
 
 
 def errors_up_to(estimate: Tensor, target: Tensor, limits: Sequence[float]) -> list[dict[str, float]]:
-    """Return :func:`depth_errors` for several ``max_depth``."""
+    """Return :func:`depth_errors` for several ``max_depth``.
+
+    Most pixels count for all of them in the same way, and are added up once.
+    """
     if estimate.shape != target.shape:
         raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
     dtype = torch.float32 if estimate.dtype == target.dtype == torch.float32 else torch.float64
-    pair = [depth.detach().to(dtype).cpu().flatten().contiguous().numpy() for depth in (estimate, target)]
-    quotients = np.empty(target.numel())
-    return [_errors(*pair, limit, quotients) for limit in limits]
+    pair = (depth.detach().to(dtype).cpu().flatten().contiguous().numpy() for depth in (estimate, target))
+    pixels = np.empty((2, target.numel()))
+    inner, outer = float(min(limits)), float(max(limits))
+    count, begin = _sort(*pair, (MIN_EVALUATED_DEPTH, inner, outer), pixels)
+    near, far = pixels[:, :count], pixels[:, begin:]
+    shared = _sums(near, inner)
+    return [_errors(shared + _sums(far if limit == outer else far[:, far[1] < limit], limit)) for limit in limits]
 
 
-def _errors(estimate: np.ndarray, target: np.ndarray, limit: float, quotients: np.ndarray) -> dict[str, float]:
-    """Return the errors of estimates ``(n,)`` against targets up to a limit; ``quotients`` ``(n,)`` is work space."""
-    bounds = MIN_EVALUATED_DEPTH, float(limit)
-    count, sums, below = _add_up(estimate, target, bounds, tuple(RATIOS.values()), quotients)
+def _sums(pixels: np.ndarray, limit: float) -> np.ndarray:
+    """Return what is added up over pixels ``(2, n)`` float64 of estimate and target, the estimate clipped to a limit.
+
+    Returns:
+        ``(8,)`` the number of pixels, then what :func:`_errors` divides by it.
+    """
+    quotients = np.empty(pixels.shape[1])
+    sums, below = _add_up(pixels[0], pixels[1], (MIN_EVALUATED_DEPTH, float(limit)), tuple(RATIOS.values()), quotients)
+    # A logarithm takes longer than all the rest of a pixel, unless many are taken at once.
+    logs = torch.from_numpy(quotients).log_()
+    return np.array([len(quotients), *sums, logs.dot(logs).item(), *below])
+
+
+def _errors(sums: np.ndarray) -> dict[str, float]:
+    """Return the errors; nothing of no pixel."""
+    count, *totals = sums.tolist()
     if not count:
         return {}
-    # A logarithm takes longer than all the rest of a pixel, unless many are taken at once.
-    logs = torch.from_numpy(quotients[:count]).log_()
-    relative, squared_relative, squared = (one / count for one in sums)
+    relative, squared_relative, squared, squared_log, *below = (total / count for total in totals)
     return {
         'abs_rel': relative,
         'sq_rel': squared_relative,
         'rmse': math.sqrt(squared),
-        'rmse_log': math.sqrt(logs.dot(logs).item() / count),
-        **{name: number / count for name, number in zip(RATIOS, below, strict=True)},
+        'rmse_log': math.sqrt(squared_log),
+        **dict(zip(RATIOS, below, strict=True)),
     }
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
-def _add_up(estimate, target, bounds, ratios, quotients):
-    """Add up over pixels with a target between bounds, in float64.
+def _sort(estimate, target, bounds, pixels):
+    """Sort pixels by whether every limit treats them alike.
 
     Args:
         estimate, target: ``(n,)`` meters.
-        bounds: the lower and the upper one; the estimate is clipped to them, a NaN stays.
-        ratios: three of them.
-        quotients: ``(n,)`` float64, filled with target / estimate of the pixels that count.
+        bounds: the least target that counts, the least limit and the largest.
+        pixels: ``(2, n)`` float64, filled with estimate and target: from the first place on where neither is beyond the
+            least limit; up to the last place of the others below the largest limit, those of a NaN as estimate, too.
 
     Returns:
-        how many pixels count; the sums of relative, squared relative and squared differences; and how many pixels
-        have a ratio of depths below each of the ratios.
+        where the ones end, and the others begin.
+    """
+    low, inner, outer = bounds
+    end, begin = 0, len(target)
+    for n in range(len(target)):
+        depth, true = np.float64(estimate[n]), np.float64(target[n])
+        counts = low < true < outer
+        near = true < inner and depth <= inner
+        # Written whether it counts or not, where nothing is that did: branches that nobody foresees take longer.
+        pixels[0, end], pixels[1, end] = depth, true
+        end += counts & near
+        pixels[0, begin - 1], pixels[1, begin - 1] = depth, true
+        begin -= counts & (not near)
+    return end, begin
+
+
+# Sums may be taken in any order, which lets several numbers be added at once.
+@njit(cache=True, nogil=True, error_model='numpy', fastmath={'reassoc'})
+def _add_up(estimate, target, bounds, ratios, quotients):
+    """Add up over pixels, in float64.
+
+    Args:
+        estimate, target: ``(n,)`` float64, meters.
+        bounds: the estimate is clipped to them, a NaN stays.
+        ratios: three of them.
+        quotients: ``(n,)`` float64, filled with target / estimate.
+
+    Returns:
+        the sums of relative, squared relative and squared differences; and how many pixels have a ratio of depths
+        below each of the ratios.
     """
     low, high = bounds
     first, second, third = ratios
-    count, below_first, below_second, below_third = 0, 0, 0, 0
+    below_first, below_second, below_third = 0, 0, 0
     relative, squared_relative, squared = 0.0, 0.0, 0.0
     for n in range(len(target)):
-        true = np.float64(target[n])
-        if not low < true < high:
-            continue
-        depth = np.float64(estimate[n])
-        if depth < low:
-            depth = low
-        elif depth > high:
-            depth = high
-        difference, quotient = abs(depth - true), true / depth
-        share, ratio = difference / true, max(quotient, depth / true)
+        depth, true = estimate[n], target[n]
+        depth = low if depth < low else depth
+        depth = high if depth > high else depth
+        difference, quotient, inverse = abs(depth - true), true / depth, depth / true
+        share = difference / true
         relative += share
         squared_relative += share * difference
         squared += difference * difference
-        below_first += ratio < first
-        below_second += ratio < second
-        below_third += ratio < third
-        quotients[count] = quotient
-        count += 1
-    return count, (relative, squared_relative, squared), (below_first, below_second, below_third)
+        below_first += (quotient < first) & (inverse < first)
+        below_second += (quotient < second) & (inverse < second)
+        below_third += (quotient < third) & (inverse < third)
+        quotients[n] = quotient
+    return (relative, squared_relative, squared), (below_first, below_second, below_third)
 
 
 def distance_to_z(distance: Tensor, cameras: Cameras) -> Tensor:

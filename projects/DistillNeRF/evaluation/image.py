@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from ..losses.image import BLOCKS, psnr_tensor
 from .gaussian_ssim import similarities
+from .uniform_ssim import SIDE, uniform_similarities
 
 # Side and standard deviation of the window of :func:`ssims_gaussian`, pixels.
 WINDOW, SIGMA = 11, 1.5
@@ -30,16 +30,24 @@ def psnr(estimate: Tensor, target: Tensor) -> float:
 def ssim(estimate: Tensor, target: Tensor) -> float:
     """Return the structural similarity of images ``(V, C, H, W)`` in [0, 1], averaged over the images.
 
-    Exactly scikit-image with its defaults (7 x 7 uniform window, sample covariance), data range 1, as published.
+    That of scikit-image with its defaults (7 x 7 uniform window, sample covariance) and data range 1, as published, to
+    the seventh digit: scikit-image, whatever the images, rounds its means to float32.
     """
     values = ssims(estimate, target)
     return float(sum(values) / len(values))
 
 
 def ssims(estimate: Tensor, target: Tensor) -> list[float]:
-    """Return :func:`ssim` of each image."""
-    pairs = zip(_channels_last(estimate), _channels_last(target), strict=True)
-    return [structural_similarity(one, other, channel_axis=-1, data_range=1.0) for one, other in pairs]
+    """Return :func:`ssim` of each image.
+
+    Raises:
+        ValueError: the shapes differ, or the images are smaller than the window.
+    """
+    if estimate.shape != target.shape:
+        raise ValueError(f'the estimate is {tuple(estimate.shape)}, the target {tuple(target.shape)}')
+    if min(estimate.shape[-2:]) < SIDE:
+        raise ValueError(f'images of {tuple(estimate.shape[-2:])} have a side of less than {SIDE} pixels')
+    return _of_each(uniform_similarities(*_gray(torch.float32, estimate, target)), estimate)
 
 
 def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
@@ -56,10 +64,14 @@ def ssims_gaussian(estimate: Tensor, target: Tensor) -> list[float]:
     weights = np.exp(-(((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2) / 2)
     # float32 and float64 as they are: two compiled versions are enough.
     dtype = torch.float32 if estimate.dtype == target.dtype == torch.float32 else torch.float64
-    x, y = (images.detach().to(dtype).cpu().flatten(0, 1).contiguous().numpy() for images in (estimate, target))
-    return similarities(x, y, weights / weights.sum()).reshape(len(estimate), -1).mean(1).tolist()
+    return _of_each(similarities(*_gray(dtype, estimate, target), weights / weights.sum()), estimate)
 
 
-def _channels_last(images: Tensor) -> np.ndarray:
-    """Convert images ``(V, C, H, W)`` of any device to a float ``(V, H, W, C)`` array."""
-    return images.detach().float().permute(0, 2, 3, 1).cpu().numpy()
+def _gray(dtype: torch.dtype, *images: Tensor) -> list[np.ndarray]:
+    """Convert images ``(V, C, H, W)`` of any device to arrays ``(V * C, H, W)``, one per image and channel."""
+    return [one.detach().to(dtype).cpu().flatten(0, 1).contiguous().numpy() for one in images]
+
+
+def _of_each(values: np.ndarray, images: Tensor) -> list[float]:
+    """Average what was found in each channel ``(V * C,)`` over those of each image ``(V, C, H, W)``."""
+    return values.reshape(len(images), -1).mean(1).tolist()

@@ -350,17 +350,22 @@ class DepthMetric(SampleMetric):
         """Return the errors of one map ``(V, h, w)`` against every reference of its views, and those of its parts."""
         depth = distance if self.published_quirks else distance_to_z(distance, views.cameras)
         figures = {}
+        resampled: dict[torch.Size, Tensor] = {}
         for reference, field in REFERENCES.items():
             target = getattr(views, field)
             if target is None:
                 continue
-            at_target = resample_depth(depth, *target.shape[-2:])
+            size = target.shape[-2:]
+            if size not in resampled:
+                resampled[size] = resample_depth(depth, *size)
+            at_target = resampled[size]
             whole, inner = errors_up_to(at_target, target, (FULL_RANGE, INNER_RANGE))
             if not self._counts(reference, whole, target):
                 continue
             for bounds, errors in (('', whole), ('inner', inner)):
-                figures |= {key(name, reference, bounds, error): value for error, value in errors.items()}
-            for kind, part, mask in pixel_masks(by, views, *target.shape[-2:], target):
+                group = key(name, reference, bounds)
+                figures |= {key(group, error): value for error, value in errors.items()}
+            for kind, part, mask in pixel_masks(by, views, *size, target):
                 pair = (torch.masked_select(depth_map, mask) for depth_map in (at_target, target))
                 for error, value in depth_errors(*pair, FULL_RANGE).items():
                     figures[part_key(key(name, reference, error), kind, part)] = value

@@ -68,16 +68,21 @@ class Cameras(TensorFields):
 
     def pixel_directions(self, rows: int, columns: int) -> Tensor:
         """Return ``(..., rows, columns, 3)`` directions in the camera frame, scaled to z = 1."""
-        first, second, third = inverse(self.intrinsics)[..., None, None, :, :].unbind(-1)
-        u, v = self.pixel_grid(rows, columns)[..., None].unbind(-2)
-        return first * u + second * v + third
+        return torch.stack(self._directions(rows, columns), dim=-1)
+
+    def _directions(self, rows: int, columns: int) -> list[Tensor]:
+        """Return x, y and z ``(..., rows, columns)`` of :meth:`pixel_directions`: on CPUs faster one by one."""
+        inverses = inverse(self.intrinsics)[..., None, None]
+        u, v = self.pixel_grid(rows, columns).unbind(-1)
+        entries = (inverses[..., axis, :, :, :].unbind(-3) for axis in range(3))
+        return [first * u + second * v + third for first, second, third in entries]
 
     def ray_lengths(self, rows: int, columns: int) -> Tensor:
         """Return ``(..., rows, columns)``, the distance along the ray per meter of z.
 
         ``distance = z * ray_lengths``.
         """
-        return _length(self.pixel_directions(rows, columns))
+        return _length(*self._directions(rows, columns))
 
     def rays(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Compute rays through a ``rows`` x ``columns`` grid that spans the image from corner to corner.
@@ -85,8 +90,8 @@ class Cameras(TensorFields):
         Returns:
             origins ``(..., 3)`` (one per camera) and unit directions ``(..., rows, columns, 3)``, in the world.
         """
-        directions = self.pixel_directions(rows, columns)
-        directions = directions / _length(directions)[..., None]
+        components = self._directions(rows, columns)
+        directions = torch.stack(components, dim=-1) / _length(*components)[..., None]
         rotation = self.cam2world[..., :3, :3]
         return self.cam2world[..., :3, 3], transform(rotation, directions, points=2)
 
@@ -108,7 +113,6 @@ def _check_intrinsics(intrinsics: Tensor) -> None:
         raise ValueError('intrinsics have no inverse; give pinhole matrices [[fx, s, cx], [0, fy, cy], [0, 0, 1]]')
 
 
-def _length(vectors: Tensor) -> Tensor:
-    """Return the Euclidean length of ``(..., 3)``; faster on CPUs than a reduction over three neighboring numbers."""
-    x, y, z = (vectors * vectors).unbind(-1)
-    return (x + y + z).sqrt()
+def _length(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Return the Euclidean length of vectors, given by their components."""
+    return (x * x + y * y + z * z).sqrt()
