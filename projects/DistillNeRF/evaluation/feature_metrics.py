@@ -16,7 +16,6 @@ from ..semantics.text_encoders import COMBINATIONS, Encoder, Queries, make_queri
 from ..utils.errors import InputError
 from .features import (
     ClassCounts,
-    class_ious,
     classes_by_name,
     count_classes,
     feature_psnr,
@@ -24,6 +23,7 @@ from .features import (
     true_classes,
 )
 from .metrics import SampleMetric
+from .occupancy.confusion import class_ious, means_of_known
 from .parts import CAMERA, MOTION, part_key, pixel_masks
 from .report import key, places, view_groups
 
@@ -188,7 +188,7 @@ class QueryMetric(_OfFeatures):
         for group in dict.fromkeys(group for total in totals for group in total.groups):
             each = np.stack([total.groups.get(group, np.zeros(shape, np.int64)) for total in totals])
             ious = class_ious(np.tensordot(weights, each, 1))
-            found[key(group, 'miou')] = _mean_of_known(ious)
+            found[key(group, 'miou')] = means_of_known(ious)
             found |= {key(group, 'iou', word): values for word, values in zip(self.words, ious.T, strict=True)}
         return found
 
@@ -196,11 +196,3 @@ class QueryMetric(_OfFeatures):
 def _are_phrases(value: Any) -> bool:
     """Return whether a value is a list of words."""
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(w, str) and w.strip() for w in value)
-
-
-def _mean_of_known(values: np.ndarray) -> np.ndarray:
-    """Return the means ``(R,)`` over the columns of ``(R, K)`` that are not NaN; NaN where none is."""
-    known = ~np.isnan(values)
-    counts = known.sum(1)
-    sums = np.where(known, values, 0).sum(1)
-    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)

@@ -16,7 +16,7 @@ from ..semantics.classes import CLASSES
 from ..semantics.text_encoders import Queries, similarities
 from .depth import average
 from .image import psnr
-from .occupancy.confusion import iou, mean_of_known
+from .occupancy.confusion import class_ious, mean_of_known
 from .report import key, view_groups
 
 # A teacher feature with this cosine to the vector of a word is that vector: its pixel shows that class.
@@ -125,11 +125,6 @@ class ClassCounts:
             found[key(group, 'miou')] = mean_of_known(ious)
             found |= {key(group, 'iou', word): float(value) for word, value in zip(words, ious, strict=True)}
         return {name: value for name, value in found.items() if not np.isnan(value)}
-
-
-def class_ious(counts: np.ndarray) -> np.ndarray:
-    """Return the IoU ``(..., K)`` of each class from counts ``(..., K, K)``; NaN of what is neither true nor found."""
-    return iou(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2))
 
 
 def true_classes(target: Tensor, vectors: Tensor) -> Tensor:

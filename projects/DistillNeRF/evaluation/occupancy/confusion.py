@@ -67,7 +67,7 @@ class ConfusionMatrix:
 
     def ious(self) -> np.ndarray:
         """Return the IoU ``(17,)`` of each class but free; NaN for what neither prediction nor truth has."""
-        return iou(np.diag(self.counts), self.counts.sum(1), self.counts.sum(0))[:FREE]
+        return class_ious(self.counts)[:FREE]
 
     def absent(self) -> list[str]:
         """Return the names of the classes that are neither in the prediction nor in the truth: no mean has them."""
@@ -80,14 +80,24 @@ class ConfusionMatrix:
         barrier to truck (1 to 10): things, not surfaces and not "others", is our choice, as the name has no fixed
         meaning. ``iou`` compares occupied with free, whatever the class.
         """
-        ious = self.ious()
-        occupied = self.counts[:FREE, :FREE].sum()
-        return {
-            'miou': mean_of_known(ious),
-            'miou_star': mean_of_known(ious[list(STARRED)]),
-            'foreground_miou': mean_of_known(ious[list(THINGS)]),
-            'iou': float(iou(occupied, self.counts[:FREE].sum(), self.counts[:, :FREE].sum())),
-        }
+        return {name: float(value) for name, value in voxel_scores(self.counts).items()}
+
+
+def voxel_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the :meth:`ConfusionMatrix.scores` ``(...)`` of matrices ``(..., 18, 18)``."""
+    ious = class_ious(counts)[..., :FREE]
+    occupied = counts[..., :FREE, :FREE].sum((-1, -2))
+    return {
+        'miou': means_of_known(ious),
+        'miou_star': means_of_known(ious[..., STARRED]),
+        'foreground_miou': means_of_known(ious[..., THINGS]),
+        'iou': iou(occupied, counts[..., :FREE, :].sum((-1, -2)), counts[..., :FREE].sum((-1, -2))),
+    }
+
+
+def class_ious(counts: np.ndarray) -> np.ndarray:
+    """Return the IoU ``(..., K)`` of each class from counts ``(..., K, K)``; NaN of what is neither true nor found."""
+    return iou(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2))
 
 
 def iou(both: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -101,8 +111,14 @@ def iou(both: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.divide(both, union, out=np.full(np.broadcast(both, union).shape, np.nan), where=union > 0)
 
 
+def means_of_known(values: np.ndarray) -> np.ndarray:
+    """Return the means ``(...)`` of those of ``(..., K)`` that are not NaN; NaN where none is."""
+    known = ~np.isnan(values)
+    counts = known.sum(-1)
+    sums = np.where(known, values, 0).sum(-1)
+    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+
+
 def mean_of_known(values: Sequence[float] | np.ndarray) -> float:
-    """Return the mean of the values that are not NaN; NaN if there is none."""
-    values = np.asarray(values)
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float('nan')
+    """Return the mean of the values ``(K,)`` that are not NaN; NaN if there is none."""
+    return float(means_of_known(np.asarray(values)))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from typing_extensions import Self
 
-from .confusion import ConfusionMatrix
+from .confusion import ConfusionMatrix, voxel_scores
 from .labels import Labels
-from .ray_iou import RayCounts
+from .ray_iou import RayCounts, ray_scores
 
 # Fields of RayCounts.
 RAY_COUNTS = ('truth', 'predicted', 'correct')
@@ -51,18 +51,22 @@ class Counts:
         """Return the counts of both parts of a data set."""
         return type(self)(self.masked + other.masked, self.whole + other.whole, self.rays + other.rays)
 
-    @classmethod
-    def weighted(cls, parts: Sequence[Counts], weights: Sequence[int]) -> Self:
-        """Return the counts of parts that are there several times."""
+    @staticmethod
+    def drawn(parts: Sequence[Counts], weights: np.ndarray, with_classes: bool = True) -> dict[str, np.ndarray]:
+        """Return the :meth:`figures` ``(R,)`` of parts that are there several times; NaN where there is none.
 
-        def total(counts: Callable[[Counts], np.ndarray]) -> np.ndarray:
-            return np.tensordot(np.asarray(weights), np.stack([counts(part) for part in parts]), 1)
+        Args:
+            parts: S of them, one at least.
+            weights: ``(R, S)`` how often each is there.
+            with_classes: see :meth:`figures`.
+        """
 
-        return cls(
-            ConfusionMatrix(total(lambda part: part.masked.counts)),
-            ConfusionMatrix(total(lambda part: part.whole.counts)),
-            RayCounts(*(total(lambda part, name=name: getattr(part.rays, name)) for name in RAY_COUNTS)),
-        )
+        def totals(counts: Callable[[Counts], np.ndarray]) -> np.ndarray:
+            return np.tensordot(weights, np.stack([counts(part) for part in parts]), 1)
+
+        masked, whole = totals(lambda part: part.masked.counts), totals(lambda part: part.whole.counts)
+        rays = (totals(lambda part, name=name: getattr(part.rays, name)) for name in RAY_COUNTS)
+        return _known(voxel_scores(masked), voxel_scores(whole), ray_scores(*rays), with_classes)
 
     def figures(self, with_classes: bool = True) -> dict[str, float]:
         """Return what is known of ``iou``, ``miou``, ...; of all voxels, as ``all_voxels/iou``, ...; ``ray_iou``, ...
@@ -70,10 +74,19 @@ class Counts:
         Args:
             with_classes: all figures; otherwise those that compare occupied with free alone.
         """
-        whole = {f'all_voxels/{name}': value for name, value in self.whole.scores().items()}
-        figures = self.masked.scores() | whole | self.rays.scores()
-        return {
-            name: value
-            for name, value in figures.items()
-            if not math.isnan(value) and (with_classes or name.rpartition('/')[2] == WITHOUT_CLASSES)
-        }
+        return _known(self.masked.scores(), self.whole.scores(), self.rays.scores(), with_classes)
+
+
+Figures = TypeVar('Figures', float, np.ndarray)
+
+
+def _known(
+    masked: Mapping[str, Figures], whole: Mapping[str, Figures], rays: Mapping[str, Figures], with_classes: bool
+) -> dict[str, Figures]:
+    """Name the figures of voxels and rays; leave out those that are NaN, and those of classes if they mean nothing."""
+    figures = {**masked, **{f'all_voxels/{name}': value for name, value in whole.items()}, **rays}
+    return {
+        name: value
+        for name, value in figures.items()
+        if not np.isnan(value).all() and (with_classes or name.rpartition('/')[2] == WITHOUT_CLASSES)
+    }

@@ -126,13 +126,15 @@ class OccupancyMetric(SampleMetric):
     def resampled(self, scenes: Sequence[Sequence[Counts | str]], weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return the figures ``(R,)`` of the counts of scenes that are drawn several times; NaN where there is none."""
         totals = [sum((one for one in scene if isinstance(one, Counts)), Counts()) for scene in scenes]
-        draws = [self.figures(Counts.weighted(totals, row)) for row in weights]
-        names = dict.fromkeys(name for draw in draws for name in draw)
-        return {name: np.array([draw.get(name, np.nan) for draw in draws]) for name in names}
+        return Counts.drawn(totals, weights, self._with_classes)
 
     def figures(self, counts: Counts) -> dict[str, float]:
         """Return the figures that mean something with these settings, without the prefix."""
-        return counts.figures(with_classes=self.semantics.kind != 'none')
+        return counts.figures(self._with_classes)
+
+    @property
+    def _with_classes(self) -> bool:
+        return self.semantics.kind != 'none'
 
 
 def _setting(name: str) -> str:

@@ -21,7 +21,7 @@ from typing_extensions import Self
 from ...geometry.poses import inverse_pose
 from ...semantics.classes import OCC3D_CLASSES
 from ...semantics.occ3d import FREE, LOWER, VOXEL
-from .confusion import iou, mean_of_known
+from .confusion import iou, means_of_known
 
 # Largest difference of distances, meters.
 THRESHOLDS = (1.0, 2.0, 4.0)
@@ -134,7 +134,7 @@ class RayCounts:
 
     def ious(self) -> np.ndarray:
         """Return the IoU ``(3, 17)`` of each threshold and class; NaN for what no ray meets in prediction and truth."""
-        return iou(self.correct, self.truth, self.predicted)
+        return _ray_ious(self.truth, self.predicted, self.correct)
 
     def absent(self) -> list[str]:
         """Return the names of the classes that no ray meets: no mean has them."""
@@ -142,9 +142,19 @@ class RayCounts:
 
     def scores(self) -> dict[str, float]:
         """Return ``ray_iou_1m``, ``ray_iou_2m``, ``ray_iou_4m`` (means over classes), and ``ray_iou``, their mean."""
-        means = [mean_of_known(row) for row in self.ious()]
-        names = [f'ray_iou_{threshold:g}m' for threshold in THRESHOLDS]
-        return {'ray_iou': float(np.mean(means)), **dict(zip(names, means, strict=True))}
+        return {name: float(value) for name, value in ray_scores(self.truth, self.predicted, self.correct).items()}
+
+
+def ray_scores(truth: np.ndarray, predicted: np.ndarray, correct: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the :meth:`RayCounts.scores` ``(...)`` of counts ``(..., 17)``, ``(..., 17)`` and ``(..., 3, 17)``."""
+    means = means_of_known(_ray_ious(truth, predicted, correct))
+    names = [f'ray_iou_{threshold:g}m' for threshold in THRESHOLDS]
+    return {'ray_iou': means.mean(-1), **{name: means[..., number] for number, name in enumerate(names)}}
+
+
+def _ray_ious(truth: np.ndarray, predicted: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Return the IoU ``(..., 3, 17)`` of counts as :func:`ray_scores` takes them."""
+    return iou(correct, truth[..., None, :], predicted[..., None, :])
 
 
 def _histogram(classes: np.ndarray) -> np.ndarray:
