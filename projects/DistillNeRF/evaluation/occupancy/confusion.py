@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from ...semantics.classes import OCC3D_CLASSES
 from ...semantics.occ3d import FREE
+from .places import places_of
 
 COUNT = len(OCC3D_CLASSES)
 # All but "others" and "other_flat", which have no clear look: the classes of mIoU*.
@@ -51,7 +52,7 @@ class ConfusionMatrix:
         occupied = (prediction != FREE) | (truth != FREE)
         if mask is not None:
             occupied &= mask
-        places = np.flatnonzero(occupied)
+        places = places_of(occupied)
         prediction, truth = prediction.reshape(-1)[places], truth.reshape(-1)[places]
         if truth.size and max(prediction.max(), truth.max()) >= COUNT:
             raise ValueError(f'classes are 0 to {COUNT - 1}')

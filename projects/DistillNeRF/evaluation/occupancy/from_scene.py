@@ -92,9 +92,10 @@ def finish_grid(grid: np.ndarray, dilation: int) -> np.ndarray:
 
 def _fill_unseen(grid: np.ndarray) -> np.ndarray:
     """Replace :data:`UNSEEN`."""
-    unseen, seen = grid == UNSEEN, grid < FREE
+    unseen = grid == UNSEEN
     if not unseen.any():
         return grid
+    seen = grid < FREE
     if not seen.any():
         return np.where(unseen, UNKNOWN, grid).astype(np.uint8)
     nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)

@@ -196,7 +196,7 @@ def _class_numbers(grid: np.ndarray, path: str | os.PathLike, hint: str) -> np.n
 
 def _mask(mask: np.ndarray, name: str, path: str | os.PathLike) -> np.ndarray:
     """Check a mask of zeros and ones, and return it as bool."""
-    if mask.shape != SHAPE or mask.dtype.kind not in 'uib' or (mask.astype(bool) != mask).any():
+    if mask.shape != SHAPE or mask.dtype.kind not in 'uib' or mask.min() < 0 or mask.max() > 1:
         about = f'{mask.dtype} of the shape {mask.shape}'
         raise InputError(f'{path}: {name} is {about}, not zeros and ones {SHAPE}; {LABELS_AGAIN}')
     return mask.astype(bool)

@@ -24,6 +24,7 @@ from ...modules.voxels import morton_decode
 from ...semantics.occ3d import FREE, LOWER, SHAPE, VOXEL
 from .lattice_rows import densest_rows
 from .near_cells import mark_boxes
+from .places import places_of
 
 # By how much the box of a cell is larger than it is, voxels: rounding moves no point out of it.
 MARGIN = 0.05
@@ -119,7 +120,7 @@ def _near_cells(scene: Scene, dense: Tensor, ego2lidar: Tensor, lattice: int) ->
     for level, codes in levels.items():
         cells, bounds = morton_decode(codes), _bounds(scene, level, ego2lidar)
         mark_boxes(cells.cpu().numpy(), bounds.cpu().numpy(), 0.5 / lattice, marked)
-    return torch.from_numpy(np.flatnonzero(marked)).to(dense.device)
+    return torch.from_numpy(places_of(marked)).to(dense.device)
 
 
 def _bounds(scene: Scene, level: int, ego2lidar: Tensor) -> Tensor:
