@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -103,6 +104,19 @@ def test_errors_are_those_of_whole_tensors(dtype):
         for limit, errors in zip((80.0, 50.0), errors_up_to(one, other, (80.0, 50.0)), strict=True):
             expected = plain_depth_errors(one.double(), other.double(), limit).tolist()
             assert list(errors.values()) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_pixels_that_only_some_ranges_have_are_added_to_the_others():
+    """Of every pixel it is tested, alone and beside another, whether it counts up to 80 and up to 50 m, and how."""
+    values = [0.0005, 0.002, 3.0, 49.999, 50.0, 50.001, 79.999, 80.0, 90.0, math.inf, -1.0]
+    pixels = list(itertools.product(values, [*values, math.nan]))
+    beside = torch.tensor([12.0, 10.0])
+    for pair in pixels:
+        one = torch.tensor(pair, dtype=torch.float64)
+        for pixel in (one[:, None], torch.stack([one, beside.double()], 1), torch.stack([beside.double(), one], 1)):
+            for limit, errors in zip((50.0, 80.0), errors_up_to(*pixel, (50.0, 80.0)), strict=True):
+                expected = plain_depth_errors(*pixel, limit).tolist()
+                assert list(errors.values()) == (pytest.approx(expected) if not math.isnan(expected[0]) else [])
 
 
 def test_an_unknown_estimate_makes_errors_unknown_and_not_small():

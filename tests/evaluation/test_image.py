@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from projects.DistillNeRF.evaluation.image import psnr, psnr_tensor, ssim, ssims, ssims_gaussian
 
@@ -36,7 +37,7 @@ def test_ssim_of_even_images_by_hand():
     def expected(a: float, b: float) -> float:
         return (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
 
-    # scikit-image computes float32 images in float32.
+    # Computed in float32, as scikit-image does.
     assert ssim(even(0.02), even(0.03)) == pytest.approx(expected(0.02, 0.03), abs=1e-4)
     both = (expected(0.02, 0.03) + expected(0.5, 0.9)) / 2
     assert ssim(even(0.02, 0.5), even(0.03, 0.9)) == pytest.approx(both, abs=1e-4)
@@ -48,6 +49,36 @@ def test_ssim_looks_at_variances_in_windows_of_seven():
     cov = ((x - a) * (y - b)).sum() / 48
     expected = (2 * a * b + 1e-4) * (2 * cov + 9e-4) / ((a * a + b * b + 1e-4) * (x.var() + y.var() + 9e-4))
     assert ssim(x, y) == pytest.approx(expected.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize('size', [(7, 7), (8, 31), (56, 100)])
+def test_ssim_is_that_of_scikit_image(size):
+    """Noise, a smooth image, one that is equal, and even ones: there float64 would differ in the fifth digit."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(4, 3, *size, generator=generator)
+    x[1] = x[1].cumsum(1).cumsum(2) / x[1].sum()
+    y = (x + 0.2 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
+    y[2], x[3], y[3] = x[2], 0.3, 0.3 + 0.01 * torch.rand(3, *size, generator=generator)
+    pairs = zip(x.numpy(), y.numpy(), strict=True)
+    expected = [structural_similarity(*pair, channel_axis=0, data_range=1.0) for pair in pairs]
+    assert ssims(x, y) == pytest.approx(expected, abs=2e-7) and expected[0] < 0.999
+    channels_last = (images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) for images in (x, y))
+    assert ssims(*channels_last) == ssims(x, y) == ssims(x.double(), y.double())
+
+
+def test_ssim_of_an_unknown_image_is_unknown():
+    x, y = torch.rand(2, 2, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    expected = ssims(x, y)
+    y[0, 1, 10, 12] = math.nan
+    found = ssims(x, y)
+    assert math.isnan(found[0]) and found[1] == expected[1]
+
+
+def test_images_that_hold_no_window_or_differ_in_size_are_refused():
+    with pytest.raises(ValueError, match='a side of less than 7 pixels'):
+        ssims(torch.rand(1, 3, 6, 20), torch.rand(1, 3, 6, 20))
+    with pytest.raises(ValueError, match='the target'):
+        ssims(torch.rand(1, 3, 8, 20), torch.rand(1, 3, 20, 8))
 
 
 def slow_gaussian_ssim(x: torch.Tensor, y: torch.Tensor) -> float:
