@@ -5,18 +5,19 @@
 Prints milliseconds of CPU time per sample: the network, then each --eval, the least of all repetitions, and its share
 of the time of the network. Reading data is not counted.
 
-With --command it prints the seconds of CPU time that the whole command takes, in processes of their own over all the
-test data, from imports to intervals: without metrics, with all but occupancy, and with all.
+With --command it does what the command does over all the test data, once, and prints the seconds of CPU time of each
+metric, with compiled loops that are loaded and intervals, and its share of all the rest, from imports on.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
+from unittest import mock
 
 import torch
 from mmdet3d.registry import METRICS
@@ -28,11 +29,14 @@ from projects.DistillNeRF.configuration.config import building, load_config, wor
 from projects.DistillNeRF.engine.builders import prepare, runner_with_weights
 from projects.DistillNeRF.engine.command_line import config_parser
 from projects.DistillNeRF.engine.evaluate import EVALUATIONS, evaluate
-from projects.DistillNeRF.evaluation.report import compare, text_table
+from projects.DistillNeRF.evaluation.metrics import SampleMetric
+from projects.DistillNeRF.evaluation.report import text_table
 from projects.DistillNeRF.utils.errors import InputError, command
 
 USUAL = ('psnr', 'novel_view', 'depth', 'occupancy')
 NETWORK = 'network'
+# Methods of a metric in which all its work is done.
+WATCHED = ('process', 'evaluate', 'intervals')
 
 
 def predicted(config: Config, checkpoint: str | None, count: int) -> Iterator[tuple[BaseDataElement, float]]:
@@ -67,45 +71,40 @@ def measure(samples: Sequence[dict[str, Any]], evaluation: str, repetitions: int
     return min(seconds)
 
 
-def run_command(path: str, options: dict[str, Any], checkpoint: str | None, evaluations: Sequence[str]) -> None:
-    """Do what tools/test.py does, of which a process of its own is measured; it takes no empty list of evaluations."""
-    config = load_config(path, options)
-    found = evaluate(config, checkpoint, work_dir_of(config, None, None), evaluations)
-    if found is None:
-        raise InputError('measure it in one process, without a launcher')
-    print(compare(found.figures, {}, found.intervals))
+@contextmanager
+def watched(seconds: dict[str, float]) -> Iterator[None]:
+    """Add up the CPU time of metrics, by the name of their class, while they are evaluated."""
+    with ExitStack() as stack:
+        for name in WATCHED:
+            timed = _timed(getattr(SampleMetric, name), seconds)
+            stack.enter_context(mock.patch.object(SampleMetric, name, timed))
+        yield
 
 
-def command_seconds(*arguments: Any) -> float:
-    """Return the CPU time, user's and system's, that :func:`run_command` takes in a new process.
+def _timed(method: Callable[..., Any], seconds: dict[str, float]) -> Callable[..., Any]:
+    """Return a method that adds up its time."""
 
-    Raises:
-        InputError: it failed.
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = multiprocessing.get_context('spawn').Process(target=run_command, args=arguments)
-    process.start()
-    process.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if process.exitcode:
-        raise InputError('the command failed; see above')
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    @wraps(method)
+    def measured(self: SampleMetric, *args: Any, **kwargs: Any) -> Any:
+        begin = time.process_time()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            name = type(self).__name__
+            seconds[name] = seconds.get(name, 0.0) + time.process_time() - begin
+
+    return measured
 
 
-def command_rows(evaluations: Sequence[str], repetitions: int, *arguments: Any) -> list[list[str]]:
-    """Return the rows of the table of the whole command: the least seconds of all repetitions, and what was added."""
-    usual = [name for name in evaluations if name != 'occupancy']
-    sets = {'without metrics': [], ' '.join(usual): usual, ' '.join(evaluations): list(evaluations)}
-    # In turn, so that other work on the machine meets all of them.
-    measured = [
-        {name: command_seconds(*arguments, chosen) for name, chosen in sets.items()} for _ in range(repetitions)
-    ]
-    seconds = {name: [one[name] for one in measured] for name in sets}
-    least = min(seconds['without metrics'])
-    return [
-        [name, f'{min(values):.1f}', f'{max(values):.1f}', f'{min(values) / least - 1:.1%}']
-        for name, values in seconds.items()
-    ]
+def measure_command(config: Config, checkpoint: str | None, evaluations: Sequence[str]) -> list[list[str]]:
+    """Evaluate as tools/test.py does; return the rows of the table."""
+    seconds: dict[str, float] = {}
+    with watched(seconds):
+        evaluate(config, checkpoint, work_dir_of(config, None, None), evaluations)
+    total = sum(seconds.values())
+    rest = time.process_time() - total
+    rows = {'the rest': rest, **seconds, 'all metrics': total}
+    return [[name, f'{value:.2f}', f'{value / rest:.1%}'] for name, value in rows.items()]
 
 
 def parse_args() -> argparse.Namespace:
@@ -115,8 +114,8 @@ def parse_args() -> argparse.Namespace:
     about = f'default: {" ".join(USUAL)}'
     parser.add_argument('--eval', nargs='+', choices=sorted(EVALUATIONS), default=USUAL, dest='evaluations', help=about)
     parser.add_argument('--samples', type=int, default=8, help='of the test data; default: 8')
-    parser.add_argument('--repetitions', type=int, default=5, help='of each metric, or command; default: 5')
-    parser.add_argument('--command', action='store_true', help='measure the whole command, on all the test data')
+    parser.add_argument('--repetitions', type=int, default=5, help='of each metric; default: 5')
+    parser.add_argument('--command', action='store_true', help='what metrics take of the whole command')
     return parser.parse_args()
 
 
@@ -127,12 +126,10 @@ def main() -> None:
     if min(args.samples, args.repetitions) < 1:
         raise InputError('--samples and --repetitions count; give 1 or more')
     options = {'test_dataloader.num_workers': 0, 'test_dataloader.persistent_workers': False}
-    options |= args.cfg_options or {}
+    config = load_config(args.config, options | (args.cfg_options or {}))
     if args.command:
-        rows = command_rows(args.evaluations, args.repetitions, args.config, options, args.checkpoint)
-        print(text_table(['', 's at least', 'at most', 'added'], rows))
+        print(text_table(['', 's', 'of the rest'], measure_command(config, args.checkpoint, args.evaluations)))
         return
-    config = load_config(args.config, options)
     found = list(predicted(config, args.checkpoint, args.samples))
     samples = [sample.to_dict() for sample, _ in found]
     times = {NETWORK: min(seconds for _, seconds in found)}

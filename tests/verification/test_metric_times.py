@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from projects.DistillNeRF.utils.errors import InputError
+from projects.DistillNeRF.evaluation.metrics import SampleMetric
 from verification import metric_times
 
 
@@ -23,30 +25,33 @@ def test_every_metric_stands_beside_the_network(project, tmp_path, monkeypatch, 
     assert network > 1 and all(0 <= value < network for value in metrics)
 
 
-def test_the_whole_command_is_measured_with_and_without_metrics(project, tmp_path, monkeypatch, capsys):
-    """What was added is of the least times; a process of its own has imports of seconds."""
+def test_metrics_stand_beside_the_rest_of_the_command(project, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    seconds = iter([10.0, 11.0, 12.0, 8.0, 13.0, 14.0])
-    monkeypatch.setattr(metric_times, 'command_seconds', lambda *_: next(seconds))
-    options = ('--command', '--repetitions', 2, '--eval', 'psnr', 'occupancy')
-    rows = printed(monkeypatch, capsys, project.config, 'None', *options)
-    assert [row[-3:] for row in rows] == [['8.0', '10.0', '0.0%'], ['11.0', '13.0', '37.5%'], ['12.0', '14.0', '50.0%']]
-    assert rows[0][:2] == ['without', 'metrics'] and rows[2][:2] == ['psnr', 'occupancy']
+    rows = printed(monkeypatch, capsys, project.config, 'None', '--command', '--eval', 'psnr', 'depth')
+    assert [row[:-2] for row in rows] == [['the', 'rest'], ['ImageMetric'], ['DepthMetric'], ['all', 'metrics']]
+    rest, *metrics, total = (float(row[-2]) for row in rows)
+    assert rest > 1 and min(metrics) >= 0 and total == pytest.approx(sum(metrics), abs=0.02)
 
 
-@pytest.mark.parametrize('evaluations', [(), ('psnr',)])
-def test_what_is_measured_is_the_command(evaluations, project, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    options = {'test_dataloader.num_workers': 0, 'test_dataloader.persistent_workers': False}
-    metric_times.run_command(str(project.config), options, None, evaluations)
-    figures = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith(('psnr', 'abs_rel'))]
-    assert figures == list(evaluations)
+def test_a_metric_is_watched_while_it_is_asked_to():
+    """It works as before; two samples have a figure each, and then no more is added."""
+    metric, seconds = Slow(), {}
+    with metric_times.watched(seconds):
+        metric.process(None, [{}, {}])
+        assert metric.evaluate(2) == {'figure': 1.0}
+    taken = seconds['Slow']
+    metric.process(None, [{}])
+    assert 0.02 <= taken < 2 and seconds == {'Slow': taken}
 
 
-@pytest.mark.slow
-def test_a_process_that_fails_gives_no_time(tmp_path):
-    with pytest.raises(InputError, match='failed'):
-        metric_times.command_seconds(str(tmp_path / 'gone.py'), {}, None, ())
+class Slow(SampleMetric):
+    """A figure that takes 10 ms of CPU time."""
+
+    def _evaluate(self, sample: dict) -> dict[str, float]:
+        begin = time.process_time()
+        while time.process_time() < begin + 0.01:
+            pass
+        return {'figure': 1.0}
 
 
 def test_no_samples_are_refused(project, monkeypatch, capsys):
