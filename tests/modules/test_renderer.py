@@ -230,6 +230,10 @@ def test_a_stride_makes_every_bin_of_coarse_samples_wider(dtype):
     torch.testing.assert_close(depths, expected.expand(3, -1))
     points = origins[:, None] + expected[:, None] * directions[:, None]
     assert torch.equal(rows, scene[0].rows(SPACE.contract(points)))
+    # Half a bin: 2 samples where there was one.
+    finer, _ = place_coarse_samples(tables, SPACE, replace(SAMPLING, stride=0.5), origins, directions)
+    usual, _ = place_coarse_samples(tables, SPACE, SAMPLING, origins, directions)
+    torch.testing.assert_close(finer[:, :6].unflatten(1, (3, 2)).mean(2), usual[:, :3])
 
 
 def test_rows_along_rays_in_many_pieces_are_the_same(monkeypatch, dtype):
@@ -289,3 +293,20 @@ def test_empty_space_gets_no_gradient_of_what_is_read_there(dtype):
     read = Hits.find(rows, 2).read(values)
     assert torch.equal(read, values[rows.long()])
     assert torch.autograd.grad(read.sum(), values)[0].tolist() == [2, 1, 0]
+
+
+def test_a_thin_wall_between_samples_is_found_by_mean_density(dtype):
+    """A cell of .6 m on the way of samples 1 m apart: one of them lies in it."""
+    space = replace(SPACE, step=1.0)
+    origins, directions = torch.zeros(1, 3, dtype=dtype), torch.tensor([[1.0, 0, 0]], dtype=dtype)
+    # Samples are at .7, 1.7, 2.7, ..., the cell from 2.5 to 3.125 m.
+    point = space.contract(torch.tensor([[2.7, 0.01, 0.01]], dtype=dtype))
+    grid, _ = VoxelGrid.build(point_codes(point, 5), 5, 5)
+    voxels = torch.full((1, CHANNELS + 1), 8.0, dtype=dtype)
+    opacities = {}
+    for mean_density in (False, True):
+        sampling = RaySampling(fine_samples=1, fine_step=0.1, mean_density=mean_density)
+        tables = VoxelTables.build(grid, voxels, voxels, sampling.logit_bound, published_quirks=False)
+        rendering = render_rays(tables, space, sampling, lambda hits, weights: weights, origins, directions)
+        opacities[mean_density] = rendering.opacity.item()
+    assert opacities[True] > 0.99 > 0.01 > opacities[False]

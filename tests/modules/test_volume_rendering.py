@@ -116,6 +116,34 @@ def test_alpha_weights_and_gradients_equal_the_reference(case, edges):
     assert torch.autograd.gradcheck(lambda x: alpha_weights(x, depths, 'exp'), (logits.requires_grad_(),), atol=1e-6)
 
 
+@pytest.mark.parametrize('case', CASES)
+def test_weights_by_mean_density_and_gradients_equal_the_reference(case, edges):
+    """An interval is as dense as the mean of its ends: the logit of that mean at both of them."""
+    logits = densities(case).log().clamp_min(-20)
+    if case == 'single':
+        logits = torch.cat([logits, logits], 1)
+    depths = edges[:, : logits.shape[1]]
+
+    def slow(logits: Tensor) -> tuple[Tensor]:
+        weights, passed = [], torch.ones_like(logits[:, 0])
+        for n in range(logits.shape[1] - 1):
+            density = (torch.exp(logits[:, n] - 1) + torch.exp(logits[:, n + 1] - 1)) / 2
+            alpha = 1 - torch.exp(-density * (depths[:, n + 1] - depths[:, n]))
+            weights.append((alpha + 1e-10) * passed)
+            passed = passed * (1 - alpha + 1e-10)
+        return (torch.stack(weights, 1),)
+
+    assert_same_gradients(lambda x: (alpha_weights(x, depths, 'exp', mean_density=True),), slow, logits)
+    assert torch.equal(alpha_weights(logits, depths, 'exp'), alpha_weights(logits, depths, 'exp', mean_density=False))
+
+
+def test_a_surface_that_one_sample_hits_is_opaque_by_mean_density_alone():
+    logits, depths = torch.tensor([[-30.0, -30, 8, -30]]), torch.arange(4.0)
+    assert alpha_weights(logits, depths, 'exp').sum() < 1e-4
+    weights = alpha_weights(logits, depths, 'exp', mean_density=True)
+    assert weights.sum() == pytest.approx(1) and weights[0, 1] > 0.999
+
+
 def test_gradients_stay_finite_in_float32_behind_a_wall():
     """Behind an opaque interval the transmittance is 1e-10 per interval, then zero: no 0 / 0."""
     logits = torch.full((1, 40), 10.0, requires_grad=True)

@@ -56,7 +56,7 @@ class ParameterizedSpace:
         axes = (self.inner_range, self.inner_range, self.inner_range_z)
         return torch.stack([expand(points[..., i], r, self.contract_ratio) for i, r in enumerate(axes)], dim=-1)
 
-    def bin_edges(self, like: Tensor, stride: int = 1) -> Tensor:
+    def bin_edges(self, like: Tensor, stride: float = 1) -> Tensor:
         """Return the edges ``(D + 1,)`` of the depth bins along a ray, meters, in dtype and device of ``like``.
 
         Equal steps inside the inner range, equal steps in s outside. ``stride`` widens every bin
@@ -73,7 +73,7 @@ def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.devi
 
 
 @functools.lru_cache(maxsize=16)
-def _bin_edges(space: ParameterizedSpace, stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _bin_edges(space: ParameterizedSpace, stride: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Compute the edges once, on the CPU: they have the same bits on every device, and their number is not fetched."""
     # The cache serves any caller, so the edges must be no inference tensors.
     with torch.inference_mode(False), torch.no_grad():

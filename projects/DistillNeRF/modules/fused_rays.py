@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geometry.contraction import ParameterizedSpace
 from ..kernels.selection import Comparison, Kernel, compared
+from ..utils.errors import InputError
 from . import renderer
 from .renderer import Hits, RayRendering, RaySampling, VoxelTables, coarse_depths, gather_rows, rows_along
 from .volume_rendering import alpha_weights, expected_depth
@@ -82,7 +83,15 @@ def render_rays(
     jitter: bool = False,
     kernels: str = 'torch',
 ) -> RayRendering:
-    """Render rays as :func:`renderer.render_rays`; ``kernels`` chooses how, see :mod:`..kernels.selection`."""
+    """Render rays as :func:`renderer.render_rays`; ``kernels`` chooses how, see :mod:`..kernels.selection`.
+
+    Raises:
+        InputError: ``kernels='triton'`` cannot be done.
+    """
+    if sampling.mean_density:
+        if kernels == 'triton':
+            raise InputError("network.kernels='triton': no kernel knows sampling.mean_density; leave one of them away")
+        kernels = 'torch'
     kernel = RAY_MARCHING.choose(kernels, origins, sampling.density_activation, tables.fine.shape[1])
     if kernel is None:
         return renderer.render_rays(tables, space, sampling, composite, origins, directions, jitter)

@@ -71,23 +71,25 @@ class RaySampling:
     """Where samples are placed on a ray.
 
     Attributes:
-        stride: width of the coarse samples' bins, in depth bins (``sparse_sample_ratio``).
+        stride: width of the coarse samples' bins, in depth bins (``sparse_sample_ratio``); below 1 they are narrower.
         fine_samples: number of fine samples, around the interval of the greatest weight.
         fine_step: distance between fine samples, meters.
         density_activation: ``exp``, ``softplus`` or ``sigmoid``.
         logit_bound: soft clamp of the density logits.
+        mean_density: what the density of an interval is: see :func:`.volume_rendering.alpha_weights`.
         published_quirks: reproduce foggy-empty-space, off-center-fine-samples, interval-as-sample and forward-jitter
             (docs/NETWORK.md#oddities-of-the-published-code): empty space keeps a little density, as its logit goes
             through the soft clamp; fine samples are not centered, and gather around the sample before the heaviest
             interval; jitter moves samples only away from the camera.
     """
 
-    stride: int = 1
+    stride: float = 1
     fine_samples: int = 30
     fine_step: float = 0.1
     density_activation: str = 'exp'
     logit_bound: float = 10.0
     published_quirks: bool = False
+    mean_density: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def render_rays(
         hits = tables.hits(rows)
 
     def composite_interval(logits: Tensor, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weights = alpha_weights(logits, depths, sampling.density_activation)
+        weights = alpha_weights(logits, depths, sampling.density_activation, sampling.mean_density)
         return weights, expected_depth(weights, depths, space.far), weights.sum(-1)
 
     weights, depth, opacity = map_chunked(composite_interval, hits.read(tables.logits), depths)
@@ -236,7 +238,9 @@ def coarse_depths(space: ParameterizedSpace, sampling: RaySampling, origins: Ten
 
 def heaviest_interval(tables: VoxelTables, sampling: RaySampling, depths: Tensor, rows: Tensor) -> Tensor:
     """Return the index ``(rays, 1)`` of the interval between samples ``(rays, S)`` that has the greatest weight."""
-    return alpha_weights(gather_rows(tables.logits, rows), depths, sampling.density_activation).argmax(1, keepdim=True)
+    logits = gather_rows(tables.logits, rows)
+    weights = alpha_weights(logits, depths, sampling.density_activation, sampling.mean_density)
+    return weights.argmax(1, keepdim=True)
 
 
 def rows_along(

@@ -99,16 +99,22 @@ def render_intervals(density: Tensor, edges: Tensor, dim: int) -> tuple[Tensor, 
     return (weights * ((start + end) / 2)).sum(dim) / opacity, weights
 
 
-def alpha_weights(logits: Tensor, depths: Tensor, activation: str) -> Tensor:
+def alpha_weights(logits: Tensor, depths: Tensor, activation: str, mean_density: bool = False) -> Tensor:
     """Compute weights ``(rays, n - 1)`` of the intervals between n samples (docs/NETWORK.md#alpha-weights).
 
     Args:
         logits: ``(rays, n)`` density logits of the samples.
         depths: ``(rays, n)`` or ``(n,)`` ascending distances along the rays, meters.
         activation: the density activation, see :func:`activate_density`.
+        mean_density: an interval has the mean density of its ends, not, as published, the density of their mean logit,
+            which beside empty space is next to none: a surface that a single sample hits is transparent then.
     """
     logits, depths = full_precision(logits), full_precision(depths)
-    sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
+    if mean_density:
+        density = activate_density(logits, activation)
+        sigma = (density[:, :-1] + density[:, 1:]) / 2
+    else:
+        sigma = activate_density((logits[:, :-1] + logits[:, 1:]) / 2, activation)
     alpha = 1 - _transmittance(sigma * (depths[..., 1:] - depths[..., :-1]))
     return _AlphaWeights.apply(alpha)
 
