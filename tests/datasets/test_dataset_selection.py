@@ -188,6 +188,24 @@ def test_virtual_views_are_what_shifted_cameras_see(box_root):
     assert len(testing[0]['inputs']['target_views']) == 6
 
 
+def test_one_new_view_of_each_camera(box_root):
+    both = {'training_target_smart_sample': True, 'virtual_img_target_smart_sample': True}
+    dataset = build_dataset(box_root, **both, one_new_view_each=True)
+    seen = set()
+    for _ in range(8):
+        views = dataset[1]['inputs']['target_views']
+        assert len(views) == 12 and views.names[6:] == dataset.cameras
+        assert sorted(name.split()[0] for name in views.names[:6]) == sorted(dataset.cameras)
+        seen |= {name.split()[1] if ' ' in name else frame for name, frame in zip(views.names, views.frames, strict=False)}
+    assert {'-1_0_0', '1_0_0', 0} < seen and seen & {-1, 1}
+    assert len(build_dataset(box_root, **both)[1]['inputs']['target_views']) == 18
+    assert (
+        len(build_dataset(box_root, **both, one_new_view_each=True, test_mode=True)[1]['inputs']['target_views']) == 6
+    )
+    with pytest.raises(InputError, match='training_target_smart_sample and virtual'):
+        build_dataset(box_root, virtual_img_target_smart_sample=True, one_new_view_each=True)
+
+
 def test_a_smaller_virtual_view_has_the_same_field_of_view(tmp_path):
     BoxWorld(frames=1, lidar_frames=(0,)).write(tmp_path)
     for path in tmp_path.glob('samples_*_0_0_0_0/rgbs/*/*.jpg'):

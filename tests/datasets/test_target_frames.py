@@ -11,6 +11,7 @@ from projects.DistillNeRF.datasets.target_frames import (
     NeighborTargets,
     existing,
     one_neighbor_each,
+    one_new_view_each,
     whole_frames,
 )
 
@@ -64,3 +65,20 @@ def test_every_camera_chooses_its_own_neighbor():
     assert {tuple(offset for offset, _ in keys[:3]) for keys in drawn} == {
         (a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)
     }
+
+
+def test_one_new_view_of_each_camera():
+    keys = [(1, 'A'), (-1, 'B'), (0, 'C'), (1, 'D'), *whole_frames('ABCD', ())]
+    shifted = [('A', 'left'), ('B', 'right'), ('C', 'left')]
+    found = set()
+    for seed in range(40):
+        random.seed(seed)
+        kept, choices = one_new_view_each(keys, shifted)
+        assert kept[-4:] == whole_frames('ABCD', ())
+        new, names = kept[:-4], [camera for camera, _ in choices]
+        # C has no other frame, D no shifted view.
+        assert sorted([camera for _, camera in new] + names) == list('ABCD') and 'C' in names and (1, 'D') in new
+        assert set(new) <= set(keys) and set(choices) <= set(shifted)
+        found.add(tuple(names))
+    assert found == {('A', 'B', 'C'), ('A', 'C'), ('B', 'C'), ('C',)}
+    assert one_new_view_each(keys, []) == (keys, [])

@@ -104,10 +104,9 @@ class Scene(VoxelField):
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Apply ``torch.Tensor.to`` to all tensors (indices follow the device only); the head is copied."""
-        moved = {'head': copy.deepcopy(self.head).to(*args, **kwargs)}
-        if self.blend is not None:
-            moved['blend'] = copy.deepcopy(self.blend).to(*args, **kwargs)
-        return dataclasses.replace(super().to(*args, **kwargs), **moved)
+        head = copy.deepcopy(self.head).to(*args, **kwargs)
+        blend = None if self.blend is None else copy.deepcopy(self.blend).to(*args, **kwargs)
+        return dataclasses.replace(super().to(*args, **kwargs), head=head, blend=blend)
 
     def render(
         self,
@@ -243,8 +242,9 @@ class SceneRenderer:
         withhold_own: bool = False,
     ) -> Rendering:
         """Render ``cameras`` as :meth:`Scene.render` does."""
-        options = {'camera_class': camera_class, 'jitter': jitter, 'withhold_own': withhold_own}
-        return _result(self.tiles(cameras, outputs, None, **options))
+        return _result(
+            self.tiles(cameras, outputs, camera_class=camera_class, jitter=jitter, withhold_own=withhold_own)
+        )
 
     def tiles(
         self,
@@ -275,15 +275,19 @@ class SceneRenderer:
         rendered = {} if pixels is None else {head.renders: full_precision(pixels)}
         if 'features' in chosen - set(rendered):
             rendered['features'] = head.features(rays.composite)
-        rendered |= {'depth': rays.depth, 'opacity': rays.opacity}
-        if blend is not None:
-            assert sources is not None
-            far = self.scene.space.far
-            with self._computing():
-                blended = blend(sources, cameras, rendered['rgb'], rays.depth, rays.opacity, far, withhold_own)
-            rendered |= {'depth': blended.depth, 'opacity': blended.opacity, 'voxel_depth': rays.depth}
-            rendered['rgb'] = blended.rgb if 'rgb' in chosen else None
-        return Rendering(weights=rays.weights, depths=rays.depths, **rendered)
+        voxels = Rendering(rays.depth, rays.opacity, weights=rays.weights, depths=rays.depths, **rendered)
+        if blend is None:
+            return voxels
+        assert sources is not None and voxels.rgb is not None
+        with self._computing():
+            blended = blend(sources, cameras, voxels.rgb, rays.depth, rays.opacity, self.scene.space.far, withhold_own)
+        return dataclasses.replace(
+            voxels,
+            rgb=blended.rgb if 'rgb' in chosen else None,
+            depth=blended.depth,
+            opacity=blended.opacity,
+            voxel_depth=rays.depth,
+        )
 
     def _outputs(self, outputs: Collection[str] | None) -> set[str]:
         """Return the outputs as a set, after a check that they are known and that the head makes them."""

@@ -179,8 +179,7 @@ class _Pairs:
 
     def rays(self, cameras: Cameras, numbers: Tensor, size: tuple[int, int] | torch.Size) -> _Rays:
         """Return the rays of the targets through all pixels of maps of ``size``, for sources ``(V, K, *size)``."""
-        _, directions = cameras.rays(*size)
-        directions = directions[:, None].unbind(-1)
+        directions = cameras.rays(*size)[1][:, None].unbind(-1)
         views = torch.arange(len(numbers), device=numbers.device)[:, None, None, None]
         pairs = views * len(self.matrices) + numbers
         starts = transform(self.matrices, self.offsets[..., None, :]).reshape(-1, 3)
