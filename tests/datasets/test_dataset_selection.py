@@ -196,7 +196,8 @@ def test_one_new_view_of_each_camera(box_root):
         views = dataset[1]['inputs']['target_views']
         assert len(views) == 12 and views.names[6:] == dataset.cameras
         assert sorted(name.split()[0] for name in views.names[:6]) == sorted(dataset.cameras)
-        seen |= {name.split()[1] if ' ' in name else frame for name, frame in zip(views.names, views.frames, strict=False)}
+        places = zip(views.names, views.frames, strict=True)
+        seen |= {name.split()[1] if ' ' in name else frame for name, frame in places}
     assert {'-1_0_0', '1_0_0', 0} < seen and seen & {-1, 1}
     assert len(build_dataset(box_root, **both)[1]['inputs']['target_views']) == 18
     assert (
