@@ -12,7 +12,7 @@ from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.commands import Project
 
 FOLDER = Path(__file__).resolve().parents[2] / 'projects/DistillNeRF/configs/model_wrapper'
-ENTRIES = sorted(FOLDER.glob('model_wrapper*.py'), key=str)
+ENTRIES = sorted([*FOLDER.glob('model_wrapper*.py'), *FOLDER.glob('successor*.py')], key=str)
 TEACHERS = sorted(FOLDER.glob('scene_nerf*.py'), key=str)
 
 

@@ -61,6 +61,7 @@ def made(count: int = 2) -> tuple[SimpleNamespace, SimpleNamespace]:
     coarse = SimpleNamespace(depth=leaf(HEIGHT, WIDTH), weights=leaf(HEIGHT, WIDTH, 5))
     fine = SimpleNamespace(weights=leaf(HEIGHT, WIDTH, 3))
     rendering = SimpleNamespace(rgb=leaf(3, HEIGHT, WIDTH), depth=leaf(*SIZE), weights=leaf(*SIZE, 7))
+    rendering.voxel_depth = None
     return SimpleNamespace(coarse=coarse, fine=fine), rendering
 
 
@@ -89,6 +90,17 @@ def test_depths_are_compared_as_distances(name, field):
     torch.testing.assert_close(coarse, 7 * inputs.cameras.ray_lengths(HEIGHT, WIDTH))
     torch.testing.assert_close(rendered, 9 * targets.cameras.ray_lengths(*SIZE))
     assert coarse.max() > 1.2 * coarse.min()
+
+
+def test_the_depth_of_voxels_is_compared_where_sources_are_blended_in():
+    loss, (encoded, rendering) = Recorder(), made()
+    rendering.depth, rendering.voxel_depth = torch.rand(2, HEIGHT, WIDTH), rendering.depth
+    views = wide_views(lidar_depth=torch.full((2, *SIZE), 7.0))
+    result = Objective({'lidar_depth': loss}, SPACE, False)([encoded], [rendering], [views], [views])
+    assert list(result) == ['loss_lidar_depth_coarse', 'loss_lidar_depth', 'loss_lidar_depth_voxels']
+    assert loss.calls[1][0] is rendering.depth and loss.calls[2][0] is rendering.voxel_depth
+    torch.testing.assert_close(loss.calls[2][1], 7 * views.cameras.ray_lengths(*SIZE))
+    assert loss.calls[1][1].shape == (2, HEIGHT, WIDTH)
 
 
 def test_published_quirks_compare_distance_with_z():

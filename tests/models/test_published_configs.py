@@ -31,7 +31,7 @@ def build(variant: str) -> DistillNeRFModel:
 
 
 def test_all_configs_are_named_here():
-    ours = {'base', 'small', 'small_features', 'scene_nerf'}
+    ours = {'base', 'small', 'small_features', 'successor_small', 'scene_nerf'}
     assert {path.stem for path in CONFIGS.glob('*.py')} - ours == set(PUBLISHED_VARIANTS)
 
 

@@ -200,6 +200,7 @@ def test_usual_settings_are_the_published_ones():
         'num_layers': 2,
         'feature_bound': 5.0,
         'logit_bound': 30.0,
+        'grow': 0,
     }
 
 

@@ -120,7 +120,7 @@ def two_iterations_as_they_are(name: str, work_dir: Path, *options: str) -> None
     assert (work_dir / 'panels/train_0000002.png').is_file()
 
 
-@pytest.mark.parametrize('name', OURS[:2])
+@pytest.mark.parametrize('name', [*OURS[:2], 'successor_minitown'])
 def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
     places = [f'{loader}_dataloader.dataset.data_root={town}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.teacher=../town_emernerf' for loader in ('train', 'val')]
@@ -128,7 +128,7 @@ def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
 
 
 @pytest.mark.parametrize('source', PANDASET)
-@pytest.mark.parametrize('name', OURS[2:])
+@pytest.mark.parametrize('name', [*OURS[2:], 'successor_pandaset'])
 def test_a_pandaset_entry_point_trains_two_iterations(tmp_path, name, source):
     known, infos = PANDASET[source], tmp_path / 'infos'
     ranges = zip(('--train-frames', '--val-frames'), (known.train, known.val), strict=True)
