@@ -3,8 +3,9 @@
 No labels are needed, but masks are believed where there are some. A pixel that a point falls on is solid, whatever
 stands in front of that point. What is above the highest point of a column of an image is sky, if the LiDAR had beams
 higher up there (:func:`.depth_layers.open_sky`). What remains, such as upper storeys, is told by its color: how often
-the certain pixels of either kind have it. Where color speaks against what lies around, what other places show in the
-same direction tells (:mod:`.sky_directions`), or nothing is told.
+the certain pixels of either kind have it. Where the wall below has a color of the sky (:mod:`.wall_colors`), or color
+speaks against what lies around, what other places show in the same direction tells (:mod:`.sky_directions`), or nothing
+is told.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .beams import Beams
 from .depth_layers import open_sky
 from .sky_directions import tell_by_direction
 from .surfaces import group_by_voxel
+from .wall_colors import WallColors
 
 # Levels of each color that are told apart, and how far, in these, colors are alike (standard deviation).
 LEVELS, ALIKE = 64, 2.0
@@ -84,6 +86,11 @@ def label_sky(
         by_color = _by_color(sky_counts(), solid_counts)
         for number in open_images:
             _tell_by_color(labels[number], points[number], by_color[_codes(images[number])], images[number])
+        if beams is not None:
+            walls = WallColors.of(cameras, images, points, beams)
+            for number in open_images:
+                by_color_alone = (labels[number] > 0) & (labels[number] < CERTAIN)
+                labels[number][walls.tell(cameras[number], images[number], by_color_alone)] = 0
         tell_by_direction(labels, points, images, cameras, LIKELY, SURE)
     return torch.from_numpy(labels)
 
