@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
 import torch
 
 from projects.DistillNeRF.models.scene import Scene, SceneRenderer
+from projects.DistillNeRF.modules.source_blend import SourceBlend
+from projects.DistillNeRF.modules.source_views import Sources
 from projects.DistillNeRF.visualization.colors import depth_to_colors
 from projects.DistillNeRF.visualization.panel_layout import to_uint8
 from projects.DistillNeRF.visualization.viewer.colorizer import DEPTH, FEATURES, RGB
@@ -84,6 +87,18 @@ def test_coarse_pictures_come_first_and_the_last_is_the_scene_itself(session):
     assert expected.std() > 5
     difference = abs(pictures[-1].image.astype(int) - expected)
     assert difference.max() <= 1
+
+
+def test_a_picture_says_how_many_rays_it_has_where_source_views_are_blended_in():
+    scene, places = street(), ring(street())
+    torch.manual_seed(0)
+    images = torch.rand(len(places), 3, places.height, places.width)
+    sources = Sources(images, places, torch.full_like(images[:, 0], WALL))
+    scene = dataclasses.replace(scene, blend=SourceBlend().eval(), sources=sources)
+    session = RenderSession(ViewerScene('by hand', scene, places, tuple('abcdef'), None))
+    for mode in (RGB, DEPTH):
+        *_, picture = (picture for picture in session.pictures(VIEW, mode, rows=(22,)) if picture is not None)
+        assert (picture.rows, picture.columns) == (22, 39) and picture.image.shape == (44, 78, 3)
 
 
 def test_there_are_many_points_at_which_to_give_up(session):

@@ -122,4 +122,5 @@ class RenderSession:
             tile = RAYS_PER_TILE.get(self.scene.fine.device.type, RAYS_PER_TILE_ELSEWHERE)
             steps = self._renderer.tiles(cameras, NEEDS[mode], tile, keep_weights=False)
             rendering = yield from steps
-            yield Picture(self.colorizer.colorize(rendering, mode, query), *rendering.depth.shape[1:])
+            rays = cameras.height // self.scene.downscale, cameras.width // self.scene.downscale
+            yield Picture(self.colorizer.colorize(rendering, mode, query), *rays)
