@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import projects.DistillNeRF.register  # noqa: F401
 from projects.DistillNeRF.models.objective import relative_depth_errors
 from projects.DistillNeRF.models.wrapper import DistillNeRFModel, NonFiniteLoss, ViewsPreprocessor
+from projects.DistillNeRF.modules.source_views import Sources
 from tests.helpers.networks import LOSSES, TINY, lidar_views, make_batch, tiny_model
 
 
@@ -69,6 +70,26 @@ def test_targets_may_be_other_cameras_than_the_inputs():
     inputs, targets = lidar_views(2, 0), lidar_views(3, 1)
     _, (rendering,) = model({'input_views': [inputs], 'target_views': [targets]}, mode='tensor')
     assert rendering.rgb.shape == targets.images.shape
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_an_input_image_gives_its_own_view_no_color_but_the_next_frame_of_a_car_that_stands(training):
+    torch.manual_seed(0)
+    model = tiny_model(source_blend={'count': 2, 'channels': 8}).train(training)
+    views = make_batch(1)['input_views'][0]
+    shown = []
+    for frame in (0, 1):
+        targets = replace(views, frames=(frame,) * len(views))
+        batch = {'input_views': [views], 'target_views': [targets]}
+        # With colors changed where they are looked up alone, depth and voxels are the same.
+        images = []
+        for change in (lambda image: image, lambda image: 1 - image):
+            with mock.patch(
+                'projects.DistillNeRF.models.network.Sources', lambda image, *rest, c=change: Sources(c(image), *rest)
+            ):
+                images.append(model(batch, mode='tensor')[1][0].rgb)
+        shown.append(torch.equal(*images))
+    assert shown == [True, False]
 
 
 def test_jitter_is_for_training_only():

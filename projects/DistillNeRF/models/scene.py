@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,7 +115,7 @@ class Scene(VoxelField):
         *,
         camera_class: int | None = None,
         jitter: bool = False,
-        withhold_own: bool = False,
+        withhold_own: bool | Sequence[bool] = False,
         what: Collection[str] | None = None,
     ) -> Rendering:
         """Render ``cameras`` ``(V,)``.
@@ -127,7 +127,9 @@ class Scene(VoxelField):
                 is composited.
             camera_class: row of the decoder's camera embedding; ``None`` for the one of the published training.
             jitter: random sample positions, as in training.
-            withhold_own: take no colors from a source view that is the rendered view itself: else it is copied.
+            withhold_own: take no colors from a source view of the same camera and place: else they are copied where
+                that is the rendered view itself. One for all views, or one for each: a car that stands sees the next
+                frame from the same place, too.
             what: the name of ``outputs`` until version 0.2, for one release.
 
         Raises:
@@ -239,7 +241,7 @@ class SceneRenderer:
         *,
         camera_class: int | None = None,
         jitter: bool = False,
-        withhold_own: bool = False,
+        withhold_own: bool | Sequence[bool] = False,
     ) -> Rendering:
         """Render ``cameras`` as :meth:`Scene.render` does."""
         return _result(
@@ -254,7 +256,7 @@ class SceneRenderer:
         *,
         camera_class: int | None = None,
         jitter: bool = False,
-        withhold_own: bool = False,
+        withhold_own: bool | Sequence[bool] = False,
         keep_weights: bool = True,
     ) -> Generator[None, None, Rendering]:
         """Render tile by tile: yield after each one, so that rendering can be given up, and return the rendering.

@@ -59,6 +59,12 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module
 
 
+def _among(inputs: Views, targets: Views) -> list[bool]:
+    """Tell which target views are input views: those of the same camera and frame."""
+    known = set(zip(inputs.names, inputs.frames, strict=True))
+    return [view in known for view in zip(targets.names, targets.frames, strict=True)]
+
+
 def _mean(loss: Tensor | Sequence[Tensor]) -> Tensor:
     """Return the mean of a loss; that of several tensors is the sum of their means, as in mmengine."""
     if not isinstance(loss, Tensor):
@@ -152,8 +158,8 @@ class DistillNeRFModel(BaseModel):
         jitter = self.training and self.network.jitter
         renderings = [
             # A view that is among the inputs would else be copied.
-            sample.scene.render(views.cameras, jitter=jitter, withhold_own=True)
-            for sample, views in zip(encoded, inputs['target_views'], strict=True)
+            sample.scene.render(targets.cameras, jitter=jitter, withhold_own=_among(views, targets))
+            for sample, views, targets in zip(encoded, inputs['input_views'], inputs['target_views'], strict=True)
         ]
         if mode == 'tensor':
             return encoded, renderings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +70,7 @@ class SourceBlend(nn.Module):
         depth: Tensor,
         opacity: Tensor,
         far: float,
-        withhold_own: bool = False,
+        withhold_own: bool | Sequence[bool] = False,
     ) -> Blended:
         """Blend the rendering of ``cameras`` ``(V,)`` with the sources.
 
@@ -79,7 +80,8 @@ class SourceBlend(nn.Module):
             rgb: ``(V, 3, H, W)`` what the voxels render.
             depth, opacity: ``(V, h, w)`` of the voxels.
             far: the greatest depth, meters; taken for the depth of all rays if none hits anything.
-            withhold_own: take no colors from a source that is the target view itself; its depth is taken.
+            withhold_own: take no colors from a source of the same camera and place, only depth; for all views, or
+                one for each.
         """
         size = (cameras.height, cameras.width)
         rgb, depth, opacity = full_precision(rgb), full_precision(depth), full_precision(opacity)
@@ -88,8 +90,9 @@ class SourceBlend(nn.Module):
         found = sample_sources(sources, cameras, depth.detach(), guess.detach(), self.count, far)
         colors, distances, misfit, angles = found.colors, found.distances, found.misfit, found.angles
         inside = allowed = found.inside
-        if withhold_own:
-            own = sources.same_cameras(cameras)
+        withheld = [withhold_own] * len(cameras) if isinstance(withhold_own, bool) else list(withhold_own)
+        if any(withheld):
+            own = sources.same_cameras(cameras) & torch.tensor(withheld, device=depth.device)[:, None]
             allowed = inside & ~own.gather(1, found.numbers.flatten(1)).view_as(inside)
             colors = colors * allowed[:, :, None]
         ratios = (distances / guess.detach()[:, None]).log().clamp(-MAX_LOG, MAX_LOG)
