@@ -105,7 +105,7 @@ def _errors(
     scene = reconstruct(model, views)
     for motion in motions:
         true = truth.views(views, meta.scene, meta.frame, motion)
-        yield measure(scene.render(true.cameras), true)
+        yield measure(scene.render(true.cameras, withhold_own=True), true)
         bar.update()
 
 
