@@ -51,6 +51,7 @@ def test_features_and_queries_are_measured_without_being_asked_for(config, check
     assert {'feature/psnr', 'query/miou', 'abs_rel', 'occupancy/iou'} <= set(json.loads(out.read_text())['model'])
 
 
+@pytest.mark.slow  # colors in two processes are in tests/tools/test_several_processes.py
 def test_two_processes_give_the_figures_of_one(config, checkpoint, town, tmp_path):
     """On the scene for training and that for validation: a single one has no intervals."""
     (metainfo, infos), (_, more) = (load_infos(town / f'minitown_infos_{split}.pkl') for split in ('train', 'val'))

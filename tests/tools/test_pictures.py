@@ -192,7 +192,7 @@ def test_novel_views_are_compared_with_the_truth(configs, tmp_path, monkeypatch)
     assert figures['samples'] == [0, 2]
     assert [pose['motion'][0][3] for pose in figures['poses']] == [0.0, 1.0]
     lines = [line for line in result.out.splitlines() if line.startswith(('x ', 'mean'))]
-    assert [line.split()[-5] for line in lines] == [
+    assert [line.split()[-6] for line in lines] == [
         f'{part["psnr"]:.3f}' for part in (*figures['poses'], figures['mean'])
     ]
     assert all(math.isfinite(figures['mean'][key]) for key in ('psnr', 'ssim', 'abs_rel', 'rmse', 'a1'))
@@ -210,7 +210,7 @@ def test_novel_features_are_compared_with_the_true_classes(configs, tmp_path, mo
     assert {'feature/psnr', 'query/miou', 'query/iou/road', 'abs_rel'} <= set(here)
     assert here['feature/psnr'] != right['feature/psnr']
     header, row = (next(line for line in result.out.splitlines() if line.startswith(word)) for word in ('pose', 'x'))
-    assert header.split()[1:3] == ['feature/psnr', '[dB]'] and row.split()[-5] == f'{here["feature/psnr"]:.3f}'
+    assert header.split()[1:3] == ['feature/psnr', '[dB]'] and row.split()[-6] == f'{here["feature/psnr"]:.3f}'
 
 
 WITHOUT_ENCODER = ('--cfg-options', 'model.text_encoder=None')

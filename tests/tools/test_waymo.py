@@ -94,9 +94,8 @@ def test_all_five_cameras_of_two_sizes_are_taken_too(towns, tmp_path):
     assert set(three.cameras) == {'FRONT_LEFT', 'FRONT', 'FRONT_RIGHT'}
 
 
-@pytest.mark.parametrize(
-    'name', ['model_wrapper_waymo', pytest.param('model_wrapper_linearspace_waymo', marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['model_wrapper_waymo', 'model_wrapper_linearspace_waymo'])
 def test_a_student_trains_and_goes_through_both_protocols(towns, tmp_path, name):
     result = run('train', FOLDER / f'{name}.py', '--work-dir', tmp_path, '--cfg-options', *NARROW)
     assert result.code == 0, result.err
