@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.models.conversion import PUBLISHED_VARIANTS, published_name, published_settings
-from projects.DistillNeRF.models.network import DistillNeRF, Encoded
+from projects.DistillNeRF.models.network import DistillNeRF, Encoded, _distances
 from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.modules.pooling import grow, pool_views
 from projects.DistillNeRF.modules.voxels import VoxelGrid
@@ -312,3 +313,10 @@ def test_the_fine_net_reads_the_feature_of_the_coarse_one():
     grid, pooled_coarse, pooled_fine = pool_views(views.cameras, fine, network.space, 3, 5)
     torch.testing.assert_close(encoded.scene.fine, pooled_fine)
     torch.testing.assert_close(encoded.scene.coarse, network.voxel_net(pooled_coarse, pooled_fine, grid))
+
+
+def test_where_fine_candidates_have_no_density_the_coarse_depth_is_that_of_the_source():
+    coarse = SimpleNamespace(depth=torch.tensor([[[7.0, 8.0, 9.0]]]))
+    candidates = torch.tensor([6.5, 7.0, 7.5]).expand(1, 1, 3, 3)
+    fine = SimpleNamespace(depth=torch.tensor([[[6.8, 0.0, 7.2]]]), candidates=candidates)
+    torch.testing.assert_close(_distances(coarse, fine), torch.tensor([[[6.8, 8.0, 7.2]]]))

@@ -149,3 +149,23 @@ def test_gradients_of_filled_depth():
     depth = (1 + torch.rand(2, 5, 7, generator=generator, dtype=torch.float64)).requires_grad_()
     opacity = (0.2 + 0.6 * torch.rand(2, 5, 7, generator=generator, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(lambda d, o: fill_transparent(d, o, FAR), (depth, opacity), fast_mode=True)
+
+
+def test_a_view_that_is_withheld_leaves_its_share_to_the_others(sources):
+    """Where it alone sees a place, the color is that of the voxels, and no darker."""
+    alone = Sources(sources.images[:1], sources.cameras[[0]], sources.distances[:1])
+    rgb, depth, opacity = rendering(alone.cameras)
+    blend = SourceBlend().double()
+    torch.testing.assert_close(blend(alone, alone.cameras, rgb, depth, opacity, FAR, withhold_own=True).rgb, rgb)
+    shown = blend(alone, alone.cameras, rgb, depth, opacity, FAR, withhold_own=[False])
+    assert (shown.rgb - rgb).abs().mean() > 0.05
+
+
+def test_depth_is_looked_up_from_around_where_rays_are_transparent(sources):
+    back = level_cameras((180.0,), 12, 20).to(torch.float64)
+    rgb, _, _ = rendering(back)
+    depth, opacity = torch.full((1, 6, 10), 9.0, dtype=torch.float64), torch.ones(1, 6, 10, dtype=torch.float64)
+    depth[:, 2:4, 3:5], opacity[:, 2:4, 3:5] = 1e-5, 0.0
+    blended = SourceBlend().double()(sources, back, rgb, depth, opacity, FAR)
+    assert (blended.depth / 9 - 1).abs().max() < 0.05
+    assert blended.opacity.min() < 0.5

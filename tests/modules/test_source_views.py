@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.modules.source_views import NEAREST, Sources, sample_sources
+from projects.DistillNeRF.modules.source_views import NEAREST, Sources, _resized, sample_sources
 from tests.helpers.cameras import level_cameras, random_cameras
 
 FAR = 100.0
@@ -174,6 +174,16 @@ def test_the_nearest_directions_come_first_and_no_view_gives_empty_maps(cameras)
     assert both.any() and (found.angles[:, 0] <= found.angles[:, 1] + 1e-6)[both].float().mean() > 0.99
     nothing = look(sources_of(cameras), target[[]], guess[:0])
     assert nothing.colors.shape == (0, 2, 3, 40, 60)
+
+
+def test_the_chosen_sources_are_those_of_the_nearest_pixel_of_the_small_map():
+    numbers = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
+    large = _resized(numbers, torch.Size([7, 9]))
+    for row, column in ((0, 0), (6, 8), (1, 2), (5, 3), (3, 4)):
+        nearest = round(row * 3 / 6 + 1e-9), round(column * 4 / 8 + 1e-9)
+        if row * 3 % 6 != 3 and column * 4 % 8 != 4:  # halves may go either way
+            assert torch.equal(large[:, :, row, column], numbers[:, :, nearest[0], nearest[1]])
+    assert large.shape == (2, 3, 7, 9) and torch.equal(_resized(numbers, torch.Size([4, 5])), numbers)
 
 
 def test_cameras_are_the_same_to_rounding(cameras):

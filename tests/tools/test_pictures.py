@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
+from projects.DistillNeRF.models.scene import Scene
 from projects.DistillNeRF.semantics.classes import CLASSES
 from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
@@ -186,8 +188,11 @@ def test_novel_views_are_compared_with_the_truth(configs, tmp_path, monkeypatch)
     poses, out = tmp_path / 'poses.json', tmp_path / 'results' / 'truth.json'
     poses.write_text(json.dumps([{'x': 1.0}, {}, {'x': 1.0}]))
     arguments = ('--truth', '--samples', 2, '--trajectory', poses, '--out', out)
-    result = run('novel_view_synthesis', configs['colors'], 'None', *arguments)
+    with mock.patch.object(Scene, 'render', autospec=True, side_effect=Scene.render) as render:
+        result = run('novel_view_synthesis', configs['colors'], 'None', *arguments)
     assert result.code == 0, result.err
+    # At the original pose, an image that is looked up in itself would be perfect.
+    assert render.call_args_list and all(call.kwargs['withhold_own'] is True for call in render.call_args_list)
     figures = json.loads(out.read_text())
     assert figures['samples'] == [0, 2]
     assert [pose['motion'][0][3] for pose in figures['poses']] == [0.0, 1.0]
