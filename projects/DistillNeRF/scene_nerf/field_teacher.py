@@ -17,6 +17,7 @@ from .field import FieldOutputs, SceneField, expose
 from .marching import Rays
 from .moving_colors import warp_things
 from .seen_space import SeenSpace
+from .solid_pixels import SolidPixels
 from .source_choice import choose_sources
 from .teacher import TeacherRendering, hide_own_car, own_car_masks
 from .turns import turn_between, turn_image
@@ -48,6 +49,7 @@ class FieldTeacher:
         warp: whether colors are looked up in them; else the field's own are shown.
         with_features: whether features are rendered, if the field learned some.
         turns: ``(n, 3)`` by which their cameras were turned (:mod:`.turns`); None: not at all.
+        solid: what is called solid in them: views of these images show no sky there; None: it is not known.
     """
 
     field: SceneField
@@ -57,6 +59,7 @@ class FieldTeacher:
     warp: bool = True
     with_features: bool = True
     turns: Tensor | None = None
+    solid: SolidPixels | None = None
     _rendered: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -90,13 +93,31 @@ class FieldTeacher:
             rendering = replace(rendering, features=torch.stack(features))
         assert rendering.image is not None
         if not self.warp or not len(cameras):
-            return self._with_own_car(rendering, recorded).to(device)
+            return self._as_recorded(rendering, recorded).to(device)
         plain = replace(rendering, features=None)
         image = [
             self._looked_up(cameras[i : i + 1], plain.map(lambda x, i=i: x[i : i + 1]), nearest[i], timestamp)
             for i in range(len(cameras))
         ]
-        return self._with_own_car(replace(rendering, image=torch.cat(image)), recorded).to(device)
+        return self._as_recorded(replace(rendering, image=torch.cat(image)), recorded).to(device)
+
+    def _as_recorded(self, rendering: TeacherRendering, recorded: Sequence[DriveImage | None]) -> TeacherRendering:
+        """Show in views of recorded images what these tell: no sky where they are solid, and the own car."""
+        return self._with_own_car(self._without_solid_sky(rendering, recorded), recorded)
+
+    def _without_solid_sky(
+        self, rendering: TeacherRendering, recorded: Sequence[DriveImage | None]
+    ) -> TeacherRendering:
+        """Leave no sky where training images are solid; depth stays, unknown where most of a ray goes to the sky."""
+        if self.solid is None:
+            return rendering
+        sky, numbers = rendering.sky.clone(), self._number
+        for view, image in enumerate(recorded):
+            number = None if image is None else numbers.get(image.path)
+            solid = None if number is None else self.solid.mask(number, *sky.shape[-2:])
+            if solid is not None:
+                sky[view] = sky[view].masked_fill(solid.to(sky.device), 0.0)
+        return replace(rendering, sky=sky)
 
     def _with_own_car(self, rendering: TeacherRendering, recorded: Sequence[DriveImage | None]) -> TeacherRendering:
         """Show the own car in views of recorded images, as the nearest training image of the camera has it."""

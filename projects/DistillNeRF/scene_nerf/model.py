@@ -33,6 +33,7 @@ from .pose_search import find_turns
 from .ray_losses import sky_loss, spread_loss
 from .seen_space import SeenSpace
 from .settings import read_settings
+from .solid_pixels import SolidPixels
 from .turns import rotate, turn_images
 
 # More cells, occupied or not, do not fit into memory when training begins.
@@ -41,6 +42,8 @@ MOST_CELLS = 2**28
 FARTHEST = 1000.0
 # Between which distances the spread of what a ray ends on counts, by their logarithm, meters.
 SPREAD = (1.0, 150.0)
+# Buffers that not every checkpoint has.
+OPTIONAL = ('turns', 'solid_images', 'solid_bits')
 
 
 @MODELS.register_module()
@@ -64,9 +67,13 @@ class SceneNeRF(BaseModel):
 
     Attributes:
         turns: ``(n, 3)`` by which the cameras of the training images are turned (:mod:`.turns`); None: not at all.
+        solid_images, solid_bits: which pixels of keyframe images are called solid (:class:`.solid_pixels.SolidPixels`);
+            None until the training ends, and in checkpoints of earlier versions.
     """
 
     turns: Tensor | None
+    solid_images: Tensor | None
+    solid_bits: Tensor | None
 
     def __init__(
         self,
@@ -114,7 +121,8 @@ class SceneNeRF(BaseModel):
         self._known = growth.Known.of(None)
         self.register_buffer('seen', torch.zeros(0, dtype=torch.bool))
         self.register_buffer('drive', torch.zeros(0, dtype=torch.uint8))
-        self.register_buffer('turns', None)
+        for name in OPTIONAL:
+            self.register_buffer(name, None)
 
     def prepare(self, data: DriveRays) -> None:
         """Make the cells that training begins with."""
@@ -169,6 +177,17 @@ class SceneNeRF(BaseModel):
             space.mark(rays.origins, directions, distance)
         self.seen = space.flags.to(values.device)
 
+    def mark_solid(self, data: DriveRays) -> None:
+        """Note which pixels of keyframe images the labels of the sky call solid."""
+        solid = SolidPixels.of(data.images, data.sky)
+        self.solid_images, self.solid_bits = (x.to(self.drive.device) for x in (solid.images, solid.bits))
+
+    def solid_pixels(self) -> SolidPixels | None:
+        """Return which pixels of keyframe images are called solid; None if that was not noted."""
+        if self.solid_images is None or self.solid_bits is None:
+            return None
+        return SolidPixels(self.solid_images, self.solid_bits)
+
     def learn_features(self, data: DriveRays) -> None:
         """Learn the features of the drive, where it has some; those of an earlier training go."""
         self.field.features = None
@@ -192,8 +211,9 @@ class SceneNeRF(BaseModel):
         for name in ('seen', 'drive'):
             if (stored := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, getattr(self, name).new_zeros(stored.shape))
-        stored = state_dict.get(prefix + 'turns')
-        self.turns = None if stored is None else self.field.exposure.new_zeros(stored.shape)
+        for name in OPTIONAL:
+            stored = state_dict.get(prefix + name)
+            setattr(self, name, None if stored is None else torch.zeros_like(stored, device=self.drive.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def turn_cameras(self, data: DriveRays) -> None:
@@ -295,7 +315,7 @@ class DivideCells(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Change the cells where it is time to, and forget what the optimizer knows of them.
 
-        At the end, note what was seen, and learn features; the checkpoint is written after that.
+        At the end, note what was seen and what is solid, and learn features; the checkpoint is written after that.
         """
         for share, change in self.shares.items():
             if runner.iter + 1 == round(share * runner.max_iters):
@@ -311,6 +331,7 @@ class DivideCells(Hook):
         if runner.iter + 1 == runner.max_iters:
             runner.model.eval()
             runner.model.mark_seen(runner.train_dataloader.dataset)
+            runner.model.mark_solid(runner.train_dataloader.dataset)
             runner.model.learn_features(runner.train_dataloader.dataset)
             runner.model.train()
             if (features := runner.model.field.features) is not None:
@@ -336,8 +357,16 @@ def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
     settings = read_settings(config, str(config.filename))
     images = training_images(settings.drive(), settings.holdout_frames)
     check_identity(model.drive, len(model.field.exposure), settings.scene, images, checkpoint, str(config.filename))
-    taken = turn_images(images, model.turns)
-    return FieldTeacher(model.field.eval(), taken, settings.image_size, model.seen_space(), turns=model.turns)
+    taken, solid = turn_images(images, model.turns), model.solid_pixels()
+    if solid is None:
+        warn(
+            f'{checkpoint}: does not say which pixels of images are solid, as it is of an earlier version or of a '
+            'training that has not ended: some houses may be taken for the sky; one more step notes it: '
+            'tools/train.py CONFIG --resume CHECKPOINT, with one more in train_cfg.max_iters'
+        )
+    return FieldTeacher(
+        model.field.eval(), taken, settings.image_size, model.seen_space(), turns=model.turns, solid=solid
+    )
 
 
 def load_field(model: SceneNeRF, checkpoint: str | Path) -> None:

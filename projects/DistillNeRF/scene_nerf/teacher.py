@@ -49,6 +49,7 @@ class Teacher(Protocol):
             timestamp: the time.
             recorded: for each view the image of the drive that shows the same, or None; empty: all None. Such views
                 show the own car where the image does, with neither depth nor sky there; others see what is behind it.
+                A field shows no sky where an image that it was trained on is known to be solid.
         """
         ...
 
