@@ -68,7 +68,7 @@ def test_without_labels_or_keyframes_nothing_is_noted(tmp_path):
 
 def test_another_size_takes_what_is_at_the_middle_of_a_pixel(tmp_path):
     labels = torch.zeros(1, 6, 9, dtype=torch.int8)
-    labels[0, 3:, :6] = -1
+    labels[0, 4:, :5] = -1
     solid = SolidPixels.of(images_in(tmp_path, 1), labels)
     mask = labels[0] < 0
     assert solid.mask(0, 2, 3).tolist() == [[False, False, False], [True, True, False]]
@@ -217,7 +217,7 @@ def test_files_have_no_sky_there_in_any_size_and_old_checkpoints_export_as_befor
         masked = np.kron(solid, np.ones((factor, factor))) > 0
         roots = [tmp_path / f'{name}{factor}' for name in ('old', 'none', 'left')]
         assert all(old.read_bytes() == (roots[1] / old.relative_to(roots[0])).read_bytes() for old in arrays(roots[0]))
-        originals = {data_image.teacher['sky_mask'] for data_image in data.images if data_image.frame is not None}
+        originals = {image.teacher['sky_mask'] for image in data.images if image.frame is not None}
         had_sky = 0
         for old in arrays(roots[0]):
             name = str(old.relative_to(roots[0]))

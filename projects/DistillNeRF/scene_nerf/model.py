@@ -362,7 +362,7 @@ def load_teacher(config: Config, checkpoint: str | Path) -> FieldTeacher:
         warn(
             f'{checkpoint}: does not say which pixels of images are solid, as it is of an earlier version or of a '
             'training that has not ended: some houses may be taken for the sky; one more step notes it: '
-            'tools/train.py CONFIG --resume CHECKPOINT, with one more in train_cfg.max_iters'
+            f'tools/train.py CONFIG --resume {checkpoint}, with one more in train_cfg.max_iters'
         )
     return FieldTeacher(
         model.field.eval(), taken, settings.image_size, model.seen_space(), turns=model.turns, solid=solid
