@@ -179,8 +179,8 @@ class SceneNeRF(BaseModel):
 
     def mark_solid(self, data: DriveRays) -> None:
         """Note which pixels of keyframe images the labels of the sky call solid."""
-        solid = SolidPixels.of(data.images, data.sky)
-        self.solid_images, self.solid_bits = (x.to(self.drive.device) for x in (solid.images, solid.bits))
+        solid, device = SolidPixels.of(data.images, data.sky), self.field.exposure.device
+        self.solid_images, self.solid_bits = (x.to(device) for x in (solid.images, solid.bits))
 
     def solid_pixels(self) -> SolidPixels | None:
         """Return which pixels of keyframe images are called solid; None if that was not noted."""
@@ -213,7 +213,7 @@ class SceneNeRF(BaseModel):
                 setattr(self, name, getattr(self, name).new_zeros(stored.shape))
         for name in OPTIONAL:
             stored = state_dict.get(prefix + name)
-            setattr(self, name, None if stored is None else torch.zeros_like(stored, device=self.drive.device))
+            setattr(self, name, None if stored is None else torch.zeros_like(stored, device=self.field.exposure.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def turn_cameras(self, data: DriveRays) -> None:
