@@ -84,13 +84,17 @@ def to_device(value: T, device: str) -> T:
 def reconstruct(model: DistillNeRF, views: Views) -> Scene:
     """Reconstruct a scene from the input views of one instant, on the model's device and in its precision.
 
+    A network with ``num_past`` looks at the views of the keyframe before, too, where ``views.past`` has them.
+
     Render it under ``torch.no_grad()``, unless you need gradients: rays are then rendered in chunks that need little
     memory.
 
     Raises:
         ValueError: the images are not in [0, 1], or the cameras do not fit them; with a hint.
     """
-    _check(views)
+    for part in (views, views.past):
+        if part is not None:
+            _check(part)
     parameter = next(model.parameters())
     return model(views.to(device=parameter.device, dtype=parameter.dtype))
 

@@ -20,6 +20,7 @@ from .options import (
     load_boxes_for_detection,
     move_data,
     spread_num_camera,
+    spread_num_past,
     use_cache,
     use_depth_cache,
 )
@@ -73,6 +74,7 @@ def load_config(
     use_depth_cache(config)
     if 'model' in sections:
         spread_num_camera(config, layer)
+        spread_num_past(config, layer)
         load_boxes_for_detection(config)
     leave_out_worker_options(config, layer)
     stretch(config, layer)

@@ -53,11 +53,21 @@ def check_what_wins(config: Config) -> None:
         raise InputError(f'{config.filename}: launcher is no setting; start with --launcher {config.launcher}')
     if config.get('data_preprocessor') is not None and value_of(config, 'model.data_preprocessor') is not None:
         raise InputError(f'{config.filename}: model.data_preprocessor beats data_preprocessor; leave the latter away')
+    _check_past(config)
     for path, dataset in all_datasets(config):
         if dataset.get('type') == DATASET:
             _check_dataset(config, path, dataset)
             if dataset.get('resize_teacher'):
                 _check_resized_teacher(config, path)
+
+
+def _check_past(config: Config) -> None:
+    """Check that what is said of the past is of use."""
+    if value_of(config, 'model.network.past_gradient') and not value_of(config, 'model.network.num_past'):
+        raise InputError(
+            f'{config.filename}: model.network.past_gradient=True does nothing without model.network.num_past=1; '
+            'leave it away'
+        )
 
 
 def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> None:

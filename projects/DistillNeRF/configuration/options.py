@@ -147,6 +147,26 @@ def spread_num_camera(config: Config, layer: Layer) -> None:
         dataset['num_camera'] = count
 
 
+def spread_num_past(config: Config, layer: Layer) -> None:
+    """Let ``model.network.num_past=1`` load the images of the keyframe before in all datasets.
+
+    Raises:
+        InputError: a dataset is given another number in the same file, or in one over it; or a dataset loads the past,
+            but the network does not look at it.
+    """
+    count = value_of(config, 'model.network.num_past') or 0
+    place = layer.origin('model.network.num_past')
+    for path, dataset in all_datasets(config):
+        own = dataset.get('num_past')
+        if own not in (None, count) and not place.inherits(layer.origin(f'{path}.num_past')):
+            raise InputError(
+                f'{config.filename}: model.network.num_past={count} is for all datasets, but {path}.num_past is {own}; '
+                'leave the latter away'
+            )
+        if dataset.get('type') == DATASET and (count or own):
+            dataset['num_past'] = count
+
+
 def leave_out_worker_options(config: Config, layer: Layer) -> None:
     """Switch off what needs worker processes where ``num_workers=0`` loads in the main process.
 

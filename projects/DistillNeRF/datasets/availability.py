@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..utils.errors import InputError, warn
 from .infos import Info, lidar_measurements
 
-LIDAR, OTHER_FRAMES, OCCUPANCY = 'LiDAR', 'other frames', 'occupancy labels'
+LIDAR, OTHER_FRAMES, OCCUPANCY, PAST = 'LiDAR', 'other frames', 'occupancy labels', 'past keyframes'
 
 
 @dataclass(frozen=True)

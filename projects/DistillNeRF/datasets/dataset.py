@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from ..evaluation.occupancy.labels import OccupancyRecord
 from ..evaluation.protocols import protocol_named
 from ..geometry.boxes import read_boxes
 from ..utils.errors import InputError, warn
-from .availability import LIDAR, OCCUPANCY, OTHER_FRAMES, Availability, lidar_availability, lidar_note, require_boxes
+from .availability import (
+    LIDAR,
+    OCCUPANCY,
+    OTHER_FRAMES,
+    PAST,
+    Availability,
+    lidar_availability,
+    lidar_note,
+    require_boxes,
+)
 from .cache import cache_name, check_cache_exists
 from .dataset_options import (
     check_count,
@@ -37,10 +46,11 @@ from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .label_maps import check_label_maps, label_maps_of
 from .map_checks import available_maps, require_virtual_features, require_virtual_views
 from .occupancy import ego2lidar, label_availability, lidar_poses, occupancy_record
+from .past_frames import PastFrames, check_num_past
 from .protocol_frames import BETWEEN, frames_of
 from .protocol_samples import Plan, Planned, ProtocolTargets, protocol_cameras
 from .samplers import SeededIndex
-from .target_frames import CURRENT, NeighborTargets, existing, one_new_view_each
+from .target_frames import CURRENT, Key, NeighborTargets, existing, one_new_view_each
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
 from .view_records import ViewRecords
@@ -49,6 +59,8 @@ from .view_records import ViewRecords
 @DATASETS.register_module()
 class DistillNeRFDataset(BaseDataset):
     """Load samples of one keyframe: all its cameras as inputs; the same and, if asked for, other frames as targets.
+
+    With ``num_past`` the images of the keyframe before come with the inputs (:attr:`..geometry.views.Views.past`).
 
     The world of a sample is the LiDAR frame of its current keyframe; cameras of other frames are brought into it
     through their global poses. A neighbor that does not exist is replaced by the current frame, and the sample says
@@ -71,6 +83,8 @@ class DistillNeRFDataset(BaseDataset):
             right), one per camera chosen at random, comes between the other frames and the current one.
         enable_upward_virtual_cam: 1 m up is one of the choices.
         one_new_view_each: with both, per camera a view of another frame or a shifted one, at random, not both.
+        num_past: 1 for the images of the keyframe before as further inputs, with poses in the world of the sample. The
+            first keyframe of a scene has none, and the sample says so under ``notes``. No LiDAR or maps are read of it.
         num_camera: keep only so many of the cameras, those that look most to the front; None keeps all.
         lidar_range: LiDAR points at this z or beyond are left out, meters (published: 80, in linear space 50).
         lidar_sweeps: LiDAR measurements per keyframe, its own and the first that its record lists as ``lidar_sweeps``:
@@ -122,6 +136,7 @@ class DistillNeRFDataset(BaseDataset):
         virtual_img_target_smart_sample: bool = False,
         enable_upward_virtual_cam: bool = False,
         one_new_view_each: bool = False,
+        num_past: int = 0,
         num_camera: int | None = None,
         lidar_range: float = 80.0,
         lidar_sweeps: int = 1,
@@ -171,6 +186,7 @@ class DistillNeRFDataset(BaseDataset):
                 'one_new_view_each chooses between other frames and shifted views; set training_target_smart_sample '
                 'and virtual_img_target_smart_sample, too'
             )
+        self.num_past = check_num_past(num_past)
         self.num_camera = num_camera
         self.lidar_range = lidar_range
         self.lidar_sweeps = lidar_sweeps
@@ -231,6 +247,7 @@ class DistillNeRFDataset(BaseDataset):
         infos = self._all_frames(infos)
         self._targets = self._choose_targets(infos)
         self._positions = self._choose_samples(infos)
+        self._past = PastFrames(infos, in_records=self.protocol is not None) if self.num_past else None
         self._lidar_poses = {} if self.gts is None else lidar_poses([info for info in infos if BETWEEN not in info])
         self._check_files(infos)
         return infos
@@ -275,8 +292,12 @@ class DistillNeRFDataset(BaseDataset):
         """Check that all files exist, and count in :attr:`availability`, by name, what may be missing."""
         # Positions of the records whose views can be loaded.
         others = [other for position in self._positions for other in self._targets.others(position).values()]
-        self.keyframes = sorted({*self._positions.tolist(), *others})
-        loaded = [infos[position] for position in self.keyframes]
+        with_maps = {*self._positions.tolist(), *others}
+        past = [] if self._past is None else self._past.of_all(self._positions)
+        self.keyframes = sorted(with_maps.union(past))
+        self.input_keyframes = sorted({*self._positions.tolist(), *past})
+        self._images_alone = frozenset(past) - with_maps
+        loaded = [infos[position] for position in sorted(with_maps)]
         # Between keyframes there are only images.
         used = [info for info in loaded if BETWEEN not in info]
         samples = [infos[position] for position in self._positions]
@@ -292,6 +313,10 @@ class DistillNeRFDataset(BaseDataset):
                     *(self.skip_missing, self.ann_file),
                 )
         check_images_and_lidar(loaded, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
+        further = [infos[position] for position in sorted(self._images_alone)]
+        check_images_and_lidar(further, self.cameras, self.data_prefix, load_lidar=False)
+        if self._past is not None:
+            self.availability[PAST] = self._past.availability(self._positions.tolist(), self.ann_file)
         if self.load_lidar:
             self.availability[LIDAR] = lidar_availability(used, self.lidar_sweeps, self.ann_file)
         if self.load_boxes:
@@ -317,7 +342,8 @@ class DistillNeRFDataset(BaseDataset):
 
     def _cached_views(self, info: Info, position: int) -> Iterator[dict[str, Any]]:
         """Yield what the names of the cached files of every view of a keyframe depend on."""
-        lidar = lidar_measurements(info, self.lidar_sweeps) if self.load_lidar else None
+        with_lidar = self.load_lidar and position not in self._images_alone
+        lidar = lidar_measurements(info, self.lidar_sweeps) if with_lidar else None
         for camera in self.cameras:
             yield {'cache_name': cache_name('img', info['images'][camera]['img_path']), 'lidar': lidar}
         for camera, name in self._possible_virtual_views(info, position):
@@ -335,7 +361,8 @@ class DistillNeRFDataset(BaseDataset):
     def whole_keyframe(self, position: int) -> dict[str, Any]:
         """Return all views of one of the :attr:`keyframes`, as a transform gets them; its LiDAR frame is the world."""
         info = super().get_data_info(position)
-        records, world2global = self._records(), np.asarray(info['lidar2global'])
+        records = self._records(images_alone=position in self._images_alone)
+        world2global = np.asarray(info['lidar2global'])
         views = [records.view(info, (CURRENT, camera), world2global) for camera in self.cameras]
         choices = self._possible_virtual_views(info, position)
         views += [records.virtual_view(info, *choice, world2global) for choice in choices]
@@ -399,17 +426,21 @@ class DistillNeRFDataset(BaseDataset):
         """Return the record of a sample."""
         return super().get_data_info(int(self._positions[idx]))
 
-    def reload(self, num_camera: int | None = None, load_boxes: bool | None = None) -> None:
+    def reload(
+        self, num_camera: int | None = None, load_boxes: bool | None = None, num_past: int | None = None
+    ) -> None:
         """Read the info file again with other options; nothing happens if they are as before.
 
         Args:
-            num_camera, load_boxes: as when the dataset is made; ``None`` keeps the option.
+            num_camera, load_boxes, num_past: as when the dataset is made; ``None`` keeps the option.
 
         Raises:
             InputError: as when the dataset is made.
         """
         check_count('num_camera', num_camera)
-        asked = {'num_camera': num_camera, 'load_boxes': load_boxes}
+        if num_past is not None:
+            check_num_past(num_past)
+        asked = {'num_camera': num_camera, 'load_boxes': load_boxes, 'num_past': num_past}
         changed = {name: value for name, value in asked.items() if value not in (None, getattr(self, name))}
         if changed:
             vars(self).update(changed)
@@ -450,7 +481,9 @@ class DistillNeRFDataset(BaseDataset):
         Returns:
             ``token``, ``scene``, ``frame``, ``timestamp``, ``sample_idx``; ``image_size``, ``render_size``;
             ``views``: ``{(frame offset, camera): view}``, each view once even if it is input and target;
-            ``input_keys``, ``target_keys``: the order of the views; ``notes``: what had to be left out.
+            ``input_keys``, ``target_keys``: the order of the views; ``notes``: what had to be left out; with
+            ``num_past`` also ``past_views``: those of the keyframe before, by the same keys and, where they are
+            targets, too, the same records; empty if there is none.
             A view holds ``name``, ``frame``, ``img_path``, ``height``, ``width``, ``intrinsics``, ``cam2world``,
             ``paths`` (files of the maps to load, by the names that the loaded maps have, such as ``teacher_depth``)
             and, where wanted, ``lidar`` (a list of path, columns, lidar2world; None without LiDAR).
@@ -485,6 +518,7 @@ class DistillNeRFDataset(BaseDataset):
             **({} if self.gts is None else {'occupancy': self.occupancy(idx)}),
             **({} if self.protocol is None else {'protocol': self.planned(idx).scored}),
             **({} if self.label_maps is None else {'label_maps': self.label_maps_of(idx)}),
+            **({} if self._past is None else {'past_views': self._past_views(position, info, views, notes)}),
             **self._settings(),
             'sample_idx': idx if idx >= 0 else len(self) + idx,
             'views': views,
@@ -493,14 +527,38 @@ class DistillNeRFDataset(BaseDataset):
             'notes': notes,
         }
 
+    def _past_views(
+        self, position: int, info: Info, views: Mapping[Key, dict[str, Any]], notes: list[str]
+    ) -> dict[Key, dict[str, Any]]:
+        """Return the views of the keyframe before that of a sample.
+
+        Args:
+            position: of the sample among the records.
+            info: its record; its LiDAR frame is the world.
+            views: of its inputs and targets.
+            notes: get a note if there is no such keyframe.
+        """
+        assert self._past is not None
+        found = self._past.of(position)
+        if found is None:
+            notes.append(f'{info["token"]}: has no keyframe before it: no past')
+            return {}
+        offset, before = found
+        frame, world2global = super().get_data_info(before), np.asarray(info['lidar2global'])
+        records = self._records(images_alone=True)
+        keys = [(offset, camera) for camera in self.cameras]
+        return {key: views.get(key) or records.view(frame, key, world2global) for key in keys}
+
     def _settings(self) -> dict[str, Any]:
         """Return the settings of the dataset that the transforms read."""
         names = ('image_size', 'render_size', 'lidar_range', 'lidar_sweeps', 'skip_missing', 'cache')
         return {name: getattr(self, name) for name in names}
 
-    def _records(self) -> ViewRecords:
+    def _records(self, images_alone: bool = False) -> ViewRecords:
+        """Return what makes the records of views; with ``images_alone`` without LiDAR and maps."""
         cached = self.cache is not None or any(getattr(one, 'always_cached', False) for one in self.pipeline.transforms)
-        return ViewRecords(self.data_prefix, self.loaded_maps, self.load_lidar, self.lidar_sweeps, cached)
+        maps, load_lidar = ((), False) if images_alone else (self.loaded_maps, self.load_lidar)
+        return ViewRecords(self.data_prefix, maps, load_lidar, self.lidar_sweeps, cached)
 
     def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
         """Choose a virtual view at random for every camera; with ``skip_missing``, among those that exist.

@@ -89,7 +89,8 @@ def _record(info: Info, images: dict[str, Info], time: float, number: int) -> In
         'scene': info['scene'],
         'frame': info['frame'],
         'timestamp': time,
-        'prev': None,
+        # The keyframe before, of which the other direction knows nothing.
+        'prev': info['prev'],
         'next': None,
         'ego2global': ego2global.tolist(),
         'lidar2global': (ego2global @ lidar2ego).tolist(),

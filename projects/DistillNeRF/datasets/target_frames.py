@@ -31,7 +31,7 @@ class NeighborTargets:
         self._one_each = one_each
         positions = {info['token']: position for position, info in enumerate(infos)}
         self._neighbors = {
-            offset: np.array([_neighbor(infos, positions, position, offset) for position in range(len(infos))])
+            offset: np.array([neighbor(infos, positions, position, offset) for position in range(len(infos))])
             for offset in self.offsets
         }
 
@@ -45,8 +45,11 @@ class NeighborTargets:
         return one_neighbor_each(cameras) if self._one_each else whole_frames(cameras, self.offsets)
 
 
-def _neighbor(infos: Sequence[Info], positions: Mapping[str, int], position: int, offset: int) -> int:
-    """Return the position of the keyframe ``offset`` after that at a position; :data:`NONE` if there is none."""
+def neighbor(infos: Sequence[Info], positions: Mapping[str, int], position: int, offset: int) -> int:
+    """Return the position of the keyframe ``offset`` after that at a position; :data:`NONE` if there is none.
+
+    Keyframes follow each other as their records are linked (``prev``, ``next``), wherever they are in the list.
+    """
     for _ in range(abs(offset)):
         token = infos[position]['next' if offset > 0 else 'prev']
         if token is None:

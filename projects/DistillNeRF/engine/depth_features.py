@@ -93,7 +93,7 @@ def _check_room(dataset: DistillNeRFDataset, cache: LoadDepthFeatures, channels:
     folder = require_writable(cache.folder)
     height, width = dataset.image_size
     there = sum(1 for _ in folder.glob(f'depth_features_{height}x{width}/**/*{SUFFIX}'))
-    missing = max(0, len(dataset) * len(dataset.cameras) - there)
+    missing = max(0, len(dataset.input_keyframes) * len(dataset.cameras) - there)
     needed, free = missing * channels * height * width * 4, shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
@@ -105,9 +105,14 @@ def _check_room(dataset: DistillNeRFDataset, cache: LoadDepthFeatures, channels:
 def _ahead(dataset: DistillNeRFDataset, load: LoadViews, cache: LoadDepthFeatures) -> Iterator[Loaded]:
     """Load the images of all samples that have no current files, each sample while the one before is computed."""
 
+    # The past of a sample is mostly a sample, too, and then has its features from there.
+    samples = {dataset.get_token(index) for index in range(len(dataset))}
+
     def read(index: int) -> Loaded:
         results = dataset.get_data_info(index)
         views = {key: results['views'][key] for key in results['input_keys']}
+        past = results.get('past_views', {})
+        views |= {key: view for key, view in past.items() if view['token'] not in samples}
         missing = {key: view for key, view in views.items() if not cache.is_current(view, results)}
         if not missing:
             return [], results, None, len(views)

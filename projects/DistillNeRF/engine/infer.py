@@ -69,6 +69,7 @@ def infer(
     video = require_video(out / f'{Path(path).stem}.mp4')
     prepare_processor()
     network = init_model(config, checkpoint, device, precision)
+    tell_of_no_past(network, folder)
     fields = _predict(network, views[ring_order(views.cameras)].to(device))
     yield from draw_sample({**fields, 'scene': folder.resolve().name}, options, out, 0)
     scene = fields['scene_field']
@@ -76,6 +77,12 @@ def infer(
     yield out / 'scene.pt'
     NovelViews(scene, fields['input_views'].cameras, asked.visualize_foundation_model_feat).video(path, video)
     yield video
+
+
+def tell_of_no_past(network: DistillNeRF, folder: Path) -> None:
+    """Say that a network that looks at the keyframe before, too, has none in a folder of images."""
+    if network.num_past:
+        warn(f'{folder}: images of one instant, but the network knows a past, too (num_past=1): it does without')
 
 
 @torch.no_grad()

@@ -138,8 +138,10 @@ def _deviations(protocol: Protocol, dataset: DistillNeRFDataset) -> list[str]:
     found += _other_cameras(protocol, dataset)
     if len(dataset) < len(dataset.plan.samples):
         found.append(f'samples: {len(dataset)} of {len(dataset.plan.samples)}, by other options of the data')
+    if dataset.num_past:
+        found.append('inputs: the images of the keyframe before, too (num_past)')
     if protocol.several_glances is not None:
-        found.append(f'one glance: {protocol.several_glances}')
+        found.append(f'one glance{" and its past" if dataset.num_past else ""}: {protocol.several_glances}')
     return found
 
 

@@ -23,6 +23,7 @@ from ..visualization.panel_layout import to_uint8
 from ..visualization.panels import ring_order
 from ..visualization.viewer.scenes import SceneSource, ViewerScene, without_cameras
 from .builders import build_dataset
+from .infer import tell_of_no_past
 from .machine import prepare_processor
 
 
@@ -180,5 +181,6 @@ def open_source(
             raise InputError(f'{loaded.filename}: test_dataloader.dataset has no image_size; use another config')
         views = read_folder(data, tuple(size), undistort)
         network = init_model(loaded, checkpoint, device, precision)
+        tell_of_no_past(network, data)
         return CustomRig(network, views, data.resolve().name), text_encoder
     return Samples(init_model(loaded, checkpoint, device, precision), build_dataset(loaded, 'test')), text_encoder

@@ -50,6 +50,16 @@ class Cameras(TensorFields):
     def __getitem__(self, index) -> Self:
         return dataclasses.replace(self, intrinsics=self.intrinsics[index], cam2world=self.cam2world[index])
 
+    def joined(self, others: Cameras) -> Self:
+        """Return these cameras ``(V,)`` and after them others ``(W,)`` of images of the same size."""
+        if (self.height, self.width) != (others.height, others.width):
+            raise ValueError(
+                f'cameras of images of {self.height} x {self.width} and of {others.height} x {others.width}: '
+                'give those of one size'
+            )
+        intrinsics, poses = torch.cat([self.intrinsics, others.intrinsics]), torch.cat([self.cam2world, others.cam2world])
+        return dataclasses.replace(self, intrinsics=intrinsics, cam2world=poses)
+
     def resized(self, height: int, width: int) -> Self:
         """Return the cameras of the same images resized to ``height`` x ``width``.
 

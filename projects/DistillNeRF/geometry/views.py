@@ -39,6 +39,8 @@ class Views(TensorFields):
         true_classes: ``(V, h, w)`` class ids (:data:`..semantics.classes.CLASSES`) at the render size, NaN where
             unknown (synthetic data only).
         depth_features: ``(V, 128, H, W)`` frozen-depth features, an input of the coarse depth net.
+        past: views of the keyframe before, of images of H x W, with poses in the same world; they need not be as many.
+            ``None`` if there are none. Only input views have them, and choosing some of the views keeps them all.
     """
 
     images: Tensor
@@ -53,6 +55,7 @@ class Views(TensorFields):
     moving: Tensor | None = None
     true_classes: Tensor | None = None
     depth_features: Tensor | None = None
+    past: Views | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -62,6 +65,8 @@ class Views(TensorFields):
             )
         _check_images(self.images, self.cameras.height, self.cameras.width)
         _check_size_of_intrinsics(self.cameras)
+        if self.past is not None:
+            _check_past(self, self.past)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,6 +83,23 @@ class Views(TensorFields):
         names = tuple(self.names[i] for i in chosen)
         frames = tuple(self.frames[i] for i in chosen)
         return dataclasses.replace(self, **changed, names=names, frames=frames)
+
+
+def _check_past(views: Views, past: Views) -> None:
+    """Check that past views can be encoded with the present ones.
+
+    Raises:
+        ValueError: there are none, their images have another size, or they have a past themselves.
+    """
+    if not len(past):
+        raise ValueError('past has no views; give past=None where there are none')
+    if past.images.shape[1:] != views.images.shape[1:]:
+        raise ValueError(
+            f'past images are {tuple(past.images.shape[-2:])}, the others {tuple(views.images.shape[-2:])}; '
+            'give both in one size'
+        )
+    if past.past is not None:
+        raise ValueError('past has a past of its own; give the views of one keyframe, with past=None')
 
 
 def _check_images(images: Tensor, height: int, width: int) -> None:
@@ -135,10 +157,11 @@ def mirror_cameras(cameras: Cameras) -> Cameras:
 
 
 def mirror_views(views: Views) -> Views:
-    """Mirror images, cameras and all maps; names stay, so ``CAM_FRONT_LEFT`` then looks to the front right."""
+    """Mirror images, cameras, all maps and the past; names stay: ``CAM_FRONT_LEFT`` then looks to the front right."""
     mirrored = {
         field.name: getattr(views, field.name).flip(-1)
         for field in dataclasses.fields(views)
         if isinstance(getattr(views, field.name), Tensor)
     }
-    return dataclasses.replace(views, **mirrored, cameras=mirror_cameras(views.cameras))
+    past = None if views.past is None else mirror_views(views.past)
+    return dataclasses.replace(views, **mirrored, cameras=mirror_cameras(views.cameras), past=past)

@@ -14,7 +14,7 @@ from ..models.wrapper import unwrap
 
 @HOOKS.register_module()
 class DataForModelHook(Hook):
-    """Load what the model asks for: ``num_camera`` cameras, and boxes of objects to train its detection head on.
+    """Load what the model asks for: ``num_camera`` cameras, the past, and boxes to train its detection head on.
 
     The commands write this into the options of the datasets before they are built
     (:mod:`..configuration.options`), so the hook has nothing left to do. Under mmengine's own runner the datasets read
@@ -27,6 +27,8 @@ class DataForModelHook(Hook):
         options: dict[str, Any] = {}
         if (count := getattr(model, 'num_camera', None)) is not None:
             options['num_camera'] = count
+        if count := getattr(getattr(model, 'network', None), 'num_past', 0):
+            options['num_past'] = count
         for_training = {'load_boxes': True} if getattr(model, 'detection', None) is not None else {}
         loops = (runner._train_loop, options | for_training), (runner._val_loop, options), (runner._test_loop, options)
         for loop, asked in loops:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from ..geometry.cameras import Cameras
 from ..geometry.contraction import ParameterizedSpace
 from ..geometry.tensors import full_precision
 from ..geometry.views import Views
@@ -17,7 +18,8 @@ from ..modules.coarse_depth import COLORS, CoarseDepth, CoarseDepthNet
 from ..modules.depth_bins import LogBins
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import ColorHead, build_head
-from ..modules.pooling import grow, pool_views
+from ..modules.past_agreement import PastAgreement, believed
+from ..modules.pooling import candidate_positions, grow, pool_views
 from ..modules.ray_inputs import RAY_CHANNELS, ray_inputs
 from ..modules.renderer import RaySampling
 from ..modules.source_blend import SourceBlend
@@ -71,9 +73,14 @@ class DistillNeRF(nn.Module):
             which rays are sampled (:meth:`ParameterizedSpace.bin_edges`), as published.
         ray_inputs: both depth nets read the rays of the pixels beside their colors
             (:func:`..modules.ray_inputs.ray_inputs`), so that depth follows the cameras.
+        num_past: 1 to lift the views of the keyframe before (:attr:`Views.past`) as well, where a sample has some, by
+            the same nets. In the voxels they count as far as the present views do not see through them
+            (:class:`..modules.past_agreement.PastAgreement`).
+        past_gradient: the depth nets are trained through the past views, too. Without, nothing is kept of these for the
+            backward pass; the present views train the same nets.
 
     Raises:
-        ValueError: ``rows_per_pixel`` is not odd.
+        ValueError: ``rows_per_pixel`` is not odd, or ``num_past`` neither 0 nor 1.
 
     Attributes:
         precision: of the forward pass and of the scenes that it makes (:mod:`..utils.precision`); an autocast around
@@ -101,8 +108,12 @@ class DistillNeRF(nn.Module):
         rows_per_pixel: int = 1,
         depth_bins: dict | None = None,
         ray_inputs: bool = False,
+        num_past: int = 0,
+        past_gradient: bool = False,
     ) -> None:
         super().__init__()
+        if num_past not in (0, 1):
+            raise ValueError(f'num_past is {num_past}: give 1 for the keyframe before as a further input, or 0')
         self.precision = DEFAULT
         self.space = ParameterizedSpace(**(space or {}))
         self.coarse_level, self.fine_level = levels
@@ -124,6 +135,9 @@ class DistillNeRF(nn.Module):
         self.blend = None if source_blend is None else SourceBlend(**source_blend)
         if self.blend is not None and self.head.renders != 'rgb':
             raise ValueError('source_blend blends colors, but the head renders features: leave it out')
+        self.num_past = int(num_past)
+        self.past_gradient = past_gradient
+        self.agreement = PastAgreement() if num_past else None
         set_activation_checkpointing(self, activation_checkpointing)
         set_kernels(self, kernels)
         # The layout in which convolutions are fastest on CPUs and under tensor cores.
@@ -148,10 +162,25 @@ class DistillNeRF(nn.Module):
 
     def _encode(self, batch: Sequence[Views]) -> list[Encoded]:
         """Encode samples whose images have one size."""
+        present = self._depths_of_each(batch)
+        # After the present: autocast keeps the weights that it casts, and those of the past may have no gradient.
+        past = self._past_depths(batch)
+        parts = zip(batch, present, past, strict=True)
+        return [Encoded(self._scene(views, *depth, before), *depth) for views, depth, before in parts]
+
+    def _depths_of_each(self, batch: Sequence[Views]) -> list[tuple[CoarseDepth, FineDepth]]:
         coarse, fine = self.depths(batch)
         counts = [len(views) for views in batch]
-        parts = zip(batch, _split(coarse, counts), _split(fine, counts), strict=True)
-        return [Encoded(self._scene(views, c, f), c, f) for views, c, f in parts]
+        return list(zip(_split(coarse, counts), _split(fine, counts), strict=True))
+
+    def _past_depths(self, batch: Sequence[Views]) -> list[tuple[CoarseDepth, FineDepth] | None]:
+        """Predict the depth of the past views of every sample; ``None`` for samples and networks without."""
+        known = [views.past for views in batch if views.past is not None and self.num_past]
+        if not known:
+            return [None] * len(batch)
+        with torch.set_grad_enabled(self.past_gradient and torch.is_grad_enabled()):
+            depths = iter(self._depths_of_each(known))
+        return [None if views.past is None else next(depths) for views in batch]
 
     def depths(self, batch: Sequence[Views]) -> tuple[CoarseDepth, FineDepth]:
         """Predict coarse and fine depth of the views of all samples of a batch, whose images have one size."""
@@ -180,14 +209,39 @@ class DistillNeRF(nn.Module):
         known = [part for part in features if part is not None]
         return torch.cat(known) if len(known) == len(features) else None
 
-    def _scene(self, views: Views, coarse: CoarseDepth, fine: FineDepth) -> Scene:
+    def _scene(
+        self, views: Views, coarse: CoarseDepth, fine: FineDepth, past: tuple[CoarseDepth, FineDepth] | None = None
+    ) -> Scene:
         levels = self.coarse_level, self.fine_level
-        grid, coarse_voxels, fine_voxels = pool_views(views.cameras, fine, self.space, *levels, self.rows_per_pixel)
+        cameras, lifted, votes = views.cameras, fine, None
+        if past is not None and views.past is not None:
+            cameras, lifted, votes = self._with_past(views, coarse, fine, views.past.cameras, past[1])
+        grid, coarse_voxels, fine_voxels = pool_views(cameras, lifted, self.space, *levels, self.rows_per_pixel, votes)
         grid, coarse_voxels = grow(grid, coarse_voxels, self.voxel_net.grow)
         sources = None
         if self.blend is not None:
             sources = Sources(views.images, views.cameras, _distances(coarse, fine))
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels, sources)
+
+    def _with_past(
+        self, views: Views, coarse: CoarseDepth, fine: FineDepth, before: Cameras, past: FineDepth
+    ) -> tuple[Cameras, FineDepth, Tensor]:
+        """Join what the present views lift with what those of the past lift.
+
+        Args:
+            views, coarse, fine: of the present.
+            before: ``(N,)`` the cameras of the past.
+            past: what they lift.
+
+        Returns:
+            the cameras, the lifted candidates, and their votes in the voxels.
+        """
+        assert self.agreement is not None
+        points = candidate_positions(before, full_precision(past.candidates)).reshape(-1, 3)
+        belief = self.agreement(points, views.cameras, _distances(coarse, fine))
+        votes = torch.cat([torch.ones_like(full_precision(fine.occupancy)).reshape(-1), belief])
+        past = believed(past, belief, self.fine_net.logit_bound)
+        return views.cameras.joined(before), _joined(fine, past), votes
 
     def scene(self, grid: VoxelGrid, coarse: Tensor, fine: Tensor, sources: Sources | None = None) -> Scene:
         """Make a scene of processed coarse voxels ``(C, channels + 1)`` and pooled fine ones ``(F, channels + 1)``.
@@ -227,6 +281,13 @@ def _odd(rows_per_pixel: int) -> int:
     if rows_per_pixel < 1 or rows_per_pixel % 2 == 0:
         raise ValueError(f'rows_per_pixel is {rows_per_pixel}: one of the rows is the middle; give 1, 3, 5, ...')
     return rows_per_pixel
+
+
+def _joined(first: FineDepth, second: FineDepth) -> FineDepth:
+    """Join what is known of views of one size along their first dimension."""
+    return FineDepth(
+        **{field.name: torch.cat([getattr(first, field.name), getattr(second, field.name)]) for field in fields(first)}
+    )
 
 
 def _split(value: CoarseDepth | FineDepth, counts: list[int]) -> list:

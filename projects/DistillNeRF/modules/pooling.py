@@ -15,6 +15,9 @@ from .fine_depth import FineDepth
 from .segments import count_rows, segment_offsets, weighted_segment_sum
 from .voxels import VoxelGrid, point_codes
 
+# Candidates whose votes are less are left out: they would say "empty", as cells without candidates do.
+LEAST_VOTE = 0.01
+
 
 def candidate_positions(cameras: Cameras, candidates: Tensor) -> Tensor:
     """Return the world positions ``(N, H, W, K, 3)`` of depth candidates ``(N, H, W, K)``, meters, without gradient."""
@@ -29,6 +32,7 @@ def pool_views(
     coarse_level: int,
     fine_level: int,
     rows_per_pixel: int = 1,
+    votes: Tensor | None = None,
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
     """Average the lifted features of all cameras of one scene in each voxel.
 
@@ -43,6 +47,8 @@ def pool_views(
         rows_per_pixel: odd; with more than one, a candidate is a column of so many points over the height of its pixel.
             The middle one is pooled as usual; the others only in coarse cells, and only if that is another cell. So far
             surfaces close, of which a pixel is higher than a cell, but not wider: cells are low.
+        votes: ``(N * H * W * K,)`` weights of the candidates in the means, 0 to 1; ``None`` for 1. Those with less than
+            :data:`LEAST_VOTE` are left out, so that they occupy no cells.
 
     Returns:
         the grid, pooled coarse voxels ``(C, channels / 2 + 1)`` and fine voxels ``(F, channels / 2 + 1)``; the last
@@ -55,7 +61,7 @@ def pool_views(
 
     shifts = [row / rows_per_pixel for row in range(-(rows_per_pixel // 2), rows_per_pixel // 2 + 1) if row]
     copies = [points(_looking_lower(cameras, shift)) for shift in shifts]
-    return pool_points(points(cameras), fine, coarse_level, fine_level, copies)
+    return pool_points(points(cameras), fine, coarse_level, fine_level, copies, votes)
 
 
 def _looking_lower(cameras: Cameras, pixels: float) -> Cameras:
@@ -83,12 +89,19 @@ def grow(grid: VoxelGrid, coarse: Tensor, neighbors: int) -> tuple[VoxelGrid, Te
 
 
 def pool_points(
-    points: Tensor, fine: FineDepth, coarse_level: int, fine_level: int, copies: Sequence[Tensor] = ()
+    points: Tensor,
+    fine: FineDepth,
+    coarse_level: int,
+    fine_level: int,
+    copies: Sequence[Tensor] = (),
+    votes: Tensor | None = None,
 ) -> tuple[VoxelGrid, Tensor, Tensor]:
     """Pool as :func:`pool_views` does, for candidates at ``points`` ``(N * H * W * K, 3)`` of the cube.
 
     ``copies``, of the same shape each, are other points of the candidates: for coarse cells, if it is another one.
     """
+    if votes is not None:
+        return _pool_voters(points, fine, (coarse_level, fine_level), copies, votes)
     codes = point_codes(points, fine_level)
     grid, fine_of_point = VoxelGrid.build(codes, coarse_level, fine_level)
 
@@ -120,6 +133,42 @@ def pool_points(
             full_precision(fine.occupancy).reshape(-1)[candidates],
         )
     return grid, average(coarse_features.contiguous(), coarse_logits, coarse_counts), pooled
+
+
+def _pool_voters(
+    points: Tensor, fine: FineDepth, levels: tuple[int, int], copies: Sequence[Tensor], votes: Tensor
+) -> tuple[VoxelGrid, Tensor, Tensor]:
+    """Pool as :func:`pool_points` does, with candidates that do not all count alike: means weighted by their votes."""
+    voters = (votes.detach() >= LEAST_VOTE).nonzero().squeeze(1)
+    codes = point_codes(points[voters], levels[1])
+    grid, fine_of_voter = VoxelGrid.build(codes, *levels)
+    fine_of_voter = fine_of_voter.long()
+    order = torch.argsort(fine_of_voter)
+    in_fine = in_coarse = order
+    fine_cells = fine_of_voter[order]
+    coarse_cells = grid.parents.long()[fine_cells]
+    if copies:
+        others = [copy[voters] for copy in copies]
+        grid, in_coarse, coarse_cells = _coarse_entries(grid, codes, fine_of_voter, others)
+
+    coarse_features, fine_features = full_precision(fine.features).permute(0, 2, 3, 1).flatten(0, 2).chunk(2, dim=1)
+    occupancy, logits, votes = (
+        full_precision(values).reshape(-1).index_select(0, voters) for values in (fine.occupancy, fine.logits, votes)
+    )
+
+    def average(table: Tensor, chosen: Tensor, cells: Tensor, count: int) -> Tensor:
+        """Average over voters ``chosen`` ``(E,)``, ordered by their cells."""
+        weights = votes[chosen]
+        offsets = segment_offsets(count_rows(cells, count))
+        pixels = voters[chosen] // fine.candidates.shape[-1]
+        sums = weighted_segment_sum(table.contiguous(), pixels, weights * occupancy[chosen], offsets)
+        totals, density = (
+            values.new_zeros(count).index_add(0, cells, values) for values in (weights, weights * logits[chosen])
+        )
+        return torch.cat([sums, density[:, None]], dim=1) / totals[:, None]
+
+    coarse = average(coarse_features, in_coarse, coarse_cells, grid.num_coarse)
+    return grid, coarse, average(fine_features, in_fine, fine_cells, grid.num_fine)
 
 
 def _coarse_entries(

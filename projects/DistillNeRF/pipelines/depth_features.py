@@ -29,7 +29,7 @@ class _NoneYet(Exception):
 
 @TRANSFORMS.register_module()
 class LoadDepthFeatures(BaseTransform):
-    """Read the frozen-depth features ``(C, H, W)`` of every input view from a folder, float32.
+    """Read the frozen-depth features ``(C, H, W)`` of every input view, past ones too, from a folder, float32.
 
     The files are those of :mod:`..datasets.cache`. Each notes what it was made from: the image (size, times, digest),
     ``image_size``, the digest of the weights, and the versions of OpenCV and torch. All of it is compared at every
@@ -52,9 +52,9 @@ class LoadDepthFeatures(BaseTransform):
         self.fingerprint = weights_fingerprint(weights)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Fill ``depth_features`` of the input views."""
-        for key in results['input_keys']:
-            view = results['views'][key]
+        """Fill ``depth_features`` of the input views and of those of the past."""
+        inputs = [results['views'][key] for key in results['input_keys']]
+        for view in (*inputs, *results.get('past_views', {}).values()):
             view['depth_features'] = read_cached(*self._file(view, results), HINT).arrays['features']
         return results
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,13 @@ from mmdet3d.registry import TRANSFORMS
 from ..datasets.cache import VERSION, Cached, Origin, read_cached, update_cached
 from ..datasets.image_files import RESTORE, channels_first, read_image, resize, to_unit
 from ..geometry.boxes import mirror_boxes
-from ..geometry.views import mirror_views
+from ..geometry.views import Views, mirror_views
 from ..utils.errors import InputError
+
+
+def all_views(results: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Return the views of a sample and those of its past, of which targets are the same records, each once."""
+    return {**results.get('past_views', {}), **results['views']}.values()
 
 
 @TRANSFORMS.register_module()
@@ -38,7 +43,7 @@ class LoadViews(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Fill ``image`` of every view."""
-        for view in results['views'].values():
+        for view in all_views(results):
             path = self.cache_file(view, results)
             cached = _resized(view, results) if path is None else read_cached(path, _origin(view, results))
             height, width = cached.facts['size']
@@ -116,8 +121,13 @@ class FlipViews(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Mirror all views of the sample, or none."""
         if random.random() < self.probability:
-            plain = {name: replace(views, depth_features=None) for name, views in results['inputs'].items()}
+            plain = {name: _without_depth_features(views) for name, views in results['inputs'].items()}
             results['inputs'] = {name: mirror_views(views) for name, views in plain.items()}
             if 'boxes' in results['data_samples']:
                 results['data_samples'].boxes = mirror_boxes(results['data_samples'].boxes)
         return results
+
+
+def _without_depth_features(views: Views) -> Views:
+    past = None if views.past is None else replace(views.past, depth_features=None)
+    return replace(views, depth_features=None, past=past)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ _META = ('token', 'scene', 'frame', 'timestamp', 'sample_idx', 'notes')
 _MAPS = ('lidar_depth', 'teacher_depth', 'sky_mask', 'features', 'true_depth', 'moving', 'true_classes')
 # Of input views alone: nothing reads it of targets, and it is large.
 _INPUT_MAPS = (*_MAPS, 'depth_features')
+# Of views of the past nothing else is used.
+_PAST_MAPS = ('depth_features',)
 
 
 @TRANSFORMS.register_module()
@@ -32,6 +35,7 @@ class PackViews(BaseTransform):
     (:class:`..evaluation.occupancy.label_maps.LabelMap`), and in one with a ``protocol``
     ``protocol``: ``{'colors': {group: units}, 'depths': ...}``, a unit being the positions of target views
     that are scored together.
+    In a dataset with ``num_past`` the input views have the views of the past (:attr:`Views.past`), if there are any.
     Cameras are resized with their images (:meth:`Cameras.resized`). Maps that no view was asked for are None; maps
     that are missing are NaN.
     """
@@ -45,9 +49,12 @@ class PackViews(BaseTransform):
             sample.set_metainfo({'box_names': names})
             sample.boxes = torch.from_numpy(boxes)
         sample.set_metainfo({key: results[key] for key in ('occupancy', 'label_maps', 'protocol') if key in results})
+        inputs = stack_views([views[key] for key in results['input_keys']], _INPUT_MAPS)
+        if past := list(results.get('past_views', {}).values()):
+            inputs = replace(inputs, past=stack_views(past, _PAST_MAPS))
         return {
             'inputs': {
-                'input_views': stack_views([views[key] for key in results['input_keys']], _INPUT_MAPS),
+                'input_views': inputs,
                 'target_views': stack_views([views[key] for key in results['target_keys']]),
             },
             'data_samples': sample,
