@@ -68,6 +68,11 @@ def _check_past(config: Config) -> None:
             f'{config.filename}: model.network.past_gradient=True does nothing without model.network.num_past=1; '
             'leave it away'
         )
+    if value_of(config, 'model.network.source_blend.past') and not value_of(config, 'model.network.num_past'):
+        raise InputError(
+            f'{config.filename}: model.network.source_blend.past=True takes colors of the past, but there is none; set '
+            'model.network.num_past=1, too, or leave it away'
+        )
 
 
 def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> None:

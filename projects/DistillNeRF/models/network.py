@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,8 @@ class DistillNeRF(nn.Module):
         self.frozen_depth = FrozenDepth(depth_weights, self.coarse_net.depth_channels)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
         self.blend = None if source_blend is None else SourceBlend(**source_blend)
+        if self.blend is not None and self.blend.past and not num_past:
+            raise ValueError('source_blend.past takes colors of the past, but there is none: set num_past=1, too')
         if self.blend is not None and self.head.renders != 'rgb':
             raise ValueError('source_blend blends colors, but the head renders features: leave it out')
         self.num_past = int(num_past)
@@ -218,10 +220,26 @@ class DistillNeRF(nn.Module):
             cameras, lifted, votes = self._with_past(views, coarse, fine, views.past.cameras, past[1])
         grid, coarse_voxels, fine_voxels = pool_views(cameras, lifted, self.space, *levels, self.rows_per_pixel, votes)
         grid, coarse_voxels = grow(grid, coarse_voxels, self.voxel_net.grow)
-        sources = None
-        if self.blend is not None:
-            sources = Sources(views.images, views.cameras, _distances(coarse, fine))
+        sources = None if self.blend is None else self._sources(self.blend, views, _distances(coarse, fine), past)
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels, sources)
+
+    @staticmethod
+    def _sources(
+        blend: SourceBlend, views: Views, distances: Tensor, past: tuple[CoarseDepth, FineDepth] | None
+    ) -> Sources:
+        """Return the views from which colors are taken: those of the present and, if so configured, of the past."""
+        sources = Sources(views.images, views.cameras, distances)
+        if not blend.past:
+            return sources
+        of_past = torch.zeros(len(views), dtype=torch.bool, device=distances.device)
+        if past is None or views.past is None:
+            return replace(sources, past=of_past)
+        return Sources(
+            torch.cat([views.images, views.past.images]),
+            views.cameras.joined(views.past.cameras),
+            torch.cat([distances, _distances(*past)]),
+            torch.cat([of_past, torch.ones_like(of_past[:1]).expand(len(views.past))]),
+        )
 
     def _with_past(
         self, views: Views, coarse: CoarseDepth, fine: FineDepth, before: Cameras, past: FineDepth

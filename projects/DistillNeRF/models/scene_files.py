@@ -7,6 +7,7 @@ import os
 import pickle
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
@@ -22,8 +23,8 @@ from .voxel_field import VoxelField
 from .weights import find_weights
 
 FORMAT = 'distillnerf scene'
-# Version 2 has source views; scenes without them are still written as version 1.
-FORMAT_VERSIONS = (1, 2)
+# Version 2 has source views, version 3 also those of the past; scenes without them are still written as before.
+FORMAT_VERSIONS = (1, 2, 3)
 HINT = 'give a scene that tools/infer.py or Scene.save wrote'
 
 S = TypeVar('S', bound=VoxelField)
@@ -48,7 +49,7 @@ def save_scene(
     grid = field.grid
     state = {
         'format': FORMAT,
-        'format_version': 1 if blend is None else 2,
+        'format_version': 1 if blend is None else 3 if blend.past else 2,
         'levels': [grid.coarse_level, grid.fine_level],
         'codes': _own(grid.fine_codes),
         'coarse': _own(field.coarse),
@@ -69,6 +70,7 @@ def save_scene(
                 'distances': _own(sources.distances),
                 'intrinsics': _own(sources.cameras.intrinsics),
                 'cam2world': _own(sources.cameras.cam2world),
+                **({} if sources.past is None else {'past': _own(sources.past)}),
             },
         }
     save_torch(path, state)
@@ -119,10 +121,12 @@ def _fields(state: dict[str, Any]) -> dict[str, Any]:
         if not voxels.isfinite().all():
             raise ValueError(f'its {level} voxels hold NaN or infinity')
     blend = sources = None
-    if state['format_version'] == 2:
+    if state['format_version'] > 1:
         blend = SourceBlend(**state['blend'])
         blend.load_state_dict(state['blend_weights'], assign=True)
         blend, sources = blend.eval(), _sources(**state['sources'])
+        if blend.past != (sources.past is not None):
+            raise ValueError('its source views do not say which are of the past')
     return {
         'grid': grid,
         'coarse': coarse,
@@ -136,14 +140,18 @@ def _fields(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sources(images: Tensor, distances: Tensor, intrinsics: Tensor, cam2world: Tensor) -> Sources:
+def _sources(
+    images: Tensor, distances: Tensor, intrinsics: Tensor, cam2world: Tensor, past: Tensor | None = None
+) -> Sources:
     """Make the source views of a file's contents."""
     count, _, height, width = images.shape
     if distances.shape != (count, height, width) or intrinsics.shape != (count, 3, 3) or len(cam2world) != count:
         raise ValueError('its source views do not fit together')
+    if past is not None and (past.shape != (count,) or past.dtype != torch.bool):
+        raise ValueError('what its source views say of the past is damaged')
     if not all(part.isfinite().all() for part in (images, distances, intrinsics, cam2world)):
         raise ValueError('its source views hold NaN or infinity')
-    return Sources(images, Cameras(intrinsics, cam2world, height, width), distances)
+    return Sources(images, Cameras(intrinsics, cam2world, height, width), distances, past)
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -59,9 +59,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module
 
 
-def _among(inputs: Views, targets: Views) -> list[bool]:
-    """Tell which target views are input views: those of the same camera and frame."""
+def _among(inputs: Views, targets: Views, with_past: bool) -> list[bool]:
+    """Tell which target views are input views: those of the same camera and frame; ``with_past`` also of past ones."""
     known = set(zip(inputs.names, inputs.frames, strict=True))
+    if with_past and inputs.past is not None:
+        known |= set(zip(inputs.past.names, inputs.past.frames, strict=True))
     return [view in known for view in zip(targets.names, targets.frames, strict=True)]
 
 
@@ -156,9 +158,10 @@ class DistillNeRFModel(BaseModel):
         self._samples = ', '.join(str(sample.get('token', '?')) for sample in data_samples or [])
         encoded = self.network.encode(inputs['input_views'])
         jitter = self.training and self.network.jitter
+        with_past = self.network.blend is not None and self.network.blend.past
         renderings = [
             # A view that is among the inputs would else be copied.
-            sample.scene.render(targets.cameras, jitter=jitter, withhold_own=_among(views, targets))
+            sample.scene.render(targets.cameras, jitter=jitter, withhold_own=_among(views, targets, with_past))
             for sample, views, targets in zip(encoded, inputs['input_views'], inputs['target_views'], strict=True)
         ]
         if mode == 'tensor':

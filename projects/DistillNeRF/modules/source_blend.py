@@ -45,19 +45,23 @@ class SourceBlend(nn.Module):
     Args:
         count: how many sources at most are looked up for each pixel.
         channels: channels of the CNN's hidden layers.
+        past: some sources may be views of the keyframe before; the CNN is told which. What moves is elsewhere there: at
+            first, such a source counts only as far as its depth is that of the voxels.
     """
 
-    def __init__(self, count: int = 2, channels: int = 24) -> None:
+    def __init__(self, count: int = 2, channels: int = 24, past: bool = False) -> None:
         super().__init__()
-        self.settings = {'count': count, 'channels': channels}
-        self.count = count
-        self.first = nn.Conv2d(5 + 8 * count, channels, 3, padding=1)
+        self.settings = {'count': count, 'channels': channels, **({'past': True} if past else {})}
+        self.count, self.past = count, past
+        self.first = nn.Conv2d(5 + (8 + past) * count, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         # Logits of colors and of depths, of each source and of the voxels, and a correction of the color.
         self.last = nn.Conv2d(channels, 2 * (count + 1) + 3, 1)
         # At first, sources count by how well they agree: one misfit by 10 % or by 0.5 rad costs as much as one logit.
         self.misfit_scale = nn.Parameter(torch.tensor(10.0))
         self.angle_scale = nn.Parameter(torch.tensor(8.0))
+        # One logit for a past source whose surface is 10 % from that of the voxels.
+        self.past_scale = nn.Parameter(torch.tensor(10.0)) if past else None
         nn.init.zeros_(self.last.weight)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
@@ -75,7 +79,7 @@ class SourceBlend(nn.Module):
         """Blend the rendering of ``cameras`` ``(V,)`` with the sources.
 
         Args:
-            sources: the input views.
+            sources: the input views; with ``past`` they say which are views of the keyframe before.
             cameras: the target cameras, of images of H x W.
             rgb: ``(V, 3, H, W)`` what the voxels render.
             depth, opacity: ``(V, h, w)`` of the voxels.
@@ -97,11 +101,16 @@ class SourceBlend(nn.Module):
             colors = colors * allowed[:, :, None]
         ratios = (distances / guess.detach()[:, None]).log().clamp(-MAX_LOG, MAX_LOG)
         hints = torch.cat([inside, allowed, ratios, misfit.clamp(-MAX_LOG, MAX_LOG), angles], 1)
+        prior = -self.misfit_scale * misfit.abs() - self.angle_scale * angles
+        if self.past_scale is not None:
+            assert sources.past is not None
+            of_past = inside & sources.past[found.numbers]
+            hints = torch.cat([hints, of_past], 1)
+            prior = prior - self.past_scale * of_past * ratios.abs()
         inputs = torch.cat([rgb, opacity[:, None], guess.detach().log()[:, None], colors.flatten(1, 2), hints], 1)
         x = leaky_relu_(self.second(leaky_relu_(self.first(inputs))))
         x = full_precision(self.last(x))
         color_logits, depth_logits, correction = x.split([self.count + 1, self.count + 1, 3], dim=1)
-        prior = -self.misfit_scale * misfit.abs() - self.angle_scale * angles
         color_weights = _weights(color_logits, F.pad(prior, (0, 0, 0, 0, 0, 1)), allowed)
         # What the voxels let through, they know no depth of.
         seen = opacity.clamp_min(MIN_OPACITY).log()[:, None]

@@ -27,11 +27,13 @@ class Sources(TensorFields):
         images: ``(S, 3, H, W)`` RGB in [0, 1].
         cameras: ``(S,)`` their cameras.
         distances: ``(S, H, W)`` meters along the rays to what each pixel shows, as the network estimates them.
+        past: ``(S,)`` bool, whether they are views of the keyframe before; ``None`` if none can be.
     """
 
     images: Tensor
     cameras: Cameras
     distances: Tensor
+    past: Tensor | None = None
 
     def same_cameras(self, cameras: Cameras) -> Tensor:
         """Tell which sources are views of the same camera from the same place: ``(V, S)`` bool, of cameras ``(V,)``."""
