@@ -40,7 +40,9 @@ def test_the_keyframe_before_comes_with_the_inputs_in_the_world_of_the_sample(bo
     for frame in (1, 2):
         past, before = inputs_of(dataset, frame).past, inputs_of(plain, frame - 1)
         assert past.names == CAMERAS and past.frames == (-1,) * 6
-        assert torch.equal(past.images, before.images) and torch.equal(past.cameras.intrinsics, before.cameras.intrinsics)
+        assert torch.equal(past.images, before.images) and torch.equal(
+            past.cameras.intrinsics, before.cameras.intrinsics
+        )
         global2lidar = np.linalg.inv(world.ego2global(frame) @ world.lidar2ego)
         for number, (camera, lag) in enumerate(zip(CAMERAS, world.lags, strict=True)):
             cam2global = world.ego2global(frame - 1 - lag) @ world.cam2ego(camera)

@@ -77,6 +77,19 @@ def cached_files(root: Path) -> list[Path]:
     return sorted((root / 'data/features').rglob('*.cache'))
 
 
+def test_a_past_has_features_from_files_too(original: Path, root: Path):
+    """Those of a past that is a sample are there already; of another one they are made."""
+    past = {'model__network__num_past': 1}
+    assert ': wrote 0 of 6 files' in write_depth_features(config_of(root, **past), 'cpu')[0]
+    shutil.rmtree(root / 'data/features')
+    last = {f'{split}_dataloader__dataset__indices': [2] for split in ('train', 'val', 'test')}
+    assert ': wrote 4 of 4 files' in write_depth_features(config_of(root, **past, **last), 'cpu')[0]
+    views, whole = sample(root, 0, **past, **last)['input_views'], sample(original, 1)['input_views']
+    assert views.past.frames == (-1, -1) and torch.equal(views.past.depth_features, whole.depth_features)
+    mirrored = FlipViews(1.0).transform({'inputs': {'input_views': views}, 'data_samples': {}})['inputs']
+    assert mirrored['input_views'].past.depth_features is mirrored['input_views'].depth_features is None
+
+
 def test_features_of_a_sample_are_those_of_the_loop_bit_by_bit(original: Path):
     found = sample(original)
     views = found['input_views']

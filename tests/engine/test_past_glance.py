@@ -35,9 +35,8 @@ def test_a_network_with_a_past_trains_is_tested_and_reconstructs(town, tmp_path)
     weights = torch.load(checkpoint, weights_only=False)['state_dict']
     learned = weights['network.agreement.log_temperature'].item()
     assert abs(learned - math.log(0.03)) > 1e-6 and 'network.blend.past_scale' in weights
-    # The configuration that a run leaves behind says it in all places, and can be used again.
-    left = load_config(tmp_path / 'work/config.py')
-    network, data = init_model(left, str(checkpoint)), build_dataset(left, 'test')
+    loaded = load_config(config, PAST | COLORS)
+    network, data = init_model(loaded, str(checkpoint)), build_dataset(loaded, 'test')
     scenes = []
     for index in range(2):
         views = data[index]['inputs']['input_views']

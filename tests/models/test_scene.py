@@ -248,7 +248,7 @@ def refused(path, *words: str) -> None:
     ('change', 'word'),
     [
         ({'format': 'other'}, 'not a scene'),
-        ({'format_version': 3}, 'version 3, not 2'),
+        ({'format_version': 4}, 'version 4, not 3'),
         ({'codes': None}, 'damaged'),
         ({'codes': torch.tensor([5, 3], dtype=torch.int32)}, 'not in order'),
         ({'codes': torch.tensor([8**8], dtype=torch.int32)}, 'not in order'),

@@ -42,7 +42,9 @@ def test_points_are_believed_unless_the_cameras_see_through_them(now):
         'behind the cameras': (0.0, -4.0, 0.0),
         'below the images': (0.0, 1.0, -3.0),
     }
-    belief = PastAgreement().double()(torch.tensor(list(points.values()), dtype=torch.float64), now, wall_distances(now))
+    belief = PastAgreement().double()(
+        torch.tensor(list(points.values()), dtype=torch.float64), now, wall_distances(now)
+    )
     found = dict(zip(points, belief.tolist(), strict=True))
     assert found['on the wall'] > 0.98 and found['on the wall, estimated 5 % too near'] > 0.9
     assert found['behind the wall'] > 0.999
@@ -111,7 +113,9 @@ def test_values_equal_plain_loops():
 
 def test_both_parameters_are_learned_and_positions_are_not(now):
     agreement = PastAgreement(tolerance=0.2, temperature=0.1).double()
-    points = torch.tensor([[0.3, y, 0.2] for y in (4.0, 7.0, 8.0, 9.0, 10.0, 14.0)] + [[0, -5.0, 0]], dtype=torch.float64)
+    points = torch.tensor(
+        [[0.3, y, 0.2] for y in (4.0, 7.0, 8.0, 9.0, 10.0, 14.0)] + [[0, -5.0, 0]], dtype=torch.float64
+    )
     distances = wall_distances(now).requires_grad_()
     points.requires_grad_()
     weights = torch.linspace(1, 2, len(points), dtype=torch.float64)

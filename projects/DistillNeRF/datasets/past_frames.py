@@ -44,7 +44,7 @@ class PastFrames:
         return (before - position if self._in_records else -1), before
 
     def of_all(self, positions: Iterable[int]) -> list[int]:
-        """Return the positions of the keyframes before those at some positions, where there are any, in rising order."""
+        """Return the positions of the keyframes before those at some positions, as far as there are any, in order."""
         return sorted({found[1] for position in positions if (found := self.of(position)) is not None})
 
     def availability(self, positions: Sequence[int], where: str) -> Availability:

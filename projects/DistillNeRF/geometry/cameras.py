@@ -57,7 +57,10 @@ class Cameras(TensorFields):
                 f'cameras of images of {self.height} x {self.width} and of {others.height} x {others.width}: '
                 'give those of one size'
             )
-        intrinsics, poses = torch.cat([self.intrinsics, others.intrinsics]), torch.cat([self.cam2world, others.cam2world])
+        intrinsics, poses = (
+            torch.cat([self.intrinsics, others.intrinsics]),
+            torch.cat([self.cam2world, others.cam2world]),
+        )
         return dataclasses.replace(self, intrinsics=intrinsics, cam2world=poses)
 
     def resized(self, height: int, width: int) -> Self:
