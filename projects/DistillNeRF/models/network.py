@@ -165,7 +165,8 @@ class DistillNeRF(nn.Module):
     def _encode(self, batch: Sequence[Views]) -> list[Encoded]:
         """Encode samples whose images have one size."""
         present = self._depths_of_each(batch)
-        # After the present: autocast keeps the weights that it casts, and those of the past may have no gradient.
+        # After the present: older versions of torch keep the weights that autocast casts, without gradient if these
+        # were cast where there is none.
         past = self._past_depths(batch)
         parts = zip(batch, present, past, strict=True)
         return [Encoded(self._scene(views, *depth, before), *depth) for views, depth, before in parts]
