@@ -78,3 +78,13 @@ def test_boxes_are_loaded_to_train_a_detection_head_and_nowhere_else(project):
     )
     DataForModelHook().before_run(runner)
     assert 'boxes' in training.get_data_info(0) and 'boxes' not in validation.get_data_info(0)
+
+
+def test_the_past_is_loaded_for_a_network_that_looks_at_it(project):
+    training, validation = (build_dataset(project.root) for _ in range(2))
+    loops = [Loop(None, SimpleNamespace(dataset=dataset)) for dataset in (training, validation)]
+    model = SimpleNamespace(num_camera=None, network=SimpleNamespace(num_past=1))
+    runner = SimpleNamespace(model=model, _train_loop=loops[0], _val_loop=loops[1], _test_loop={'type': 'TestLoop'})
+    DataForModelHook().before_run(runner)
+    for dataset in (training, validation):
+        assert [len(dataset.get_data_info(index)['past_views']) for index in (0, 1)] == [0, 6]
