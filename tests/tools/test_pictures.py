@@ -51,6 +51,7 @@ def test_single_images_are_the_tiles(project, tmp_path):
     assert names == ['panel_000.png', 'images_000']
     tiles = {path.name for path in (tmp_path / 'images_000').iterdir()}
     assert {f'{camera}_{kind}.png' for camera in CAMERAS for kind in ('input', 'rendered', 'rendered_depth')} <= tiles
+    assert {f'{camera}_rendered_1_m_to_the_right.png' for camera in CAMERAS} <= tiles
     image = np.array(Image.open(tmp_path / 'images_000' / 'FRONT_input.png'))
     assert image.shape == (*IMAGE_SIZE, 3)
     # The box before this camera is red: it would be blue if the channels were swapped.

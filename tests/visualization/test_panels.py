@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from projects.DistillNeRF.visualization.panel_layout import (
     write_png,
 )
 from projects.DistillNeRF.visualization.panels import _draw_points, panel, panel_rows, ring_order
+from projects.DistillNeRF.visualization.sample_pictures import _beside
 from tests.helpers.cameras import level_cameras
 
 HEIGHT, WIDTH = 12, 20
@@ -83,6 +85,26 @@ def test_a_panel_shows_everything_that_is_known():
     assert rows(plain, plain, shown) == nothing_known + 2
     later = make_views((0, 1))
     assert rows(plain, later, prediction(later)) == nothing_known + 4
+
+
+def test_a_panel_says_that_images_are_withheld_and_shows_novel_views():
+    views = make_views()
+    beside = {'beside': views.images.flip(0)}
+    for blend, label in ((None, 'rendered'), (object(), 'rendered from\nother images')):
+        rows = panel_rows(views, views, prediction(views) | beside | {'scene_field': SimpleNamespace(blend=blend)})
+        assert [row.label for row in rows][1:3] == [label, 'rendered 1 m\nto the right']
+        assert np.array_equal(rows[2].tiles['CAM_FRONT'], to_uint8(views.images[5:])[0])
+    later = make_views((0, 1))
+    labels = [row.label for row in panel_rows(views, later, prediction(later) | beside)]
+    assert labels.count('rendered 1 m\nto the right') == 1, 'of the current instant alone'
+
+
+def test_a_view_from_beside_is_to_the_right_of_each_camera():
+    cameras = rig_cameras(['CAM_FRONT', 'CAM_BACK', 'CAM_FRONT_RIGHT'])
+    moved = _beside(cameras).cam2world[:, :3, 3] - cameras.cam2world[:, :3, 3]
+    right = cameras.cam2world[:, :3, 0]
+    assert torch.allclose(moved, right, atol=1e-5)
+    assert moved[0, 0] > 0.99 and moved[1, 0] < -0.99, 'the right of the camera behind is the left of the car'
 
 
 def test_z_is_drawn_as_distance():

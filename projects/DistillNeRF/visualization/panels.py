@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def ring_order(cameras: Cameras) -> list[int]:
     return ((degrees - RING_START) % 360).argsort(stable=True).tolist()
 
 
-def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Tensor], title: str = '') -> np.ndarray:
+def panel(input_views: Views, target_views: Views, prediction: Mapping[str, Any], title: str = '') -> np.ndarray:
     """Draw :func:`panel_rows` as one labeled panel, ``(H, W, 3)`` uint8 RGB, with ``title`` printed below."""
     return assemble(panel_rows(input_views, target_views, prediction), input_views, target_views, title)
 
@@ -56,7 +57,7 @@ def assemble(rows: list[PanelRow], input_views: Views, target_views: Views, titl
 def panel_rows(
     input_views: Views,
     target_views: Views,
-    prediction: Mapping[str, Tensor],
+    prediction: Mapping[str, Any],
     images: bool = True,
     features: bool = True,
 ) -> list[PanelRow]:
@@ -71,7 +72,8 @@ def panel_rows(
         target_views: T views; their LiDAR, teacher and true depth is drawn for the current instant.
         prediction: ``depth`` ``(T, h, w)``, and where known ``rgb`` ``(T, 3, H, W)``, ``opacity`` ``(T, h, w)``,
             ``features`` ``(T, C, h, w)``, ``coarse_depth`` and ``fine_depth`` ``(N, H, W)``; depths are distances
-            along the ray, meters.
+            along the ray, meters; ``beside`` ``(N, 3, H, W)``, colors from 1 m to the right of the input views;
+            ``scene_field``, the scene, which tells whether input images are withheld from ``rgb``.
         images, features: which rows to draw; the input images are always drawn.
     """
     rows = [PanelRow('input', _images(input_views))]
@@ -106,7 +108,7 @@ def _columns(input_views: Views, target_views: Views) -> list[str]:
 
 
 def _target_rows(
-    inputs: Views, views: Views, rendered: Mapping[str, Tensor], encoded: Mapping[str, Tensor], size: tuple[int, int]
+    inputs: Views, views: Views, rendered: Mapping[str, Tensor], encoded: Mapping[str, Any], size: tuple[int, int]
 ) -> list[PanelRow]:
     """Draw the target views of one instant; ``encoded`` has the depths of the input views, if they belong here."""
     frame = views.frames[0]
@@ -115,7 +117,9 @@ def _target_rows(
         rows.append(PanelRow(f'{prefix}true image', _images(views)))
     rgb = rendered.get('rgb')
     if rgb is not None:
-        rows.append(PanelRow(f'{prefix}rendered', tiles_by_camera(views, to_uint8(rgb))))
+        rows.append(PanelRow(f'{prefix}rendered{_withheld(encoded)}', tiles_by_camera(views, to_uint8(rgb))))
+    if encoded.get('beside') is not None:
+        rows.append(PanelRow('rendered 1 m\nto the right', tiles_by_camera(inputs, to_uint8(encoded['beside']))))
     for key in ('coarse', 'fine'):
         if encoded.get(f'{key}_depth') is not None:
             rows.append(PanelRow(f'{key} depth', _depths(inputs, encoded[f'{key}_depth'])))
@@ -127,6 +131,12 @@ def _target_rows(
     if rgb is not None:
         rows.append(PanelRow(f'{prefix}color\nerror', _errors(views, rgb)))
     return rows
+
+
+def _withheld(prediction: Mapping[str, Any]) -> str:
+    """Say, of the current instant, that a network which looks colors up was not given the image that is rendered."""
+    scene = prediction.get('scene_field')
+    return '' if scene is None or scene.blend is None else ' from\nother images'
 
 
 def _prefix(frame: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
+from ..geometry.matrices import multiply
+from ..geometry.trajectories import shifts
 from ..geometry.views import Views
 from ..models.scene import Scene
 from ..semantics.feature_colors import palette
@@ -24,6 +28,8 @@ from .voxels import colored_cells
 
 # Camera names are shortened to this length in file names.
 CAMERA_STEM = 100
+# How far beside its camera a novel view is rendered, meters to the right.
+BESIDE = 1.0
 
 
 def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: Path, number: int) -> list[Path]:
@@ -43,7 +49,7 @@ def draw_sample(fields: Mapping[str, Any], options: PictureOptions, directory: P
     """
     inputs, targets = fields['input_views'], fields['target_views']
     title = ' '.join(str(fields[key]) for key in ('scene', 'frame') if key in fields)
-    prediction = _with_features(fields, options)
+    prediction = _with_novel_views(_with_features(fields, options), options)
     features = options.visualize_foundation_model_feat or options.visualize_imgs
     rows = panel_rows(inputs, targets, prediction, options.visualize_imgs, features)
     rows += _queries(prediction, options)
@@ -74,6 +80,21 @@ def _with_features(fields: Mapping[str, Any], options: PictureOptions) -> dict[s
         return dict(fields)
     with torch.no_grad():
         return {**fields, 'features': scene.render(fields['target_views'].cameras, ('features',)).features}
+
+
+@torch.no_grad()
+def _with_novel_views(fields: dict[str, Any], options: PictureOptions) -> dict[str, Any]:
+    """Add, of a network of colors, what each camera would see from :data:`BESIDE` its place."""
+    scene: Scene = fields['scene_field']
+    if not options.visualize_imgs or scene.head.renders != 'rgb':
+        return fields
+    return {**fields, 'beside': scene.render(_beside(fields['input_views'].cameras)).rgb}
+
+
+def _beside(cameras: Cameras) -> Cameras:
+    """Shift every camera to its own right."""
+    motion = shifts(cameras.cam2world.new_tensor([[BESIDE, 0.0, 0.0]])).to(cameras.cam2world)
+    return dataclasses.replace(cameras, cam2world=multiply(cameras.cam2world, motion.expand_as(cameras.cam2world)))
 
 
 def _current(prediction: Mapping[str, Any]) -> tuple[Views, Tensor]:
