@@ -8,7 +8,7 @@ images tell, or nothing ('colors alone').
 config = 'projects/DistillNeRF/configs/model_wrapper/successor_pandaset.py'
 _small = 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_pandaset.py'
 
-_steps = 200
+_steps = 100
 _dataset = 'train_dataloader.dataset'
 options = {
     'data_root': 'data/keyframes',
@@ -31,8 +31,9 @@ _colors = {f'{_dataset}.load_lidar': False, 'model.losses.lidar_depth': None}
 runs = {
     'small network': dict(config=_small),
     'successor': dict(),
-    'successor, colors alone': dict(options={**_colors, 'model.losses.lidar_bins': None}),
+    'small network, from MiniTown': dict(config=_small, options={'load_from': 'checkpoint/minitown.pth'}),
     'small network, colors alone': dict(config=_small, options=_colors),
+    'successor, colors alone': dict(options={**_colors, 'model.losses.lidar_bins': None}),
 }
 
 evaluations = ['psnr', 'depth']

@@ -1,0 +1,28 @@
+"""The successor network at the published size on nuScenes: teacher depth, views of other frames and shifted ones."""
+
+_base_ = [
+    '../../../../configs/_base_/default_runtime.py',
+    '../../../../configs/_base_/schedule_epochs.py',
+    '../datasets/nuscenes.py',
+    '../models/successor.py',
+]
+
+# Views of other frames are in the data as published.
+train_dataloader = dict(
+    dataset=dict(
+        virtual_img_target_smart_sample=True,
+        enable_upward_virtual_cam=True,
+        one_new_view_each=True,
+        pipeline=[
+            dict(type='LoadViews'),
+            dict(type='LoadLidarDepth'),
+            dict(type='LoadTeacher'),
+            dict(type='LoadFeatures'),
+            dict(type='PackViews'),
+            dict(type='FlipViews'),
+        ],
+    )
+)
+
+val_evaluator = [dict(type='ImageMetric'), dict(type='DepthMetric')]
+test_evaluator = val_evaluator
