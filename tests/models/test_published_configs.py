@@ -1,4 +1,4 @@
-"""Every published configuration builds and learns from one camera at its published size."""
+"""Every published configuration, and the successor, builds and learns from one camera at its published size."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def build(variant: str) -> DistillNeRFModel:
 
 
 def test_all_configs_are_named_here():
-    ours = {'base', 'small', 'small_features', 'successor_small', 'scene_nerf'}
+    ours = {'base', 'small', 'small_features', 'successor', 'successor_small', 'successor_options', 'scene_nerf'}
     assert {path.stem for path in CONFIGS.glob('*.py')} - ours == set(PUBLISHED_VARIANTS)
 
 
 @pytest.mark.parametrize(
-    'variant', [v if v in QUICK else pytest.param(v, marks=pytest.mark.slow) for v in PUBLISHED_VARIANTS]
+    'variant',
+    [v if v in QUICK else pytest.param(v, marks=pytest.mark.slow) for v in (*PUBLISHED_VARIANTS, 'successor')],
 )
 def test_one_step(variant):
     model = build(variant).train()
@@ -59,6 +60,24 @@ def test_one_step(variant):
     moved = [name for name, value in model.network.named_parameters() if not torch.equal(value, before[name])]
     # The camera classes 0 and 2 are never fed; every other parameter learns.
     assert set(before) == set(moved)
+
+
+def test_the_successor_has_the_sizes_of_the_published_network():
+    """It differs in nothing but its own options, and in what the published code does wrong."""
+    published, network = (Config.fromfile(str(CONFIGS / f'{name}.py')).model.network for name in ('model', 'successor'))
+    small = Config.fromfile(str(CONFIGS / 'successor_small.py')).model.network
+    own = ('rows_per_pixel', 'source_blend', 'depth_bins')
+    for options in (network, small):
+        assert options.rows_per_pixel == 3 and options.source_blend.count == 2
+        assert options.sampling.mean_density and options.coarse.distribution == 'softmax'
+        assert options.depth_bins.far == options.space.far and not options.published_quirks
+    assert (small.coarse.width, network.coarse.width) == (24, published.coarse.width)
+    for name in own:
+        del network[name]
+    del network.sampling['mean_density'], network.coarse['distribution']
+    network.update(published_quirks=True)
+    network.fine.update(first_candidate=-8)
+    assert network == published
 
 
 def test_views_without_depth_features_need_the_frozen_network(tmp_path):

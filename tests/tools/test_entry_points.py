@@ -27,12 +27,14 @@ OURS = (
     'model_wrapper_pandaset_teacher',
     'model_wrapper_pandaset_foundation',
 )
-PUBLISHED = [name for name in ENTRIES if name not in OURS]
+# Those at the published sizes; the last two are ours.
+PUBLISHED = [*(name for name in ENTRIES if name not in OURS), 'successor_nuscenes', 'successor_waymo']
 QUICK = (
     'model_wrapper',
     'model_wrapper_virtual_cam_linearspace',
     'model_wrapper_linearspace_clip',
     'model_wrapper_waymo',
+    'successor_nuscenes',
 )
 
 # The published settings but for the widths: a laptop has to run all of them. No weights of other networks are here.
@@ -82,7 +84,7 @@ def write_features(root: Path, features: Path) -> None:
 
 
 @pytest.mark.parametrize('name', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED])
-def test_a_published_entry_point_trains_two_iterations(published_layout, monkeypatch, tmp_path, name):
+def test_an_entry_point_of_published_size_trains_two_iterations(published_layout, monkeypatch, tmp_path, name):
     """Where the data lies is not said on the command line: it is where the documentation puts it."""
     monkeypatch.chdir(published_layout)
     loaders = ('train', 'val', 'test')
@@ -118,6 +120,21 @@ def two_iterations_as_they_are(name: str, work_dir: Path, *options: str) -> None
     assert result.code == 0, result.err
     assert read_checkpoint(work_dir / 'iter_2.pth')['meta']['iter'] == 2
     assert (work_dir / 'panels/train_0000002.png').is_file()
+
+
+@pytest.mark.parametrize('name', ['successor_nuscenes', 'successor_waymo'])
+def test_a_successor_gets_one_new_view_of_each_camera(published_layout, monkeypatch, name):
+    """Of another frame or of the teacher's shifted cameras, beside those that it is given; sometimes mirrored."""
+    monkeypatch.chdir(published_layout)
+    config = load_config(FOLDER / f'{name}.py', {'train_dataloader.dataset.pipeline.5.probability': 0.0})
+    dataset, kinds = build_dataset(config, 'train'), set()
+    cameras = 3 if name == 'successor_waymo' else 6
+    for _ in range(3):
+        views = dataset[1]['inputs']['target_views']
+        assert len(views) == 2 * cameras and views.frames[cameras:] == (0,) * cameras
+        assert not (views.lidar_depth is None or views.teacher_depth is None)
+        kinds |= {'frame' if frame else 'shifted' for frame in views.frames[:cameras]}
+    assert kinds == {'frame', 'shifted'}
 
 
 @pytest.mark.parametrize('name', [*OURS[:2], 'successor_minitown'])
