@@ -20,7 +20,7 @@ from tests.helpers.boxtown import BoxTown
 from tests.helpers.commands import run
 from tests.helpers.refusals import assert_refused
 from tests.helpers.waymo_like import CAMERAS, SIDES, SIZE, TOWN, write_waymo_like
-from tests.tools.test_entry_points import FOLDER, SMALLER
+from tests.tools.test_entry_points import FOLDER, SMALLER, one_new_view_each
 
 # Of the train split.
 SCENE = 'minitown-0001'
@@ -94,8 +94,12 @@ def test_all_five_cameras_of_two_sizes_are_taken_too(towns, tmp_path):
     assert set(three.cameras) == {'FRONT_LEFT', 'FRONT', 'FRONT_RIGHT'}
 
 
+def test_the_successor_gets_one_new_view_of_each_camera():
+    one_new_view_each('successor_waymo', cameras=3)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['model_wrapper_waymo', 'model_wrapper_linearspace_waymo'])
+@pytest.mark.parametrize('name', ['model_wrapper_waymo', 'model_wrapper_linearspace_waymo', 'successor_waymo'])
 def test_a_student_trains_and_goes_through_both_protocols(towns, tmp_path, name):
     result = run('train', FOLDER / f'{name}.py', '--work-dir', tmp_path, '--cfg-options', *NARROW)
     assert result.code == 0, result.err

@@ -157,7 +157,7 @@ def test_what_moves_across_gives_no_points():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda content: content['frames'][1].pop('ego2global'), "lacks 'ego2global'"),
+        (lambda content: content['frames'][1].pop('exposure_ego2ego'), "lacks 'exposure_ego2ego'"),
         (lambda content: content['frames'].pop(), 'has 2 keyframes; give three or more'),
         (lambda content: content.pop('joint_refinement'), "lacks 'joint_refinement'"),
     ],
