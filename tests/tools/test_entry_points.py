@@ -14,6 +14,7 @@ from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.semantics.classes import code_book
 from tests.helpers.commands import ROOT, run
 from tests.helpers.data import PANDASET
+from tests.helpers.targets import assert_one_new_view_each
 from tests.helpers.tiny_models import write_model
 from tests.helpers.waymo_like import write_waymo_like
 
@@ -124,19 +125,7 @@ def two_iterations_as_they_are(name: str, work_dir: Path, *options: str) -> None
 
 def test_the_successor_gets_one_new_view_of_each_camera(published_layout, monkeypatch):
     monkeypatch.chdir(published_layout)
-    one_new_view_each('successor_nuscenes', cameras=6)
-
-
-def one_new_view_each(name: str, cameras: int) -> None:
-    """Check that targets are views of other frames or of the teacher's shifted cameras, beside the inputs."""
-    config = load_config(FOLDER / f'{name}.py', {'train_dataloader.dataset.pipeline.5.probability': 0.0})
-    dataset, kinds = build_dataset(config, 'train'), set()
-    for _ in range(3):
-        views = dataset[1]['inputs']['target_views']
-        assert len(views) == 2 * cameras and views.frames[cameras:] == (0,) * cameras
-        assert views.lidar_depth is not None and views.teacher_depth is not None
-        kinds |= {'frame' if frame else 'shifted' for frame in views.frames[:cameras]}
-    assert kinds == {'frame', 'shifted'}
+    assert_one_new_view_each('successor_nuscenes', cameras=6)
 
 
 @pytest.mark.parametrize('name', [*OURS[:2], 'successor_minitown'])

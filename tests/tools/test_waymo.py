@@ -19,8 +19,9 @@ from projects.MiniTown import scene
 from tests.helpers.boxtown import BoxTown
 from tests.helpers.commands import run
 from tests.helpers.refusals import assert_refused
+from tests.helpers.targets import assert_one_new_view_each
 from tests.helpers.waymo_like import CAMERAS, SIDES, SIZE, TOWN, write_waymo_like
-from tests.tools.test_entry_points import FOLDER, SMALLER, one_new_view_each
+from tests.tools.test_entry_points import FOLDER, SMALLER
 
 # Of the train split.
 SCENE = 'minitown-0001'
@@ -95,7 +96,7 @@ def test_all_five_cameras_of_two_sizes_are_taken_too(towns, tmp_path):
 
 
 def test_the_successor_gets_one_new_view_of_each_camera():
-    one_new_view_each('successor_waymo', cameras=3)
+    assert_one_new_view_each('successor_waymo', cameras=3)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -28,14 +29,18 @@ LIDAR2EGO = np.array([[0.0, 1, 0, 0.9], [-1, 0, 0, 0], [0, 0, 1, 1.84], [0, 0, 0
 TEXELS = 10.0
 
 
+@functools.cache
+def texture_of_the_wall() -> np.ndarray:
+    noise = np.random.default_rng(0).uniform(0, 255, (1000, 1000)).astype(np.float32)
+    return cv2.normalize(cv2.GaussianBlur(noise, None, 3.0), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
 def wall_seen_from(forward: float) -> np.ndarray:
     """Return the image ``(H, W)`` of a camera that has gone so many meters."""
-    noise = np.random.default_rng(0).uniform(0, 255, (1000, 1000)).astype(np.float32)
-    texture = cv2.normalize(cv2.GaussianBlur(noise, None, 3.0), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     distance = WALL - forward - CAM2EGO[0, 3]
     # Texel (500, 500) is straight ahead.
     texel2cam = np.array([[1 / TEXELS, 0, -50], [0, 1 / TEXELS, -50], [0, 0, distance]])
-    return cv2.warpPerspective(texture, K @ texel2cam, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+    return cv2.warpPerspective(texture_of_the_wall(), K @ texel2cam, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
 
 
 def pose_after(forward: float) -> np.ndarray:

@@ -36,7 +36,7 @@ runs = {
     'successor, colors alone': dict(options={**_colors, 'model.losses.lidar_bins': None}),
 }
 
-evaluations = ['psnr', 'depth']
+evaluations = ['psnr', 'novel_view', 'depth']
 columns = {
     'third keyframe, dB': 'psnr',
     'next frame, dB': 'next/psnr',
