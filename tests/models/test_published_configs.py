@@ -19,6 +19,9 @@ from verification.benchmark.scenes import random_views
 
 SIZES = {'400_224': (224, 400), 'waymo': (144, 216)}
 QUICK = ('model', 'model_linearspace_foundation_feature')
+# The last layer of the blend begins at 0: those before it learn from the second step on. One camera sees itself from
+# no angle.
+LATER = ('blend.first', 'blend.second', 'blend.angle_scale')
 
 
 def build(variant: str) -> DistillNeRFModel:
@@ -59,7 +62,7 @@ def test_one_step(variant):
     assert total.isfinite()
     moved = [name for name, value in model.network.named_parameters() if not torch.equal(value, before[name])]
     # The camera classes 0 and 2 are never fed; every other parameter learns.
-    assert set(before) == set(moved)
+    assert {name for name in before if not name.startswith(LATER)} == set(moved)
 
 
 def test_the_successor_has_the_sizes_of_the_published_network():
