@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 checkpoint=${1:-None}
-config=${2:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
+config=${2:-projects/DistillNeRF/configs/model_wrapper/successor_minitown.py}
 shift $(($# > 2 ? 2 : $#))
 "${VENV:-.venv}/bin/python" tools/visualization.py "$config" "$checkpoint" --samples 1 \
   --cfg-options model.visualize_voxels=True model.vis_save_directory=work_dirs/inspect_voxels "$@"

@@ -9,7 +9,7 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV 
 
 scenes=12
 out=work_dirs/quickstart
-config=projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py
+config=projects/DistillNeRF/configs/model_wrapper/successor_minitown.py
 step() { printf '\n[quickstart %s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 
 step '1/6 setup'
@@ -54,7 +54,7 @@ step '6/6 pictures and a video of novel views'
 
 step 'done; figures of scenes never trained on:'
 sed -n '/^metric/,$p' "$out/results.txt" |
-  grep -E '^(metric|---|psnr |ssim |next/psnr |abs_rel |rmse |a1 |lidar/abs_rel )'
+  grep -E '^(metric|---|psnr |ssim |next/psnr |next/ssim |holes |abs_rel |rmse |a1 |lidar/abs_rel )'
 echo "(all figures: $out/results.json)"
 printf '\nLook at:\n'
 ls -1 "$out"/panels/panel_*.png "$out"/left_right.mp4 "$out"/results.json "$checkpoint"

@@ -12,4 +12,4 @@ if [[ -n ${SCENES:-} || ! -f data/minitown/minitown.json ]]; then
   scenes=(--scenes "${SCENES:-12}")
 fi
 "$python" tools/create_data.py minitown --root-path data/minitown --workers 2 "${scenes[@]}"
-"$python" tools/train.py projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py "$@"
+"$python" tools/train.py projects/DistillNeRF/configs/model_wrapper/successor_minitown.py "$@"

@@ -16,5 +16,5 @@ if [[ ! -f $root/minitown_infos_val.pkl ]]; then
 fi
 # What is there is checked, and made again where it is not whole.
 "$python" tools/create_data.py minitown --root-path "$root" --workers 2 "${scene[@]}"
-exec "$python" tools/viewer.py projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py "$checkpoint" "$@" \
+exec "$python" tools/viewer.py projects/DistillNeRF/configs/model_wrapper/successor_minitown.py "$checkpoint" "$@" \
   --cfg-options test_dataloader.dataset.data_root="$root"

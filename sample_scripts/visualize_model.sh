@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
 checkpoint=${1:?usage: bash sample_scripts/visualize_model.sh CKPT [CONFIG]}
-config=${2:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
+config=${2:-projects/DistillNeRF/configs/model_wrapper/successor_minitown.py}
 python=${VENV:-.venv}/bin/python
 "$python" tools/visualization.py "$config" "$checkpoint" \
   --cfg-options model.visualize_imgs=True model.visualize_foundation_model_feat=True \

@@ -5,7 +5,7 @@
 (
   cd "$(dirname "${BASH_SOURCE[0]:-$0}")/.." || exit
   export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
-  config=${1:-projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py}
+  config=${1:-projects/DistillNeRF/configs/model_wrapper/successor_minitown.py}
   trained=work_dirs/quickstart/last_checkpoint
   if [[ -f $trained ]]; then trained=$(<"$trained"); else trained=checkpoint/minitown.pth; fi
   checkpoint=${2:-$trained}

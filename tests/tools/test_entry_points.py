@@ -135,8 +135,14 @@ def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
     two_iterations_as_they_are(name, tmp_path, *places)
 
 
-@pytest.mark.parametrize('source', PANDASET)
-@pytest.mark.parametrize('name', [*OURS[2:], 'successor_pandaset'])
+@pytest.mark.parametrize(
+    ('name', 'source'),
+    [
+        *((name, source) for name in OURS[2:] for source in PANDASET),
+        ('successor_pandaset', 'shipped'),
+        ('successor_pandaset_teacher', 'shipped'),
+    ],
+)
 def test_a_pandaset_entry_point_trains_two_iterations(tmp_path, name, source):
     known, infos = PANDASET[source], tmp_path / 'infos'
     ranges = zip(('--train-frames', '--val-frames'), (known.train, known.val), strict=True)
@@ -151,6 +157,9 @@ def test_a_pandaset_entry_point_trains_two_iterations(tmp_path, name, source):
         teacher = tmp_path / 'teacher'
         lidar_teacher(infos, known.root, teacher)
         places.append(f'train_dataloader.dataset.data_prefix.teacher={teacher}')
+        # This teacher has no colors, so no virtual views.
+        without = ('virtual_img_target_smart_sample', 'one_new_view_each')
+        places += [f'train_dataloader.dataset.{option}=False' for option in without]
     if name.endswith('_foundation'):
         extract_features(infos, known.root, tmp_path)
         places += [f'{loader}_dataloader.dataset.data_prefix.features={tmp_path / "feat"}' for loader in loaders]

@@ -1,7 +1,7 @@
 """Networks of MiniTown that render features, with two losses: python tools/experiment.py THIS FILE
 
 Before: tools/create_data.py minitown --root-path data/minitown --scenes 40: 32 scenes for training, 8 for evaluation,
-which are those of checkpoint/minitown.pth.
+which are those of checkpoint/minitown_small.pth.
 """
 
 config = 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown_features.py'

@@ -1,7 +1,7 @@
 """What each part of the successor brings on MiniTown: python tools/experiment.py THIS FILE --workers 2
 
 Before: tools/create_data.py minitown --root-path data/minitown --scenes 40: 32 scenes for training, 8 for evaluation,
-which are those of checkpoint/minitown.pth, trained for as many steps. A second and a thread for each step.
+which are those of checkpoint/minitown_small.pth, trained for as many steps. A second and a thread for each step.
 """
 
 config = 'projects/DistillNeRF/configs/model_wrapper/successor_minitown.py'

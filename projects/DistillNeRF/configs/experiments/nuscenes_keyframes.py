@@ -31,7 +31,8 @@ _colors = {f'{_dataset}.load_lidar': False, 'model.losses.lidar_depth': None}
 runs = {
     'small network': dict(config=_small),
     'successor': dict(),
-    'small network, from MiniTown': dict(config=_small, options={'load_from': 'checkpoint/minitown.pth'}),
+    'small network, from MiniTown': dict(config=_small, options={'load_from': 'checkpoint/minitown_small.pth'}),
+    'successor, from MiniTown': dict(options={'load_from': 'checkpoint/minitown.pth'}),
     'small network, colors alone': dict(config=_small, options=_colors),
     'successor, colors alone': dict(options={**_colors, 'model.losses.lidar_bins': None}),
 }

@@ -24,5 +24,13 @@ train_dataloader = dict(
     )
 )
 
+# As long as model_wrapper_minitown: a step takes half as long again.
+max_iters = 1000
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, T_max=max_iters - 50, eta_min_ratio=0.02),
+]
+
 val_evaluator = [dict(type='ImageMetric'), dict(type='DepthMetric')]
 test_evaluator = val_evaluator
