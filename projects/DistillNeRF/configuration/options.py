@@ -136,14 +136,7 @@ def spread_num_camera(config: Config, layer: Layer) -> None:
     count = config.model.get('num_camera')
     if count is None:
         return
-    place = layer.origin('model.num_camera')
-    for path, dataset in all_datasets(config):
-        own = dataset.get('num_camera')
-        if own not in (None, count) and not place.inherits(layer.origin(f'{path}.num_camera')):
-            raise InputError(
-                f'{config.filename}: model.num_camera={count} is for all datasets, but {path}.num_camera is {own}; '
-                'leave one of them away'
-            )
+    for _, dataset in _agreeing_datasets(config, layer, 'model.num_camera', count):
         dataset['num_camera'] = count
 
 
@@ -155,16 +148,28 @@ def spread_num_past(config: Config, layer: Layer) -> None:
             but the network does not look at it.
     """
     count = value_of(config, 'model.network.num_past') or 0
-    place = layer.origin('model.network.num_past')
-    for path, dataset in all_datasets(config):
-        own = dataset.get('num_past')
-        if own not in (None, count) and not place.inherits(layer.origin(f'{path}.num_past')):
-            raise InputError(
-                f'{config.filename}: model.network.num_past={count} is for all datasets, but {path}.num_past is {own}; '
-                'leave the latter away'
-            )
+    for own, dataset in _agreeing_datasets(config, layer, 'model.network.num_past', count):
         if dataset.get('type') == DATASET and (count or own):
             dataset['num_past'] = count
+
+
+def _agreeing_datasets(
+    config: Config, layer: Layer, key: str, count: int
+) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """Yield all datasets, each with its own setting of what a key of the model sets for all.
+
+    Raises:
+        InputError: a dataset is given another number in the same file, or in one over it.
+    """
+    name, place = key.rpartition('.')[2], layer.origin(key)
+    for path, dataset in all_datasets(config):
+        own = dataset.get(name)
+        if own not in (None, count) and not place.inherits(layer.origin(f'{path}.{name}')):
+            raise InputError(
+                f'{config.filename}: {key}={count} is for all datasets, but {path}.{name} is {own}; leave one of '
+                'them away'
+            )
+        yield own, dataset
 
 
 def leave_out_worker_options(config: Config, layer: Layer) -> None:
