@@ -22,7 +22,7 @@ from projects.DistillNeRF.engine.depth_features import write_depth_features
 from projects.DistillNeRF.models.frozen_depth import FrozenDepth
 from projects.DistillNeRF.models.network import DistillNeRF
 from projects.DistillNeRF.modules import depth_anything
-from projects.DistillNeRF.pipelines.images import FlipViews
+from projects.DistillNeRF.pipelines.augmentation import FlipViews
 from tests.helpers.commands import Project, run, write_config, write_data
 from tests.helpers.refusals import assert_refused
 from tests.helpers.tiny_depth_models import CHANNELS, SHORTER_SIDE, save_tiny_depth_model

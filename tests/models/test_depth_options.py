@@ -92,3 +92,18 @@ def test_mirrored_views_have_mirrored_inputs():
 def test_bins_that_cannot_be_are_refused():
     with pytest.raises(InputError, match='depth_bins'):
         network(depth_bins={'number': 1})
+
+
+def test_bins_follow_the_focal_length_of_each_camera():
+    """The same images are twice as deep for cameras of twice the focal length, and a batch keeps them apart."""
+    made = network(**{**ALL, 'depth_bins': {'number': 12, 'near': 0.5, 'far': 1e6, 'focal': 40.0}, 'ray_inputs': False})
+    views = lidar_views(2, 0)
+    matrices = views.cameras.intrinsics.clone()
+    matrices[:, :2, :2] *= 2
+    longer = replace(views, cameras=replace(views.cameras, intrinsics=matrices))
+    with torch.no_grad():
+        coarse, _ = made.depths([views, longer])
+    torch.testing.assert_close(coarse.edges[2:, :-1], 2 * coarse.edges[:2, :-1])
+    # An untrained net spreads its weights evenly: nothing is in the last bin, whose end stays where it is.
+    assert coarse.depth[:2].max() < 100
+    torch.testing.assert_close(coarse.depth[2:], 2 * coarse.depth[:2], rtol=1e-4, atol=0)

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from projects.DistillNeRF.geometry.boxes import DETECTION_CLASSES, mirror_boxes, read_boxes
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
 from projects.DistillNeRF.models.detection_wrapper import LAYERS, DetectionBranch
-from projects.DistillNeRF.pipelines.images import FlipViews
+from projects.DistillNeRF.pipelines.augmentation import FlipViews
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.scenes import logit_cells
 

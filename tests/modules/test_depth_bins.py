@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 
+from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.modules.coarse_depth import CoarseDepthNet
 from projects.DistillNeRF.modules.depth_bins import LogBins, expectation_around, log_centers, median_bin
 from projects.DistillNeRF.modules.volume_rendering import render_intervals
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.arrays import randomized
+from tests.helpers.cameras import pinhole
 
 EDGES = LogBins(6, 1.0, 64.0).edges(torch.empty((), dtype=torch.float64))
 
@@ -27,6 +29,12 @@ def test_edges_have_equal_ratios(dtype):
 def test_bins_that_cannot_be_are_refused(settings):
     with pytest.raises(InputError, match='2 or more'):
         LogBins(**settings)
+
+
+@pytest.mark.parametrize('focal', [0.0, -3.0, math.nan])
+def test_focal_lengths_that_cannot_be_are_refused(focal):
+    with pytest.raises(InputError, match='focal length'):
+        LogBins(focal=focal)
 
 
 CENTERS = [math.sqrt(a * b) for a, b in zip(EDGES.tolist()[:-1], EDGES.tolist()[1:], strict=True)]
@@ -130,3 +138,36 @@ def test_the_head_reads_what_follows_the_colors():
     torch.testing.assert_close(coarse.weights, weights)
     torch.testing.assert_close(made(images, None, EDGES).depth, coarse.depth)
     assert (made.render(features, EDGES, rays + 1).depth - coarse.depth).abs().max() > 0.01
+
+
+def cameras_of(*focals: float) -> Cameras:
+    matrices = torch.stack([pinhole(focal, (20.0, 10.0)) for focal in focals]).view(-1, 3, 3).double()
+    return Cameras(matrices, torch.eye(4, dtype=torch.float64).repeat(len(focals), 1, 1), 20, 40)
+
+
+def test_edges_follow_the_focal_length():
+    """Of a camera of twice the focal length bins are twice as far, up to the end of the space."""
+    bins = LogBins(6, 1.0, 64.0, focal=50.0)
+    same, half, twice, long = bins.edges_of(cameras_of(50.0, 25.0, 100.0, 900.0)).tolist()
+    assert same == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+    assert half == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0])
+    assert twice == pytest.approx([2.0, 4.0, 8.0, 16.0, 32.0, 63.936, 64.0])
+    assert long == pytest.approx([18.0, 36.0, 63.744, 63.808, 63.872, 63.936, 64.0])
+    assert bins.edges_of(cameras_of(30.0)[[]]).shape == (0, 7)
+
+
+def test_each_image_is_read_with_its_own_edges():
+    """What the net makes of images with edges of their own is what it makes of each alone; gradients, too."""
+    net = randomized(CoarseDepthNet(6, 8, 8, (1, 1, 1, 1), None, distribution='softmax'), 0)
+    edges = LogBins(6, 1.0, 64.0, focal=50.0).edges_of(cameras_of(30.0, 70.0))
+    images = torch.rand(2, 3, 16, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    together = net(images, None, edges)
+    together.depth.log().sum().backward()
+    gradient = net.head[-1].weight.grad.clone()
+    net.zero_grad()
+    alone = [net(image, None, own) for image, own in zip(images.split(1), edges, strict=True)]
+    sum(one.depth.log().sum() for one in alone).backward()
+    torch.testing.assert_close(net.head[-1].weight.grad, gradient, rtol=1e-4, atol=1e-6)
+    for name in ('depth', 'weights', 'edges'):
+        expected = torch.cat([getattr(one, name) for one in alone])
+        torch.testing.assert_close(getattr(together, name), expected, rtol=1e-5, atol=1e-6)

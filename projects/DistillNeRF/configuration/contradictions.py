@@ -23,7 +23,7 @@ TOGETHER = (
 TRANSFORM_OF = {'load_teacher': 'LoadTeacher', 'load_truth': 'LoadTruth', 'load_features': 'LoadFeatures'}
 OURS = {
     *('LoadViews', 'LoadLidarDepth', 'SkyFromLidar', 'CodeBookFeatures', 'LidarCodeBookFeatures', 'PackViews'),
-    *('FlipViews', 'LoadDepthFeatures', *TRANSFORM_OF.values()),
+    *('FlipViews', 'ZoomViews', 'LoadDepthFeatures', *TRANSFORM_OF.values()),
 }
 # Options of a dataset that count only while evaluating, or only while training.
 WHILE_TESTING = ('add_next_frame_for_eval', 'gts', 'label_maps')

@@ -72,6 +72,23 @@ class Cameras(TensorFields):
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
         return dataclasses.replace(self, intrinsics=scale[:, None] * self.intrinsics, height=height, width=width)
 
+    def enlarged(self, zoom: Tensor, corner: Tensor) -> Self:
+        """Return the cameras of a part of each image, enlarged to the size of the whole.
+
+        Args:
+            zoom: ``(...)`` how many times the part is enlarged.
+            corner: ``(..., 2)`` pixel position (u, v) in the whole of pixel (0, 0) of the part.
+        """
+        change = torch.zeros_like(self.intrinsics)
+        change[..., 0, 0] = change[..., 1, 1] = zoom
+        change[..., :2, 2] = -zoom[..., None] * corner
+        change[..., 2, 2] = 1
+        return dataclasses.replace(self, intrinsics=change @ self.intrinsics)
+
+    def focal_lengths(self) -> Tensor:
+        """Return the focal lengths ``(...)``, pixels: the geometric mean of both axes."""
+        return (self.intrinsics[..., 0, 0] * self.intrinsics[..., 1, 1]).abs().sqrt()
+
     def pixel_grid(self, rows: int, columns: int) -> Tensor:
         """Return ``(rows, columns, 2)`` pixel positions (u, v) that span the image from corner to corner."""
         like = self.intrinsics

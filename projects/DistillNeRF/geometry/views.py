@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import Self
 
@@ -165,3 +167,49 @@ def mirror_views(views: Views) -> Views:
     }
     past = None if views.past is None else mirror_views(views.past)
     return dataclasses.replace(views, **mirrored, cameras=mirror_cameras(views.cameras), past=past)
+
+
+def enlarge_views(views: Views, zoom: Tensor, corner: Tensor) -> Views:
+    """Enlarge a part of each view to the size of the whole: image, camera and all maps; the past stays as it is.
+
+    Images are read bilinearly, maps at the nearest pixel, as values between two surfaces are on neither.
+
+    Args:
+        zoom: ``(V,)`` how many times the part is enlarged, 1 or more.
+        corner: ``(V, 2)`` pixel position (u, v) in the whole image of pixel (0, 0) of the part.
+    """
+    height, width = views.images.shape[-2:]
+    changed: dict[str, Any] = {
+        field.name: _enlarged_maps(value, (height, width), zoom, corner)
+        for field in dataclasses.fields(views)
+        if field.name != 'images' and isinstance(value := getattr(views, field.name), Tensor)
+    }
+    places = [_part(size, size, zoom, corner[:, axis]) for size, axis in ((width, 0), (height, 1))]
+    u, v = (2 * place / max(size - 1, 1) - 1 for place, size in zip(places, (width, height), strict=True))
+    grid = torch.stack([u[:, None].expand(-1, height, -1), v[:, :, None].expand(-1, -1, width)], dim=-1)
+    images = F.grid_sample(views.images, grid.to(views.images), padding_mode='border', align_corners=True)
+    cameras = views.cameras.enlarged(zoom.to(views.cameras.intrinsics), corner.to(views.cameras.intrinsics))
+    return dataclasses.replace(views, **changed, images=images, cameras=cameras)
+
+
+def _part(count: int, of_image: int, zoom: Tensor, start: Tensor) -> Tensor:
+    """Return the positions ``(V, count)`` along an axis of a map from which its pixels come when a part is enlarged.
+
+    Args:
+        count: pixels of the map along the axis.
+        of_image: those of the image.
+        zoom, start: ``(V,)`` as in :func:`enlarge_views`, ``start`` along this axis.
+    """
+    steps = torch.arange(count, dtype=torch.float64, device=zoom.device)
+    return start.double()[:, None] * count / of_image + steps / zoom.double()[:, None]
+
+
+def _enlarged_maps(maps: Tensor, size: tuple[int, int], zoom: Tensor, corner: Tensor) -> Tensor:
+    """Enlarge a part of each map ``(V, ..., h, w)`` of images of ``size`` (height, width)."""
+    rows, columns = (
+        _part(maps.shape[axis], size[axis], zoom, corner[:, 1 + axis]).round().long().clamp(0, maps.shape[axis] - 1)
+        for axis in (-2, -1)
+    )
+    places = zip(maps, rows.to(maps.device), columns.to(maps.device), strict=True)
+    parts = [one[..., row[:, None], column] for one, row, column in places]
+    return torch.stack(parts) if parts else maps

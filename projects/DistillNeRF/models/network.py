@@ -188,7 +188,7 @@ class DistillNeRF(nn.Module):
     def depths(self, batch: Sequence[Views]) -> tuple[CoarseDepth, FineDepth]:
         """Predict coarse and fine depth of the views of all samples of a batch, whose images have one size."""
         images = self.depth_inputs(batch)
-        coarse = self.coarse_net(images, self._depth_features(batch), self.bin_edges(images))
+        coarse = self.coarse_net(images, self._depth_features(batch), self._edges(images, batch))
         return coarse, self.fine_net(images, coarse)
 
     def depth_inputs(self, batch: Sequence[Views]) -> Tensor:
@@ -201,6 +201,12 @@ class DistillNeRF(nn.Module):
     def bin_edges(self, like: Tensor) -> Tensor:
         """Return the edges ``(D + 1,)`` of the bins of coarse depth, meters, in dtype and device of ``like``."""
         return self.space.bin_edges(like) if self.depth_bins is None else self.depth_bins.edges(like)
+
+    def _edges(self, images: Tensor, batch: Sequence[Views]) -> Tensor:
+        """Return the edges of the bins of coarse depth: ``(D + 1,)``, or ``(N, D + 1)`` where they follow cameras."""
+        if self.depth_bins is None or self.depth_bins.focal is None:
+            return self.bin_edges(images)
+        return torch.cat([self.depth_bins.edges_of(views.cameras) for views in batch]).to(images)
 
     def _depth_features(self, batch: Sequence[Views]) -> Tensor | None:
         """Return the frozen-depth features of all images of the batch; ``None`` for a network without them."""

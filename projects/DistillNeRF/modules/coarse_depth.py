@@ -30,7 +30,7 @@ class CoarseDepth:
         depth: ``(N, H, W)`` expected distance along the ray, meters.
         weights: ``(N, H, W, D)`` weights of the depth bins: of volume rendering, or a softmax.
         features: ``(N, C, H, W)`` context features, which the fine net reads.
-        edges: ``(N, D + 1)`` edges of the depth bins, meters, the same for all images.
+        edges: ``(N, D + 1)`` edges of the depth bins, meters.
     """
 
     depth: Tensor
@@ -137,7 +137,7 @@ class CoarseDepthNet(nn.Module):
         Args:
             images: ``(N, in_channels, H, W)``, the first three RGB in [0, 1].
             depth_features: ``(N, C_d, h, w)`` frozen-depth features, if and only if the net was built for them.
-            edges: ``(D + 1,)`` edges of the depth bins, meters.
+            edges: ``(D + 1,)`` edges of the depth bins, meters, or ``(N, D + 1)`` those of each image.
         """
         return self.render(self.features(images, depth_features), edges, images[:, COLORS:])
 
@@ -157,11 +157,21 @@ class CoarseDepthNet(nn.Module):
 
         Args:
             features: of :meth:`features`.
-            edges: ``(D + 1,)`` edges of the depth bins, meters.
+            edges: ``(D + 1,)`` edges of the depth bins, meters, or ``(N, D + 1)`` those of each image.
             rays: ``(N, in_channels - 3, H, W)`` what the images hold after their colors; ``None`` if that is nothing.
         """
         read = features if rays is None or not rays.shape[1] else torch.cat([features, rays.to(features.dtype)], 1)
         logits = self.head(read).permute(0, 2, 3, 1)
+        edges_of_images = edges.expand(len(logits), -1)
+        if edges.ndim == 1:
+            depth, weights = self._depth(logits.flatten(0, 2), edges)
+        else:
+            images = zip(logits.flatten(1, 2), edges, strict=True)
+            depth, weights = map(torch.cat, zip(*(self._depth(*image) for image in images), strict=True))
+        return CoarseDepth(depth.view(logits.shape[:3]), weights.view(logits.shape), features, edges_of_images)
+
+    def _depth(self, logits: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Return depth ``(R,)`` and weights ``(R, D)`` of logits ``(R, D)``, of pixels that have the same edges."""
 
         def render(logits: Tensor) -> tuple[Tensor, Tensor]:
             logits = soft_clamp(full_precision(logits), self.logit_bound)
@@ -173,6 +183,5 @@ class CoarseDepthNet(nn.Module):
             density = activate_density(logits, self.density_activation)
             return render_intervals(density, edges, dim=-1)
 
-        depth, weights = map_chunked(render, logits.flatten(0, 2))
-        edges_of_images = edges.expand(len(logits), -1)
-        return CoarseDepth(depth.view(logits.shape[:3]), weights.view(logits.shape), features, edges_of_images)
+        depth, weights = map_chunked(render, logits)
+        return depth, weights

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..geometry.cameras import Cameras
 from ..geometry.tensors import full_precision
 from ..utils.errors import InputError
+
+# How much nearer than the next edge an edge is at least, where all would be behind the last one.
+SQUEEZED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -18,20 +22,30 @@ class LogBins:
 
     The last bin holds everything behind it, the sky too.
 
+    An image does not tell how large what it shows is: what looks alike is twice as far from a camera of twice the focal
+    length. With ``focal``, bins are those of depth over focal length, so that what looks alike is in the same bin,
+    whatever the camera.
+
     Attributes:
         number: D, the number of bins.
         near: the first edge, meters, above 0.
         far: the last edge, meters; that of the space, so that the sky lies in the last bin.
+        focal: focal length in pixels, of images as the network sees them, for which these are the edges. Those of
+            another camera are farther in proportion to its focal length, but for the last, which is ``far``
+            (:meth:`edges_of`). ``None``: all cameras have the same edges.
 
     Raises:
-        InputError: fewer than two bins, or edges that do not ascend from above 0.
+        InputError: fewer than two bins, edges that do not ascend from above 0, or a focal length that is not above 0.
     """
 
     number: int = 48
     near: float = 0.5
     far: float = 120.0
+    focal: float | None = None
 
     def __post_init__(self) -> None:
+        if self.focal is not None and not self.focal > 0:
+            raise InputError(f'depth_bins has focal={self.focal:g}; give a focal length in pixels, above 0')
         if self.number < 2 or not 0 < self.near < self.far:
             raise InputError(
                 f'depth_bins has {self.number} bins from {self.near:g} to {self.far:g} m; give a number of 2 or '
@@ -43,6 +57,18 @@ class LogBins:
         steps = torch.linspace(0, 1, self.number + 1, dtype=torch.float64)
         edges = self.near * (math.log(self.far / self.near) * steps).exp()
         return edges.to(like.device, like.dtype)
+
+    def edges_of(self, cameras: Cameras) -> Tensor:
+        """Return the edges ``(V, D + 1)`` of each camera, meters, for bins with ``focal``; without gradient.
+
+        Edges that would be behind ``far`` are squeezed in front of it, so that all edges ascend.
+        """
+        assert self.focal is not None
+        edges = self.edges(cameras.intrinsics)
+        places = torch.arange(len(edges), device=edges.device, dtype=edges.dtype)
+        latest = self.far * (1 - SQUEEZED * (self.number - places))
+        scaled = torch.minimum(cameras.focal_lengths()[:, None] / self.focal * edges, latest)
+        return torch.cat([scaled[:, :-1], latest[-1:].expand(len(scaled), 1)], dim=1).detach()
 
 
 def log_centers(edges: Tensor) -> Tensor:

@@ -22,8 +22,7 @@ def ray_inputs(cameras: Cameras) -> Tensor:
     size = cameras.height, cameras.width
     in_camera = cameras.pixel_directions(*size)
     origins, directions = cameras.rays(*size)
-    focal = (cameras.intrinsics[..., 0, 0] * cameras.intrinsics[..., 1, 1]).abs().sqrt()
     like = directions[..., 2]
     height = origins[..., 2, None, None].expand_as(like)
-    log_focal = (focal / USUAL_FOCAL_LENGTH).log()[..., None, None].expand_as(like)
+    log_focal = (cameras.focal_lengths() / USUAL_FOCAL_LENGTH).log()[..., None, None].expand_as(like)
     return torch.stack([in_camera[..., 0], in_camera[..., 1], like, height, log_focal], dim=-3).detach()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,6 @@ from mmdet3d.registry import TRANSFORMS
 
 from ..datasets.cache import VERSION, Cached, Origin, read_cached, update_cached
 from ..datasets.image_files import RESTORE, channels_first, read_image, resize, to_unit
-from ..geometry.boxes import mirror_boxes
-from ..geometry.views import Views, mirror_views
 from ..utils.errors import InputError
 
 
@@ -102,32 +98,3 @@ def _take_size(view: dict[str, Any], height: int, width: int) -> None:
         )
     view['intrinsics'] = np.diag([scale_x, scale_y, 1.0]) @ view['intrinsics']
     view['height'], view['width'] = height, width
-
-
-@TRANSFORMS.register_module()
-class FlipViews(BaseTransform):
-    """Mirror the world with some probability: images, cameras, maps and boxes together.
-
-    Comes after ``PackViews``. Frozen-depth features of a cache are those of the image as it is, and the features of a
-    mirrored image are not the mirrored ones: a mirrored sample has none, so that the network computes them.
-
-    Args:
-        probability: how often a sample is mirrored, 0 to 1.
-    """
-
-    def __init__(self, probability: float = 0.5) -> None:
-        self.probability = probability
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Mirror all views of the sample, or none."""
-        if random.random() < self.probability:
-            plain = {name: _without_depth_features(views) for name, views in results['inputs'].items()}
-            results['inputs'] = {name: mirror_views(views) for name, views in plain.items()}
-            if 'boxes' in results['data_samples']:
-                results['data_samples'].boxes = mirror_boxes(results['data_samples'].boxes)
-        return results
-
-
-def _without_depth_features(views: Views) -> Views:
-    past = None if views.past is None else replace(views.past, depth_features=None)
-    return replace(views, depth_features=None, past=past)

@@ -9,6 +9,8 @@ _base_ = [
 
 # LiDAR outweighs the colors, as in model_wrapper_pandaset. Its points are sparse, but each is on one surface.
 model = dict(
+    # The front camera has twice the focal length of the others (54 pixels at 64x112), and frames are few.
+    network=dict(depth_bins=dict(focal=60.0)),
     losses=dict(
         lidar_depth=dict(loss_weight=1.5),
         teacher_bins=None,
@@ -25,6 +27,7 @@ train_dataloader = dict(
             dict(type='SkyFromLidar', ceiling=15.0),
             dict(type='PackViews'),
             dict(type='FlipViews'),
+            dict(type='ZoomViews', largest=1.6, probability=0.5),
         ],
     )
 )

@@ -17,6 +17,7 @@ _pipeline = [
     dict(type='LoadTeacher'),
     dict(type='PackViews'),
     dict(type='FlipViews'),
+    dict(type='ZoomViews', largest=1.6, probability=0.5),
 ]
 train_dataloader = dict(
     dataset=dict(
