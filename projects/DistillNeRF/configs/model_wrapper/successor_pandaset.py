@@ -15,7 +15,7 @@ model = dict(
         lidar_depth=dict(loss_weight=1.5),
         teacher_bins=None,
         lidar_bins=dict(type='DepthBinsLoss', loss_weight=1.0),
-    )
+    ),
 )
 
 train_dataloader = dict(
