@@ -38,13 +38,12 @@ from .dataset_options import (
     require_cameras,
     second_of_each_scene,
     thin_out,
-    virtual_view_names,
 )
 from .file_checks import check_images_and_lidar
 from .image_files import read_image, warn_of_exposure
 from .infos import CONVERT_AGAIN, Info, lidar_measurements, load_infos
 from .label_maps import check_label_maps, label_maps_of
-from .map_checks import available_maps, require_virtual_features, require_virtual_views
+from .map_checks import available_maps
 from .occupancy import ego2lidar, label_availability, lidar_poses, occupancy_record
 from .past_frames import PastFrames, check_num_past
 from .protocol_frames import BETWEEN, frames_of
@@ -54,6 +53,7 @@ from .target_frames import CURRENT, Key, NeighborTargets, existing, one_new_view
 from .teacher_files import virtual_view_files
 from .teacher_maps import at_render_size
 from .view_records import ViewRecords
+from .virtual_views import VirtualViews, virtual_view_names
 
 
 @DATASETS.register_module()
@@ -179,7 +179,7 @@ class DistillNeRFDataset(BaseDataset):
         self.all_prev_frames = all_prev_frames
         self.training_target_smart_sample = training_target_smart_sample
         self.add_next_frame_for_eval = add_next_frame_for_eval
-        self.virtual_views = virtual_view_names(virtual_img_target_smart_sample, enable_upward_virtual_cam)
+        self._virtual_names = virtual_view_names(virtual_img_target_smart_sample, enable_upward_virtual_cam)
         self.one_new_view_each = one_new_view_each
         if one_new_view_each and not (training_target_smart_sample and virtual_img_target_smart_sample):
             raise InputError(
@@ -214,6 +214,12 @@ class DistillNeRFDataset(BaseDataset):
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
+
+    @property
+    def virtual_views(self) -> VirtualViews:
+        """Return which virtual views may be targets; none in test mode."""
+        names = () if self.test_mode else self._virtual_names
+        return VirtualViews(names, self.data_prefix['teacher'], self.skip_missing)
 
     # Every record of the file stays in ``data_list``, since neighbors are targets; ``_positions`` are the samples.
 
@@ -302,16 +308,9 @@ class DistillNeRFDataset(BaseDataset):
         used = [info for info in loaded if BETWEEN not in info]
         samples = [infos[position] for position in self._positions]
         self.availability: dict[str, Availability] = {}
-        if self.virtual_views and not self.test_mode:
-            require_virtual_views(
-                *(samples, self.cameras, self.virtual_views, self.data_prefix['teacher']),
-                *(self.skip_missing, self.ann_file),
-            )
-            if 'features' in self.loaded_maps:
-                require_virtual_features(
-                    *(samples, self.cameras, self.virtual_views, self.data_prefix['features']),
-                    *(self.skip_missing, self.ann_file),
-                )
+        if self.virtual_views:
+            features = self.data_prefix['features'] if 'features' in self.loaded_maps else None
+            self.virtual_views.require(samples, self.cameras, features, self.ann_file)
         check_images_and_lidar(loaded, self.cameras, self.data_prefix, self.load_lidar, self.lidar_sweeps)
         further = [infos[position] for position in sorted(self._images_alone)]
         check_images_and_lidar(further, self.cameras, self.data_prefix, load_lidar=False)
@@ -352,10 +351,7 @@ class DistillNeRFDataset(BaseDataset):
 
     def _possible_virtual_views(self, info: Info, position: int) -> list[tuple[str, str]]:
         """List camera and name of the virtual views of a keyframe that may be chosen as targets."""
-        if self.test_mode or not self.virtual_views or position not in self._positions:
-            return []
-        choices = itertools.product(self.cameras, self.virtual_views)
-        return [choice for choice in choices if not self.skip_missing or self._exists(info, *choice)]
+        return self.virtual_views.of_all(info, self.cameras) if position in self._positions else []
 
     @force_full_init
     def whole_keyframe(self, position: int) -> dict[str, Any]:
@@ -496,7 +492,7 @@ class DistillNeRFDataset(BaseDataset):
         others = self._targets.others(position)
         keys = self._targets.keys(position, self.cameras)
         target_keys = [existing(key, others, info['token'], notes) for key in keys]
-        choices = self._virtual_choices(info, notes)
+        choices = self.virtual_views.choose(info, self.cameras, notes)
         if self.one_new_view_each and not self.test_mode:
             target_keys, choices = one_new_view_each(target_keys, choices)
         read = super().get_data_info
@@ -559,27 +555,6 @@ class DistillNeRFDataset(BaseDataset):
         cached = self.cache is not None or any(getattr(one, 'always_cached', False) for one in self.pipeline.transforms)
         maps, load_lidar = ((), False) if images_alone else (self.loaded_maps, self.load_lidar)
         return ViewRecords(self.data_prefix, maps, load_lidar, self.lidar_sweeps, cached)
-
-    def _virtual_choices(self, info: Info, notes: list[str]) -> list[tuple[str, str]]:
-        """Choose a virtual view at random for every camera; with ``skip_missing``, among those that exist.
-
-        Returns:
-            camera and name of the view; a camera without any is left out, and noted.
-        """
-        if self.test_mode or not self.virtual_views:
-            return []
-        choices = []
-        for camera in self.cameras:
-            names = [name for name in self.virtual_views if not self.skip_missing or self._exists(info, camera, name)]
-            if names:
-                choices.append((camera, random.choice(names)))
-            else:
-                notes.append(f'{camera}: the teacher has no virtual view of {info["token"]}')
-        return choices
-
-    def _exists(self, info: Info, camera: str, name: str) -> bool:
-        files = virtual_view_files(info['images'][camera]['teacher'], name)
-        return (Path(self.data_prefix['teacher']) / files['rgb']).is_file()
 
 
 def own_datasets(dataset: Dataset) -> list[DistillNeRFDataset]:

@@ -10,7 +10,6 @@ import numpy as np
 from ..geometry.poses import inverse_pose
 from ..utils.errors import InputError
 from .infos import Info
-from .teacher_files import UPWARD, VIRTUAL_VIEWS
 
 
 def check_count(option: str, value: int | None) -> None:
@@ -28,23 +27,6 @@ def checked_size(option: str, size: Sequence[int]) -> tuple[int, int]:
     ):
         raise InputError(f'{option} is {size}; give (height, width) in pixels')
     return int(size[0]), int(size[1])
-
-
-def virtual_view_names(wanted: bool, upward: bool) -> tuple[str, ...]:
-    """Return the names of the virtual views to choose from.
-
-    Args:
-        wanted: the option ``virtual_img_target_smart_sample``.
-        upward: the option ``enable_upward_virtual_cam``.
-
-    Raises:
-        InputError: the second without the first.
-    """
-    if not wanted:
-        if upward:
-            raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
-        return ()
-    return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
 
 
 def require_cameras(info: Info, cameras: Sequence[str], where: str) -> None:
