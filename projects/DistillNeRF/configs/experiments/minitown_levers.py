@@ -1,0 +1,15 @@
+"""The runs of minitown_successor.py with 600 steps for 4,500: python tools/experiment.py THIS FILE --workers 2
+
+What a part brings shows early, in an hour and a half on two cores; how far all of them get does not.
+"""
+
+_base_ = './minitown_successor.py'
+
+_steps = 600
+options = {
+    'train_cfg.max_iters': _steps,
+    'train_cfg.val_interval': _steps,
+    'param_scheduler.1.end': _steps,
+    'param_scheduler.1.T_max': _steps - 50,
+}
+true_views = 8
