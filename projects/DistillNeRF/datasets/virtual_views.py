@@ -42,9 +42,33 @@ class VirtualViews:
         Raises:
             InputError: files are missing, and may not be, or there are none.
         """
-        _require_images(infos, cameras, self.names, self.root, self.skip_missing, ann_file)
+        self._require_images(infos, cameras, ann_file)
         if features is not None:
-            _require_features(infos, cameras, self.names, features, self.skip_missing, ann_file)
+            self._require_features(infos, cameras, features, ann_file)
+
+    def _require_images(self, infos: Sequence[Info], cameras: Sequence[str], ann_file: str) -> None:
+        if not self.skip_missing:
+            check_virtual_views(infos, cameras, self.names, self.root)
+            return
+        views = count_virtual_views(infos, cameras, self.names, self.root)
+        if not views.there:
+            raise InputError(
+                f'{ann_file}: the teacher has no virtual view of any of its samples in {self.root}; '
+                f'{MAP_HINTS["teacher"]}, or leave virtual_img_target_smart_sample'
+            )
+        if views.missing:
+            warn(f'{ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
+
+    def _require_features(self, infos: Sequence[Info], cameras: Sequence[str], root: str, ann_file: str) -> None:
+        missing, total = missing_virtual_features(infos, cameras, self.names, root)
+        if missing and not self.skip_missing:
+            raise InputError(
+                f'{missing[0]}: no such file (nor {len(missing) - 1} more of {total}), so there are no features of '
+                'virtual views; make them with tools/extract_features.py --teacher DIR, or '
+                'tools/render_scene_nerf.py, leave load_features or virtual_img_target_smart_sample'
+            )
+        if missing:
+            warn(f'{ann_file}: {len(missing)} of {total} features of virtual views are missing: NaN instead')
 
     def of(self, info: Info, camera: str) -> list[str]:
         """List the names of the views of an image that can be loaded."""
@@ -93,59 +117,3 @@ def virtual_view_names(wanted: bool, upward: bool) -> tuple[str, ...]:
             raise InputError('enable_upward_virtual_cam needs virtual_img_target_smart_sample=True')
         return ()
     return tuple(name for name in VIRTUAL_VIEWS if upward or name != UPWARD)
-
-
-def _require_images(
-    infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str, skip_missing: bool, ann_file: str
-) -> None:
-    """Check that the files of virtual views exist, or warn where they may be missing.
-
-    Args:
-        infos: the records of the samples.
-        cameras: names of the cameras that are loaded.
-        names: names of the views.
-        root: folder of the teacher.
-        skip_missing: warn of what is missing instead of stopping, if there is anything at all.
-        ann_file: info file, for messages.
-
-    Raises:
-        InputError: files are missing, and may not be, or there are none.
-    """
-    if not skip_missing:
-        check_virtual_views(infos, cameras, names, root)
-        return
-    views = count_virtual_views(infos, cameras, names, root)
-    if not views.there:
-        raise InputError(
-            f'{ann_file}: the teacher has no virtual view of any of its samples in {root}; '
-            f'{MAP_HINTS["teacher"]}, or leave virtual_img_target_smart_sample'
-        )
-    if views.missing:
-        warn(f'{ann_file}: {views.missing} of {views.total} images have no virtual view: no such targets')
-
-
-def _require_features(
-    infos: Sequence[Info], cameras: Sequence[str], names: Sequence[str], root: str, skip_missing: bool, ann_file: str
-) -> None:
-    """Check that the features of virtual views exist, or warn where they may be missing.
-
-    Args:
-        infos: the records of the samples.
-        cameras: names of the cameras that are loaded.
-        names: names of the views.
-        root: folder of the features.
-        skip_missing: warn of what is missing instead of stopping.
-        ann_file: info file, for messages.
-
-    Raises:
-        InputError: files are missing, and may not be.
-    """
-    missing, total = missing_virtual_features(infos, cameras, names, root)
-    if missing and not skip_missing:
-        raise InputError(
-            f'{missing[0]}: no such file (nor {len(missing) - 1} more of {total}), so there are no features of virtual '
-            'views; make them with tools/extract_features.py --teacher DIR, or tools/render_scene_nerf.py, leave '
-            'load_features or virtual_img_target_smart_sample'
-        )
-    if missing:
-        warn(f'{ann_file}: {len(missing)} of {total} features of virtual views are missing: NaN instead')
