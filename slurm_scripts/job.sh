@@ -1,9 +1,9 @@
 # What the jobs share; they source it in the root of the repository.
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # the code here, also if VENV belongs to another checkout
 
-# The first node is where the processes meet.
+# The first node is where the processes meet, at a port of the job's own; set MASTER_PORT if that one is taken.
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 
 # Each worker of the loader computes with one thread, and GPUs leave little to their process; without GPUs it has all.
 threads=1

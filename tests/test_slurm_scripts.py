@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,19 +13,21 @@ import pytest
 
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.helpers.commands import ROOT, Project
+from tests.helpers.ranks import free_port
 
-# Slurm's commands: each notes how it was called; srun starts two tasks.
+# Slurm's commands: each notes how it was called; srun starts two tasks, and the first that fails ends the other.
 STAND_INS = {
     'sbatch': 'echo "$*" >>"$CALLS/sbatch"; echo "CHAIN=${CHAIN:-}" >>"$CALLS/chain"; echo 78',
     'scancel': 'echo "$*" >>"$CALLS/scancel"',
     'squeue': 'echo 1-00:00:00',
     'scontrol': 'echo 127.0.0.1',
     'srun': """
+[[ $1 == --kill-on-bad-exit=1 ]] || exit 99
 while [[ $1 == --* ]]; do shift; done
-env | grep _NUM_THREADS= >"$CALLS/threads"
-code=0
+env | grep -E '_NUM_THREADS=|MASTER_' >"$CALLS/environment"
 for task in 0 1; do SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NTASKS=2 "$@" & tasks[task]=$!; done
-for task in 0 1; do wait "${tasks[task]}" || code=$?; done
+code=0
+for task in 0 1; do wait -n || { code=$?; kill "${tasks[@]}" 2>/dev/null; break; }; done
 exit $code""",
 }
 SLURM = {
@@ -50,13 +53,23 @@ def slurm(tmp_path) -> dict[str, str]:
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/usr/bin/env bash\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    calls = {'CALLS': str(tmp_path), 'VENV': str(tmp_path / 'venv'), 'OMP_NUM_THREADS': '1'}
-    return {**os.environ, **SLURM, **calls, 'PATH': f'{commands}:{os.environ["PATH"]}'}
+    settings = {
+        'CALLS': str(tmp_path),
+        'VENV': str(tmp_path / 'venv'),
+        'OMP_NUM_THREADS': '1',
+        'MASTER_PORT': free_port(),
+    }
+    return {**os.environ, **SLURM, **settings, 'PATH': f'{commands}:{os.environ["PATH"]}'}
 
 
 def script(name: str, environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:
     command = ['bash', f'slurm_scripts/{name}', *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def noted(folder: Path) -> dict[str, str]:
+    """Return the variables that srun saw."""
+    return dict(line.split('=') for line in (folder / 'environment').read_text().splitlines())
 
 
 def options(work_dir: Path, iterations: int) -> tuple[object, ...]:
@@ -96,9 +109,24 @@ def test_a_job_with_bad_input_takes_its_continuation_back(slurm, tmp_path):
 def test_only_without_gpus_a_process_has_more_than_one_thread(slurm, tmp_path, gpus, threads):
     changed = {'SLURM_GPUS_PER_NODE': gpus, 'SLURM_CPUS_PER_TASK': '6', 'CHAIN': '0'}
     script('train.sbatch', {**slurm, **changed, 'VENV': 'nowhere'}, 'gone.py')
-    counts = dict(line.split('=') for line in (tmp_path / 'threads').read_text().splitlines())
+    counts = noted(tmp_path)
     wanted = {'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads, 'OPENBLAS_NUM_THREADS': 1}
     assert {name: int(counts[name]) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(('given', 'port'), [('', '20077'), ('21212', '21212')])
+def test_a_job_has_its_own_port_or_the_given_one(slurm, tmp_path, given, port):
+    script('train.sbatch', {**slurm, 'MASTER_PORT': given, 'CHAIN': '0', 'VENV': 'nowhere'}, 'gone.py')
+    assert noted(tmp_path)['MASTER_PORT'] == port and noted(tmp_path)['MASTER_ADDR'] == '127.0.0.1'
+
+
+def test_a_taken_port_ends_the_job_with_a_cure(slurm, project: Project, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', int(slurm['MASTER_PORT'])))
+        taken.listen()
+        ended = script('train.sbatch', {**slurm, 'CHAIN': '0'}, project.config, *options(tmp_path / 'out', 1))
+    assert ended.returncode == 2
+    assert f'127.0.0.1:{slurm["MASTER_PORT"]}: the port is taken; set MASTER_PORT' in ended.stderr
 
 
 def test_a_job_evaluates(slurm, project: Project, trained, tmp_path):

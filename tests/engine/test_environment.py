@@ -14,6 +14,7 @@ from projects.DistillNeRF.engine.distributed import join
 from projects.DistillNeRF.engine.environment import require_launcher, require_one_process
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.commands import ROOT, run
+from tests.helpers.ranks import free_port
 from tests.helpers.refusals import assert_refused
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29571'}
@@ -97,7 +98,7 @@ def test_other_commands_refuse_to_be_one_of_several_processes(monkeypatch, proje
 
 
 def test_torchrun_without_a_launcher_trains_nothing(project, tmp_path):
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29573']
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', free_port()]
     command += ['tools/train.py', str(project.config), '--work-dir', str(tmp_path / 'work')]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ended.returncode != 0
@@ -112,23 +113,25 @@ def test_torchrun_without_a_launcher_trains_nothing(project, tmp_path):
         ({'MASTER_PORT': 'first'}, "MASTER_PORT='first' is no number"),
         ({'MASTER_PORT': '70000'}, 'no such port'),
         ({'RANK': '2'}, 'RANK=2, but there are WORLD_SIZE=2'),
-        ({'MASTER_ADDR': 'nowhere.invalid'}, r'nowhere\.invalid:29571: there is no such machine'),
-        ({}, r'127\.0\.0\.1:29571: process 0 of 2 waited 1 s for the others in vain'),
+        ({'MASTER_ADDR': 'nowhere.invalid'}, r'nowhere\.invalid:<port>: there is no such machine'),
+        ({}, r'127\.0\.0\.1:<port>: process 0 of 2 waited 1 s for the others in vain'),
         ({'RANK': '1'}, r'process 1 of 2 waited 1 s for the others in vain'),
     ],
 )
 def test_a_process_that_does_not_meet_the_others_says_why(monkeypatch, changed, words):
-    started(monkeypatch, {**TORCHRUN, **changed})
-    with pytest.raises(InputError, match=words):
+    port = free_port()
+    started(monkeypatch, {**TORCHRUN, 'MASTER_PORT': port, **changed})
+    with pytest.raises(InputError, match=words.replace('<port>', port)):
         join(Config(), 'pytorch', patience=1)
 
 
 def test_the_variables_of_open_mpi_are_understood(monkeypatch):
-    started(monkeypatch, {**MPIRUN, 'OMPI_COMM_WORLD_LOCAL_RANK': '0', 'MASTER_PORT': '29572'})
+    port = free_port()
+    started(monkeypatch, {**MPIRUN, 'OMPI_COMM_WORLD_LOCAL_RANK': '0', 'MASTER_PORT': port})
     with pytest.raises(InputError, match=r'MASTER_ADDR is not set; set it to the name of the first machine'):
         join(Config(), 'mpi', patience=1)
     started(monkeypatch, {'OMPI_COMM_WORLD_LOCAL_SIZE': '2'})
-    with pytest.raises(InputError, match=r'127\.0\.0\.1:29572: process 0 of 2 waited 1 s'):
+    with pytest.raises(InputError, match=rf'127\.0\.0\.1:{port}: process 0 of 2 waited 1 s'):
         join(Config(), 'mpi', patience=1)
 
 

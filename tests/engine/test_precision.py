@@ -26,6 +26,7 @@ from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from projects.DistillNeRF.utils.errors import InputError
 from projects.DistillNeRF.utils.precision import computing
 from tests.helpers.commands import ROOT, Project, mmengine_state, run, write_config
+from tests.helpers.ranks import free_port
 from tests.helpers.refusals import assert_refused
 
 
@@ -223,7 +224,7 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all_with_one_message(bad_on_o
     command += ['--launcher', 'pytorch', '--cfg-options', 'train_cfg.max_iters=9', 'train_cfg.val_interval=99']
     command += ['default_hooks.checkpoint.interval=99', 'custom_hooks.2.interval=0']
     paths = os.pathsep.join([str(tmp_path), os.environ['PYTHONPATH']])
-    place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '29541', 'CUDA_VISIBLE_DEVICES': ''}
+    place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port(), 'CUDA_VISIBLE_DEVICES': ''}
     shared = {**os.environ, **place, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}
     ranks = [
         subprocess.Popen(

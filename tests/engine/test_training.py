@@ -18,6 +18,7 @@ from projects.DistillNeRF.engine.resuming import newest_checkpoint
 from projects.DistillNeRF.engine.runner import ExactResumeHook
 from projects.DistillNeRF.models.checkpoint import read_checkpoint
 from tests.helpers.commands import ROOT, Project, Result, run
+from tests.helpers.ranks import free_port
 from tests.helpers.refusals import assert_refused
 
 # Everything that draws random numbers: targets, flips, positions on rays.
@@ -227,7 +228,7 @@ def test_two_processes_give_what_one_gives_with_two_samples_per_step(project, tm
     """
     options = (*RANDOM, 'train_dataloader.sampler.shuffle=False', 'default_hooks.checkpoint.interval=4')
     two = tmp_path / 'two'
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29533']
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', free_port()]
     command += ['tools/train.py', str(project.config), '--work-dir', str(two), '--launcher', 'pytorch']
     command += ['--cfg-options', *options, 'train_cfg.max_iters=4', 'train_cfg.val_interval=4']
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -21,12 +23,19 @@ rank = distributed.get_rank()
 """
 
 
+def free_port() -> str:
+    """Return a port to meet at, below those that the kernel gives to connections: nobody takes it in the meantime."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(('127.0.0.1', port))
+            return str(port)
+
+
 def run_ranks(command: list[str], count: int = 2) -> list[subprocess.CompletedProcess]:
     """Run ``python COMMAND`` as so many processes of one group, with one thread each; return how each ended."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    shared = {'WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'OMP_NUM_THREADS': '1'}
+    place = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port()}
+    shared = {'WORLD_SIZE': str(count), **place, 'OMP_NUM_THREADS': '1'}
     started = [
         subprocess.Popen(
             [sys.executable, *command],
