@@ -96,7 +96,9 @@ def test_bins_that_cannot_be_are_refused():
 
 def test_bins_follow_the_focal_length_of_each_camera():
     """The same images are twice as deep for cameras of twice the focal length, and a batch keeps them apart."""
-    made = network(**{**ALL, 'depth_bins': {'number': 12, 'near': 0.5, 'far': 1e6, 'focal': 40.0}, 'ray_inputs': False})
+    made = network(
+        **{**ALL, 'depth_bins': {'number': 12, 'near': 0.5, 'far': 1e6, 'focal': 40 / 24}, 'ray_inputs': False}
+    )
     views = lidar_views(2, 0)
     matrices = views.cameras.intrinsics.clone()
     matrices[:, :2, :2] *= 2

@@ -31,9 +31,9 @@ def test_bins_that_cannot_be_are_refused(settings):
         LogBins(**settings)
 
 
-@pytest.mark.parametrize('focal', [0.0, -3.0, math.nan])
+@pytest.mark.parametrize('focal', [0.0, -3.0, math.nan, 60.0])
 def test_focal_lengths_that_cannot_be_are_refused(focal):
-    with pytest.raises(InputError, match='focal length'):
+    with pytest.raises(InputError, match='focal length in widths'):
         LogBins(focal=focal)
 
 
@@ -147,19 +147,21 @@ def cameras_of(*focals: float) -> Cameras:
 
 def test_edges_follow_the_focal_length():
     """Of a camera of twice the focal length bins are twice as far, up to the end of the space."""
-    bins = LogBins(6, 1.0, 64.0, focal=50.0)
+    bins = LogBins(6, 1.0, 64.0, focal=1.25)
     same, half, twice, long = bins.edges_of(cameras_of(50.0, 25.0, 100.0, 900.0)).tolist()
     assert same == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
     assert half == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0])
     assert twice == pytest.approx([2.0, 4.0, 8.0, 16.0, 32.0, 63.936, 64.0])
     assert long == pytest.approx([18.0, 36.0, 63.744, 63.808, 63.872, 63.936, 64.0])
     assert bins.edges_of(cameras_of(30.0)[[]]).shape == (0, 7)
+    enlarged = Cameras(cameras_of(75.0).intrinsics, torch.eye(4, dtype=torch.float64)[None], 60, 120)
+    torch.testing.assert_close(bins.edges_of(enlarged), bins.edges_of(cameras_of(25.0)))
 
 
 def test_each_image_is_read_with_its_own_edges():
     """What the net makes of images with edges of their own is what it makes of each alone; gradients, too."""
     net = randomized(CoarseDepthNet(6, 8, 8, (1, 1, 1, 1), None, distribution='softmax'), 0)
-    edges = LogBins(6, 1.0, 64.0, focal=50.0).edges_of(cameras_of(30.0, 70.0))
+    edges = LogBins(6, 1.0, 64.0, focal=1.25).edges_of(cameras_of(30.0, 70.0))
     images = torch.rand(2, 3, 16, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     together = net(images, None, edges)
     together.depth.log().sum().backward()

@@ -14,6 +14,8 @@ from ..utils.errors import InputError
 
 # How much nearer than the next edge an edge is at least, where all would be behind the last one.
 SQUEEZED = 1e-3
+# No camera of a car has as long a focal length, in widths of its image; a number of pixels is longer.
+MAX_FOCAL = 12
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class LogBins:
         number: D, the number of bins.
         near: the first edge, meters, above 0.
         far: the last edge, meters; that of the space, so that the sky lies in the last bin.
-        focal: focal length in pixels, of images as the network sees them, for which these are the edges. Those of
+        focal: focal length, in widths of the image that the network sees, for which these are the edges. Those of
             another camera are farther in proportion to its focal length, but for the last, which is ``far``
             (:meth:`edges_of`). ``None``: all cameras have the same edges.
 
     Raises:
-        InputError: fewer than two bins, edges that do not ascend from above 0, or a focal length that is not above 0.
+        InputError: fewer than two bins, edges that do not ascend from above 0, or a focal length that cannot be.
     """
 
     number: int = 48
@@ -44,8 +46,11 @@ class LogBins:
     focal: float | None = None
 
     def __post_init__(self) -> None:
-        if self.focal is not None and not self.focal > 0:
-            raise InputError(f'depth_bins has focal={self.focal:g}; give a focal length in pixels, above 0')
+        if self.focal is not None and not 0 < self.focal < MAX_FOCAL:
+            raise InputError(
+                f'depth_bins has focal={self.focal:g}; give a focal length in widths of the image: pixels of it over '
+                f'pixels of the width, above 0 and below {MAX_FOCAL}'
+            )
         if self.number < 2 or not 0 < self.near < self.far:
             raise InputError(
                 f'depth_bins has {self.number} bins from {self.near:g} to {self.far:g} m; give a number of 2 or '
@@ -67,7 +72,7 @@ class LogBins:
         edges = self.edges(cameras.intrinsics)
         places = torch.arange(len(edges), device=edges.device, dtype=edges.dtype)
         latest = self.far * (1 - SQUEEZED * (self.number - places))
-        scaled = torch.minimum(cameras.focal_lengths()[:, None] / self.focal * edges, latest)
+        scaled = torch.minimum(cameras.focal_lengths()[:, None] / (self.focal * cameras.width) * edges, latest)
         return torch.cat([scaled[:, :-1], latest[-1:].expand(len(scaled), 1)], dim=1).detach()
 
 

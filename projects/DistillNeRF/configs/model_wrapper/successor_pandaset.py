@@ -10,7 +10,7 @@ _base_ = [
 # LiDAR outweighs the colors, as in model_wrapper_pandaset. Its points are sparse, but each is on one surface.
 model = dict(
     # The front camera has twice the focal length of the others (54 pixels at 64x112), and frames are few.
-    network=dict(depth_bins=dict(focal=60.0)),
+    network=dict(depth_bins=dict(focal=60 / 112)),
     losses=dict(
         lidar_depth=dict(loss_weight=1.5),
         teacher_bins=None,
