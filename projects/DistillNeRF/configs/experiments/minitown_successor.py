@@ -35,6 +35,9 @@ runs = {
         options={f'{_dataset}.training_target_smart_sample': False, f'{_dataset}.one_new_view_each': False}
     ),
     'without flips': dict(options={f'{_dataset}.pipeline.4.probability': 0.0}),
+    'one past glance': dict(options={f'{_network}.num_past': 1, f'{_network}.source_blend.past': True}),
+    # The camera behind has a focal length of .5 widths of its image, the others of .79.
+    'bins follow the focal length': dict(options={f'{_network}.depth_bins.focal': 0.79}),
 }
 
 evaluations = ['psnr', 'novel_view', 'depth']
