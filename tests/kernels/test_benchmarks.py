@@ -32,7 +32,11 @@ def compare(monkeypatch, comparison: ModuleType, device, *options: str) -> int:
 @pytest.mark.parametrize(
     ('comparison', 'said', 'count'),
     [
-        (fused_kernels, ['composite of coarse features, forward and backward'], 11),
+        (
+            fused_kernels,
+            ['composite of coarse features, forward and backward', 'of mean densities, forward and backward'],
+            13,
+        ),
         (sparse_convolution, ['fine to coarse, transposed: ', 'within coarse, 8 -> 4'], 7),
     ],
 )

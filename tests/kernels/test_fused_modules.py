@@ -21,9 +21,10 @@ SPACE = ParameterizedSpace(inner_range=8, inner_range_z=4.7, near=0.2, step=0.7,
 CHANNELS = 3
 
 
+@pytest.mark.parametrize('mean', [False, True])
 @pytest.mark.parametrize('activation', ray_marching.ACTIVATIONS)
-def test_rays_agree_at_first_use(activation, device):
-    for comparison in RAY_MARCHING.compare(ray_marching, device, torch.float32, activation, 5):
+def test_rays_agree_at_first_use(activation, mean, device):
+    for comparison in RAY_MARCHING.compare(ray_marching, device, torch.float32, activation, 5, mean):
         assert comparison.expected.abs().max() > 0
         assert comparison.error <= TOLERANCES[torch.float32] / 5, comparison.what
 
@@ -38,11 +39,13 @@ def test_instance_norm_agrees_at_first_use(half, device):
 def test_a_wrong_kernel_disagrees_at_first_use(wrong, device, monkeypatch):
     right = getattr(ray_marching, wrong)
     monkeypatch.setattr(ray_marching, wrong, lambda *inputs: (right(*inputs)[0] * 1.01, *right(*inputs)[1:]))
-    comparisons = RAY_MARCHING.compare(ray_marching, device, torch.float32, 'exp', 5)
+    comparisons = RAY_MARCHING.compare(ray_marching, device, torch.float32, 'exp', 5, wrong == 'ray_weights')
     assert max(comparison.error for comparison in comparisons) > TOLERANCES[torch.float32]
 
 
-def rendered(head: ColorHead | FeatureHead, quirks: bool, kernels: str) -> tuple[list[Tensor], list[Tensor]]:
+def rendered(
+    head: ColorHead | FeatureHead, quirks: bool, mean: bool, kernels: str
+) -> tuple[list[Tensor], list[Tensor]]:
     """What rays of a random scene see, and the gradients of the voxels."""
     generator = torch.Generator().manual_seed(11)
     grid, _ = VoxelGrid.build(point_codes(torch.rand(60, 3, generator=generator) * 1.6 - 0.8, 4), 3, 4)
@@ -50,7 +53,7 @@ def rendered(head: ColorHead | FeatureHead, quirks: bool, kernels: str) -> tuple
     voxels = [(voxel * torch.tensor([1.0, 1, 1, 3])).requires_grad_() for voxel in voxels]
     origins = torch.randn(6, 3, generator=generator)
     directions = torch.nn.functional.normalize(torch.randn(6, 3, generator=generator), dim=1)
-    sampling = RaySampling(fine_samples=6, fine_step=0.15, published_quirks=quirks)
+    sampling = RaySampling(fine_samples=6, fine_step=0.15, published_quirks=quirks, mean_density=mean)
     tables = VoxelTables.build(grid, *voxels, sampling.logit_bound, quirks)
     torch.manual_seed(7)
     rays = render_rays(tables, SPACE, sampling, head.compositor(tables), origins, directions, True, kernels)
@@ -62,12 +65,12 @@ def rendered(head: ColorHead | FeatureHead, quirks: bool, kernels: str) -> tuple
     return [*outputs, rays.depths[seen]], list(torch.autograd.grad(outputs, voxels, cotangents))
 
 
-@pytest.mark.parametrize('quirks', [True, False])
+@pytest.mark.parametrize(('quirks', 'mean'), [(True, False), (False, False), (False, True)])
 @pytest.mark.parametrize('kind', ['color', 'feature'])
-def test_rays_are_rendered_as_with_torch(kind, quirks):
+def test_rays_are_rendered_as_with_torch(kind, quirks, mean):
     torch.manual_seed(17)
     head = ColorHead(CHANNELS, width=32) if kind == 'color' else FeatureHead(CHANNELS, out_channels=5)
-    ours, theirs = (rendered(head, quirks, kernels) for kernels in ('triton', 'torch'))
+    ours, theirs = (rendered(head, quirks, mean, kernels) for kernels in ('triton', 'torch'))
     for one, other in zip((*ours[0], *ours[1]), (*theirs[0], *theirs[1]), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)
 

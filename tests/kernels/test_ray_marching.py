@@ -61,16 +61,20 @@ def march(tables: VoxelTables, sampling: RaySampling, coarse: Tensor, origins: T
         sampling.fine_step,
         sampling.density_activation,
         sampling.published_quirks,
+        sampling.mean_density,
     )
     return kernels.place_samples(coarse, origins, directions, grid.index, grid.leaves, tables.logits, settings)
 
 
 @pytest.mark.parametrize('precision', [torch.float64, torch.float32])
 @pytest.mark.parametrize('quirks', [True, False])
-@pytest.mark.parametrize(('count', 'jitter'), [(0, False), (1, False), (60, False), (60, True)])
-def test_samples_and_rows_equal_the_torch_path(count, jitter, quirks, precision):
+@pytest.mark.parametrize(
+    ('count', 'jitter', 'mean'),
+    [(0, False, False), (1, False, False), (60, False, False), (60, True, False), (60, False, True)],
+)
+def test_samples_and_rows_equal_the_torch_path(count, jitter, mean, quirks, precision):
     tables, (origins, directions) = scene(count, quirks, precision), rays(7, precision)
-    sampling = replace(SAMPLING, published_quirks=quirks)
+    sampling = replace(SAMPLING, published_quirks=quirks, mean_density=mean)
     torch.manual_seed(3)
     coarse, _ = place_coarse_samples(tables, SPACE, sampling, origins, directions, jitter)
     torch.manual_seed(3)
@@ -122,8 +126,10 @@ def test_samples_at_both_ends_of_a_ray(dtype):
         torch.testing.assert_close(depths[ray], expected)
 
 
-def weights_of_torch(logits: Tensor, rows: Tensor, depths: Tensor, activation: str) -> tuple[Tensor, ...]:
-    weights = alpha_weights(gather_rows(logits, rows), depths, activation)
+def weights_of_torch(
+    logits: Tensor, rows: Tensor, depths: Tensor, activation: str, mean: bool = False
+) -> tuple[Tensor, ...]:
+    weights = alpha_weights(gather_rows(logits, rows), depths, activation, mean)
     halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
     return weights, halves, expected_depth(weights, depths, SPACE.far), weights.sum(-1)
 
@@ -138,20 +144,24 @@ ALL = (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize(
-    ('count', 'quirks', 'activation', 'used'),
+    ('count', 'quirks', 'activation', 'used', 'mean'),
     [
-        *((0, True, activation, ALL) for activation in kernels.ACTIVATIONS),
-        *((60, quirks, activation, ALL) for activation in kernels.ACTIVATIONS for quirks in (True, False)),
-        (1, False, 'exp', ALL),
-        *((60, False, 'exp', used) for used in ((1, 2), (0,), (3,))),
+        *((0, True, activation, ALL, False) for activation in kernels.ACTIVATIONS),
+        *((60, quirks, activation, ALL, False) for activation in kernels.ACTIVATIONS for quirks in (True, False)),
+        (1, False, 'exp', ALL, False),
+        *((60, False, 'exp', used, False) for used in ((1, 2), (0,), (3,))),
+        *((60, False, activation, ALL, True) for activation in kernels.ACTIVATIONS),
+        *((count, True, 'exp', ALL, True) for count in (0, 1, 60)),
     ],
 )
-def test_weights_and_gradients_equal_the_torch_path(count, quirks, activation, used, dtype):
+def test_weights_and_gradients_equal_the_torch_path(count, quirks, activation, used, mean, dtype):
     tables, (origins, directions) = scene(count, quirks, dtype), rays(5, dtype)
     with torch.no_grad():
         depths, rows = place_samples(tables, SPACE, SAMPLING, origins, directions, False)
-    ours = kernels.ray_weights(tables.logits, rows, depths, activation, SPACE.far)
-    theirs = weights_of_torch(tables.logits, rows, depths, activation)
+    ours = kernels.ray_weights(tables.logits, rows, depths, activation, SPACE.far, mean)
+    theirs = weights_of_torch(tables.logits, rows, depths, activation, mean)
+    if count == 60:
+        assert (ours[0] - kernels.ray_weights(tables.logits, rows, depths, activation, SPACE.far, not mean)[0]).any()
     for i in (0, 1, 3):
         torch.testing.assert_close(ours[i], theirs[i])
     # The depth of a ray is a quotient by its opacity, whose 1 - exp(-x) is rounded to multiples of 1e-16.
@@ -164,15 +174,16 @@ def test_weights_and_gradients_equal_the_torch_path(count, quirks, activation, u
     assert count < 60 or grad.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize('mean', [False, True])
 @pytest.mark.parametrize('activation', ['exp', 'softplus', 'sigmoid'])
-def test_single_precision_is_as_exact_as_that_of_torch(activation):
+def test_single_precision_is_as_exact_as_that_of_torch(activation, mean):
     tables, (origins, directions) = scene(60, True, torch.float32), rays(5, torch.float32)
     with torch.no_grad():
         depths, rows = place_samples(tables, SPACE, SAMPLING, origins, directions, False)
     exact_logits = tables.logits.detach().double().requires_grad_()
-    exact = weights_of_torch(exact_logits, rows, depths.double(), activation)
+    exact = weights_of_torch(exact_logits, rows, depths.double(), activation, mean)
     exact_grad = gradient(exact, (0, 1, 3), exact_logits)
-    ours = kernels.ray_weights(tables.logits, rows, depths, activation, SPACE.far)
+    ours = kernels.ray_weights(tables.logits, rows, depths, activation, SPACE.far, mean)
     for i in (0, 1, 3):
         torch.testing.assert_close(ours[i].double(), exact[i], rtol=0, atol=1e-6)
     clear = exact[3] < 0.01  # the depth of a ray that sees almost nothing is a quotient of rounding
@@ -191,13 +202,14 @@ def test_small_densities_keep_their_digits(dtype):
     torch.testing.assert_close(weights, torch.full_like(weights, 1 - math.exp(-1) + 1e-10), rtol=1e-12, atol=0)
 
 
-def test_opaque_clear_and_broken_rays(dtype):
+@pytest.mark.parametrize('mean', [False, True])
+def test_opaque_clear_and_broken_rays(mean, dtype):
     """Optical depths beyond the clamp, none at all, and a logit that is not a number."""
     logits = torch.tensor([100.0, -60.0, float('nan'), -30.0], dtype=dtype, requires_grad=True)
     rows = torch.tensor([[0, 0, 1, 3], [1, 3, 3, 1], [3, 2, 3, 3]], dtype=torch.int32)
     depths = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=dtype).expand(3, 4)
-    ours = kernels.ray_weights(logits, rows, depths, 'exp', SPACE.far)
-    theirs = weights_of_torch(logits, rows, depths, 'exp')
+    ours = kernels.ray_weights(logits, rows, depths, 'exp', SPACE.far, mean)
+    theirs = weights_of_torch(logits, rows, depths, 'exp', mean)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, equal_nan=True)
     assert ours[2][2] == SPACE.far and ours[3][2].isnan()

@@ -137,13 +137,14 @@ class Benchmark:
             # Weights that differ by rounding alone make another interval the heaviest.
             yield self._timing(f'marching of {name}', plain, fused, other, 0.05)
         del found, found_rows
-        yield from self.differentiable(
-            'weights, depth and opacity',
-            lambda: _joined(*_torch_weights(tables.logits, rows, depths, space.far)),
-            lambda: _joined(*kernels.ray_weights(tables.logits, rows, depths, 'exp', space.far)),
-            [tables.logits],
-            torch.float32,
-        )
+        for how, mean in (('', False), (', of mean densities', True)):
+            yield from self.differentiable(
+                f'weights, depth and opacity{how}',
+                lambda mean=mean: _joined(*_torch_weights(tables.logits, rows, depths, space.far, mean)),
+                lambda mean=mean: _joined(*kernels.ray_weights(tables.logits, rows, depths, 'exp', space.far, mean)),
+                [tables.logits],
+                torch.float32,
+            )
         weights = kernels.ray_weights(tables.logits, rows, depths, 'exp', space.far)[1].detach().requires_grad_()
         for name, table, limit, cells in (
             ('fine', tables.fine, grid.num_fine, None),
@@ -192,8 +193,8 @@ def _coarse_of_row(grid: VoxelGrid) -> Tensor:
     return torch.cat([grid.parents, coarse])
 
 
-def _torch_weights(logits: Tensor, rows: Tensor, depths: Tensor, far: float) -> tuple[Tensor, ...]:
-    weights = alpha_weights(gather_rows(logits, rows), depths, 'exp')
+def _torch_weights(logits: Tensor, rows: Tensor, depths: Tensor, far: float, mean: bool) -> tuple[Tensor, ...]:
+    weights = alpha_weights(gather_rows(logits, rows), depths, 'exp', mean)
     halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
     return weights, halves, expected_depth(weights, depths, far), weights.sum(-1)
 

@@ -93,6 +93,7 @@ def _march(
     FAR: tl.constexpr,
     QUIRKS: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    MEAN_DENSITY: tl.constexpr,
     RANGE: tl.constexpr,
     RANGE_Z: tl.constexpr,
     RATIO: tl.constexpr,
@@ -126,7 +127,7 @@ def _march(
         FINE_LEVEL,
     )
     logit = tl.load(logits_ptr + row, mask=valid, other=0.0).to(depth.dtype)
-    weights, _, _, _ = alpha_weights(logit, gap, i, interval, ACTIVATION, BLOCK)
+    weights, _, _, _, _ = alpha_weights(logit, gap, i, interval, ACTIVATION, MEAN_DENSITY, BLOCK)
     heaviest = tl.argmax(tl.where(interval, weights, -1.0), 0)
 
     j = tl.arange(0, FINE_BLOCK)
@@ -182,6 +183,7 @@ class Marching(NamedTuple):
     fine_step: float
     density_activation: str
     published_quirks: bool
+    mean_density: bool = False
 
 
 @torch.no_grad()
@@ -225,6 +227,7 @@ def place_samples(
             FAR=marching.far,
             QUIRKS=marching.published_quirks,
             ACTIVATION=known_activation(marching.density_activation),
+            MEAN_DENSITY=marching.mean_density,
             RANGE=float(marching.inner_range),
             RANGE_Z=float(marching.inner_range_z),
             RATIO=marching.contract_ratio,

@@ -96,15 +96,26 @@ def _shift_right(x, i, first):
 
 
 @triton.jit
-def alpha_weights(logit, gap, i, interval, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr):
+def _following(x, i, BLOCK: tl.constexpr):
+    """Return x[i + 1], and x[i] at the last i."""
+    return tl.gather(x, tl.minimum(i + 1, BLOCK - 1), 0)
+
+
+@triton.jit
+def alpha_weights(logit, gap, i, interval, ACTIVATION: tl.constexpr, MEAN_DENSITY: tl.constexpr, BLOCK: tl.constexpr):
     """Compute the weights of the intervals between samples, zero where there is none.
 
     Returns:
-        weights, what passes before each interval, what each lets pass, and the derivative of its opacity to the mean
-        of its logits.
+        weights, what passes before each interval, what each lets pass, the derivative of its opacity to the mean of
+        its two ends, and the derivative of what is averaged to the logits of the samples.
     """
-    following = tl.gather(logit, tl.minimum(i + 1, BLOCK - 1), 0)
-    sigma, slope = _density((logit + following) * 0.5, ACTIVATION)
+    if MEAN_DENSITY:
+        density, of_sample = _density(logit, ACTIVATION)
+        slope = 1.0
+        sigma = (density + _following(density, i, BLOCK)) * 0.5
+    else:
+        of_sample = 1.0
+        sigma, slope = _density((logit + _following(logit, i, BLOCK)) * 0.5, ACTIVATION)
     optical = tl.where(interval, sigma * gap, 0.0)
     clear = _exp(-tl.where(optical > MAX_OPTICAL_DEPTH, MAX_OPTICAL_DEPTH, optical))
     alpha = 1.0 - clear
@@ -112,11 +123,21 @@ def alpha_weights(logit, gap, i, interval, ACTIVATION: tl.constexpr, BLOCK: tl.c
     before = tl.cumprod(_shift_right(keep, i, 1.0), 0)
     weights = tl.where(interval, (alpha + ALPHA_EPSILON) * before, 0.0)
     derivative = tl.where(interval & (optical <= MAX_OPTICAL_DEPTH), clear * gap * slope, 0.0)
-    return weights, before, keep, derivative
+    return weights, before, keep, derivative, of_sample
 
 
 @triton.jit
-def _load_ray(logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr):
+def _load_ray(
+    logits_ptr,
+    rows_ptr,
+    depths_ptr,
+    ray,
+    samples,
+    i,
+    ACTIVATION: tl.constexpr,
+    MEAN_DENSITY: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Load the samples of a ray and compute the weights of their intervals, and the middles of these."""
     interval = i < samples - 1
     row = tl.load(rows_ptr + ray * samples + i, mask=i < samples, other=0)
@@ -124,8 +145,10 @@ def _load_ray(logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION: tl.
     depth = tl.load(depth_ptr + i, mask=i < samples, other=0.0)
     following = tl.load(depth_ptr + i + 1, mask=interval, other=0.0)
     logit = tl.load(logits_ptr + row, mask=i < samples, other=0.0).to(depth.dtype)
-    weights, before, keep, derivative = alpha_weights(logit, following - depth, i, interval, ACTIVATION, BLOCK)
-    return row, weights, before, keep, derivative, (following + depth) * 0.5
+    weights, before, keep, derivative, of_sample = alpha_weights(
+        logit, following - depth, i, interval, ACTIVATION, MEAN_DENSITY, BLOCK
+    )
+    return row, weights, before, keep, derivative, of_sample, (following + depth) * 0.5
 
 
 @triton.jit
@@ -140,12 +163,15 @@ def _weights(
     samples,
     FAR: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    MEAN_DENSITY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Compute the weights of one ray's intervals and samples, its depth and opacity."""
     ray = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
-    _, weights, _, _, _, middle = _load_ray(logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION, BLOCK)
+    _, weights, _, _, _, _, middle = _load_ray(
+        logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION, MEAN_DENSITY, BLOCK
+    )
     tl.store(weights_ptr + ray * (samples - 1) + i, weights, mask=i < samples - 1)
     halves = (_shift_right(weights, i, 0.0) + weights) * 0.5
     tl.store(halves_ptr + ray * samples + i, halves, mask=i < samples)
@@ -170,14 +196,15 @@ def _weights_gradient(
     samples,
     FAR: tl.constexpr,
     ACTIVATION: tl.constexpr,
+    MEAN_DENSITY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Add the gradients of one ray to the table of logits; those of empty space are left out."""
     ray = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     interval = i < samples - 1
-    row, weights, before, keep, derivative, middle = _load_ray(
-        logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION, BLOCK
+    row, weights, before, keep, derivative, of_sample, middle = _load_ray(
+        logits_ptr, rows_ptr, depths_ptr, ray, samples, i, ACTIVATION, MEAN_DENSITY, BLOCK
     )
     grad = tl.zeros_like(weights)
     if grad_weights_ptr is not None:
@@ -197,7 +224,7 @@ def _weights_gradient(
     product = tl.where(interval, grad * weights, 0.0)
     behind = tl.cumsum(product, 0, reverse=True) - product
     grad_mean = tl.where(interval, (grad * before - divide(behind, keep)) * derivative, 0.0)
-    grad_logit = (_shift_right(grad_mean, i, 0.0) + grad_mean) * 0.5
+    grad_logit = (_shift_right(grad_mean, i, 0.0) + grad_mean) * 0.5 * of_sample
     tl.atomic_add(grad_logits_ptr + row, grad_logit, mask=(i < samples) & (row < empty_row), sem='relaxed')
 
 
@@ -212,13 +239,14 @@ class _RayWeights(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, rows: Tensor, depths: Tensor, activation: str, far: float
+        ctx: Any, logits: Tensor, rows: Tensor, depths: Tensor, activation: str, far: float, mean_density: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rays, samples = rows.shape
         weights, halves = depths.new_empty(rays, samples - 1), torch.empty_like(depths)
         depth, opacity = depths.new_empty(rays), depths.new_empty(rays)
         ctx.save_for_backward(logits, rows, depths)
-        ctx.options = {'FAR': far, 'ACTIVATION': activation, 'BLOCK': triton.next_power_of_2(samples), **RAY_OPTIONS}
+        settings = {'FAR': far, 'ACTIVATION': activation, 'MEAN_DENSITY': mean_density}
+        ctx.options = {**settings, 'BLOCK': triton.next_power_of_2(samples), **RAY_OPTIONS}
         ctx.set_materialize_grads(False)
         if rays:
             with torch.cuda.device_of(depths):
@@ -228,7 +256,7 @@ class _RayWeights(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         logits, rows, depths = ctx.saved_tensors
         rays, samples = rows.shape
         grad_logits = torch.zeros_like(logits, dtype=depths.dtype)
@@ -240,11 +268,11 @@ class _RayWeights(torch.autograd.Function):
                     *(len(logits) - 1, samples),
                     **ctx.options,
                 )
-        return grad_logits.to(logits.dtype), None, None, None, None
+        return grad_logits.to(logits.dtype), None, None, None, None, None
 
 
 def ray_weights(
-    logits: Tensor, rows: Tensor, depths: Tensor, activation: str, far: float
+    logits: Tensor, rows: Tensor, depths: Tensor, activation: str, far: float, mean_density: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute alpha weights along rays, expected depth and opacity, with gradients to the logits of occupied rows.
 
@@ -254,6 +282,7 @@ def ray_weights(
         depths: ``(rays, n)`` ascending distances along the rays, meters, float32 or float64.
         activation: the density activation, ``exp``, ``softplus`` or ``sigmoid``.
         far: greatest depth, meters.
+        mean_density: an interval has the mean density of its ends, not the density of their mean logit.
 
     Returns:
         weights: ``(rays, n - 1)`` of the intervals between samples.
@@ -262,4 +291,4 @@ def ray_weights(
         opacity: ``(rays,)`` sum of the weights.
     """
     inputs = (logits.contiguous(), rows.contiguous(), depths.contiguous())
-    return _RayWeights.apply(*inputs, known_activation(activation), float(far))
+    return _RayWeights.apply(*inputs, known_activation(activation), float(far), bool(mean_density))

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..geometry.contraction import ParameterizedSpace
 from ..kernels.selection import Comparison, Kernel, compared
-from ..utils.errors import InputError
 from . import renderer
 from .renderer import Hits, RayRendering, RaySampling, VoxelTables, coarse_depths, gather_rows, rows_along
 from .volume_rendering import alpha_weights, expected_depth
@@ -69,6 +68,7 @@ def march(
         fine_step=sampling.fine_step,
         density_activation=sampling.density_activation,
         published_quirks=sampling.published_quirks,
+        mean_density=sampling.mean_density,
     )
     return kernel.place_samples(coarse, origins, directions, grid.index, grid.leaves, tables.logits, marching)
 
@@ -88,25 +88,22 @@ def render_rays(
     Raises:
         InputError: ``kernels='triton'`` cannot be done.
     """
-    if sampling.mean_density:
-        if kernels == 'triton':
-            raise InputError("network.kernels='triton': no kernel knows sampling.mean_density; leave one of them away")
-        kernels = 'torch'
-    kernel = RAY_MARCHING.choose(kernels, origins, sampling.density_activation, tables.fine.shape[1])
+    activation, mean_density = sampling.density_activation, sampling.mean_density
+    kernel = RAY_MARCHING.choose(kernels, origins, activation, tables.fine.shape[1], mean_density)
     if kernel is None:
         return renderer.render_rays(tables, space, sampling, composite, origins, directions, jitter)
     with torch.no_grad():
         coarse = coarse_depths(space, sampling, origins, jitter)
         depths, rows = march(kernel, tables, space, sampling, coarse, origins, directions)
     weights, halves, depth, opacity = kernel.ray_weights(
-        tables.logits, rows, depths, sampling.density_activation, space.far
+        tables.logits, rows, depths, activation, space.far, mean_density
     )
     color = 2 * composite(FusedHits(rows, kernel), halves) - 1
     return RayRendering(color, depth, opacity, weights, depths)
 
 
 def _compare(
-    module: ModuleType, device: torch.device, dtype: torch.dtype, activation: str, channels: int
+    module: ModuleType, device: torch.device, dtype: torch.dtype, activation: str, channels: int, mean_density: bool
 ) -> list[Comparison]:
     """Compare all kernels of the file with torch on random rays through a cube that is nearly full."""
     generator = torch.Generator().manual_seed(0)
@@ -115,7 +112,7 @@ def _compare(
         return torch.randn(shape, generator=generator).to(device, dtype)
 
     space = ParameterizedSpace(inner_range=8, inner_range_z=4.7, near=0.2, step=0.7, far=12.0)
-    sampling = RaySampling(fine_samples=6, fine_step=0.15, density_activation=activation)
+    sampling = RaySampling(fine_samples=6, fine_step=0.15, density_activation=activation, mean_density=mean_density)
     points = torch.rand(700, 3, generator=generator) * 2 - 1
     grid, _ = VoxelGrid.build(point_codes(points, 3).to(device), 2, 3)
     coarse, fine = random(grid.num_coarse, channels + 1), random(grid.num_fine, channels + 1)
@@ -130,11 +127,11 @@ def _compare(
 
     def weigh(logits: Tensor) -> Tensor:
         logits = torch.cat([logits, tables.logits[-1:]])
-        return torch.cat(_as_columns(*module.ray_weights(logits, rows, depths, activation, space.far)), 1)
+        return torch.cat(_as_columns(*module.ray_weights(logits, rows, depths, activation, space.far, mean_density)), 1)
 
     def weigh_exactly(logits: Tensor) -> Tensor:
         logits = torch.cat([logits, tables.logits[-1:].double()])
-        weights = alpha_weights(gather_rows(logits, rows), depths.double(), activation)
+        weights = alpha_weights(gather_rows(logits, rows), depths.double(), activation, mean_density)
         halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
         depth = expected_depth(weights, depths.double(), space.far)
         return torch.cat(_as_columns(weights, halves, depth, weights.sum(1)), 1)
