@@ -22,10 +22,7 @@ train_dataloader = dict(
     dataset=dict(
         training_target_smart_sample=True,
         pipeline=[
-            dict(type='LoadViews'),
-            dict(type='LoadLidarDepth'),
-            dict(type='SkyFromLidar', ceiling=15.0),
-            dict(type='PackViews'),
+            *_base_.train_dataloader.dataset.pipeline,
             dict(type='FlipViews'),
             dict(type='ZoomViews', largest=1.6, probability=0.5),
         ],

@@ -13,14 +13,7 @@ train_dataloader = dict(
         virtual_img_target_smart_sample=True,
         enable_upward_virtual_cam=True,
         one_new_view_each=True,
-        pipeline=[
-            dict(type='LoadViews'),
-            dict(type='LoadLidarDepth'),
-            dict(type='LoadTeacher'),
-            dict(type='LoadFeatures'),
-            dict(type='PackViews'),
-            dict(type='FlipViews'),
-        ],
+        pipeline=[*_base_.train_dataloader.dataset.pipeline, dict(type='FlipViews')],
     )
 )
 
