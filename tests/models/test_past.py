@@ -75,7 +75,7 @@ def town() -> Scene:
         1: lifted(distances(present, (-4.0, -2.0, 4.0)), NOW, 2 * network.channels),
         2: lifted(distances(before, (-1.0, 1.0, 5.0)), THEN, 2 * network.channels),
     }
-    with mock.patch.object(network, 'depths', lambda batch: depths[len(batch[0])]), torch.no_grad():
+    with mock.patch.object(network, 'depths', lambda batch, others: depths[len(batch[0])]), torch.no_grad():
         return network.encode([views])[0].scene
 
 
@@ -170,6 +170,59 @@ def test_under_autocast_weights_that_the_past_was_computed_with_keep_their_gradi
     for name, parameter in network.named_parameters():
         if name.startswith(('coarse_net', 'fine_net')):
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+# Plane sweep: depth from what the past shows.
+
+
+def sweeping(**changes: object) -> DistillNeRF:
+    """The small network with a plane sweep of random weights."""
+    network = small_network(plane_sweep={'channels': 4, 'groups': 2}, **changes)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in network.plane_sweep.parameters():
+        parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return network
+
+
+def overlapping(seed: int) -> Views:
+    """Views to all sides, and as many from two meters behind."""
+    cameras = level_cameras((0.0, 60.0), 18, 34).to(torch.float64)
+    before = replace(cameras, cam2world=cameras.cam2world.clone())
+    before.cam2world[:, 1, 3] -= 2.0
+    now, then = (random_views(2, seed + k) for k in (0, 50))
+    return with_past(replace(now, cameras=cameras), replace(then, cameras=before))
+
+
+def test_a_plane_sweep_adds_nothing_at_first_bit_by_bit():
+    network, plain = (small_network(num_past=1, **own) for own in ({'plane_sweep': {}}, {}))
+    own = set(network.state_dict()) - set(plain.state_dict())
+    assert own and all(name.startswith('plane_sweep.') for name in own)
+    views = overlapping(0)
+    assert_equal(network(views), plain(views))
+
+
+def test_with_a_plane_sweep_depth_depends_on_the_past_images():
+    views = overlapping(0)
+    brighter = replace(views, past=replace(views.past, images=views.past.images.flip(-1)))
+    for network, depends in ((small_network(num_past=1), False), (sweeping(num_past=1), True), (sweeping(), False)):
+        one, other = (network.encode([sample])[0].coarse.depth for sample in (views, brighter))
+        assert torch.equal(one, other) != depends
+    # The past views see the present ones, too.
+    changed = replace(views, images=views.images.flip(-1))
+    past = [sweeping(num_past=1)._past_depths([sample])[0][0].depth for sample in (views, changed)]
+    assert not torch.equal(*past)
+
+
+def test_a_sweep_of_a_batch_is_that_of_its_samples_and_trains_all_its_weights():
+    network = sweeping(num_past=1)
+    batch = [overlapping(0), replace(overlapping(1), past=None), overlapping(2)[[0]]]
+    batch = [replace(views, depth_features=batch[0].depth_features[: len(views)]) for views in batch]
+    together = network.encode(batch)
+    for views, encoded in zip(batch, together, strict=True):
+        assert_same(encoded, network.encode([views])[0], views.cameras)
+    sum(encoded.coarse.depth.log().sum() for encoded in together).backward()
+    for name, parameter in network.plane_sweep.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
 # What is wrong with a past.

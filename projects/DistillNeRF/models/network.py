@@ -19,6 +19,7 @@ from ..modules.depth_bins import LogBins
 from ..modules.fine_depth import FineDepth, FineDepthNet
 from ..modules.heads import ColorHead, build_head
 from ..modules.past_agreement import PastAgreement, believed
+from ..modules.plane_sweep import PlaneSweep
 from ..modules.pooling import candidate_positions, grow, pool_views
 from ..modules.ray_inputs import RAY_CHANNELS, ray_inputs
 from ..modules.renderer import RaySampling
@@ -76,6 +77,9 @@ class DistillNeRF(nn.Module):
         num_past: 1 to lift the views of the keyframe before (:attr:`Views.past`) as well, where a sample has some, by
             the same nets. In the voxels they count as far as the present views do not see through them
             (:class:`..modules.past_agreement.PastAgreement`).
+        plane_sweep: keyword arguments of :class:`..modules.plane_sweep.PlaneSweep`, which compares each view with the
+            other views of the sample and, with ``num_past``, those of the past, at the depth of each bin; ``None`` for
+            none, as published.
         past_gradient: the depth nets are trained through the past views, too. Without, nothing is kept of these for the
             backward pass; the present views train the same nets.
 
@@ -109,6 +113,7 @@ class DistillNeRF(nn.Module):
         depth_bins: dict | None = None,
         ray_inputs: bool = False,
         num_past: int = 0,
+        plane_sweep: dict | None = None,
         past_gradient: bool = False,
     ) -> None:
         super().__init__()
@@ -139,6 +144,7 @@ class DistillNeRF(nn.Module):
             raise ValueError('source_blend blends colors, but the head renders features: leave it out')
         self.num_past = int(num_past)
         self.past_gradient = past_gradient
+        self.plane_sweep = None if plane_sweep is None else PlaneSweep(self.coarse_net.channels, **plane_sweep)
         self.agreement = PastAgreement() if num_past else None
         set_activation_checkpointing(self, activation_checkpointing)
         set_kernels(self, kernels)
@@ -164,32 +170,65 @@ class DistillNeRF(nn.Module):
 
     def _encode(self, batch: Sequence[Views]) -> list[Encoded]:
         """Encode samples whose images have one size."""
-        present = self._depths_of_each(batch)
+        before = [views.past if self.num_past else None for views in batch]
+        present = self._depths_of_each(batch, before)
         # After the present: older versions of torch keep the weights that autocast casts, without gradient if these
         # were cast where there is none.
         past = self._past_depths(batch)
         parts = zip(batch, present, past, strict=True)
-        return [Encoded(self._scene(views, *depth, before), *depth) for views, depth, before in parts]
+        return [Encoded(self._scene(views, *depth, of_past), *depth) for views, depth, of_past in parts]
 
-    def _depths_of_each(self, batch: Sequence[Views]) -> list[tuple[CoarseDepth, FineDepth]]:
-        coarse, fine = self.depths(batch)
+    def _depths_of_each(
+        self, batch: Sequence[Views], others: Sequence[Views | None]
+    ) -> list[tuple[CoarseDepth, FineDepth]]:
+        coarse, fine = self.depths(batch, others)
         counts = [len(views) for views in batch]
         return list(zip(_split(coarse, counts), _split(fine, counts), strict=True))
 
     def _past_depths(self, batch: Sequence[Views]) -> list[tuple[CoarseDepth, FineDepth] | None]:
         """Predict the depth of the past views of every sample; ``None`` for samples and networks without."""
-        known = [views.past for views in batch if views.past is not None and self.num_past]
+        known = [(views.past, views) for views in batch if views.past is not None and self.num_past]
         if not known:
             return [None] * len(batch)
         with torch.set_grad_enabled(self.past_gradient and torch.is_grad_enabled()):
-            depths = iter(self._depths_of_each(known))
+            depths = iter(self._depths_of_each(*zip(*known, strict=True)))
         return [None if views.past is None else next(depths) for views in batch]
 
-    def depths(self, batch: Sequence[Views]) -> tuple[CoarseDepth, FineDepth]:
-        """Predict coarse and fine depth of the views of all samples of a batch, whose images have one size."""
+    def depths(
+        self, batch: Sequence[Views], others: Sequence[Views | None] | None = None
+    ) -> tuple[CoarseDepth, FineDepth]:
+        """Predict coarse and fine depth of the views of all samples of a batch, whose images have one size.
+
+        Args:
+            batch: the views of each sample.
+            others: further views of each sample, with which a plane sweep compares them; ``None`` for none.
+        """
         images = self.depth_inputs(batch)
-        coarse = self.coarse_net(images, self._depth_features(batch), self._edges(images, batch))
+        edges = self._edges(images, batch)
+        features = self.coarse_net.features(images, self._depth_features(batch))
+        added = self._swept(batch, others or [None] * len(batch), features, edges)
+        coarse = self.coarse_net.render(features, edges, images[:, COLORS:], added)
         return coarse, self.fine_net(images, coarse)
+
+    def _swept(
+        self, batch: Sequence[Views], others: Sequence[Views | None], features: Tensor, edges: Tensor
+    ) -> Tensor | None:
+        """Return what a plane sweep adds to the logits of the bins, ``(N, D, H, W)``; ``None`` without one."""
+        if self.plane_sweep is None:
+            return None
+        counts = [len(views) for views in batch]
+        edges = edges.expand(len(features), -1)
+        parts = []
+        for views, further, context, bins in zip(
+            batch, others, features.split(counts), edges.split(counts), strict=True
+        ):
+            described = self.plane_sweep.describe(views.images)
+            theirs, their_cameras = described, views.cameras
+            if further is not None:
+                theirs = torch.cat([described, self.plane_sweep.describe(further.images)])
+                their_cameras = views.cameras.joined(further.cameras)
+            parts.append(self.plane_sweep(described, views.cameras, bins, theirs, their_cameras, context))
+        return torch.cat(parts)
 
     def depth_inputs(self, batch: Sequence[Views]) -> Tensor:
         """Return what the depth nets read, ``(N, in_channels, H, W)``: all images, with their rays if so configured."""

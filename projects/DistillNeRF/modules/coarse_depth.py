@@ -152,16 +152,20 @@ class CoarseDepthNet(nn.Module):
         pyramid = self.pyramid(images)
         return pyramid if self.combiner is None else self.combiner(pyramid, depth_features)
 
-    def render(self, features: Tensor, edges: Tensor, rays: Tensor | None = None) -> CoarseDepth:
+    def render(
+        self, features: Tensor, edges: Tensor, rays: Tensor | None = None, added: Tensor | None = None
+    ) -> CoarseDepth:
         """Predict the depth from context features ``(N, C, H, W)``, the second half of :meth:`forward`.
 
         Args:
             features: of :meth:`features`.
             edges: ``(D + 1,)`` edges of the depth bins, meters, or ``(N, D + 1)`` those of each image.
             rays: ``(N, in_channels - 3, H, W)`` what the images hold after their colors; ``None`` if that is nothing.
+            added: ``(N, D, H, W)`` what is added to the logits of the bins (:class:`.plane_sweep.PlaneSweep`).
         """
         read = features if rays is None or not rays.shape[1] else torch.cat([features, rays.to(features.dtype)], 1)
-        logits = self.head(read).permute(0, 2, 3, 1)
+        logits = self.head(read)
+        logits = (logits if added is None else full_precision(logits) + added).permute(0, 2, 3, 1)
         edges_of_images = edges.expand(len(logits), -1)
         if edges.ndim == 1:
             depth, weights = self._depth(logits.flatten(0, 2), edges)

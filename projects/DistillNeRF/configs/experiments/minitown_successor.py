@@ -18,6 +18,7 @@ options = {
 _small = 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py'
 _dataset = 'train_dataloader.dataset'
 _network = 'model.network'
+_past = {f'{_network}.num_past': 1, f'{_network}.source_blend.past': True}
 runs = {
     'small network': dict(config=_small, options={f'{_dataset}.virtual_img_target_smart_sample': True}),
     'successor': dict(),
@@ -35,7 +36,8 @@ runs = {
         options={f'{_dataset}.training_target_smart_sample': False, f'{_dataset}.one_new_view_each': False}
     ),
     'without flips': dict(options={f'{_dataset}.pipeline.4.probability': 0.0}),
-    'one past glance': dict(options={f'{_network}.num_past': 1, f'{_network}.source_blend.past': True}),
+    'one past glance': dict(options=_past),
+    'one past glance, plane sweep': dict(options={**_past, f'{_network}.plane_sweep.count': 2}),
     # The camera behind has a focal length of .5 widths of its image, the others of .79.
     'bins follow the focal length': dict(options={f'{_network}.depth_bins.focal': 0.79}),
 }
