@@ -14,7 +14,13 @@ train_dataloader = dict(
         training_target_smart_sample=True,
         virtual_img_target_smart_sample=True,
         one_new_view_each=True,
-        pipeline=[*_base_.train_dataloader.dataset.pipeline, dict(type='FlipViews')],
+        pipeline=[
+            dict(type='LoadViews'),
+            dict(type='LoadLidarDepth'),
+            dict(type='LoadTeacher'),
+            dict(type='PackViews'),
+            dict(type='FlipViews'),
+        ],
     )
 )
 
