@@ -59,6 +59,7 @@ def test_the_setting_reaches_all_data_and_contradictions_are_refused(project, tm
     for settings, message in (
         (COLORS, 'takes colors of the past, but there is none; set model.network.num_past=1'),
         ({'model.network.past_gradient': True}, 'does nothing without model.network.num_past=1'),
+        ({'model.network.plane_sweep.count': 2, 'model.num_camera': 1}, 'one camera and no past'),
         ({'train_dataloader.dataset.num_past': 1}, r'num_past=0 is for all datasets, but train.*num_past is 1'),
         ({**PAST, 'val_dataloader.dataset.num_past': 0}, r'num_past=1 is for all datasets, but val.*num_past is 0'),
     ):

@@ -73,6 +73,12 @@ def _check_past(config: Config) -> None:
             f'{config.filename}: model.network.source_blend.past=True takes colors of the past, but there is none; set '
             'model.network.num_past=1, too, or leave it away'
         )
+    alone = value_of(config, 'model.num_camera') == 1 and not value_of(config, 'model.network.num_past')
+    if alone and value_of(config, 'model.network.plane_sweep'):
+        raise InputError(
+            f'{config.filename}: model.network.plane_sweep compares views with each other, but there is one camera and '
+            'no past; set model.network.num_past=1, or leave it away'
+        )
 
 
 def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> None:
