@@ -66,12 +66,11 @@ for dtype, shape, slope in ((torch.float32, small, 0.2), (torch.float16, large, 
     'rays': """
 logits, origins = torch.zeros(100, requires_grad=True), torch.zeros(7, 3)
 index, leaves = torch.zeros(512, dtype=torch.int32), torch.zeros(800, dtype=torch.int32)
-for activation in ray_marching.ACTIVATIONS:
-    for mean in (False, True):
-        marching = ray_marching.Marching(8.0, 4.7, 0.8, 12.0, 3, 4, 5, 0.15, activation, activation == 'exp', mean)
-        coarse = torch.zeros(7, 20)
-        depths, rows = ray_marching.place_samples(coarse, origins, origins, index, leaves, logits, marching)
-        sum(x.sum() for x in ray_marching.ray_weights(logits, rows, depths, activation, 12.0, mean)).backward()
+for activation, mean in (*((name, False) for name in ray_marching.ACTIVATIONS), ('exp', True)):
+    marching = ray_marching.Marching(8.0, 4.7, 0.8, 12.0, 3, 4, 5, 0.15, activation, activation == 'exp', mean)
+    coarse = torch.zeros(7, 20)
+    depths, rows = ray_marching.place_samples(coarse, origins, origins, index, leaves, logits, marching)
+    sum(x.sum() for x in ray_marching.ray_weights(logits, rows, depths, activation, 12.0, mean)).backward()
 for dtype, cells in ((torch.float32, None), (torch.float16, torch.zeros(40, dtype=torch.int32))):
     table, weights = torch.zeros(40, 33, dtype=dtype, requires_grad=True), torch.zeros(7, 25, requires_grad=True)
     sum(x.sum() for x in ray_marching.composite(table, rows, weights, 40, cells)).backward()

@@ -66,6 +66,30 @@ def test_a_step_stays_on_its_device(head):
         step(model, inputs)
 
 
+def test_a_step_of_the_successor_stays_on_its_device():
+    options = {
+        'coarse': {
+            'width': 4,
+            'channels': 8,
+            'blocks': (1, 1, 1, 1),
+            'depth_channels': None,
+            'distribution': 'softmax',
+        },
+        'depth_bins': {'number': 12, 'near': 0.5, 'far': 30.0, 'focal': 0.8},
+        'plane_sweep': {'channels': 4, 'groups': 2},
+        'source_blend': {'count': 2, 'channels': 8, 'past': True},
+        'sampling': {'fine_samples': 4, 'mean_density': True},
+    }
+    model = tiny_model(LOSSES, **options, num_past=1, rows_per_pixel=3)
+    inputs = make_batch(1, 2)
+    inputs['input_views'] = [
+        replace(views, past=replace(views, frames=(-1,) * len(views))) for views in inputs['input_views']
+    ]
+    step(model, inputs)
+    with same_device():
+        step(model, inputs)
+
+
 # Height and width of the images in the count of launches, a sixteenth of the published pixels.
 SMALL_IMAGE = (32, 56)
 PUBLISHED_IMAGE = (128, 228)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -58,10 +59,8 @@ class LogBins:
             )
 
     def edges(self, like: Tensor) -> Tensor:
-        """Return the edges ``(D + 1,)``, meters, in dtype and device of ``like``; they are made on the CPU."""
-        steps = torch.linspace(0, 1, self.number + 1, dtype=torch.float64)
-        edges = self.near * (math.log(self.far / self.near) * steps).exp()
-        return edges.to(like.device, like.dtype)
+        """Return the edges ``(D + 1,)``, meters, in dtype and device of ``like``."""
+        return _edges(self, like.dtype, like.device)
 
     def edges_of(self, cameras: Cameras) -> Tensor:
         """Return the edges ``(V, D + 1)`` of each camera, meters, for bins with ``focal``; without gradient.
@@ -74,6 +73,16 @@ class LogBins:
         latest = self.far * (1 - SQUEEZED * (self.number - places))
         scaled = torch.minimum(cameras.focal_lengths()[:, None] / (self.focal * cameras.width) * edges, latest)
         return torch.cat([scaled[:, :-1], latest[-1:].expand(len(scaled), 1)], dim=1).detach()
+
+
+@functools.lru_cache(maxsize=16)
+def _edges(bins: LogBins, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make the edges once: a copy from the host would wait for the device."""
+    rate = math.log(bins.far / bins.near) / bins.number
+    values = [bins.near * math.exp(rate * place) for place in range(bins.number + 1)]
+    # The cache serves any caller, so the edges must be no inference tensors.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def log_centers(edges: Tensor) -> Tensor:
