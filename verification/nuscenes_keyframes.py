@@ -1,9 +1,9 @@
 """Cut consecutive keyframes of nuScenes, without LiDAR: ``python -m verification.nuscenes_keyframes SOURCE --out DIR``.
 
-Writes ``nuscenes_infos_train.pkl`` of all keyframes but the last, and ``nuscenes_infos_val.pkl`` of the last two: the
-first of these is what a network is given, the second what it is asked for. Nothing of the last keyframe is trained on
-(docs/SUCCESSOR.md#four-real-keyframes-of-nuscenes). In place of LiDAR stand the points that the images of two keyframes
-of the same file tell (``verification/image_points.py``).
+Writes ``nuscenes_infos_train.pkl`` of all keyframes but the last, and ``nuscenes_infos_val.pkl`` of the last three: the
+second of these is what a network is given, the first its past, the third what it is asked for. Nothing of the last
+keyframe is trained on (docs/SUCCESSOR.md#four-real-keyframes-of-nuscenes). In place of LiDAR stand the points that the
+images of two keyframes of the same file tell (``verification/image_points.py``).
 
 ``SOURCE`` is an info file of ``tools/create_data.py nuscenes`` that holds ``--scene``, or a folder with images and a
 ``calibration.json``, whose matrices are nested lists, meters, ``a2b`` from frame a to b::
@@ -145,7 +145,7 @@ def cut(infos: Sequence[Info], out: Path, root: Path) -> None:
     check_images(root, infos, root)
     here = Path(os.path.relpath(root, out))
     files = []
-    for split, part in (('train', infos[:-1]), ('val', infos[-2:])):
+    for split, part in (('train', infos[:-1]), ('val', infos[-3:])):
         own = copy.deepcopy(list(part))
         for image in (image for info in own for image in info['images'].values()):
             image['img_path'] = (here / image['img_path']).as_posix()

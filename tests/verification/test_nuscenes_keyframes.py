@@ -96,10 +96,11 @@ def infos_of(out: Path, split: str) -> list[Info]:
 def test_nothing_of_the_last_keyframe_is_trained_on(written):
     train, val = infos_of(written, 'train'), infos_of(written, 'val')
     assert [info['token'] for info in train] == ['token0', 'token1', 'token2']
-    assert [(info['token'], info['next']) for info in val] == [('token2', 'token3'), ('token3', None)]
+    expected = [(None, 'token1', 'token2'), ('token1', 'token2', 'token3'), ('token2', 'token3', None)]
+    assert [(info['prev'], info['token'], info['next']) for info in val] == expected
     assert train[-1]['next'] is None and '3.png' not in str(train)
     # Of the frame that is in both, points are made of other pairs.
-    paths = [info['lidar_points']['lidar_path'] for info in (train[2], val[0])]
+    paths = [info['lidar_points']['lidar_path'] for info in (train[2], val[1])]
     before, after = (np.fromfile(written / path, np.float32) for path in paths)
     assert before.shape != after.shape or not np.array_equal(before, after)
 

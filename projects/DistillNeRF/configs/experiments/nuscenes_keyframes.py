@@ -15,7 +15,7 @@ options = {
     f'{_dataset}.ann_file': 'nuscenes_infos_train.pkl',
     'test_dataloader.dataset.ann_file': 'nuscenes_infos_val.pkl',
     # Given the third keyframe, asked for it and for the fourth.
-    'test_dataloader.dataset.indices': 1,
+    'test_dataloader.dataset.indices': [1],
     f'{_dataset}.lidar_sweeps': 1,
     f'{_dataset}.training_target_smart_sample': True,
     # Points of images tell no sky.
@@ -33,6 +33,13 @@ runs = {
     'successor': dict(),
     'small network, from MiniTown': dict(config=_small, options={'load_from': 'checkpoint/minitown_small.pth'}),
     'successor, from MiniTown': dict(options={'load_from': 'checkpoint/minitown.pth'}),
+    'successor, plane sweep': dict(
+        options={
+            'model.network.num_past': 1,
+            'model.network.source_blend.past': True,
+            'model.network.plane_sweep.count': 2,
+        }
+    ),
     'small network, colors alone': dict(config=_small, options=_colors),
     'successor, colors alone': dict(options={**_colors, 'model.losses.lidar_bins': None}),
 }
