@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -108,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     loads = {'test_dataloader.dataset.load_truth': True, 'test_dataloader.dataset.load_teacher': False}
     config = load_config(options.config, {**(options.cfg_options or {}), **loads})
-    with tempfile.TemporaryDirectory() as work_dir, torch.no_grad():
+    with tempfile.TemporaryDirectory() as work_dir:
         found = shares(predictions(config, options.checkpoint, Path(work_dir)))
     print('\n\n'.join('\n'.join(table(title, of_frame)) for title, of_frame in found.items()))
 

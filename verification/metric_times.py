@@ -39,6 +39,7 @@ NETWORK = 'network'
 WATCHED = ('process', 'evaluate', 'intervals')
 
 
+@torch.no_grad()
 def predicted(config: Config, checkpoint: str | None, count: int) -> Iterator[tuple[BaseDataElement, float]]:
     """Yield what the network predicts of the first samples of the test data, and the seconds that each took it."""
     config = prepare(config, work_dir_of(config, None, None))
@@ -46,16 +47,15 @@ def predicted(config: Config, checkpoint: str | None, count: int) -> Iterator[tu
     with building(config):
         loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()
-    with torch.no_grad():
-        for batch in loader:
-            begin = time.process_time()
-            samples = runner.model.test_step(batch)
-            seconds = (time.process_time() - begin) / len(samples)
-            for sample in samples:
-                yield sample, seconds
-                count -= 1
-                if not count:
-                    return
+    for batch in loader:
+        begin = time.process_time()
+        samples = runner.model.test_step(batch)
+        seconds = (time.process_time() - begin) / len(samples)
+        for sample in samples:
+            yield sample, seconds
+            count -= 1
+            if not count:
+                return
 
 
 def measure(samples: Sequence[dict[str, Any]], evaluation: str, repetitions: int) -> float:

@@ -39,7 +39,9 @@ def test_weights_come_from_the_checkpoint_and_from_nowhere_else(project, trained
 
 def test_predictions_come_one_by_one_in_evaluation_mode(project, tmp_path):
     samples = predictions(load_config(project.config, {'test_dataloader.batch_size': 2}), None, tmp_path)
-    results = list(samples)
+    results = [next(samples)]
+    assert torch.is_grad_enabled(), 'the gradients of the caller are off'
+    results += samples
     assert [sample.token for sample in results] == ['box0', 'box1', 'box2']
     assert not any(sample.rgb.requires_grad for sample in results)
 

@@ -71,3 +71,4 @@ def test_data_without_what_moves_are_refused(project, trained, monkeypatch, caps
     with pytest.raises(SystemExit) as stopped:
         error_shares.main()
     assert stopped.value.code == 2 and 'does not say what moves' in capsys.readouterr().err
+    assert torch.is_grad_enabled(), 'what was stopped half-way left gradients off'

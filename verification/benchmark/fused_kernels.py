@@ -86,7 +86,8 @@ class Benchmark:
             return lambda: torch.autograd.grad(function(), leaves, cotangent)
 
         with torch.no_grad():
-            yield self._timing(f'{what}, forward', plain, fused, _difference(fused(), plain()), TOLERANCE[dtype])
+            forward = self._timing(f'{what}, forward', plain, fused, _difference(fused(), plain()), TOLERANCE[dtype])
+        yield forward
         pairs = zip(with_gradient(fused)(), with_gradient(plain)(), strict=True)
         error = max(_difference(ours, theirs) for ours, theirs in pairs)
         both = (with_gradient(plain), with_gradient(fused))
@@ -135,7 +136,8 @@ class Benchmark:
             other = ((depths != found) | (rows != found_rows)).any(1).double().mean().item()
             name = f'{len(rows)} rays x {rows.shape[1]}, {float((rows < grid.empty_row).double().mean()):.1%} hits'
             # Weights that differ by rounding alone make another interval the heaviest.
-            yield self._timing(f'marching of {name}', plain, fused, other, 0.05)
+            marched = self._timing(f'marching of {name}', plain, fused, other, 0.05)
+        yield marched
         del found, found_rows
         for how, mean in (('', False), (', of mean densities', True)):
             yield from self.differentiable(

@@ -310,10 +310,11 @@ def _samples(dataset: torch.utils.data.Dataset, workers: int) -> Iterator[dict[s
     return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
 
 
+@torch.no_grad()
 def predictions(
     config: Config, checkpoint: str | None, work_dir: Path, precision: str = DEFAULT
 ) -> Iterator[BaseDataElement]:
-    """Yield what a model predicts for the test data, sample by sample.
+    """Yield what a model predicts for the test data, sample by sample; the caller's gradients stay as they are.
 
     Args:
         config: as loaded.
@@ -326,6 +327,6 @@ def predictions(
     with building(config):
         loader = runner.build_dataloader(config.test_dataloader)
     runner.model.eval()
-    with torch.no_grad(), machine_failures(config, 'test_dataloader'):
+    with machine_failures(config, 'test_dataloader'):
         for batch in loader:
             yield from runner.model.test_step(batch)

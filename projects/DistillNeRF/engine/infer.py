@@ -106,6 +106,7 @@ def _predict(network: DistillNeRF, views: Views) -> dict[str, Any]:
 USUAL_COUNT = 4
 
 
+@torch.no_grad()
 def draw_pictures(
     config: Config, checkpoint: str | None, directory: Path, count: int | None = None, precision: str = DEFAULT
 ) -> Iterator[Path]:

@@ -82,6 +82,7 @@ def choose_samples(samples: Sequence[Mapping[str, Any]], count: int) -> list[Cho
     return [Chosen(rank, sample['token'], figure, sample[figure]) for rank, sample in picked]
 
 
+@torch.no_grad()
 def draw_worst(
     config: Config,
     checkpoint: str | None,
@@ -120,7 +121,7 @@ def draw_worst(
     model = runner_with_weights(prepare(config, work_dir), checkpoint, precision).model
     model.eval()
     stems = file_stems([one.stem for one in chosen])
-    with torch.no_grad(), machine_failures(config, 'test_dataloader'):
+    with machine_failures(config, 'test_dataloader'):
         for one, stem in zip(chosen, stems, strict=True):
             dataset, index = places[one.token]
             (sample,) = model.test_step(pseudo_collate([dataset[index]]))

@@ -67,10 +67,10 @@ def _front(drive: Drive) -> list[DriveImage]:
     return [chosen[stamp] for stamp in sorted(chosen)]
 
 
+@torch.no_grad()
 def _frames(teacher: Teacher, cameras: Cameras, times: np.ndarray) -> Iterator[np.ndarray]:
     for number, time in enumerate(times.tolist()):
-        with torch.no_grad():
-            yield picture(teacher.render(cameras[number : number + 1], time).map(Tensor.cpu))
+        yield picture(teacher.render(cameras[number : number + 1], time).map(Tensor.cpu))
 
 
 def picture(rendering: TeacherRendering) -> np.ndarray:
