@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.geometry.cameras import NEAREST, Cameras
 from projects.DistillNeRF.geometry.contraction import ParameterizedSpace
-from projects.DistillNeRF.modules.past_agreement import MAX_LOG, NEAREST, PastAgreement, believed, sees_through
+from projects.DistillNeRF.modules.past_agreement import MAX_LOG, PastAgreement, believed, sees_through
 from projects.DistillNeRF.modules.pooling import LEAST_VOTE, candidate_positions, pool_points, pool_views
 from projects.DistillNeRF.modules.voxels import point_codes
 from tests.helpers.cameras import level_cameras, random_cameras

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from projects.DistillNeRF.geometry.cameras import Cameras
-from projects.DistillNeRF.modules.source_views import NEAREST, Sources, _resized, sample_sources
+from projects.DistillNeRF.geometry.cameras import NEAREST, Cameras
+from projects.DistillNeRF.modules.source_views import Sources, _resized, sample_sources
 from tests.helpers.cameras import level_cameras, random_cameras
 
 FAR = 100.0

@@ -17,6 +17,9 @@ from typing_extensions import Self
 from .matrices import inverse, transform
 from .tensors import TensorFields
 
+# The nearest that what a camera sees may be, meters.
+NEAREST = 0.1
+
 
 @dataclass(frozen=True)
 class Cameras(TensorFields):
@@ -146,3 +149,13 @@ def _check_intrinsics(intrinsics: Tensor) -> None:
 def _length(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Return the Euclidean length of vectors, given by their components."""
     return (x * x + y * y + z * z).sqrt()
+
+
+def in_image(u: Tensor, v: Tensor, z: Tensor, height: int, width: int) -> Tensor:
+    """Tell which points are before a camera, farther than :data:`NEAREST`, and in its image of ``height`` x ``width``.
+
+    Args:
+        u, v: their pixels, of any shape; an image ends half a pixel beyond the centers of its border.
+        z: in the camera's frame, meters.
+    """
+    return (z > NEAREST) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)

@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.cameras import Cameras
+from ..geometry.cameras import NEAREST, Cameras, in_image
 from ..geometry.tensors import full_precision
 from .fine_depth import FineDepth
 
-# The nearest that a point or a surface may be to a camera, meters.
-NEAREST = 0.1
 # The logarithm of a ratio of distances is clamped to this: the belief in a point is 0 or 1 long before.
 MAX_LOG = 1.0
 
@@ -83,7 +81,7 @@ def sees_through(points: Tensor, cameras: Cameras, distances: Tensor) -> tuple[T
         camera = cameras[number : number + 1]
         pixels, z = camera.project(points)
         u, v = pixels[0].unbind(-1)
-        inside = (z[0] > NEAREST) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
+        inside = in_image(u, v, z[0], height, width)
         column, row = (torch.where(inside, place.floor(), 0.0).long() + 1 for place in (u, v))
         surface = nearest[number].reshape(-1).index_select(0, row * (width + 1) + column)
         length = (points - camera.cam2world[0, :3, 3]).norm(dim=-1)

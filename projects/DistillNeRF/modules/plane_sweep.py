@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.cameras import Cameras
+from ..geometry.cameras import Cameras, in_image
 from ..geometry.matrices import inverse, multiply, transform
 from ..geometry.tensors import full_precision
 from .depth_bins import log_centers
@@ -16,8 +16,6 @@ from .layers import LEAKY_SLOPE, instance_norm, leaky_relu_
 STRIDE = 2
 # Views from nearer than this to each other tell nothing of depth, meters.
 MIN_BASELINE = 0.1
-# The nearest that a point may be to another camera, meters.
-NEAREST = 0.1
 # Every so many-th pixel of the small images decides which views are compared.
 SPARSE = 4
 
@@ -183,7 +181,7 @@ def _at(start: Tensor, step: Tensor, distances: Tensor, others: Cameras) -> tupl
     x, y, z = (start[:, axis, None] + distances * step[:, axis, None] for axis in range(3))
     depth = z.clamp_min(1e-6)
     u, v = x / depth, y / depth
-    inside = (z > NEAREST) & (u > -0.5) & (u < others.width - 0.5) & (v > -0.5) & (v < others.height - 0.5)
+    inside = in_image(u, v, z, others.height, others.width)
     return torch.where(inside, u, 0.0) / STRIDE, torch.where(inside, v, 0.0) / STRIDE, inside
 
 

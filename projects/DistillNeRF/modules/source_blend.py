@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.cameras import Cameras
+from ..geometry.cameras import NEAREST, Cameras
 from ..geometry.tensors import full_precision
 from .layers import leaky_relu_
-from .source_views import NEAREST, Sources, sample_sources
+from .source_views import Sources, sample_sources
 
 # Opacities count as at least this where their logarithm is taken.
 MIN_OPACITY = 0.005

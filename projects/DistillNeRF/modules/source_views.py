@@ -8,15 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.cameras import Cameras
+from ..geometry.cameras import NEAREST, Cameras, in_image
 from ..geometry.matrices import inverse, multiply, transform
 from ..geometry.tensors import TensorFields
 
 # Cameras count as the same if they stand and look the same, to rounding: meters, and entries of rotations.
 SAME_POSITION = 1e-3
 SAME_ROTATION = 1e-4
-# The nearest that a surface may be, meters.
-NEAREST = 0.1
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ class _Rays:
         x, y, z = (torch.addcmul(a, distances, b) for a, b in zip(self.start, self.step, strict=True))
         depth = z.clamp_min(1e-6)
         u, v = x / depth, y / depth
-        inside = (z > NEAREST) & (u > -0.5) & (u < self.width - 0.5) & (v > -0.5) & (v < self.height - 0.5)
+        inside = in_image(u, v, z, self.height, self.width)
         along = self.along + distances
         length = torch.addcmul(self.offset, distances, self.along + along).clamp_min(NEAREST**2).sqrt()
         return _Points(torch.where(inside, u, 0.0), torch.where(inside, v, 0.0), inside, length, along)
