@@ -16,6 +16,7 @@ from projects.DistillNeRF.pipelines.augmentation import FlipViews, ZoomViews
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.cameras import pinhole
 from tests.helpers.views import make_views
+from verification.reference.kernels import bilinear
 
 
 def sample(boxes: bool = True) -> dict:
@@ -50,18 +51,6 @@ def test_samples_are_mirrored_as_often_as_asked_for():
     ]
     # Four standard deviations of 200 throws.
     assert 72 < sum(half) < 128 and 3 < sum(few) < 37
-
-
-def bilinear(image: np.ndarray, u: float, v: float) -> np.ndarray:
-    """Read an image ``(3, H, W)`` at a position, which is moved to the border if it is outside."""
-    height, width = image.shape[1:]
-    u, v = min(max(u, 0.0), width - 1), min(max(v, 0.0), height - 1)
-    left, top = min(int(u), max(width - 2, 0)), min(int(v), max(height - 2, 0))
-    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
-    a, b = u - left, v - top
-    upper = (1 - a) * image[:, top, left] + a * image[:, top, right]
-    lower = (1 - a) * image[:, bottom, left] + a * image[:, bottom, right]
-    return (1 - b) * upper + b * lower
 
 
 def slowly_enlarged(views: Views, zoom: list[float], corner: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:

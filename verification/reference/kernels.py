@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -216,3 +217,15 @@ def render(
     composite = 2 * color - 1
     depth = (weights * middle_depths).sum(1) / (1e-10 + weights.sum(1))
     return composite, depth.clamp(1e-5, far), weights, depths
+
+
+def bilinear(image: Any, u: float, v: float) -> Any:
+    """Read an image ``(C, H, W)``, of torch or numpy, at a position; beyond the border its pixels go on."""
+    height, width = image.shape[1:]
+    u, v = min(max(u, 0.0), width - 1), min(max(v, 0.0), height - 1)
+    left, top = min(int(u), max(width - 2, 0)), min(int(v), max(height - 2, 0))
+    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+    a, b = u - left, v - top
+    upper = (1 - a) * image[:, top, left] + a * image[:, top, right]
+    lower = (1 - a) * image[:, bottom, left] + a * image[:, bottom, right]
+    return (1 - b) * upper + b * lower

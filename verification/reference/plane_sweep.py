@@ -9,6 +9,8 @@ from torch import Tensor
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.modules.plane_sweep import PlaneSweep
 
+from .kernels import bilinear
+
 
 def project(camera: Cameras, point: Tensor) -> tuple[Tensor, bool]:
     """Return the pixel ``(2,)`` of a point ``(3,)`` in the world, and whether it is in the image of a camera."""
@@ -18,18 +20,6 @@ def project(camera: Cameras, point: Tensor) -> tuple[Tensor, bool]:
     pixel = pixel[:2] / pixel[2].clamp_min(1e-6)
     edges = pixel.new_tensor([camera.width - 0.5, camera.height - 0.5])
     return pixel, bool(local[2] > 0.1 and (pixel > -0.5).all() and (pixel < edges).all())
-
-
-def bilinear(features: Tensor, place: Tensor) -> Tensor:
-    """Read ``(C, h, w)`` at (x, y); beyond the border its pixels go on."""
-    height, width = features.shape[1:]
-    x, y = float(place[0].clamp(0, width - 1)), float(place[1].clamp(0, height - 1))
-    left, top = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
-    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
-    a, b = x - left, y - top
-    upper = (1 - a) * features[:, top, left] + a * features[:, top, right]
-    lower = (1 - a) * features[:, bottom, left] + a * features[:, bottom, right]
-    return (1 - b) * upper + b * lower
 
 
 def chosen(cameras: Cameras, others: Cameras, centers: Tensor, count: int) -> list[list[int]]:
@@ -79,7 +69,7 @@ def added_logits(
                     for other in compared:
                         pixel, inside = project(their_cameras[other], point)
                         if inside:
-                            found = bilinear(others[other], pixel / 2) * described[view, :, row, column]
+                            found = bilinear(others[other], *(pixel / 2).tolist()) * described[view, :, row, column]
                             cosines.append(found.view(sweep.groups, -1).sum(1))
                     known[number, row, column] = bool(cosines)
                     mean = torch.stack(cosines).mean(0) if cosines else described.new_zeros(sweep.groups)
@@ -90,9 +80,9 @@ def added_logits(
         added = torch.zeros(len(scores), cameras.height, cameras.width, dtype=scores.dtype)
         for row in range(cameras.height):
             for column in range(cameras.width):
-                place = torch.tensor([column / 2, row / 2])
-                near = bilinear(known.any(0).to(scores)[None], place)
+                place = (column / 2, row / 2)
+                near = bilinear(known.any(0).to(scores)[None], *place)
                 if near[0] > 0:
-                    added[:, row, column] = bilinear(scores, place) * gate[row, column]
+                    added[:, row, column] = bilinear(scores, *place) * gate[row, column]
         result.append(added)
     return torch.stack(result)
