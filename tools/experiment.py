@@ -10,6 +10,7 @@ from projects.DistillNeRF.engine.command_line import file_path
 from projects.DistillNeRF.engine.environment import require_one_process
 from projects.DistillNeRF.engine.experiment import make_runs, read_experiment, run_all
 from projects.DistillNeRF.engine.experiment_report import write_report
+from projects.DistillNeRF.engine.experiment_results import save_results, take_results
 from projects.DistillNeRF.utils.errors import InputError, command
 
 
@@ -20,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=file_path, help='a folder per run goes there; default: work_dirs/FILE')
     parser.add_argument('--workers', type=int, default=1, help='runs at a time, which share the cores; default: 1')
     parser.add_argument('--runs', nargs='+', metavar='NAME', help='these alone; default: all')
+    parser.add_argument('--results', type=file_path, help='JSON file: figures in it are taken, new ones added')
     parser.add_argument('--table', action='store_true', help='train nothing, only write the table of what is there')
     return parser.parse_args()
 
@@ -36,6 +38,8 @@ def main() -> None:
         raise InputError(f'--runs {unknown[0]}: {args.file} has {", ".join(experiment.settings)}')
     work_dir = args.work_dir or Path('work_dirs') / Path(args.file).stem
     runs = make_runs(experiment, work_dir)
+    if args.results:
+        take_results(experiment, runs, args.results)
     chosen = [] if args.table else [run for run in runs if args.runs is None or run.name in args.runs]
     failed = []
     for number, (run, problem) in enumerate(run_all(experiment, chosen, args.workers), 1):
@@ -43,7 +47,9 @@ def main() -> None:
         print(f'[{number}/{len(chosen)}] {label}: {"done" if problem is None else f"failed: {problem}"}', flush=True)
         if problem is not None:
             failed.append(f'failed: {label}: {problem}')
-    print(write_report(runs, experiment.columns, work_dir))
+        elif args.results:
+            save_results(experiment, runs, args.results)
+    print(write_report(runs, experiment, work_dir))
     print(f'wrote {work_dir}/table.md, results.json, curves.html')
     if failed:
         print('\n'.join([*failed, 'the same command goes on with what is missing']), file=sys.stderr)

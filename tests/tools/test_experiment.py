@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from projects.DistillNeRF.engine.experiment import TRUE_VIEWS
-from projects.DistillNeRF.engine.experiment_report import spread, table
+from projects.DistillNeRF.engine.experiment import RESULTS, TRUE_VIEWS
+from projects.DistillNeRF.engine.experiment_report import differences, spread, table
 from projects.DistillNeRF.engine.tool_runs import TOOLS
+from projects.DistillNeRF.utils.files import save_json
 from tests.helpers.commands import ROOT, Project, run
 from tests.helpers.refusals import assert_refused
 
@@ -45,6 +46,25 @@ def in_this_process(monkeypatch) -> list[tuple[str, ...]]:
     monkeypatch.setattr(subprocess, 'run', instead)
     monkeypatch.setattr('projects.DistillNeRF.engine.experiment.commit', lambda: 'abc1234')
     return commands
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[tuple[str, int]]:
+    """Put figures in the place of trainings, as what is kept of them does not depend on these; return the runs."""
+    runs = []
+
+    def instead(experiment, run, threads) -> None:
+        if not (run.folder / RESULTS).is_file():
+            runs.append((run.name, run.seed))
+            figures = {'psnr': 20.0 + len(runs), 'abs_rel': 0.5}
+            save_json(
+                run.folder / RESULTS,
+                {'run': run.name, 'seed': run.seed, 'figures': figures, 'training_s': 60.0},
+                indent=2,
+            )
+
+    monkeypatch.setattr('projects.DistillNeRF.engine.experiment.train_and_test', instead)
+    return runs
 
 
 def written(folder: Path, project: Project, old: str = '', new: str = '') -> Path:
@@ -114,6 +134,46 @@ def test_runs_of_other_settings_are_refused(project, in_this_process, tmp_path):
     assert not in_this_process
 
 
+def test_figures_of_another_machine_are_taken_and_not_made_again(project, made, tmp_path):
+    file, results = written(tmp_path, project), tmp_path / 'results.json'
+    first = run('experiment', file, '--work-dir', tmp_path / 'a', '--runs', 'usual', '--results', results)
+    assert first.code == 0, first.err
+    assert sorted(made) == [('usual', 0), ('usual', 1)]
+    assert [[one['seed'] for one in kept['runs']] for kept in json.loads(results.read_text()).values()] == [[0, 1]]
+    second = run('experiment', file, '--work-dir', tmp_path / 'b', '--results', results)
+    assert second.code == 0, second.err
+    # The slow rate alone was missing, and is added.
+    assert made[2:] == [('slow | rate', 1)] and list(json.loads(results.read_text())) == ['usual', 'slow | rate']
+    for seed in (0, 1):
+        assert (tmp_path / f'b/usual/seed_{seed}/results.json').read_bytes() == (
+            tmp_path / f'a/usual/seed_{seed}/results.json'
+        ).read_bytes()
+    third = run('experiment', file, '--work-dir', tmp_path / 'c', '--results', results, '--table')
+    assert third.code == 0 and len(made) == 3 and '| usual | 2 | 21.50 ± 0.71 |' in third.out
+
+
+def test_figures_that_are_of_something_else_are_refused(project, made, tmp_path):
+    file, results = written(tmp_path, project), tmp_path / 'results.json'
+    assert run('experiment', file, '--work-dir', tmp_path / 'a', '--results', results).code == 0
+    kept = results.read_text()
+    for old, new, name in (('1e-5', '2e-5', 'slow | rate'), ("'psnr', 'depth'", "'psnr'", 'usual')):
+        other = written(tmp_path, project, old, new)
+        result = run('experiment', other, '--work-dir', tmp_path / f'of {name}', '--results', results)
+        assert_refused(result, 'results.json', name, 'other settings')
+    # Another training of the same settings: neither figure is dropped in silence.
+    written(tmp_path, project)
+    changed = json.loads(kept)
+    changed['usual']['runs'][1]['figures']['psnr'] += 1
+    results.write_text(json.dumps(changed))
+    result = run('experiment', file, '--work-dir', tmp_path / 'a', '--results', results)
+    assert_refused(result, "'usual', seed 1", 'remove one')
+    for wrong, *words in (('[]', 'no results of an experiment'), ('{"usual": 3}', 'no results'), ('{', 'restore it')):
+        results.write_text(wrong)
+        result = run('experiment', file, '--work-dir', tmp_path / 'b', '--results', results)
+        assert_refused(result, 'results.json', *words)
+    assert len(made) == 3
+
+
 def test_what_cannot_be_right_is_refused(project, in_this_process, tmp_path):
     for old, new, *words in (
         ('seeds = [0, 1]', 'seeds = [0, 0]', 'seeds is [0, 0]', 'different'),
@@ -125,6 +185,7 @@ def test_what_cannot_be_right_is_refused(project, in_this_process, tmp_path):
         ('_rate:', "'model.network.chanels':", "'chanels' of model.network", 'did you mean channels'),
         ('config =', '_config =', "run 'usual' has no config"),
         ('columns =', 'true_views = -1\ncolumns =', 'true_views is -1'),
+        ('columns =', "compare_with = 'normal'\ncolumns =", "compare_with is 'normal'", 'usual, slow | rate'),
         ('runs = {', 'runs = [', 'correct it'),
     ):
         file = written(tmp_path, project, old, new)
@@ -159,3 +220,20 @@ def test_the_table_says_what_is_missing_and_what_differs():
     assert rows[4] == '| z | 0 |  |  |  |  |' and 'No run has a figure for: odd.' in rows
     assert '**commit differs**: a, b' in text and 'torch: 2' in text
     assert spread([0.25, 0.35]) == '0.300 ± 0.071' and spread([]) == '' and spread([1.0, None]) == ''
+
+
+def test_differences_are_of_the_same_seed():
+    def made(seed: int, psnr: float, **others: float) -> dict:
+        return {'seed': seed, 'figures': {'psnr': psnr, **others}}
+
+    found = {
+        'a': [made(0, 20.0, abs_rel=0.2), made(1, 22.0, abs_rel=0.3)],
+        'b': [made(1, 22.5, abs_rel=0.25), made(0, 20.7, abs_rel=0.2)],
+        'c | d': [made(1, 21.0)],
+        'e': [made(2, 30.0)],
+        'f': [],
+    }
+    rows = differences(found, {'dB': 'psnr', 'AbsRel': 'abs_rel'}, 'a').splitlines()
+    assert rows[0] == '| compared with a | seeds | dB | AbsRel |' and rows[1] == '| --- | --- | --- | --- |'
+    assert rows[2] == '| b | 2 | +0.60 ± 0.14 | -0.025 ± 0.035 |'
+    assert rows[3:] == ['| c \\| d | 1 | -1.00 |  |', '| e | 0 |  |  |', '| f | 0 |  |  |']

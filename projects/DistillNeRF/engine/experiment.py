@@ -30,7 +30,7 @@ SETTINGS, RESULTS, LOG = 'settings.json', 'results.json', 'log.txt'
 # Figures of novel views against the truth, in the results.
 TRUE_VIEWS = 'true_views/'
 KEYS = {
-    'experiment': ('config', 'runs', 'options', 'seeds', 'columns', 'evaluations', 'true_views'),
+    'experiment': ('config', 'runs', 'options', 'seeds', 'columns', 'evaluations', 'true_views', 'compare_with'),
     'run': ('config', 'options', 'seeds'),
 }
 
@@ -81,6 +81,7 @@ class Experiment:
         columns: header of a column -> key of the results; empty: all figures there are.
         evaluations: those of ``tools/test.py --eval``; None for all.
         true_views: samples of which novel views are compared with the truth; 0 for none.
+        compare_with: name of the run that the others are compared with, seed by seed; None for none.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Experiment:
     columns: dict[str, str] = field(default_factory=dict)
     evaluations: list[str] | None = None
     true_views: int = 0
+    compare_with: str | None = None
 
 
 def read_experiment(path: str | Path) -> Experiment:
@@ -113,7 +115,9 @@ def read_experiment(path: str | Path) -> Experiment:
         raise InputError(f'{path}: evaluations has {min(unknown)!r}; choose from {", ".join(sorted(EVALUATIONS))}')
     if not isinstance(samples, int) or samples < 0:
         raise InputError(f'{path}: true_views is {samples!r}; give a number of samples, 0 for none')
-    return Experiment(path, settings, dict(given.get('columns') or {}), evaluations, samples)
+    if (base := given.get('compare_with')) not in (None, *settings):
+        raise InputError(f'{path}: compare_with is {base!r}; choose from {", ".join(settings)}')
+    return Experiment(path, settings, dict(given.get('columns') or {}), evaluations, samples, base)
 
 
 def _read_run(path: Path, name: str, run: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:

@@ -11,17 +11,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..utils.files import atomic_path, save_json
-from .experiment import Run, finished
+from .experiment import Experiment, Run, finished
 from .teachers import training_curves
 
 # What runs share if they can be compared.
 SHARED = ('commit', 'torch', 'machine', 'device', 'threads')
 
 
-def write_report(runs: Sequence[Run], columns: Mapping[str, str], work_dir: Path) -> str:
+def write_report(runs: Sequence[Run], experiment: Experiment, work_dir: Path) -> str:
     """Write ``table.md``, ``results.json`` and ``curves.html``; return the table."""
     found = finished(runs)
-    text = table(found, columns)
+    text = table(found, experiment.columns)
+    if experiment.compare_with is not None:
+        text += '\n\n' + differences(found, experiment.columns, experiment.compare_with)
     with atomic_path(work_dir / 'table.md') as temporary:
         temporary.write_text(text + '\n')
     save_json(work_dir / 'results.json', found, indent=2)
@@ -47,11 +49,43 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]], columns: Mapping[str
         rows.append([name.replace('|', '\\|'), str(len(results)), *cells, time])
     if not columns:
         rows = list(map(list, zip(*rows, strict=True)))
-    lines = [f'| {" | ".join(row)} |' for row in rows]
-    lines.insert(1, f'|{" --- |" * len(rows[0])}')
+    lines = _markdown(rows)
     if absent := [header for header, key in shown.items() if every and key not in keys]:
         lines += ['', f'No run has a figure for: {", ".join(absent)}.']
     return '\n'.join([*lines, '', *_made_with(every)])
+
+
+def differences(found: Mapping[str, Sequence[Mapping[str, Any]]], columns: Mapping[str, str], base: str) -> str:
+    """Return Markdown: how much more each run has than ``base`` from the same seed, mean and standard deviation.
+
+    A pair of runs shares the samples of the training and their order, so differences spread less than figures.
+    """
+    ours = {result['seed']: result['figures'] for result in found[base]}
+    shown = dict(columns) or {key: key for figures in ours.values() for key in figures}
+    rows = [[f'compared with {base}', 'seeds', *shown]]
+    for name, results in found.items():
+        pairs = [(result['figures'], ours[result['seed']]) for result in results if result['seed'] in ours]
+        if name != base:
+            cells = [_difference([(one.get(key), other.get(key)) for one, other in pairs]) for key in shown.values()]
+            rows.append([name.replace('|', '\\|'), str(len(pairs)), *cells])
+    return '\n'.join(_markdown(rows))
+
+
+def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> str:
+    """Return mean and spread of differences, with the digits that :func:`spread` gives the figures."""
+    known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    if not pairs or len(known) < len(pairs):
+        return ''
+    digits = 2 if abs(np.mean(known)) >= 10 else 3
+    values = [one - other for one, other in known]
+    text = f'{np.mean(values):+.{digits}f}'
+    return text if len(values) == 1 else f'{text} ± {np.std(values, ddof=1):.{digits}f}'
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose first row is its header."""
+    lines = [f'| {" | ".join(row)} |' for row in rows]
+    return [lines[0], f'|{" --- |" * len(rows[0])}', *lines[1:]]
 
 
 def spread(values: Sequence[float | None]) -> str:

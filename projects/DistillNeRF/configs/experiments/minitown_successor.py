@@ -42,6 +42,7 @@ runs = {
     'bins follow the focal length': dict(options={f'{_network}.depth_bins.focal': 0.79}),
 }
 
+compare_with = 'successor'
 evaluations = ['psnr', 'novel_view', 'depth']
 true_views = 16
 columns = {

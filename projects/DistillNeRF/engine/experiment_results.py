@@ -1,0 +1,51 @@
+"""Figures of an experiment in one file, which another machine goes on with: ``tools/experiment.py --results FILE``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import InputError
+from ..utils.files import is_file, read_json, save_json
+from ..utils.provenance import fingerprint
+from .experiment import RESULTS, Experiment, Run, finished
+
+
+def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
+    """Put the figures of a file into the folders of the runs that have none, so that they are not made again.
+
+    Raises:
+        InputError: the file cannot be read, or has figures of other settings, or of another training of these.
+    """
+    if not is_file(path):
+        return
+    kept = read_json(path, 'restore it, or give another --results')
+    if not isinstance(kept, dict) or not all(isinstance(one, dict) and 'runs' in one for one in kept.values()):
+        raise InputError(f'{path}: holds no results of an experiment; give another --results')
+    for name, one in kept.items():
+        if one.get('settings') != _settings(experiment).get(name):
+            raise InputError(
+                f'{path}: run {name!r} has other settings in {experiment.path}; remove {name!r} from the file, or give '
+                'another --results'
+            )
+    for run in runs:
+        found = [one for one in kept.get(run.name, {'runs': []})['runs'] if one['seed'] == run.seed]
+        file = run.folder / RESULTS
+        if found and not file.is_file():
+            save_json(file, found[0], indent=2)
+        elif found and read_json(file, f'remove {run.folder}') != found[0]:
+            raise InputError(f'{path}: has other figures of {run.name!r}, seed {run.seed}, than {file}; remove one')
+
+
+def save_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
+    """Write the figures of all runs that are finished."""
+    settings = _settings(experiment)
+    kept = {name: {'settings': settings[name], 'runs': found} for name, found in finished(runs).items() if found}
+    save_json(path, kept, indent=1)
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """Return a digest of all that the figures of each name depend on, but for its seed, the code and the data."""
+    tests = {'evaluations': experiment.evaluations, 'true_views': experiment.true_views}
+    return {name: fingerprint(whole=one.whole, **tests) for name, one in experiment.settings.items()}
