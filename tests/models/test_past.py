@@ -267,11 +267,11 @@ def shown(model, views: Views, targets: Views, changed: slice) -> bool:
     images = []
     for change in (False, True):
 
-        def sources(image: Tensor, *rest, change: bool = change) -> Sources:
+        def sources(image: Tensor, *rest, change: bool = change, **others) -> Sources:
             image = image.clone()
             if change and len(image) > 2:
                 image[changed] = 1 - image[changed]
-            return Sources(image, *rest)
+            return Sources(image, *rest, **others)
 
         batch = {'input_views': [views], 'target_views': [targets]}
         with mock.patch('projects.DistillNeRF.models.network.Sources', sources), torch.no_grad():
@@ -305,7 +305,7 @@ def test_a_past_source_counts_less_where_it_is_not_where_the_voxels_are():
     for factor in (1.0, 1.3):
         sources = Sources(images, twice, torch.cat([near, factor * near]), torch.tensor([False, True]))
         blended = blend(sources, camera, *rendered, 60.0)
-        weights[factor] = (blended.rgb.mean() - 0.5).item()
+        weights[factor] = (blended.values.mean() - 0.5).item()
     assert abs(weights[1.0]) < 1e-3 and weights[1.3] < -0.1
 
 

@@ -248,7 +248,7 @@ def refused(path, *words: str) -> None:
     ('change', 'word'),
     [
         ({'format': 'other'}, 'not a scene'),
-        ({'format_version': 4}, 'version 4, not 3'),
+        ({'format_version': 5}, 'version 5, not 4'),
         ({'codes': None}, 'damaged'),
         ({'codes': torch.tensor([5, 3], dtype=torch.int32)}, 'not in order'),
         ({'codes': torch.tensor([8**8], dtype=torch.int32)}, 'not in order'),
@@ -347,6 +347,10 @@ def with_sources(scene: Scene, places: Cameras) -> Scene:
     distances = (10 / directions[..., 1]).clamp(min=0.5)
     sources = Sources(torch.rand(len(places), 3, places.height, places.width), places, distances)
     blend = SourceBlend(count=2, channels=8).eval()
+    if scene.head.renders == 'features':
+        blend = SourceBlend(count=2, channels=8, features=(5, 2 * CHANNELS)).eval()
+        features = torch.rand(len(places), 2 * CHANNELS, places.height, places.width)
+        sources = dataclasses.replace(sources, features=blend.of_images(features).detach())
     torch.nn.init.normal_(blend.last.weight, std=0.1)
     return dataclasses.replace(scene, blend=blend, sources=sources)
 
@@ -367,6 +371,34 @@ def test_source_views_come_along_in_files_copies_and_other_precisions(tmp_path):
     assert double.rgb.dtype == double.depth.dtype == torch.float64
     # Single pixels differ by more: the nearest pixel of a source may be another one.
     assert (double.rgb.float() - expected.rgb).abs().mean() < 2e-3
+
+
+@torch.no_grad()
+def test_features_of_source_views_come_along_too(tmp_path):
+    places, view = cameras(24, 40, (0.0, 40.0)), cameras(24, 40, (10.0,))
+    plain = make_scene(WALL, LEFT, head='feature')
+    scene = with_sources(plain, places)
+    expected = scene.render(view)
+    assert expected.features.shape == (1, 5, 12, 20) and expected.depth.shape == (1, 12, 20)
+    assert not torch.equal(expected.features, plain.render(view).features)
+    assert torch.equal(scene.render(view, ('depth',)).depth, expected.depth)
+    assert scene.render(view, ('depth',)).features is None
+    scene.save(tmp_path / 'scene.pt')
+    assert torch.load(tmp_path / 'scene.pt')['format_version'] == 4
+    assert equal(Scene.load(tmp_path / 'scene.pt').render(view), expected)
+    heat = scene.query_text(view, torch.eye(5)[:2])
+    torch.testing.assert_close(heat[0], torch.nn.functional.normalize(expected.features, dim=1)[:, 0])
+    state = torch.load(tmp_path / 'scene.pt')
+    for change, word in (
+        ({'features': state['sources']['features'][:, :4]}, 'do not have the features'),
+        ({'features': state['sources']['features'][:, :, 1:]}, 'do not fit their images'),
+        ({'features': math.nan * state['sources']['features']}, 'NaN'),
+    ):
+        torch.save(state | {'sources': state['sources'] | change}, tmp_path / 'other.pt')
+        refused(tmp_path / 'other.pt', word)
+    del state['sources']['features']
+    torch.save(state, tmp_path / 'other.pt')
+    refused(tmp_path / 'other.pt', 'do not have the features')
 
 
 @torch.no_grad()

@@ -85,7 +85,8 @@ def test_an_input_image_gives_its_own_view_no_color_but_the_next_frame_of_a_car_
         images = []
         for change in (lambda image: image, lambda image: 1 - image):
             with mock.patch(
-                'projects.DistillNeRF.models.network.Sources', lambda image, *rest, c=change: Sources(c(image), *rest)
+                'projects.DistillNeRF.models.network.Sources',
+                lambda image, *rest, c=change, **others: Sources(c(image), *rest, **others),
             ):
                 images.append(model(batch, mode='tensor')[1][0].rgb)
         shown.append(torch.equal(*images))

@@ -66,12 +66,13 @@ def look(sources: Sources, target: Cameras, guess: Tensor, count: int = 2, steps
 def test_a_wall_that_is_guessed_wrong_is_found_with_its_colors(cameras):
     target = moved(level_cameras((10.0,), 40, 60).to(torch.float64), 0.5, 0.3, 0.2)
     true = distances(target)
-    found = look(sources_of(cameras), target, true * 1.4, steps=3)
+    sources = sources_of(cameras)
+    found = look(sources, target, true * 1.4, steps=3)
     solid = (true < 30)[:, None] & found.inside
     assert solid[:, 0].float().mean() > 0.8
     error = (found.distances / true[:, None] - 1).abs()[solid]
     assert error.mean() < 0.01  # the source's depth is that of its nearest pixel
-    shown = found.colors.movedim(2, -1)
+    shown = found.read(sources.images).movedim(2, -1)
     expected = colors_at(ends(target, true))[:, None].expand_as(shown)
     assert (shown - expected).abs()[solid].mean() < 0.02
     assert found.misfit.abs()[solid].mean() < 0.01
@@ -87,7 +88,7 @@ def test_the_view_itself_shows_itself_whatever_is_guessed(cameras):
         found = look(sources, cameras, (sources.distances * factor).clamp(NEAREST, FAR))
         assert torch.equal(found.numbers[:, 0], torch.arange(3)[:, None, None].expand(-1, 40, 60))
         assert found.inside[:, 0].all()
-        torch.testing.assert_close(found.colors[:, 0], sources.images, atol=1e-9, rtol=0)
+        torch.testing.assert_close(found.read(sources.images)[:, 0], sources.images, atol=1e-9, rtol=0)
         torch.testing.assert_close(found.distances[:, 0], sources.distances, atol=1e-9, rtol=1e-9)
         assert found.angles[:, 0].abs().max() < 1e-9
 
@@ -141,7 +142,7 @@ def test_against_one_pixel_after_the_other():
     along = 2 + 5 * torch.rand(4, 8, 12, generator=generator, dtype=torch.float64)
     sources, guess = Sources(images, cameras, along), 2 + 3 * torch.rand(3, 6, 10, generator=generator).double()
     found = sample_sources(sources, target, guess, guess, 3, FAR)
-    compared = 0
+    colors, compared = found.read(images), 0
     for place in found.inside.nonzero().tolist():
         view, k, row, column = place
         number = int(found.numbers[view, k, row, column])
@@ -150,7 +151,7 @@ def test_against_one_pixel_after_the_other():
             continue
         color, t, misfit, angle = expected
         compared += 1
-        torch.testing.assert_close(found.colors[view, k, :, row, column], color)
+        torch.testing.assert_close(colors[view, k, :, row, column], color)
         for name, value in (('distances', t), ('misfit', misfit), ('angles', angle)):
             torch.testing.assert_close(getattr(found, name)[view, k, row, column].item(), float(value))
     assert compared > 0.9 * found.inside.sum()
@@ -162,18 +163,30 @@ def test_outside_all_images_nothing_is_shown(cameras):
     guess = torch.full((1, 40, 60), 5.0, dtype=torch.float64)
     found = look(sources, back, guess)
     assert found.inside.shape == (1, 2, 40, 60) and not found.inside.any()
-    assert not found.colors.any() and not found.misfit.any() and not found.angles.any()
+    assert not found.read(sources.images).any() and not found.misfit.any() and not found.angles.any()
     assert torch.equal(found.distances, guess[:, None].expand(-1, 2, -1, -1))
 
 
 def test_the_nearest_directions_come_first_and_no_view_gives_empty_maps(cameras):
     target = moved(level_cameras((40.0,), 40, 60).to(torch.float64), 0.1, 0.0, 0.0)
     guess = distances(target)
-    found = look(sources_of(cameras), target, guess)
+    sources = sources_of(cameras)
+    found = look(sources, target, guess)
     both = found.inside.all(1)
     assert both.any() and (found.angles[:, 0] <= found.angles[:, 1] + 1e-6)[both].float().mean() > 0.99
-    nothing = look(sources_of(cameras), target[[]], guess[:0])
-    assert nothing.colors.shape == (0, 2, 3, 40, 60)
+    nothing = look(sources, target[[]], guess[:0])
+    assert nothing.read(sources.images).shape == (0, 2, 3, 40, 60)
+    none = look(Sources(sources.images[:0], cameras[[]], sources.distances[:0]), target, guess)
+    assert not none.inside.any() and torch.equal(none.read(sources.images[:0]), torch.zeros(1, 2, 3, 40, 60).double())
+
+
+def test_maps_that_are_read_get_gradients(cameras):
+    sources = sources_of(cameras[[0, 1]])
+    target = moved(level_cameras((30.0,), 6, 8).to(torch.float64), 0.1, 0.0, 0.0)
+    found = look(sources, target, distances(target))
+    assert found.inside.any() and not found.inside.all()
+    maps = torch.rand(2, 5, 40, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(found.read, (maps,), fast_mode=True)
 
 
 def test_the_chosen_sources_are_those_of_the_nearest_pixel_of_the_small_map():

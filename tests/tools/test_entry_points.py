@@ -23,6 +23,7 @@ ENTRIES = sorted(path.stem for path in FOLDER.glob('model_wrapper*.py'))
 OURS = (
     'model_wrapper_minitown',
     'model_wrapper_minitown_features',
+    'model_wrapper_minitown_noisy_features',
     'model_wrapper_pandaset',
     'model_wrapper_pandaset_features',
     'model_wrapper_pandaset_teacher',
@@ -128,7 +129,7 @@ def test_the_successor_gets_one_new_view_of_each_camera(published_layout, monkey
     assert_one_new_view_each('successor_nuscenes', cameras=6)
 
 
-@pytest.mark.parametrize('name', [*OURS[:2], 'successor_minitown'])
+@pytest.mark.parametrize('name', [*OURS[:3], 'successor_minitown', 'successor_minitown_features'])
 def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
     places = [f'{loader}_dataloader.dataset.data_root={town}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.teacher=../town_emernerf' for loader in ('train', 'val')]
@@ -138,7 +139,7 @@ def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
 @pytest.mark.parametrize(
     ('name', 'source'),
     [
-        *((name, source) for name in OURS[2:] for source in PANDASET),
+        *((name, source) for name in OURS[3:] for source in PANDASET),
         ('successor_pandaset', 'shipped'),
         ('successor_pandaset_teacher', 'shipped'),
     ],

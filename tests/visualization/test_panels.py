@@ -90,7 +90,8 @@ def test_a_panel_shows_everything_that_is_known():
 def test_a_panel_says_that_images_are_withheld_and_shows_novel_views():
     views = make_views()
     beside = {'beside': views.images.flip(0)}
-    for blend, label in ((None, 'rendered'), (object(), 'rendered from\nother images')):
+    colors, features = SimpleNamespace(features=None), SimpleNamespace(features=(64, 32))
+    for blend, label in ((None, 'rendered'), (features, 'rendered'), (colors, 'rendered from\nother images')):
         rows = panel_rows(views, views, prediction(views) | beside | {'scene_field': SimpleNamespace(blend=blend)})
         assert [row.label for row in rows][1:3] == [label, 'rendered 1 m\nto the right']
         assert np.array_equal(rows[2].tiles['CAM_FRONT'], to_uint8(views.images[5:])[0])

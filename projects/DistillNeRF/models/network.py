@@ -17,7 +17,7 @@ from ..modules.chunked import set_activation_checkpointing
 from ..modules.coarse_depth import COLORS, CoarseDepth, CoarseDepthNet
 from ..modules.depth_bins import LogBins
 from ..modules.fine_depth import FineDepth, FineDepthNet
-from ..modules.heads import ColorHead, build_head
+from ..modules.heads import ColorHead, FeatureHead, build_head
 from ..modules.past_agreement import PastAgreement, believed
 from ..modules.plane_sweep import PlaneSweep
 from ..modules.pooling import candidate_positions, grow, pool_views
@@ -56,8 +56,8 @@ class DistillNeRF(nn.Module):
         head: keyword arguments of :func:`build_head`.
         downscale: image size over render size.
         jitter: random sample positions while training (``stochastic_render_sample``).
-        source_blend: keyword arguments of :class:`SourceBlend`, which blends colors and depth of the input views into
-            what is rendered; ``None`` for none, as published.
+        source_blend: keyword arguments of :class:`SourceBlend` without ``features``: it blends colors, or features of
+            the pixels, and depth of the input views into what is rendered; ``None`` for none, as published.
         published_quirks: reproduce the oddities of the published code that change numbers: those of
             :class:`RaySampling` and :meth:`VoxelTables.build`, and those of the losses (:class:`.objective.Objective`).
         depth_weights: weights of the frozen depth network, for views without frozen-depth features: the published file
@@ -137,11 +137,9 @@ class DistillNeRF(nn.Module):
         self.voxel_net = SparseVoxelNet(channels, **(voxel or {}))
         self.frozen_depth = FrozenDepth(depth_weights, self.coarse_net.depth_channels)
         self.head = build_head(**{'type': 'color', 'channels': channels, **(head or {})})
-        self.blend = None if source_blend is None else SourceBlend(**source_blend)
+        self.blend = None if source_blend is None else self._blend(**source_blend)
         if self.blend is not None and self.blend.past and not num_past:
             raise ValueError('source_blend.past takes colors of the past, but there is none: set num_past=1, too')
-        if self.blend is not None and self.head.renders != 'rgb':
-            raise ValueError('source_blend blends colors, but the head renders features: leave it out')
         self.num_past = int(num_past)
         self.past_gradient = past_gradient
         self.plane_sweep = None if plane_sweep is None else PlaneSweep(self.coarse_net.channels, **plane_sweep)
@@ -153,6 +151,14 @@ class DistillNeRF(nn.Module):
         if compile:
             for part in self._dense_parts():
                 compile_part(part)
+
+    def _blend(self, **settings) -> SourceBlend:
+        """Build the blend of what the head renders."""
+        if 'features' in settings:
+            raise ValueError('source_blend.features follows from the head: leave it out')
+        if isinstance(self.head, FeatureHead):
+            settings['features'] = (self.head.settings['out_channels'], 2 * self.channels)
+        return SourceBlend(**settings)
 
     def _dense_parts(self) -> list[nn.Module]:
         """Return the parts that are convolutions over whole images; the others have sizes that depend on the data."""
@@ -266,25 +272,31 @@ class DistillNeRF(nn.Module):
             cameras, lifted, votes = self._with_past(views, coarse, fine, views.past.cameras, past[1])
         grid, coarse_voxels, fine_voxels = pool_views(cameras, lifted, self.space, *levels, self.rows_per_pixel, votes)
         grid, coarse_voxels = grow(grid, coarse_voxels, self.voxel_net.grow)
-        sources = None if self.blend is None else self._sources(self.blend, views, _distances(coarse, fine), past)
+        sources = None if self.blend is None else self._sources(self.blend, views, (coarse, fine), past)
         return self.scene(grid, self.voxel_net(coarse_voxels, fine_voxels, grid), fine_voxels, sources)
 
     @staticmethod
     def _sources(
-        blend: SourceBlend, views: Views, distances: Tensor, past: tuple[CoarseDepth, FineDepth] | None
+        blend: SourceBlend,
+        views: Views,
+        present: tuple[CoarseDepth, FineDepth],
+        past: tuple[CoarseDepth, FineDepth] | None,
     ) -> Sources:
-        """Return the views from which colors are taken: those of the present and, if so configured, of the past."""
-        sources = Sources(views.images, views.cameras, distances)
+        """Return the views that are blended in: those of the present and, if so configured, of the past."""
+        features = blend.of_images(present[1].features)
+        sources = Sources(views.images, views.cameras, _distances(*present), features=features)
         if not blend.past:
             return sources
-        of_past = torch.zeros(len(views), dtype=torch.bool, device=distances.device)
+        of_past = torch.zeros(len(views), dtype=torch.bool, device=sources.distances.device)
         if past is None or views.past is None:
             return replace(sources, past=of_past)
+        before = blend.of_images(past[1].features)
         return Sources(
             torch.cat([views.images, views.past.images]),
             views.cameras.joined(views.past.cameras),
-            torch.cat([distances, _distances(*past)]),
+            torch.cat([sources.distances, _distances(*past)]),
             torch.cat([of_past, torch.ones_like(of_past[:1]).expand(len(views.past))]),
+            None if features is None or before is None else torch.cat([features, before]),
         )
 
     def _with_past(

@@ -92,7 +92,7 @@ class Scene(VoxelField):
         head: turns samples into pixels.
         downscale: image size over render size.
         precision: of the head (:mod:`..utils.precision`); a file has none, so a scene that is read has the usual one.
-        blend: blends colors and depth of the source views in; ``None`` if the voxels alone are rendered.
+        blend: blends colors or features, and depth, of the source views in; ``None`` if the voxels alone are rendered.
         sources: the source views; if and only if there is a blend.
     """
 
@@ -129,7 +129,7 @@ class Scene(VoxelField):
             jitter: random sample positions, as in training.
             withhold_own: take no colors from a source view of the same camera and place: else they are copied where
                 that is the rendered view itself. One for all views, or one for each: a car that stands sees the next
-                frame from the same place, too.
+                frame from the same place, too. Features are taken all the same: they are no inputs.
             what: the name of ``outputs`` until version 0.2, for one release.
 
         Raises:
@@ -280,12 +280,13 @@ class SceneRenderer:
         voxels = Rendering(rays.depth, rays.opacity, weights=rays.weights, depths=rays.depths, **rendered)
         if blend is None:
             return voxels
-        assert sources is not None and voxels.rgb is not None
+        assert sources is not None
+        values, far = rendered[head.renders], self.scene.space.far
         with self._computing():
-            blended = blend(sources, cameras, voxels.rgb, rays.depth, rays.opacity, self.scene.space.far, withhold_own)
+            blended = blend(sources, cameras, values, rays.depth, rays.opacity, far, withhold_own)
         return dataclasses.replace(
             voxels,
-            rgb=blended.rgb if 'rgb' in chosen else None,
+            **{head.renders: blended.values if head.renders in chosen else None},
             depth=blended.depth,
             opacity=blended.opacity,
             voxel_depth=rays.depth,

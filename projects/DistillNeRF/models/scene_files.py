@@ -23,8 +23,9 @@ from .voxel_field import VoxelField
 from .weights import find_weights
 
 FORMAT = 'distillnerf scene'
-# Version 2 has source views, version 3 also those of the past; scenes without them are still written as before.
-FORMAT_VERSIONS = (1, 2, 3)
+# Version 2 has source views, version 3 also those of the past, version 4 their features; scenes without them are still
+# written as before.
+FORMAT_VERSIONS = (1, 2, 3, 4)
 HINT = 'give a scene that tools/infer.py or Scene.save wrote'
 
 S = TypeVar('S', bound=VoxelField)
@@ -49,7 +50,7 @@ def save_scene(
     grid = field.grid
     state = {
         'format': FORMAT,
-        'format_version': 1 if blend is None else 3 if blend.past else 2,
+        'format_version': _version(blend),
         'levels': [grid.coarse_level, grid.fine_level],
         'codes': _own(grid.fine_codes),
         'coarse': _own(field.coarse),
@@ -71,9 +72,17 @@ def save_scene(
                 'intrinsics': _own(sources.cameras.intrinsics),
                 'cam2world': _own(sources.cameras.cam2world),
                 **({} if sources.past is None else {'past': _own(sources.past)}),
+                **({} if sources.features is None else {'features': _own(sources.features)}),
             },
         }
     save_torch(path, state)
+
+
+def _version(blend: SourceBlend | None) -> int:
+    """Return the first version that has what a scene with this blend needs."""
+    if blend is None:
+        return 1
+    return 4 if blend.features else 3 if blend.past else 2
 
 
 def load_scene(path: str | os.PathLike, kind: type[S]) -> S:
@@ -127,6 +136,8 @@ def _fields(state: dict[str, Any]) -> dict[str, Any]:
         blend, sources = blend.eval(), _sources(**state['sources'])
         if blend.past != (sources.past is not None):
             raise ValueError('its source views do not say which are of the past')
+        if (blend.features or (None,))[0] != (None if sources.features is None else sources.features.shape[1]):
+            raise ValueError('its source views do not have the features that are blended')
     return {
         'grid': grid,
         'coarse': coarse,
@@ -141,7 +152,12 @@ def _fields(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources(
-    images: Tensor, distances: Tensor, intrinsics: Tensor, cam2world: Tensor, past: Tensor | None = None
+    images: Tensor,
+    distances: Tensor,
+    intrinsics: Tensor,
+    cam2world: Tensor,
+    past: Tensor | None = None,
+    features: Tensor | None = None,
 ) -> Sources:
     """Make the source views of a file's contents."""
     count, _, height, width = images.shape
@@ -149,9 +165,12 @@ def _sources(
         raise ValueError('its source views do not fit together')
     if past is not None and (past.shape != (count,) or past.dtype != torch.bool):
         raise ValueError('what its source views say of the past is damaged')
-    if not all(part.isfinite().all() for part in (images, distances, intrinsics, cam2world)):
+    if features is not None and (len(features) != count or features.shape[2:] != (height, width)):
+        raise ValueError('the features of its source views do not fit their images')
+    known = [part for part in (images, distances, intrinsics, cam2world, features) if part is not None]
+    if not all(part.isfinite().all() for part in known):
         raise ValueError('its source views hold NaN or infinity')
-    return Sources(images, Cameras(intrinsics, cam2world, height, width), distances, past)
+    return Sources(images, Cameras(intrinsics, cam2world, height, width), distances, past, features)
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""Blend colors and depth of the source views with what the voxels render (docs/SUCCESSOR.md)."""
+"""Blend colors or features, and depth, of the source views with what the voxels render (docs/SUCCESSOR.md)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,26 +13,28 @@ from torch import Tensor, nn
 
 from ..geometry.cameras import NEAREST, Cameras
 from ..geometry.tensors import full_precision
-from .layers import leaky_relu_
-from .source_views import Sources, sample_sources
+from .layers import LeakyReLU, leaky_relu_
+from .source_views import Sources, SourceSamples, sample_sources
 
 # Opacities count as at least this where their logarithm is taken.
 MIN_OPACITY = 0.005
 # Logarithms of ratios of distances are clamped to this before the network reads them.
 MAX_LOG = 2.0
+# The CNN reads this many channels of rendered features.
+SUMMARY = 8
 
 
 @dataclass(frozen=True)
 class Blended:
-    """The rendering of V views at the size of their images.
+    """The rendering of V views: colors at the size of their images, features at the size of the rendering.
 
     Attributes:
-        rgb: ``(V, 3, H, W)``, not clamped.
+        values: ``(V, C, H, W)`` RGB, not clamped, or features.
         depth: ``(V, H, W)`` meters along the ray.
         opacity: ``(V, H, W)``.
     """
 
-    rgb: Tensor
+    values: Tensor
     depth: Tensor
     opacity: Tensor
 
@@ -47,16 +50,26 @@ class SourceBlend(nn.Module):
         channels: channels of the CNN's hidden layers.
         past: some sources may be views of the keyframe before; the CNN is told which. What moves is elsewhere there: at
             first, such a source counts only as far as its depth is that of the voxels.
+        features: channels of the rendered features, and of the image features from which those of the sources are
+            made; ``None`` to render colors.
     """
 
-    def __init__(self, count: int = 2, channels: int = 24, past: bool = False) -> None:
+    def __init__(
+        self, count: int = 2, channels: int = 24, past: bool = False, features: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
-        self.settings = {'count': count, 'channels': channels, **({'past': True} if past else {})}
-        self.count, self.past = count, past
-        self.first = nn.Conv2d(5 + (8 + past) * count, channels, 3, padding=1)
+        self.settings: dict[str, Any] = {'count': count, 'channels': channels, **({'past': True} if past else {})}
+        self.count, self.past, self.features = count, past, features
+        if features is not None:
+            self.settings['features'] = list(features)
+            rendered, lifted = features
+            self.summary = nn.Conv2d(rendered, SUMMARY, 1)
+            self.project = nn.Sequential(nn.Conv2d(lifted, rendered, 1), LeakyReLU(), nn.Conv2d(rendered, rendered, 1))
+        inputs = 2 + (SUMMARY if features else 3) + (8 + past) * count
+        self.first = nn.Conv2d(inputs, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        # Logits of colors and of depths, of each source and of the voxels, and a correction of the color.
-        self.last = nn.Conv2d(channels, 2 * (count + 1) + 3, 1)
+        # Logits of values and of depths, of each source and of the voxels, and a correction of colors.
+        self.last = nn.Conv2d(channels, 2 * (count + 1) + (0 if features else 3), 1)
         # At first, sources count by how well they agree: one misfit by 10 % or by 0.5 rad costs as much as one logit.
         self.misfit_scale = nn.Parameter(torch.tensor(10.0))
         self.angle_scale = nn.Parameter(torch.tensor(8.0))
@@ -70,7 +83,7 @@ class SourceBlend(nn.Module):
         self,
         sources: Sources,
         cameras: Cameras,
-        rgb: Tensor,
+        values: Tensor,
         depth: Tensor,
         opacity: Tensor,
         far: float,
@@ -79,46 +92,76 @@ class SourceBlend(nn.Module):
         """Blend the rendering of ``cameras`` ``(V,)`` with the sources.
 
         Args:
-            sources: the input views; with ``past`` they say which are views of the keyframe before.
+            sources: the input views; with ``past`` they say which are views of the keyframe before, and with
+                ``features`` they have some (:meth:`of_images`).
             cameras: the target cameras, of images of H x W.
-            rgb: ``(V, 3, H, W)`` what the voxels render.
+            values: what the voxels render: RGB ``(V, 3, H, W)``, or features ``(V, C, h, w)``, which stay of that size.
             depth, opacity: ``(V, h, w)`` of the voxels.
             far: the greatest depth, meters; taken for the depth of all rays if none hits anything.
             withhold_own: take no colors from a source of the same camera and place, only depth; for all views, or
-                one for each.
+                one for each. Features are taken from all: the network does not get those that it learns from, so
+                there is nothing to copy.
         """
-        size = (cameras.height, cameras.width)
-        rgb, depth, opacity = full_precision(rgb), full_precision(depth), full_precision(opacity)
+        size = (cameras.height, cameras.width) if self.features is None else depth.shape[1:]
+        values, depth, opacity = full_precision(values), full_precision(depth), full_precision(opacity)
         depth = fill_transparent(depth.clamp(NEAREST, far), opacity, far)
         guess, opacity = _enlarge(depth, size), _enlarge(opacity, size)
         found = sample_sources(sources, cameras, depth.detach(), guess.detach(), self.count, far)
-        colors, distances, misfit, angles = found.colors, found.distances, found.misfit, found.angles
-        inside = allowed = found.inside
-        withheld = [withhold_own] * len(cameras) if isinstance(withhold_own, bool) else list(withhold_own)
-        if any(withheld):
-            own = sources.same_cameras(cameras) & torch.tensor(withheld, device=depth.device)[:, None]
-            allowed = inside & ~own.gather(1, found.numbers.flatten(1)).view_as(inside)
+        distances, inside = found.distances, found.inside
+        allowed = self._allowed(sources, cameras, found, withhold_own)
+        colors = found.read(sources.images)
+        if allowed is not inside:
             colors = colors * allowed[:, :, None]
-        ratios = (distances / guess.detach()[:, None]).log().clamp(-MAX_LOG, MAX_LOG)
-        hints = torch.cat([inside, allowed, ratios, misfit.clamp(-MAX_LOG, MAX_LOG), angles], 1)
-        prior = -self.misfit_scale * misfit.abs() - self.angle_scale * angles
-        if self.past_scale is not None:
-            assert sources.past is not None
-            of_past = inside & sources.past[found.numbers]
-            hints = torch.cat([hints, of_past], 1)
-            prior = prior - self.past_scale * of_past * ratios.abs()
-        inputs = torch.cat([rgb, opacity[:, None], guess.detach().log()[:, None], colors.flatten(1, 2), hints], 1)
+        hints, prior = self._hints(sources, found, (distances / guess.detach()[:, None]).log(), allowed)
+        shown = values if self.features is None else self.summary(values)
+        inputs = torch.cat([shown, opacity[:, None], guess.detach().log()[:, None], colors.flatten(1, 2), hints], 1)
         x = leaky_relu_(self.second(leaky_relu_(self.first(inputs))))
         x = full_precision(self.last(x))
-        color_logits, depth_logits, correction = x.split([self.count + 1, self.count + 1, 3], dim=1)
-        color_weights = _weights(color_logits, F.pad(prior, (0, 0, 0, 0, 0, 1)), allowed)
+        value_logits, depth_logits, correction = x.tensor_split([self.count + 1, 2 * self.count + 2], dim=1)
+        value_weights = _weights(value_logits, F.pad(prior, (0, 0, 0, 0, 0, 1)), allowed)
         # What the voxels let through, they know no depth of.
         seen = opacity.clamp_min(MIN_OPACITY).log()[:, None]
         depth_weights = _weights(depth_logits, torch.cat([prior, seen], 1), inside)
-        blended = (color_weights[:, :-1, None] * colors).sum(1) + color_weights[:, -1:] * rgb + correction
+        if self.features is not None:
+            assert sources.features is not None
+            colors = found.read(full_precision(sources.features))
+        blended = (value_weights[:, :-1, None] * colors).sum(1) + value_weights[:, -1:] * values
+        if self.features is None:
+            blended = blended + correction
         logs = (depth_weights[:, :-1] * distances.log()).sum(1) + depth_weights[:, -1] * guess.log()
         filled = depth_weights[:, :-1].sum(1) + depth_weights[:, -1] * opacity
         return Blended(blended, logs.exp(), filled)
+
+    def of_images(self, lifted: Tensor) -> Tensor | None:
+        """Make features of the rendered kind ``(S, C, H, W)`` of image features; ``None`` if colors are rendered."""
+        return None if self.features is None else full_precision(self.project(lifted))
+
+    def _allowed(
+        self, sources: Sources, cameras: Cameras, found: SourceSamples, withhold_own: bool | Sequence[bool]
+    ) -> Tensor:
+        """Tell which sources may give their values, ``(V, K, H, W)`` bool."""
+        withheld = [withhold_own] * len(cameras) if isinstance(withhold_own, bool) else list(withhold_own)
+        if self.features is not None or not any(withheld):
+            return found.inside
+        own = sources.same_cameras(cameras) & torch.tensor(withheld, device=found.inside.device)[:, None]
+        return found.inside & ~own.gather(1, found.numbers.flatten(1)).view_as(found.inside)
+
+    def _hints(self, sources: Sources, found: SourceSamples, ratios: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the CNN is told of the sources ``(V, n * K, H, W)``, and their logits before it ``(V, K, H, W)``.
+
+        Args:
+            ratios: ``(V, K, H, W)`` logarithm of the distance of the source's surface over that of the voxels.
+        """
+        ratios = ratios.clamp(-MAX_LOG, MAX_LOG)
+        misfit = found.misfit.clamp(-MAX_LOG, MAX_LOG)
+        hints = torch.cat([found.inside, allowed, ratios, misfit, found.angles], 1)
+        prior = -self.misfit_scale * found.misfit.abs() - self.angle_scale * found.angles
+        if self.past_scale is not None:
+            assert sources.past is not None
+            of_past = found.inside & sources.past[found.numbers]
+            hints = torch.cat([hints, of_past], 1)
+            prior = prior - self.past_scale * of_past * ratios.abs()
+        return hints, prior
 
 
 def fill_transparent(depth: Tensor, opacity: Tensor, far: float) -> Tensor:
@@ -147,9 +190,9 @@ def _filled(values: Tensor, known: Tensor, otherwise: float) -> Tensor:
     return known * values + (1 - known) * around
 
 
-def _enlarge(values: Tensor, size: tuple[int, int]) -> Tensor:
+def _enlarge(values: Tensor, size: Sequence[int]) -> Tensor:
     """Enlarge maps ``(V, h, w)``, which span the image from corner to corner, to ``(V, H, W)``."""
-    if values.shape[1:] == size:
+    if values.shape[1:] == tuple(size):
         return values
     return F.interpolate(values[:, None], size=size, mode='bilinear', align_corners=True).squeeze(1)
 

@@ -26,12 +26,14 @@ class Sources(TensorFields):
         cameras: ``(S,)`` their cameras.
         distances: ``(S, H, W)`` meters along the rays to what each pixel shows, as the network estimates them.
         past: ``(S,)`` bool, whether they are views of the keyframe before; ``None`` if none can be.
+        features: ``(S, C, H, W)`` features of the pixels, of the kind that is rendered; ``None`` if colors are.
     """
 
     images: Tensor
     cameras: Cameras
     distances: Tensor
     past: Tensor | None = None
+    features: Tensor | None = None
 
     def same_cameras(self, cameras: Cameras) -> Tensor:
         """Tell which sources are views of the same camera from the same place: ``(V, S)`` bool, of cameras ``(V,)``."""
@@ -43,25 +45,35 @@ class Sources(TensorFields):
 
 @dataclass(frozen=True)
 class SourceSamples:
-    """What K source views show at each pixel of V target views, without gradient.
+    """Where K source views show what each pixel of V target views shows, without gradient.
 
     Attributes:
-        colors: ``(V, K, 3, H, W)``.
         distances: ``(V, K, H, W)`` meters from the target's camera to the surface that the source sees there.
         misfit: ``(V, K, H, W)`` logarithm of the distance that the source sees over that of the point from the
             source: 0 where it sees the point itself, negative where something hides it.
         angles: ``(V, K, H, W)`` 1 - cosine between the rays of target and source.
         numbers: ``(V, K, H, W)`` numbers of the sources.
-        inside: ``(V, K, H, W)`` whether the point is in the source's image. Elsewhere colors, misfit and angles are 0,
-            and the distance is the guess.
+        inside: ``(V, K, H, W)`` whether the point is in the source's image. Elsewhere misfit and angles are 0, and the
+            distance is the guess.
+        u, v: ``(V, K, H, W)`` pixels of the source where the point falls; 0 outside of the image.
     """
 
-    colors: Tensor
     distances: Tensor
     misfit: Tensor
     angles: Tensor
     numbers: Tensor
     inside: Tensor
+    u: Tensor
+    v: Tensor
+
+    def read(self, maps: Tensor) -> Tensor:
+        """Read maps of the sources ``(S, C, H, W)`` there, bilinear: ``(V, K, C, H, W)``, 0 outside of the images.
+
+        Maps get a gradient, places do not.
+        """
+        if not len(maps):
+            return maps.new_zeros(*self.inside.shape[:2], maps.shape[1], *self.inside.shape[2:])
+        return torch.where(self.inside[:, :, None], _bilinear(maps, self.numbers, self.u, self.v), 0.0)
 
 
 @torch.no_grad()
@@ -96,12 +108,13 @@ def sample_sources(
             distances = torch.where(points.inside, moved.clamp(NEAREST, far), distances)
     inside = points.inside
     maps = {
-        'colors': torch.where(inside[:, :, None], _bilinear(sources.images, numbers, points), 0.0),
         'distances': torch.where(inside, distances, first),
         'misfit': torch.where(inside, (seen / points.length).log(), 0.0),
         'angles': torch.where(inside, 1 - points.along / points.length, 0.0),
         'numbers': numbers,
         'inside': inside,
+        'u': points.u,
+        'v': points.v,
     }
     if found < count:
         maps = {name: _padded(values, count - found) for name, values in maps.items()}
@@ -237,10 +250,10 @@ def _nearest(maps: Tensor, numbers: Tensor, points: _Points) -> Tensor:
     return maps.reshape(-1).index_select(0, flat.reshape(-1)).view(numbers.shape)
 
 
-def _bilinear(images: Tensor, numbers: Tensor, points: _Points) -> Tensor:
-    """Read images ``(S, C, H, W)`` at points: ``(V, K, C, H, W)``; outside the border pixels go on."""
+def _bilinear(images: Tensor, numbers: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Read images ``(S, C, H, W)`` at pixels: ``(V, K, C, H, W)``; outside the border pixels go on."""
     height, width = images.shape[2:]
-    x, y = points.u.clamp(0, width - 1), points.v.clamp(0, height - 1)
+    x, y = u.clamp(0, width - 1), v.clamp(0, height - 1)
     left, top = x.floor(), y.floor()
     a, b = x - left, y - top
     left, top = left.long(), top.long()
@@ -249,8 +262,8 @@ def _bilinear(images: Tensor, numbers: Tensor, points: _Points) -> Tensor:
     places = torch.stack([upper + left, upper + right, lower + left, lower + right], -1).view(-1, 4)
     shares = torch.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], -1).view(-1, 4)
     table = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
-    colors = F.embedding_bag(places, table, per_sample_weights=shares, mode='sum')
-    return colors.view(*numbers.shape, images.shape[1]).movedim(-1, 2)
+    read = F.embedding_bag(places, table, per_sample_weights=shares, mode='sum')
+    return read.view(*numbers.shape, images.shape[1]).movedim(-1, 2)
 
 
 def _padded(values: Tensor, missing: int) -> Tensor:

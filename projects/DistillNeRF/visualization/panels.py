@@ -136,7 +136,7 @@ def _target_rows(
 def _withheld(prediction: Mapping[str, Any]) -> str:
     """Say, of the current instant, that a network which looks colors up was not given the image that is rendered."""
     scene = prediction.get('scene_field')
-    return '' if scene is None or scene.blend is None else ' from\nother images'
+    return '' if scene is None or scene.blend is None or scene.blend.features else ' from\nother images'
 
 
 def _prefix(frame: int) -> str:
