@@ -19,6 +19,7 @@ from ..evaluation.occupancy.labels import OccupancyRecord
 from ..evaluation.protocols import protocol_named
 from ..geometry.boxes import read_boxes
 from ..utils.errors import InputError, warn
+from ..utils.files import through_links
 from .availability import (
     LIDAR,
     OCCUPANCY,
@@ -214,6 +215,11 @@ class DistillNeRFDataset(BaseDataset):
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
+
+    def _join_prefix(self) -> None:
+        """Put the data root before relative paths; ``..`` leads to beside a data root that is a link."""
+        super()._join_prefix()
+        self.data_prefix = {kind: through_links(root) for kind, root in self.data_prefix.items()}
 
     @property
     def virtual_views(self) -> VirtualViews:

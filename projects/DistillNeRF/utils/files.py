@@ -155,6 +155,28 @@ def is_folder(path: str | os.PathLike) -> bool:
         return False
 
 
+def through_links(path: str) -> str:
+    """Return a path with ``..`` as it was meant where a folder in it is a link.
+
+    The system takes ``data/nuscenes/../teacher`` for the folder beside what ``data/nuscenes`` points to; who writes it
+    and who lists ``data`` sees ``data/teacher``. The one that exists is returned.
+
+    Raises:
+        InputError: both exist, and are different folders.
+    """
+    written = os.path.normpath(path)
+    if '..' not in Path(path).parts or not is_folder(written):
+        return path
+    if not is_folder(path):
+        return written
+    if not Path(path).samefile(written):
+        raise InputError(
+            f'{path}: is {Path(path).resolve()}, as a folder in it is a link, but there is {written}, too; give the '
+            'absolute path of the one that is meant'
+        )
+    return path
+
+
 def require_file(path: str | os.PathLike, hint: str) -> Path:
     """Return ``path`` if it is a non-empty file, else raise :class:`InputError` naming it and ``hint``."""
     path = Path(path)
