@@ -133,6 +133,18 @@ def test_options_choose_the_samples(root, options, expected):
     assert tokens(dataset(root, **options)) == expected.split()
 
 
+def test_a_teacher_beside_a_data_root_that_is_a_link_is_found(root, tmp_path):
+    """As create_data writes it: data/town -> /disk/town, and data/teacher beside the link."""
+    (tmp_path / 'data/teacher').mkdir(parents=True)
+    (tmp_path / 'data/town').symlink_to(root)
+    options = {'data_prefix': {'teacher': '../teacher'}}
+    assert dataset(tmp_path / 'data/town', **options).data_prefix['teacher'] == str(tmp_path / 'data/teacher')
+    # Without a link, or where there is none, paths stay as they are written.
+    assert dataset(root, **options).data_prefix['teacher'] == f'{root}/../teacher'
+    (tmp_path / 'data/teacher').rmdir()
+    assert dataset(tmp_path / 'data/town', **options).data_prefix['teacher'] == f'{tmp_path}/data/town/../teacher'
+
+
 def test_a_subset_has_the_chosen_samples(root):
     made = dataset(root, every_nth=2)
     assert tokens(made) == ['a0', 'a2', 'b0', 'c1']

@@ -22,6 +22,7 @@ from projects.DistillNeRF.utils.files import (
     require_writable,
     save_json,
     save_npy,
+    through_links,
 )
 from tests.helpers.commands import ROOT
 
@@ -238,3 +239,21 @@ def test_infinity_is_a_number_of_json(tmp_path):
         raise AssertionError(f'{word} is no JSON')
 
     assert json.loads((tmp_path / 'a.json').read_text(), parse_constant=refuse) == value
+
+
+def test_a_path_through_a_link_is_what_was_meant(tmp_path):
+    (tmp_path / 'disk/town').mkdir(parents=True)
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/town').symlink_to(tmp_path / 'disk/town')
+    path = str(tmp_path / 'data/town/../teacher')
+    assert through_links(path) == path, 'there is neither'
+    (tmp_path / 'disk/teacher').mkdir()
+    assert through_links(path) == path, 'beside the target alone'
+    (tmp_path / 'data/teacher').mkdir()
+    with pytest.raises(InputError, match=r'disk/teacher.* there is .*data/teacher, too; give the absolute path'):
+        through_links(path)
+    (tmp_path / 'disk/teacher').rmdir()
+    assert through_links(path) == str(tmp_path / 'data/teacher'), 'beside the link alone'
+    (tmp_path / 'disk/teacher').symlink_to(tmp_path / 'data/teacher')
+    assert through_links(path) == path, 'both are the same folder'
+    assert through_links('') == '' and through_links('data/town') == 'data/town'
