@@ -35,6 +35,8 @@ _OFF_SURFACE = 4e-3
 # Neighboring pixels that differ by more than this, of 255, are looked at with more rays.
 _ROUGH = 24
 _GROUND_TOP = 0.3
+# Times of which a town keeps what is there: those of six cameras, of the LiDAR, and one more.
+_TIMES_KEPT = 8
 _REFLECTIVITY = {'road': 0.18, 'pavement': 0.3, 'terrain': 0.4, 'vegetation': 0.45, 'pedestrian': 0.35, 'building': 0.5}
 
 
@@ -102,7 +104,7 @@ class Town:
         things += streetside.outskirts(self.plan, plants.tree_models(rng_things, detail=1), rng_things)
         self._shade_map = GroundOcclusion(self.plan.size)
         self._static = Caster(self._build(things, trees, rng_houses, rng_land))
-        self._moving: _Moving | None = None
+        self._moving: dict[float, _Moving] = {}
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -246,15 +248,17 @@ class Town:
         return self.actors[index].mesh.placed((x, y, z), yaw, instance=index)
 
     def _moving_at(self, t: float) -> _Moving:
-        """Return all that changes, at ``t``; the last one is kept because the images of a keyframe share their time."""
-        if self._moving is None or self._moving.time != t:
+        """Return all that changes, at ``t``; a few are kept, as many as the cameras of a keyframe, which share it."""
+        if t not in self._moving:
             parts, shade = [streetside.lit_lamps(self._lights, self.signals, t)], self._shade_map.copy()
             for index, actor in enumerate(self.actors):
                 if actor.drive is not None:
                     parts.append(self._posed(index, t))
                     self._cast_shade(shade, actor, t)
-            self._moving = _Moving(t, Caster(merge(parts)), shade)
-        return self._moving
+            if len(self._moving) == _TIMES_KEPT:
+                del self._moving[next(iter(self._moving))]
+            self._moving[t] = _Moving(Caster(merge(parts)), shade)
+        return self._moving[t]
 
     def _hit(self, origins: np.ndarray, directions: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Return distances ``(n,)`` (inf on a miss) and face records ``(n,)`` (sky on a miss) along unit directions."""
@@ -300,9 +304,8 @@ class Town:
 
 @dataclass(frozen=True)
 class _Moving:
-    """What changes with time: moving objects and lit lamps, and the shade on the ground of everything."""
+    """What is at one time: moving objects and lit lamps, and the shade on the ground of everything."""
 
-    time: float
     caster: Caster
     shade: GroundOcclusion
 

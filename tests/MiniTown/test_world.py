@@ -11,7 +11,7 @@ import pytest
 
 from projects.DistillNeRF.semantics.classes import CLASS_ID, CLASSES, OCC3D_CLASSES, OCC3D_ID, SKY
 from projects.MiniTown.town_plan import LANE_OFFSET
-from projects.MiniTown.world import EGO_CENTER, EGO_SIZE, Town
+from projects.MiniTown.world import _TIMES_KEPT, EGO_CENTER, EGO_SIZE, Town
 
 HEIGHT, WIDTH, FOCAL = 56, 100, 70.0
 INTRINSICS = np.array([[FOCAL, 0.0, (WIDTH - 1) / 2], [0.0, FOCAL, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
@@ -77,6 +77,20 @@ print(*(hashlib.md5(part.tobytes()).hexdigest() for part in (made.rgb, made.dept
     here = [hashlib.md5(part.tobytes()).hexdigest() for part in (made.rgb, made.depth, made.classes, made.instances)]
     there = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
     assert here == there
+
+
+def test_other_times_in_between_change_no_picture(town: Town) -> None:
+    """A town keeps what moves of a few times: more of them, and back again, give the same."""
+    origins = town.ego_pose(1.0)[:3, 3] + np.array([0.0, 0.0, 25.0]) + np.zeros((4000, 3))
+    generator = np.random.default_rng(0)
+    directions = np.concatenate([generator.uniform(-2, 2, (4000, 2)), np.full((4000, 1), -1.0)], axis=1)
+    times = np.linspace(0.0, DURATION, _TIMES_KEPT + 3).tolist()
+    seen = [town.cast(origins, directions, t) for t in times]
+    assert len(town._moving) == _TIMES_KEPT
+    assert (seen[0][2] != seen[-1][2]).any(), 'something moves'
+    for t, before in [*zip(times, seen, strict=True)][::-1]:
+        for one, other in zip(town.cast(origins, directions, t), before, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_other_seed_gives_another_town(towns: list[Town]) -> None:
