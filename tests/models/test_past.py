@@ -293,6 +293,26 @@ def test_the_past_gives_colors_but_not_to_the_view_that_it_is():
     assert not shown(plain, views, present, slice(None))
 
 
+@pytest.mark.parametrize('past', [False, True])
+def test_features_are_those_of_the_sources_too_and_are_learned_through_them(past):
+    """Voxels and sources both get a gradient; with the past, its views have features as well."""
+    blend = {'count': 2, 'channels': 8, 'past': past}
+    head = {'type': 'feature', 'out_channels': 5}
+    model = tiny_model({'features': {'type': 'FeatureL2Loss'}}, head=head, source_blend=blend, num_past=int(past))
+    views = replace(seen_twice(), features=torch.rand(2, 5, 4, 6))
+    encoded, renderings = model({'input_views': [views], 'target_views': [replace(views, past=None)]}, mode='tensor')
+    sources = encoded[0].scene.sources
+    assert sources.features.shape == (4 if past else 2, 5, 16, 24) and sources.features.isfinite().all()
+    assert renderings[0].features.shape == (2, 5, 8, 12)
+    losses = model({'input_views': [views], 'target_views': [replace(views, past=None)]}, mode='loss')
+    losses['loss_features'].backward()
+    network = model.network
+    for part in (network.blend.project[0], network.blend.last, network.head.net[0]):
+        assert part.weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match='follows from the head'):
+        tiny_model(source_blend={'features': (5, 8)})
+
+
 def test_a_past_source_counts_less_where_it_is_not_where_the_voxels_are():
     """At first: both sources see the same colors, of which those of the past are 30 % farther than the voxels."""
     model, views = tiny_model(source_blend={'count': 2, 'channels': 8, 'past': True}, num_past=1), seen_twice()

@@ -1,6 +1,6 @@
 """What features of the source images bring on MiniTown: python tools/experiment.py THIS FILE --workers 2
 
-Before: tools/create_data.py minitown --root-path data/minitown --scenes 40. Some 16 minutes and thread a run.
+Before: tools/create_data.py minitown --root-path data/minitown --scenes 40. Some 20 minutes and thread a run.
 """
 
 config = 'projects/DistillNeRF/configs/model_wrapper/successor_minitown_features.py'
@@ -20,7 +20,7 @@ runs = {
 
 compare_with = 'features of the voxels'
 evaluations = ['feature', 'query', 'depth']
-true_views = 8
+true_views = 2
 columns = {
     'feature PSNR, dB': 'feature/psnr',
     'next frame': 'feature/next/psnr',
