@@ -21,7 +21,7 @@ SIZES = {'400_224': (224, 400), 'waymo': (144, 216)}
 QUICK = ('model', 'model_linearspace_foundation_feature')
 # The last layer of the blend begins at 0: those before it learn from the second step on. One camera sees itself from
 # no angle.
-LATER = ('blend.first', 'blend.second', 'blend.angle_scale')
+LATER = ('blend.first', 'blend.second', 'blend.summary', 'blend.angle_scale')
 
 
 def build(variant: str) -> DistillNeRFModel:
@@ -34,13 +34,17 @@ def build(variant: str) -> DistillNeRFModel:
 
 
 def test_all_configs_are_named_here():
-    ours = {'base', 'small', 'small_features', 'successor', 'successor_small', 'successor_options', 'scene_nerf'}
+    successors = {'successor', 'successor_features', 'successor_small', 'successor_small_features', 'successor_options'}
+    ours = {'base', 'small', 'small_features', 'scene_nerf', *successors}
     assert {path.stem for path in CONFIGS.glob('*.py')} - ours == set(PUBLISHED_VARIANTS)
 
 
 @pytest.mark.parametrize(
     'variant',
-    [v if v in QUICK else pytest.param(v, marks=pytest.mark.slow) for v in (*PUBLISHED_VARIANTS, 'successor')],
+    [
+        v if v in QUICK else pytest.param(v, marks=pytest.mark.slow)
+        for v in (*PUBLISHED_VARIANTS, 'successor', 'successor_features')
+    ],
 )
 def test_one_step(variant):
     model = build(variant).train()

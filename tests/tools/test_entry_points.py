@@ -29,8 +29,9 @@ OURS = (
     'model_wrapper_pandaset_teacher',
     'model_wrapper_pandaset_foundation',
 )
-# Those at the published sizes; the last one is ours. Of Waymo's successor: test_waymo.py.
-PUBLISHED = [*(name for name in ENTRIES if name not in OURS), 'successor_nuscenes']
+# Those at the published sizes; the last three are ours. Of Waymo's successor: test_waymo.py.
+SUCCESSORS = ('successor_nuscenes', 'successor_nuscenes_dino', 'successor_nuscenes_clip')
+PUBLISHED = [*(name for name in ENTRIES if name not in OURS), *SUCCESSORS]
 QUICK = (
     'model_wrapper',
     'model_wrapper_virtual_cam_linearspace',
