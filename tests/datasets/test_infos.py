@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.datasets.infos import check_infos, lidar_measurements, load_infos, read_pickle, save_infos
+from projects.DistillNeRF.datasets.infos import (
+    check_infos,
+    infos_digest,
+    lidar_measurements,
+    load_infos,
+    read_pickle,
+    save_infos,
+)
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.refusals import assert_refused
 
@@ -143,3 +150,30 @@ def test_damaged_pickles_are_named(tmp_path):
     (tmp_path / 'a.pkl').write_bytes(pickle.dumps(two())[:-20])
     with pytest.raises(InputError, match=r'a\.pkl: not a readable pickle .*; the hint'):
         read_pickle(tmp_path / 'a.pkl', 'the hint')
+
+
+def test_the_digest_tells_samples_cameras_and_poses_but_not_last_bits(tmp_path):
+    def digest(change=lambda infos: None) -> str:
+        infos = two()
+        change(infos)
+        save_infos(tmp_path / 'infos.pkl', 'town', ['A'], infos)
+        return infos_digest(tmp_path / 'infos.pkl')
+
+    def image(**values):
+        return lambda infos: infos[1]['images']['A'].update(values)
+
+    intrinsics = np.array(two()[1]['images']['A']['cam2img'])
+    same = [
+        image(cam2img=(intrinsics + 1e-12).tolist()),
+        image(cam2img=intrinsics),
+        image(cam2img=np.where(intrinsics == 0, -0.0, intrinsics).tolist()),
+        image(width=np.int64(100)),
+    ]
+    other = [
+        image(cam2img=(intrinsics + np.diag([0.01, 0.01, 0])).tolist()),
+        image(img_path='other.png'),
+        lambda infos: infos[1].update(token='other', prev=None) or infos[0].update(next=None),
+        lambda infos: infos.pop() and infos[0].update(next=None),
+    ]
+    assert {digest(change) for change in same} == {digest()}
+    assert len({digest(), *map(digest, other)}) == 5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from projects.DistillNeRF.engine.experiment import RESULTS, TRUE_VIEWS
 from projects.DistillNeRF.engine.experiment_report import differences, spread, table
 from projects.DistillNeRF.engine.tool_runs import TOOLS
 from projects.DistillNeRF.utils.files import save_json
-from tests.helpers.commands import ROOT, Project, run
+from tests.helpers.commands import ROOT, Project, run, write_config
 from tests.helpers.refusals import assert_refused
 
 SHIPPED = sorted((ROOT / 'projects/DistillNeRF/configs/experiments').glob('*.py'))
@@ -171,6 +173,28 @@ def test_figures_that_are_of_something_else_are_refused(project, made, tmp_path)
         results.write_text(wrong)
         result = run('experiment', file, '--work-dir', tmp_path / 'b', '--results', results)
         assert_refused(result, 'results.json', *words)
+    assert len(made) == 3
+
+
+def test_figures_of_other_data_are_refused(project, made, tmp_path):
+    root = shutil.copytree(project.root, tmp_path / 'data')
+    file, results = written(tmp_path, write_config(tmp_path / 'tiny.py', root)), tmp_path / 'results.json'
+    infos = root / 'infos.pkl'
+    assert run('experiment', file, '--work-dir', tmp_path / 'a', '--results', results).code == 0
+
+    content = pickle.loads(infos.read_bytes())
+    content['data_list'][1]['timestamp'] += 0.01
+    infos.write_bytes(pickle.dumps(content))
+    assert_refused(run('experiment', file, '--work-dir', tmp_path / 'a'), 'settings.json', 'usual', 'has other data')
+    to_b = 'experiment', file, '--work-dir', tmp_path / 'b', '--results', results
+    assert_refused(run(*to_b), 'results.json', 'usual', 'has other data', 'give another --results')
+    # Without any data, what is kept can still be shown, and is not taken for that of the next data.
+    infos.rename(root / 'away.pkl')
+    assert run(*to_b, '--table').code == 0
+    assert run('experiment', file, '--work-dir', tmp_path / 'a', '--table').code == 0
+    (root / 'away.pkl').rename(infos)
+    assert_refused(run('experiment', file, '--work-dir', tmp_path / 'a'), 'has other data')
+    assert_refused(run(*to_b), 'has other data')
     assert len(made) == 3
 
 

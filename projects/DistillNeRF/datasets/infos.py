@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..utils.errors import InputError, warn
 from ..utils.files import atomic_path, require_file
+from ..utils.provenance import fingerprint
 from .info_arrays import Info
 from .info_checks import CONVERT_AGAIN, check_infos
 
 FORMAT = 'distillnerf'
 FORMAT_VERSION = 1
+# Fields that tell which samples a file lists, and what their cameras see from where.
+_IDENTITY = ('token', 'scene', 'timestamp', 'ego2global', 'images')
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,31 @@ def load_infos(path: str | os.PathLike) -> tuple[dict[str, Any], list[Info]]:
     if more := [name for name in infos[0]['images'] if name not in cameras and all(name in i['images'] for i in infos)]:
         warn(f'{path}: its cameras (metainfo) do not name {", ".join(more)}, which every sample has: left out')
     return metainfo, infos
+
+
+def infos_digest(path: str | os.PathLike) -> str:
+    """Compute a digest of which samples an info file lists, and of their cameras, poses and image files.
+
+    Numbers count to six decimals: the same converter on another processor gives other last bits, but the same digest.
+
+    Raises:
+        InputError: as :func:`load_infos`.
+    """
+    metainfo, infos = load_infos(path)
+    return fingerprint(metainfo=metainfo, infos=_rounded([[info[name] for name in _IDENTITY] for info in infos]))
+
+
+def _rounded(value: Any) -> Any:
+    """Return nested values with each number written one way: rounded, no whole number, no negative zero."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(one) for one in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _rounded(value.tolist())
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return round(float(value), 6) + 0.0
+    return value
 
 
 def _is_label(value: Any) -> bool:

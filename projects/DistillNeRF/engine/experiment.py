@@ -7,6 +7,7 @@ its own; what is there is not made again, unless its settings have changed, whic
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,9 +18,11 @@ from typing import Any
 from mmengine.config import Config
 
 from ..configuration.config import load_config
+from ..configuration.options import datasets
+from ..datasets.infos import infos_digest
 from ..utils.errors import InputError
 from ..utils.files import file_stems, read_json, require_file, require_writable, save_json
-from ..utils.provenance import commit
+from ..utils.provenance import commit, fingerprint
 from .command_line import Overrides
 from .evaluate import EVALUATIONS
 from .machine import machine
@@ -63,12 +66,14 @@ class Settings:
         options: that change it.
         seeds: of the trainings.
         whole: all settings that follow, as text.
+        data: digest of the info files of training and test; None where one is not there.
     """
 
     config: str
     options: dict[str, Any]
     seeds: list[int]
     whole: str
+    data: str | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,23 @@ def _read_run(path: Path, name: str, run: Mapping[str, Any], given: Mapping[str,
         raise InputError(f'{path}: run {name!r} has no config; give config = FILE for all, or one of its own')
     options = {**given.get('options', {}), **run.get('options', {})}
     seeds = _checked_seeds(path, run.get('seeds', given.get('seeds', [0])))
-    return Settings(config, options, seeds, load_config(config, options).pretty_text)
+    loaded = load_config(config, options)
+    return Settings(config, options, seeds, loaded.pretty_text, _data_digest(loaded))
+
+
+def _data_digest(config: Config) -> str | None:
+    loaders = ('train_dataloader', 'test_dataloader')
+    given = [dataset for loader in loaders for _, dataset in datasets(loader, config.get(loader))]
+    paths = [Path(one.get('data_root') or '').expanduser() / one['ann_file'] for one in given if one.get('ann_file')]
+    if not all(path.is_file() for path in paths):
+        return None
+    return fingerprint(infos=[_infos_digest(path, path.stat().st_mtime_ns) for path in paths])
+
+
+@functools.cache
+def _infos_digest(path: Path, changed: int) -> str:
+    """Read a file once for all settings, as long as it does not change."""
+    return infos_digest(path)
 
 
 def _check_keys(path: Path, kind: str, given: Mapping[str, Any], where: str = '') -> None:
@@ -152,16 +173,26 @@ def make_runs(experiment: Experiment, work_dir: Path) -> list[Run]:
     runs = []
     for (name, one), stem in zip(experiment.settings.items(), file_stems(list(experiment.settings)), strict=True):
         path = require_writable(work_dir / stem).absolute() / SETTINGS
-        settings = {'config': one.config, 'options': one.options, 'whole': one.whole}
-        if path.is_file() and read_json(path, f'remove {path.parent}')['whole'] != one.whole:
-            raise InputError(
-                f'{path}: run {name!r} has other settings now than when it was begun; remove {path.parent}, or give '
-                'another --work-dir'
-            )
+        settings = {'config': one.config, 'options': one.options, 'whole': one.whole, 'data': one.data}
+        if path.is_file():
+            begun = read_json(path, f'remove {path.parent}')
+            if differs := different(begun['whole'], begun.get('data'), one.whole, one.data):
+                raise InputError(
+                    f'{path}: run {name!r} has {differs} now than when it was begun; remove {path.parent}, or give '
+                    'another --work-dir'
+                )
+            settings['data'] = one.data or begun.get('data')
         save_json(path, settings, indent=2)
         words = tuple(_word(experiment.path, key, value) for key, value in one.options.items())
         runs += [Run(name, seed, one.config, words, path.parent / f'seed_{seed}') for seed in one.seeds]
     return sorted(runs, key=lambda run: run.seed)
+
+
+def different(settings: str, data: str | None, settings_now: str, data_now: str | None) -> str | None:
+    """Say what is different from now; where data are not there now, nothing is known of them."""
+    if settings != settings_now:
+        return 'other settings'
+    return 'other data' if data_now is not None and data not in (None, data_now) else None
 
 
 def _word(path: Path, key: str, value: Any) -> str:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..utils.errors import InputError
 from ..utils.files import is_file, read_json, save_json
 from ..utils.provenance import fingerprint
-from .experiment import RESULTS, Experiment, Run, finished
+from .experiment import RESULTS, Experiment, Run, different, finished
 
 
 def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """Put the figures of a file into the folders of the runs that have none, so that they are not made again.
 
     Raises:
-        InputError: the file cannot be read, or has figures of other settings, or of another training of these.
+        InputError: the file cannot be read, or has figures of other settings or data, or of another training.
     """
     if not is_file(path):
         return
@@ -24,9 +23,10 @@ def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> Non
     if not isinstance(kept, dict) or not all(isinstance(one, dict) and 'runs' in one for one in kept.values()):
         raise InputError(f'{path}: holds no results of an experiment; give another --results')
     for name, one in kept.items():
-        if one.get('settings') != _settings(experiment).get(name):
+        data = experiment.settings[name].data if name in experiment.settings else None
+        if differs := different(one.get('settings'), one.get('data'), _settings(experiment).get(name), data):
             raise InputError(
-                f'{path}: run {name!r} has other settings in {experiment.path}; remove {name!r} from the file, or give '
+                f'{path}: run {name!r} has {differs} in {experiment.path}; remove {name!r} from the file, or give '
                 'another --results'
             )
     for run in runs:
@@ -41,11 +41,15 @@ def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> Non
 def save_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """Write the figures of all runs that are finished."""
     settings = _settings(experiment)
-    kept = {name: {'settings': settings[name], 'runs': found} for name, found in finished(runs).items() if found}
+    kept = {
+        name: {'settings': settings[name], 'data': experiment.settings[name].data, 'runs': found}
+        for name, found in finished(runs).items()
+        if found
+    }
     save_json(path, kept, indent=1)
 
 
-def _settings(experiment: Experiment) -> dict[str, Any]:
+def _settings(experiment: Experiment) -> dict[str, str]:
     """Return a digest of all that the figures of each name depend on, but for its seed, the code and the data."""
     tests = {'evaluations': experiment.evaluations, 'true_views': experiment.true_views}
     return {name: fingerprint(whole=one.whole, **tests) for name, one in experiment.settings.items()}
