@@ -11,9 +11,11 @@ from projects.DistillNeRF.scene_nerf.sky_directions import (
     APART,
     PLACES,
     DirectionColors,
+    Directions,
     _bins,
     _num_bins,
     _places,
+    contradicted,
     tell_by_direction,
 )
 from tests.helpers.lidar_world import GROUND, Street, camera_ahead, true_depth
@@ -49,6 +51,18 @@ def seen() -> tuple:
     return drive(14)
 
 
+def tell(
+    labels: np.ndarray,
+    images: np.ndarray,
+    cameras: list[Cameras],
+    fixed: np.ndarray | None = None,
+    may_be_sky: bool = True,
+) -> None:
+    fixed = np.zeros(labels.shape, bool) if fixed is None else fixed
+    everywhere = np.full(labels.shape, may_be_sky)
+    tell_by_direction(labels, fixed, everywhere, images, Directions.of(cameras), LIKELY, SURE)
+
+
 def test_what_differs_from_the_sky_of_its_direction_is_solid_and_what_does_not_is_sky(seen):
     cameras, what, degrees = seen
     images = painted(what, degrees, (190, 200, 205))
@@ -56,7 +70,7 @@ def test_what_differs_from_the_sky_of_its_direction_is_solid_and_what_does_not_i
     # Of every second image it is known where the sky is; the others are open.
     labels = np.where(sky, 110, -110).astype(np.int8)
     labels[1::2] = 0
-    tell_by_direction(labels, np.zeros(labels.shape, bool), images, cameras, LIKELY, SURE)
+    tell(labels, images, cameras)
     told, sky, above = labels[1::2], sky[1::2], above[1::2]
     assert (told[sky & above] == LIKELY).mean() > 0.95 and (told[sky] < 0).mean() < 0.02
     # Where the tower stands now, the sky was seen from elsewhere; the far house always hides the same.
@@ -74,8 +88,36 @@ def test_a_wrong_guess_by_color_is_taken_back(seen):
     guessed = tower & (np.arange(len(what)) == 5)[:, None, None]
     labels[guessed] = 90
     assert guessed.sum() > 30
-    tell_by_direction(labels, np.zeros(labels.shape, bool), images, cameras, LIKELY, SURE)
+    tell(labels, images, cameras)
     assert (labels[guessed] <= 0).mean() > 0.9
+
+
+def test_only_what_may_be_sky_is_called_so(seen):
+    cameras, what, degrees = seen
+    images = painted(what, degrees, (190, 200, 205))
+    labels = np.where(what == -1, 110, -110).astype(np.int8)
+    labels[1::2] = 0
+    told = labels.copy()
+    tell(told, images, cameras)
+    tell(labels, images, cameras, may_be_sky=False)
+    assert (told[1::2] > 0).sum() > 1000 and not (labels[1::2] > 0).any()
+    # What other places tell to be solid is as it was.
+    np.testing.assert_array_equal(labels < 0, told < 0)
+
+
+def test_sky_of_another_color_than_from_elsewhere_is_contradicted(seen):
+    cameras, what, degrees = seen
+    images = painted(what, degrees, (190, 200, 205))
+    labels = np.where(what == -1, CERTAIN, -CERTAIN).astype(np.int8)
+    # A tower is taken for the sky in one image.
+    tower = (what == 1) & (degrees > 3) & (np.arange(len(what)) == 5)[:, None, None]
+    labels[tower] = CERTAIN
+    found = contradicted(labels, images, Directions.of(cameras))
+    assert tower.sum() > 30 and found[tower].mean() > 0.6
+    assert found[what == -1].mean() < 0.02 and not found[labels < 0].any()
+    # From two places nobody knows which one is right, and a drive that stands tells nothing.
+    assert not contradicted(labels[4:6], images[4:6], Directions.of(cameras[4:6])).any()
+    assert not contradicted(labels, images, Directions.of([cameras[5]] * len(cameras))).any()
 
 
 def test_one_color_of_a_direction_from_many_places_is_the_sky(seen):
@@ -90,7 +132,7 @@ def test_one_color_of_a_direction_from_many_places_is_the_sky(seen):
         # Most of what is solid is known to be.
         labels = np.where(~truth & (np.random.default_rng(2).random(truth.shape) < 0.9), -110, 0).astype(np.int8)
         before = labels.copy()
-        tell_by_direction(labels, points, pictures, here, LIKELY, SURE)
+        tell(labels, pictures, here, points)
         if not told:
             np.testing.assert_array_equal(labels, before)
             continue
@@ -107,7 +149,7 @@ def test_what_is_certain_or_below_the_horizon_stays(seen):
         labels = np.full(what.shape, value, np.int8)
         labels[degrees < 0] = 0
         before = labels.copy()
-        tell_by_direction(labels, np.zeros(labels.shape, bool), images, cameras, LIKELY, SURE)
+        tell(labels, images, cameras)
         np.testing.assert_array_equal(labels, before)
 
 

@@ -14,6 +14,7 @@ from projects.DistillNeRF.scene_nerf.sky_labels import (
     NEAREST,
     NONE,
     _doubtful,
+    _islands,
     _Lidar,
     _ray_degrees,
     _tell_by_color,
@@ -153,6 +154,35 @@ def test_a_tower_beyond_the_reach_of_the_lidar_is_not_called_sky(tmp_path):
     assert (taken & tower[0]).sum() > 100, 'LiDAR does not take the tower for the sky'
     assert (found[tower] > 0).mean() < 0.1
     assert (found[what == -1] > 0).mean() > 0.97
+
+
+@pytest.mark.parametrize('number', [0, 3])
+def test_a_wall_of_the_color_of_the_sky_is_not_called_so_where_a_roof_cuts_it_off(street, number):
+    """The roof has a color that nothing is known of; there is no other image whose directions would tell."""
+    drive, beams, pixels, what = street
+    camera, painted = drive.images[number].camera_at(*what.shape[1:]), pixels[number].clone()
+    upper = (what[number] == 1) & (_ray_degrees(camera) > 20)
+    wall = upper & np.roll(upper, 4, 0) & np.roll(upper, 4, 1)
+    painted[torch.from_numpy(upper)] = torch.tensor([250, 20, 250], dtype=torch.uint8)
+    noise = np.random.default_rng(1).normal(0, 6, (wall.sum(), 3))
+    painted[torch.from_numpy(wall)] = torch.from_numpy((np.array(BLUE) + noise).astype(np.uint8))
+    found = label_sky([camera], painted[None], beams).numpy()[0]
+    assert wall.sum() > 500 and not (found[wall] > 0).any()
+    assert (found[what[number] == -1] > 0).mean() > 0.97
+
+
+def test_islands_are_beside_neither_certain_sky_nor_the_top():
+    labels = np.full((9, 12), -50, np.int8)
+    labels[0:3, 1:3] = 60  # reaches the top
+    labels[4:6, 1:4] = 60
+    labels[2:6, 6:8], labels[5, 7] = 60, CERTAIN
+    labels[6, 8] = 60  # touches it by a corner
+    labels[3, 10:] = 60
+    expected = np.zeros(labels.shape, bool)
+    expected[4:6, 1:4] = expected[6, 8] = expected[3, 10:] = True
+    np.testing.assert_array_equal(_islands(labels), expected)
+    for value in (-50, 0, 60, CERTAIN):
+        assert not _islands(np.full((5, 7), value, np.int8)).any()
 
 
 def test_what_may_be_sky_by_color_is_not_where_a_flood_from_points_comes_first():

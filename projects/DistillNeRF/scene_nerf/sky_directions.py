@@ -20,10 +20,56 @@ TOLD = 2
 NEAR, FAR = 12.0, 24.0
 # Where it is not known, what has one color (standard deviation) from so many places is the sky.
 STEADY, PLACES = 4.0, 8
+# So many places may contradict what LiDAR takes for the sky.
+CONTRADICTING = 3
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Where the pixels of a drive look, and from where.
+
+    Attributes:
+        bins: of each image, ``(h, w)`` the direction of each pixel; 0 is below the horizon.
+        places: ``(n,)`` the number of the place of each image.
+    """
+
+    bins: list[np.ndarray]
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, cameras: Sequence[Cameras]) -> Self:
+        """Sort the pixels of the cameras of all images."""
+        positions = np.stack([camera.cam2world[0, :3, 3].numpy() for camera in cameras])
+        return cls([_bins(camera) for camera in cameras], _places(positions))
+
+
+def contradicted(labels: np.ndarray, images: np.ndarray, directions: Directions) -> np.ndarray:
+    """Tell where what is called sky has another color than the sky of its direction has from several places.
+
+    Args:
+        labels: ``(n, h, w)`` int8 what is known: positive is sky.
+        images: ``(n, h, w, 3)`` uint8 the colors.
+        directions: of their pixels.
+
+    Returns:
+        ``(n, h, w)`` bool.
+    """
+    told = DirectionColors.of(images, directions.bins, directions.places, lambda number: labels[number] > 0)
+    found = np.zeros(labels.shape, bool)
+    for number, (image, where) in enumerate(zip(images, directions.bins, strict=True)):
+        known = told.places[where] >= CONTRADICTING
+        found[number] = (labels[number] > 0) & known & (told.distance(image, where) > NEAR)
+    return found
 
 
 def tell_by_direction(
-    labels: np.ndarray, points: np.ndarray, images: np.ndarray, cameras: Sequence[Cameras], likely: int, sure: int
+    labels: np.ndarray,
+    fixed: np.ndarray,
+    may_be_sky: np.ndarray,
+    images: np.ndarray,
+    directions: Directions,
+    likely: int,
+    sure: int,
 ) -> None:
     """Tell more of what looks like both kinds, in place: at other times its direction may be free.
 
@@ -31,22 +77,21 @@ def tell_by_direction(
 
     Args:
         labels: ``(n, h, w)`` int8 what is known: positive is sky, negative is solid, 0 is neither.
-        points: ``(n, h, w)`` bool pixels that a LiDAR point falls on; they stay as they are.
+        fixed: ``(n, h, w)`` bool pixels that stay as they are, unless they are sky.
+        may_be_sky: ``(n, h, w)`` bool which others may be told to be sky: walls may have its color of there, too.
         images: ``(n, h, w, 3)`` uint8 the colors.
-        cameras: of the images.
+        directions: of their pixels.
         likely: certainty of what this tells; labels of at most this certainty may change.
         sure: certainty from which on a label is beyond doubt.
     """
-    bins = [_bins(camera) for camera in cameras]
-    places = _places(np.stack([camera.cam2world[0, :3, 3].numpy() for camera in cameras]))
-
+    bins, places = directions.bins, directions.places
     told = DirectionColors.of(images, bins, places, lambda number: labels[number] > 0)
     left = np.zeros(labels.shape, bool)
     for number, (image, where) in enumerate(zip(images, bins, strict=True)):
         label, known, off = labels[number], told.places[where] >= TOLD, told.distance(image, where)
         near, far = known & (off < NEAR), known & (off > FAR)
-        free = (label <= 0) & (label >= -likely) & ~points[number] & (where > 0)
-        solid = (label == 0) & far & ~points[number]
+        free = (label <= 0) & (label >= -likely) & may_be_sky[number] & ~fixed[number] & (where > 0)
+        solid = (label == 0) & far & ~fixed[number]
         label[(label > 0) & (label <= sure) & far] = 0
         label[free & near], label[solid] = likely, -likely
         left[number] = free & (label == 0)

@@ -25,7 +25,7 @@ from ..geometry.cameras import Cameras
 from ..geometry.poses import inverse_pose
 from .beams import Beams
 from .depth_layers import open_sky
-from .sky_directions import tell_by_direction
+from .sky_directions import Directions, contradicted, tell_by_direction
 from .surfaces import group_by_voxel
 from .wall_colors import WallColors
 
@@ -39,8 +39,9 @@ AGAINST = -30
 FEWEST = 200
 # Pixels lower than this, degrees above the horizon, are not like those that may be sky.
 LOWEST = -3.0
-# Things that are farther away than LiDAR sees are lower than this above it, meters.
-FAR_HEIGHT = 15.0
+# Of things that are farther away than LiDAR sees, most are lower than the first above it, nearly all than the second,
+# meters.
+FAR_HEIGHT, HIGHEST = 15.0, 25.0
 # Points nearer to a camera are not drawn, z in meters.
 NEAREST = 1.0
 # Ends of beams are sorted into blocks of so many meters.
@@ -72,7 +73,9 @@ def label_sky(
         of either kind, colors tell nothing.
     """
     images, masks = pixels.numpy(), [None] * len(pixels) if masks is None else masks
-    labels, points, solid_counts = _certain(cameras, images, beams, masks)
+    labels, points, solid_counts, low = _certain(cameras, images, beams, masks)
+    directions = Directions.of(cameras)
+    labels[low & contradicted(labels, images, directions)] = 0
 
     def sky_counts() -> np.ndarray:
         return _count_colors(zip(images, labels > 0, strict=True))
@@ -83,28 +86,33 @@ def label_sky(
         for number in open_images:
             doubt = _doubtful(labels[number], points[number], by_color[_codes(images[number])], images[number])
             labels[number][doubt] = 0
-        by_color = _by_color(sky_counts(), solid_counts)
+        by_color, covered = _by_color(sky_counts(), solid_counts), np.zeros(labels.shape, bool)
         for number in open_images:
-            _tell_by_color(labels[number], points[number], by_color[_codes(images[number])], images[number])
+            color = by_color[_codes(images[number])]
+            covered[number] = _tell_by_color(labels[number], points[number], color, images[number])
         if beams is not None:
             walls = WallColors.of(cameras, images, points, beams)
             for number in open_images:
                 by_color_alone = (labels[number] > 0) & (labels[number] < CERTAIN)
                 labels[number][walls.tell(cameras[number], images[number], by_color_alone)] = 0
-        tell_by_direction(labels, points, images, cameras, LIKELY, SURE)
+        islands = np.stack([_islands(label) for label in labels])
+        labels[islands] = 0
+        tell_by_direction(labels, points, covered | islands, images, directions, LIKELY, SURE)
     return torch.from_numpy(labels)
 
 
 def _certain(
     cameras: Sequence[Cameras], images: np.ndarray, beams: Beams | None, masks: Sequence[np.ndarray | None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what masks and LiDAR tell, without colors.
 
     Returns:
-        labels ``(n, h, w)`` int8, certain ones alone; ``(n, h, w)`` bool the pixels that a LiDAR point falls on; and
-        the counts of colors of what is solid and not far below the horizon.
+        labels ``(n, h, w)`` int8, certain ones alone; ``(n, h, w)`` bool the pixels that a LiDAR point falls on; the
+        counts of colors of what is solid and not far below the horizon; and ``(n, h, w)`` bool what LiDAR takes for the
+        sky although a tall thing may be there that is farther than it reaches.
     """
-    labels, points = np.zeros(images.shape[:3], np.int8), np.zeros(images.shape[:3], bool)
+    labels = np.zeros(images.shape[:3], np.int8)
+    points, low = np.zeros(images.shape[:3], bool), np.zeros(images.shape[:3], bool)
     counts = np.zeros(LEVELS**3)
     lidar = None if beams is None else _Lidar.of(beams)
     for number, (camera, mask) in enumerate(zip(cameras, masks, strict=True)):
@@ -114,12 +122,12 @@ def _certain(
             solid = hit = ~sky
         elif lidar is not None:
             sky, solid, hit = lidar.certain(camera, degrees)
-            points[number] = hit
+            points[number], low[number] = hit, degrees < lidar.elevation_of(HIGHEST)
         else:
             continue
         labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
         counts += _count_colors([(images[number], solid & (degrees > LOWEST))])
-    return labels, points, counts
+    return labels, points, counts, low
 
 
 def _doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -134,7 +142,7 @@ def _doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, imag
     return against & (_first_flood((labels > 0) & ~against, points, image) == SOLID)
 
 
-def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
+def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Fill what LiDAR leaves open in the labels ``(h, w)`` of an image, in place.
 
     Args:
@@ -142,6 +150,9 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
         points: ``(h, w)`` bool the pixels that a point falls on.
         by_color: ``(h, w)`` what their colors tell.
         image: ``(h, w, 3)`` the colors.
+
+    Returns:
+        ``(h, w)`` bool what looks like the sky below something solid, of which color tells nothing for sure.
     """
     unknown = labels == 0
     labels[unknown] = by_color[unknown]
@@ -155,6 +166,18 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
     labels[(labels < 0) & ~points & (flood == SKY)] = 0
     labels[(labels > 0) & (labels <= SURE) & (flood == SOLID)] = 0
     labels[covered & (by_color <= SURE)] = -LIKELY
+    return covered
+
+
+def _islands(labels: np.ndarray) -> np.ndarray:
+    """Tell which pixels ``(h, w)`` that seem to be sky are connected neither with certain sky nor with the top.
+
+    White walls between windows are, and the sky between leaves, so they tell nothing.
+    """
+    _, parts = cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=4)
+    connected = np.zeros(parts.max() + 1, bool)
+    connected[parts[labels == CERTAIN]] = connected[parts[0]] = True
+    return (labels > 0) & ~connected[parts]
 
 
 @dataclass(frozen=True)
@@ -167,7 +190,7 @@ class _Lidar:
         firsts: ``(k + 1,)`` where the ends of each block begin.
         centers, radii: ``(k, 3)`` and ``(k,)`` spheres around the ends of each block, meters.
         ceiling: elevation of the highest beams.
-        lowest: elevation from which on sky can be told.
+        reach: length of the longest, meters.
     """
 
     ends: np.ndarray
@@ -176,21 +199,20 @@ class _Lidar:
     centers: np.ndarray
     radii: np.ndarray
     ceiling: float
-    lowest: float
+    reach: float
 
     @classmethod
     def of(cls, beams: Beams) -> Self:
         """Sort the ends of beams into blocks."""
         elevations = _degrees(torch.from_numpy(beams.ends - beams.origins)).numpy()
         ceiling, reach = np.percentile(elevations, 99.9), np.percentile(beams.lengths, 99.9)
-        lowest = float(np.degrees(np.arctan(FAR_HEIGHT / reach)))
         blocks = group_by_voxel(beams.ends, BLOCK)
         order = np.argsort(blocks, kind='stable')
         ends, counts = beams.ends[order], np.bincount(blocks)
         firsts = np.concatenate([[0], np.cumsum(counts)])
         low, high = (bound.reduceat(ends, firsts[:-1]) for bound in (np.minimum, np.maximum))
         radii = np.linalg.norm(high - low, axis=1) / 2
-        return cls(ends, elevations[order], firsts, (low + high) / 2, radii, float(ceiling), lowest)
+        return cls(ends, elevations[order], firsts, (low + high) / 2, radii, float(ceiling), float(reach))
 
     def certain(self, camera: Cameras, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tell in ``(h, w)`` what is sky, what is solid or a pixel beside that, and what was hit.
@@ -201,8 +223,12 @@ class _Lidar:
         """
         highest = self._highest_beams(camera)
         around = maximum_filter(highest, 3)
-        sky = open_sky(around > NONE, around, degrees, self.ceiling, self.lowest)
+        sky = open_sky(around > NONE, around, degrees, self.ceiling, self.elevation_of(FAR_HEIGHT))
         return sky, around > NONE, highest > NONE
+
+    def elevation_of(self, height: float) -> float:
+        """Return how high something appears that is so much higher than LiDAR, and as far away as this sees."""
+        return float(np.degrees(np.arctan(height / self.reach)))
 
     def _highest_beams(self, camera: Cameras) -> np.ndarray:
         """Return the elevation ``(h, w)`` of the highest beam that ended in each pixel."""
