@@ -86,10 +86,10 @@ def label_sky(
         for number in open_images:
             doubt = _doubtful(labels[number], points[number], by_color[_codes(images[number])], images[number])
             labels[number][doubt] = 0
-        by_color, covered = _by_color(sky_counts(), solid_counts), np.zeros(labels.shape, bool)
+        by_color, may_be_sky = _by_color(sky_counts(), solid_counts), np.zeros(labels.shape, bool)
         for number in open_images:
             color = by_color[_codes(images[number])]
-            covered[number] = _tell_by_color(labels[number], points[number], color, images[number])
+            may_be_sky[number] = _tell_by_color(labels[number], points[number], color, images[number])
         if beams is not None:
             walls = WallColors.of(cameras, images, points, beams)
             for number in open_images:
@@ -97,7 +97,7 @@ def label_sky(
                 labels[number][walls.tell(cameras[number], images[number], by_color_alone)] = 0
         islands = np.stack([_islands(label) for label in labels])
         labels[islands] = 0
-        tell_by_direction(labels, points, covered | islands, images, directions, LIKELY, SURE)
+        tell_by_direction(labels, points, may_be_sky | islands, images, directions, LIKELY, SURE)
     return torch.from_numpy(labels)
 
 
@@ -152,7 +152,8 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
         image: ``(h, w, 3)`` the colors.
 
     Returns:
-        ``(h, w)`` bool what looks like the sky below something solid, of which color tells nothing for sure.
+        ``(h, w)`` bool what may be sky although nothing is told of it here: what looks like that below something solid,
+        and what looks solid but has no edge to the sky around it, as a cloud.
     """
     unknown = labels == 0
     labels[unknown] = by_color[unknown]
@@ -163,10 +164,11 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
     # A point falls on a pixel, but may lie beyond its middle: beside the sky, what looks like it tells nothing.
     labels[points & maximum_filter(labels > SURE, 3) & (by_color > SURE)] = 0
     flood = _first_flood(labels > SURE, points, image)
-    labels[(labels < 0) & ~points & (flood == SKY)] = 0
+    cloud = (labels < 0) & ~points & (flood == SKY)
+    labels[cloud] = 0
     labels[(labels > 0) & (labels <= SURE) & (flood == SOLID)] = 0
     labels[covered & (by_color <= SURE)] = -LIKELY
-    return covered
+    return covered | cloud
 
 
 def _islands(labels: np.ndarray) -> np.ndarray:
