@@ -51,16 +51,9 @@ def seen() -> tuple:
     return drive(14)
 
 
-def tell(
-    labels: np.ndarray,
-    images: np.ndarray,
-    cameras: list[Cameras],
-    fixed: np.ndarray | None = None,
-    may_be_sky: bool = True,
-) -> None:
-    fixed = np.zeros(labels.shape, bool) if fixed is None else fixed
-    everywhere = np.full(labels.shape, may_be_sky)
-    tell_by_direction(labels, fixed, everywhere, images, Directions.of(cameras), LIKELY, SURE)
+def tell(labels: np.ndarray, images: np.ndarray, cameras: list[Cameras], points: np.ndarray | None = None) -> None:
+    points = np.zeros(labels.shape, bool) if points is None else points
+    tell_by_direction(labels, points, images, Directions.of(cameras), LIKELY, SURE)
 
 
 def test_what_differs_from_the_sky_of_its_direction_is_solid_and_what_does_not_is_sky(seen):
@@ -90,19 +83,6 @@ def test_a_wrong_guess_by_color_is_taken_back(seen):
     assert guessed.sum() > 30
     tell(labels, images, cameras)
     assert (labels[guessed] <= 0).mean() > 0.9
-
-
-def test_only_what_may_be_sky_is_called_so(seen):
-    cameras, what, degrees = seen
-    images = painted(what, degrees, (190, 200, 205))
-    labels = np.where(what == -1, 110, -110).astype(np.int8)
-    labels[1::2] = 0
-    told = labels.copy()
-    tell(told, images, cameras)
-    tell(labels, images, cameras, may_be_sky=False)
-    assert (told[1::2] > 0).sum() > 1000 and not (labels[1::2] > 0).any()
-    # What other places tell to be solid is as it was.
-    np.testing.assert_array_equal(labels < 0, told < 0)
 
 
 def test_sky_of_another_color_than_from_elsewhere_is_contradicted(seen):

@@ -197,19 +197,6 @@ def test_what_may_be_sky_by_color_is_not_where_a_flood_from_points_comes_first()
     assert (labels[1:9, 14:23] == 0).all() and (labels[1:9, 6:11] == 50).all()
 
 
-def test_what_looks_solid_but_has_no_edge_to_the_sky_may_be_sky():
-    image = np.full((12, 24, 3), 200, np.uint8)
-    image[:, :12] = BLUE
-    labels, points = np.zeros(image.shape[:2], np.int8), np.zeros(image.shape[:2], bool)
-    labels[:, :6] = CERTAIN
-    points[10:, 15:] = True
-    labels[points] = -CERTAIN
-    may_be_sky = _tell_by_color(labels, points, np.full(labels.shape, -50, np.int8), image)
-    # The border of a flood belongs to none.
-    assert may_be_sky[1:11, 6:11].all() and (labels[1:11, 6:11] == 0).all()
-    assert not may_be_sky[:, 13:].any() and (labels[1:9, 14:23] == -50).all() and not may_be_sky[:, :6].any()
-
-
 def test_a_roof_that_lidar_takes_for_the_sky_is_in_doubt_and_a_cloud_of_its_color_is_not():
     image = np.full((24, 40, 3), BLUE, np.uint8)
     image[12:] = GRAY  # a house; its roof, down to row 15, returns no beam

@@ -64,8 +64,7 @@ def contradicted(labels: np.ndarray, images: np.ndarray, directions: Directions)
 
 def tell_by_direction(
     labels: np.ndarray,
-    fixed: np.ndarray,
-    may_be_sky: np.ndarray,
+    points: np.ndarray,
     images: np.ndarray,
     directions: Directions,
     likely: int,
@@ -77,8 +76,7 @@ def tell_by_direction(
 
     Args:
         labels: ``(n, h, w)`` int8 what is known: positive is sky, negative is solid, 0 is neither.
-        fixed: ``(n, h, w)`` bool pixels that stay as they are, unless they are sky.
-        may_be_sky: ``(n, h, w)`` bool which others may be told to be sky: walls may have its color of there, too.
+        points: ``(n, h, w)`` bool pixels that a LiDAR point falls on; they stay as they are.
         images: ``(n, h, w, 3)`` uint8 the colors.
         directions: of their pixels.
         likely: certainty of what this tells; labels of at most this certainty may change.
@@ -90,8 +88,8 @@ def tell_by_direction(
     for number, (image, where) in enumerate(zip(images, bins, strict=True)):
         label, known, off = labels[number], told.places[where] >= TOLD, told.distance(image, where)
         near, far = known & (off < NEAR), known & (off > FAR)
-        free = (label <= 0) & (label >= -likely) & may_be_sky[number] & ~fixed[number] & (where > 0)
-        solid = (label == 0) & far & ~fixed[number]
+        free = (label <= 0) & (label >= -likely) & ~points[number] & (where > 0)
+        solid = (label == 0) & far & ~points[number]
         label[(label > 0) & (label <= sure) & far] = 0
         label[free & near], label[solid] = likely, -likely
         left[number] = free & (label == 0)

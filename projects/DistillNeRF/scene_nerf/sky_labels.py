@@ -86,18 +86,17 @@ def label_sky(
         for number in open_images:
             doubt = _doubtful(labels[number], points[number], by_color[_codes(images[number])], images[number])
             labels[number][doubt] = 0
-        by_color, may_be_sky = _by_color(sky_counts(), solid_counts), np.zeros(labels.shape, bool)
+        by_color = _by_color(sky_counts(), solid_counts)
         for number in open_images:
-            color = by_color[_codes(images[number])]
-            may_be_sky[number] = _tell_by_color(labels[number], points[number], color, images[number])
+            _tell_by_color(labels[number], points[number], by_color[_codes(images[number])], images[number])
         if beams is not None:
             walls = WallColors.of(cameras, images, points, beams)
             for number in open_images:
                 by_color_alone = (labels[number] > 0) & (labels[number] < CERTAIN)
                 labels[number][walls.tell(cameras[number], images[number], by_color_alone)] = 0
-        islands = np.stack([_islands(label) for label in labels])
-        labels[islands] = 0
-        tell_by_direction(labels, points, may_be_sky | islands, images, directions, LIKELY, SURE)
+        for label in labels:
+            label[_islands(label)] = 0
+        tell_by_direction(labels, points, images, directions, LIKELY, SURE)
     return torch.from_numpy(labels)
 
 
@@ -142,7 +141,7 @@ def _doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, imag
     return against & (_first_flood((labels > 0) & ~against, points, image) == SOLID)
 
 
-def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> np.ndarray:
+def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
     """Fill what LiDAR leaves open in the labels ``(h, w)`` of an image, in place.
 
     Args:
@@ -150,10 +149,6 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
         points: ``(h, w)`` bool the pixels that a point falls on.
         by_color: ``(h, w)`` what their colors tell.
         image: ``(h, w, 3)`` the colors.
-
-    Returns:
-        ``(h, w)`` bool what may be sky although nothing is told of it here: what looks like that below something solid,
-        and what looks solid but has no edge to the sky around it, as a cloud.
     """
     unknown = labels == 0
     labels[unknown] = by_color[unknown]
@@ -164,11 +159,9 @@ def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray,
     # A point falls on a pixel, but may lie beyond its middle: beside the sky, what looks like it tells nothing.
     labels[points & maximum_filter(labels > SURE, 3) & (by_color > SURE)] = 0
     flood = _first_flood(labels > SURE, points, image)
-    cloud = (labels < 0) & ~points & (flood == SKY)
-    labels[cloud] = 0
+    labels[(labels < 0) & ~points & (flood == SKY)] = 0
     labels[(labels > 0) & (labels <= SURE) & (flood == SOLID)] = 0
     labels[covered & (by_color <= SURE)] = -LIKELY
-    return covered | cloud
 
 
 def _islands(labels: np.ndarray) -> np.ndarray:
