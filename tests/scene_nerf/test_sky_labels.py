@@ -7,9 +7,11 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter
 
+from projects.DistillNeRF.scene_nerf import sky_labels
 from projects.DistillNeRF.scene_nerf.beams import Beams, collect_beams
 from projects.DistillNeRF.scene_nerf.sky_labels import (
     CERTAIN,
+    HIGHEST,
     LIKELY,
     NEAREST,
     NONE,
@@ -169,6 +171,18 @@ def test_a_wall_of_the_color_of_the_sky_is_not_called_so_where_a_roof_cuts_it_of
     found = label_sky([camera], painted[None], beams).numpy()[0]
     assert wall.sum() > 500 and not (found[wall] > 0).any()
     assert (found[what[number] == -1] > 0).mean() > 0.97
+
+
+def test_low_sky_of_lidar_is_believed_where_no_other_place_contradicts(street, monkeypatch):
+    drive, beams, pixels, what = street
+    degrees = np.stack([_ray_degrees(image.camera_at(*what.shape[1:])) for image in drive.images])
+    low = degrees < np.degrees(np.arctan(HIGHEST / np.percentile(beams.lengths, 99.9)))
+    certain = labels(drive, pixels, beams) == CERTAIN
+    assert (certain & low).sum() > 5000 and (certain & ~low).sum() > 200
+    monkeypatch.setattr(sky_labels, 'contradicted', lambda labels, images, directions: np.ones(labels.shape, bool))
+    found = labels(drive, pixels, beams) == CERTAIN
+    assert not (found & low).any()
+    np.testing.assert_array_equal(found & ~low, certain & ~low)
 
 
 def test_islands_are_beside_neither_certain_sky_nor_the_top():

@@ -195,7 +195,32 @@ def test_figures_of_other_data_are_refused(project, made, tmp_path):
     (root / 'away.pkl').rename(infos)
     assert_refused(run('experiment', file, '--work-dir', tmp_path / 'a'), 'has other data')
     assert_refused(run(*to_b), 'has other data')
-    assert len(made) == 3
+    # The figures in b were taken while there were no data, and are known to be of others.
+    assert_refused(run(*to_b[:4]), 'settings.json', 'has other data', 'give another --work-dir')
+    # A folder that was begun with these data takes no others, even if they are not there.
+    to_d = 'experiment', file, '--work-dir', tmp_path / 'd'
+    assert run(*to_d).code == 0 and len(made) == 6
+    infos.rename(root / 'away.pkl')
+    assert_refused(run(*to_d, '--results', results, '--table'), 'results.json', 'figures of other data than', 'remove')
+    (root / 'away.pkl').rename(infos)
+    assert len(made) == 6
+    kept = json.loads(results.read_text())
+    for one in kept.values():
+        del one['data']
+    results.write_text(json.dumps(kept))
+    to_c = 'experiment', file, '--work-dir', tmp_path / 'c', '--results', results
+    assert_refused(run(*to_c), 'results.json', 'has other data')
+
+
+def test_data_may_come_after_the_first_look(project, made, tmp_path):
+    root = shutil.copytree(project.root, tmp_path / 'data')
+    file, infos = written(tmp_path, write_config(tmp_path / 'tiny.py', root)), root / 'infos.pkl'
+    infos.rename(root / 'away.pkl')
+    assert run('experiment', file, '--work-dir', tmp_path / 'a', '--table').code == 0
+    (root / 'away.pkl').rename(infos)
+    result = run('experiment', file, '--work-dir', tmp_path / 'a')
+    assert result.code == 0 and len(made) == 3, result.err
+    assert json.loads((tmp_path / 'a/usual/settings.json').read_text())['data']
 
 
 def test_what_cannot_be_right_is_refused(project, in_this_process, tmp_path):

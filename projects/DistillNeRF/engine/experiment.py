@@ -176,7 +176,9 @@ def make_runs(experiment: Experiment, work_dir: Path) -> list[Run]:
         settings = {'config': one.config, 'options': one.options, 'whole': one.whole, 'data': one.data}
         if path.is_file():
             begun = read_json(path, f'remove {path.parent}')
-            if differs := different(begun['whole'], begun.get('data'), one.whole, one.data):
+            # Before the first run, data may not have been there yet.
+            data = begun.get('data') if any(path.parent.glob('seed_*')) else one.data
+            if differs := different(begun['whole'], data, one.whole, one.data):
                 raise InputError(
                     f'{path}: run {name!r} has {differs} now than when it was begun; remove {path.parent}, or give '
                     'another --work-dir'
@@ -189,10 +191,10 @@ def make_runs(experiment: Experiment, work_dir: Path) -> list[Run]:
 
 
 def different(settings: str, data: str | None, settings_now: str, data_now: str | None) -> str | None:
-    """Say what is different from now; where data are not there now, nothing is known of them."""
+    """Say what is different from now; where data are not there now, they cannot be compared."""
     if settings != settings_now:
         return 'other settings'
-    return 'other data' if data_now is not None and data not in (None, data_now) else None
+    return 'other data' if data_now is not None and data != data_now else None
 
 
 def _word(path: Path, key: str, value: Any) -> str:

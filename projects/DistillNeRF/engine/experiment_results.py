@@ -8,7 +8,7 @@ from pathlib import Path
 from ..utils.errors import InputError
 from ..utils.files import is_file, read_json, save_json
 from ..utils.provenance import fingerprint
-from .experiment import RESULTS, Experiment, Run, different, finished
+from .experiment import RESULTS, SETTINGS, Experiment, Run, different, finished
 
 
 def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
@@ -29,6 +29,7 @@ def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> Non
                 f'{path}: run {name!r} has {differs} in {experiment.path}; remove {name!r} from the file, or give '
                 'another --results'
             )
+        _note_data(path, next(run.folder.parent for run in runs if run.name == name), one.get('data'))
     for run in runs:
         found = [one for one in kept.get(run.name, {'runs': []})['runs'] if one['seed'] == run.seed]
         file = run.folder / RESULTS
@@ -36,6 +37,14 @@ def take_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> Non
             save_json(file, found[0], indent=2)
         elif found and read_json(file, f'remove {run.folder}') != found[0]:
             raise InputError(f'{path}: has other figures of {run.name!r}, seed {run.seed}, than {file}; remove one')
+
+
+def _note_data(path: Path, folder: Path, data: str | None) -> None:
+    """Note the data of the figures that come into a folder, as there may be none now to compare with."""
+    settings = read_json(folder / SETTINGS, f'remove {folder}')
+    if any(folder.glob('seed_*')) and settings['data'] != data:
+        raise InputError(f'{path}: has figures of other data than {folder}; remove that, or give another --work-dir')
+    save_json(folder / SETTINGS, settings | {'data': data}, indent=2)
 
 
 def save_results(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:

@@ -75,7 +75,8 @@ def label_sky(
     images, masks = pixels.numpy(), [None] * len(pixels) if masks is None else masks
     labels, points, solid_counts, low = _certain(cameras, images, beams, masks)
     directions = Directions.of(cameras)
-    labels[low & contradicted(labels, images, directions)] = 0
+    if low.any():
+        labels[low & contradicted(labels, images, directions)] = 0
 
     def sky_counts() -> np.ndarray:
         return _count_colors(zip(images, labels > 0, strict=True))
