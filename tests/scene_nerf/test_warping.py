@@ -127,6 +127,35 @@ def test_two_planes_what_the_near_one_hides_is_looked_up_elsewhere():
     assert hidden.any() and (alone.image[:, 0][hidden] == 0.5).all()
 
 
+def test_outlines_that_the_depth_of_sources_misses_do_not_stand_in_the_sky():
+    """A sign (black, z 4) is two pixels wider on all sides in the images than in the depths of the two sources."""
+    target, sky = cameras_at((0, 0, 0)), torch.full((1, H, W), math.inf)
+    offsets = torch.arange(W) - (W - 1) / 2 + torch.tensor([[1.0], [-1.0]]) * FOCAL / 4
+    rows = (torch.arange(H) - (H - 1) / 2).abs()[:, None]
+
+    def sign(half: float) -> Tensor:
+        return (offsets.abs() < half)[:, None] & (rows < half + 1)
+
+    image = torch.where(sign(3.6), 0.0, 0.8)[:, None].expand(2, 3, H, W)
+    sources = sources_of(cameras_at((1.0, 0, 0), (-1.0, 0, 0)), image, torch.where(sign(1.6), 4.0, math.inf))
+
+    def error(fallback: float, **settings) -> Tensor:
+        how = Warping(exposure=False, align=False, **settings)
+        warped = warp_colors(target, sky, sources, gray(fallback), how=how)
+        assert warped.confidence.eq(1).all()
+        return (warped.image - 0.8).abs().amax((0, 1))
+
+    # Where both sources have no other color, there is nothing to choose from.
+    clear = ~sign(3.6).all(0)
+    assert error(0.8, margin=0.0, agree=1e6)[clear].max() > 0.3
+    assert error(0.8, margin=2 / W, agree=1e6)[clear].max() < 0.8 / 11 + 1e-5
+    assert error(0.8, margin=0.0)[clear].max() < 0.05
+    assert error(0.8, margin=2 / W)[clear].max() < 0.01
+    # The fallback chooses, it is not mixed in; one that knows nothing chooses nothing.
+    assert error(0.7, margin=2 / W)[clear].max() < 0.01
+    torch.testing.assert_close(error(math.nan, margin=0.0), error(math.nan, margin=0.0, agree=1e6))
+
+
 def test_cameras_that_look_away_say_nothing():
     target, depth = cameras_at((0, 0, 0)), torch.full((1, H, W), 10.0)
     for cameras in (cameras_at((0, 0, 0), yaw=180.0), cameras_at((0, 0, 20.0)), cameras_at((500.0, 0, 0))):

@@ -2,7 +2,9 @@
 
 A teacher knows better where things are than how they look: where its depth is right, recorded images are sharper than
 anything it renders. Each pixel of a view is looked up in some images that were taken nearby, those that see another
-surface there are left out, and the rest are averaged.
+surface there are left out, and the rest are averaged. Beside the outline of something near, depth and colors of a
+source do not fit each other: what lies there counts little, and of several sources those count more that have the
+color of the fallback. Else outlines would stand in the sky beside what they belong to.
 
 All of it happens in inverse depth: it is 0 in the sky, so that the sky needs no rule of its own; on a plane it is a
 linear function of the pixel, so that reading it between pixels is exact; and unknown is NaN, which spreads by itself.
@@ -39,6 +41,8 @@ class Warping:
         instant: seconds; what moves is where it was in images that are not further apart.
         other_camera: what a source counts that another camera took: it sees other colors.
         edge: what a source counts at the far side of its edges, where colors of both sides mix.
+        margin: how wide that side is, as a share of the width of the source: by so much its depth may be beside it.
+        agree: difference of color from the fallback, RGB in [0, 1], at which a source counts half.
         enough: sum of what the sources count at which nothing is left of the fallback.
         exposure: whether to fit the colors of sources to the fallback, where their exposure is not given.
         align: whether to move warped images onto each other (:mod:`.alignment`).
@@ -51,6 +55,8 @@ class Warping:
     instant: float = 0.06
     other_camera: float = 0.01
     edge: float = 0.1
+    margin: float = 0.01
+    agree: float = 0.05
     enough: float = 0.001
     exposure: bool = True
     align: bool = True
@@ -168,9 +174,18 @@ def _source_maps(sources: Sources, how: Warping) -> Tensor:
         before, middle, after = (near.narrow(axis, k, size) for k in range(3))
         # Along planes the inverse depth does not bend; at the far side of an edge it bends up.
         behind.narrow(axis, 1, size).logical_or_(before + after - 2 * middle > limit.narrow(axis, 1, size))
+    # As far as the margin reaches, what is farther than something around it is on that side, too.
+    reach = max(round(how.margin * near.shape[2]), 1)
+    nearest, edges = (_largest_around(x, reach) for x in (near.nan_to_num(), behind.to(near.dtype)))
+    behind |= (edges > 0) & (nearest - near > limit)
     trust = torch.ones_like(near).masked_fill(behind, how.edge)
     maps = [near, trust] if sources.moving is None else [near, trust, sources.moving.to(near.dtype)]
     return torch.stack(maps, 1)
+
+
+def _largest_around(values: Tensor, reach: int) -> Tensor:
+    """Return the largest of values ``(S, h, w)`` within so many pixels, in rows and columns."""
+    return F.max_pool2d(values[:, None], 2 * reach + 1, 1, reach)[:, 0]
 
 
 def _look_up(
@@ -207,7 +222,10 @@ def _look_up(
 def _blend(weights: Tensor, colors: Tensor, fallback: Tensor, how: Warping) -> tuple[Tensor, Tensor]:
     """Average the colors and mix the fallback in: image ``(3, h, w)`` and confidence ``(h, w)``."""
     total = weights.sum(0)
-    mean = ((weights[:, None] * colors).sum(0) / total.clamp_min(1e-12)).clamp(0, 1)
+    # Where the fallback knows nothing, all agree alike.
+    differs = (colors - fallback).square().mean(1).nan_to_num()
+    agreeing = weights / (1 + differs / how.agree**2)
+    mean = ((agreeing[:, None] * colors).sum(0) / agreeing.sum(0).clamp_min(1e-12)).clamp(0, 1)
     confidence = (total / how.enough).clamp(max=1)
     # Where one of the two is not known, the other is all there is.
     known = torch.where(fallback.isnan(), mean, fallback)

@@ -4,7 +4,7 @@ _base_ = ['../../../../configs/_base_/default_runtime.py']
 
 model = dict(type='SceneNeRF', cell_size=0.1, divisions=3, levels=4, reach=(24.0, 4.0, 8.0), beam_weight=0.1)
 
-_max_iters = 4500
+_max_iters, _constant = 4000, 1600
 train_dataloader = dict(
     batch_size=1,
     num_workers=0,
@@ -20,7 +20,6 @@ optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=0.1, betas=(0.9, 0.99), eps=1e-10, fused=True),
     paramwise_cfg=dict(custom_keys={'field.sky': dict(lr_mult=0.5), 'field.exposure': dict(lr_mult=0.02)}),
 )
-_constant = 1800
 param_scheduler = [
     dict(
         type='CosineAnnealingLR',
