@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from projects.DistillNeRF.scene_nerf import trajectories
+from projects.DistillNeRF.scene_nerf import registration, trajectories
 from projects.DistillNeRF.scene_nerf.beams import Beams
 from projects.DistillNeRF.scene_nerf.tracks import Thing, track_things
 
@@ -308,3 +308,23 @@ def test_a_thing_is_where_it_was_when_its_beams_ended_on_it():
     delays = np.where(np.arange(len(beams)) % 2, -0.05, -0.07).astype(np.float32)
     (thing,) = track_things(replace(beams, delays=delays), np.ones(len(beams), bool))
     np.testing.assert_allclose(thing.times, TENTHS - 0.06, atol=1e-3)
+
+
+@pytest.mark.parametrize('count', [0, 1, 2, 40])
+def test_normal_equations_are_the_derivatives_of_the_squared_misses(count: int):
+    """Against plain sums over points of slope^T metric slope, and slope^T metric miss."""
+    rng = np.random.default_rng(count)
+    levers, misses, normals = rng.normal(size=(3, count, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals[::3] = 0
+    for weights in (2.5, rng.random(count)):
+        system, right = np.zeros((4, 4)), np.zeros(4)
+        for lever, miss, normal, weight in zip(levers, misses, normals, np.broadcast_to(weights, count), strict=True):
+            slope = np.array([[1, 0, 0, -lever[1]], [0, 1, 0, lever[0]], [0, 0, 1, 0]])
+            along = registration.ALONG if normal.any() else 0.5
+            metric = weight * (along * np.eye(3) + (1 - along) * np.outer(normal, normal))
+            system += slope.T @ metric @ slope
+            right += slope.T @ metric @ miss
+        found = registration.normal_equations(levers, misses, normals, weights)
+        np.testing.assert_allclose(found[0], system, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found[1], right, rtol=1e-10, atol=1e-12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from numba import njit, prange
 
 from projects.DistillNeRF.utils.processes import process_pool
-from projects.DistillNeRF.utils.threads import match_threads
+from projects.DistillNeRF.utils.threads import map_threads, match_threads
 
 
 @njit(parallel=True)
@@ -84,3 +85,26 @@ def test_numba_takes_the_threads_of_torch_and_leaves_them():
     finally:
         torch.set_num_threads(before)
         match_threads()
+
+
+@pytest.mark.parametrize('threads', [1, 2, 3])
+def test_threads_map_in_order_and_leave_the_number_of_threads(threads: int):
+    before, own = torch.get_num_threads(), threading.get_ident()
+    torch.set_num_threads(threads)
+    try:
+        found = map_threads(lambda item: (item, torch.get_num_threads(), threading.get_ident() == own), range(7))
+        assert [item for item, _, _ in found] == list(range(7)) and map_threads(str, []) == []
+        # Each of them computes alone.
+        assert all(used == 1 for _, used, _ in found)
+        assert all(here == (threads == 1) for _, _, here in found)
+        with pytest.raises(ZeroDivisionError):
+            map_threads(lambda item: 1 // item, range(7))
+        assert torch.get_num_threads() == threads
+        assert map_threads(lambda _: match_threads(), [0])[0] == 1
+        # Threads that begin later have as many as before.
+        later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert found[-1] == threads
+    finally:
+        torch.set_num_threads(before)

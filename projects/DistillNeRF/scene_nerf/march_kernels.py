@@ -345,12 +345,13 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor, None, None, None, None]:
         values, outputs = ctx.saved_tensors
-        total = torch.empty_like(values, memory_format=torch.contiguous_format)
-        tables = _take_tables(match_threads(), len(values), total.numpy().dtype)
+        # numpy asks for huge pages: a table of torch would take longer to be given its pages than to be filled.
+        total = np.empty(values.shape, values.detach().numpy().dtype)
+        tables = _take_tables(match_threads(), len(values), total.dtype)
         _backward(*_inputs(values, *ctx.inputs), outputs.numpy(), cotangents.contiguous().numpy(), *tables)
-        _collect(*tables, total.numpy())
+        _collect(*tables, total)
         _keep_tables(tables)
-        return total, None, None, None, None
+        return torch.from_numpy(total), None, None, None, None
 
 
 def composite(

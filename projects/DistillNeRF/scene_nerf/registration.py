@@ -97,7 +97,7 @@ def register(source: Shape, target: Shape, shift: np.ndarray, turn_error: float)
         turned = local @ turn(motion[3]).T
         moved = turned + source.center + motion[:3]
         distances, near = target.nearest(moved)
-        kept = distances <= np.quantile(distances, OVERLAP)
+        kept = distances <= _largest_kept(distances)
         system, right = normal_equations(
             turned[kept], target.points[near[kept]] - moved[kept], target.normals[near[kept]], weight
         )
@@ -119,6 +119,12 @@ def misfit(source: Shape, target: Shape, motion: np.ndarray) -> float:
     return (0.7 * min(means) + 0.3 * max(means)) / tolerance
 
 
+def _largest_kept(distances: np.ndarray) -> float:
+    """Return up to which distance points overlap: those below :data:`OVERLAP`'s quantile."""
+    rank = int(OVERLAP * (len(distances) - 1))
+    return np.partition(distances, rank)[rank]
+
+
 def turn(angle: float) -> np.ndarray:
     """Return the rotation ``(3, 3)`` about z by an angle in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
@@ -136,14 +142,17 @@ def normal_equations(
         normals: ``(n, 3)`` of the surfaces there, zeros where unknown.
         weights: of the points, ``(n,)`` or one.
     """
-    slopes = np.zeros((len(levers), 3, 4))
-    slopes[:, :, :3] = np.eye(3)
-    slopes[:, 0, 3], slopes[:, 1, 3] = -levers[:, 1], levers[:, 0]
-    along = np.where(normals.any(1), ALONG, 0.5)[:, None, None]
-    metric = along * np.eye(3) + (1 - along) * normals[:, :, None] * normals[:, None, :]
-    metric = metric * np.broadcast_to(weights, len(levers))[:, None, None]
-    weighted = np.einsum('nji,njk->nik', slopes, metric)
-    return np.einsum('nik,nkl->il', weighted, slopes), np.einsum('nik,nk->i', weighted, misses)
+    along = np.where(normals.any(1), ALONG, 0.5)
+    plain, across = (weights * along)[:, None], (weights * (1 - along))[:, None] * normals
+    # How a turn moves the points, and what the metric ``plain + across normal^T`` makes of that.
+    turning = np.stack([-levers[:, 1], levers[:, 0], np.zeros(len(levers))], 1)
+    pulled = plain * turning + across * (normals * turning).sum(1, keepdims=True)
+    system = np.empty((4, 4))
+    system[:3, :3] = plain.sum() * np.eye(3) + across.T @ normals
+    system[:3, 3] = system[3, :3] = pulled.sum(0)
+    system[3, 3] = (pulled * turning).sum()
+    shifts = plain * misses + across * (normals * misses).sum(1, keepdims=True)
+    return system, np.append(shifts.sum(0), (pulled * misses).sum())
 
 
 def _flat(points: np.ndarray) -> np.ndarray:

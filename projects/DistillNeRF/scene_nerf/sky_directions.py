@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..geometry.cameras import Cameras
+from ..utils.threads import map_threads
 
 # Directions are told apart by so many degrees, of azimuth and of elevation; only those above the horizon.
 DEGREES = 0.5
@@ -40,7 +41,7 @@ class Directions:
     def of(cls, cameras: Sequence[Cameras]) -> Self:
         """Sort the pixels of the cameras of all images."""
         positions = np.stack([camera.cam2world[0, :3, 3].numpy() for camera in cameras])
-        return cls([_bins(camera) for camera in cameras], _places(positions))
+        return cls(map_threads(_bins, cameras), _places(positions))
 
 
 def contradicted(labels: np.ndarray, images: np.ndarray, directions: Directions) -> np.ndarray:
@@ -56,9 +57,13 @@ def contradicted(labels: np.ndarray, images: np.ndarray, directions: Directions)
     """
     told = DirectionColors.of(images, directions.bins, directions.places, lambda number: labels[number] > 0)
     found = np.zeros(labels.shape, bool)
-    for number, (image, where) in enumerate(zip(images, directions.bins, strict=True)):
+
+    def find(number: int) -> None:
+        where = directions.bins[number]
         known = told.places[where] >= CONTRADICTING
-        found[number] = (labels[number] > 0) & known & (told.distance(image, where) > NEAR)
+        found[number] = (labels[number] > 0) & known & (told.distance(images[number], where) > NEAR)
+
+    map_threads(find, range(len(images)))
     return found
 
 
@@ -85,8 +90,10 @@ def tell_by_direction(
     bins, places = directions.bins, directions.places
     told = DirectionColors.of(images, bins, places, lambda number: labels[number] > 0)
     left = np.zeros(labels.shape, bool)
-    for number, (image, where) in enumerate(zip(images, bins, strict=True)):
-        label, known, off = labels[number], told.places[where] >= TOLD, told.distance(image, where)
+
+    def tell(number: int) -> None:
+        label, where = labels[number], bins[number]
+        known, off = told.places[where] >= TOLD, told.distance(images[number], where)
         near, far = known & (off < NEAR), known & (off > FAR)
         free = (label <= 0) & (label >= -likely) & ~points[number] & (where > 0)
         solid = (label == 0) & far & ~points[number]
@@ -94,10 +101,15 @@ def tell_by_direction(
         label[free & near], label[solid] = likely, -likely
         left[number] = free & (label == 0)
 
+    map_threads(tell, range(len(images)))
     seen = DirectionColors.of(images, bins, places, lambda number: labels[number] > -sure)
-    for number, (image, where) in enumerate(zip(images, bins, strict=True)):
+
+    def tell_steady(number: int) -> None:
+        where = bins[number]
         steady = (seen.places[where] >= PLACES) & (seen.spread[where] < STEADY)
-        labels[number][left[number] & steady & (seen.distance(image, where) < 2 * STEADY)] = likely
+        labels[number][left[number] & steady & (seen.distance(images[number], where) < 2 * STEADY)] = likely
+
+    map_threads(tell_steady, range(len(images)))
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,10 @@ class DirectionColors:
 
     def distance(self, image: np.ndarray, bins: np.ndarray) -> np.ndarray:
         """Return how far the colors ``(h, w, 3)`` of an image are from those of their directions ``(h, w)``."""
-        return np.abs(image - self.mean[bins]).max(-1)
+        off = np.zeros(bins.shape)
+        for channel, mean in enumerate(self.mean.T):
+            np.maximum(off, np.abs(image[..., channel] - mean[bins]), out=off)
+        return off
 
 
 def _num_bins() -> int:

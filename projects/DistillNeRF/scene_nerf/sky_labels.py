@@ -10,7 +10,7 @@ is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +23,7 @@ from typing_extensions import Self
 
 from ..geometry.cameras import Cameras
 from ..geometry.poses import inverse_pose
+from ..utils.threads import map_threads
 from .beams import Beams
 from .depth_layers import open_sky
 from .sky_directions import Directions, contradicted, tell_by_direction
@@ -78,23 +79,16 @@ def label_sky(
     if low.any():
         labels[low & contradicted(labels, images, directions)] = 0
 
-    def sky_counts() -> np.ndarray:
-        return _count_colors(zip(images, labels > 0, strict=True))
-
-    if min(sky_counts().sum(), solid_counts.sum()) >= FEWEST:
-        open_images = [number for number, mask in enumerate(masks) if mask is None]
-        by_color = _by_color(sky_counts(), solid_counts)
-        for number in open_images:
-            doubt = _doubtful(labels[number], points[number], by_color[_codes(images[number])], images[number])
-            labels[number][doubt] = 0
-        by_color = _by_color(sky_counts(), solid_counts)
-        for number in open_images:
-            _tell_by_color(labels[number], points[number], by_color[_codes(images[number])], images[number])
+    open_images = [number for number, mask in enumerate(masks) if mask is None]
+    if _tell_by_colors(labels, points, images, solid_counts, open_images):
         if beams is not None:
             walls = WallColors.of(cameras, images, points, beams)
-            for number in open_images:
+
+            def drop_walls(number: int) -> None:
                 by_color_alone = (labels[number] > 0) & (labels[number] < CERTAIN)
                 labels[number][walls.tell(cameras[number], images[number], by_color_alone)] = 0
+
+            map_threads(drop_walls, open_images)
         for label in labels:
             label[_islands(label)] = 0
         tell_by_direction(labels, points, images, directions, LIKELY, SURE)
@@ -113,9 +107,11 @@ def _certain(
     """
     labels = np.zeros(images.shape[:3], np.int8)
     points, low = np.zeros(images.shape[:3], bool), np.zeros(images.shape[:3], bool)
-    counts = np.zeros(LEVELS**3)
     lidar = None if beams is None else _Lidar.of(beams)
-    for number, (camera, mask) in enumerate(zip(cameras, masks, strict=True)):
+
+    def tell(number: int) -> np.ndarray:
+        """Fill in what is known of one image; return which of its pixels are solid and not far below the horizon."""
+        camera, mask = cameras[number], masks[number]
         degrees = _ray_degrees(camera)
         if mask is not None:
             sky = _resized(mask, camera.height, camera.width) > 0.5
@@ -124,22 +120,54 @@ def _certain(
             sky, solid, hit = lidar.certain(camera, degrees)
             points[number], low[number] = hit, degrees < lidar.elevation_of(HIGHEST)
         else:
-            continue
+            return points[number]
         labels[number][hit], labels[number][sky] = -CERTAIN, CERTAIN
-        counts += _count_colors([(images[number], solid & (degrees > LOWEST))])
+        return solid & (degrees > LOWEST)
+
+    counts = _count_colors(zip(images, map_threads(tell, range(len(images))), strict=True))
     return labels, points, counts, low
 
 
-def _doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Tell where LiDAR takes for the sky what is not: dark roofs, and houses beyond its reach, return no beam.
+def _tell_by_colors(
+    labels: np.ndarray, points: np.ndarray, images: np.ndarray, solid_counts: np.ndarray, chosen: Sequence[int]
+) -> bool:
+    """Tell more of the chosen images by how often the certain pixels of all have a color; in place.
+
+    Args:
+        labels: ``(n, h, w)`` int8 what masks and LiDAR tell.
+        points: ``(n, h, w)`` bool the pixels that a point falls on.
+        images: ``(n, h, w, 3)`` uint8 the colors.
+        solid_counts: ``(LEVELS**3,)`` of the colors of what is solid.
+        chosen: numbers of images.
+
+    Returns:
+        whether enough is certain of either kind.
+    """
+
+    def certainties() -> np.ndarray:
+        return _by_color(_count_colors(zip(images, labels > 0, strict=True)), solid_counts)
+
+    if min((labels > 0).sum(), solid_counts.sum()) < FEWEST:
+        return False
+    for change in (_drop_doubtful, _tell_by_color):
+        by_color = certainties()
+
+        def change_one(number: int, change: Callable = change, by_color: np.ndarray = by_color) -> None:
+            change(labels[number], points[number], by_color[_codes(images[number])], images[number])
+
+        map_threads(change_one, chosen)
+    return True
+
+
+def _drop_doubtful(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
+    """Forget where LiDAR takes for the sky what is not: dark roofs, and houses beyond its reach, return no beam.
 
     Such pixels ``(h, w)`` have the color of solid things, and a flood from LiDAR points is there before one from the
     sky: clouds of that color are surrounded by the sky. Arguments are those of :func:`_tell_by_color`.
     """
     against = (labels > 0) & (by_color < AGAINST)
-    if not against.any():
-        return against
-    return against & (_first_flood((labels > 0) & ~against, points, image) == SOLID)
+    if against.any():
+        labels[against & (_first_flood((labels > 0) & ~against, points, image) == SOLID)] = 0
 
 
 def _tell_by_color(labels: np.ndarray, points: np.ndarray, by_color: np.ndarray, image: np.ndarray) -> None:
@@ -260,7 +288,7 @@ def _in_view(
     return (inside @ planes.T > -radii[:, None] - 1e-3).all(1) & (inside[:, 2] > NEAREST - radii - 1e-3)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _draw_highest(  # pragma: no cover - compiled
     ends, elevations, firsts, lasts, world2cam, world2image, highest
 ):

@@ -11,6 +11,7 @@ from scipy.ndimage import minimum_filter
 from typing_extensions import Self
 
 from ..geometry.cameras import Cameras
+from ..utils.threads import map_threads
 from .beams import Beams
 
 # Side of the squares of ground that walls are found in, and how many of these, along a side, share their colors.
@@ -54,7 +55,7 @@ class WallColors:
         corner, walls = find_walls(beams.ends)
         rows, columns = _pieces(walls.shape)
         empty = cls(corner, walls, np.zeros(rows * columns + 1, np.int64), np.zeros((0, 3), np.uint8))
-        found = [empty._walls_behind(camera, hit) for camera, hit in zip(cameras, points, strict=True)]
+        found = map_threads(lambda number: empty._walls_behind(cameras[number], points[number]), range(len(cameras)))
         pieces = np.concatenate([piece for _, piece in found])
         colors = np.concatenate([image[chosen] for image, (chosen, _) in zip(images, found, strict=True)])
         kept = _evenly(pieces, REMEMBERED)
@@ -116,7 +117,7 @@ def _evenly(groups: np.ndarray, most: int) -> np.ndarray:
     return order[np.floor((ranks + 1) * share) > np.floor(ranks * share)]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _first_walls(begin, ways, walls, first, last):  # pragma: no cover - compiled
     """Return the piece of the first wall in each direction ``(m, 2)`` on the ground, -1 without; lengths in squares."""
     found = np.full(len(ways), -1, np.int64)
@@ -136,7 +137,7 @@ def _first_walls(begin, ways, walls, first, last):  # pragma: no cover - compile
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _have_color(pieces, pixels, columns, firsts, colors):  # pragma: no cover - compiled
     """Tell which pixels ``(m, 3)`` have a color of their piece of wall ``(m,)``, or of the eight around."""
     alike = np.zeros(len(pieces), np.bool_)

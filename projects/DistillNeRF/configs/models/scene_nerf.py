@@ -4,7 +4,7 @@ _base_ = ['../../../../configs/_base_/default_runtime.py']
 
 model = dict(type='SceneNeRF', cell_size=0.1, divisions=3, levels=4, reach=(24.0, 4.0, 8.0), beam_weight=0.1)
 
-_max_iters, _constant = 4000, 1600
+_max_iters, _constant = 3400, 1360
 train_dataloader = dict(
     batch_size=1,
     num_workers=0,
