@@ -139,7 +139,7 @@ def wrapper(kind: type, optimizer: torch.optim.Optimizer, clip: dict | None, mon
     return made
 
 
-@pytest.mark.parametrize('bad', [math.nan, math.inf])
+@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize('clip', [None, {'max_norm': 1.0}, {'type': 'value', 'clip_value': 1.0}])
 @pytest.mark.parametrize('kind', [SkippingOptimWrapper, BFloat16OptimWrapper, SkippingAmpOptimWrapper])
 @pytest.mark.parametrize('optimizer', OPTIMIZERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from mmdet3d.registry import OPTIM_WRAPPERS
 from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from torch import nn
+from torch import Tensor, nn
 
 # mmengine's wrapper -> ours that takes its place.
 OURS = {'OptimWrapper': 'SkippingOptimWrapper', 'AmpOptimWrapper': 'SkippingAmpOptimWrapper'}
@@ -49,13 +49,11 @@ class _Skipping(OptimWrapper):
         if self.clip_grad_kwargs and self.grad_name == 'grad_norm':
             norm = float(self.clip_func(parameters, **self.clip_grad_kwargs))
             self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
-        else:
-            # The largest element, which does not overflow.
-            gradients = [p.grad for p in parameters if p.grad.numel()]
-            norm = float(torch.nn.utils.get_total_norm(gradients, norm_type=math.inf))
-            if self.clip_grad_kwargs:
-                self.clip_func(parameters, **self.clip_grad_kwargs)
-        return self._counted(math.isfinite(norm))
+            return self._counted(math.isfinite(norm))
+        finite = _all_finite([p.grad for p in parameters if p.grad.numel()])
+        if self.clip_grad_kwargs:
+            self.clip_func(parameters, **self.clip_grad_kwargs)
+        return self._counted(finite)
 
     def _counted(self, finite: bool) -> bool:
         """Count a step that is skipped; return ``finite``."""
@@ -76,6 +74,15 @@ class _Skipping(OptimWrapper):
         """Clip the gradients as configured, and update the parameters if all gradients are finite."""
         if self._finite_gradient():
             self.optimizer.step(**kwargs)
+
+
+def _all_finite(gradients: Sequence[Tensor]) -> bool:
+    """Tell whether all elements are finite, by the smallest and the largest: these are NaN where one element is.
+
+    Of large tensors a norm takes four times as long, and a sum may overflow. It is fetched from the device once.
+    """
+    extremes = [extreme.isfinite() for gradient in gradients for extreme in gradient.aminmax()]
+    return not extremes or bool(torch.stack([extreme.to(extremes[0].device) for extreme in extremes]).all())
 
 
 @OPTIM_WRAPPERS.register_module()
