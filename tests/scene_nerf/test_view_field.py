@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ import torch
 
 from projects.DistillNeRF.engine.view_field import DriveTimes, FieldParts, config_beside
 from projects.DistillNeRF.geometry.cameras import Cameras
+from projects.DistillNeRF.scene_nerf.drive import DriveImage
 from projects.DistillNeRF.scene_nerf.field_teacher import FieldTeacher
 from projects.DistillNeRF.scene_nerf.seen_space import SeenSpace
 from projects.DistillNeRF.utils.errors import InputError
@@ -208,3 +210,31 @@ def test_the_config_beside_a_checkpoint_is_found(tmp_path):
     assert config_beside(checkpoint) == tmp_path / 'a.py'
     (tmp_path / 'b.py').touch()
     assert_refused(partial(config_beside, checkpoint), 'several configs (a.py, b.py)')
+
+
+def test_the_view_of_a_training_image_is_not_rendered_twice(teacher, monkeypatch):
+    """Only a view that is just the same is kept as what the image shows: of its camera, place, time and size."""
+    image = teacher.images[0]
+    own = image.camera_at(*SIZE)
+    beside = own.cam2world.clone()
+    beside[:, 0, 3] += 0.5
+    depth, moving = replace(teacher, _rendered=OrderedDict())._maps(0)
+    rendered = []
+    view = FieldTeacher._view
+    monkeypatch.setattr(FieldTeacher, '_view', lambda *args: (rendered.append(1), view(*args))[1])
+
+    def maps_after(cameras: Cameras, timestamp: float, recorded: DriveImage | None) -> int:
+        one = replace(teacher, warp=False, _rendered=OrderedDict())
+        one.render(cameras, timestamp, [recorded])
+        rendered.clear()
+        found = one._maps(0)
+        torch.testing.assert_close(found[0], depth, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(found[1], moving, rtol=0, atol=0)
+        return len(rendered)
+
+    assert maps_after(own, image.timestamp, image) == 0
+    assert maps_after(own, image.timestamp, None) == 1
+    assert maps_after(own, image.timestamp + 0.1, image) == 1
+    assert maps_after(replace(own, cam2world=beside), image.timestamp, image) == 1
+    assert maps_after(image.camera_at(SIZE[0] - 1, SIZE[1]), image.timestamp, image) == 1
+    assert maps_after(teacher.images[1].camera_at(*SIZE), image.timestamp, teacher.images[1]) == 1

@@ -12,7 +12,13 @@ from torch import Tensor
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.scene_nerf.exposure import apply_exposure, fit_exposure
 from projects.DistillNeRF.scene_nerf.teacher import TeacherRendering
-from projects.DistillNeRF.scene_nerf.warping import Sources, Warping, depth_with_sky, warp_colors
+from projects.DistillNeRF.scene_nerf.warping import (
+    Sources,
+    Warping,
+    _largest_around,
+    depth_with_sky,
+    warp_colors,
+)
 from tests.helpers.cameras import pinhole
 
 H, W, FOCAL = 11, 17, 12.0
@@ -302,3 +308,14 @@ def test_what_poses_are_off_by_is_taken_out_between_images_before_and_after(alig
     difference = (warped.image - clouds(0))[..., 8:-8].abs().mean()
     assert difference < 0.015 if align else difference > 0.03
     torch.testing.assert_close(warped.confidence, torch.ones_like(warped.confidence))
+
+
+@pytest.mark.parametrize(('size', 'reach'), [((11, 17), 1), ((11, 17), 3), ((1, 5), 2), ((4, 1), 9)])
+def test_largest_around_is_the_maximum_pooling_of_torch(size: tuple[int, int], reach: int):
+    values = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
+    before = values.clone()
+    found = _largest_around(values, reach)
+    pooled = torch.nn.functional.max_pool2d(
+        torch.nn.functional.pad(values[:, None], [reach] * 4, value=-math.inf), 2 * reach + 1, 1
+    )
+    assert torch.equal(found, pooled[:, 0]) and torch.equal(values, before)

@@ -87,6 +87,9 @@ class FieldTeacher:
             self._view(cameras[i : i + 1], self._exposure(images), timestamp, wanted)
             for i, images in enumerate(nearest)
         ]
+        for i, one in enumerate(recorded):
+            z, sky, _, moving, _ = views[i]
+            self._remember_view(one, cameras[i : i + 1], timestamp, z, sky, moving)
         *parts, features = zip(*views, strict=True)
         rendering = TeacherRendering(*(torch.stack(part) for part in parts))
         if wanted:
@@ -223,13 +226,30 @@ class FieldTeacher:
         if image.path not in self._rendered:
             camera = image.camera_at(*self.image_size).to(self.field.exposure.device)
             z, sky, _, moving, _ = self._view(camera, self.field.exposure[number], image.timestamp)
-            depth = depth_with_sky(TeacherRendering(z[None], sky[None]))[0]
-            own_car = torch.from_numpy(image.own_car_mask(*self.image_size)).to(depth.device)
-            self._rendered[image.path] = depth.masked_fill(own_car, torch.nan), moving
-            if len(self._rendered) > KEPT:
-                self._rendered.popitem(last=False)
+            self._remember(image, z, sky, moving)
         self._rendered.move_to_end(image.path)
         return self._rendered[image.path]
+
+    def _remember_view(
+        self, recorded: DriveImage | None, camera: Cameras, timestamp: float, z: Tensor, sky: Tensor, moving: Tensor
+    ) -> None:
+        """Keep a view that is just that of a training image: its maps need not be rendered again."""
+        number = None if recorded is None else self._number.get(recorded.path)
+        if number is None or self.images[number].path in self._rendered:
+            return
+        image = self.images[number]
+        own = image.camera_at(*self.image_size).to(camera.cam2world.device)
+        same = all(torch.equal(getattr(own, name), getattr(camera, name)) for name in ('intrinsics', 'cam2world'))
+        if same and (camera.height, camera.width) == self.image_size and timestamp == image.timestamp:
+            self._remember(image, z, sky, moving)
+
+    def _remember(self, image: DriveImage, z: Tensor, sky: Tensor, moving: Tensor) -> None:
+        """Keep the depth of a training image, unknown behind the own car, and what moves in it."""
+        depth = depth_with_sky(TeacherRendering(z[None], sky[None]))[0]
+        own_car = torch.from_numpy(image.own_car_mask(*self.image_size)).to(depth.device)
+        self._rendered[image.path] = depth.masked_fill(own_car, torch.nan), moving
+        if len(self._rendered) > KEPT:
+            self._rendered.popitem(last=False)
 
 
 def march(field: SceneField, rays: Rays, times: Tensor) -> FieldOutputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from ..geometry.cameras import Cameras
@@ -41,10 +42,7 @@ def choose_sources(
     if not images:
         return []
     camera, importance = _wider(target.camera_at(*GRID)[0])
-    cameras = [image.camera_at(*GRID) for image in images]
-    sources = Cameras(
-        torch.cat([c.intrinsics for c in cameras]), torch.cat([c.cam2world for c in cameras]), GRID[0], GRID[1]
-    )
+    sources = _coarse_cameras(images)
     values = []
     for depth in DEPTHS:
         near = torch.full(GRID, 1 / depth, dtype=torch.float64)
@@ -54,6 +52,14 @@ def choose_sources(
     seconds = torch.tensor([image.timestamp - target.timestamp for image in images], dtype=torch.float64)
     value = torch.cat(values, 1) / (1 + (seconds / SPREAD) ** 2)[:, None]
     return [images[index] for index in _greedy(value, importance.flatten().repeat(len(DEPTHS)), count)]
+
+
+def _coarse_cameras(images: Sequence[DriveImage]) -> Cameras:
+    """Return the cameras ``(n,)`` of images of the size of the grid; one by one they take longer than all the rest."""
+    scales = np.array([[GRID[1] / image.width, GRID[0] / image.height, 1.0] for image in images])
+    intrinsics = scales[..., None] * np.stack([image.intrinsics for image in images])
+    poses = np.stack([image.cam2scene for image in images])
+    return Cameras(torch.from_numpy(intrinsics), torch.from_numpy(poses), *GRID)
 
 
 def _wider(camera: Cameras) -> tuple[Cameras, torch.Tensor]:

@@ -184,8 +184,19 @@ def _source_maps(sources: Sources, how: Warping) -> Tensor:
 
 
 def _largest_around(values: Tensor, reach: int) -> Tensor:
-    """Return the largest of values ``(S, h, w)`` within so many pixels, in rows and columns."""
-    return F.max_pool2d(values[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    """Return the largest of values ``(S, h, w)`` within so many pixels, in rows and columns.
+
+    It is the maximum pooling of torch, which on CPUs takes several times as long.
+    """
+    for axis in (1, 2):
+        largest = values.clone()
+        for step in range(1, min(reach, values.shape[axis] - 1) + 1):
+            size = values.shape[axis] - step
+            first, last = (largest.narrow(axis, start, size) for start in (0, step))
+            torch.maximum(first, values.narrow(axis, step, size), out=first)
+            torch.maximum(last, values.narrow(axis, 0, size), out=last)
+        values = largest
+    return values
 
 
 def _look_up(
