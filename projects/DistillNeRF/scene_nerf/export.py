@@ -38,7 +38,7 @@ from .drive import Drive, DriveImage
 from .teacher import Teacher, TeacherRendering, corrected
 
 # What the same teacher wrote in another version is made again.
-VERSION = 3
+VERSION = 4
 SHIFTS = {ORIGINAL_VIEW: (0.0, 0.0, 0.0), **VIRTUAL_VIEWS}
 VIEWS = tuple(SHIFTS)
 # Below the teacher root.
