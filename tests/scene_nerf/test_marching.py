@@ -70,6 +70,25 @@ def test_kernels_equal_plain_torch(count, spread, step):
         assert ours[0].max() > 0.1 and (ours[2] < 0.9).any() and ours[-1].abs().max() > 0.01
 
 
+@pytest.mark.parametrize('count', [1, 12])
+def test_wide_empty_space(count):
+    """Rays pass many empty blocks at once, and miss none of the few cells."""
+    generator = torch.Generator().manual_seed(count)
+    boxes = NestedBoxes.around(torch.zeros(1, 3), 0.1, 2, (6.0, 2.0, 4.0), coarsest=0.1).to(torch.float64)
+    levels = torch.arange(count) % 2
+    grid = NestedGrid.build(
+        boxes, levels, (torch.rand(count, 3, generator=generator) * 8 * boxes.blocks[levels]).long()
+    )
+    values = torch.randn(grid.num_vertices, CHANNELS, generator=generator, dtype=torch.float64).requires_grad_()
+    rays = random_rays(400, spread=3.0)
+    aimed = grid.centers.repeat(400 // count + 1, 1)[:400] - rays.origins
+    rays = replace(rays, directions=F.normalize(aimed + 0.02 * torch.randn(400, 3, generator=generator), dim=1))
+    fast, slow = both(grid, values, rays, Marching(step=0.7))
+    assert grid.blocks.min() < -3 and (slow[2] < 1).sum() > 100
+    for one, other in zip(fast, slow, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize('rays', [0, 1])
 def test_few_rays(rays):
     grid, values = random_grid(500)

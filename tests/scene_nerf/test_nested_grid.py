@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from projects.DistillNeRF.scene_nerf.nested_grid import NestedBoxes, NestedGrid, corner_weights
+from projects.DistillNeRF.scene_nerf.nested_grid import BLOCK, NestedBoxes, NestedGrid, corner_weights
 
 PATH = torch.tensor([[0.0, 0.0, 0.0], [3.0, 20.0, 0.5]])
 
@@ -74,6 +76,24 @@ def test_few_cells(count):
     made = NestedGrid.build(boxes(), torch.zeros(count, dtype=torch.int64), torch.zeros(count, 3, dtype=torch.int64))
     assert len(made) == count and made.num_vertices == 8 * count
     assert made.find(torch.tensor([0]), torch.tensor([[0.5, 0.5, 0.5]]).double())[0].tolist() == [count - 1]
+
+
+def test_empty_blocks_tell_how_far_the_nearest_occupied_one_is():
+    generator = torch.Generator().manual_seed(4)
+    wide = NestedBoxes(
+        torch.zeros(3, 3), torch.tensor([[28.0, 20, 12], [28, 8, 8], [16, 24, 8]]), torch.full((3,), 0.5)
+    )
+    cells = (torch.rand(2, 3, generator=generator) * 8 * wide.blocks[0]).long()
+    made = NestedGrid.build(wide, torch.tensor([0, 0, 2]), torch.cat([cells, torch.tensor([[3, 40, 9]])]))
+    for level, start in enumerate(made.block_starts[:-1].tolist()):
+        side = wide.blocks[level].tolist()
+        table = made.blocks[start : start + math.prod(side)]
+        occupied = made.coordinates[made.levels == level] // BLOCK
+        places = torch.cartesian_prod(*[torch.arange(n) for n in side])
+        away = (places[:, None] - occupied).abs().amax(-1)
+        away = away.amin(1) if len(occupied) else torch.full((len(places),), max(side))
+        assert torch.equal(table < 0, away > 0) and torch.equal(-table[away > 0], away[away > 0].int())
+    assert sorted(made.blocks[made.blocks >= 0].tolist()) == list(range(len(made.leaves))) == [0, 1, 2]
 
 
 def positions(made: NestedGrid) -> torch.Tensor:

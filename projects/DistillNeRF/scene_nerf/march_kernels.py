@@ -1,4 +1,4 @@
-"""The fused CPU kernels of :mod:`.marching`, in numba: no sample is stored, and empty blocks are passed at once.
+"""The fused CPU kernels of :mod:`.marching`, in numba: no sample is stored, and empty blocks are passed, many at once.
 
 Each ray is marched once for its outputs and once more for the gradients, which each thread adds to a table of its own.
 The tables are kept from step to step, and only rows that were added to are cleared: few are, and new memory of the size
@@ -23,7 +23,6 @@ from .nested_grid import BLOCK, NestedGrid
 OUTPUTS = 7
 # Rays that a thread takes at a time.
 CHUNK = 64
-BLOCK_CELLS = BLOCK**3
 # Tables that are kept: those of the cells that stand and of those that move.
 KEPT_TABLES = 2
 
@@ -72,20 +71,20 @@ def _segment(part, levels, enter, leave):  # pragma: no cover - compiled
 
 
 @njit(inline='always')
-def _steps_to_leave(position, move, block):  # pragma: no cover - compiled
-    """Return how many samples further, at ``move`` cells per sample, still lie in a block."""
+def _steps_to_leave(position, move, block, around):  # pragma: no cover - compiled
+    """Return how many samples further, at ``move`` cells per sample, still lie in a block and so many around it."""
     steps = 1e9
     for axis in range(3):
         if move[axis] > 1e-9:
-            steps = min(steps, ((block[axis] + 1) * BLOCK - position[axis]) / move[axis])
+            steps = min(steps, ((block[axis] + 1 + around) * BLOCK - position[axis]) / move[axis])
         elif move[axis] < -1e-9:
-            steps = min(steps, (block[axis] * BLOCK - position[axis]) / move[axis])
+            steps = min(steps, ((block[axis] - around) * BLOCK - position[axis]) / move[axis])
     return max(1, int(steps))
 
 
 @njit(inline='always')
 def _find(position, level, dims, starts, blocks, leaves, block):  # pragma: no cover - compiled
-    """Return the cell at a position, in cells from the lower corner; -1: none; -2: none in its whole ``block``."""
+    """Return the cell at a position, in cells from the lower corner; -1: none; -2 - n: none in n blocks around."""
     x, y, z = int(np.floor(position[0])), int(np.floor(position[1])), int(np.floor(position[2]))
     block[0], block[1], block[2] = x // BLOCK, y // BLOCK, z // BLOCK
     for axis in range(3):
@@ -93,7 +92,7 @@ def _find(position, level, dims, starts, blocks, leaves, block):  # pragma: no c
             return -1
     leaf = blocks[starts[level] + (block[0] * dims[level, 1] + block[1]) * dims[level, 2] + block[2]]
     if leaf < 0:
-        return -2
+        return leaf - 1
     x, y, z = x - BLOCK * block[0], y - BLOCK * block[1], z - BLOCK * block[2]
     return leaves[leaf, (x * BLOCK + y) * BLOCK + z]
 
@@ -107,14 +106,18 @@ def _mix(values, vertices, cell, position, weights, mixed):  # pragma: no cover 
         position[1] - np.floor(position[1]),
         position[2] - np.floor(position[2]),
     )
-    for channel in range(CHANNELS):
-        mixed[channel] = 0
-    for corner in range(8):
-        weight = (fx if corner & 4 else one - fx) * (fy if corner & 2 else one - fy) * (fz if corner & 1 else one - fz)
-        weights[corner] = weight
-        vertex = vertices[cell, corner]
-        for channel in range(CHANNELS):
-            mixed[channel] += weight * values[vertex, channel]
+    gx, gy, gz = one - fx, one - fy, one - fz
+    w0, w1, w2, w3 = gx * gy * gz, gx * gy * fz, gx * fy * gz, gx * fy * fz
+    w4, w5, w6, w7 = fx * gy * gz, fx * gy * fz, fx * fy * gz, fx * fy * fz
+    weights[0], weights[1], weights[2], weights[3] = w0, w1, w2, w3
+    weights[4], weights[5], weights[6], weights[7] = w4, w5, w6, w7
+    row = vertices[cell]
+    v0, v1, v2, v3 = values[row[0]], values[row[1]], values[row[2]], values[row[3]]
+    v4, v5, v6, v7 = values[row[4]], values[row[5]], values[row[6]], values[row[7]]
+    # All corners of a channel at once: compilers do several channels at a time then.
+    for c in range(CHANNELS):
+        low = w0 * v0[c] + w1 * v1[c] + w2 * v2[c] + w3 * v3[c]
+        mixed[c] = low + w4 * v4[c] + w5 * v5[c] + w6 * v6[c] + w7 * v7[c]
 
 
 @njit(inline='always')
@@ -189,7 +192,7 @@ def _march(  # pragma: no cover - compiled
                 position[axis] = (origin[axis] + distance * direction[axis] - lower[level, axis]) / size
             cell = _find(position, level, dims, starts, blocks, leaves, block)
             if cell < 0:
-                index += _steps_to_leave(position, move, block) if cell == -2 else 1
+                index += _steps_to_leave(position, move, block, -2 - cell) if cell < -1 else 1
                 continue
             index += 1
             _mix(values, vertices, cell, position, weights, mixed)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
 from ..geometry.tensors import TensorFields
@@ -84,7 +86,8 @@ class NestedGrid(TensorFields):
         levels: ``(C,)`` int64 box of each cell, ascending.
         coordinates: ``(C, 3)`` int64 position of each cell in its box.
         block_starts: ``(L + 1,)`` int64 where the blocks of each box begin in ``blocks``.
-        blocks: int32 table of all blocks of all boxes, x slowest: which of ``leaves`` it is, or -1.
+        blocks: int32 table of all blocks of all boxes, x slowest: which of ``leaves`` it is; of an empty one, minus
+            how many blocks away the nearest occupied one is, so that rays pass many at once.
         leaves: ``(B, 512)`` int32 cell at each place of a block, x slowest, or -1.
         vertices: ``(C, 8)`` int32 vertices of each cell, in the order of :data:`CORNERS`.
         num_vertices: number of vertices.
@@ -110,7 +113,7 @@ class NestedGrid(TensorFields):
         block = coordinates.div(BLOCK, rounding_mode='floor')
         flat = starts[levels] + (block[:, 0] * dims[:, 1] + block[:, 1]) * dims[:, 2] + block[:, 2]
         used, leaf = flat.unique(return_inverse=True)
-        blocks = torch.full((int(starts[-1]),), -1, dtype=torch.int32, device=levels.device)
+        blocks = _empty_blocks(used, starts, boxes.blocks)
         blocks[used] = torch.arange(len(used), dtype=torch.int32, device=levels.device)
         inner = coordinates - BLOCK * block
         place = (inner[:, 0] * BLOCK + inner[:, 1]) * BLOCK + inner[:, 2]
@@ -211,6 +214,25 @@ class NestedGrid(TensorFields):
             mixed = sum(weights[:, i, None] * values[self.vertices[parents, i].long()] for i in range(8))
             refined[grid.vertices[:, corner].long()] = mixed
         return grid, refined
+
+
+def _empty_blocks(used: Tensor, starts: Tensor, dims: Tensor) -> Tensor:
+    """Return a table as if all blocks were empty; none is farther than the largest side of its box.
+
+    Args:
+        used: ``(B,)`` numbers of the occupied blocks.
+        starts: ``(L + 1,)`` where the blocks of each box begin.
+        dims: ``(L, 3)`` numbers of blocks along its edges.
+    """
+    empty = np.ones(int(starts[-1]), bool)
+    empty[used.cpu().numpy()] = False
+    sides = dims.tolist()
+    parts = [part.reshape(side) for part, side in zip(np.split(empty, starts[1:-1].tolist()), sides, strict=True)]
+    away = [
+        np.full(part.size, max(part.shape)) if part.all() else distance_transform_cdt(part, 'chessboard').ravel()
+        for part in parts
+    ]
+    return torch.from_numpy(-np.concatenate(away).astype(np.int32)).to(used.device)
 
 
 def corner_weights(inner: Tensor) -> Tensor:
