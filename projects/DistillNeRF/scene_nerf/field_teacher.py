@@ -147,29 +147,34 @@ class FieldTeacher:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Return z depth, sky, color, what moves and, if asked for, features of one camera as the field has them."""
         height, width = camera.height, camera.width
+
+        def as_image(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (width, height)).mT.contiguous()
+
         origins, directions = camera.rays(height, width)
-        directions = directions.reshape(-1, 3).float()
+        # Column by column: cells above each other lie side by side in memory.
+        directions = directions[0].transpose(0, 1).reshape(-1, 3).float()
         rays = Rays.centered(origins.float().expand_as(directions).contiguous(), directions)
         times = torch.full((len(rays),), timestamp, dtype=torch.float64, device=directions.device)
         outputs = march(self.field, rays, times)
         opacity = 1 - outputs.transmittance
-        distance = (outputs.distance / opacity.clamp_min(1e-6)).view(height, width)
-        z = distance / camera.ray_lengths(height, width)[0].float()
-        color = expose(self.field.color(outputs, directions), exposure[None]).clamp(0, 1)
-        color = color.T.view(3, height, width)
-        solid = opacity.view(height, width) >= OPAQUE
-        sky = outputs.transmittance.view(height, width)
+        distance = outputs.distance / opacity.clamp_min(1e-6)
+        z = as_image(distance) / camera.ray_lengths(height, width)[0].float()
+        color = as_image(expose(self.field.color(outputs, directions), exposure[None]).clamp(0, 1).T)
+        solid = opacity >= OPAQUE
+        sky = as_image(outputs.transmittance)
         unknown = torch.zeros_like(solid)
         if self.seen is not None:
-            reach = torch.where(solid.flatten(), distance.flatten() - self.seen.boxes.sizes[0], FAR)
-            unknown = self.seen.unseen(origins.float().expand_as(directions), directions, reach).view(height, width)
-            z, sky, color = (x.masked_fill(unknown, y) for x, y in ((z, torch.nan), (sky, 0.0), (color, torch.nan)))
+            reach = torch.where(solid, distance - self.seen.boxes.sizes[0], FAR)
+            unknown = self.seen.unseen(rays.origins, directions, reach)
+            hidden = as_image(unknown)
+            z, sky, color = (x.masked_fill(hidden, y) for x, y in ((z, torch.nan), (sky, 0.0), (color, torch.nan)))
         features = None
         if with_features and self.field.features is not None:
             ends = self.field.ends(rays, times, outputs)
-            features = self.field.features(ends).masked_fill(unknown.view(-1, 1), torch.nan).T.view(-1, height, width)
+            features = as_image(self.field.features(ends).masked_fill(unknown[:, None], torch.nan).T)
             features = resize_features(features, self.field.features.size)
-        moving = outputs.moving.view(height, width)
+        moving, solid = as_image(outputs.moving), as_image(solid)
         return z.masked_fill(~solid, torch.nan), sky, color, moving, features
 
     def _nearest(self, camera: Cameras, timestamp: float) -> list[int]:
