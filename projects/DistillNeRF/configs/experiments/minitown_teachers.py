@@ -38,6 +38,7 @@ columns = {
     'next frame, dB': 'next/psnr',
     'novel views, dB': 'true_views/psnr',
     'AbsRel': 'abs_rel',
+    'RMSE of log depth': 'rmse_log',
     'within 1.25': 'a1',
     'AbsRel of novel views': 'true_views/abs_rel',
 }
