@@ -142,7 +142,11 @@ def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
     ('name', 'source'),
     [
         *(('model_wrapper_pandaset', source) for source in PANDASET),
-        *((name, 'shipped') for name in OURS[4:]),
+        *(
+            pytest.param(name, source, marks=() if source == 'shipped' else pytest.mark.slow)
+            for name in OURS[4:]
+            for source in PANDASET
+        ),
         ('successor_pandaset', 'shipped'),
         ('successor_pandaset_teacher', 'shipped'),
     ],
