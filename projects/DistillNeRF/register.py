@@ -7,6 +7,10 @@ from .utils.mmengine_checkpoints import allow_mmengine_checkpoints
 ensure_mmcv_ext()
 allow_mmengine_checkpoints()
 
+from .utils.mmdet3d_registries import import_mmdet3d_on_demand  # noqa: E402
+
+import_mmdet3d_on_demand()
+
 from . import pipelines  # noqa: E402, F401
 from .datasets import dataset  # noqa: E402, F401
 from .engine import runner as amp  # noqa: E402, F401
