@@ -65,6 +65,11 @@ def test_the_setting_reaches_all_data_and_contradictions_are_refused(project, tm
     ):
         with pytest.raises(InputError, match=message):
             load_config(project.config, settings)
+    pipeline = [*load_config(project.config).train_dataloader.dataset.pipeline, {'type': 'DropPast'}]
+    dropping = {'train_dataloader.dataset.pipeline': pipeline}
+    with pytest.raises(InputError, match=r'DropPast in train_dataloader.dataset.pipeline does nothing, as no past'):
+        load_config(project.config, dropping)
+    assert load_config(project.config, {**PAST, **dropping}).train_dataloader.dataset.pipeline[-1].type == 'DropPast'
     own = tmp_path / 'own.py'
     own.write_text(f'_base_ = [{str(project.config)!r}]\nmodel = dict(network=dict(num_past=1))\n')
     off = load_config(own, {'model.network.num_past': 0})

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 
 from projects.DistillNeRF.geometry.cameras import Cameras
 from projects.DistillNeRF.geometry.views import Views, enlarge_views
-from projects.DistillNeRF.pipelines.augmentation import FlipViews, ZoomViews
+from projects.DistillNeRF.pipelines.augmentation import DropPast, FlipViews, ZoomViews
 from projects.DistillNeRF.utils.errors import InputError
 from tests.helpers.cameras import pinhole
 from tests.helpers.views import make_views
@@ -51,6 +51,23 @@ def test_samples_are_mirrored_as_often_as_asked_for():
     ]
     # Four standard deviations of 200 throws.
     assert 72 < sum(half) < 128 and 3 < sum(few) < 37
+
+
+def test_the_past_is_dropped_as_often_as_asked_for_and_nothing_else_changes():
+    def with_past() -> dict:
+        results = sample()
+        views = results['inputs']['input_views']
+        return {**results, 'inputs': {**results['inputs'], 'input_views': replace(views, past=views)}}
+
+    kept, dropped = (DropPast(probability).transform(with_past()) for probability in (0.0, 1.0))
+    assert kept['inputs']['input_views'].past is not None and dropped['inputs']['input_views'].past is None
+    for name, views in dropped['inputs'].items():
+        assert torch.equal(views.images, sample()['inputs'][name].images) and views.lidar_depth is not None
+    assert DropPast(1.0).transform(sample())['inputs']['input_views'].past is None  # a first keyframe
+    random.seed(0)
+    without = [DropPast(0.25).transform(with_past())['inputs']['input_views'].past is None for _ in range(200)]
+    # Four standard deviations of 200 throws.
+    assert 26 < sum(without) < 74
 
 
 def slowly_enlarged(views: Views, zoom: list[float], corner: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:

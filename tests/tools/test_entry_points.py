@@ -131,7 +131,9 @@ def test_the_successor_gets_one_new_view_of_each_camera(published_layout, monkey
     assert_one_new_view_each('successor_nuscenes', cameras=6)
 
 
-@pytest.mark.parametrize('name', [*OURS[:3], 'successor_minitown', 'successor_minitown_features'])
+@pytest.mark.parametrize(
+    'name', [*OURS[:3], 'successor_minitown', 'successor_minitown_features', 'successor_minitown_past']
+)
 def test_a_minitown_entry_point_trains_two_iterations(town, tmp_path, name):
     places = [f'{loader}_dataloader.dataset.data_root={town}' for loader in ('train', 'val')]
     places += [f'{loader}_dataloader.dataset.data_prefix.teacher=../town_emernerf' for loader in ('train', 'val')]

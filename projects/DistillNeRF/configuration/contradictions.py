@@ -23,7 +23,7 @@ TOGETHER = (
 TRANSFORM_OF = {'load_teacher': 'LoadTeacher', 'load_truth': 'LoadTruth', 'load_features': 'LoadFeatures'}
 OURS = {
     *('LoadViews', 'LoadLidarDepth', 'SkyFromLidar', 'CodeBookFeatures', 'LidarCodeBookFeatures', 'PackViews'),
-    *('FlipViews', 'ZoomViews', 'LoadDepthFeatures', *TRANSFORM_OF.values()),
+    *('FlipViews', 'ZoomViews', 'DropPast', 'LoadDepthFeatures', *TRANSFORM_OF.values()),
 }
 # Options of a dataset that count only while evaluating, or only while training.
 WHILE_TESTING = ('add_next_frame_for_eval', 'gts', 'label_maps')
@@ -96,6 +96,11 @@ def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> Non
                 f'{config.filename}: {path}.{name}=True does nothing, as its pipeline has no {transform}; add '
                 f"dict(type='{transform}') before PackViews, or leave {name} away"
             )
+    if 'DropPast' in kinds and not dataset.get('num_past'):
+        raise InputError(
+            f'{config.filename}: DropPast in {path}.pipeline does nothing, as no past is loaded; set '
+            'model.network.num_past=1, or leave it away'
+        )
 
 
 def _check_resized_teacher(config: Config, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation: change the packed views of a training sample, so that images, cameras and maps still agree."""
+"""Augmentation: change the packed views of a training sample; images, cameras and maps still agree."""
 
 from __future__ import annotations
 
@@ -38,6 +38,27 @@ class FlipViews(BaseTransform):
             results['inputs'] = {name: mirror_views(views) for name, views in plain.items()}
             if 'boxes' in results['data_samples']:
                 results['data_samples'].boxes = mirror_boxes(results['data_samples'].boxes)
+        return results
+
+
+@TRANSFORMS.register_module()
+class DropPast(BaseTransform):
+    """Leave the views of the past out of some samples, at random.
+
+    Comes after ``PackViews``, in a training pipeline. The first keyframe of a scene, or a folder of images, has no past
+    (``model.network.num_past``); a network that is trained with a past nearly always relies on it and does badly there.
+
+    Args:
+        probability: how often a sample is left without, 0 to 1.
+    """
+
+    def __init__(self, probability: float = 0.3) -> None:
+        self.probability = probability
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Drop the past of all views of the sample, or leave the sample as it is."""
+        if random.random() < self.probability:
+            results['inputs'] = {name: replace(views, past=None) for name, views in results['inputs'].items()}
         return results
 
 

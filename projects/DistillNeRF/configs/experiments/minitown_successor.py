@@ -16,6 +16,7 @@ options = {
 }
 
 _small = 'projects/DistillNeRF/configs/model_wrapper/model_wrapper_minitown.py'
+_with_past = 'projects/DistillNeRF/configs/model_wrapper/successor_minitown_past.py'
 _dataset = 'train_dataloader.dataset'
 _network = 'model.network'
 _past = {f'{_network}.num_past': 1, f'{_network}.source_blend.past': True}
@@ -38,6 +39,8 @@ runs = {
     'without flips': dict(options={f'{_dataset}.pipeline.4.probability': 0.0}),
     'one past glance': dict(options=_past),
     'one past glance, plane sweep': dict(options={**_past, f'{_network}.plane_sweep.count': 2}),
+    # The same, and three samples of ten are left without the past.
+    'plane sweep, past dropped': dict(config=_with_past),
     # The camera behind has a focal length of .5 widths of its image, the others of .79.
     'bins follow the focal length': dict(options={f'{_network}.depth_bins.focal': 0.79}),
 }
