@@ -38,11 +38,11 @@ step "3/6 data: MiniTown, $scenes scenes"
 begin=$SECONDS
 "$python" tools/create_data.py minitown --root-path data/minitown --scenes "$scenes" --seed 0 --workers "$(nproc)"
 # How long that took tells how fast the machine is: a slow one trains for fewer steps, so that all of this ends within 19
-# minutes. Where data takes 7 minutes, a step takes a 305th of that, and all but the training 1.47 times as long as data.
+# minutes. Where data takes 7 minutes, a step takes a 241st to 320th of that, all but the training 1.47 times as long.
 # The number is kept for a run that goes on.
 if [[ ! -s $out/steps ]]; then
   spent=$((SECONDS - begin + 1))
-  steps=$(((114000 - 147 * spent) * 305 / (100 * spent)))
+  steps=$(((114000 - 147 * spent) * 235 / (100 * spent)))
   steps=$((steps > 900 ? 900 : steps < 250 ? 250 : steps))
   mkdir -p "$out" && echo "$steps" >"$out/steps"
 fi
