@@ -57,7 +57,7 @@ SMALLER = (
     'train_cfg.max_epochs=1',
     'train_cfg.val_interval=1',
     'default_hooks.checkpoint.interval=1',
-    'custom_hooks.2.interval=1',
+    'custom_hooks.2.interval=2',
 )
 
 
