@@ -69,6 +69,8 @@ def test_the_setting_reaches_all_data_and_contradictions_are_refused(project, tm
     dropping = {'train_dataloader.dataset.pipeline': pipeline}
     with pytest.raises(InputError, match=r'DropPast in train_dataloader.dataset.pipeline does nothing, as no past'):
         load_config(project.config, dropping)
+    with pytest.raises(InputError, match=r'DropPast in val_dataloader.dataset.pipeline leaves the past out'):
+        load_config(project.config, {**PAST, 'val_dataloader.dataset.pipeline': pipeline})
     assert load_config(project.config, {**PAST, **dropping}).train_dataloader.dataset.pipeline[-1].type == 'DropPast'
     own = tmp_path / 'own.py'
     own.write_text(f'_base_ = [{str(project.config)!r}]\nmodel = dict(network=dict(num_past=1))\n')

@@ -96,6 +96,11 @@ def _check_dataset(config: Config, path: str, dataset: Mapping[str, Any]) -> Non
                 f'{config.filename}: {path}.{name}=True does nothing, as its pipeline has no {transform}; add '
                 f"dict(type='{transform}') before PackViews, or leave {name} away"
             )
+    if testing and 'DropPast' in kinds:
+        raise InputError(
+            f'{config.filename}: DropPast in {path}.pipeline leaves the past out of samples at random, which changes '
+            'the figures of every test; it is for training, leave it away'
+        )
     if 'DropPast' in kinds and not dataset.get('num_past'):
         raise InputError(
             f'{config.filename}: DropPast in {path}.pipeline does nothing, as no past is loaded; set '
